@@ -1,0 +1,63 @@
+"""Errors that a user can act on. Each carries the HTTP status that a gateway answers with."""
+
+from __future__ import annotations
+
+
+class ParsingRCNNError(Exception):
+    """Base of every expected error: `detail` names the input, the limit and the remedy."""
+
+    status = 500
+    code = "internal-error"
+    title = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidImage(ParsingRCNNError):
+    """The bytes are no picture that can be decoded: empty, truncated or damaged."""
+
+    status = 400
+    code = "invalid-image"
+    title = "The image cannot be decoded"
+
+
+class ImageTooLarge(ParsingRCNNError):
+    """The picture has too many bytes or too many pixels (read from its header, before decoding)."""
+
+    status = 413
+    code = "image-too-large"
+    title = "The image is too large"
+
+
+class UnsupportedImage(ParsingRCNNError):
+    """The bytes are of a type that is not accepted (by magic bytes, not by name)."""
+
+    status = 415
+    code = "unsupported-image"
+    title = "The image type is not supported"
+
+
+class InvalidOptions(ParsingRCNNError):
+    """An option has a wrong name, type or range."""
+
+    status = 422
+    code = "invalid-options"
+    title = "An option is not valid"
+
+
+class ModelNotFound(ParsingRCNNError):
+    """No model repository or model file is where it was looked for."""
+
+    status = 404
+    code = "model-not-found"
+    title = "The model was not found"
+
+
+class EngineUnavailable(ParsingRCNNError):
+    """The engine cannot answer now (starting, overloaded, broken runtime): try again later."""
+
+    status = 503
+    code = "engine-unavailable"
+    title = "The engine is not available"
