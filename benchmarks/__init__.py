@@ -1,0 +1,1 @@
+"""Measurements: evaluation sets, speed, and the tables made from them."""
