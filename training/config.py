@@ -1,0 +1,147 @@
+"""One typed, validated description of a recipe. A YAML file in configs/ holds its fields; unknown keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Norm = Literal["none", "batch", "group"]
+
+
+class ConfigError(ValueError):
+    """A configuration file has a key, a type or a range that does not fit. The message names the key."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FpnConfig(_Strict):
+    """Feature pyramid: P2..P5 from the backbone, P6 by max-pooling P5."""
+
+    channels: int = 256
+    norm: Norm = "none"
+
+
+class RpnConfig(_Strict):
+    """Region proposals (paper: anchors 32..512 on P2..P6, three ratios a cell)."""
+
+    levels: tuple[int, ...] = (2, 3, 4, 5, 6)
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    foreground_iou: float = 0.7
+    background_iou: float = 0.3
+    anchors_per_image: int = 256
+    nms_iou: float = 0.7
+    pre_nms: int = 1000
+    proposals_train: int = 2000
+    proposals_test: int = 1000
+
+
+class BoxConfig(_Strict):
+    """Box branch on the pyramid by scale: RoIAlign 7x7, two fully connected layers."""
+
+    levels: tuple[int, ...] = (2, 3, 4, 5)
+    channels: int = 1024
+    roi_size: int = 7
+    rois_per_image: int = 512
+    positive_fraction: float = 0.25
+    foreground_iou: float = 0.5
+    nms_iou: float = 0.5
+
+
+class BranchConfig(_Strict):
+    """RoI branch (paper 3.2-3.4): RoIs from P2 alone, GCE, convolutions after GCE, deconvolution and x2."""
+
+    roi_size: int = 32
+    aspp_channels: int = 256
+    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    channels: int = 256
+    non_local_channels: int = 256
+    pool_keys: bool = False
+    convs: int = 4
+    conv_channels: int = 512
+    norm: Norm = "batch"
+    rois_per_image: int = 32
+
+
+class ModelConfig(_Strict):
+    """The network. The defaults are the paper's R50 with the profile `gce-paper`."""
+
+    backbone: Literal["efficientnet_lite0", "resnet50"] = "resnet50"
+    pretrained: bool = True
+    parsing_classes: int = 20
+    fpn: FpnConfig = FpnConfig()
+    rpn: RpnConfig = RpnConfig()
+    box: BoxConfig = BoxConfig()
+    branch: BranchConfig = BranchConfig()
+    share_trunk: bool = False
+
+
+class DataConfig(_Strict):
+    """What a batch is drawn from: weights of the sources and the canvases, as (height, width)."""
+
+    sources: dict[Literal["photos", "crowds", "groups", "empty"], float] = Field(
+        default={"photos": 0.35, "crowds": 0.30, "groups": 0.30, "empty": 0.05}
+    )
+    canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))
+    final_canvases: tuple[tuple[int, int], ...] = ((640, 384), (640, 384), (512, 512), (384, 640))
+    final_fraction: float = 0.2
+
+
+class TrainConfig(_Strict):
+    """Optimiser and schedule. `time_budget_minutes` shortens the schedule so that it always ends."""
+
+    iterations: int = 4000
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    backbone_learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    clip_norm: float = 10.0
+    ema_decay: float = 0.998
+    autocast: Literal["none", "bf16"] = "none"
+    time_budget_minutes: float | None = None
+    checkpoint_every: int = 200
+    workers: int = 1
+    seed: int = 0
+
+
+class Config(_Strict):
+    """A recipe: network, data and schedule."""
+
+    name: str = "paper_r50"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+    def digest_json(self) -> str:
+        """The recipe as JSON, for checkpoints and model cards."""
+        return self.model_dump_json()
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML recipe and apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: naming the key that is unknown or out of range, and the file.
+    """
+    raw: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    for item in overrides:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {item!r}: write it as section.key=value")
+        target = raw
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[leaf] = yaml.safe_load(value)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from error

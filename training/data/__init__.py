@@ -1,0 +1,1 @@
+"""Readers, compositions and batches."""

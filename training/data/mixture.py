@@ -1,0 +1,192 @@
+"""Seeded batches from a mixture of sources. Batch k of a seed is always the same, so a run can resume anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from parsing_rcnn.taxonomy import CIHP
+from training.config import Config
+from training.data.photometric import degrade, jitter_colour
+from training.data.sample import FILL, Sample, View, mask_box, no_boxes, random_view
+from training.data.sources import GroupPhotos, LabelledPhotos, background_photos, read_jpeg
+
+Size = tuple[int, int]
+
+
+class Mixture(Dataset[list[Sample]]):
+    """Item k is the whole batch k: `batch_size` samples on one canvas size."""
+
+    def __init__(self, data: Path, config: Config) -> None:
+        self.config = config
+        self.photos = LabelledPhotos.open(data / "ccp")
+        self.groups = GroupPhotos.open(data / "groups")
+        self.backgrounds = background_photos(data / "backgrounds")
+        self.flip_table = np.asarray(CIHP.flip_table(), np.uint8)
+        weights = config.data.sources
+        self.names = list(weights)
+        self.weights = np.array([weights[n] for n in self.names]) / sum(weights.values())
+
+    def __len__(self) -> int:
+        return self.config.train.iterations
+
+    def __getitem__(self, index: int) -> list[Sample]:
+        rng = np.random.default_rng([self.config.train.seed, index])
+        final = index >= (1 - self.config.data.final_fraction) * len(self)
+        canvases = self.config.data.final_canvases if final else self.config.data.canvases
+        size = canvases[rng.integers(len(canvases))]
+        return [self.draw(rng, size) for _ in range(self.config.train.batch_size)]
+
+    def draw(self, rng: np.random.Generator, size: Size) -> Sample:
+        """One sample of a source drawn by weight."""
+        makers: dict[str, Any] = {
+            "photos": self._photo,
+            "crowds": self._crowd,
+            "groups": self._group,
+            "empty": self._empty,
+        }
+        sample: Sample = makers[str(rng.choice(self.names, p=self.weights))](rng, size)
+        sample.image = degrade(jitter_colour(sample.image, rng), rng)
+        return sample
+
+    def _photo(self, rng: np.random.Generator, size: Size) -> Sample:
+        """A labelled photo: whole, zoomed out or into the person (half bodies, heads)."""
+        image, labels = self.photos.read(int(rng.choice(len(self.photos.images), p=self.photos.weights)))
+        box = mask_box(labels > 0)
+        if box is None:
+            return self._empty(rng, size)
+        kind = rng.random()
+        width, height = box[2] - box[0], box[3] - box[1]
+        if kind < 0.6:  # the photo as people take it
+            whole = min(size[0] / image.shape[0], size[1] / image.shape[1])
+            # a wide canvas would show a tall photo as a stamp: there, the person sets the scale
+            scale = max(whole, 0.75 * size[0] / height) * rng.uniform(0.8, 1.15)
+            anchor = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        elif kind < 0.8:  # zoomed out
+            scale = size[0] / height * rng.uniform(0.2, 0.7)
+            anchor = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        else:  # zoomed in: a point of the upper body more often than of the legs
+            scale = size[0] / height * rng.uniform(1.1, 2.6)
+            anchor = (box[0] + width * rng.uniform(0.35, 0.65), box[1] + height * rng.beta(1.2, 2.0))
+        target = (size[1] * rng.uniform(0.35, 0.65), size[0] * rng.uniform(0.4, 0.6))
+        view = random_view(rng, anchor, target, float(scale))
+        sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
+        sample.background_certain = False
+        self._label(sample, self._warp_labels(view, labels, size), 1)
+        area = float((labels > 0).sum()) * abs(np.linalg.det(view.matrix[:, :2]))
+        return self._finish(sample, [area], least_visible=0.04)  # a head fills a portrait: cut is not hidden
+
+    def _crowd(self, rng: np.random.Generator, size: Size) -> Sample:
+        """Cut-outs of 1-5 people over a background, nearer people (lower feet) in front."""
+        kind = rng.random()
+        sample = self._group(rng, size) if kind < 0.35 else self._empty(rng, size)
+        count = int(rng.integers(1, 6 if kind >= 0.35 else 3))
+        bottoms = np.sort(rng.uniform(0.55, 1.25, count)) * size[0]
+        height = rng.uniform(0.3, 1.0) * size[0]
+        full = []
+        for bottom in bottoms:
+            image, labels = self.photos.read(int(rng.choice(len(self.photos.images), p=self.photos.weights)))
+            box = mask_box(labels > 0)
+            if box is None:
+                continue
+            wanted = float(np.clip(height * rng.uniform(0.7, 1.3), 0.18 * size[0], 1.6 * size[0]))
+            scale = wanted / float(box[3] - box[1])
+            anchor = ((box[0] + box[2]) / 2, box[3])
+            view = random_view(rng, anchor, (size[1] * rng.uniform(0.02, 0.98), float(bottom)), scale)
+            pasted = self._warp_labels(view, labels, size)
+            colours = jitter_colour(view.warp(image, size, labels=False, fill=FILL), rng, 0.7)
+            full.append(float((labels > 0).sum()) * scale**2)
+            self._paste(sample, colours, pasted, len(full))
+        return self._finish(sample, full)
+
+    def _group(self, rng: np.random.Generator, size: Size) -> Sample:
+        """A real group photo with person boxes."""
+        index = int(rng.integers(len(self.groups.images)))
+        image = read_jpeg(self.groups.images[index])
+        scale = min(size[0] / image.shape[0], size[1] / image.shape[1]) * float(np.exp(rng.uniform(-0.35, 0.6)))
+        anchor = (image.shape[1] * rng.uniform(0.3, 0.7), image.shape[0] * rng.uniform(0.3, 0.7))
+        aspect = 1.33 if self.groups.stretched[index] else 1.1
+        view = random_view(rng, anchor, (size[1] / 2, size[0] / 2), scale, aspect=aspect, degrees=0.0)
+        sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
+        sample.background_certain = self.groups.complete[index]
+        moved = view.boxes(self.groups.boxes[index], size)
+        before = self._area(self.groups.boxes[index]) * abs(np.linalg.det(view.matrix[:, :2]))
+        visible = self._area(moved) / np.maximum(before, 1.0)
+        small = (moved[:, 3] - moved[:, 1] < 12) | (moved[:, 2] - moved[:, 0] < 5)
+        keep = (visible > 0.35) & ~small
+        sample.boxes = moved[keep]
+        sample.instance_ids = np.zeros(int(keep.sum()), np.int64)
+        sample.ignore = np.concatenate([moved[~keep], view.boxes(self.groups.ignore[index], size)])
+        return sample
+
+    def _empty(self, rng: np.random.Generator, size: Size) -> Sample:
+        """A picture without people."""
+        image = read_jpeg(self.backgrounds[rng.integers(len(self.backgrounds))])
+        scale = max(size[0] / image.shape[0], size[1] / image.shape[1]) * rng.uniform(0.9, 1.8)
+        centre = (image.shape[1] * rng.uniform(0.3, 0.7), image.shape[0] * rng.uniform(0.3, 0.7))
+        view = random_view(rng, centre, (size[1] / 2, size[0] / 2), float(scale), aspect=1.25)
+        return self._blank(view.warp(image, size, labels=False, fill=FILL))
+
+    def _warp_labels(self, view: View, labels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+        warped = view.warp(labels, size, labels=True, fill=0)
+        return self.flip_table[warped] if view.flipped else warped
+
+    @staticmethod
+    def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+    @staticmethod
+    def _blank(image: NDArray[np.uint8]) -> Sample:
+        empty = np.zeros(image.shape[:2], np.uint8)
+        return Sample(image, no_boxes(), np.zeros(0, np.int64), no_boxes(), empty, empty.copy(), True)
+
+    @staticmethod
+    def _label(sample: Sample, parts: NDArray[np.uint8], person: int) -> None:
+        mask = parts > 0
+        sample.parts = np.where(mask, parts, sample.parts)
+        sample.instances = np.where(mask, np.uint8(person), sample.instances)
+
+    def _paste(self, sample: Sample, colours: NDArray[np.uint8], parts: NDArray[np.uint8], person: int) -> None:
+        """Put a cut-out in front of what is there, its edge softened by about one pixel."""
+        mask = (parts > 0).astype(np.uint8)
+        soft = cv2.GaussianBlur(cv2.erode(mask, np.ones((2, 2), np.uint8)) * 255, (3, 3), 0)
+        alpha = (soft.astype(np.float32) / 255)[..., None]
+        sample.image = (sample.image * (1 - alpha) + colours * alpha + 0.5).astype(np.uint8)
+        self._label(sample, parts, person)
+
+    def _finish(self, sample: Sample, full_areas: list[float], least_visible: float = 0.2) -> Sample:
+        """Boxes of the visible masks; people hidden for the most part become ignore regions.
+
+        Boxes that were there before (a real group under cut-outs) stay unless the cut-outs cover most of them.
+        """
+        boxes, ids, ignore = [], [], [*sample.ignore]
+        for box, covered in zip(sample.boxes, self._covered(sample), strict=True):
+            (ignore if covered > 0.45 else boxes).append(box)
+        ids = [0] * len(boxes)
+        for person, area in enumerate(full_areas, start=1):
+            mask = sample.instances == person
+            box = mask_box(mask)
+            if box is None:
+                continue
+            if mask.sum() < least_visible * area or box[3] - box[1] < 12 or box[2] - box[0] < 5:
+                ignore.append(box)
+            else:
+                boxes.append(box)
+                ids.append(person)
+        sample.boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        sample.instance_ids = np.asarray(ids, np.int64)
+        sample.ignore = np.asarray(ignore, np.float32).reshape(-1, 4)
+        return sample
+
+    @staticmethod
+    def _covered(sample: Sample) -> list[float]:
+        fractions = []
+        for x1, y1, x2, y2 in sample.boxes.astype(int):
+            inside = sample.instances[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+            fractions.append(float((inside > 0).mean()) if inside.size else 1.0)
+        return fractions

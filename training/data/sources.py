@@ -1,0 +1,132 @@
+"""Readers of the folders that train the light model: labelled photos, group photos, pictures without people.
+
+Layout (all JPEG, labels 8-bit PNG): ccp/images/NNNN.jpg + ccp/labels/NNNN.png with CIHP ids of the main person;
+groups/annotations.json (COCO boxes) + groups/images; backgrounds/*.jpg.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from training.data.splits import background_split, ccp_split, groups_split
+
+
+class DatasetError(ValueError):
+    """A dataset folder lacks a file or holds one that does not fit; the message names it."""
+
+
+def read_jpeg(path: Path) -> NDArray[np.uint8]:
+    """RGB uint8 [H,W,3]."""
+    return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), np.uint8)
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """Photos of one main person with a part label map."""
+
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def open(cls, root: Path, *, validation: bool = False) -> LabelledPhotos:
+        """The training (or validation) part of `root`, photos with rare classes weighted up.
+
+        Raises:
+            DatasetError: the folder is absent, empty or misses a label map.
+        """
+        folder = root / "images"
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder; point --data at the folder that holds ccp/images")
+        names = ccp_split(sorted(p.name for p in folder.glob("*.jpg")))[1 if validation else 0]
+        images = tuple(folder / n for n in names)
+        labels = tuple(root / "labels" / f"{p.stem}.png" for p in images)
+        for path in labels:
+            if not path.is_file():
+                raise DatasetError(f"{path}: this label map is missing; every photo needs one")
+        return cls(images, labels, cls._repeat_factors(labels))
+
+    @staticmethod
+    def _repeat_factors(labels: tuple[Path, ...], threshold: float = 0.3) -> NDArray[np.float64]:
+        """Repeat-factor sampling (Gupta et al. 2019): sqrt(threshold / frequency) of the rarest class present."""
+        present = np.zeros((len(labels), 256), bool)
+        for row, path in enumerate(labels):
+            present[row, np.unique(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))] = True
+        frequency = present.mean(0).clip(1e-6)
+        factor = np.maximum(1.0, np.sqrt(threshold / frequency)).clip(max=4.0)
+        weights = np.where(present, factor, 1.0).max(1)
+        return np.asarray(weights / weights.sum(), np.float64)
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(image uint8 [H,W,3], labels uint8 [H,W])."""
+        image = read_jpeg(self.images[index])
+        labels = cv2.imread(str(self.labels[index]), cv2.IMREAD_GRAYSCALE)
+        if labels is None or labels.shape != image.shape[:2]:
+            raise DatasetError(f"{self.labels[index]}: not a grey PNG of the size of its photo")
+        return image, np.asarray(labels, np.uint8)
+
+
+@dataclass(frozen=True)
+class GroupPhotos:
+    """Photos with person boxes; crowd regions are ignored."""
+
+    images: tuple[Path, ...]
+    boxes: tuple[NDArray[np.float32], ...]
+    ignore: tuple[NDArray[np.float32], ...]
+    complete: tuple[bool, ...]
+    stretched: tuple[bool, ...]
+
+    @classmethod
+    def open(cls, root: Path, *, validation: bool = False) -> GroupPhotos:
+        """The training (or validation) part of `root`.
+
+        Raises:
+            DatasetError: the folder or its annotations are absent.
+        """
+        path = root / "annotations.json"
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such file; groups needs a COCO annotation file")
+        raw = json.loads(path.read_text())
+        by_image: dict[int, list[dict[str, object]]] = defaultdict(list)
+        for annotation in raw["annotations"]:
+            by_image[annotation["image_id"]].append(annotation)
+        records = {record["file_name"]: record for record in raw["images"]}
+        names = groups_split(sorted(records))[1 if validation else 0]
+        boxes, ignore = [], []
+        for name in names:
+            found = by_image[records[name]["id"]]
+            boxes.append(cls._xyxy([a["bbox"] for a in found if not a["iscrowd"]]))
+            ignore.append(cls._xyxy([a["bbox"] for a in found if a["iscrowd"]]))
+        return cls(
+            tuple(root / "images" / n for n in names),
+            tuple(boxes),
+            tuple(ignore),
+            tuple(records[n].get("all_people") == "yes" for n in names),
+            tuple(records[n].get("aspect") != "true" for n in names),
+        )
+
+    @staticmethod
+    def _xyxy(rows: list[object]) -> NDArray[np.float32]:
+        boxes = np.asarray(rows, np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes
+
+
+def background_photos(root: Path, *, validation: bool = False) -> tuple[Path, ...]:
+    """Pictures without people: the training (or validation) part of a folder of JPEGs.
+
+    Raises:
+        DatasetError: the folder is absent or empty.
+    """
+    names = background_split(sorted(p.name for p in root.glob("*.jpg")))[1 if validation else 0]
+    if not names:
+        raise DatasetError(f"{root}: no JPEG pictures here; backgrounds needs some")
+    return tuple(root / name for name in names)

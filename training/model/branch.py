@@ -1,0 +1,113 @@
+"""The RoI branch of the paper: geometric and context encoding (3.3), convolutions after it (3.4), outputs at 128x128."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import BranchConfig, Norm
+from training.model.layers import conv_block, normalisation
+
+DENSEPOSE_COARSE = 15
+DENSEPOSE_PARTS = 25
+
+
+class Aspp(nn.Module):
+    """Atrous spatial pyramid pooling: image pooling, 1x1 and dilated 3x3 in parallel, concatenated."""
+
+    def __init__(self, inputs: int, channels: int, rates: tuple[int, ...], norm: Norm) -> None:
+        super().__init__()
+        # a pooled map is 1x1: batch statistics of one value per RoI would be noise, so it has no norm
+        self.pool = conv_block(inputs, channels, 1)
+        self.branches = nn.ModuleList(
+            [conv_block(inputs, channels, 1, norm=norm)]
+            + [conv_block(inputs, channels, 3, dilation=rate, norm=norm) for rate in rates]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.pool(x.mean((2, 3), keepdim=True)).expand(-1, -1, x.shape[2], x.shape[3])
+        return torch.cat([pooled, *(branch(x) for branch in self.branches)], 1)
+
+
+class NonLocal(nn.Module):
+    """Embedded-Gaussian non-local block (Wang et al. 2018) with a residual."""
+
+    def __init__(self, channels: int, inner: int, *, pool_keys: bool, norm: Norm) -> None:
+        super().__init__()
+        self.theta = nn.Conv2d(channels, inner, 1)
+        self.phi = nn.Conv2d(channels, inner, 1)
+        self.g = nn.Conv2d(channels, inner, 1)
+        self.out = nn.Conv2d(inner, channels, 1)
+        self.norm = normalisation("batch" if norm == "none" else norm, channels)
+        self.pool_keys = pool_keys
+        self.scale = inner**-0.5
+        nn.init.zeros_(self.norm.weight)  # the block starts as the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys = F.max_pool2d(x, 2) if self.pool_keys else x
+        theta = self.theta(x).flatten(2).transpose(1, 2)
+        phi = self.phi(keys).flatten(2)
+        g = self.g(keys).flatten(2).transpose(1, 2)
+        attention = torch.softmax(theta @ phi * self.scale, dim=-1)
+        y = (attention @ g).transpose(1, 2).reshape(x.shape[0], -1, x.shape[2], x.shape[3])
+        return x + self.norm(self.out(y))
+
+
+class BranchTrunk(nn.Module):
+    """GCE and the convolutions after it: RoI features [n,C,32,32] -> [n,conv_channels,32,32]."""
+
+    def __init__(self, inputs: int, config: BranchConfig) -> None:
+        super().__init__()
+        self.aspp = Aspp(inputs, config.aspp_channels, config.aspp_rates, config.norm)
+        concatenated = config.aspp_channels * (2 + len(config.aspp_rates))
+        self.fuse = conv_block(concatenated, config.channels, 1, norm=config.norm)
+        self.non_local = NonLocal(
+            config.channels, config.non_local_channels, pool_keys=config.pool_keys, norm=config.norm
+        )
+        widths = [config.channels] + [config.conv_channels] * config.convs
+        self.convs = nn.Sequential(
+            *(conv_block(a, b, 3, norm=config.norm) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.outputs = widths[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs(self.non_local(self.fuse(self.aspp(x))))
+
+
+class Upsampler(nn.Module):
+    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,32,32] -> [n,classes,128,128]."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.deconv = nn.ConvTranspose2d(inputs, classes, 4, 2, 1)
+        nn.init.normal_(self.deconv.weight, std=0.02)
+        nn.init.zeros_(self.deconv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.deconv(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class ParsingHead(nn.Module):
+    """Class logits [n,classes,128,128]; channel 0 is the background."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.up = Upsampler(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(x)
+
+
+class DensePoseHead(nn.Module):
+    """Coarse segmentation (14+1), part index (24+1), U and V per part, each at 128x128 (paper 3.5)."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.sizes = (DENSEPOSE_COARSE, DENSEPOSE_PARTS, DENSEPOSE_PARTS, DENSEPOSE_PARTS)
+        self.up = Upsampler(inputs, sum(self.sizes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """-> coarse [n,15,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
+        coarse, index, u, v = self.up(x).split(self.sizes, dim=1)
+        return coarse, index, u, v

@@ -1,0 +1,88 @@
+"""The whole network, composed from a `ModelConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from training.config import ModelConfig
+from training.model import boxes as box_ops
+from training.model.backbones import EfficientNetLite0, ResNet50
+from training.model.box_branch import BoxBranch, roi_align_level
+from training.model.branch import BranchTrunk, DensePoseHead, ParsingHead
+from training.model.fpn import FeaturePyramid
+from training.model.rpn import RegionProposals
+
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+PARSING_LEVEL = 2  # proposals separation sampling (paper 3.1): the branch reads P2 alone
+
+
+@dataclass
+class Detections:
+    """People of one canvas: boxes [n,4] in canvas pixels and scores [n], by score."""
+
+    boxes: Tensor
+    scores: Tensor
+
+
+class ParsingRCNN(nn.Module):
+    """Backbone, pyramid, proposals, box branch, parsing branch and DensePose branch."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = EfficientNetLite0() if config.backbone == "efficientnet_lite0" else ResNet50()
+        self.fpn = FeaturePyramid(self.backbone.channels, config.fpn.channels, config.fpn.norm)
+        self.rpn = RegionProposals(config.fpn.channels, config.rpn)
+        self.box = BoxBranch(config.fpn.channels, config.box)
+        self.parsing_trunk = BranchTrunk(config.fpn.channels, config.branch)
+        self.densepose_trunk = (
+            self.parsing_trunk if config.share_trunk else BranchTrunk(config.fpn.channels, config.branch)
+        )
+        self.parsing_head = ParsingHead(self.parsing_trunk.outputs, config.parsing_classes)
+        self.densepose_head = DensePoseHead(self.densepose_trunk.outputs)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def pyramid(self, images: Tensor) -> dict[int, Tensor]:
+        """RGB 0..255 [B,3,H,W] -> {2: P2, ..., 6: P6}."""
+        return self.fpn(self.backbone((images.float() - self.mean) / self.std))
+
+    def roi_features(self, pyramid: Mapping[int, Tensor], rois: list[Tensor]) -> Tensor:
+        """RoIs [r,4] of each image -> [R,C,32,32] from P2 (paper 3.1, 3.2)."""
+        return roi_align_level(pyramid[PARSING_LEVEL], rois, self.config.branch.roi_size, PARSING_LEVEL)
+
+    def parsing(self, features: Tensor) -> Tensor:
+        """RoI features [n,C,32,32] -> logits [n,classes,128,128]."""
+        return self.parsing_head(self.parsing_trunk(features))
+
+    def densepose(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """RoI features [n,C,32,32] -> coarse, index, u, v maps at 128x128."""
+        return self.densepose_head(self.densepose_trunk(features))
+
+    def detect(self, pyramid: Mapping[int, Tensor], size: tuple[int, int]) -> Detections:
+        """All people of ONE canvas after NMS, no score limit: [n,4] and [n], by score."""
+        logits, deltas, anchors = self.rpn(pyramid)
+        proposals = self.rpn.propose(
+            [x[0] for x in logits], [x[0] for x in deltas], anchors, size, self.config.rpn.proposals_test
+        )
+        scores, refined = self.box(pyramid, [proposals])
+        person = torch.softmax(scores, 1)[:, 1]
+        boxes = box_ops.clip(box_ops.decode(refined, proposals, box_ops.BOX_WEIGHTS), size[0], size[1])
+        keep = nms(boxes, person, self.config.box.nms_iou)
+        return Detections(boxes[keep], person[keep])
+
+
+def build_model(config: ModelConfig, *, imagenet: bool = False) -> ParsingRCNN:
+    """The network of a recipe, with ImageNet weights in its backbone where asked for and available."""
+    model = ParsingRCNN(config)
+    if imagenet and config.pretrained and isinstance(model.backbone, EfficientNetLite0):
+        model.backbone.load_imagenet()
+    return model

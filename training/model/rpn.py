@@ -1,0 +1,85 @@
+"""Region proposal network: anchors, objectness, box deltas, proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from training.config import RpnConfig
+from training.model import boxes as box_ops
+from training.model.layers import conv_block
+
+
+class RegionProposals(nn.Module):
+    """A 3x3 convolution, objectness and deltas for every anchor of every level."""
+
+    def __init__(self, channels: int, config: RpnConfig) -> None:
+        super().__init__()
+        self.config = config
+        count = len(config.ratios)
+        self.conv = conv_block(channels, channels, 3)
+        self.objectness = nn.Conv2d(channels, count, 1)
+        self.deltas = nn.Conv2d(channels, 4 * count, 1)
+        for layer in (self.objectness, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+        cells = []
+        for size in config.anchor_sizes:
+            ratio = torch.tensor(config.ratios)  # height / width
+            half = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], 1) / 2
+            cells.append(torch.cat([-half, half], 1))
+        self.register_buffer("cells", torch.stack(cells), persistent=False)  # [levels, ratios, 4]
+        self.cells: Tensor
+
+    def forward(self, pyramid: Mapping[int, Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Per level: logits [B,a], deltas [B,a,4] and anchors [a,4], a = H*W*ratios in row-major order."""
+        logits, deltas, anchors = [], [], []
+        for index, level in enumerate(self.config.levels):
+            x = pyramid[level]
+            hidden = self.conv(x)
+            batch = x.shape[0]
+            logits.append(self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1))
+            deltas.append(self.deltas(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4))
+            anchors.append(self._anchors(x, index, 2**level))
+        return logits, deltas, anchors
+
+    def _anchors(self, x: Tensor, index: int, stride: int) -> Tensor:
+        ys = (torch.arange(x.shape[2], device=x.device) + 0.5) * stride
+        xs = (torch.arange(x.shape[3], device=x.device) + 0.5) * stride
+        grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+        centres = torch.stack([grid_x, grid_y, grid_x, grid_y], -1)[:, :, None]
+        return (centres + self.cells[index]).reshape(-1, 4)
+
+    def propose(
+        self,
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        anchors: list[Tensor],
+        size: tuple[int, int],
+        limit: int,
+    ) -> Tensor:
+        """Proposals of ONE image: the best `pre_nms` of each level, decoded, NMS within a level, the best `limit`.
+
+        Args:
+            logits, deltas, anchors: per level [a], [a,4], [a,4].
+            size: (height, width) of the canvas.
+
+        Returns:
+            fp32 [p,4], p <= limit, by objectness.
+        """
+        scores, found, shifts = [], [], []
+        span = float(2 * max(size)) if isinstance(size[0], int) else 4096.0
+        for index, (logit, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
+            count = min(self.config.pre_nms, logit.shape[0])
+            best, where = logit.topk(count)
+            decoded = box_ops.decode(delta[where], anchor[where], box_ops.RPN_WEIGHTS)
+            scores.append(best)
+            found.append(box_ops.clip(decoded, size[0], size[1]))
+            shifts.append(torch.full_like(best, index * span))
+        score, candidates = torch.cat(scores), torch.cat(found)
+        # boxes of different levels never meet: one NMS serves all levels
+        keep = nms(candidates + torch.cat(shifts)[:, None], score, self.config.nms_iou)[:limit]
+        return candidates[keep]
