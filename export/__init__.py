@@ -1,0 +1,1 @@
+"""Export: weights -> ONNX graphs with the tensors of the serving contract."""

@@ -1,0 +1,62 @@
+"""`parsing-rcnn export` and `verify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands. Torch is imported when a command runs, not before."""
+    app.command("export")(export)
+    app.command("verify")(verify)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run, its JSON beside it.")],
+    out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
+    version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
+    card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, figures, limits.")] = None,
+) -> None:
+    """Write the ONNX graphs and the model card of a checkpoint."""
+    from export.onnx import export_repository
+    from training.checkpoint import CheckpointError, load_recipe, load_weights
+    from training.model.parsing_rcnn import build_model
+
+    try:
+        recipe = load_recipe(checkpoint)
+        model = build_model(recipe.model)
+        load_weights(checkpoint, model)
+        described = json.loads(card.read_text()) if card is not None else _untold()
+    except (CheckpointError, OSError, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    for name, path in export_repository(model, recipe, out, version=version, card=described).items():
+        typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _untold() -> dict[str, object]:
+    """A card for weights about which nothing is known but that their parsing head was trained."""
+    return {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
+
+
+def verify(
+    repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
+    photos: Annotated[Path | None, typer.Option(help="A folder of JPEGs to add to the rendered scenes.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of these photos.")] = 24,
+    checkpoint: Annotated[Path | None, typer.Option(help="Compare with these weights, rounded as exported.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report here (Markdown, and JSON beside it).")] = None,
+) -> None:
+    """Hold torch against ONNX Runtime and OpenVINO; exit 1 when the fp32 contract is broken."""
+    from export.verify import to_markdown, write_report
+    from export.verify import verify as run
+
+    report = run(repository, photos, count, checkpoint)
+    typer.echo(to_markdown(report))
+    if out is not None:
+        write_report(report, out)
+    if not report["passed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,123 @@
+"""Export-friendly views of the network: detector, parsing head and DensePose head, with the serving tensors.
+
+The arithmetic is the model's own (`training.model`); what is added here is what serving wants inside the graph:
+uint8 in, NMS and limits, part argmax and IUV quantisation, so that a person leaves as kilobytes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from training.model import boxes as box_ops
+from training.model.box_branch import BoxBranch, roi_align_level
+from training.model.parsing_rcnn import ParsingRCNN
+
+MAX_PEOPLE = 64
+
+
+class StaticBoxBranch(nn.Module):
+    """The box branch with every level pooling every RoI and a mask that selects.
+
+    Values are those of `roi_align_pyramid`; the shapes do not depend on which level a box falls into, which
+    every exporter needs, and at 7x7 the extra samples cost less than gather and scatter.
+    """
+
+    def __init__(self, branch: BoxBranch) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, pyramid: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """RoIs [r,4] of one image -> logits [r,2], deltas [r,4]."""
+        branch, levels = self.branch, self.branch.config.levels
+        chosen = box_ops.level_of(rois, levels[0], levels[-1])
+        indexed = torch.cat([torch.zeros_like(rois[:, :1]), rois], 1)
+        pooled = roi_align_level(pyramid[levels[0]], indexed, branch.config.roi_size, levels[0])
+        for level in levels[1:]:
+            here = (chosen == level)[:, None, None, None]
+            found = roi_align_level(pyramid[level], indexed, branch.config.roi_size, level)
+            pooled = torch.where(here, found, pooled)
+        x = pooled.flatten(1)
+        x = torch.relu(branch.fc2(torch.relu(branch.fc1(x))))
+        return branch.score(x), branch.delta(x)
+
+
+class DetectorGraph(nn.Module):
+    """CANVAS uint8 [H,W,3] RGB, LIMITS fp32 [2] -> BOXES [n,4], SCORES [n], COUNT int32 [1], ROI_FEATURES [n,C,32,32].
+
+    LIMITS = (minimum score, most people). 1 <= n <= 64: without a person there is one dummy row and COUNT is 0.
+    """
+
+    def __init__(self, model: ParsingRCNN) -> None:
+        super().__init__()
+        self.model = model
+        self.box = StaticBoxBranch(model.box)
+
+    def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        model = self.model
+        height, width = canvas.shape[0], canvas.shape[1]
+        pyramid = model.pyramid(canvas.permute(2, 0, 1)[None])
+        logits, deltas, anchors = model.rpn(pyramid)
+        proposals = model.rpn.propose(
+            [x[0] for x in logits],
+            [x[0] for x in deltas],
+            anchors,
+            (height, width),
+            model.config.rpn.proposals_test,
+        )
+        scores, refined = self.box(pyramid, proposals)
+        person = torch.softmax(scores, 1)[:, 1]
+        boxes = box_ops.clip(box_ops.decode(refined, proposals, box_ops.BOX_WEIGHTS), height, width)
+        rows = nms(boxes, person, model.config.box.nms_iou)
+        boxes, person = boxes[rows], person[rows]
+        allowed = limits[1].clamp(0, MAX_PEOPLE)
+        rank = torch.arange(person.shape[0])
+        kept = (person >= limits[0]) & (rank < allowed)
+        # the scores fall from row to row, so the kept rows come first; a dummy row stands in for nobody
+        dummy = torch.cat([~kept[:1], torch.zeros_like(kept[1:])])
+        chosen = torch.nonzero(kept | dummy)[:, 0]
+        boxes, person = boxes[chosen], person[chosen]
+        indexed = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
+        features = roi_align_level(pyramid[2], indexed, model.config.branch.roi_size, 2)
+        return boxes, person, kept.sum().to(torch.int32)[None], features
+
+
+class ParsingGraph(nn.Module):
+    """ROI_FEATURES [n,C,32,32] -> PARTS uint8 [n,128,128], PART_SCORES fp32 [n,classes], PART_PROBS uint8.
+
+    PART_SCORES: mean probability of each class over the pixels that it won, 0 for a class that won none.
+    """
+
+    def __init__(self, model: ParsingRCNN) -> None:
+        super().__init__()
+        self.trunk, self.head = model.parsing_trunk, model.parsing_head
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        probabilities = torch.softmax(self.head(self.trunk(features)), 1)
+        best, parts = probabilities.max(1)
+        classes = torch.arange(probabilities.shape[1], dtype=torch.int64)[None, :, None, None]
+        won = (parts[:, None] == classes).to(best.dtype)
+        scores = (won * best[:, None]).sum((2, 3)) / won.sum((2, 3)).clamp(min=1)
+        quantised = torch.round(probabilities * 255).to(torch.uint8)
+        return parts.to(torch.float32).to(torch.uint8), scores, quantised
+
+
+class DensePoseGraph(nn.Module):
+    """ROI_FEATURES [n,C,32,32] -> IUV uint8 [n,3,128,128]: part 0..24, U and V of that part times 255.
+
+    The coarse segmentation gates the part index, as in the reference implementations.
+    """
+
+    def __init__(self, model: ParsingRCNN) -> None:
+        super().__init__()
+        self.trunk, self.head = model.densepose_trunk, model.densepose_head
+
+    def forward(self, features: Tensor) -> Tensor:
+        coarse, index, u, v = self.head(self.trunk(features))
+        parts = index.argmax(1, keepdim=True) * (coarse.argmax(1, keepdim=True) > 0)
+        body = (parts > 0).to(u.dtype)
+        chosen_u = torch.gather(u, 1, parts).clamp(0, 1) * body
+        chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
+        scaled = torch.cat([chosen_u, chosen_v], 1) * 255
+        return torch.cat([parts.to(torch.float32).to(torch.uint8), scaled.to(torch.uint8)], 1)

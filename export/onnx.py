@@ -1,0 +1,209 @@
+"""Weights -> ONNX files in a model repository, and the model card beside them.
+
+The files keep one initializer for each tensor of the network, under the network's own names and in fp16. So they
+are the checkpoint as well: `load_from_repository` reads them back, and nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript.optimizer
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.export import Dim
+
+from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
+from parsing_rcnn.repository import CARD, GRAPHS
+from training.config import Config
+from training.model.parsing_rcnn import ParsingRCNN, build_model
+
+OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
+CANVASES = ((384, 640), (640, 384), (512, 512))
+_HALF_FROM = 256  # small tensors stay fp32, and so do all vectors: norms and biases cost nothing and carry ranges
+_LARGEST_SIDE = 42  # in steps of 32: 1344
+
+
+class RepositoryError(ValueError):
+    """A repository does not hold the weights that it should; the message names the tensor and the file."""
+
+
+def export_repository(
+    model: ParsingRCNN, config: Config, out: Path, *, version: str, card: Mapping[str, Any]
+) -> dict[str, Path]:
+    """Write detector, parsing and densepose_head to `out` and the model card with their sha256.
+
+    Args:
+        model: weights of `config`, on the CPU.
+        card: what the card says beside the recipe and the files: tasks, data, licences, figures, limits.
+
+    Returns:
+        {graph: its file}.
+    """
+    model = model.eval()
+    channels, size = config.model.fpn.channels, config.model.branch.roi_size
+    high, wide, people = Dim("h32", min=2, max=_LARGEST_SIDE), Dim("w32", min=2, max=_LARGEST_SIDE), Dim("n", max=64)
+    canvas = torch.zeros(CANVASES[0] + (3,), dtype=torch.uint8)
+    features = torch.zeros(3, channels, size, size)
+    jobs: dict[str, tuple[nn.Module, tuple[Any, ...], tuple[Any, ...], tuple[str, ...], tuple[str, ...]]] = {
+        "detector": (
+            DetectorGraph(model),
+            (canvas, torch.tensor([0.5, 64.0])),
+            ({0: 32 * high, 1: 32 * wide}, None),
+            ("CANVAS", "LIMITS"),
+            ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
+        ),
+        "parsing": (
+            ParsingGraph(model),
+            (features,),
+            ({0: people},),
+            ("ROI_FEATURES",),
+            ("PARTS", "PART_SCORES", "PART_PROBS"),
+        ),
+        "densepose_head": (DensePoseGraph(model), (features,), ({0: people},), ("ROI_FEATURES",), ("IUV",)),
+    }
+    files = {}
+    for name, (graph, example, shapes, inputs, outputs) in jobs.items():
+        proto = to_onnx(graph, example, shapes, inputs, outputs)
+        path = out / name / "1" / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(proto, path)
+        files[name] = path
+    write_card(out, config, files, version=version, card=card)
+    return files
+
+
+def to_onnx(
+    graph: nn.Module,
+    example: tuple[Any, ...],
+    shapes: tuple[Any, ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> onnx.ModelProto:
+    """Export one graph: constants folded, weights in fp16 under the network's names, checked."""
+    program = torch.export.export(graph.eval(), example, dynamic_shapes=shapes, strict=False)
+    exported = torch.onnx.export(
+        program,
+        opset_version=OPSET,
+        dynamo=True,
+        optimize=False,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        verbose=False,
+    )
+    assert exported is not None
+    # fold constants, no more: fusing norms into convolutions would lose the network's tensors, and runtimes do it anyway
+    folded = exported.model
+    onnxscript.optimizer.fold_constants(folded, input_size_limit=1024, output_size_limit=4096)
+    onnxscript.optimizer.remove_unused_nodes(folded)
+    proto = exported.model_proto
+    halve_weights(proto)
+    _name_dimensions(proto)
+    proto.producer_name = "parsing-rcnn"
+    proto.producer_version = ""
+    proto.doc_string = ""
+    for node in proto.graph.node:  # the exporter notes source lines of the machine that it ran on
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _name_dimensions(proto: onnx.ModelProto) -> None:
+    """Readable symbolic sizes at the borders of the graph; those inside follow from them and are dropped."""
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output):
+        symbols = ("height", "width") if value.name == "CANVAS" else ("people",)
+        dimensions = [d for d in value.type.tensor_type.shape.dim if d.dim_param]
+        for dimension, symbol in zip(dimensions, symbols, strict=False):
+            dimension.dim_param = symbol
+
+
+def halve_weights(proto: onnx.ModelProto) -> None:
+    """Store large fp32 initializers as fp16 followed by a Cast, which runtimes fold when they load the file."""
+    graph = proto.graph
+    renamed, casts = {}, []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or int(np.prod(tensor.dims)) < _HALF_FROM:
+            continue
+        values = numpy_helper.to_array(tensor)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+        renamed[name] = f"{name}::fp32"
+        casts.append(helper.make_node("Cast", [name], [renamed[name]], to=TensorProto.FLOAT, name=f"{name}::cast"))
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in renamed:
+                node.input[index] = renamed[name]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(casts + nodes)
+
+
+def write_card(
+    out: Path, config: Config, files: Mapping[str, Path], *, version: str, card: Mapping[str, Any]
+) -> None:
+    """Write model_card.json: identity, recipe, files with sha256, and what `card` says."""
+    described = {
+        name: {
+            "file": str(path.relative_to(out)),
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for name, path in files.items()
+    }
+    content = {
+        "name": config.name,
+        "version": version,
+        "taxonomy": "cihp" if config.model.parsing_classes == 20 else "mhp",
+        "canvases": [list(c) for c in CANVASES],
+        **card,
+        "files": described,
+        "recipe": config.model_dump(mode="json"),
+    }
+    (out / CARD).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load_from_repository(repository: Path) -> tuple[ParsingRCNN, Config]:
+    """Read the network and its recipe back from the ONNX files (weights rounded to fp16, as served).
+
+    Raises:
+        RepositoryError: a tensor of the network is in none of the files.
+    """
+    config = Config.model_validate(json.loads((repository / CARD).read_text())["recipe"])
+    model = build_model(config.model).eval()
+    found: dict[str, torch.Tensor] = {}
+    prefixes = {"detector": "", "parsing": "parsing_", "densepose_head": "densepose_"}
+    for graph in GRAPHS:
+        path = repository / graph / "1" / "model.onnx"
+        for tensor in onnx.load(path).graph.initializer:
+            name = _network_name(tensor.name, prefixes[graph])
+            found[name] = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    for name, value in wanted.items():
+        if name not in found or found[name].shape != value.shape:
+            raise RepositoryError(f"{repository}: no tensor {name} of shape {tuple(value.shape)} in its ONNX files")
+    model.load_state_dict({**model.state_dict(), **{k: found[k] for k in wanted}})
+    return model, config
+
+
+def _network_name(initializer: str, prefix: str) -> str:
+    """Name of a tensor in `ParsingRCNN`: the graphs' own wrappers (model., box.branch.) are taken off."""
+    name = initializer.removeprefix("model.").replace("box.branch.", "box.", 1)
+    if prefix and name.startswith(("trunk.", "head.")):
+        return prefix + name
+    if prefix == "densepose_" and name.startswith("head."):
+        return "densepose_head." + name.removeprefix("head.")
+    return name

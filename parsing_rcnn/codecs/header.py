@@ -1,0 +1,189 @@
+"""What a picture's first bytes say about it: format, size, orientation. Nothing is decoded, so a bomb costs nothing."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from parsing_rcnn.errors import InvalidImage, UnsupportedImage
+
+Format = Literal["jpeg", "png", "webp"]
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_NOT_ACCEPTED = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"%PDF", "PDF"),
+    (b"<", "HTML, XML or SVG text"),
+    (b"{", "JSON text"),
+    (b"data:", "a data URL (send the decoded bytes)"),
+    (b"/9j/", "base64 text (send the decoded bytes)"),
+    (b"iVBOR", "base64 text (send the decoded bytes)"),
+    (b"PK\x03\x04", "a ZIP or npz archive"),
+    (b"\x93NUMPY", "a numpy array"),
+)
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a picture says about itself.
+
+    Attributes:
+        format: "jpeg", "png" or "webp", by magic bytes.
+        width: in pixels, as stored (before the EXIF turn).
+        height: in pixels, as stored.
+        orientation: EXIF orientation 1..8 (1 when absent or nonsense).
+        frames: 1, or more for an animation.
+        scans: passes over the pixels that a progressive JPEG asks for; 1 otherwise.
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = 1
+    frames: int = 1
+    scans: int = 1
+
+
+def peek(data: bytes) -> ImageHeader:
+    """Read a picture's header.
+
+    Args:
+        data: an encoded JPEG, PNG or WebP.
+
+    Raises:
+        InvalidImage: the bytes are empty, or end or are damaged before the size is known.
+        UnsupportedImage: another type of file.
+    """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise InvalidImage(f"expected the bytes of an encoded image, got {type(data).__name__}")
+    data = bytes(data)
+    if not data:
+        raise InvalidImage("the image is empty (0 bytes): send an encoded JPEG, PNG or WebP")
+    reader = _reader(data)
+    try:
+        header = reader(data)
+    except (struct.error, IndexError):
+        raise InvalidImage(f"the image ends inside its header ({len(data)} bytes): it is truncated") from None
+    if header.width < 1 or header.height < 1:
+        raise InvalidImage(f"the header says {header.width}x{header.height} pixels: an image has at least one")
+    return header
+
+
+def _reader(data: bytes) -> Callable[[bytes], ImageHeader]:
+    if data.startswith(b"\xff\xd8\xff"):
+        return _peek_jpeg
+    if data.startswith(_PNG_MAGIC):
+        return _peek_png
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _peek_webp
+    if any(magic.startswith(data[: len(magic)]) for magic in (b"\xff\xd8\xff", _PNG_MAGIC, b"RIFF")) and len(data) < 12:
+        raise InvalidImage(f"the image ends inside its header ({len(data)} bytes): it is truncated")
+    raise UnsupportedImage(f"the bytes are {_guess(data)}: JPEG, PNG and WebP are accepted")
+
+
+def _guess(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return f"an ISO media file ({data[8:12].decode('ascii', 'replace')}; HEIC, AVIF or video)"
+    return next((name for magic, name in _NOT_ACCEPTED if data.startswith(magic)), "of no known image type")
+
+
+def _peek_jpeg(data: bytes) -> ImageHeader:
+    orientation = 1
+    at = 2
+    while True:
+        if data[at] != 0xFF:
+            raise InvalidImage(f"damaged JPEG: no marker at byte {at}")
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker in (0x01, *range(0xD0, 0xD9)):  # stand-alone markers
+            at += 2
+            continue
+        if marker in (0xD9, 0xDA):
+            raise InvalidImage("damaged JPEG: the pixels begin before any frame header")
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\x00\x00":
+            orientation = _orientation(data[at + 10 : at + 2 + length])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            precision, height, width = struct.unpack_from(">BHH", data, at + 4)
+            if precision != 8:
+                raise UnsupportedImage(f"a JPEG of {precision} bits a channel: 8 are accepted")
+            # Entropy-coded bytes stuff 0xFF with 0x00, so this pair occurs as a marker only.
+            scans = max(data.count(b"\xff\xda", at), 1) if marker in (0xC2, 0xC6, 0xCA, 0xCE) else 1
+            return ImageHeader("jpeg", width, height, orientation, scans=scans)
+        at += 2 + length
+
+
+def _peek_png(data: bytes) -> ImageHeader:
+    if data[12:16] != b"IHDR":
+        raise InvalidImage("damaged PNG: the first chunk is not IHDR")
+    width, height = struct.unpack_from(">II", data, 16)
+    orientation = frames = 1
+    for kind, body in _chunks(data, start=8, order=">", head=">I4s", tail=4):
+        if kind == b"eXIf":
+            orientation = _orientation(body)
+        elif kind == b"acTL":
+            frames = max(struct.unpack_from(">I", body)[0], 1)
+        elif kind == b"IEND":
+            break
+    return ImageHeader("png", width, height, orientation, frames)
+
+
+def _peek_webp(data: bytes) -> ImageHeader:
+    size: tuple[int, int] | None = None
+    orientation, frames = 1, 0
+    for kind, body in _chunks(data, start=12, order="<", head="<4sI", tail=0):
+        if kind == b"VP8X" and size is None:
+            size = (1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"))
+        elif kind == b"VP8 " and size is None:
+            if body[3:6] != b"\x9d\x01\x2a":
+                raise InvalidImage("damaged WebP: no start code in the VP8 frame")
+            width, height = struct.unpack_from("<HH", body, 6)
+            size = (width & 0x3FFF, height & 0x3FFF)
+        elif kind == b"VP8L" and size is None:
+            (bits,) = struct.unpack_from("<I", body, 1)
+            size = (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        elif kind == b"ANMF":
+            frames += 1
+        elif kind == b"EXIF":
+            orientation = _orientation(body.removeprefix(b"Exif\x00\x00"))
+    if size is None:
+        raise InvalidImage("damaged WebP: no image chunk")
+    return ImageHeader("webp", size[0], size[1], orientation, max(frames, 1))
+
+
+def _chunks(data: bytes, *, start: int, order: str, head: str, tail: int) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, body) of each chunk; the last body may be short, and what follows a broken chunk is left out."""
+    view = memoryview(data)
+    at = start
+    while at + 8 <= len(data):
+        first, second = struct.unpack_from(head, data, at)
+        length, kind = (first, second) if order == ">" else (second, first)
+        # Pixel chunks can be megabytes and tell nothing here beyond their first bytes.
+        yield kind, bytes(view[at + 8 : at + 8 + min(length, 65536)])
+        at += 8 + length + tail + (length & 1 if order == "<" else 0)
+
+
+def _orientation(exif: bytes) -> int:
+    """Tag 0x0112 of the first directory of a TIFF block; 1 when it is absent or the block is damaged."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (at,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", exif, entry)
+            if tag == _EXIF_ORIENTATION:
+                (value,) = struct.unpack_from(order + ("I" if kind == 4 else "H"), exif, entry + 8)
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1

@@ -1,0 +1,141 @@
+"""JPEG, PNG and WebP in: upright RGB arrays out, and nothing decoded that the header shows to be too large."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from PIL import Image
+
+from parsing_rcnn.codecs.header import ImageHeader, peek
+from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
+from parsing_rcnn.geometry import resize, turn_upright
+
+__all__ = ["ImageHeader", "ImageLimits", "check", "decode", "peek"]
+
+_MAX_SCANS = 100
+"""A camera's progressive JPEG has about ten scans; each is a pass over all pixels, so very many are an attack."""
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is accepted, decided before decoding.
+
+    Attributes:
+        max_bytes: of the encoded picture.
+        max_pixels: width times height.
+        max_side: the longer of width and height, pixels.
+    """
+
+    max_bytes: int = 32 * 1024 * 1024
+    max_pixels: int = 64_000_000
+    max_side: int = 16384
+
+
+def check(data: bytes, limits: ImageLimits | None = None) -> ImageHeader:
+    """Read the header and hold it against the limits.
+
+    Raises:
+        InvalidImage: no picture, by its header.
+        ImageTooLarge: beyond a limit.
+        UnsupportedImage: not a JPEG, PNG or WebP.
+    """
+    limits = limits or ImageLimits()
+    size_in_bytes = len(data) if isinstance(data, (bytes, bytearray, memoryview)) else 0
+    if size_in_bytes > limits.max_bytes:
+        raise ImageTooLarge(f"the image has {size_in_bytes} bytes, the limit is {limits.max_bytes}: scale it down")
+    header = peek(data)
+    size = f"the image is {header.width}x{header.height} pixels"
+    if max(header.width, header.height) > limits.max_side:
+        raise ImageTooLarge(f"{size}, the limit of a side is {limits.max_side}: scale it down")
+    if header.width * header.height > limits.max_pixels:
+        raise ImageTooLarge(f"{size}, the limit is {limits.max_pixels} in all: scale it down")
+    if header.scans > _MAX_SCANS:
+        raise InvalidImage(f"the JPEG has {header.scans} scans, the limit is {_MAX_SCANS}: save it as baseline")
+    return header
+
+
+def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None = None) -> NDArray[np.uint8]:
+    """Decode a picture.
+
+    The EXIF orientation is applied, colour profiles are ignored, transparency is put on white, 16 bits become 8, and
+    of an animation the first frame is taken.
+
+    Args:
+        data: an encoded JPEG, PNG or WebP.
+        limits: what is accepted (None: the defaults of `ImageLimits`).
+        max_side: scale the picture down to this longest side, pixels (None: never). A JPEG is then decoded at a
+            fraction of its size, which is faster.
+
+    Returns:
+        uint8 [H,W,3] RGB, upright, C-contiguous, writable.
+
+    Raises:
+        InvalidImage: empty, truncated or damaged.
+        ImageTooLarge: too many bytes or pixels, decided from the header before decoding.
+        UnsupportedImage: not a JPEG, PNG or WebP.
+
+    Example:
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (4, 2), "red").save(buffer, "PNG")
+        >>> decode(buffer.getvalue()).shape
+        (2, 4, 3)
+    """
+    header = check(data, limits)
+    data = bytes(data)
+    target = _target(header, max_side)
+    image = _decode_jpeg(data, header, target) if header.format == "jpeg" else _decode_pillow(data, header)
+    if target is not None:
+        image = resize(image, *target)
+    return turn_upright(image, header.orientation)
+
+
+def _target(header: ImageHeader, max_side: int | None) -> tuple[int, int] | None:
+    """(height, width) as stored after scaling down to `max_side`, or None to keep the size."""
+    if max_side is None or max(header.height, header.width) <= max_side:
+        return None
+    scale = max_side / max(header.height, header.width)
+    return max(round(header.height * scale), 1), max(round(header.width * scale), 1)
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8]:
+    try:
+        # libjpeg reads the last of several frame headers, `peek` the first: they must agree before memory is taken.
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if (height, width) == (header.height, header.width):
+            at_least = {} if target is None else {"min_height": target[0], "min_width": target[1]}
+            return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", **at_least), dtype=np.uint8)
+    except ValueError:
+        pass  # CMYK, or damage that Pillow may tolerate (it says so if not)
+    return _decode_pillow(data, header)
+
+
+def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data), formats=(header.format.upper(),)) as picture:
+            # The limits were held against what `peek` read, so Pillow must have read the same.
+            if picture.size != (header.width, header.height):
+                raise InvalidImage(f"damaged {header.format.upper()}: its headers disagree about the size")
+            picture.load()
+            return _to_rgb(picture)
+    except ParsingRCNNError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"the image is too large for the decoder ({error}): scale it down") from None
+    except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, ...
+        raise InvalidImage(f"the {header.format.upper()} is truncated or damaged ({error}): send it whole") from None
+
+
+def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = np.asarray(picture).astype(np.float32)
+        scaled = np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8)  # 65535 -> 255
+        return np.repeat(scaled[:, :, None], 3, axis=2)
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(white, picture).convert("RGB"), dtype=np.uint8)
+    return np.array(picture.convert("RGB"), dtype=np.uint8)

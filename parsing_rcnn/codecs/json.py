@@ -1,0 +1,129 @@
+"""People as JSON: boxes with their centre and their corners, COCO run lengths, PNGs in base64."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs import png, rle
+from parsing_rcnn.convert import encode_chart
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import People
+
+MaskFormat = Literal["rle", "png", "polygon", "none"]
+MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
+
+INCLUDE = ("masks", "parts", "label_map", "iuv", "part_masks")
+"""What a person's entry can carry beyond the box."""
+
+DEFAULT_INCLUDE = ("masks", "parts", "label_map", "iuv")
+
+
+def to_json(
+    people: People,
+    *,
+    include: Collection[str] = DEFAULT_INCLUDE,
+    mask_format: str = "rle",
+    exact: bool = False,
+) -> dict[str, Any]:
+    """A plain dict, ready for `dumps`; `supervision.Detections.from_inference` reads it as it is.
+
+    Boxes are in pixels of the upright original, x2 and y2 exclusive. `offset` is the [x0, y0] where everything that is
+    as large as the box (`parts_png`, `mask_png`, `densepose`, a part's `crop_rle`) lies in the picture.
+
+    Args:
+        people: of one picture.
+        include: of `INCLUDE`. "masks": the silhouette in `mask_format`. "parts": class, score and area of each part.
+            "label_map": `parts_png`. "iuv": `densepose`. "part_masks": `crop_rle` of each part. What was not computed
+            is left out.
+        mask_format: "rle": full frame; "png": cut to the box; "polygon": the largest outline (holes and further
+            pieces are lost); "none".
+        exact: as in `People.crop`.
+
+    Returns:
+        `image` {width, height}, `predictions` in the order of the people, `timings_ms`.
+
+    Raises:
+        InvalidOptions: an unknown name in `include` or `mask_format`.
+        ValueError: `exact` without `part_probs`.
+    """
+    unknown = sorted(set(include) - set(INCLUDE))
+    if unknown:
+        raise InvalidOptions(f"include: {', '.join(map(repr, unknown))} is unknown, choose from {', '.join(INCLUDE)}")
+    if mask_format not in MASK_FORMATS:
+        raise InvalidOptions(f"mask_format: {mask_format!r} is unknown, choose from {', '.join(MASK_FORMATS)}")
+    height, width = people.image_size
+    return {
+        "image": {"width": width, "height": height},
+        "predictions": [_person(people, i, frozenset(include), mask_format, exact) for i in range(len(people))],
+        "timings_ms": {stage: round(float(ms), 3) for stage, ms in people.timings.items()},
+    }
+
+
+def dumps(document: Any) -> bytes:
+    """JSON text in UTF-8; numpy scalars and arrays are written as numbers and lists."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _person(people: People, index: int, include: frozenset[str], mask_format: str, exact: bool) -> dict[str, Any]:
+    x1, y1, x2, y2 = (round(v, 3) for v in people.boxes[index].tolist())
+    entry: dict[str, Any] = {
+        "x": round((x1 + x2) / 2, 4),
+        "y": round((y1 + y2) / 2, 4),
+        "width": round(x2 - x1, 3),
+        "height": round(y2 - y1, 3),
+        "bbox": [x1, y1, x2, y2],
+        "confidence": round(float(people.scores[index]), 5),
+        "class": "person",
+        "class_id": 0,
+        "detection_id": str(index),
+        "tracker_id": None,
+        "offset": list(people.window(index)[:2]),
+    }
+    labels = None if people.parts is None else people.crop(index, exact)[0]
+    iuv = None if people.iuv is None else people.iuv_crop(index)[0]
+    silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
+    if silhouette is not None and "masks" in include:
+        entry |= _mask(silhouette > 0, people, index, mask_format)
+    if labels is not None:
+        if "parts" in include or "part_masks" in include:
+            entry["parts"] = _parts(labels, people, index, with_masks="part_masks" in include)
+        if "label_map" in include:
+            entry["parts_png"] = png.to_base64(png.encode_labels(labels))
+    if iuv is not None and "iuv" in include:
+        entry["densepose"] = {"shape_chw": list(iuv.shape), "labels_uv_str": encode_chart(iuv)}
+    return entry
+
+
+def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str) -> dict[str, Any]:
+    left, top, _, _ = people.window(index)
+    if mask_format == "rle":
+        return {"rle": rle.encode_at(mask, (left, top), people.image_size)}
+    if mask_format == "png":
+        return {"mask_png": png.to_base64(png.encode_labels(mask.astype(np.uint8) * np.uint8(255)))}
+    if mask_format == "polygon":
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        # Three corners make a polygon; readers refuse fewer.
+        outline = max(outlines, key=lambda o: (cv2.contourArea(o), len(o)), default=np.zeros((0, 1, 2), np.int32))
+        if len(outline) >= 3:
+            return {"points": [{"x": left + x, "y": top + y} for x, y in outline[:, 0].tolist()]}
+    return {}
+
+
+def _parts(labels: NDArray[np.uint8], people: People, index: int, with_masks: bool) -> list[dict[str, Any]]:
+    areas = np.bincount(labels.ravel(), minlength=len(people.taxonomy))
+    parts: list[dict[str, Any]] = []
+    for class_id in (np.flatnonzero(areas[1:]) + 1).tolist():
+        part: dict[str, Any] = {"class": people.taxonomy.classes[class_id], "class_id": class_id}
+        if people.part_scores is not None:
+            part["score"] = round(float(people.part_scores[index, class_id]), 4)
+        part["area"] = int(areas[class_id])
+        if with_masks:
+            part["crop_rle"] = rle.encode(labels == class_id)
+        parts.append(part)
+    return parts

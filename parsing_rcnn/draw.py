@@ -1,0 +1,297 @@
+"""Pictures of people: parts, instances, IUV, isolines and textures over the photo. Colours are RGB throughout.
+
+Everything works on the pixels of each person's box, so a small person in a large picture costs little.
+"""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.paste import paste_charts, paste_smooth
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import DENSEPOSE
+
+Colour = tuple[int, int, int]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 of a pixel when told so
+
+
+def instance_colour(index: int) -> Colour:
+    """A colour for a person or a track: the same for the same number, far from its neighbours'."""
+    red, green, blue = colorsys.hsv_to_rgb((0.58 + index * 0.618033988749895) % 1.0, 0.62, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    people: People,
+    *,
+    alpha: float = 0.6,
+    boxes: bool = True,
+    scores: bool = True,
+    outlines: bool = True,
+    smooth: bool = True,
+) -> NDArray[np.uint8]:
+    """Parts in the colours of the taxonomy over the photo, with an outline, a box and a score for each person.
+
+    Without part maps the charts of DensePose are coloured; without any map only boxes and scores are drawn.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+        people: found in it.
+        alpha: opacity of the parts, 0..1.
+        boxes: draw the boxes.
+        scores: write the score on each box.
+        outlines: trace each silhouette.
+        smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: the image is not of the people's image_size.
+    """
+    _check_image(image, people)
+    canvas = image.copy()
+    palette = people.taxonomy.palette if people.parts is not None else DENSEPOSE.palette
+    order = np.argsort(people.scores, kind="stable").tolist()
+    if people.parts is not None or people.iuv is not None:
+        for index in order:
+            labels = _labels(people, index, smooth)
+            where = people.window(index).slices
+            _blend(canvas[where], image[where], palette[labels], labels > 0, alpha)
+            if outlines:
+                _outline(canvas, labels > 0, people.window(index)[:2], instance_colour(index))
+    for index in order:
+        if boxes:
+            _box(canvas, people.boxes[index], instance_colour(index))
+        if scores:
+            _tag(canvas, people.boxes[index], f"{float(people.scores[index]):.2f}", instance_colour(index))
+    return canvas
+
+
+def parts(people: People, *, smooth: bool = False) -> NDArray[np.uint8]:
+    """Parts in the colours of the taxonomy on black.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: parts were not computed.
+    """
+    canvas = np.zeros(people.image_size, dtype=np.uint8)
+    for index in np.argsort(people.scores, kind="stable").tolist():
+        if people.parts is None:
+            break
+        labels = _labels(people, index, smooth)
+        np.copyto(canvas[people.window(index).slices], labels, where=labels > 0)
+    return people.taxonomy.palette[people.label_map() if people.parts is None else canvas]
+
+
+def instances(people: People, image: NDArray[np.uint8] | None = None, *, alpha: float = 0.6) -> NDArray[np.uint8]:
+    """Each person in one colour, on black or over the photo.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: there are no maps, or the image is not of the people's image_size.
+    """
+    source = _backdrop(people, image)
+    colours = np.array([(0, 0, 0), *(instance_colour(i) for i in range(len(people)))], dtype=np.uint8)
+    owner = people.instance_map()
+    canvas = source.copy()
+    _blend(canvas, source, colours[owner], owner > 0, 1.0 if image is None else alpha)
+    return canvas
+
+
+def iuv(people: People, image: NDArray[np.uint8] | None = None, *, alpha: float = 0.75) -> NDArray[np.uint8]:
+    """IUV made visible: red is the part (24 stretched to 255), green U, blue V; on black or over the photo.
+
+    This is for the eye; the exact values are in `People.iuv_map` and `codecs.png.encode_iuv`.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: IUV was not computed, or the image is not of the people's image_size.
+    """
+    source = _backdrop(people, image)
+    canvas = source.copy()
+    values, owner = people.iuv_map()
+    stretched = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
+    values[:, :, 0] = stretched[values[:, :, 0]]
+    _blend(canvas, source, values, owner > 0, 1.0 if image is None else alpha)
+    return canvas
+
+
+def contours(image: NDArray[np.uint8], people: People, *, levels: int = 10, width: float = 1.0) -> NDArray[np.uint8]:
+    """Lines of equal U and of equal V on every part, antialiased: the surface as a wire frame.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+        people: with IUV.
+        levels: lines from 0 to 1.
+        width: of a line, pixels.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: IUV was not computed, or the image is not of the people's image_size.
+    """
+    _check_image(image, people)
+    canvas = image.copy()
+    for index in np.argsort(people.scores, kind="stable").tolist():
+        labels, uv = _charts(people, index)
+        region = canvas[people.window(index).slices]
+        # Dimmed first, so that lines show on white clothes as well.
+        _blend(region, image[people.window(index).slices], np.zeros_like(region), labels > 0, 0.35)
+        for values, colours in ((uv[0], cv2.COLORMAP_PARULA), (uv[1], cv2.COLORMAP_SPRING)):
+            _isolines(region, labels, values, colours, levels, width)
+    return canvas
+
+
+def texture(
+    image: NDArray[np.uint8], people: People, atlas: NDArray[np.uint8], *, alpha: float = 1.0
+) -> NDArray[np.uint8]:
+    """Dress everybody in a texture.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+        people: with IUV.
+        atlas: uint8 [6N,4N,3 or 4] RGB(A): parts 1..24 column by column, U to the right, V upwards. Black or
+            transparent texels show the photo.
+        alpha: opacity, 0..1.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: the atlas is not 6 by 4 squares, IUV was not computed, or the image is not of the people's
+            image_size.
+    """
+    _check_image(image, people)
+    tiles, opacity = _tiles(atlas)
+    last = tiles.shape[1] - 1
+    canvas = image.copy()
+    for index in np.argsort(people.scores, kind="stable").tolist():
+        labels, uv = _charts(people, index)
+        inside = labels > 0
+        part = labels[inside].astype(np.intp) - 1
+        column = (uv[0][inside] * last).astype(np.intp)
+        row = ((1 - uv[1][inside]) * last).astype(np.intp)
+        region = canvas[people.window(index).slices]
+        photo = image[people.window(index).slices][inside].astype(np.float32)
+        weight = opacity[part, row, column][:, None] * np.float32(alpha)
+        region[inside] = np.rint(photo + (tiles[part, row, column] - photo) * weight).astype(np.uint8)
+    return canvas
+
+
+def _tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """(uint8 [24,N,N,3], opacity float32 [24,N,N])."""
+    side = atlas.shape[0] // 6
+    if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
+        raise ValueError(f"a texture atlas is [6N,4N,3 or 4], got {atlas.shape}")
+    grid = atlas.reshape(6, side, 4, side, -1).transpose(2, 0, 1, 3, 4).reshape(24, side, side, -1)
+    if grid.shape[-1] == 4:
+        return grid[..., :3], np.asarray(grid[..., 3] / 255, dtype=np.float32)
+    return grid, grid.any(axis=-1).astype(np.float32)
+
+
+def _check_image(image: NDArray[np.uint8], people: People) -> None:
+    if image.dtype != np.uint8 or image.shape != (*people.image_size, 3):
+        raise ValueError(
+            f"the image is {image.dtype} {image.shape}, the people were found in one of uint8 {(*people.image_size, 3)}"
+        )
+
+
+def _backdrop(people: People, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    if image is None:
+        return np.zeros((*people.image_size, 3), dtype=np.uint8)
+    _check_image(image, people)
+    return image
+
+
+def _labels(people: People, index: int, smooth: bool) -> NDArray[np.uint8]:
+    if not smooth:
+        return people.crop(index)[0] if people.parts is not None else people.iuv_crop(index)[0][0]
+    cells = people.parts[index] if people.parts is not None else people.iuv_cells(index)[0]
+    return paste_smooth(cells, people.boxes[index], people.window(index))
+
+
+def _charts(people: People, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    return paste_charts(people.iuv_cells(index), people.boxes[index], people.window(index))
+
+
+def _blend(
+    target: NDArray[np.uint8],
+    photo: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    alpha: float,
+) -> None:
+    """Write photo * (1 - alpha) + colours * alpha into `target` where `mask` is."""
+    mixed = cv2.addWeighted(colours, alpha, np.ascontiguousarray(photo), 1 - alpha, 0) if alpha < 1 else colours
+    np.copyto(target, mixed, where=mask[:, :, None])
+
+
+def _outline(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], offset: tuple[int, int], colour: Colour) -> None:
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset)
+    # Specks of a few pixels would become blobs of outline.
+    lines = [line for line in found if len(line) >= 8]
+    cv2.polylines(canvas, lines, True, colour, _thickness(canvas), cv2.LINE_AA)
+
+
+def _thickness(canvas: NDArray[np.uint8]) -> int:
+    return max(1, round(max(canvas.shape[0], canvas.shape[1]) / 1200))
+
+
+def _box(canvas: NDArray[np.uint8], box: NDArray[np.float32], colour: Colour) -> None:
+    # Edges are between pixels, OpenCV counts from pixel centres: half a pixel less.
+    x1, y1, x2, y2 = (round((float(v) - 0.5) * (1 << _SUBPIXEL_BITS)) for v in box)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, _thickness(canvas), cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: Colour) -> None:
+    """Text on a filled strip above the top left corner of a box, or inside the box when there is no room above."""
+    height, width = canvas.shape[:2]
+    scale = max(0.38, max(height, width) / 2600)
+    weight = 1 if scale < 0.7 else 2
+    (text_width, text_height), below = cv2.getTextSize(text, _FONT, scale, weight)
+    margin = max(2, round(text_height * 0.3))
+    strip = text_height + below // 2 + 2 * margin
+    left = int(np.clip(np.floor(box[0]), 0, max(width - text_width - 2 * margin, 0)))
+    top = int(np.floor(box[1])) - strip
+    top = top if top >= 0 else int(np.clip(np.floor(box[1]), 0, max(height - strip, 0)))
+    cv2.rectangle(canvas, (left, top), (left + text_width + 2 * margin, top + strip - 1), colour, cv2.FILLED)
+    cv2.putText(
+        canvas, text, (left + margin, top + margin + text_height), _FONT, scale, (16, 16, 16), weight, cv2.LINE_AA
+    )
+
+
+def _isolines(
+    region: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    colour_map: int,
+    levels: int,
+    width: float,
+) -> None:
+    """Distance to the nearest line = distance in value over slope: no tracing, and antialiasing for free."""
+    steps = values * np.float32(levels - 1)
+    nearest = np.rint(steps)
+    slope_x, slope_y = cv2.Sobel(steps, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(steps, cv2.CV_32F, 0, 1, scale=1 / 8)
+    slope = cv2.magnitude(slope_x, slope_y)
+    weight = np.clip(np.float32(width / 2 + 0.5) - np.abs(steps - nearest) / np.maximum(slope, 1e-3), 0, 1)
+    # Slopes across the edge of a part are jumps between charts, and flat areas have no line.
+    edge = cv2.erode(labels, np.ones((3, 3), np.uint8)) != cv2.dilate(labels, np.ones((3, 3), np.uint8))
+    weight[edge | (labels == 0) | (slope < 1e-3)] = 0
+    shades = np.rint(nearest * np.float32(255 / max(levels - 1, 1))).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(shades, colour_map), cv2.COLOR_BGR2RGB).astype(np.float32)
+    region[:] = np.rint(region + (colours - region) * weight[:, :, None]).astype(np.uint8)

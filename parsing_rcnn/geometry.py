@@ -1,0 +1,152 @@
+"""Image <-> network coordinates: the EXIF turn, the resize to a canvas, and boxes there and back.
+
+Boxes are continuous: (0, 0) is the outer corner of the first pixel, a whole picture is the box (0, 0, width, height).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PAD_VALUE = 114
+"""Grey of the padding: near the mean of photos, so a border makes no strong edge."""
+
+# EXIF orientation -> (transpose, flip rows, flip columns), done in this order, that turn the stored picture upright.
+_TURNS: dict[int, tuple[bool, bool, bool]] = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def turn_upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Apply an EXIF orientation.
+
+    Args:
+        image: uint8 [H,W] or [H,W,C] as stored.
+        orientation: 1..8; anything else counts as 1, as viewers do.
+
+    Returns:
+        The upright picture, C-contiguous; height and width are exchanged for 5..8.
+    """
+    transpose, rows, columns = _TURNS.get(orientation, _TURNS[1])
+    if transpose:
+        image = image.swapaxes(0, 1)
+    if rows:
+        image = image[::-1]
+    if columns:
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def turned_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """(height, width) after `turn_upright`."""
+    return (width, height) if _TURNS.get(orientation, _TURNS[1])[0] else (height, width)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a picture lies on its canvas: canvas = image * scale + pad.
+
+    Attributes:
+        scale_y: canvas pixels per image pixel, vertically.
+        scale_x: the same, horizontally (they differ by rounding only).
+        pad_top: canvas row of the picture's top edge.
+        pad_left: canvas column of the picture's left edge.
+        height: of the upright original, pixels.
+        width: of the upright original, pixels.
+    """
+
+    scale_y: float
+    scale_x: float
+    pad_top: float
+    pad_left: float
+    height: float
+    width: float
+
+    def to_array(self) -> NDArray[np.float32]:
+        """The WINDOW tensor, float32 [6], in the order of the fields."""
+        return np.array(
+            [self.scale_y, self.scale_x, self.pad_top, self.pad_left, self.height, self.width], dtype=np.float32
+        )
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.floating]) -> Window:
+        """Read a WINDOW tensor [6]."""
+        values = np.asarray(array, dtype=np.float64).ravel()
+        if values.shape != (6,):
+            raise ValueError(f"a window has 6 numbers, got shape {np.shape(array)}")
+        return cls(*(float(v) for v in values))
+
+    def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Canvas boxes [n,4] -> float32 [n,4] in pixels of the upright original, clipped to it."""
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        offset = np.array([self.pad_left, self.pad_top] * 2)
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        limit = np.array([self.width, self.height] * 2)
+        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), dtype=np.float32)
+
+    def to_canvas(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Boxes [n,4] in pixels of the upright original -> float32 [n,4] in canvas pixels."""
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        offset = np.array([self.pad_left, self.pad_top] * 2)
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        return np.asarray(boxes * scale + offset, dtype=np.float32)
+
+
+def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The (height, width) of `canvases` on which a picture appears largest; ties go to the fewest pixels."""
+    if not canvases:
+        raise ValueError("no canvas to choose from")
+    return max(canvases, key=lambda c: (min(c[0] / height, c[1] / width), -c[0] * c[1]))
+
+
+def fit(image: NDArray[np.uint8], canvases: Sequence[tuple[int, int]]) -> tuple[NDArray[np.uint8], Window]:
+    """Scale a picture onto the canvas that suits it: aspect kept, at the top left, the rest grey.
+
+    Args:
+        image: uint8 [h,w,3], upright.
+        canvases: (height, width) of the network inputs.
+
+    Returns:
+        (uint8 [H,W,3], window).
+    """
+    height, width = image.shape[:2]
+    canvas_height, canvas_width = choose_canvas(height, width, canvases)
+    scale = min(canvas_height / height, canvas_width / width)
+    # A very long or very thin picture keeps at least one pixel in its short direction.
+    rows = min(max(round(height * scale), 1), canvas_height)
+    columns = min(max(round(width * scale), 1), canvas_width)
+    canvas = np.full((canvas_height, canvas_width, 3), PAD_VALUE, dtype=np.uint8)
+    canvas[:rows, :columns] = resize(image, rows, columns)
+    return canvas, Window(rows / height, columns / width, 0.0, 0.0, height, width)
+
+
+def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize with antialiasing: area means by halves, then bilinear.
+
+    Args:
+        image: uint8 [h,w,C].
+        height: of the result, pixels.
+        width: of the result, pixels.
+
+    Returns:
+        uint8 [height,width,C].
+    """
+    # Bilinear reads 2x2 pixels, so beyond a half it would skip some: halve by the mean (fast) until it does not.
+    while image.shape[0] > 2 * height or image.shape[1] > 2 * width:
+        rows = image.shape[0] // 2 if image.shape[0] > 2 * height else image.shape[0]
+        columns = image.shape[1] // 2 if image.shape[1] > 2 * width else image.shape[1]
+        image = np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

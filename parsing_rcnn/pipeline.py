@@ -1,0 +1,166 @@
+"""Photo -> canvas -> detector -> heads -> People: the one implementation behind the engine, the CLI and verify."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs.image import ImageLimits, check, decode
+from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
+from parsing_rcnn.people import TASKS, ModelInfo, Options, People
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
+
+
+class Stopwatch:
+    """Milliseconds by stage, for `People.timings`."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._begin = self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap belongs to `stage`."""
+        now = time.perf_counter()
+        self.stages[stage] = round(1000 * (now - self._last), 3)
+        self.stages["total"] = round(1000 * (now - self._begin), 3)
+        self._last = now
+
+
+class Pipeline:
+    """The embedded engine: implements `Analyzer` in this process, with no server.
+
+    Args:
+        repository: a model repository (None: found as `ModelRepository.open` says).
+        runtime, precision, threads: see `Runtime`.
+        limits: of pictures.
+
+    Example:
+        >>> people = Pipeline().analyze(Path("photo.jpg").read_bytes())  # doctest: +SKIP
+        >>> people.boxes.shape, people.parts.shape  # doctest: +SKIP
+        ((2, 4), (2, 128, 128))
+    """
+
+    def __init__(
+        self,
+        repository: Path | None = None,
+        *,
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.repository = ModelRepository.open(repository)
+        self.runtime = Runtime(self.repository, runtime, precision, threads)
+        self.limits = limits or ImageLimits()
+        self._taxonomy = self.repository.taxonomy
+        card = self.repository.card
+        self._info = ModelInfo(
+            name=str(card["name"]),
+            version=str(card["version"]),
+            runtime=self.runtime.name,
+            tasks=self.repository.trained,
+            classes=self._taxonomy.classes,
+            canvases=self.repository.canvases,
+            card=card,
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs."""
+        return self._info
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        """Find everybody in one picture.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        validate(options)
+        watch = Stopwatch()
+        canvas, window = self.preprocess(image, options, watch)
+        limits = np.array([options.confidence, options.max_people], np.float32)
+        found = self.runtime.detector(canvas, limits)
+        watch.lap("detector")
+        count = int(found["COUNT"][0])
+        features = found["ROI_FEATURES"]
+        parts = part_scores = part_probs = iuv = None
+        # nobody: the heads run on the dummy row and the slice below empties it, so every shape stays what it is
+        if "parsing" in options.tasks:
+            answer = self.runtime.parsing(features, probabilities=options.part_probs)
+            parts, part_scores = answer["PARTS"][:count], answer["PART_SCORES"][:count]
+            part_probs = answer["PART_PROBS"][:count] if options.part_probs else None
+            watch.lap("parsing")
+        if "densepose" in options.tasks:
+            iuv = self.runtime.densepose(features)["IUV"][:count]
+            watch.lap("densepose")
+        boxes = window.to_image(found["BOXES"][:count])
+        watch.lap("postprocess")
+        return People(
+            boxes=boxes,
+            scores=found["SCORES"][:count],
+            image_size=(int(window.height), int(window.width)),
+            parts=parts,
+            part_scores=part_scores,
+            part_probs=part_probs,
+            iuv=iuv,
+            taxonomy=self._taxonomy,
+            timings=watch.stages,
+        )
+
+    def preprocess(
+        self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch
+    ) -> tuple[NDArray[np.uint8], Window]:
+        """Encoded picture or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it)."""
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise InvalidImage(
+                    f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}"
+                )
+            height, width = image.shape[:2]
+        else:
+            header = check(image, self.limits)
+            height, width = turned_size(header.height, header.width, header.orientation)
+            image = decode(image, self.limits, max_side=self._enough(height, width, options.max_side))
+        watch.lap("decode")
+        if options.max_side is not None and max(image.shape[:2]) > options.max_side:
+            ratio = options.max_side / max(image.shape[:2])
+            image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
+        canvas, inner = fit(image, self.repository.canvases)
+        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
+        window = Window(
+            inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width
+        )
+        watch.lap("preprocess")
+        return canvas, window
+
+    def _enough(self, height: int, width: int, max_side: int | None) -> int | None:
+        """The longest side that the canvas can show: decoding a JPEG beyond it is wasted."""
+        canvas = choose_canvas(height, width, self.repository.canvases)
+        shown = round(max(height, width) * min(canvas[0] / height, canvas[1] / width))
+        wanted = shown if max_side is None else min(shown, max_side)
+        return wanted if wanted < max(height, width) else None
+
+    def close(self) -> None:
+        """Nothing to release: memory goes with the object."""
+
+
+def validate(options: Options) -> None:
+    """Check ranges.
+
+    Raises:
+        InvalidOptions: naming the option, its value and its range.
+    """
+    unknown = set(options.tasks) - set(TASKS)
+    if unknown:
+        raise InvalidOptions(f"tasks: {', '.join(sorted(unknown))} is unknown; choose from {', '.join(TASKS)}")
+    if not 0 <= options.confidence <= 1:
+        raise InvalidOptions(f"confidence: {options.confidence} is outside 0..1")
+    if not 1 <= options.max_people <= MAX_PEOPLE:
+        raise InvalidOptions(f"max_people: {options.max_people} is outside 1..{MAX_PEOPLE}")
+    if options.max_side is not None and not 32 <= options.max_side <= 16384:
+        raise InvalidOptions(f"max_side: {options.max_side} is outside 32..16384")

@@ -1,0 +1,85 @@
+"""Where the model files are, and the card that describes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
+
+CARD = "model_card.json"
+GRAPHS = ("detector", "parsing", "densepose_head")
+ENVIRONMENT = "PARSING_RCNN_REPOSITORY"
+
+
+@dataclass(frozen=True)
+class ModelRepository:
+    """A folder in Triton's layout with a model card.
+
+    Attributes:
+        path: the folder.
+        card: the model card.
+    """
+
+    path: Path
+    card: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> ModelRepository:
+        """Find and read a repository.
+
+        The first of these that is given or exists: `path`, the environment variable PARSING_RCNN_REPOSITORY, the
+        clone around this package, the wheel's share folder.
+
+        Raises:
+            ModelNotFound: no repository, or one without its card or a graph.
+        """
+        found = _locate(path)
+        try:
+            card = json.loads((found / CARD).read_text())
+        except (OSError, ValueError) as error:
+            raise ModelNotFound(f"{found / CARD}: {error}; `parsing-rcnn export` writes a repository") from error
+        for name in GRAPHS:
+            if not (found / name / "1" / "model.onnx").is_file():
+                raise ModelNotFound(f"{found / name}/1/model.onnx is missing; `parsing-rcnn export` writes it")
+        return cls(found, card)
+
+    def graph(self, name: str) -> Path:
+        """The ONNX file of a graph (version 1)."""
+        return self.path / name / "1" / "model.onnx"
+
+    @property
+    def canvases(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the network inputs."""
+        return tuple((int(h), int(w)) for h, w in self.card["canvases"])
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Names of the part classes."""
+        return {t.name: t for t in (CIHP, MHP)}[str(self.card["taxonomy"])]
+
+    @property
+    def trained(self) -> dict[str, bool]:
+        """Task -> whether its head is trained."""
+        return {name: bool(task["trained"]) for name, task in self.card["tasks"].items()}
+
+
+def _locate(path: Path | None) -> Path:
+    if path is None and os.environ.get(ENVIRONMENT):
+        path = Path(os.environ[ENVIRONMENT])
+    if path is not None:
+        if not path.is_dir():
+            raise ModelNotFound(f"{path}: no such model repository; give --repository a folder with {CARD}")
+        return path
+    clone = Path(__file__).resolve().parent.parent / "model_repository"
+    share = Path(sys.prefix) / "share" / "parsing-rcnn" / "model_repository"
+    for candidate in (clone, share):
+        if (candidate / CARD).is_file():
+            return candidate
+    raise ModelNotFound(f"no model repository in {clone} or {share}; give --repository or set {ENVIRONMENT}")

@@ -1,0 +1,223 @@
+"""One interface over ONNX Runtime and OpenVINO: the three graphs of a repository, ready to run.
+
+The ONNX files are dynamic. OpenVINO is much faster on static shapes, so it gets one compiled model for each canvas
+and for each bucket of people, compiled when first needed and cached on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.repository import ModelRepository
+
+PEOPLE_BUCKETS = (1, 2, 3, 4, 5, 8, 16, 32, 64)
+MAX_PEOPLE = 64
+RUNTIMES = ("auto", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Graph(Protocol):
+    """A compiled graph. Thread-safe."""
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Named arrays in, the named outputs out."""
+        ...
+
+
+class OrtGraph:
+    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        available = onnxruntime.get_available_providers()
+        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
+
+
+class OpenVinoGraph:
+    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs."""
+
+    def __init__(self, path: Path, core: Any, properties: Mapping[str, Any]) -> None:
+        self.path, self.core, self.properties = path, core, dict(properties)
+        self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        model, idle = self._compile({name: value.shape for name, value in inputs.items()}, tuple(outputs))
+        try:
+            request = idle.get_nowait()
+        except queue.Empty:
+            request = model.create_infer_request()
+        try:
+            request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
+            return {name: request.get_tensor(name).data.copy() for name in outputs}
+        finally:
+            idle.put(request)
+
+    def _compile(
+        self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]
+    ) -> tuple[Any, queue.LifoQueue[Any]]:
+        key = (tuple(sorted(shapes.items())), outputs)
+        with self._lock:
+            if key not in self._compiled:
+                model = self.core.read_model(self.path)
+                model.reshape({name: list(shape) for name, shape in shapes.items()})
+                # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
+                for result in model.get_results():
+                    if result.output(0).get_any_name() not in outputs:
+                        model.remove_result(result)
+                self._compiled[key] = (self.core.compile_model(model, "CPU", self.properties), queue.LifoQueue())
+            return self._compiled[key]
+
+
+class Runtime:
+    """The detector and the heads of one repository.
+
+    Args:
+        repository: the model files.
+        kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
+        precision: "fp32", "bf16" or "auto" (bf16 where the CPU computes in it and the runtime is OpenVINO).
+        threads: of one inference; None = all cores that this process may use.
+
+    Raises:
+        EngineUnavailable: no runtime is installed, or two that exclude each other.
+        InvalidOptions: an unknown kind or precision, or a precision that the runtime lacks.
+    """
+
+    def __init__(
+        self, repository: ModelRepository, kind: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> None:
+        _refuse_two_onnxruntimes()
+        if kind not in RUNTIMES:
+            raise InvalidOptions(f"runtime {kind!r}: choose one of {', '.join(RUNTIMES)}")
+        if precision not in PRECISIONS:
+            raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        self.repository = repository
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.kind = _choose() if kind == "auto" else kind
+        self._static = self.kind == "openvino"
+        if self._static:
+            self._open_openvino(precision)
+        else:
+            self._open_onnxruntime(precision)
+
+    def _open_openvino(self, precision: str) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
+        core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not has_bf16:
+            raise InvalidOptions("precision bf16: this CPU does not compute in it; use fp32 or auto")
+        self.precision = "bf16" if precision == "bf16" or (precision == "auto" and has_bf16) else "fp32"
+        properties = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        cache = cache_folder()
+        if cache is not None:
+            core.set_property({"CACHE_DIR": str(cache)})
+        self.name = f"openvino {version('openvino')} {self.precision}"
+        self._graphs: dict[str, Graph] = {
+            name: OpenVinoGraph(self.repository.graph(name), core, properties)
+            for name in ("detector", "parsing", "densepose_head")
+        }
+
+    def _open_onnxruntime(self, precision: str) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EngineUnavailable(
+                "no runtime is installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
+            ) from error
+        if precision == "bf16":
+            raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
+        self.precision = "fp32"
+        self.name = f"onnxruntime {onnxruntime.__version__} fp32"
+        self._graphs = {
+            name: OrtGraph(self.repository.graph(name), self.threads)
+            for name in ("detector", "parsing", "densepose_head")
+        }
+
+    def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """CANVAS uint8 [H,W,3], LIMITS fp32 [2] -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
+        outputs = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
+        return self._graphs["detector"].run({"CANVAS": canvas, "LIMITS": limits}, outputs)
+
+    def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
+        """ROI_FEATURES [n,C,32,32] -> PARTS, PART_SCORES and, on request, PART_PROBS."""
+        outputs = ("PARTS", "PART_SCORES") + (("PART_PROBS",) if probabilities else ())
+        return self._head("parsing", features, outputs)
+
+    def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """ROI_FEATURES [n,C,32,32] -> IUV."""
+        return self._head("densepose_head", features, ("IUV",))
+
+    def _head(self, name: str, features: NDArray[np.float32], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        count = len(features)
+        if self._static:
+            bucket = next(b for b in PEOPLE_BUCKETS if b >= count)
+            if bucket > count:
+                padded = np.zeros((bucket, *features.shape[1:]), np.float32)
+                padded[:count] = features
+                features = padded
+        answer = self._graphs[name].run({"ROI_FEATURES": features}, outputs)
+        return {key: value[:count] for key, value in answer.items()}
+
+
+def cache_folder() -> Path | None:
+    """Where compiled models are kept: PARSING_RCNN_CACHE, else the user's cache folder; None when not writable."""
+    base = os.environ.get("PARSING_RCNN_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "parsing-rcnn"
+    )
+    path = Path(base)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None
+
+
+def _choose() -> str:
+    if find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            return "onnxruntime"
+    return "openvino" if find_spec("openvino") is not None else "onnxruntime"
+
+
+def _refuse_two_onnxruntimes() -> None:
+    def installed(name: str) -> bool:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            return False
+        return True
+
+    if installed("onnxruntime") and installed("onnxruntime-gpu"):
+        raise EngineUnavailable(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+            "pip uninstall onnxruntime onnxruntime-gpu, then install the one that you want"
+        )

@@ -1,0 +1,261 @@
+"""Measure the full pipeline, photo in to `People` out, on pictures that were never trained on.
+
+Four sets, all held out by the rules of `training/data/splits.py`; a set that is not there is left out and said so:
+
+- photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
+  label map; whoever is missed is background, and whoever is found beside the labelled person counts as wrong.
+- backgrounds: pictures without people. Each with a person of score >= 0.5 is counted.
+- crowd: the composites of `benchmarks/make_eval.py`. Detections count from a score of 0.05 up.
+- groups: everyday photos with boxes. People less than 64 pixels tall and crowd regions are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Analyzer, Options, People
+from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
+from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
+from training.metrics.detection import (
+    PictureBoxes,
+    average_precision,
+    box_iou,
+    mean_average_precision,
+    precision_recall,
+)
+from training.metrics.parsing import ParsedPeople
+
+SURE = 0.5
+LEAST_SCORE = 0.05
+LEAST_OVERLAP = 0.5
+LEAST_HEIGHT = 64
+
+Item = TypeVar("Item")
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass
+class PhotoResult:
+    """One labelled photo: `miou` over the classes present in it or found; maps uint8 [H,W]."""
+
+    path: Path
+    miou: float
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+
+
+@dataclass
+class GroupResult:
+    """One group photo with what was found and what is true."""
+
+    path: Path
+    boxes: PictureBoxes
+
+
+@dataclass
+class Evaluation:
+    """Figures by set (JSON-compatible, fractions 0..1), and the pictures to look at."""
+
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    photos: list[PhotoResult] = field(default_factory=list)
+    groups: list[GroupResult] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def _plain(items: Sequence[Any], _: str) -> Iterable[Any]:
+    return items
+
+
+def evaluate(analyzer: Analyzer, data: Path, crowd: Path | None = None, progress: Progress = _plain) -> Evaluation:
+    """Measure an analyzer on every set that is there.
+
+    Args:
+        analyzer: what to measure.
+        data: folder that holds ccp, backgrounds and groups.
+        crowd: folder that `benchmarks/make_eval.py` wrote (None: left out).
+        progress: wraps each sequence that is walked, for a progress bar: (items, name of the set) -> items.
+
+    Raises:
+        DatasetError: none of the sets is there, or one is damaged.
+    """
+    result = Evaluation()
+    for name, needed, remedy, measure in (
+        ("photos", data / "ccp" / "images", "--data is the folder that holds ccp", _photos),
+        ("backgrounds", data / "backgrounds", "--data is the folder that holds backgrounds", _backgrounds),
+        ("groups", data / "groups" / "annotations.json", "--data is the folder that holds groups", _groups),
+    ):
+        if needed.exists():
+            result.figures[name] = measure(analyzer, data, progress, result)
+        else:
+            result.absent[name] = f"no {needed}: {remedy}"
+    if crowd is not None and (crowd / "annotations.json").exists():
+        result.figures["crowd"] = _crowd(analyzer, crowd, progress)
+    else:
+        result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"
+    if not result.figures:
+        raise DatasetError("nothing to measure: " + "; ".join(result.absent.values()))
+    result.figures["model"] = _model(analyzer)
+    return result
+
+
+def _model(analyzer: Analyzer) -> dict[str, Any]:
+    info = analyzer.info
+    return {"name": info.name, "version": info.version, "runtime": info.runtime, "tasks": dict(info.tasks)}
+
+
+def _photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    photos = LabelledPhotos.open(data / "ccp", validation=True)
+    classes = len(CIHP_TO_14)
+    fast, exact = ConfusionMatrix(classes), ConfusionMatrix(classes)
+    found = 0
+    options = Options(tasks=frozenset({"parsing"}), confidence=SURE, part_probs=True)
+    for path, label_path in progress(list(zip(photos.images, photos.labels, strict=True)), "photos"):
+        truth = _read_labels(label_path)
+        people = analyzer.analyze(path.read_bytes(), options)
+        prediction = people.label_map()
+        fast.add(truth, prediction)
+        exact.add(truth, people.label_map(exact=True))
+        found += _main_person_found(people, truth)
+        own = ConfusionMatrix(classes)
+        own.add(truth, prediction)
+        result.photos.append(PhotoResult(path, own.mean_iou(), truth, prediction))
+    merged = fast.merged(CIHP_TO_14)
+    return {
+        "pictures": len(photos.images),
+        "miou": fast.mean_iou(),
+        "miou_exact_paste": exact.mean_iou(),
+        "miou_14": merged.mean_iou(),
+        "pixel_accuracy": fast.pixel_accuracy(),
+        "mean_class_accuracy": fast.mean_class_accuracy(),
+        "person_iou": fast.foreground_iou(),
+        "main_person_found": found / len(photos.images),
+        "iou": dict(zip(analyzer.info.classes, fast.iou().tolist(), strict=True)),
+        "iou_exact_paste": dict(zip(analyzer.info.classes, exact.iou().tolist(), strict=True)),
+        "iou_14": dict(zip(NAMES_14, merged.iou().tolist(), strict=True)),
+        "truth_pixels": dict(zip(analyzer.info.classes, fast.counts.sum(1).tolist(), strict=True)),
+    }
+
+
+def _main_person_found(people: People, truth: NDArray[np.uint8]) -> bool:
+    """Whether a sure detection overlaps the box around all true parts."""
+    rows, columns = np.flatnonzero((truth != 0).any(1)), np.flatnonzero((truth != 0).any(0))
+    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
+    return bool((box_iou(people.boxes[people.scores >= SURE], box) >= LEAST_OVERLAP).any())
+
+
+def _backgrounds(analyzer: Analyzer, data: Path, progress: Progress, _: Evaluation) -> dict[str, Any]:
+    paths = background_photos(data / "backgrounds", validation=True)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    highest = {}
+    for path in progress(paths, "backgrounds"):
+        people = analyzer.analyze(path.read_bytes(), options)
+        highest[path.name] = float(people.scores.max(initial=0.0))
+    false = sorted(name for name, score in highest.items() if score >= SURE)
+    return {"pictures": len(paths), "with_false_person": len(false), "names": false, "highest_scores": highest}
+
+
+def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    photos = GroupPhotos.open(data / "groups", validation=True)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    for path, truth, crowd in progress(list(zip(photos.images, photos.boxes, photos.ignore, strict=True)), "groups"):
+        people = analyzer.analyze(path.read_bytes(), options)
+        result.groups.append(GroupResult(path, PictureBoxes(people.boxes, people.scores, truth, crowd)))
+    return _box_figures([group.boxes for group in result.groups], LEAST_HEIGHT)
+
+
+def _crowd(analyzer: Analyzer, folder: Path, progress: Progress) -> dict[str, Any]:
+    parsed = ParsedPeople(len(CIHP_TO_14))
+    boxes = []
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    for path, truth_boxes, truths in _composites(folder, progress):
+        people = analyzer.analyze(path.read_bytes(), options)
+        parsed.add([_person_map(people, index) for index in range(len(people))], people.scores, truths)
+        boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
+    return {
+        **_box_figures(boxes, 0),
+        "ap_p_50": parsed.average_precision(0.5),
+        "ap_p_vol": parsed.average_precision_volume(),
+        "pcp_50": parsed.pcp(0.5),
+    }
+
+
+def _composites(
+    folder: Path, progress: Progress
+) -> Iterator[tuple[Path, NDArray[np.float32], list[NDArray[np.uint8]]]]:
+    """Each composite: (path, boxes float32 [n,4] of its people, one part map uint8 [H,W] a person)."""
+    document = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    for image in progress(document["images"], "crowd"):
+        rows = [row for row in document["annotations"] if row["image_id"] == image["id"]]
+        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        stem = Path(image["file_name"]).stem
+        labels = _read_labels(folder / "labels" / f"{stem}.png")
+        instances = _read_labels(folder / "instances" / f"{stem}.png")
+        people = [np.where(instances == row["instance"], labels, 0).astype(np.uint8) for row in rows]
+        yield folder / "images" / image["file_name"], boxes, people
+
+
+def _person_map(people: People, index: int) -> NDArray[np.uint8]:
+    """One person's part labels on the whole picture, as if nobody else were there."""
+    canvas = np.zeros(people.image_size, np.uint8)
+    labels, (left, top) = people.crop(index)
+    canvas[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
+    return canvas
+
+
+def _box_figures(pictures: list[PictureBoxes], min_height: float) -> dict[str, Any]:
+    precision, recall, scores = precision_recall(pictures, min_height=min_height)
+    sure = int((scores >= SURE).sum())
+    heights = [box[3] - box[1] for picture in pictures for box in picture.truth]
+    return {
+        "pictures": len(pictures),
+        "people": int(sum(height >= min_height for height in heights)),
+        "ap_50": average_precision(pictures, min_height=min_height),
+        "ap": mean_average_precision(pictures, min_height=min_height),
+        "precision_at_0.5": float(precision[sure - 1]) if sure else float("nan"),
+        "recall_at_0.5": float(recall[sure - 1]) if sure else 0.0,
+    }
+
+
+def _read_labels(path: Path) -> NDArray[np.uint8]:
+    labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if labels is None:
+        raise DatasetError(f"{path}: missing, or no 8-bit grey PNG")
+    return np.asarray(labels, np.uint8)
+
+
+def run_evaluate(
+    data: Path,
+    repository: Path | None = None,
+    crowd: Path | None = None,
+    out: Path = Path("out/evaluation"),
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+) -> Evaluation:
+    """The command: measure the exported models, print the table, write results.json, classes.md and sheets to `out`.
+
+    Raises:
+        DatasetError: none of the sets is there, or one is damaged.
+        ParsingRCNNError: no models, or no runtime for them.
+    """
+    from parsing_rcnn.pipeline import Pipeline
+    from training.evaluation_report import print_table, progress_bar, write_report
+
+    analyzer = Pipeline(repository, runtime=runtime, precision=precision)
+    try:
+        with progress_bar() as progress:
+            result = evaluate(analyzer, data, crowd, progress)
+    finally:
+        analyzer.close()
+    write_report(result, out)
+    print_table(result)
+    return result

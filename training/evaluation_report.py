@@ -1,0 +1,177 @@
+"""What an evaluation leaves behind: a table on the terminal, results.json, classes.md and sheets of pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from parsing_rcnn.taxonomy import CIHP
+from training.evaluate import SURE, Evaluation, GroupResult, PhotoResult
+from training.evaluate import Progress as ProgressWrapper
+
+TILE = 320  # pixels, height of one picture of a sheet
+
+# (set, figure, name, goal): a goal is a fraction to reach, or a negative number of pictures not to exceed
+ROWS: tuple[tuple[str, str, str, float | None], ...] = (
+    ("photos", "miou", "photos: mIoU, 20 classes", 0.42),
+    ("photos", "miou_exact_paste", "photos: mIoU, exact paste", None),
+    ("photos", "miou_14", "photos: mIoU, 14 classes drawn by people", None),
+    ("photos", "pixel_accuracy", "photos: pixel accuracy", 0.90),
+    ("photos", "mean_class_accuracy", "photos: mean class accuracy", None),
+    ("photos", "person_iou", "photos: person IoU", 0.85),
+    ("photos", "main_person_found", "photos: main person found", 0.97),
+    ("backgrounds", "with_false_person", "backgrounds: pictures with a false person", -3),
+    ("crowd", "ap_50", "crowd: person AP50", 0.75),
+    ("crowd", "ap", "crowd: person AP", None),
+    ("crowd", "precision_at_0.5", "crowd: precision at score 0.5", None),
+    ("crowd", "recall_at_0.5", "crowd: recall at score 0.5", None),
+    ("crowd", "ap_p_50", "crowd: AP^p50", None),
+    ("crowd", "ap_p_vol", "crowd: AP^p vol", None),
+    ("crowd", "pcp_50", "crowd: PCP50", None),
+    ("groups", "ap_50", "groups: person AP50, 64 pixels and taller", 0.35),
+    ("groups", "ap", "groups: person AP", None),
+    ("groups", "precision_at_0.5", "groups: precision at score 0.5", None),
+    ("groups", "recall_at_0.5", "groups: recall at score 0.5", None),
+)
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressWrapper]:
+    """A bar on standard error for each sequence that the wrapper is given."""
+    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def wrap(items: Sequence[Any], name: str) -> Iterable[Any]:
+            return bar.track(items, description=name)
+
+        yield wrap
+
+
+def print_table(result: Evaluation) -> None:
+    """The figures beside the goals of the light model, on standard output."""
+    model = result.figures["model"]
+    table = Table(title=f"{model['name']} {model['version']} on {model['runtime']}")
+    for name in ("figure", "measured", "goal", ""):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for group, key, name, goal in ROWS:
+        if group in result.figures:
+            table.add_row(name, *_cells(result.figures[group][key], result.figures[group]["pictures"], goal))
+    console = Console()
+    console.print(table)
+    for name, reason in result.absent.items():
+        console.print(f"{name} left out: {reason}", markup=False)
+
+
+def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, str]:
+    """(measured, goal, verdict) of one row."""
+    if isinstance(value, int):
+        limit = None if goal is None else int(-goal)
+        verdict = "" if limit is None else "reached" if value <= limit else "missed"
+        return f"{value} of {pictures}", "" if limit is None else f"<= {limit}", verdict
+    verdict = "" if goal is None else "reached" if value >= goal else "missed"
+    return f"{100 * value:.1f} %", "" if goal is None else f">= {100 * goal:.0f} %", verdict
+
+
+def write_report(result: Evaluation, out: Path) -> None:
+    """Write results.json, classes.md (with photos), photos.png and groups.png (where measured) into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = {**result.figures, "absent": result.absent}
+    (out / "results.json").write_text(json.dumps(_without_nan(document), indent=2) + "\n", encoding="utf-8")
+    if result.photos:
+        (out / "classes.md").write_text(_class_table(result.figures["photos"]), encoding="utf-8")
+        cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
+    if result.groups:
+        cv2.imwrite(str(out / "groups.png"), group_sheet(result.groups))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN: a class that is nowhere gets null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _class_table(figures: dict[str, Any]) -> str:
+    lines = ["| class | IoU % | IoU %, exact paste | true pixels |", "|---|---:|---:|---:|"]
+    for name, pixels in figures["truth_pixels"].items():
+        values = (_percent(figures["iou"][name]), _percent(figures["iou_exact_paste"][name]), str(pixels))
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
+    lines += ["", "| 14 classes drawn by people | IoU % |", "|---|---:|"]
+    lines += [f"| {name} | {_percent(value)} |" for name, value in figures["iou_14"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def photo_sheet(photos: list[PhotoResult], each: int = 6) -> NDArray[np.uint8]:
+    """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR."""
+    ordered = sorted(photos, key=lambda photo: -photo.miou)
+    middle = max(0, len(ordered) // 2 - each // 2)
+    rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
+    return _grid([[_photo_tile(photo) for photo in row] for row in rows])
+
+
+def _photo_tile(photo: PhotoResult) -> NDArray[np.uint8]:
+    image = _read(photo.path)
+    pictures = [image]
+    for labels in (photo.truth, photo.prediction):
+        colours = CIHP.palette[labels][..., ::-1]
+        painted = np.where(labels[..., None] > 0, 0.35 * image + 0.65 * colours, 0.6 * image)
+        pictures.append(painted.astype(np.uint8))
+    tile = np.hstack([_to_height(picture) for picture in pictures])
+    return _caption(tile, f"{photo.path.stem}  mIoU {100 * photo.miou:.0f}")
+
+
+def group_sheet(photos: list[GroupResult], count: int = 15) -> NDArray[np.uint8]:
+    """Evenly spaced group photos: truth white, ignored grey, found (score >= 0.5) green. uint8 [H,W,3] BGR."""
+    chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, count).astype(int))]
+    tiles = []
+    for photo in chosen:
+        image = _read(photo.path)
+        sure = photo.boxes.scores >= SURE
+        for boxes, colour, width in (
+            (photo.boxes.crowd, (128, 128, 128), 2),
+            (photo.boxes.truth, (255, 255, 255), 3),
+            (photo.boxes.boxes[sure], (0, 220, 0), 1),
+        ):
+            for x1, y1, x2, y2 in np.rint(boxes).astype(int).tolist():
+                cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
+        tiles.append(_caption(_to_height(image), photo.path.stem))
+    return _grid([tiles[start : start + 5] for start in range(0, len(tiles), 5)])
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8)
+
+
+def _to_height(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    width = max(1, round(image.shape[1] * TILE / image.shape[0]))
+    return np.asarray(cv2.resize(image, (width, TILE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _caption(tile: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    tile = np.ascontiguousarray(tile)
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, width, cv2.LINE_AA)
+    return tile
+
+
+def _grid(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """Tiles of one height, rows left-aligned on dark grey."""
+    strips = [np.hstack(row) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=40) for s in strips]
+    return np.asarray(np.vstack(padded), np.uint8)
