@@ -2,17 +2,17 @@
 
     python -m benchmarks.make_eval --seed 0 --data ../shared/data --out data/eval/crowd
 
-Reads `ccp/{images,labels}` (photos whose id % 10 == 3; label map != 0 is the person) and `backgrounds` (index % 3 == 0 in the order of
-names). Writes, under --out:
+Reads `ccp/{images,labels}` (photos whose id % 10 == 3; label map != 0 is the person) and `backgrounds` (index % 3 == 0
+in the order of names). Writes, under --out:
 
     images/NNN.jpg       the composite, JPEG quality 92
     labels/NNN.png       8-bit CIHP class ids of all people
     instances/NNN.png    8-bit: k where person k is visible, 0 elsewhere
-    annotations.json     COCO boxes of what is visible; per person also `instance` (k above), `visible` (part of the person's mask that
-                         neither the edge nor another person hides) and `source` (photo id)
+    annotations.json     COCO boxes of what is visible; per person also `instance` (k above), `visible` (part of
+                         the person's mask that neither the edge nor another person hides), `source` (photo id)
 
-The number of people is uniform in 1..5, their height 0.3-0.95 of the picture, and whoever stands lower stands in front. A quarter of them
-cross an edge of the picture. The same seed and the same data give the same bytes.
+The number of people is uniform in 1..5, their height 0.3-0.95 of the picture, and whoever stands lower stands in
+front. A quarter of them may cross an edge of the picture. The same seed and the same data give the same bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CutOut:
 
     Attributes:
         source: id of the photo (its file stem).
-        image: uint8 [h,w,3] BGR; outside the person the colours of its outline go on, so that a soft edge shows no old background.
+        image: uint8 [h,w,3] BGR; outside the person the colours of its outline go on: a soft edge shows no old scene.
         labels: uint8 [h,w] CIHP class ids, 0 outside the person.
     """
 
@@ -174,7 +174,7 @@ def place(person: CutOut, canvas: tuple[int, int], rng: np.random.Generator) -> 
     alpha = cv2.resize((person.labels != 0).astype(np.float32), size, interpolation=area)
     whole_area = int((alpha >= 0.5).sum())
     top, left = draw_corner((size[1], size[0]), canvas, rng)
-    # one pixel of margin for the feather; cv2 warps nothing here, the shift is whole pixels
+    # a shift by whole pixels: the warp only cuts at the edges and copies
     shift = np.array([[1, 0, left], [0, 1, top]], np.float32)
     extent = (canvas[1], canvas[0])
     paint = cv2.warpAffine(image, shift, extent, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
@@ -212,7 +212,11 @@ def arrange(cut_outs: list[CutOut], canvas: tuple[int, int], rng: np.random.Gene
 def compose(
     background: NDArray[np.uint8], people: list[Placed]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Paint people from back to front: (image uint8 [H,W,3], labels uint8 [H,W], instances uint8 [H,W], k = position + 1)."""
+    """Paint people from back to front.
+
+    Returns:
+        (image uint8 [H,W,3], labels uint8 [H,W], instances uint8 [H,W] with k = position + 1).
+    """
     image = background.astype(np.float32)
     labels = np.zeros(background.shape[:2], np.uint8)
     instances = np.zeros_like(labels)

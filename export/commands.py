@@ -19,7 +19,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run, its JSON beside it.")],
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
-    card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, figures, limits.")] = None,
+    card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
 ) -> None:
     """Write the ONNX graphs and the model card of a checkpoint."""
     from export.onnx import export_repository

@@ -99,7 +99,7 @@ def to_onnx(
         verbose=False,
     )
     assert exported is not None
-    # fold constants, no more: fusing norms into convolutions would lose the network's tensors, and runtimes do it anyway
+    # fold constants, no more: fusing norms into convolutions would lose the network's tensors; runtimes fuse anyway
     folded = exported.model
     onnxscript.optimizer.fold_constants(folded, input_size_limit=1024, output_size_limit=4096)
     onnxscript.optimizer.remove_unused_nodes(folded)
@@ -152,9 +152,7 @@ def halve_weights(proto: onnx.ModelProto) -> None:
     graph.node.extend(casts + nodes)
 
 
-def write_card(
-    out: Path, config: Config, files: Mapping[str, Path], *, version: str, card: Mapping[str, Any]
-) -> None:
+def write_card(out: Path, config: Config, files: Mapping[str, Path], *, version: str, card: Mapping[str, Any]) -> None:
     """Write model_card.json: identity, recipe, files with sha256, and what `card` says."""
     described = {
         name: {

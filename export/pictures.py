@@ -41,7 +41,9 @@ def _figure(scene: NDArray[np.uint8], rng: np.random.Generator, x: float, feet: 
         cv2.line(scene, at(0.35 * side, 4), at(0.5 * side, 0.3), trousers, thick, cv2.LINE_AA)
         cv2.line(scene, at(0.9 * side, 6.2), at(1.2 * side, 4.2), coat, max(2, round(0.6 * unit)), cv2.LINE_AA)
         cv2.circle(scene, at(1.22 * side, 4.0), max(1, round(0.28 * unit)), skin, -1, cv2.LINE_AA)
-        cv2.ellipse(scene, at(0.6 * side, 0.15), (max(1, round(0.5 * unit)), max(1, round(0.2 * unit))), 0, 0, 360, hair, -1)
+        cv2.ellipse(
+            scene, at(0.6 * side, 0.15), (max(1, round(0.5 * unit)), max(1, round(0.2 * unit))), 0, 0, 360, hair, -1
+        )
     cv2.rectangle(scene, at(-0.85, 6.5), at(0.85, 3.7), coat, -1)
     cv2.circle(scene, at(0, 7.35), max(2, round(0.62 * unit)), hair, -1, cv2.LINE_AA)
     cv2.circle(scene, at(0, 7.2), max(2, round(0.5 * unit)), skin, -1, cv2.LINE_AA)

@@ -218,7 +218,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"{shown['photos']} photos. Reference: torch eager fp32, end to end from the same canvas.",
         "Repeat with `parsing-rcnn verify --photos FOLDER`.",
         "",
-        "| runtime | people | unmatched | box px (worst / median) | score | part score | labels equal | I equal | U,V | fp32 contract |",
+        "| runtime | people | unmatched | box px (worst / median) | score | part score | labels equal | I equal | U,V "
+        "| fp32 contract |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in report["runtimes"]:

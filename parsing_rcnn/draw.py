@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.paste import paste_charts, paste_smooth
+from parsing_rcnn.paste import PixelWindow, paste_charts, paste_smooth
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE
 
 Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 of a pixel when told so
 
 
 def instance_colour(index: int) -> Colour:
@@ -69,14 +68,18 @@ def overlay(
                 _outline(canvas, labels > 0, people.window(index)[:2], instance_colour(index))
     for index in order:
         if boxes:
-            _box(canvas, people.boxes[index], instance_colour(index))
+            _box(canvas, people.window(index), instance_colour(index))
         if scores:
             _tag(canvas, people.boxes[index], f"{float(people.scores[index]):.2f}", instance_colour(index))
     return canvas
 
 
-def parts(people: People, *, smooth: bool = False) -> NDArray[np.uint8]:
+def parts(people: People, *, smooth: bool = True) -> NDArray[np.uint8]:
     """Parts in the colours of the taxonomy on black.
+
+    Args:
+        people: with parts.
+        smooth: as in `overlay`; False shows `People.label_map` as it is.
 
     Returns:
         uint8 [H,W,3] RGB.
@@ -84,13 +87,13 @@ def parts(people: People, *, smooth: bool = False) -> NDArray[np.uint8]:
     Raises:
         ValueError: parts were not computed.
     """
+    if people.parts is None or not smooth:
+        return people.taxonomy.palette[people.label_map()]
     canvas = np.zeros(people.image_size, dtype=np.uint8)
     for index in np.argsort(people.scores, kind="stable").tolist():
-        if people.parts is None:
-            break
         labels = _labels(people, index, smooth)
         np.copyto(canvas[people.window(index).slices], labels, where=labels > 0)
-    return people.taxonomy.palette[people.label_map() if people.parts is None else canvas]
+    return people.taxonomy.palette[canvas]
 
 
 def instances(people: People, image: NDArray[np.uint8] | None = None, *, alpha: float = 0.6) -> NDArray[np.uint8]:
@@ -123,10 +126,12 @@ def iuv(people: People, image: NDArray[np.uint8] | None = None, *, alpha: float 
     """
     source = _backdrop(people, image)
     canvas = source.copy()
-    values, owner = people.iuv_map()
     stretched = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
-    values[:, :, 0] = stretched[values[:, :, 0]]
-    _blend(canvas, source, values, owner > 0, 1.0 if image is None else alpha)
+    for index in np.argsort(people.scores, kind="stable").tolist():
+        labels, uv = _charts(people, index)
+        where = people.window(index).slices
+        colours = np.dstack([stretched[labels], *np.rint(uv * 255).astype(np.uint8)])
+        _blend(canvas[where], source[where], colours, labels > 0, 1.0 if image is None else alpha)
     return canvas
 
 
@@ -153,7 +158,7 @@ def contours(image: NDArray[np.uint8], people: People, *, levels: int = 10, widt
         # Dimmed first, so that lines show on white clothes as well.
         _blend(region, image[people.window(index).slices], np.zeros_like(region), labels > 0, 0.35)
         for values, colours in ((uv[0], cv2.COLORMAP_PARULA), (uv[1], cv2.COLORMAP_SPRING)):
-            _isolines(region, labels, values, colours, levels, width)
+            _isolines(region, labels, values, colour_map=colours, levels=levels, width=width)
     return canvas
 
 
@@ -201,7 +206,7 @@ def _tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.floa
     grid = atlas.reshape(6, side, 4, side, -1).transpose(2, 0, 1, 3, 4).reshape(24, side, side, -1)
     if grid.shape[-1] == 4:
         return grid[..., :3], np.asarray(grid[..., 3] / 255, dtype=np.float32)
-    return grid, grid.any(axis=-1).astype(np.float32)
+    return grid, np.asarray(grid.any(axis=-1), dtype=np.float32)
 
 
 def _check_image(image: NDArray[np.uint8], people: People) -> None:
@@ -249,23 +254,24 @@ def _outline(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], offset: tuple[i
 
 
 def _thickness(canvas: NDArray[np.uint8]) -> int:
-    return max(1, round(max(canvas.shape[0], canvas.shape[1]) / 1200))
+    longest: int = max(canvas.shape[0], canvas.shape[1])
+    return max(1, round(longest / 1200))
 
 
-def _box(canvas: NDArray[np.uint8], box: NDArray[np.float32], colour: Colour) -> None:
-    # Edges are between pixels, OpenCV counts from pixel centres: half a pixel less.
-    x1, y1, x2, y2 = (round((float(v) - 0.5) * (1 << _SUBPIXEL_BITS)) for v in box)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, _thickness(canvas), cv2.LINE_AA, _SUBPIXEL_BITS)
+def _box(canvas: NDArray[np.uint8], window: PixelWindow, colour: Colour) -> None:
+    # On the outermost pixels of the person: whole pixels keep a thin straight line crisp.
+    corners = (window.left, window.top), (window.right - 1, window.bottom - 1)
+    cv2.rectangle(canvas, *corners, colour, _thickness(canvas), cv2.LINE_8)
 
 
 def _tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: Colour) -> None:
     """Text on a filled strip above the top left corner of a box, or inside the box when there is no room above."""
     height, width = canvas.shape[:2]
-    scale = max(0.38, max(height, width) / 2600)
+    scale = max(0.34, max(height, width) / 3000)
     weight = 1 if scale < 0.7 else 2
-    (text_width, text_height), below = cv2.getTextSize(text, _FONT, scale, weight)
-    margin = max(2, round(text_height * 0.3))
-    strip = text_height + below // 2 + 2 * margin
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, weight)
+    margin = max(2, round(text_height * 0.25))
+    strip = text_height + 2 * margin
     left = int(np.clip(np.floor(box[0]), 0, max(width - text_width - 2 * margin, 0)))
     top = int(np.floor(box[1])) - strip
     top = top if top >= 0 else int(np.clip(np.floor(box[1]), 0, max(height - strip, 0)))
@@ -279,6 +285,7 @@ def _isolines(
     region: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     values: NDArray[np.float32],
+    *,
     colour_map: int,
     levels: int,
     width: float,

@@ -132,9 +132,7 @@ class Pipeline:
             image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
         canvas, inner = fit(image, self.repository.canvases)
         scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-        window = Window(
-            inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width
-        )
+        window = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
         watch.lap("preprocess")
         return canvas, window
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def train(
     config: Annotated[Path, typer.Argument(help="A recipe of training/configs.")] = _HERE / "configs" / "light.yaml",
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, TensorBoard, curves.")] = Path("runs/light"),
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, curves.")] = Path("runs/light"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.")] = None,
     warm_start: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not resume what lies in --out.")] = False,

@@ -20,16 +20,18 @@ from parsing_rcnn.taxonomy import CIHP
 from training.evaluate import SURE, Evaluation, GroupResult, PhotoResult
 from training.evaluate import Progress as ProgressWrapper
 
-TILE = 320  # pixels, height of one picture of a sheet
+TILE = 256  # pixels, height of one picture of a sheet
 
 # (set, figure, name, goal): a goal is a fraction to reach, or a negative number of pictures not to exceed
 ROWS: tuple[tuple[str, str, str, float | None], ...] = (
     ("photos", "miou", "photos: mIoU, 20 classes", 0.42),
     ("photos", "miou_exact_paste", "photos: mIoU, exact paste", None),
+    ("photos", "miou_main_person", "photos: mIoU, without passers-by", None),
     ("photos", "miou_14", "photos: mIoU, 14 classes drawn by people", None),
     ("photos", "pixel_accuracy", "photos: pixel accuracy", 0.90),
     ("photos", "mean_class_accuracy", "photos: mean class accuracy", None),
     ("photos", "person_iou", "photos: person IoU", 0.85),
+    ("photos", "person_iou_main_person", "photos: person IoU, without passers-by", None),
     ("photos", "main_person_found", "photos: main person found", 0.97),
     ("backgrounds", "with_false_person", "backgrounds: pictures with a false person", -3),
     ("crowd", "ap_50", "crowd: person AP50", 0.75),
@@ -116,7 +118,7 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def photo_sheet(photos: list[PhotoResult], each: int = 6) -> NDArray[np.uint8]:
+def photo_sheet(photos: list[PhotoResult], each: int = 4) -> NDArray[np.uint8]:
     """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR."""
     ordered = sorted(photos, key=lambda photo: -photo.miou)
     middle = max(0, len(ordered) // 2 - each // 2)

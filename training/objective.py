@@ -38,9 +38,7 @@ class Objective:
         """{name: scalar loss} of a batch on one canvas size."""
         model = self.model
         images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
-        people = [
-            People(torch.from_numpy(s.boxes), torch.from_numpy(s.ignore), s.background_certain) for s in samples
-        ]
+        people = [People(torch.from_numpy(s.boxes), torch.from_numpy(s.ignore), s.background_certain) for s in samples]
         size = (images.shape[2], images.shape[3])
         pyramid = model.pyramid(images.contiguous(memory_format=torch.channels_last))
         logits, deltas, anchors = model.rpn(pyramid)

@@ -35,7 +35,7 @@ def encode(mask: NDArray[Any]) -> RLE:
 
     Example:
         >>> encode(np.eye(2))
-        {'size': [2, 2], 'counts': '0121'}
+        {'size': [2, 2], 'counts': '0120'}
     """
     starts, ends = _runs(mask)
     return _pack(starts, ends, mask.shape[0], mask.shape[1])

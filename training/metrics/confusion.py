@@ -16,7 +16,7 @@ NAMES_14 = (
     "Hair",
     "Gloves",
     "Sunglasses",
-    "Upper-clothes",
+    "UpperClothes",
     "Dress",
     "Coat",
     "Socks",
@@ -82,7 +82,7 @@ class ConfusionMatrix:
         """Intersection over union of each class, float64 [C]; NaN for a class in neither truth nor prediction."""
         correct = np.diag(self.counts).astype(np.float64)
         union = self.counts.sum(0) + self.counts.sum(1) - correct
-        return np.divide(correct, union, out=np.full(len(correct), np.nan), where=union > 0)
+        return np.asarray(np.divide(correct, union, out=np.full(len(correct), np.nan), where=union > 0), np.float64)
 
     def mean_iou(self) -> float:
         """Mean IoU over the classes present in truth or prediction, background included; NaN when nothing was added."""

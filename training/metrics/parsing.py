@@ -27,7 +27,7 @@ def class_ious(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes:
     counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     correct = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - correct
-    return np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0)
+    return np.asarray(np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0), np.float64)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Box arithmetic: IoU, coding against anchors, clipping, level by scale. Boxes are (x1, y1, x2, y2) in canvas pixels."""
+"""Box arithmetic: IoU, coding, clipping, level by scale. Boxes are (x1, y1, x2, y2) in canvas pixels."""
 
 from __future__ import annotations
 

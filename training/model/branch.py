@@ -1,6 +1,8 @@
-"""The RoI branch of the paper: geometric and context encoding (3.3), convolutions after it (3.4), outputs at 128x128."""
+"""The RoI branch: geometric and context encoding (paper 3.3), convolutions after it (3.4), outputs at 128x128."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +68,7 @@ class BranchTrunk(nn.Module):
             config.channels, config.non_local_channels, pool_keys=config.pool_keys, norm=config.norm
         )
         widths = [config.channels] + [config.conv_channels] * config.convs
-        self.convs = nn.Sequential(
-            *(conv_block(a, b, 3, norm=config.norm) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        )
+        self.convs = nn.Sequential(*(conv_block(a, b, 3, norm=config.norm) for a, b in pairwise(widths)))
         self.outputs = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,9 +20,7 @@ def conv_block(
     inputs: int, outputs: int, kernel: int, *, dilation: int = 1, norm: Norm = "none", activate: bool = True
 ) -> nn.Sequential:
     """Convolution that keeps the size, normalisation and ReLU; He initialisation."""
-    conv = nn.Conv2d(
-        inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=norm == "none"
-    )
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=norm == "none")
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine: `make serve` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+TORCH := .venv-torch
+PIP := -m pip install --quiet --disable-pip-version-check
+PYTEST := -m pytest -q
+
+.PHONY: serve test test-serving test-torch lint format train clean
+
+serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
+	$(VENV)/bin/parsing-rcnn serve
+
+test: test-serving test-torch ## install and run all tests
+
+test-serving: $(VENV)/.test
+	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
+
+test-torch: $(TORCH)/.train
+	$(TORCH)/bin/python $(PYTEST) tests/training tests/export
+
+lint: $(VENV)/.test ## style, types, import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client
+	PYTHONPATH=.:client $(VENV)/bin/lint-imports
+
+format: $(VENV)/.test
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+train: $(TORCH)/.train ## train the shipped recipe; DATA=folder with ccp/, groups/, backgrounds/
+	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data $(DATA) --out runs/light
+
+$(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(PIP) -r requirements/serve.txt
+	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
+	touch $@
+
+$(VENV)/.test: $(VENV)/.serve requirements/test.txt
+	$(VENV)/bin/python $(PIP) -r requirements/test.txt
+	touch $@
+
+$(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
+	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
+	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
+	touch $@
+
+clean: ## remove environments and caches
+	rm -rf $(VENV) $(TORCH) build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

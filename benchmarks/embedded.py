@@ -1,0 +1,189 @@
+"""Speed of the embedded engine: a 1080p JPEG in, `People` with parts and IUV out, one person, one after another.
+
+    python -m benchmarks.embedded --photo photo.jpg --torch-python path/to/python --out out/benchmarks/embedded.json
+
+With --torch-python (an interpreter with torch and torchvision) Mask R-CNN runs beside it on the same bytes, each in its
+own process, in turns. Ratios between the two hold better than absolute times on a busy machine; the load is noted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rounds import Worker, WorkerError, answer, interleave, ratios, summarise
+
+HEIGHT, WIDTH = 1080, 1920
+
+
+def frame_of(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A 1080p frame around a photo (uint8 [H,W,3]): whole in the middle, its own blur on both sides."""
+    scale = min(HEIGHT / photo.shape[0], WIDTH / photo.shape[1])
+    size = (min(WIDTH, round(photo.shape[1] * scale)), min(HEIGHT, round(photo.shape[0] * scale)))
+    inner = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    frame = cv2.GaussianBlur(cv2.resize(photo, (WIDTH, HEIGHT)), (0, 0), 40)
+    top, left = (HEIGHT - size[1]) // 2, (WIDTH - size[0]) // 2
+    frame[top : top + size[1], left : left + size[0]] = inner
+    return np.asarray(frame, np.uint8)
+
+
+def drawn_person() -> NDArray[np.uint8]:
+    """A plain figure on a textured ground, uint8 [540,960,3]: for a machine without any photo."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(60, 200, (27, 48, 3), dtype=np.uint8), (960, 540), interpolation=cv2.INTER_CUBIC)
+    skin, shirt, trousers = (150, 180, 225), (160, 60, 40), (60, 50, 45)
+    for start, end, width, colour in (
+        ((462, 330), (455, 480), 34, trousers),
+        ((500, 330), (508, 480), 34, trousers),
+        ((440, 190), (415, 320), 22, skin),
+        ((522, 190), (548, 320), 22, skin),
+    ):
+        cv2.line(image, start, end, colour, width, cv2.LINE_AA)
+    cv2.rectangle(image, (440, 165), (522, 335), shirt, -1)
+    cv2.ellipse(image, (481, 115), (30, 40), 0, 0, 360, skin, -1, cv2.LINE_AA)
+    return np.asarray(image, np.uint8)
+
+
+def prepare(
+    frame: Path, repository: Path | None, runtime: str, precision: str, threads: int
+) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
+    """(facts, a function that takes the encoded picture to `People` and returns its stage times)."""
+    from parsing_rcnn.people import Options
+    from parsing_rcnn.pipeline import Pipeline
+
+    data = frame.read_bytes()
+    engine = Pipeline(repository, runtime=runtime, precision=precision, threads=threads)
+    options = Options(max_people=1)
+    people = engine.analyze(data, options)
+
+    def step() -> Mapping[str, float]:
+        return engine.analyze(data, options).timings
+
+    for _ in range(5):  # the first pictures meet cold caches
+        step()
+    about = {
+        "name": f"parsing-rcnn {engine.info.name} {engine.info.version}, parsing + IUV",
+        "runtime": engine.info.runtime,
+        "threads": threads,
+        "people": len(people),
+        "score": float(people.scores[0]) if len(people) else None,
+    }
+    return about, step
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load_before": load}
+
+
+def measure(options: argparse.Namespace, frame: Path) -> dict[str, Any]:
+    """Run the engine, and the peer where an interpreter for it was given; figures of both."""
+    before = machine()
+    own = [sys.executable, "-m", "benchmarks.embedded", "--worker", str(frame), "--threads", str(options.threads)]
+    own += ["--runtime", options.runtime, "--precision", options.precision]
+    own += ["--repository", str(options.repository)] if options.repository else []
+    commands = [own]
+    if options.torch_python:
+        peer = [options.torch_python, "-m", "benchmarks.peer_maskrcnn", str(frame)]
+        commands.append([*peer, "--short-side", str(options.short_side), "--threads", str(options.threads)])
+    workers: list[Worker] = []
+    try:
+        for command in commands:
+            workers.append(Worker(command, options.threads))
+        answers = interleave(workers, (options.frames, options.peer_frames), options.rounds)
+    finally:
+        for worker in workers:
+            worker.close()
+    document: dict[str, Any] = {"machine": before, "frame": f"{WIDTH}x{HEIGHT} JPEG, {frame.stat().st_size} bytes"}
+    for name, worker, given in zip(("engine", "peer"), workers, answers, strict=False):
+        document[name] = {**worker.about, **summarise(given)}
+    if len(answers) == 2:
+        document["times_faster"] = ratios(*answers)
+    return document
+
+
+def print_table(document: Mapping[str, Any]) -> None:
+    """The figures on standard output."""
+    print(f"{document['frame']}; {document['machine']['cpu']}, load before {document['machine']['load_before']}")
+    for name in ("engine", "peer"):
+        if name not in document:
+            continue
+        row = document[name]
+        print(f"\n{row['name']}\n  {row['runtime']}, {row['threads']} threads, people: {row['people']}")
+        print(f"  {row['frames']} frames: {row['fps_median']:.1f} fps median ({row['ms_median']:.1f} ms), ", end="")
+        print(f"{row['fps_p95']:.1f} fps at p95 ({row['ms_p95']:.1f} ms); peak memory {row['peak_rss_mb']:.0f} MB")
+        for stage, ms in row["stages_ms_median"].items():
+            print(f"    {stage:12} {ms:8.2f} ms")
+    if "times_faster" in document:
+        ratio = document["times_faster"]
+        spread = f"[{ratio['least_round']:.1f}-{ratio['greatest_round']:.1f} over the rounds]"
+        print(f"\ntimes faster than the peer: {ratio['median']:.1f} {spread}")
+    if document["engine"]["people"] != 1:
+        print("\nnobody was found in this picture, the heads ran on a dummy row: give --photo with a person")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.embedded", description="Speed of the embedded engine.")
+    parser.add_argument("--photo", type=Path, help="a photo with a person (default: a drawn figure)")
+    parser.add_argument("--repository", type=Path, help="model repository (default: the shipped one)")
+    parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=200, help="pictures for the engine")
+    parser.add_argument("--peer-frames", type=int, default=30, help="pictures for the peer")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--torch-python", help="interpreter with torch and torchvision (default: no peer)")
+    parser.add_argument("--short-side", type=int, default=384, help="of the peer's input")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks/embedded.json"))
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if not 1 <= options.rounds <= min(options.frames, options.peer_frames):
+        parser.error(f"--rounds {options.rounds}: needs 1 to min(--frames, --peer-frames), a frame in every round")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, write the JSON."""
+    options = parse(arguments)
+    if options.worker:
+        answer(lambda: prepare(options.worker, options.repository, options.runtime, options.precision, options.threads))
+        return 0
+    photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
+    if photo is None:
+        print(f"embedded: {options.photo} cannot be read as a picture", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        frame = Path(folder) / "frame.jpg"
+        cv2.imwrite(str(frame), frame_of(np.asarray(photo, np.uint8)), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        try:
+            document = measure(options, frame)
+        except WorkerError as error:
+            print(f"embedded: {error}", file=sys.stderr)
+            return 1
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print_table(document)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

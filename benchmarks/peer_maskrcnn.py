@@ -1,0 +1,86 @@
+"""The peer: torchvision's Mask R-CNN (ResNet-50-FPN, fp32, eager), on an interpreter that has torch.
+
+    python -m benchmarks.peer_maskrcnn frame.jpg --short-side 384 --threads 2
+
+Weights are random, so nothing is downloaded: this measures speed alone. Two things are set to make the random network
+do the work of a trained one: batch norm takes its statistics from the picture (activations would explode otherwise),
+and a bias lets "person" alone pass the usual score threshold; one detection is kept and gets a mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+
+from benchmarks.rounds import answer
+
+PERSON = 1  # of the 91 COCO classes
+
+
+def build(short_side: int, example: torch.Tensor) -> MaskRCNN:
+    """The network, with activations of sound size on `example` (float [3,H,W] in 0..1)."""
+    torch.manual_seed(0)
+    model = maskrcnn_resnet50_fpn(
+        weights=None,
+        weights_backbone=None,
+        min_size=short_side,
+        max_size=4 * short_side,
+        box_detections_per_img=1,
+    )
+    norms = [module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        images, _ = model.transform([example])
+        model.backbone.train()(images.tensors)
+        model.roi_heads.box_predictor.cls_score.bias[PERSON] += 10.0
+    return model.eval()
+
+
+def prepare(path: Path, short_side: int, threads: int) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
+    """(facts, a function that takes the encoded picture to one person with box and mask)."""
+    torch.set_num_threads(threads)
+    data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+
+    def read() -> torch.Tensor:
+        return decode_jpeg(data, ImageReadMode.RGB).float().div(255)
+
+    model = build(short_side, read())
+
+    @torch.inference_mode()
+    def step() -> Mapping[str, float]:
+        (found,) = model([read()])
+        if len(found["boxes"]) != 1 or found["masks"].shape[0] != 1:
+            raise RuntimeError(f"{len(found['boxes'])} detections, expected one: the comparison would be unfair")
+        return {}
+
+    step()
+    about = {
+        "name": f"torchvision {torchvision.__version__} maskrcnn_resnet50_fpn, short side {short_side}",
+        "runtime": f"torch {torch.__version__} eager fp32",
+        "threads": torch.get_num_threads(),
+        "people": 1,
+    }
+    return about, step
+
+
+def main() -> None:
+    """The command line of the worker."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--short-side", type=int, default=384)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    answer(lambda: prepare(options.photo, options.short_side, options.threads))
+
+
+if __name__ == "__main__":
+    main()

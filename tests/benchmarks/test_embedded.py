@@ -1,0 +1,60 @@
+"""The speed benchmark: its frame, its options, and two frames of the real thing where models are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.embedded import drawn_person, frame_of, main, parse
+from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.repository import ModelRepository
+
+
+def shipped_models() -> bool:
+    """Whether the clone holds exported models."""
+    try:
+        ModelRepository.open()
+    except ModelNotFound:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("size", [(512, 341), (300, 900), (1080, 1920)])
+def test_frame_is_1080p_with_the_whole_photo_in_the_middle(size: tuple[int, int]) -> None:
+    photo = np.full((*size, 3), 20, np.uint8)
+    photo[0, :] = photo[-1, :] = photo[:, 0] = photo[:, -1] = 250
+    frame = frame_of(photo)
+    assert frame.shape == (1080, 1920, 3)
+    scale = min(1080 / size[0], 1920 / size[1])
+    edge = (1080 - round(size[0] * scale)) // 2, (1920 - round(size[1] * scale)) // 2
+    assert frame[edge[0], 960, 0] > 120
+    assert frame[540, edge[1], 0] > 120
+    assert frame[540, 960, 0] == 20
+
+
+def test_options_that_leave_a_round_empty_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--frames", "2", "--peer-frames", "1", "--rounds", "2"])
+    assert "--rounds 2" in capsys.readouterr().err
+
+
+def test_a_photo_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    assert main(["--photo", str(tmp_path / "a.jpg"), "--out", str(tmp_path / "x.json")]) == 1
+    assert "a.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not shipped_models(), reason="no exported models in model_repository")
+def test_two_frames_of_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, out = tmp_path / "figure.png", tmp_path / "speed" / "embedded.json"
+    cv2.imwrite(str(photo), drawn_person())
+    arguments = ["--photo", str(photo), "--frames", "2", "--peer-frames", "1", "--rounds", "1", "--out", str(out)]
+    assert main(arguments) == 0
+    document = json.loads(out.read_text())
+    assert document["engine"]["frames"] == 2
+    assert {"detector", "parsing", "densepose", "total"} <= set(document["engine"]["stages_ms_median"])
+    assert "fps median" in capsys.readouterr().out

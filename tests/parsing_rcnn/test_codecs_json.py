@@ -1,0 +1,193 @@
+"""JSON, COCO, supervision and DensePose: the same people in every reader's own words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from parsing_rcnn.codecs import rle
+from parsing_rcnn.codecs.json import INCLUDE, dumps, to_json
+from parsing_rcnn.convert import decode_chart
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import People
+
+
+def people() -> People:
+    """One person with a face over a coat, one who leaves the picture on the right; IUV besides."""
+    parts = np.zeros((2, 8, 8), np.uint8)
+    parts[0, :4, 2:6] = 13
+    parts[0, 4:] = 7
+    parts[1, 1:7, 1:7] = 12
+    iuv = np.zeros((2, 3, 8, 8), np.uint8)
+    iuv[:, 0] = parts
+    iuv[:, 1:] = np.where(parts > 0, np.arange(8, dtype=np.uint8) * 30, 0)[:, None]
+    scores = np.zeros((2, 20), np.float32)
+    scores[0, [7, 13]] = [0.75, 0.5]
+    scores[1, 12] = 0.25
+    boxes = np.array([[10.3, 5.2, 26.3, 37.2], [40, 8, 56, 24]], np.float32)
+    return People(
+        boxes,
+        np.array([0.9, 0.6], np.float32),
+        (40, 50),
+        parts=parts,
+        part_scores=scores,
+        iuv=iuv,
+        timings={"decode": 1.23456},
+    )
+
+
+def read(document: dict[str, Any]) -> Any:
+    return json.loads(dumps(document))
+
+
+def png(text: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def silhouette(person: People, index: int) -> NDArray[np.bool_]:
+    canvas = np.zeros(person.image_size, np.bool_)
+    mask, (x, y) = person.mask(index)
+    canvas[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    return canvas
+
+
+def test_boxes_have_a_centre_and_corners() -> None:
+    document = read(to_json(people()))
+    assert document["image"] == {"width": 50, "height": 40}
+    assert document["timings_ms"] == {"decode": 1.235}
+    person = document["predictions"][0]
+    assert (person["x"], person["y"], person["width"], person["height"]) == pytest.approx((18.3, 21.2, 16, 32))
+    assert person["bbox"] == pytest.approx([10.3, 5.2, 26.3, 37.2])
+    assert (person["class"], person["class_id"], person["confidence"]) == ("person", 0, 0.9)
+    assert person["offset"] == [10, 5]
+    assert len({p["detection_id"] for p in document["predictions"]}) == 2
+
+
+def test_masks_are_full_frame_run_lengths() -> None:
+    who = people()
+    for index, person in enumerate(read(to_json(who))["predictions"]):
+        assert person["rle"]["size"] == [40, 50]
+        assert np.array_equal(rle.decode(person["rle"]), silhouette(who, index))
+
+
+def test_parts_have_names_scores_and_areas_in_pixels() -> None:
+    person = read(to_json(people()))["predictions"][0]
+    assert person["parts"] == [
+        {"class": "Coat", "class_id": 7, "score": 0.75, "area": 16 * 16},
+        {"class": "Face", "class_id": 13, "score": 0.5, "area": 8 * 16},
+    ]
+
+
+def test_maps_are_cut_to_the_box_and_offset_places_them() -> None:
+    who = people()
+    for index, person in enumerate(read(to_json(who, include=INCLUDE))["predictions"]):
+        labels, offset = who.crop(index)
+        assert person["offset"] == list(offset)
+        assert np.array_equal(png(person["parts_png"]), labels)
+        assert person["densepose"]["shape_chw"] == [3, *labels.shape]
+        assert np.array_equal(decode_chart(person["densepose"]["labels_uv_str"]), who.iuv_crop(index)[0])
+        for part in person["parts"]:
+            assert np.array_equal(rle.decode(part["crop_rle"]), labels == part["class_id"])
+
+
+def test_mask_formats() -> None:
+    who = people()
+    masks = read(to_json(who, include=["masks"], mask_format="png"))["predictions"]
+    assert np.array_equal(png(masks[0]["mask_png"]) == 255, who.mask(0)[0])
+    square = read(to_json(who, include=["masks"], mask_format="polygon"))["predictions"][1]
+    # The second person's cells 1..6 of 8 on a box of 16 pixels at (40, 8), cut by the picture's right edge at 50.
+    assert {(p["x"], p["y"]) for p in square["points"]} == {(42, 10), (42, 21), (49, 10), (49, 21)}
+    for person in read(to_json(who, include=["masks"], mask_format="none"))["predictions"]:
+        assert not {"rle", "points", "mask_png"} & set(person)
+
+
+def test_include_nothing_is_boxes_only() -> None:
+    person = read(to_json(people(), include=[]))["predictions"][0]
+    assert not {"rle", "parts", "parts_png", "densepose"} & set(person)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"include": ["mask"]}, "include: 'mask'.*masks, parts"),
+        ({"mask_format": "svg"}, "mask_format: 'svg'.*rle, png"),
+    ],
+)
+def test_unknown_options_name_the_known_ones(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOptions, match=message):
+        to_json(people(), **options)
+
+
+def test_nobody_and_no_maps() -> None:
+    assert read(to_json(People.empty((4, 6)))) == {
+        "image": {"width": 6, "height": 4},
+        "predictions": [],
+        "timings_ms": {},
+    }
+    boxes_only = People(people().boxes, people().scores, (40, 50))
+    assert "rle" not in read(to_json(boxes_only))["predictions"][0]
+    iuv_only = People(people().boxes, people().scores, (40, 50), iuv=people().iuv)
+    person = read(to_json(iuv_only))["predictions"][0]
+    assert "parts" not in person
+    assert np.array_equal(rle.decode(person["rle"]), silhouette(people(), 0))
+
+
+def test_supervision_reads_the_json_as_it_is() -> None:
+    supervision = pytest.importorskip("supervision")
+    who = people()
+    detections = supervision.Detections.from_inference(read(to_json(who)))
+    assert np.allclose(detections.xyxy, who.boxes, atol=1e-3)
+    assert np.allclose(detections.confidence, who.scores)
+    assert detections.data["class_name"].tolist() == ["person", "person"]
+    for index in range(2):
+        assert np.array_equal(detections.mask[index], silhouette(who, index))
+    assert len(supervision.Detections.from_inference(read(to_json(People.empty((4, 6)))))) == 0
+
+
+def test_to_supervision() -> None:
+    pytest.importorskip("supervision")
+    who = people()
+    detections = who.to_supervision()
+    assert np.array_equal(detections.xyxy, who.boxes)
+    assert np.array_equal(detections.data["parts"], who.parts)
+    for index in range(2):
+        assert np.array_equal(np.asarray(detections.mask[index]), silhouette(who, index))
+    assert len(detections[detections.confidence > 0.7]) == 1
+    assert len(People.empty((4, 6)).to_supervision()) == 0
+
+
+def test_to_coco_is_what_pycocotools_loads() -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    mask = pytest.importorskip("pycocotools.mask")
+    who = people()
+    results = who.to_coco(image_id=7)
+    truth = coco.COCO()
+    truth.dataset = {"images": [{"id": 7, "height": 40, "width": 50}], "categories": [{"id": 1}], "annotations": []}
+    truth.createIndex()
+    loaded = truth.loadRes(json.loads(dumps(results)))
+    annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
+    assert [a["score"] for a in annotations] == pytest.approx([0.9, 0.6])
+    for index, annotation in enumerate(annotations):
+        assert annotation["bbox"][2] == pytest.approx(16)
+        assert np.array_equal(mask.decode(annotation["segmentation"]), silhouette(who, index))
+
+
+def test_to_densepose_forms_agree() -> None:
+    who = people()
+    result = who.to_densepose()[1]
+    assert result.box == (40, 8, 50, 24)
+    assert result.score == pytest.approx(0.6)
+    assert result.labels_uv_uint8.shape == (3, 16, 10)
+    assert (result.labels.dtype, result.uv.dtype) == (np.int64, np.float32)
+    assert result.labels[8, 5] == 12
+    assert result.uv[0, 8, 5] == pytest.approx(60 / 255)
+    shape, text = result.compressed()
+    assert shape == (3, 16, 10)
+    assert np.array_equal(decode_chart(text), result.labels_uv_uint8)

@@ -1,0 +1,178 @@
+"""Drawing: the right colours in the right places, and no touch of the caller's picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn import draw
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
+
+SIZE = (120, 160)
+GREY = np.full((*SIZE, 3), 100, np.uint8)
+
+
+def people(parts: bool = True, iuv: bool = True) -> People:
+    """Two people of one square part each: a coat (front), a dress (behind, overlapping on the right)."""
+    cells = np.zeros((2, 32, 32), np.uint8)
+    cells[:, 4:28, 4:28] = np.array([7, 6])[:, None, None]
+    ramp = np.arange(32, dtype=np.uint8) * 8
+    charts = np.zeros((2, 3, 32, 32), np.uint8)
+    charts[:, 0] = np.where(cells > 0, 2, 0)
+    charts[:, 1] = np.where(cells > 0, ramp[None, :], 0)
+    charts[:, 2] = np.where(cells > 0, ramp[:, None], 0)
+    return People(
+        np.array([[20, 30, 84, 94], [60, 30, 124, 94]], np.float32),
+        np.array([0.93, 0.41], np.float32),
+        SIZE,
+        parts=cells if parts else None,
+        iuv=charts if iuv else None,
+    )
+
+
+def bare(image: NDArray[np.uint8], who: People) -> NDArray[np.uint8]:
+    return draw.overlay(image, who, boxes=False, scores=False, outlines=False)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_overlay_blends_the_colour_of_each_part(smooth: bool) -> None:
+    picture = draw.overlay(GREY, people(), alpha=0.5, boxes=False, scores=False, outlines=False, smooth=smooth)
+    for x, class_id in ((50, 7), (100, 6)):
+        expected = (CIHP.palette[class_id].astype(float) + 100) / 2
+        assert np.abs(picture[60, x] - expected).max() <= 1
+    assert (picture[10, 10] == 100).all()
+
+
+def test_the_front_person_is_not_tinted_by_the_one_behind() -> None:
+    both, alone = bare(GREY, people()), bare(GREY, people().select([0]))
+    assert np.array_equal(both[60, 70], alone[60, 70])  # both are here
+    assert not np.array_equal(both[60, 100], alone[60, 100])
+
+
+def test_boxes_lie_on_the_box() -> None:
+    picture = draw.overlay(GREY, people().select([0]), scores=False, outlines=False, alpha=0)
+    changed = np.argwhere((picture != 100).any(axis=2))
+    assert changed.min(axis=0).tolist() == [30, 20]
+    assert changed.max(axis=0).tolist() == [93, 83]
+    assert (picture[31:93, 21:83] == 100).all()
+
+
+def test_the_score_is_written_above_the_box_or_inside_at_the_top_edge() -> None:
+    picture = draw.overlay(GREY, people().select([0]), boxes=False, outlines=False, alpha=0)
+    rows = np.flatnonzero((picture != 100).any(axis=(1, 2)))
+    assert rows.max() == 29
+    assert 8 <= len(rows) <= 24
+    at_top = People(np.array([[0, 0, 20, 60]], np.float32), np.array([0.5], np.float32), SIZE)
+    assert (draw.overlay(GREY, at_top)[4:8, 4:16] != 100).any()
+
+
+def test_without_parts_the_charts_are_coloured_and_without_maps_nothing_is() -> None:
+    picture = draw.overlay(GREY, people(parts=False), alpha=1, boxes=False, scores=False, outlines=False)
+    assert picture[60, 50].tolist() == DENSEPOSE.palette[2].tolist()
+    assert np.array_equal(bare(GREY, people(parts=False, iuv=False)), GREY)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_parts_picture_has_palette_colours_only(smooth: bool) -> None:
+    picture = draw.parts(people(), smooth=smooth)
+    colours = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
+    assert colours == {tuple(CIHP.palette[k].tolist()) for k in (0, 6, 7)}
+    assert picture[60, 70].tolist() == CIHP.palette[7].tolist()
+
+
+def test_instances_have_their_own_colours() -> None:
+    picture = draw.instances(people())
+    assert tuple(picture[60, 50].tolist()) == draw.instance_colour(0)
+    assert tuple(picture[60, 110].tolist()) == draw.instance_colour(1)
+    assert picture[0, 0].tolist() == [0, 0, 0]
+    assert len({draw.instance_colour(i) for i in range(64)}) == 64
+
+
+def test_iuv_picture_shows_part_u_and_v() -> None:
+    picture = draw.iuv(people())
+    # Column 52 is cell 16 of 32 (its first half), row 62 likewise: U = V = about 16 * 8 - 2.
+    assert picture[62, 52].tolist() == pytest.approx([2 * 255 // 24, 126, 126], abs=3)
+    assert picture[0, 0].tolist() == [0, 0, 0]
+    assert draw.iuv(people(), GREY)[0, 0].tolist() == [100, 100, 100]
+
+
+def test_contours_are_lines_inside_the_person() -> None:
+    picture = draw.contours(GREY, people().select([0]), levels=5)
+    changed = (picture != 100).any(axis=2)
+    assert not changed[:, 90:].any()
+    row = picture[58, 30:76].astype(int)
+    # U runs from 32 to 216 of 255 over the part, so of the levels 0, 1/4, .. 1 three are crossed: 1/4, 1/2, 3/4.
+    bright = (row.max(axis=1) > 110).astype(int)
+    assert (np.diff(np.r_[0, bright]) == 1).sum() == 3
+
+
+def test_texture_is_looked_up_column_by_column_with_v_upwards() -> None:
+    side = 4
+    atlas = np.zeros((6 * side, 4 * side, 3), np.uint8)
+    atlas[side : 2 * side, :side] = 50  # part 2: second row of the first column
+    atlas[side : side + 2, :side] = 200  # its upper half is V > 0.5
+    picture = draw.texture(GREY, people().select([0]), atlas)
+    assert picture[85, 50].tolist() == [200] * 3  # V grows downwards here
+    assert picture[40, 50].tolist() == [50] * 3
+    atlas[:] = 0
+    atlas[:side, :side] = 255  # part 1: nobody has it, and black texels show the photo
+    assert np.array_equal(draw.texture(GREY, people(), atlas), GREY)
+
+
+def test_a_transparent_texture_shows_the_photo() -> None:
+    atlas = np.full((6, 4, 4), 200, np.uint8)
+    atlas[..., 3] = 0
+    assert np.array_equal(draw.texture(GREY, people(), atlas), GREY)
+    atlas[..., 3] = 51  # a fifth
+    assert draw.texture(GREY, people(), atlas)[60, 50].tolist() == [120] * 3
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (5, 4, 3), (6, 4), (6, 4, 2), (0, 0, 3)])
+def test_a_wrong_atlas_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="texture atlas"):
+        draw.texture(GREY, people(), np.zeros(shape, np.uint8))
+
+
+PICTURES: list[Callable[[NDArray[np.uint8], People], NDArray[np.uint8]]] = [
+    draw.overlay,
+    lambda image, who: draw.instances(who, image),
+    lambda image, who: draw.iuv(who, image),
+    draw.contours,
+    lambda image, who: draw.texture(image, who, np.full((6, 4, 3), 9, np.uint8)),
+]
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_the_callers_picture_is_left_alone_and_nobody_changes_nothing(
+    picture: Callable[[NDArray[np.uint8], People], NDArray[np.uint8]],
+) -> None:
+    image = GREY.copy()
+    assert not np.array_equal(picture(image, people()), GREY)
+    assert np.array_equal(image, GREY)
+    nobody = picture(image, People.empty(SIZE))
+    assert np.array_equal(nobody, GREY)
+    assert nobody is not image
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_picture_of_another_size_is_refused(
+    picture: Callable[[NDArray[np.uint8], People], NDArray[np.uint8]],
+) -> None:
+    with pytest.raises(ValueError, match=r"\(60, 160, 3\).*\(120, 160, 3\)"):
+        picture(GREY[:60], people())
+
+
+def test_people_of_a_pixel_and_people_half_outside() -> None:
+    boxes = np.array([[3, 3, 3.2, 3.2], [150, 100, 190, 150], [-20, -20, 5, 5]], np.float32)
+    charts = np.full((3, 3, 8, 8), 5, np.uint8)
+    who = People(boxes, np.full(3, 0.5, np.float32), SIZE, parts=charts[:, 0], iuv=charts)
+    for picture in PICTURES:
+        assert picture(GREY, who).shape == GREY.shape
+
+
+def test_people_draw_is_the_overlay() -> None:
+    assert np.array_equal(people().draw(GREY, alpha=0.3), draw.overlay(GREY, people(), alpha=0.3))

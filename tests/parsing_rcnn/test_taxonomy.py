@@ -1,0 +1,66 @@
+"""Label spaces: sizes, names, colours and mirrors, against published numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
+
+ALL = [CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE]
+
+
+@pytest.mark.parametrize(("taxonomy", "count"), [(CIHP, 20), (MHP, 59), (DENSEPOSE, 25), (DENSEPOSE_COARSE, 15)])
+def test_sizes(taxonomy: Taxonomy, count: int) -> None:
+    assert len(taxonomy) == len(set(taxonomy.classes)) == count
+    assert taxonomy.palette.shape == (count, 3)
+    assert taxonomy.palette.dtype == np.uint8
+
+
+@pytest.mark.parametrize("taxonomy", ALL, ids=lambda t: t.name)
+def test_colours_are_distinct_and_the_background_is_black(taxonomy: Taxonomy) -> None:
+    assert taxonomy.palette[0].tolist() == [0, 0, 0]
+    assert taxonomy.classes[0] == "Background"
+    assert len(np.unique(taxonomy.palette, axis=0)) == len(taxonomy)
+
+
+@pytest.mark.parametrize("taxonomy", ALL, ids=lambda t: t.name)
+def test_mirror_pairs_are_left_then_right_and_named_alike(taxonomy: Taxonomy) -> None:
+    for left, right in taxonomy.mirror:
+        assert taxonomy.classes[left].startswith("Left-")
+        assert taxonomy.classes[right] == taxonomy.classes[left].replace("Left-", "Right-")
+    sided = {i for i, name in enumerate(taxonomy.classes) if name.startswith(("Left-", "Right-"))}
+    assert sided == {i for pair in taxonomy.mirror for i in pair}
+
+
+@pytest.mark.parametrize("taxonomy", ALL, ids=lambda t: t.name)
+def test_flipping_twice_changes_nothing(taxonomy: Taxonomy) -> None:
+    table = taxonomy.flip_table()
+    assert table.dtype == np.uint8
+    assert table[table].tolist() == list(range(len(taxonomy)))
+    assert table[0] == 0
+
+
+def test_published_flip_tables() -> None:
+    coarse = [0, 1, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 14]
+    fine = [0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23]
+    assert DENSEPOSE_COARSE.flip_table().tolist() == coarse
+    assert DENSEPOSE.flip_table().tolist() == fine
+    assert CIHP.flip_table().tolist() == [*range(14), 15, 14, 17, 16, 19, 18]
+    assert {tuple(p) for p in MHP.mirror} == {(5, 6), (7, 8), *((i, i + 1) for i in range(22, 34, 2))}
+
+
+def test_cihp_colours_are_the_datasets_own() -> None:
+    assert CIHP.palette[CIHP.classes.index("Face")].tolist() == [0, 0, 255]
+    assert CIHP.palette[CIHP.classes.index("UpperClothes")].tolist() == [255, 85, 0]
+    assert CIHP.palette[CIHP.classes.index("Right-shoe")].tolist() == [255, 170, 0]
+
+
+def test_a_palette_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        CIHP.palette[0] = 1
+
+
+def test_a_palette_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"palette of pets: shape \(1, 3\), expected \(2, 3\)"):
+        Taxonomy("pets", ("Background", "Cat"), np.zeros((1, 3), np.uint8))

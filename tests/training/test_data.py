@@ -1,0 +1,100 @@
+"""Readers and compositions on a tiny folder in the genuine layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.config import Config, DataConfig, TrainConfig
+from training.data.mixture import Mixture
+from training.data.sample import View, mask_box
+from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos
+
+
+def config(**sources: float) -> Config:
+    data = DataConfig(sources=sources, canvases=((160, 128),), final_canvases=((192, 128),), final_fraction=0.25)
+    return Config(data=data, train=TrainConfig(iterations=8, batch_size=6, seed=3))
+
+
+def test_validation_photos_never_train(data_folder: Path) -> None:
+    train = LabelledPhotos.open(data_folder / "ccp")
+    held = LabelledPhotos.open(data_folder / "ccp", validation=True)
+    assert [p.name for p in held.images] == ["0003.jpg"]
+    assert not {p.name for p in train.images} & {p.name for p in held.images}
+    assert len(GroupPhotos.open(data_folder / "groups", validation=True).images) == 2
+
+
+def test_group_boxes_and_crowds(data_folder: Path) -> None:
+    groups = GroupPhotos.open(data_folder / "groups")
+    assert groups.boxes[0].tolist() == [[26, 16, 74, 144], [126, 16, 174, 144]]
+    assert groups.ignore[0].tolist() == [[0, 0, 20, 20]]
+
+
+def test_a_missing_label_is_named(tmp_path: Path, data_folder: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0001.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"0001\.png"):
+        LabelledPhotos.open(tmp_path)
+    with pytest.raises(DatasetError, match="no such folder"):
+        LabelledPhotos.open(tmp_path / "nowhere")
+
+
+def test_batches_repeat_for_a_seed_and_change_canvas_at_the_end(data_folder: Path) -> None:
+    recipe = config(photos=1.0, crowds=1.0, groups=1.0, empty=1.0)
+    first, second = Mixture(data_folder, recipe)[2], Mixture(data_folder, recipe)[2]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        assert a.image.shape == (160, 128, 3)
+    assert Mixture(data_folder, recipe)[7][0].image.shape == (192, 128, 3)
+
+
+def test_every_sample_is_consistent(data_folder: Path) -> None:
+    for index in range(6):
+        for sample in Mixture(data_folder, config(photos=1.0, crowds=1.0, groups=1.0))[index]:
+            assert len(sample.boxes) == len(sample.instance_ids)
+            assert ((sample.parts > 0) == (sample.instances > 0)).all()
+            for box, person in zip(sample.boxes, sample.instance_ids, strict=True):
+                if person:
+                    np.testing.assert_array_equal(box, mask_box(sample.instances == person))
+
+
+def test_left_stays_left_after_a_flip(data_folder: Path) -> None:
+    """In these figures the person's left arm is on the picture's right; a mirrored person keeps that."""
+    checked = 0
+    for index in range(8):
+        for sample in Mixture(data_folder, config(photos=1.0))[index]:
+            left, right = np.nonzero(sample.parts == 14)[1], np.nonzero(sample.parts == 15)[1]
+            if len(left) > 40 and len(right) > 40:
+                assert left.mean() > right.mean()
+                checked += 1
+    assert checked > 10
+
+
+def test_a_view_moves_boxes_as_it_moves_pixels() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[10:20, 12:30] = 255
+    view = View(np.array([[2.0, 0.0, 3.0], [0.0, 2.0, 5.0]]), False)
+    moved = view.warp(image, (100, 140), labels=True, fill=0)
+    box = view.boxes(np.array([[12, 10, 30, 20]], np.float32), (100, 140))[0]
+    np.testing.assert_array_equal(box, [27, 25, 63, 45])
+    np.testing.assert_array_equal(mask_box(moved[..., 0] > 0), box)
+    mirrored = View(np.array([[-1.0, 0.0, 60.0], [0.0, 1.0, 0.0]]), True)
+    np.testing.assert_array_equal(mirrored.warp(image, (40, 60), labels=False, fill=0), image[:, ::-1])
+
+
+def test_ignored_people_are_those_hidden(data_folder: Path) -> None:
+    seen = 0
+    for index in range(8):
+        for sample in Mixture(data_folder, config(crowds=1.0))[index]:
+            for person in range(1, int(sample.instances.max(initial=0)) + 1):
+                box = mask_box(sample.instances == person)
+                if box is None:
+                    continue
+                listed = person in sample.instance_ids
+                ignored = any((box == other).all() for other in sample.ignore)
+                assert listed != ignored
+                seen += 1
+    assert seen > 20

@@ -1,0 +1,145 @@
+"""The network's pieces against golden numbers and against torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import MultiScaleRoIAlign
+
+from training.config import Config, ConfigError, load_config
+from training.model import boxes as box_ops
+from training.model.backbones import EfficientNetLite0
+from training.model.box_branch import roi_align_level, roi_align_pyramid
+from training.model.branch import NonLocal
+from training.model.parsing_rcnn import build_model
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def light() -> Config:
+    return load_config(CONFIGS / "light.yaml")
+
+
+def test_a_box_decodes_to_what_was_encoded() -> None:
+    anchors = torch.tensor([[10.0, 20.0, 50.0, 100.0], [0.0, 0.0, 30.0, 30.0]])
+    boxes = torch.tensor([[12.0, 25.0, 60.0, 120.0], [5.0, 1.0, 20.0, 40.0]])
+    for weights in (box_ops.RPN_WEIGHTS, box_ops.BOX_WEIGHTS):
+        deltas = box_ops.encode(boxes, anchors, weights)
+        torch.testing.assert_close(box_ops.decode(deltas, anchors, weights), boxes, rtol=1e-5, atol=1e-4)
+
+
+def test_deltas_by_hand() -> None:
+    anchor, box = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([[5.0, 0.0, 15.0, 40.0]])
+    # centres (5, 10) -> (10, 20): dx = 5/10, dy = 10/20; sizes (10, 20) -> (10, 40): dw = 0, dh = ln 2
+    expected = torch.tensor([[0.5, 0.5, 0.0, 0.693147]])
+    torch.testing.assert_close(box_ops.encode(box, anchor, (1, 1, 1, 1)), expected)
+
+
+def test_iou_by_hand() -> None:
+    a = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    b = torch.tensor([[5.0, 0.0, 15.0, 10.0], [20.0, 20.0, 30.0, 30.0], [0.0, 0.0, 10.0, 10.0]])
+    torch.testing.assert_close(box_ops.iou(a, b), torch.tensor([[1 / 3, 0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(("side", "level"), [(56, 2), (111, 2), (113, 3), (224, 4), (447, 4), (449, 5), (2000, 5)])
+def test_level_by_scale(side: float, level: int) -> None:
+    assert int(box_ops.level_of(torch.tensor([[0.0, 0.0, side, side]]), 2, 5)[0]) == level
+
+
+def test_anchors_are_centred_on_their_cells() -> None:
+    rpn = build_model(light().model).rpn
+    grid = rpn._anchors(torch.zeros(1, 1, 2, 3), 0, 8)
+    centres = (grid[:, :2] + grid[:, 2:]) / 2
+    per_cell = centres.reshape(2, 3, -1, 2)
+    assert per_cell[0, 0, 0].tolist() == [4.0, 4.0]
+    assert per_cell[1, 2, 0].tolist() == [20.0, 12.0]
+    size = grid[:, 2:] - grid[:, :2]
+    torch.testing.assert_close(size[0], torch.tensor([40.0, 40.0]))
+    torch.testing.assert_close(size.prod(1), torch.full((18,), 1600.0))
+    torch.testing.assert_close(size[2, 1] / size[2, 0], torch.tensor(3.0))
+
+
+def test_roi_align_of_a_ramp_is_the_ramp() -> None:
+    """f(x) = x at pixel centres: a bin from a to b has the mean (a + b) / 2 - 0.5 (aligned=False)."""
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()
+    pooled = roi_align_level(ramp, [torch.tensor([[8.0, 8.0, 24.0, 24.0]])], 2, 1)
+    # at stride 2 the box is 4..12; bins 4..8 and 8..12; aligned=False reads positions without the half-pixel shift
+    torch.testing.assert_close(pooled[0, 0], torch.tensor([[6.0, 10.0], [6.0, 10.0]]))
+
+
+def test_pyramid_pooling_agrees_with_torchvision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pyramid = {
+        level: torch.randn(2, 8, 512 // 2**level, 512 // 2**level, generator=generator) for level in (2, 3, 4, 5)
+    }
+    corner = torch.rand(40, 2, generator=generator) * 300
+    boxes = torch.cat([corner, corner + 8 + torch.rand(40, 2, generator=generator) * 500], 1).clamp(max=512)
+    rois = [boxes[:25], boxes[25:]]
+    theirs = MultiScaleRoIAlign(["2", "3", "4", "5"], 7, 2)(
+        {str(k): v for k, v in pyramid.items()}, rois, [(512, 512)] * 2
+    )
+    torch.testing.assert_close(roi_align_pyramid(pyramid, rois, 7, (2, 3, 4, 5)), theirs)
+
+
+def test_no_roi_pools_to_nothing() -> None:
+    pyramid = {level: torch.zeros(1, 4, 64 // 2**level, 64 // 2**level) for level in (2, 3)}
+    assert roi_align_pyramid(pyramid, [torch.zeros(0, 4)], 7, (2, 3)).shape == (0, 4, 7, 7)
+
+
+def test_backbone_strides_and_imagenet_weights() -> None:
+    backbone = EfficientNetLite0()
+    backbone.load_imagenet()
+    maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 16, 24), (40, 8, 12), (112, 4, 6), (320, 2, 3)]
+    assert float(backbone.stem.conv.weight.abs().sum()) > 1  # type: ignore[union-attr]
+
+
+def test_non_local_starts_as_the_identity_and_attends_by_hand() -> None:
+    block = NonLocal(8, 2, pool_keys=False, norm="group")
+    x = torch.randn(1, 8, 3, 3)
+    torch.testing.assert_close(block(x), x)
+    # equal keys give equal attention: the block adds the mean of g over all positions
+    block.norm = nn.Identity()
+    nn.init.zeros_(block.theta.weight), nn.init.zeros_(block.theta.bias)
+    g = block.g(x).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(block(x), x + block.out(g))
+
+
+@pytest.mark.parametrize("recipe", ["light.yaml", "paper_r50.yaml"])
+def test_both_sizes_build_and_give_the_contract_shapes(recipe: str) -> None:
+    config = load_config(CONFIGS / recipe)
+    model = build_model(config.model).eval()
+    with torch.inference_mode():
+        pyramid = model.pyramid(torch.zeros(1, 3, 128, 192))
+        assert {k: tuple(v.shape[2:]) for k, v in pyramid.items()} == {
+            2: (32, 48),
+            3: (16, 24),
+            4: (8, 12),
+            5: (4, 6),
+            6: (2, 3),
+        }
+        found = model.detect(pyramid, (128, 192))
+        assert len(found.boxes) == len(found.scores) > 0
+        assert bool((found.scores[:-1] >= found.scores[1:]).all())
+        features = model.roi_features(pyramid, [torch.tensor([[0.0, 0.0, 50.0, 90.0], [10.0, 10.0, 60.0, 60.0]])])
+        assert features.shape[2:] == (32, 32)
+        assert model.parsing(features).shape == (2, 20, 128, 128)
+        assert [t.shape[1] for t in model.densepose(features)] == [15, 25, 25, 25]
+
+
+def test_a_shared_trunk_is_one_trunk() -> None:
+    config = light().model.model_copy(update={"share_trunk": True})
+    model = build_model(config)
+    assert model.densepose_trunk is model.parsing_trunk
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: {backbon: resnet50}\n")
+    with pytest.raises(ConfigError, match=r"model\.backbon"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"train\.iterations"):
+        load_config(CONFIGS / "light.yaml", ("train.iterations=many",))

@@ -1,0 +1,117 @@
+"""The loop itself: it learns, repeats and resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import CheckpointError, load_recipe, load_weights
+from training.config import Config, load_config
+from training.ema import WeightAverage
+from training.model.parsing_rcnn import build_model
+from training.train import Trainer, TrainingDiverged, schedule
+
+LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
+SMALL = (
+    "data.canvases=[[128,96]]",
+    "data.final_canvases=[[128,96]]",
+    "train.batch_size=2",
+    "train.workers=0",
+    "train.warmup=2",
+    "train.autocast=none",
+    "train.checkpoint_every=3",
+)
+
+
+def recipe(*overrides: str) -> Config:
+    return load_config(LIGHT, (*SMALL, *overrides))
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, data_folder: Path) -> None:
+    config = recipe("train.iterations=6")
+    whole = Trainer(config, data_folder, tmp_path / "whole")
+    whole.run()
+    # stop at the checkpoint of step 3, as a kill between two steps would
+    stopped = Trainer(config, data_folder, tmp_path / "stopped")
+    stopped.model.train()
+    from training.train import freeze_backbone_statistics
+
+    freeze_backbone_statistics(stopped.model)
+    for index in range(3):
+        stopped._update(stopped.mixture[index], 0.0)
+        stopped.step += 1
+    stopped.save()
+    resumed = Trainer(config, data_folder, tmp_path / "stopped")
+    assert resumed.resume()
+    assert resumed.step == 3
+    resumed.run()
+    for (name, a), (_, b) in zip(whole.model.state_dict().items(), resumed.model.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_run_leaves_weights_recipe_and_log(tmp_path: Path, data_folder: Path) -> None:
+    config = recipe("train.iterations=10")
+    Trainer(config, data_folder, tmp_path).run()
+    assert load_recipe(tmp_path / "weights.safetensors") == config
+    model = build_model(config.model)
+    load_weights(tmp_path / "weights.safetensors", model)
+    row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert row["step"] == 10
+    assert {"rpn_objectness", "rpn_box", "box_class", "box_delta", "parsing"} <= set(row)
+    assert any(p.name.startswith("events.out.tfevents") for p in tmp_path.iterdir())
+
+
+def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
+    trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
+    trainer.model.train()
+    batch = trainer.mixture[0]
+    first = {k: float(v) for k, v in trainer._update(batch, 0.0).items()}
+    for _ in range(24):
+        trainer.step += 1
+        last = {k: float(v) for k, v in trainer._update(batch, 0.0).items()}
+    assert last["parsing"] < 0.6 * first["parsing"]
+    assert sum(last.values()) < 0.6 * sum(first.values())
+
+
+def test_a_batch_without_people_is_finite(tmp_path: Path, data_folder: Path) -> None:
+    trainer = Trainer(recipe("train.iterations=2", "data.sources={empty: 1.0}"), data_folder, tmp_path)
+    trainer.model.train()
+    losses = trainer._update(trainer.mixture[0], 0.0)
+    assert float(losses["parsing"]) == 0
+    assert float(losses["box_delta"]) == 0
+
+
+def test_nan_names_the_batch(tmp_path: Path, data_folder: Path) -> None:
+    trainer = Trainer(recipe("train.iterations=2"), data_folder, tmp_path)
+    with torch.no_grad():
+        trainer.model.rpn.objectness.bias.fill_(float("nan"))
+    with pytest.raises((TrainingDiverged, RuntimeError)) as caught:
+        trainer._update(trainer.mixture[0], 0.0)
+    assert isinstance(caught.value, TrainingDiverged)
+    assert "batch 0" in str(caught.value)
+
+
+def test_the_schedule_warms_up_and_ends() -> None:
+    config = recipe("train.iterations=100").train
+    assert schedule(0, config, 0.0) == pytest.approx(0.5)
+    assert schedule(50, config, 0.0) == pytest.approx(0.505)
+    assert schedule(100, config, 0.0) == pytest.approx(0.005)
+    assert schedule(50, config, 1e6) == pytest.approx(0.005)  # the time budget is spent
+
+
+def test_the_average_follows() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+        average = WeightAverage(model, 0.5)
+        model.weight.fill_(1.0)
+    average.update(model, 1000)
+    assert float(average.model.weight) == pytest.approx(0.5)
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_weights(tmp_path / "none.safetensors", torch.nn.Linear(1, 1))

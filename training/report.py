@@ -1,0 +1,74 @@
+"""What a run leaves for people to look at: loss curves and a sheet of predictions on held-out photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import load_recipe, load_weights
+from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
+from training.model.parsing_rcnn import build_model
+from training.predict import predict
+
+_CELL = 288
+_COLUMNS = 6
+
+
+def write_report(run: Path, data: Path) -> None:
+    """Write curves.png and sheet.png into the folder of a run."""
+    plot_curves(run / "log.jsonl", run / "curves.png")
+    config = load_recipe(run / "weights.safetensors")
+    model = build_model(config.model).eval()
+    load_weights(run / "weights.safetensors", model)
+    photos = LabelledPhotos.open(data / "ccp", validation=True)
+    groups = GroupPhotos.open(data / "groups", validation=True)
+    chosen = [*photos.images[::9][:12], *groups.images[::27][:12]]
+    cells = []
+    for path in chosen:
+        image = read_jpeg(path)
+        cells.append(_cell(predict(model, image).draw(image)))
+    write_sheet(cells, run / "sheet.png")
+
+
+def plot_curves(log: Path, out: Path) -> None:
+    """Losses over steps from log.jsonl, smoothed over 20 rows."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    names = [k for k in rows[0] if k not in ("step", "s/batch", "minutes")]
+    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), constrained_layout=True)
+    width = min(20, len(rows))
+    for axis, name in zip(np.atleast_1d(axes), names, strict=True):
+        values = np.array([row[name] for row in rows])
+        axis.plot([row["step"] for row in rows], values, color="0.8", linewidth=0.7)
+        smooth = np.convolve(values, np.ones(width) / width, "valid")
+        axis.plot([row["step"] for row in rows][width - 1 :], smooth, linewidth=1.5)
+        axis.set_title(name, fontsize=9)
+        axis.set_ylim(0, np.percentile(values, 98) * 1.1 + 1e-6)
+        axis.set_xlabel("step", fontsize=8)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def _cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    scale = _CELL / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    cell = np.full((_CELL, _CELL, 3), 255, np.uint8)
+    top, left = (_CELL - small.shape[0]) // 2, (_CELL - small.shape[1]) // 2
+    cell[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return cell
+
+
+def write_sheet(cells: list[NDArray[np.uint8]], out: Path) -> None:
+    """A contact sheet of equal RGB cells."""
+    blank = np.full((_CELL, _CELL, 3), 255, np.uint8)
+    cells = cells + [blank] * (-len(cells) % _COLUMNS)
+    rows = [np.hstack(cells[i : i + _COLUMNS]) for i in range(0, len(cells), _COLUMNS)]
+    cv2.imwrite(str(out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
