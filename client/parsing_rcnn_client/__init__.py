@@ -1,0 +1,1 @@
+"""Client of Parsing R-CNN Serving."""

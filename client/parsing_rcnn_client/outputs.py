@@ -1,0 +1,44 @@
+"""The files that one analysed picture leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn import draw
+from parsing_rcnn.codecs import json, npz, png
+from parsing_rcnn.people import People
+
+
+def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False) -> list[Path]:
+    """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
+
+    Args:
+        target: folder and stem.
+        people: found in `image`.
+        image: uint8 [H,W,3] RGB, upright.
+        exact: paste part labels from their probabilities.
+
+    Returns:
+        The files written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files = {
+        ".npz": npz.encode(people),
+        ".json": json.dumps(json.to_json(people, exact=exact)),
+        "_overlay.png": png.encode_rgb(draw.overlay(image, people)),
+    }
+    if people.parts is not None:
+        files["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
+    if people.iuv is not None:
+        iuv, instances = people.iuv_map()
+        files["_IUV.png"] = png.encode_iuv(iuv)
+        files["_INDS.png"] = png.encode_inds(instances)
+    written = []
+    for suffix, data in files.items():
+        path = target.with_name(target.name + suffix)
+        path.write_bytes(data)
+        written.append(path)
+    return written

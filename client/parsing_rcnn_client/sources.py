@@ -1,0 +1,73 @@
+"""From what a user names (files, folders, globs) to pictures and the places of their results."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parsing_rcnn.errors import InvalidOptions
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture.
+
+    Attributes:
+        path: of the picture.
+        target: folder and stem of its results, without a suffix.
+    """
+
+    path: Path
+    target: Path
+
+
+def find_sources(names: Sequence[str], out: Path) -> list[Source]:
+    """All pictures that `names` stand for, sorted within each name, each once.
+
+    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder.
+
+    Raises:
+        InvalidOptions: a name stands for nothing, or two pictures would write the same results.
+    """
+    found: dict[Path, Source] = {}
+    for name in names:
+        before = len(found)
+        for path, place in _expand(name):
+            found.setdefault(path.resolve(), Source(path, out / place))
+        if len(found) == before and not any(True for _ in _expand(name)):
+            raise InvalidOptions(
+                f"{name}: no picture there; name a file, a folder or a quoted pattern with {', '.join(SUFFIXES)}"
+            )
+    sources = list(found.values())
+    _refuse_clashes(sources)
+    return sources
+
+
+def _expand(name: str) -> Iterator[tuple[Path, Path]]:
+    path = Path(name)
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file, file.relative_to(path).with_suffix("")
+    elif path.is_file():  # whatever its suffix: the bytes decide
+        yield path, Path(path.stem)
+    else:
+        for match in sorted(glob.glob(name, recursive=True)):
+            file = Path(match)
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file, Path(file.stem)
+
+
+def _refuse_clashes(sources: Sequence[Source]) -> None:
+    taken: dict[Path, Path] = {}
+    for source in sources:
+        other = taken.setdefault(source.target, source.path)
+        if other != source.path:
+            raise InvalidOptions(
+                f"{other} and {source.path} would both write {source.target}.*: rename one, or give their common "
+                "folder, which keeps the folders apart"
+            )

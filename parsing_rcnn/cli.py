@@ -1,0 +1,103 @@
+"""`parsing-rcnn`: the command line, assembled from the commands that each folder brings.
+
+Distributions register a function `register(app: typer.Typer) -> None` in the entry-point group
+`parsing_rcnn.commands`. In a clone the applications that are in no wheel (server, training, export) are found
+beside this package by their commands.py, so nothing here imports upwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from parsing_rcnn import __version__
+from parsing_rcnn.errors import ParsingRCNNError
+
+GROUP = "parsing_rcnn.commands"
+APPLICATIONS = ("server", "training", "export")
+_CLONE = Path(__file__).resolve().parent.parent
+
+# module that is missing -> what brings it
+_REMEDIES = {
+    "torch": "pip install -r requirements/train.txt (training and export run in an environment of their own)",
+    "onnx": "pip install -r requirements/train.txt",
+    "fastapi": "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone",
+    "uvicorn": "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone",
+    "openvino": "pip install 'parsing-rcnn[cpu]'",
+    "onnxruntime": "pip install 'parsing-rcnn[cpu]'",
+}
+
+
+def build() -> typer.Typer:
+    """The application with every command that can be found."""
+    app = typer.Typer(
+        name="parsing-rcnn",
+        help="Every person in a photo, with a box, body parts and DensePose IUV.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    for register in (*_installed(), *_beside()):
+        register(app)
+    return app
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"parsing-rcnn {__version__}")
+        raise typer.Exit
+
+
+def _installed() -> list[Callable[[typer.Typer], None]]:
+    return [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)]
+
+
+def _beside() -> list[Callable[[typer.Typer], None]]:
+    """The applications of the clone around this package; none when it was installed from a wheel."""
+    if not (_CLONE / "pyproject.toml").is_file():
+        return []
+    if str(_CLONE) not in sys.path:
+        sys.path.insert(0, str(_CLONE))
+    present = [name for name in APPLICATIONS if (_CLONE / name / "commands.py").is_file()]
+    modules: list[Any] = [importlib.import_module(f"{name}.commands") for name in present]
+    return [module.register for module in modules]
+
+
+def main() -> None:
+    """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = build()(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ParsingRCNNError as error:
+        _fail(error.detail)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        _fail(
+            f"{missing} is not installed, and this command needs it: {_REMEDIES.get(missing, f'pip install {missing}')}"
+        )
+    except BrokenPipeError:
+        # the reader of our output (head, less) has gone: not an error, and nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)

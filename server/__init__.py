@@ -1,0 +1,1 @@
+"""The gateway: FastAPI in front of an engine that follows `parsing_rcnn.people.Analyzer`."""

@@ -1,0 +1,117 @@
+"""The embedded engine: a blocking Analyzer behind a bounded pool and a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import structlog
+
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+
+log = structlog.get_logger("server")
+
+
+class EmbeddedEngine:
+    """Loads an analyzer in the background, then runs pictures on `workers` threads with at most `queue` waiting.
+
+    Args:
+        load: makes the analyzer; runs on a worker thread, so the gateway answers /healthz meanwhile.
+    """
+
+    def __init__(self, load: Callable[[], Analyzer], workers: int, queue: int) -> None:
+        self._load, self._queue, self._workers = load, queue, workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
+        self._held = 0
+        self._analyzer: Analyzer | None = None
+        self._reason = "the model is being loaded"
+
+    async def start(self) -> None:
+        """Load and warm up. Failures are kept as the reason why the engine is not ready."""
+        try:
+            analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
+        except ParsingRCNNError as error:
+            self._reason = error.detail
+            log.error("the model cannot be loaded", reason=error.detail)
+        except Exception as error:
+            self._reason = "the model cannot be loaded; the log says why"
+            log.error("the model cannot be loaded", exc_info=error)
+        else:
+            self._analyzer = analyzer
+            log.info("ready", model=analyzer.info.name, version=analyzer.info.version, runtime=analyzer.info.runtime)
+
+    def _prepare(self) -> Analyzer:
+        analyzer = self._load()
+        for height, width in analyzer.info.canvases:  # compiles what the first requests will need
+            analyzer.analyze(np.full((height, width, 3), 114, np.uint8), Options(confidence=0.0, max_people=1))
+        return analyzer
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why the engine cannot answer, or None when it can."""
+        return None if self._analyzer is not None else self._reason
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs.
+
+        Raises:
+            EngineUnavailable: nothing yet.
+        """
+        return self._ready().info
+
+    @property
+    def held(self) -> int:
+        """Pictures in work and waiting."""
+        return self._held
+
+    async def analyze(self, image: bytes, options: Options) -> tuple[People, float]:
+        """(people, milliseconds in the queue).
+
+        Raises:
+            EngineUnavailable: not ready, or the queue is full; decided at once.
+            ParsingRCNNError: the picture or an option is not usable.
+        """
+        analyzer = self._ready()
+        if self._held >= self._workers + self._queue:
+            raise EngineUnavailable(
+                f"{self._held} pictures are in work or waiting, the limit is {self._workers + self._queue}: "
+                "come back after the seconds of Retry-After"
+            )
+        begin = time.perf_counter()
+        waited = 0.0
+
+        def work() -> People:
+            nonlocal waited
+            waited = 1000 * (time.perf_counter() - begin)
+            return analyzer.analyze(image, options)
+
+        self._held += 1
+        future = self._pool.submit(work)
+        # freed when the work ends, not when the client goes: a picture in work holds its place
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+        return await asyncio.wrap_future(future), waited
+
+    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run codecs and drawing off the event loop, on threads of their own."""
+        return await asyncio.to_thread(function, *arguments)
+
+    def _release(self) -> None:
+        self._held -= 1
+
+    def _ready(self) -> Analyzer:
+        if self._analyzer is None:
+            raise EngineUnavailable(f"not ready: {self._reason}")
+        return self._analyzer
+
+    def close(self) -> None:
+        """Finish what is in work, drop what waits, release the analyzer."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._analyzer is not None:
+            self._analyzer.close()

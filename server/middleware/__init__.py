@@ -1,0 +1,1 @@
+"""Small pure-ASGI middleware: nothing here buffers a response."""

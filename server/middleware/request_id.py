@@ -1,0 +1,46 @@
+"""Every request has an id: the client's own if it is short and plain, else a new one."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+log = structlog.get_logger("server")
+
+
+class RequestId:
+    """Puts `request_id` into the scope, the log context and the X-Request-ID header; logs each request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        scope["request_id"] = given if _PLAIN.match(given) else uuid.uuid4().hex
+        status, begin = 500, time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = scope["request_id"]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):
+            try:
+                await self.app(scope, receive, send_with_id)
+            finally:
+                if scope["path"] not in _QUIET:
+                    took = round(1000 * (time.perf_counter() - begin), 1)
+                    log.info("request", method=scope["method"], path=scope["path"], status=status, ms=took)

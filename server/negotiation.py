@@ -1,0 +1,50 @@
+"""Which representation a client gets, from Accept and `render`."""
+
+from __future__ import annotations
+
+from server.problems import NotAcceptable
+from server.service import Format, Render
+
+
+def choose(accept: str | None, render: Render | None) -> Format:
+    """The format with the highest weight; JSON where the client does not care, PNG if it named a rendering.
+
+    Raises:
+        NotAcceptable: none of the accepted types can be made.
+    """
+    preferred = [Format.PNG, Format.JSON, Format.NPZ] if render is not None else [Format.JSON, Format.PNG, Format.NPZ]
+    if not accept:
+        return preferred[0]
+    ranges = [_parse(part) for part in accept.split(",") if part.strip()]
+    best, best_weight = None, 0.0
+    for candidate in preferred:
+        # the most specific range that covers a type decides its weight (RFC 9110, 12.5.1)
+        covering = [(specific, weight) for kind, weight, specific in map(_ranked, ranges) if _covers(kind, candidate)]
+        weight = max(covering)[1] if covering else 0.0
+        if weight > best_weight:
+            best, best_weight = candidate, weight
+    if best is None:
+        offered = ", ".join(f.value for f in Format)
+        raise NotAcceptable(f"Accept: {accept}: nothing of it can be made; choose from {offered}")
+    return best
+
+
+def _parse(part: str) -> tuple[str, float]:
+    kind, *parameters = (p.strip() for p in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return kind.lower(), min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return kind.lower(), 0.0
+    return kind.lower(), 1.0
+
+
+def _ranked(entry: tuple[str, float]) -> tuple[str, float, int]:
+    kind, weight = entry
+    return kind, weight, 0 if kind == "*/*" else 1 if kind.endswith("/*") else 2
+
+
+def _covers(kind: str, candidate: Format) -> bool:
+    return kind in ("*/*", candidate.value) or (kind.endswith("/*") and candidate.value.startswith(kind[:-1]))

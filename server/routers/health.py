@@ -1,0 +1,44 @@
+"""Liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from server.engines.embedded import EmbeddedEngine
+from server.problems import problem, responses
+
+router = APIRouter(tags=["operation"])
+
+
+class Status(BaseModel):
+    """The gateway's state."""
+
+    status: Literal["ok", "ready"]
+
+
+@router.get("/healthz", operation_id="healthz", summary="Is the process alive?")
+async def healthz() -> Status:
+    """Always ok while the process can answer."""
+    return Status(status="ok")
+
+
+@router.get(
+    "/readyz", operation_id="readyz", summary="Can it analyse now?", response_model=Status, responses=responses(503)
+)
+async def readyz(request: Request) -> Status | Response:
+    """Ready once the model is loaded and has analysed a picture of every canvas; else 503 with the reason."""
+    engine: EmbeddedEngine = request.app.state.engine
+    if engine.not_ready is not None:
+        return problem(request, 503, "engine-unavailable", "The engine is not available", engine.not_ready)
+    return Status(status="ready")
+
+
+@router.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counters and histograms in the text format of Prometheus."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

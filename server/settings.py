@@ -1,0 +1,42 @@
+"""Everything that can be set, in one typed object: flags over PARSING_RCNN_* over defaults."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from parsing_rcnn.codecs.image import ImageLimits
+
+
+class Settings(BaseSettings):
+    """Settings of the gateway. `PARSING_RCNN_PORT=9000` sets `port`."""
+
+    model_config = SettingsConfigDict(env_prefix="PARSING_RCNN_", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    repository: Path | None = Field(None, description="Model repository (None: found beside the package).")
+    runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all cores).")
+    workers: int = Field(1, ge=1, le=64, description="Pictures analysed at the same time.")
+    queue: int = Field(16, ge=0, description="Pictures that may wait; one more is refused with 503.")
+    max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of an encoded picture.")
+    max_pixels: int = Field(64_000_000, ge=1024, description="Pixels of a picture.")
+    max_side: int = Field(16384, ge=32, description="Longest side of a picture, pixels.")
+    drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
+    log_format: Literal["console", "json"] = "console"
+
+    @property
+    def limits(self) -> ImageLimits:
+        """Limits of a picture."""
+        return ImageLimits(self.max_bytes, self.max_pixels, self.max_side)
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request: a picture in base64 grows by a third, and some JSON or multipart goes around it."""
+        return math.ceil(self.max_bytes * 4 / 3) + 64 * 1024

@@ -1,0 +1,62 @@
+"""Logs and Prometheus metrics."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from parsing_rcnn.people import People
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Counters and histograms of one application, in a registry of its own."""
+
+    def __init__(self, held: Callable[[], float]) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "parsing_rcnn_requests", "Analysed pictures by outcome.", ["outcome"], registry=self.registry
+        )
+        self.stages = Histogram(
+            "parsing_rcnn_stage_seconds", "Time by stage.", ["stage"], buckets=_SECONDS, registry=self.registry
+        )
+        self.people = Histogram(
+            "parsing_rcnn_people", "People in a picture.", buckets=(0, 1, 2, 3, 5, 10, 20, 64), registry=self.registry
+        )
+        gauge = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
+        gauge.set_function(held)
+
+    def observe(self, people: People, stages: dict[str, float]) -> None:
+        """Count one answered picture; `stages` in milliseconds."""
+        self.people.observe(len(people))
+        for stage, milliseconds in stages.items():
+            self.stages.labels(stage).observe(milliseconds / 1000)
+
+
+def configure_logging(style: str) -> None:
+    """structlog to standard error, as lines for people or as JSON."""
+    rendering: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if style == "json" else _keep,
+            rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _keep(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return event
