@@ -24,7 +24,7 @@ from training.model.parsing_rcnn import ParsingRCNN
 BOX_LIMIT = 0.1  # canvas pixels
 SCORE_LIMIT = 1e-3
 LABEL_LIMIT = 0.999
-_LIMITS = np.array([0.3, 16], np.float32)
+_LIMITS = np.array([0.05, 16], np.float32)
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -168,7 +168,6 @@ def verify(
     model, _ = load_from_repository(opened.path)
     if checkpoint is not None:
         _load_rounded(checkpoint, model)
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     canvases = pictures(opened, photos, count)
     reference = [TorchReference(model).run(c) for c in canvases]
     rows = []

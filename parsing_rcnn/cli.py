@@ -15,7 +15,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from parsing_rcnn import __version__
@@ -78,13 +77,7 @@ def _beside() -> list[Callable[[typer.Typer], None]]:
 def main() -> None:
     """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        code = build()(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        build()()
     except ParsingRCNNError as error:
         _fail(error.detail)
     except ModuleNotFoundError as error:

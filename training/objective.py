@@ -80,8 +80,7 @@ class Objective:
         config = self.config.box
         chosen, labels, targets, positives, owners = [], [], [], [], []
         with torch.no_grad():
-            uncertain = not all(p.background_certain for p in people)
-            scores = self._scores(pyramid, proposals) if uncertain else [torch.zeros(len(p)) for p in proposals]
+            scores = self._scores(pyramid, proposals)
             for boxes, labelled, score in zip(proposals, people, scores, strict=True):
                 label, index = match(
                     boxes,
@@ -91,7 +90,11 @@ class Objective:
                     scores=score,
                     best_for_each=False,
                 )
-                positive, negative = balanced(label, config.rois_per_image, config.positive_fraction, self.generator)
+                # where somebody may be unlabelled, the hardest background is often that person
+                hardness = score if labelled.background_certain else None
+                positive, negative = balanced(
+                    label, config.rois_per_image, config.positive_fraction, self.generator, hardness
+                )
                 rows = torch.cat([positive, negative])
                 chosen.append(boxes[rows])
                 labels.append(label[rows])

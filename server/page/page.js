@@ -66,7 +66,7 @@ function query(extra = {}) {
 
 async function analyze(file, ticket) {
   const begin = performance.now();
-  const response = await fetch(`/v1/analyze?${query({ include: "parts,label_map,iuv", mask_format: "none" })}`, { method: "POST", body: file });
+  const response = await fetch(`/v1/analyze?${query({ include: "parts,label_map,iuv", mask_format: "none", exact: "true" })}`, { method: "POST", body: file });
   const answer = await response.json();
   if (ticket !== state.ticket) return;
   if (!response.ok) throw new Error(`${answer.title}: ${answer.detail}`);
@@ -79,8 +79,8 @@ async function analyze(file, ticket) {
 
 // PNG in base64 -> RGBA pixels
 async function pixels(base64) {
-  const blob = await (await fetch(`data:image/png;base64,${base64}`)).blob();
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);

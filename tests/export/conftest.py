@@ -1,4 +1,4 @@
-"""One small repository, exported once from random weights of the light recipe."""
+"""The shipped network in torch, and one fresh export of it."""
 
 from __future__ import annotations
 
@@ -7,35 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.onnx import export_repository
-from training.config import load_config
-from training.model.parsing_rcnn import ParsingRCNN, build_model
+from export.onnx import export_repository, load_from_repository
+from parsing_rcnn.repository import ModelRepository
+from training.model.parsing_rcnn import ParsingRCNN
 
-LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
-CARD = {"tasks": {"parsing": {"trained": False}, "densepose": {"trained": False}}}
+CARD = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
 
 torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
 def model() -> ParsingRCNN:
-    """Random weights, scaled so that scores and parts differ from place to place."""
-    torch.manual_seed(1)
-    network = build_model(load_config(LIGHT).model, imagenet=True).eval()
-    with torch.no_grad():
-        for layer, gain in ((network.box.score, 40.0), (network.rpn.objectness, 30.0), (network.box.delta, 60.0)):
-            layer.weight.mul_(gain)
-        for head in (network.parsing_head, network.densepose_head):
-            head.up.deconv.weight.mul_(8.0)
-        # weights are stored in fp16: what is compared must be rounded as what is exported
-        for value in network.state_dict().values():
-            if value.dtype == torch.float32 and value.ndim >= 2 and value.numel() >= 256:
-                value.copy_(value.half().float())
-    return network
+    """The shipped weights, read back from the shipped ONNX files."""
+    return load_from_repository(ModelRepository.open().path)[0]
 
 
 @pytest.fixture(scope="session")
 def repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the exporter makes of them today."""
     folder = tmp_path_factory.mktemp("repository")
-    export_repository(model, load_config(LIGHT), folder, version="test", card=CARD)
+    _, config = load_from_repository(ModelRepository.open().path)
+    export_repository(model, config, folder, version="test", card=CARD)
     return folder

@@ -70,7 +70,7 @@ def test_the_graphs_keep_the_contract(repository: Path, graph: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(384, 640), (640, 384), (512, 512), (96, 64)])
-@pytest.mark.parametrize("limits", [(0.0, 64.0), (0.5, 3.0), (1.1, 10.0), (0.0, 0.0)])
+@pytest.mark.parametrize("limits", [(0.0, 64.0), (0.02, 3.0), (1.1, 10.0), (0.0, 0.0)])
 def test_detector_agrees_with_torch(
     repository: Path, model: ParsingRCNN, size: tuple[int, int], limits: tuple[float, float]
 ) -> None:
@@ -84,7 +84,7 @@ def test_detector_agrees_with_torch(
     assert int(count[0]) <= limits[1]
     np.testing.assert_allclose(boxes, want[0], atol=0.05)
     np.testing.assert_allclose(scores, want[1], atol=1e-4)
-    np.testing.assert_allclose(features, want[3], atol=1e-2)
+    np.testing.assert_allclose(features, want[3], rtol=1e-3, atol=5e-3)
     assert (np.diff(scores) <= 0).all()
     if count[0]:
         assert (scores >= limits[0]).all()
@@ -96,10 +96,10 @@ def test_detector_agrees_with_the_model(repository: Path, model: ParsingRCNN) ->
     """`ParsingRCNN.detect`, which evaluation in torch uses, and the exported graph find the same people."""
     canvas = render_scene(5, 384, 640)
     session = onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
-    boxes, scores, count, _ = session.run(None, {"CANVAS": canvas, "LIMITS": np.array([0.3, 64], np.float32)})
+    boxes, scores, count, _ = session.run(None, {"CANVAS": canvas, "LIMITS": np.array([0.02, 64], np.float32)})
     with torch.inference_mode():
         found = model.detect(model.pyramid(torch.from_numpy(canvas).permute(2, 0, 1)[None]), (384, 640))
-    wanted = int((found.scores >= 0.3).sum())
+    wanted = int((found.scores >= 0.02).sum())
     assert min(wanted, 64) == count[0] > 0
     np.testing.assert_allclose(boxes[: count[0]], found.boxes[: count[0]].numpy(), atol=0.05)
     np.testing.assert_allclose(scores[: count[0]], found.scores[: count[0]].numpy(), atol=1e-4)
@@ -144,9 +144,21 @@ def test_part_scores_by_hand(model: ParsingRCNN) -> None:
     assert float(scores[0].sum() - scores[0, 3] - scores[0, 7]) == 0
 
 
+def test_the_shipped_files_are_what_the_exporter_makes(repository: Path) -> None:
+    for graph in CONTRACT:
+        fresh, shipped = (
+            onnx.load(root / graph / "1" / "model.onnx") for root in (repository, ModelRepository.open().path)
+        )
+        assert [n.op_type for n in fresh.graph.node] == [n.op_type for n in shipped.graph.node]
+        assert {i.name: i.raw_data for i in fresh.graph.initializer} == {
+            i.name: i.raw_data for i in shipped.graph.initializer
+        }
+
+
 def test_weights_come_back(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
     read, config = load_from_repository(repository)
     assert config.name == "light"
+    assert len(model.state_dict()) > 300
     for name, value in model.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(read.state_dict()[name], value, rtol=0, atol=0)
@@ -180,7 +192,7 @@ def test_files_say_nothing_about_the_machine(repository: Path) -> None:
 def test_pipeline_on_every_runtime(repository: Path, kind: str) -> None:
     pipeline = Pipeline(repository, runtime=kind, precision="fp32")
     scene = render_scene(1, 300, 500)
-    people = pipeline.analyze(scene, Options(confidence=0.3, max_people=6, part_probs=True))
+    people = pipeline.analyze(scene, Options(confidence=0.01, max_people=6, part_probs=True))
     assert 0 < len(people) <= 6
     assert people.image_size == (300, 500)
     assert people.parts is not None

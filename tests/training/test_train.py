@@ -12,7 +12,7 @@ from training.checkpoint import CheckpointError, load_recipe, load_weights
 from training.config import Config, load_config
 from training.ema import WeightAverage
 from training.model.parsing_rcnn import build_model
-from training.train import Trainer, TrainingDiverged, schedule
+from training.train import Trainer, TrainingDiverged, freeze_backbone_statistics, schedule
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
 SMALL = (
@@ -20,6 +20,7 @@ SMALL = (
     "data.final_canvases=[[128,96]]",
     "train.batch_size=2",
     "train.workers=0",
+    "model.branch.rois_per_image=2",
     "train.warmup=2",
     "train.autocast=none",
     "train.checkpoint_every=3",
@@ -37,8 +38,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, data_folder: 
     # stop at the checkpoint of step 3, as a kill between two steps would
     stopped = Trainer(config, data_folder, tmp_path / "stopped")
     stopped.model.train()
-    from training.train import freeze_backbone_statistics
-
     freeze_backbone_statistics(stopped.model)
     for index in range(3):
         stopped._update(stopped.mixture[index], 0.0)

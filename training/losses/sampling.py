@@ -61,12 +61,30 @@ def match(
     return labels, index
 
 
-def balanced(labels: Tensor, count: int, positive_fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices of drawn positives and negatives: at most `count` in all, at most the fraction positive."""
+def balanced(
+    labels: Tensor,
+    count: int,
+    positive_fraction: float,
+    generator: torch.Generator,
+    hardness: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Indices of drawn positives and negatives: at most `count` in all, at most the fraction positive.
+
+    Args:
+        labels: int64 [a] as `match` gives them.
+        hardness: [a] person probability now. Half of the negatives are then those with the highest one (Shrivastava
+            et al. 2016): boxes drawn at random are mostly sky and floor, and teach nothing about a cat or a clock.
+    """
 
     def draw(mask: Tensor, limit: int) -> Tensor:
         found = torch.nonzero(mask)[:, 0]
         return found[torch.randperm(len(found), generator=generator)[:limit]]
 
     positive = draw(labels == 1, int(count * positive_fraction))
-    return positive, draw(labels == 0, count - len(positive))
+    limit = count - len(positive)
+    background = labels == 0
+    if hardness is None:
+        return positive, draw(background, limit)
+    hard = hardness.masked_fill(~background, -1.0).topk(min(limit // 2, int(background.sum()))).indices
+    background = background.index_fill(0, hard, False)
+    return positive, torch.cat([hard, draw(background, limit - len(hard))])

@@ -1,0 +1,39 @@
+"""Fixtures that several folders use."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real pictures; tests that need it skip where it is absent."""
+    path = Path(os.environ.get("PARSING_RCNN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"needs real pictures: {path} is absent (set PARSING_RCNN_SHARED_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_jpeg() -> bytes:
+    """A real photo of one person (NASA, public domain), 512x512."""
+    data = pytest.importorskip("skimage.data")
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def pipeline():  # type: ignore[no-untyped-def]
+    """The real pipeline with the shipped model."""
+    from parsing_rcnn.pipeline import Pipeline
+
+    return Pipeline(threads=1)

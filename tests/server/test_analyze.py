@@ -1,0 +1,254 @@
+"""`POST /v1/analyze` with the real model: every way in, every way out, every limit."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+URL = "/v1/analyze"
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises far more."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def people_of(response) -> list[dict]:  # type: ignore[no-untyped-def, type-arg]
+    assert response.status_code == 200, response.text
+    return response.json()["predictions"]
+
+
+def test_the_astronaut_is_one_person_with_a_face(client: TestClient, photo_jpeg: bytes) -> None:
+    response = client.post(URL, content=photo_jpeg, headers={"Content-Type": "image/jpeg"})
+    best = people_of(response)[0]
+    x1, y1, x2, y2 = best["bbox"]
+    assert best["confidence"] > 0.5
+    assert best["x"] == pytest.approx((x1 + x2) / 2, abs=1e-2)
+    assert best["width"] == pytest.approx(x2 - x1, abs=1e-2)
+    # she sits left of the middle and reaches the lower edge; her face is near (225, 115)
+    assert x1 < 150
+    assert x2 > 300
+    assert y1 < 90
+    assert y2 > 400
+    offset = best["offset"]
+    labels = np.asarray(Image.open(io.BytesIO(base64.b64decode(best["parts_png"]))))
+    assert labels[120 - offset[1], 225 - offset[0]] == 13  # Face
+    assert {"Face", "Hair"} <= {part["class"] for part in best["parts"]}
+    assert response.json()["image"] == {"width": 512, "height": 512}
+
+
+def test_every_way_in_gives_the_same_answer(client: TestClient, photo_jpeg: bytes) -> None:
+    query = {"confidence": "0.4", "max_people": "3"}
+    options = {"confidence": 0.4, "max_people": 3}
+    in_json = {"image": {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}, "options": options}
+    answers = [
+        client.post(URL, params=query, content=photo_jpeg, headers={"Content-Type": "image/jpeg"}),
+        client.post(
+            URL, params=query, content=photo_jpeg, headers={"Content-Type": "application/x-www-form-urlencoded"}
+        ),
+        client.post(URL, params=query, content=photo_jpeg),
+        client.post(URL, params=query, files={"file": ("photo.jpg", photo_jpeg, "image/jpeg")}),
+        client.post(URL, files={"file": ("p", photo_jpeg)}, data={"options": json.dumps(options)}),
+        client.post(URL, json=in_json),
+    ]
+    first = people_of(answers[0])
+    assert first
+    for answer in answers[1:]:
+        assert people_of(answer) == first
+
+
+def test_png_and_webp(client: TestClient, photo_jpeg: bytes) -> None:
+    image = Image.open(io.BytesIO(photo_jpeg))
+    want = people_of(client.post(URL, content=photo_jpeg))[0]["bbox"]
+    for data in (encoded(image, "PNG"), encoded(image, "WEBP", lossless=True)):
+        got = people_of(client.post(URL, content=data))[0]["bbox"]
+        np.testing.assert_allclose(got, want, atol=6)
+
+
+def test_exif_orientation_turns_the_answer(client: TestClient, photo_jpeg: bytes) -> None:
+    image = Image.open(io.BytesIO(photo_jpeg)).crop((0, 0, 400, 512))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    turned = client.post(URL, content=encoded(lying, "WEBP", lossless=True, exif=exif)).json()
+    upright = client.post(URL, content=encoded(image, "WEBP", lossless=True)).json()
+    assert turned["image"] == upright["image"] == {"width": 400, "height": 512}
+    assert turned["predictions"] == upright["predictions"]
+    jpeg = client.post(URL, content=encoded(lying, "JPEG", quality=95, exif=exif)).json()
+    assert jpeg["image"] == {"width": 400, "height": 512}
+    assert jpeg["predictions"]
+
+
+@pytest.mark.parametrize(
+    ("render", "mode"), [("overlay", "RGB"), ("parts", "P"), ("iuv", "RGB"), ("inds", "L"), ("contour", "RGB")]
+)
+def test_pictures_out(client: TestClient, photo_jpeg: bytes, render: str, mode: str) -> None:
+    response = client.post(URL, params={"render": render}, content=photo_jpeg)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    picture = Image.open(io.BytesIO(response.content))
+    assert picture.size == (512, 512)
+    assert picture.mode == mode
+
+
+def test_accept_chooses_the_format(client: TestClient, photo_jpeg: bytes) -> None:
+    for accept, kind in (
+        ("image/png", "image/png"),
+        ("application/x-npz", "application/x-npz"),
+        ("image/*;q=0.5, application/json;q=0.4", "image/png"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("image/png;q=0, */*", "application/json"),
+    ):
+        response = client.post(URL, content=photo_jpeg, headers={"Accept": accept})
+        assert response.headers["content-type"] == kind, accept
+    refused = client.post(URL, content=photo_jpeg, headers={"Accept": "text/html"})
+    assert refused.status_code == 406
+    assert "application/x-npz" in refused.json()["detail"]
+
+
+def test_npz_holds_the_arrays(client: TestClient, photo_jpeg: bytes) -> None:
+    response = client.post(URL, content=photo_jpeg, headers={"Accept": "application/x-npz"})
+    with np.load(io.BytesIO(response.content)) as arrays:
+        count = len(arrays["boxes"])
+        assert count > 0
+        assert arrays["boxes"].dtype == np.float32
+        assert arrays["parts"].shape == (count, 128, 128)
+        assert arrays["iuv"].shape == (count, 3, 128, 128)
+        assert arrays["image_size"].tolist() == [512, 512]
+
+
+def test_options_do_what_they_say(client: TestClient, photo_jpeg: bytes) -> None:
+    none = client.post(URL, params={"confidence": "1"}, content=photo_jpeg)
+    assert people_of(none) == []
+    many = people_of(client.post(URL, params={"confidence": "0", "max_people": "4"}, content=photo_jpeg))
+    assert len(many) == 4
+    boxes = people_of(client.post(URL, params={"include": "masks", "mask_format": "none"}, content=photo_jpeg))[0]
+    assert not {"rle", "parts", "parts_png", "densepose"} & set(boxes)
+    polygon = people_of(client.post(URL, params={"mask_format": "polygon"}, content=photo_jpeg))[0]
+    assert len(polygon["points"]) > 10
+    parsing = people_of(client.post(URL, params={"tasks": "parsing"}, content=photo_jpeg))[0]
+    assert "densepose" not in parsing
+    exact = people_of(client.post(URL, params={"exact": "true"}, content=photo_jpeg))[0]
+    assert exact["parts_png"] != parsing["parts_png"]
+    small = client.post(URL, params={"max_side": "128"}, content=photo_jpeg).json()
+    assert small["image"] == {"width": 512, "height": 512}
+
+
+def test_an_untrained_head_is_said(client: TestClient, photo_jpeg: bytes) -> None:
+    trained = client.get("/v1/models").json()[0]["tasks"]
+    warnings = client.post(URL, content=photo_jpeg).json()["warnings"]
+    assert [w for w in warnings if "densepose" in w] == ([] if trained["densepose"] else warnings)
+    assert bool(warnings) == (not all(trained.values()))
+    assert client.post(URL, params={"tasks": "parsing"}, content=photo_jpeg).json()["warnings"] == []
+
+
+def test_nobody_in_a_plain_picture(client: TestClient) -> None:
+    grey = encoded(Image.new("RGB", (320, 200), (128, 128, 128)), "PNG")
+    assert people_of(client.post(URL, content=grey)) == []
+    for render in ("overlay", "parts", "iuv", "inds"):
+        picture = client.post(URL, params={"render": render}, content=grey)
+        assert Image.open(io.BytesIO(picture.content)).size == (320, 200)
+    with np.load(io.BytesIO(client.post(URL, content=grey, headers={"Accept": "application/x-npz"}).content)) as arrays:
+        assert arrays["boxes"].shape == (0, 4)
+        assert arrays["parts"].shape == (0, 128, 128)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (17, 33)])
+def test_odd_sizes(client: TestClient, size: tuple[int, int]) -> None:
+    answer = client.post(URL, content=encoded(Image.new("RGB", size, (200, 30, 30)), "PNG"))
+    assert answer.status_code == 200
+    assert answer.json()["image"] == {"width": size[0], "height": size[1]}
+
+
+def refused(response, status: int, *words: str) -> None:  # type: ignore[no-untyped-def]
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:parsing-rcnn:")
+    assert problem["request_id"] == response.headers["x-request-id"]
+    for word in words:
+        assert word in problem["detail"], problem["detail"]
+    assert "Traceback" not in response.text
+
+
+def test_bad_pictures(client: TestClient, photo_jpeg: bytes) -> None:
+    refused(client.post(URL, content=b""), 400, "empty")
+    refused(client.post(URL, content=photo_jpeg[: len(photo_jpeg) // 2]), 400, "truncated")
+    refused(client.post(URL, content=photo_jpeg[:3]), 400)
+    refused(client.post(URL, content=b"GIF89a" + bytes(50)), 415, "JPEG, PNG and WebP")
+    refused(client.post(URL, content=b"hello world"), 415)
+    refused(client.post(URL, content=bomb(60000, 60000)), 413, "60000x60000", "limit")
+    refused(client.post(URL, content=bomb(2500, 2500)), 413, "4000000")
+    refused(client.post(URL, content=photo_jpeg + bytes(2_000_000)), 413, "2000000")
+    refused(client.post(URL, content=bytes(3_000_000)), 413, "limit")
+
+
+def test_a_body_without_length_is_counted(client: TestClient) -> None:
+    refused(client.post(URL, content=(bytes(100_000) for _ in range(40))), 413, "limit")
+
+
+def test_bad_options(client: TestClient, photo_jpeg: bytes) -> None:
+    for query, word in (
+        ({"confidence": "1.5"}, "confidence"),
+        ({"max_people": "0"}, "max_people"),
+        ({"max_people": "65"}, "max_people"),
+        ({"tasks": "dancing"}, "tasks"),
+        ({"mask_format": "svg"}, "mask_format"),
+        ({"max_side": "3"}, "max_side"),
+        ({"render": "hologram"}, "render"),
+        ({"confidense": "0.5"}, "confidense"),
+    ):
+        refused(client.post(URL, params=query, content=photo_jpeg), 422, word)
+    refused(client.post(URL, params={"render": "iuv", "tasks": "parsing"}, content=photo_jpeg), 422, "densepose")
+
+
+def test_bad_json_and_forms(client: TestClient, photo_jpeg: bytes) -> None:
+    good = base64.b64encode(photo_jpeg).decode()
+    header = {"Content-Type": "application/json"}
+    refused(client.post(URL, content=b"{", headers=header), 400, "not JSON")
+    refused(client.post(URL, content=b"[]", headers=header), 400, "object")
+    refused(client.post(URL, json={"image": good}), 400, "base64")
+    refused(client.post(URL, json={"image": {"type": "url", "value": "http://example.com"}}), 400, "base64")
+    refused(client.post(URL, json={"image": {"type": "base64", "value": "&&&"}}), 400, "base64")
+    refused(client.post(URL, json={"image": {"type": "base64", "value": ""}}), 400, "empty")
+    refused(client.post(URL, json={"image": {"type": "base64", "value": good}, "x": 1}), 400, "x")
+    refused(client.post(URL, json={"image": {"type": "base64", "value": good}, "options": {"y": 1}}), 422, "y")
+    refused(client.post(URL, files={"photo": ("a.jpg", photo_jpeg)}), 400, "file")
+    refused(client.post(URL, files={"file": ("a.jpg", photo_jpeg)}, data={"options": "{"}), 400, "options")
+    broken = {"Content-Type": "multipart/form-data"}
+    refused(client.post(URL, content=b"nothing", headers=broken), 400, "form")
+
+
+def test_mutated_pictures_never_break_it(client: TestClient, photo_jpeg: bytes) -> None:
+    small = Image.open(io.BytesIO(photo_jpeg)).resize((96, 96))
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = encoded(small, kind)
+        for _ in range(12):
+            broken = bytearray(data)
+            for position in rng.integers(0, len(data), 6):
+                broken[position] = int(rng.integers(256))
+            response = client.post(URL, content=bytes(broken), params={"tasks": "parsing"})
+            assert response.status_code in (200, 400, 413, 415), response.text

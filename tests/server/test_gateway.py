@@ -1,0 +1,214 @@
+"""Routes around the analysis, and faults that a healthy engine cannot be made to show."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from starlette.testclient import TestClient
+
+from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.people import ModelInfo, Options, People
+from server.app import create_app
+from server.settings import Settings
+from tests.server.conftest import wait_until_ready
+
+INFO = ModelInfo("slow", "1", "none", {"parsing": True}, ("Background",), ((64, 64),), {})
+
+
+class Slow:
+    """An analyzer that waits for a signal: what a real one cannot be made to do on demand."""
+
+    info = INFO
+
+    def __init__(self) -> None:
+        self.gate, self.begun = threading.Event(), threading.Semaphore(0)
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes):
+            self.begun.release()
+            assert self.gate.wait(30)
+        return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
+
+    def close(self) -> None: ...
+
+
+class Crashing(Slow):
+    """An analyzer with a bug."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes):
+            raise ZeroDivisionError("a secret of the inside")
+        return super().analyze(image, options)
+
+
+def test_health_models_and_taxonomies(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    model = client.get("/v1/models").json()[0]
+    assert model["classes"][13] == "Face"
+    assert set(model["tasks"]) == {"parsing", "densepose"}
+    sets = {t["name"]: t for t in client.get("/v1/taxonomies").json()}
+    assert len(sets["cihp"]["classes"]) == len(sets["cihp"]["palette"]) == 20
+    assert [14, 15] in sets["cihp"]["mirror"]
+
+
+def test_request_ids(client: TestClient) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": "my-id.7"}).headers["x-request-id"] == "my-id.7"
+    made = client.get("/healthz", headers={"X-Request-ID": "no good\tid"}).headers["x-request-id"]
+    assert len(made) == 32
+
+
+def test_unknown_routes_are_problems(client: TestClient) -> None:
+    missing = client.get("/v1/nothing")
+    assert missing.status_code == 404
+    assert missing.headers["content-type"] == "application/problem+json"
+    wrong = client.get("/v1/analyze")
+    assert wrong.status_code == 405
+    assert wrong.headers["allow"] == "POST"
+
+
+def test_page_docs_and_headers(client: TestClient) -> None:
+    page = client.get("/")
+    assert "Drop a photo here" in page.text
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    for asset in ("/assets/page.js", "/assets/page.css", "/assets/icon.svg", "/docs-assets/swagger-ui-bundle.js"):
+        assert client.get(asset).status_code == 200
+    docs = client.get("/docs")
+    assert "https://" not in docs.text  # nothing from elsewhere
+
+
+def test_openapi_is_complete(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    analyze = document["paths"]["/v1/analyze"]["post"]
+    assert analyze["operationId"] == "analyze"
+    assert {"200", "400", "406", "413", "415", "422", "503"} <= set(analyze["responses"])
+    assert {"image/jpeg", "multipart/form-data", "application/json"} <= set(analyze["requestBody"]["content"])
+    assert {"confidence", "tasks", "mask_format"} <= {p["name"] for p in analyze["parameters"]}
+
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [r for value in node.values() for r in references(value)]
+        return [r for value in node for r in references(value)] if isinstance(node, list) else []
+
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+def test_metrics_count(client: TestClient, photo_jpeg: bytes) -> None:
+    client.post("/v1/analyze", content=photo_jpeg)
+    client.post("/v1/analyze", content=b"nothing")
+    text = client.get("/metrics").text
+    assert 'parsing_rcnn_requests_total{outcome="ok"}' in text
+    assert 'parsing_rcnn_requests_total{outcome="unsupported-image"}' in text
+    assert 'parsing_rcnn_stage_seconds_count{stage="detector"}' in text
+
+
+def test_not_ready_says_why() -> None:
+    def load() -> Slow:
+        raise ModelNotFound("there is no model in /somewhere; export one")
+
+    with TestClient(create_app(Settings(), load), raise_server_exceptions=False) as client:
+        time.sleep(0.2)
+        assert client.get("/healthz").status_code == 200
+        for answer in (client.get("/readyz"), client.post("/v1/analyze", content=b"x"), client.get("/v1/models")):
+            assert answer.status_code == 503
+            assert "there is no model" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_bug_is_a_500_that_tells_nothing(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(), Crashing), raise_server_exceptions=False) as client:
+        wait_until_ready(client)
+        answer = client.post("/v1/analyze", content=photo_jpeg)
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+        assert answer.json()["request_id"]
+        assert client.get("/readyz").status_code == 200
+
+
+def test_overload_is_refused_and_what_was_accepted_is_answered(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with TestClient(create_app(Settings(workers=1, queue=2), lambda: slow)) as client:
+        wait_until_ready(client)
+        answers: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(client.post("/v1/analyze", content=photo_jpeg).status_code))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        assert slow.begun.acquire(timeout=10)
+        deadline = time.monotonic() + 10
+        while "parsing_rcnn_held 3.0" not in client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        refused = client.post("/v1/analyze", content=photo_jpeg)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "limit is 3" in refused.json()["detail"]
+        slow.gate.set()
+        for thread in threads:
+            thread.join(10)
+        assert answers == [200, 200, 200]
+        assert "parsing_rcnn_held 0.0" in client.get("/metrics").text
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _serve(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", "serve", "--threads", "1", *arguments]
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root)
+
+
+def test_the_command_serves_and_drains(photo_jpeg: bytes) -> None:
+    port = _free_port()
+    process = _serve("--port", str(port))
+    try:
+        base, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"{base}/readyz", timeout=5) as answer:
+                    assert answer.status == 200
+                    break
+            except (urllib.error.URLError, ConnectionError):
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.1)
+        again = _serve("--port", str(port))
+        _, error = again.communicate(timeout=60)
+        assert again.returncode == 1
+        assert "cannot listen" in error
+        request = urllib.request.Request(f"{base}/v1/analyze", data=photo_jpeg)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert b"predictions" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_wrong_settings_are_named() -> None:
+    process = _serve("--precision", "int3")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "precision" in error
+    with pytest.raises(ValueError, match="port"):
+        Settings(port=70000)
