@@ -43,6 +43,7 @@ class OrtGraph:
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         available = onnxruntime.get_available_providers()

@@ -50,6 +50,11 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
 ) -> None:
     """Measure the full pipeline on the held-out pictures."""
+    from training.data.sources import DatasetError
     from training.evaluate import run_evaluate
 
-    run_evaluate(data=data, repository=repository, crowd=crowd, out=out)
+    try:
+        run_evaluate(data=data, repository=repository, crowd=crowd, out=out)
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -246,7 +246,7 @@ def run_evaluate(
     runtime: str = "auto",
     precision: str = "auto",
 ) -> Evaluation:
-    """The command: measure the exported models, print the table, write results.json, classes.md and sheets to `out`.
+    """The command: measure the exported models, print the table, write evaluation.md, results.json and sheets to `out`.
 
     Raises:
         DatasetError: none of the sets is there, or one is damaged.

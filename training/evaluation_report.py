@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a table on the terminal, results.json, classes.md and sheets of pictures."""
+"""What an evaluation leaves behind: a table on the terminal, evaluation.md, results.json and sheets of pictures."""
 
 from __future__ import annotations
 
@@ -86,15 +86,40 @@ def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, s
 
 
 def write_report(result: Evaluation, out: Path) -> None:
-    """Write results.json, classes.md (with photos), photos.png and groups.png (where measured) into `out`."""
+    """Write results.json, evaluation.md, photos.png and groups.png (where measured) into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     document = {**result.figures, "absent": result.absent}
     (out / "results.json").write_text(json.dumps(_without_nan(document), indent=2) + "\n", encoding="utf-8")
+    (out / "evaluation.md").write_text(to_markdown(result), encoding="utf-8")
     if result.photos:
-        (out / "classes.md").write_text(_class_table(result.figures["photos"]), encoding="utf-8")
         cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
     if result.groups:
         cv2.imwrite(str(out / "groups.png"), group_sheet(result.groups))
+
+
+def to_markdown(result: Evaluation) -> str:
+    """All figures beside their goals, then the classes, as a page for docs/."""
+    model = result.figures["model"]
+    lines = [
+        f"# Evaluation of {model['name']} {model['version']}",
+        "",
+        f"On {model['runtime']}, pictures that were never trained on (`training/data/splits.py`), the full pipeline: a "
+        "missed person is background, a person found beside the labelled one is wrong. `parsing-rcnn evaluate --data "
+        "DATA --crowd data/eval/crowd` writes this page.",
+        "",
+        "| figure | pictures | measured | goal | |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for group, key, name, goal in ROWS:
+        if group in result.figures:
+            pictures = result.figures[group]["pictures"]
+            lines.append(
+                f"| {name} | {pictures} | " + " | ".join(_cells(result.figures[group][key], pictures, goal)) + " |"
+            )
+    lines += ["", *(f"{name} left out: {reason}" for name, reason in result.absent.items())]
+    if "photos" in result.figures:
+        lines += ["## Photos, by class", "", _class_table(result.figures["photos"])]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _without_nan(value: Any) -> Any:

@@ -41,7 +41,8 @@ def plot_curves(log: Path, out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    # a run that was resumed has some steps twice: the later row counts
+    rows = list({row["step"]: row for row in map(json.loads, log.read_text().splitlines())}.values())
     names = [k for k in rows[0] if k not in ("step", "s/batch", "minutes")]
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), constrained_layout=True)
     width = min(20, len(rows))

@@ -227,8 +227,9 @@ def test_report_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert document["photos"]["iou"]["Hat"] is None
     assert document["model"]["name"] == "truth"
     assert document["photos"]["miou"] == result.figures["photos"]["miou"]
-    classes = (tmp_path / "classes.md").read_text()
-    assert all(f"| {name} |" in classes for name in CIHP.classes)
+    page = (tmp_path / "evaluation.md").read_text()
+    assert all(f"| {name} |" in page for name in CIHP.classes)
+    assert "| backgrounds: pictures with a false person |" in page
     for name in ("photos.png", "groups.png"):
         sheet = cv2.imread(str(tmp_path / name))
         assert sheet.shape[0] >= 256

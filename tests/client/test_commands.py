@@ -1,0 +1,104 @@
+"""`parsing-rcnn predict`, `info` and `models` on the shipped model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from parsing_rcnn.codecs.rle import decode
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> tuple[Path, dict[str, object], int]:
+    """One good picture, one damaged, in a folder: (folder of results, the JSON, exit code)."""
+    base = tmp_path_factory.mktemp("predict")
+    (base / "in").mkdir()
+    (base / "in" / "astronaut.jpg").write_bytes(photo_jpeg)
+    (base / "in" / "damaged.jpg").write_bytes(photo_jpeg[:2000])
+    done = run("predict", str(base / "in"), "-o", str(base / "out"), "--json", "--threads", "1")
+    assert "failed: " in done.stderr
+    assert "Traceback" not in done.stderr
+    return base / "out", json.loads(done.stdout), done.returncode
+
+
+def test_one_bad_file_does_not_stop_the_rest(predicted: tuple[Path, dict[str, object], int]) -> None:
+    out, report, code = predicted
+    assert code == 1
+    assert [Path(name).name for name in report["failed"]] == ["damaged.jpg"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "astronaut.json",
+        "astronaut.npz",
+        "astronaut_INDS.png",
+        "astronaut_IUV.png",
+        "astronaut_overlay.png",
+        "astronaut_parts.png",
+    ]
+
+
+def test_files_agree_with_each_other(predicted: tuple[Path, dict[str, object], int]) -> None:
+    out = predicted[0]
+    arrays = np.load(out / "astronaut.npz")
+    assert set(arrays) >= {"boxes", "scores", "parts", "iuv", "image_size"}
+    assert arrays["image_size"].tolist() == [512, 512]
+    assert arrays["image_size"].dtype == np.int32
+    count = len(arrays["boxes"])
+    assert count >= 1
+    assert arrays["parts"].shape == (count, 128, 128)
+    assert arrays["iuv"].shape == (count, 3, 128, 128)
+    document = json.loads((out / "astronaut.json").read_text())
+    assert len(document["predictions"]) == count
+    first = document["predictions"][0]
+    x1, y1, x2, y2 = arrays["boxes"][0]
+    assert [first["x"], first["y"]] == pytest.approx([(x1 + x2) / 2, (y1 + y2) / 2], abs=0.01)
+    labels = cv2.imread(str(out / "astronaut_parts.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (512, 512)
+    assert labels.dtype == np.uint8
+    if count == 1:
+        np.testing.assert_array_equal(decode(first["rle"]).astype(bool), labels > 0)
+    iuv = cv2.cvtColor(cv2.imread(str(out / "astronaut_IUV.png")), cv2.COLOR_BGR2RGB)
+    inds = cv2.imread(str(out / "astronaut_INDS.png"), cv2.IMREAD_UNCHANGED)
+    assert iuv.shape == (512, 512, 3)
+    assert iuv[..., 0].max() <= 24
+    assert inds.shape == (512, 512)
+    overlay = cv2.imread(str(out / "astronaut_overlay.png"))
+    assert overlay.shape == (512, 512, 3)
+
+
+def test_tasks_and_wrong_options(tmp_path: Path, photo_jpeg: bytes) -> None:
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(photo_jpeg)
+    done = run("predict", str(picture), "-o", str(tmp_path / "out"), "--tasks", "parsing", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "out" / "a_IUV.png").exists()
+    for arguments, says in (
+        (["--tasks", "pose"], "tasks: pose is unknown"),
+        (["--confidence", "2"], "--confidence"),
+        (["--max-people", "65"], "--max-people"),
+    ):
+        failed = run("predict", str(picture), "-o", str(tmp_path / "out"), *arguments)
+        assert failed.returncode == 2
+        assert says in failed.stderr
+    failed = run("predict", str(tmp_path / "missing"), "-o", str(tmp_path / "out"))
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+
+
+def test_info_and_models_as_json() -> None:
+    about = json.loads(run("info", "--json").stdout)
+    assert about["model"] == "light"
+    assert about["tasks"]["parsing"] == "trained"
+    listed = json.loads(run("models", "--json").stdout)
+    assert set(listed["files"]) == {"detector", "parsing", "densepose_head"}

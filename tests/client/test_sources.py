@@ -1,0 +1,47 @@
+"""From names to pictures and the places of their results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.sources import find_sources
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "notes.txt", "deep/er/a.webp"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "in"
+
+
+def test_a_folder_is_searched_deeply_and_keeps_its_shape(tree: Path) -> None:
+    found = find_sources([str(tree)], Path("out"))
+    assert [(s.path.name, str(s.target)) for s in found] == [
+        ("a.PNG", "out/a"),
+        ("b.jpg", "out/b"),
+        ("a.webp", "out/deep/er/a"),
+    ]
+
+
+def test_a_pattern_and_a_file_once_each(tree: Path) -> None:
+    found = find_sources([str(tree / "*.jpg"), str(tree / "b.jpg")], Path("out"))
+    assert [s.path.name for s in found] == ["b.jpg"]
+
+
+def test_a_file_of_any_suffix_is_tried(tree: Path) -> None:
+    assert [s.path.name for s in find_sources([str(tree / "notes.txt")], Path("o"))] == ["notes.txt"]
+
+
+def test_a_name_that_stands_for_nothing_is_named(tree: Path) -> None:
+    with pytest.raises(InvalidOptions, match=r"missing\.jpg: no picture there; name a file, a folder"):
+        find_sources([str(tree / "missing.jpg")], Path("out"))
+
+
+def test_results_that_would_overwrite_each_other_are_refused(tree: Path) -> None:
+    with pytest.raises(InvalidOptions, match="would both write"):
+        find_sources([str(tree / "a.PNG"), str(tree / "deep" / "er" / "a.webp")], Path("out"))

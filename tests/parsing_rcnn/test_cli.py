@@ -1,0 +1,67 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_lists_the_commands_of_every_folder() -> None:
+    shown = run("--help")
+    assert shown.returncode == 0
+    for command in ("predict", "info", "models", "serve", "train", "evaluate", "export", "verify"):
+        assert f"\n  {command} " in shown.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout == "parsing-rcnn 0.1.0\n"
+
+
+def test_it_works_from_any_folder(tmp_path: Path) -> None:
+    assert "detector" in run("models", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["models", "--repository", "nowhere"], "error: nowhere: no such model repository"),
+        (["info", "--precision", "int4"], "error: precision 'int4': choose one of auto, fp32, bf16"),
+        (["evaluate", "--data", "nowhere", "--crowd", "nowhere"], "error: nothing to measure: no nowhere/ccp"),
+    ],
+)
+def test_errors_are_one_line_and_no_trace(arguments: list[str], says: str) -> None:
+    failed = run(*arguments)
+    assert failed.returncode != 0
+    assert says in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_command_whose_packages_are_missing_says_what_brings_them(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from parsing_rcnn.cli import main; main()",
+    ]
+    arguments = [str(tmp_path), "train", "training/configs/light.yaml"]
+    failed = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(
+        "error: torch is not installed, and this command needs it: pip install -r requirements/"
+    )
+
+
+def test_unknown_options_are_usage_errors() -> None:
+    failed = run("predict", "--no-such-option")
+    assert failed.returncode == 2
+    assert "--no-such-option" in failed.stderr

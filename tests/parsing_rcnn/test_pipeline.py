@@ -1,0 +1,110 @@
+"""Photo in, people out: the shipped model on a real photo."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+
+from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.taxonomy import CIHP
+
+# the astronaut of the photo: head and body as one can see, to about ten pixels
+ASTRONAUT = np.array([5, 0, 445, 512], np.float32)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    both = float(np.prod(np.clip(high - low, 0, None)))
+    return both / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both)
+
+
+def test_a_real_photo(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    people = pipeline.analyze(photo_jpeg)
+    assert people.image_size == (512, 512)
+    assert people.scores[0] > 0.8
+    assert iou(people.boxes[0], ASTRONAUT) > 0.6
+    labels = people.label_map()
+    names = [CIHP.classes[labels[y, x]] for y, x in ((130, 225), (45, 225))]
+    assert names == ["Face", "Hair"]
+    assert {"decode", "preprocess", "detector", "parsing", "densepose", "postprocess", "total"} <= set(people.timings)
+
+
+def test_bytes_and_array_agree(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    one = pipeline.analyze(photo_jpeg)
+    other = pipeline.analyze(simplejpeg.decode_jpeg(photo_jpeg, "RGB"))
+    np.testing.assert_array_equal(one.boxes, other.boxes)
+    np.testing.assert_array_equal(one.parts, other.parts)
+
+
+def test_the_answer_lies_where_the_person_is_at_any_size(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    """Twice as large and in the right half of a wide picture: the box moves along."""
+    image = simplejpeg.decode_jpeg(photo_jpeg, "RGB")
+    before = pipeline.analyze(image).boxes[0]
+    wide = np.full((1024, 1820, 3), 200, np.uint8)
+    wide[:, 796:] = cv2.resize(image, (1024, 1024))
+    found = pipeline.analyze(simplejpeg.encode_jpeg(wide, 95))
+    assert found.image_size == (1024, 1820)
+    best = max(iou(box, before * 2 + np.array([796, 0, 796, 0], np.float32)) for box in found.boxes)
+    assert best > 0.7
+
+
+def test_options(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    only = pipeline.analyze(photo_jpeg, Options(tasks=frozenset({"parsing"}), confidence=0.0, max_people=3))
+    assert len(only) == 3
+    assert only.iuv is None
+    assert only.part_probs is None
+    assert only.parts is not None
+    exact = pipeline.analyze(photo_jpeg, Options(part_probs=True))
+    assert exact.part_probs is not None
+    assert (exact.label_map(exact=True) == exact.label_map()).mean() > 0.97
+    small = pipeline.analyze(photo_jpeg, Options(max_side=256))
+    assert small.image_size == (512, 512)
+    assert iou(small.boxes[0], ASTRONAUT) > 0.5
+
+
+def test_nobody_gives_empty_arrays_of_the_right_rank(pipeline: Pipeline) -> None:
+    people = pipeline.analyze(np.full((300, 200, 3), 128, np.uint8), Options(confidence=1.0))
+    assert len(people) == 0
+    assert people.boxes.shape == (0, 4)
+    assert people.parts.shape == (0, 128, 128)
+    assert people.iuv.shape == (0, 3, 128, 128)
+    assert people.label_map().shape == (300, 200)
+    assert not people.label_map().any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (33, 31)])
+def test_extreme_shapes(pipeline: Pipeline, size: tuple[int, int]) -> None:
+    people = pipeline.analyze(np.zeros((*size, 3), np.uint8), Options(confidence=0.0, max_people=2))
+    assert people.image_size == size
+    assert np.isfinite(people.boxes).all()
+    assert (people.boxes >= 0).all()
+    assert (people.boxes[:, 2] <= size[1]).all()
+    assert (people.boxes[:, 3] <= size[0]).all()
+    people.label_map()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (Options(tasks=frozenset({"pose"})), "tasks: pose is unknown; choose from"),
+        (Options(confidence=1.5), r"confidence: 1\.5 is outside 0\.\.1"),
+        (Options(max_people=0), r"max_people: 0 is outside 1\.\.64"),
+        (Options(max_side=5), r"max_side: 5 is outside 32"),
+    ],
+)
+def test_wrong_options_are_named(pipeline: Pipeline, photo_jpeg: bytes, options: Options, says: str) -> None:
+    with pytest.raises(InvalidOptions, match=says):
+        pipeline.analyze(photo_jpeg, options)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_wrong_arrays_are_named(pipeline: Pipeline, array: np.ndarray) -> None:
+    with pytest.raises(InvalidImage, match=r"uint8 \[height,width,3\] RGB"):
+        pipeline.analyze(array)

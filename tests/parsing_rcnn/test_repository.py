@@ -1,0 +1,62 @@
+"""Where models are looked for, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.taxonomy import CIHP
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_clone_is_found() -> None:
+    assert ModelRepository.open().path == ROOT / "model_repository"
+
+
+def test_the_environment_variable_wins_over_the_clone_and_the_argument_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, third = tmp_path / "other", tmp_path / "third"
+    shutil.copytree(ROOT / "model_repository", other)
+    shutil.copytree(ROOT / "model_repository", third)
+    monkeypatch.setenv("PARSING_RCNN_REPOSITORY", str(other))
+    assert ModelRepository.open().path == other
+    assert ModelRepository.open(third).path == third
+
+
+def test_the_card_describes_the_files_that_are_there() -> None:
+    repository = ModelRepository.open()
+    assert repository.taxonomy is CIHP
+    assert repository.canvases == ((384, 640), (640, 384), (512, 512))
+    assert set(repository.trained) == {"parsing", "densepose"}
+    for name, file in repository.card["files"].items():
+        data = repository.graph(name).read_bytes()
+        assert len(data) == file["bytes"]
+        assert hashlib.sha256(data).hexdigest() == file["sha256"], name
+    assert {"data", "licence", "limits", "recipe"} <= set(repository.card)
+
+
+def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"nowhere: no such model repository; give --repository"):
+        ModelRepository.open(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_card_or_with_a_broken_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"model_card\.json"):
+        ModelRepository.open(tmp_path)
+    (tmp_path / "model_card.json").write_text("{")
+    with pytest.raises(ModelNotFound, match="parsing-rcnn export"):
+        ModelRepository.open(tmp_path)
+
+
+def test_a_missing_graph_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_card.json").write_text(json.dumps({"name": "x"}))
+    with pytest.raises(ModelNotFound, match=r"detector/1/model\.onnx is missing"):
+        ModelRepository.open(tmp_path)

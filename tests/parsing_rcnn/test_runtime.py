@@ -1,0 +1,89 @@
+"""ONNX Runtime and OpenVINO behind one interface, on the shipped graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parsing_rcnn import runtime as module
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import Runtime, cache_folder
+
+
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    pytest.importorskip(request.param)
+    return Runtime(ModelRepository.open(), request.param, "fp32", threads=1)
+
+
+def canvas(height: int = 384, width: int = 640) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("people", [1, 3, 7, 64])
+def test_tensors_of_the_contract(runtime: Runtime, people: int) -> None:
+    found = runtime.detector(canvas(), np.array([0.0, people], np.float32))
+    assert found["COUNT"].tolist() == [len(found["BOXES"])]
+    assert len(found["BOXES"]) <= people
+    assert found["BOXES"].dtype == found["SCORES"].dtype == found["ROI_FEATURES"].dtype == np.float32
+    assert (np.diff(found["SCORES"]) <= 0).all()
+    features = np.repeat(found["ROI_FEATURES"][:1], people, 0)
+    answer = runtime.parsing(features, probabilities=True)
+    assert answer["PARTS"].shape == (people, 128, 128)
+    assert answer["PARTS"].dtype == np.uint8
+    assert answer["PART_PROBS"].shape == (people, 20, 128, 128)
+    assert answer["PART_PROBS"].dtype == np.uint8
+    # the row of the padded bucket does not leak into anybody's answer
+    np.testing.assert_array_equal(answer["PARTS"], np.repeat(answer["PARTS"][:1], people, 0))
+    winners = answer["PART_PROBS"].argmax(1)
+    assert (winners == answer["PARTS"]).mean() > 0.99
+    iuv = runtime.densepose(features)["IUV"]
+    assert iuv.shape == (people, 3, 128, 128)
+    assert iuv.dtype == np.uint8
+    assert iuv[:, 0].max() <= 24
+    assert (iuv[:, 1:][np.repeat(iuv[:, :1] == 0, 2, 1)] == 0).all()
+
+
+def test_nobody_is_one_dummy_row_and_count_zero(runtime: Runtime) -> None:
+    found = runtime.detector(canvas(512, 512), np.array([1.1, 64], np.float32))
+    assert found["COUNT"].tolist() == [0]
+    assert found["BOXES"].shape == (1, 4)
+    assert len(found["ROI_FEATURES"]) == 1
+
+
+def test_both_runtimes_agree() -> None:
+    pytest.importorskip("openvino")
+    limits = np.array([0.0, 5], np.float32)
+    one, other = (Runtime(ModelRepository.open(), kind, "fp32", 1) for kind in ("openvino", "onnxruntime"))
+    a, b = one.detector(canvas(), limits), other.detector(canvas(), limits)
+    np.testing.assert_allclose(a["BOXES"], b["BOXES"], atol=0.1)
+    np.testing.assert_allclose(a["SCORES"], b["SCORES"], atol=1e-3)
+
+
+def test_wrong_words_are_named() -> None:
+    repository = ModelRepository.open()
+    with pytest.raises(InvalidOptions, match="'tensorflow': choose one of auto, openvino, onnxruntime"):
+        Runtime(repository, "tensorflow")
+    with pytest.raises(InvalidOptions, match="'int4': choose one of"):
+        Runtime(repository, "auto", "int4")
+    with pytest.raises(InvalidOptions, match="use openvino for bf16"):
+        Runtime(repository, "onnxruntime", "bf16")
+
+
+def test_two_onnxruntimes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "version", lambda name: "1.0")
+    with pytest.raises(EngineUnavailable, match="onnxruntime and onnxruntime-gpu are both installed"):
+        Runtime(ModelRepository.open())
+
+
+def test_the_cache_is_where_the_user_says_and_never_a_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARSING_RCNN_CACHE", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PARSING_RCNN_CACHE", str(tmp_path / "file" / "below"))
+    assert cache_folder() is None
