@@ -90,10 +90,8 @@ class Objective:
                     scores=score,
                     best_for_each=False,
                 )
-                # where somebody may be unlabelled, the hardest background is often that person
-                hardness = score if labelled.background_certain else None
                 positive, negative = balanced(
-                    label, config.rois_per_image, config.positive_fraction, self.generator, hardness
+                    label, config.rois_per_image, config.positive_fraction, self.generator, hardness=score
                 )
                 rows = torch.cat([positive, negative])
                 chosen.append(boxes[rows])

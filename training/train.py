@@ -177,7 +177,7 @@ class Trainer:
         return losses
 
     def _report(self, losses: dict[str, Tensor], seconds: float, writer: SummaryWriter, log: Any) -> None:
-        values = {name: round(float(loss), 4) for name, loss in losses.items()}
+        values = {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
         for name, value in values.items():
             writer.add_scalar(f"loss/{name}", value, self.step)
         left = (self.config.train.iterations - self.step) * seconds / 60

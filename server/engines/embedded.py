@@ -48,7 +48,7 @@ class EmbeddedEngine:
     def _prepare(self) -> Analyzer:
         analyzer = self._load()
         # compiles what the first requests will need: every canvas, and a few people
-        warm = [(size, 1) for size in analyzer.info.canvases] + [(analyzer.info.canvases[0], n) for n in (2, 3, 4, 5)]
+        warm = [(size, 1) for size in analyzer.info.canvases] + [(analyzer.info.canvases[0], n) for n in (2, 3)]
         for (height, width), people in warm:
             analyzer.analyze(np.full((height, width, 3), 114, np.uint8), Options(confidence=0.0, max_people=people))
         return analyzer

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.onnx import RepositoryError, load_from_repository
@@ -105,9 +106,20 @@ def test_detector_agrees_with_the_model(repository: Path, model: ParsingRCNN) ->
     np.testing.assert_allclose(scores[: count[0]], found.scores[: count[0]].numpy(), atol=1e-4)
 
 
+def features_of(repository: Path, people: int) -> NDArray[np.float32]:
+    """ROI_FEATURES of the best boxes of a rendered scene: what the heads meet in service."""
+    session = onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
+    limits = np.array([0.0, people], np.float32)
+    found: NDArray[np.float32] = session.run(["ROI_FEATURES"], {"CANVAS": render_scene(1, 384, 640), "LIMITS": limits})[
+        0
+    ]
+    assert len(found) == people
+    return found
+
+
 @pytest.mark.parametrize("people", [1, 2, 7])
 def test_heads_agree_with_torch(repository: Path, model: ParsingRCNN, people: int) -> None:
-    features = np.random.default_rng(people).normal(0, 1, (people, 64, 32, 32)).astype(np.float32)
+    features = features_of(repository, people)
     parsing = onnxruntime.InferenceSession(repository / "parsing" / "1" / "model.onnx")
     parts, scores, probabilities = parsing.run(None, {"ROI_FEATURES": features})
     densepose = onnxruntime.InferenceSession(repository / "densepose_head" / "1" / "model.onnx")
@@ -209,7 +221,7 @@ def test_pipeline_on_every_runtime(repository: Path, kind: str) -> None:
 
 def test_people_buckets_do_not_change_the_answer(repository: Path) -> None:
     runtime = Runtime(ModelRepository.open(repository), "openvino", "fp32")
-    features = np.random.default_rng(0).normal(0, 1, (6, 64, 32, 32)).astype(np.float32)
+    features = features_of(repository, 6)
     together = runtime.parsing(features, probabilities=False)["PARTS"]  # padded to the bucket of 8
     apart = [runtime.parsing(row[None], probabilities=False)["PARTS"][0] for row in features]
     assert (together == np.stack(apart)).mean() > 0.9999

@@ -10,7 +10,7 @@ from torch import Tensor
 from training.model import boxes as box_ops
 
 _COVERED_BY_IGNORE = 0.5
-_LIKELY_UNLABELLED = 0.8  # a background box scored above this may be somebody whom nobody labelled
+_LIKELY_UNLABELLED = 0.7  # a background box scored above this may be somebody whom nobody labelled
 _FAR_FROM_PEOPLE = 0.3
 
 
