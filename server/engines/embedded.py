@@ -50,7 +50,10 @@ class EmbeddedEngine:
         # compiles what the first requests will need: every canvas, and a few people
         warm = [(size, 1) for size in analyzer.info.canvases] + [(analyzer.info.canvases[0], n) for n in (2, 3)]
         for (height, width), people in warm:
-            analyzer.analyze(np.full((height, width, 3), 114, np.uint8), Options(confidence=0.0, max_people=people))
+            blank = np.full((height, width, 3), 114, np.uint8)
+            analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
+        # the page asks for the exact paste, whose probabilities are a compilation of their own
+        analyzer.analyze(blank, Options(confidence=0.0, max_people=1, part_probs=True))
         return analyzer
 
     @property
