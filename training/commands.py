@@ -14,6 +14,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands. Torch is imported when a command runs, not before."""
     app.command("train")(train)
     app.command("evaluate")(evaluate)
+    app.command("render")(render)
+    app.command("pseudo-label")(pseudo_label)
 
 
 def train(
@@ -47,6 +49,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
     crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
+    synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
 ) -> None:
     """Measure the full pipeline on the held-out pictures."""
@@ -54,7 +57,79 @@ def evaluate(
     from training.evaluate import run_evaluate
 
     try:
-        run_evaluate(data=data, repository=repository, crowd=crowd, out=out)
+        run_evaluate(data=data, repository=repository, crowd=crowd, synthetic=synthetic, out=out)
     except DatasetError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def render(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset; with --sheet, the PNG file.")],
+    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 1000,
+    size: Annotated[list[str] | None, typer.Option(help="HEIGHTxWIDTH in pixels; several are drawn from.")] = None,
+    people: Annotated[
+        int | None, typer.Option(min=1, max=6, help="People a picture (default: 1..6 by chance).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    assets: Annotated[
+        Path | None, typer.Option(help="Folder of MakeHuman clothes, hair, skins and poses (default: none).")
+    ] = None,
+    backgrounds: Annotated[Path, typer.Option(help="Folder of JPEGs without people.")] = Path("data/backgrounds"),
+    cache: Annotated[Path, typer.Option(help="Where baked bodies are kept.")] = Path("data/bodies"),
+    held_out: Annotated[
+        bool, typer.Option(help="Bodies, skins, poses and backgrounds that training never sees.")
+    ] = False,
+    sheet: Annotated[bool, typer.Option(help="Only a sheet of 24 pictures, to look at.")] = False,
+) -> None:
+    """Render synthetic people: a dataset in the CIHP layout with DensePose-COCO annotations, or a contact sheet."""
+    from training.data.sources import DatasetError, background_photos
+    from training.evaluation_report import progress_bar
+
+    try:
+        from training.data.synthetic.generator import Generator, Source
+        from training.data.synthetic.writer import Job, contact_sheet, write_dataset, write_sheet
+
+        sizes = tuple(_size(text) for text in size or ["384x384"])
+        pictures = background_photos(backgrounds, validation=held_out)
+        source = Source(assets, cache, pictures, sizes, seed, held_out)
+        if sheet:
+            write_sheet(contact_sheet(Generator(source), 4, 6), out)
+            return
+        with progress_bar() as progress:
+            steps = write_dataset(Job(source, out, people), count, workers)
+            for _ in progress(range(count), "pictures"):
+                next(steps)
+            next(steps, None)
+    except (DatasetError, ImportError, typer.BadParameter) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    if not separator or not height.isdigit() or not width.isdigit() or not min(int(height), int(width)) >= 64:
+        raise typer.BadParameter(f"--size {text!r}: write it as HEIGHTxWIDTH in pixels, each at least 64")
+    return int(height), int(width)
+
+
+def pseudo_label(
+    photos: Annotated[Path, typer.Option(help="Folder of JPEGs with one main person each.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the label maps.")] = Path("data/pseudo"),
+    repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
+) -> None:
+    """Label photos by the present model, where it is sure, for self-training (data.pseudo_labels of a recipe)."""
+    from parsing_rcnn.pipeline import Pipeline
+    from training.data.sources import DatasetError
+    from training.evaluation_report import progress_bar
+    from training.pseudo_labels import write_labels
+
+    found = sorted(photos.glob("*.jpg"))
+    try:
+        analyzer = Pipeline(repository)
+        with progress_bar() as progress:
+            kept = write_labels(analyzer, found, out, progress(found, "photos"))
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{kept} of {len(found)} photos labelled in {out}")

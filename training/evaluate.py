@@ -1,6 +1,6 @@
 """Measure the full pipeline, photo in to `People` out, on pictures that were never trained on.
 
-Four sets, all held out by the rules of `training/data/splits.py`; a set that is not there is left out and said so:
+Sets, all held out by the rules of `training/data/splits.py`; a set that is not there is left out and said so:
 
 - photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
   label map; whoever is missed is background, and whoever is found beside the labelled person counts as wrong.
@@ -8,11 +8,14 @@ Four sets, all held out by the rules of `training/data/splits.py`; a set that is
 - backgrounds: pictures without people. Each with a person of score >= 0.5 is counted.
 - crowd: the composites of `benchmarks/make_eval.py`. Detections count from a score of 0.05 up.
 - groups: everyday photos with boxes. People less than 64 pixels tall and crowd regions are ignored.
+- synthetic: rendered people whose every pixel is known (`training/evaluate_synthetic.py`).
+- consistency: the photos again, mirrored and cropped by a tenth (`training/consistency.py`).
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import Analyzer, Options, People
+from training.consistency import measure_consistency
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
+from training.evaluate_synthetic import SyntheticResult, evaluate_synthetic
 from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
 from training.metrics.detection import (
     PictureBoxes,
@@ -68,6 +73,7 @@ class Evaluation:
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     photos: list[PhotoResult] = field(default_factory=list)
     groups: list[GroupResult] = field(default_factory=list)
+    synthetic: SyntheticResult | None = None
     absent: dict[str, str] = field(default_factory=dict)
 
 
@@ -75,13 +81,19 @@ def _plain(items: Sequence[Any], _: str) -> Iterable[Any]:
     return items
 
 
-def evaluate(analyzer: Analyzer, data: Path, crowd: Path | None = None, progress: Progress = _plain) -> Evaluation:
+def evaluate(
+    analyzer: Analyzer,
+    data: Path,
+    crowd: Path | None = None,
+    synthetic: Path | None = None,
+    progress: Progress = _plain,
+) -> Evaluation:
     """Measure an analyzer on every set that is there.
 
     Args:
         analyzer: what to measure.
         data: folder that holds ccp, backgrounds and groups.
-        crowd: folder that `benchmarks/make_eval.py` wrote (None: left out).
+        crowd, synthetic: folders that `benchmarks/make_eval.py` wrote (None: left out).
         progress: wraps each sequence that is walked, for a progress bar: (items, name of the set) -> items.
 
     Raises:
@@ -97,6 +109,7 @@ def evaluate(analyzer: Analyzer, data: Path, crowd: Path | None = None, progress
             result.figures[name] = measure(analyzer, data, progress, result)
         else:
             result.absent[name] = f"no {needed}: {remedy}"
+    _both_tasks(analyzer, data, synthetic, progress, result)
     if crowd is not None and (crowd / "annotations.json").exists():
         result.figures["crowd"] = _crowd(analyzer, crowd, progress)
     else:
@@ -105,6 +118,20 @@ def evaluate(analyzer: Analyzer, data: Path, crowd: Path | None = None, progress
         raise DatasetError("nothing to measure: " + "; ".join(result.absent.values()))
     result.figures["model"] = _model(analyzer)
     return result
+
+
+def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress: Progress, result: Evaluation) -> None:
+    """What is asked of parts and IUV together: consistency on the photos, and synthetic people."""
+    if not analyzer.info.tasks.get("densepose"):
+        result.absent |= dict.fromkeys(("consistency", "synthetic"), "the DensePose head of this model is not trained")
+        return
+    if "photos" in result.figures:
+        held_out = LabelledPhotos.open(data / "ccp", validation=True).images
+        result.figures["consistency"] = measure_consistency(analyzer, held_out, progress)
+    if synthetic is not None and (synthetic / "densepose.json").exists():
+        result.figures["synthetic"], result.synthetic = evaluate_synthetic(analyzer, synthetic, progress)
+    else:
+        result.absent["synthetic"] = f"no {synthetic}/densepose.json: write it by `benchmarks.make_eval --synthetic`"
 
 
 def _model(analyzer: Analyzer) -> dict[str, Any]:
@@ -178,10 +205,14 @@ def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
 
 def _crowd(analyzer: Analyzer, folder: Path, progress: Progress) -> dict[str, Any]:
     parsed = ParsedPeople(len(CIHP_TO_14))
-    boxes = []
+    boxes: list[PictureBoxes] = []
+    by_count: dict[str, list[int]] = defaultdict(list)
     options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
     for path, truth_boxes, truths in _composites(folder, progress):
         people = analyzer.analyze(path.read_bytes(), options)
+        by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
+            len(boxes)
+        )
         parsed.add([_person_map(people, index) for index in range(len(people))], people.scores, truths)
         boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
     return {
@@ -189,6 +220,7 @@ def _crowd(analyzer: Analyzer, folder: Path, progress: Progress) -> dict[str, An
         "ap_p_50": parsed.average_precision(0.5),
         "ap_p_vol": parsed.average_precision_volume(),
         "pcp_50": parsed.pcp(0.5),
+        "by_count": {name: _box_figures([boxes[i] for i in rows], 0) for name, rows in sorted(by_count.items())},
     }
 
 
@@ -241,6 +273,7 @@ def run_evaluate(
     data: Path,
     repository: Path | None = None,
     crowd: Path | None = None,
+    synthetic: Path | None = None,
     out: Path = Path("out/evaluation"),
     *,
     runtime: str = "auto",
@@ -258,9 +291,9 @@ def run_evaluate(
     analyzer = Pipeline(repository, runtime=runtime, precision=precision)
     try:
         with progress_bar() as progress:
-            result = evaluate(analyzer, data, crowd, progress)
+            result = evaluate(analyzer, data, crowd, synthetic, progress)
+        write_report(result, out, analyzer, synthetic)
     finally:
         analyzer.close()
-    write_report(result, out)
     print_table(result)
     return result

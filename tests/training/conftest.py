@@ -71,3 +71,24 @@ def write_data(root: Path, photos: int = 12) -> Path:
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
+
+
+def write_rendered(root: Path) -> Path:
+    """Two pictures of one flat person each, in the layout of `parsing-rcnn render`."""
+    for folder in ("Images", "Category_ids", "Human_ids", "IUV"):
+        (root / folder).mkdir(parents=True)
+    for index in range(2):
+        category = np.zeros((96, 96), np.uint8)
+        category[16:80, 30:70] = 5
+        iuv = np.zeros((96, 96, 3), np.uint8)
+        iuv[16:80, 30:70] = (2, 100, 50)
+        iuv[16:80, 30:50, 0] = 16
+        cv2.imwrite(str(root / f"Images/{index:07d}.jpg"), np.full((96, 96, 3), 120, np.uint8))
+        for folder, array in (("Category_ids", category), ("Human_ids", (category > 0).astype(np.uint8)), ("IUV", iuv)):
+            cv2.imwrite(str(root / folder / f"{index:07d}.png"), array)
+    return root
+
+
+@pytest.fixture
+def rendered_folder(tmp_path: Path) -> Path:
+    return write_rendered(tmp_path / "rendered")

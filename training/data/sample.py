@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILL = 114  # the grey that pads canvases, in training as in serving
+IGNORE_LABEL = 255  # in label maps: no loss reads this pixel
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Sample:
         parts: uint8 [H,W] class ids of all labelled people.
         instances: uint8 [H,W], 0 = nobody.
         background_certain: False where unlabelled people may stand in the background.
+        iuv: uint8 [H,W,3] DensePose part, U and V times 255, of the people in `mapped`; None: of nobody.
+        mapped: values in `instances` of the people whose IUV is known.
     """
 
     image: NDArray[np.uint8]
@@ -32,6 +35,8 @@ class Sample:
     parts: NDArray[np.uint8]
     instances: NDArray[np.uint8]
     background_certain: bool
+    iuv: NDArray[np.uint8] | None = None
+    mapped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from training.data.sample import IGNORE_LABEL
 from training.data.splits import background_split, ccp_split, groups_split
 
 
@@ -54,12 +55,25 @@ class LabelledPhotos:
                 raise DatasetError(f"{path}: this label map is missing; every photo needs one")
         return cls(images, labels, cls._repeat_factors(labels))
 
+    @classmethod
+    def open_pseudo(cls, photos: Path, labels: Path) -> LabelledPhotos:
+        """Photos with the labels that `parsing-rcnn pseudo-label` wrote: those of `photos` that have one in `labels`.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        found = tuple(path for path in sorted(labels.glob("*.png")) if (photos / f"{path.stem}.jpg").is_file())
+        if not found:
+            raise DatasetError(f"{labels}: no label maps of photos in {photos}; write them by pseudo-label")
+        return cls(tuple(photos / f"{p.stem}.jpg" for p in found), found, cls._repeat_factors(found))
+
     @staticmethod
     def _repeat_factors(labels: tuple[Path, ...], threshold: float = 0.3) -> NDArray[np.float64]:
         """Repeat-factor sampling (Gupta et al. 2019): sqrt(threshold / frequency) of the rarest class present."""
         present = np.zeros((len(labels), 256), bool)
         for row, path in enumerate(labels):
             present[row, np.unique(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))] = True
+        present[:, IGNORE_LABEL] = False
         frequency = present.mean(0).clip(1e-6)
         factor = np.maximum(1.0, np.sqrt(threshold / frequency)).clip(max=4.0)
         weights = np.where(present, factor, 1.0).max(1)
@@ -118,6 +132,38 @@ class GroupPhotos:
         boxes = np.asarray(rows, np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return boxes
+
+
+@dataclass(frozen=True)
+class RenderedPeople:
+    """Pictures of synthetic people that `parsing-rcnn render` wrote: parts, people and IUV of every pixel."""
+
+    root: Path
+    stems: tuple[str, ...]
+
+    @classmethod
+    def open(cls, root: Path) -> RenderedPeople:
+        """All pictures of a folder.
+
+        Raises:
+            DatasetError: the folder is absent or holds no pictures.
+        """
+        stems = tuple(sorted(path.stem for path in (root / "Images").glob("*.jpg")))
+        if not stems:
+            raise DatasetError(f"{root / 'Images'}: no JPEG pictures here; write some by `parsing-rcnn render`")
+        return cls(root, stems)
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """(image uint8 [H,W,3], parts uint8 [H,W], people uint8 [H,W], IUV uint8 [H,W,3])."""
+        stem = self.stems[index]
+        maps = []
+        for folder in ("Category_ids", "Human_ids", "IUV"):
+            path = self.root / folder / f"{stem}.png"
+            found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if found is None:
+                raise DatasetError(f"{path}: missing, or no PNG; render this folder again")
+            maps.append(np.asarray(found, np.uint8))
+        return read_jpeg(self.root / "Images" / f"{stem}.jpg"), *maps
 
 
 def background_photos(root: Path, *, validation: bool = False) -> tuple[Path, ...]:

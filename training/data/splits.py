@@ -49,6 +49,18 @@ def background_split(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return _every(names, 3)
 
 
+def asset_split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split skins, or poses, of synthetic people: index % 4 == 1 in the order of names is held out.
+
+    Pass all names: a subset would shift the indices and mix the parts.
+
+    Returns:
+        (train, held out), each sorted by name.
+    """
+    ordered = sorted(names)
+    return [n for i, n in enumerate(ordered) if i % 4 != 1], [n for i, n in enumerate(ordered) if i % 4 == 1]
+
+
 def _every(names: Iterable[str], step: int) -> tuple[list[str], list[str]]:
     ordered = sorted(names)
     return [name for index, name in enumerate(ordered) if index % step], ordered[::step]

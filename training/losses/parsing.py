@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE_LABEL = 255
+from training.data.sample import IGNORE_LABEL
+
 LOSS_WEIGHT = 2.0
 
 

@@ -1,0 +1,43 @@
+"""People rendered once for all tests, without assets: bodies from the repository, clothes from the tailor."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from training.data.synthetic.body import Body, load_body
+from training.data.synthetic.charts import Atlas, build_atlas
+from training.data.synthetic.generator import Generator, Source
+
+
+@pytest.fixture(scope="session")
+def body() -> Body:
+    return load_body()
+
+
+@pytest.fixture(scope="session")
+def atlas(body: Body) -> Atlas:
+    return build_atlas(body)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    folder = tmp_path_factory.mktemp("synthetic")
+    path = folder / "background.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (320, 240)))
+    return Source(None, folder / "cache", (path,), ((192, 160),), 0)
+
+
+@pytest.fixture(scope="session")
+def generator(source: Source, monkeypatch_session: pytest.MonkeyPatch) -> Generator:
+    # the shapes in the repository, whether or not Anny is installed
+    monkeypatch_session.setattr("training.data.synthetic.body.find_spec", lambda _: None)
+    return Generator(source)
+
+
+@pytest.fixture(scope="session")
+def monkeypatch_session() -> pytest.MonkeyPatch:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch

@@ -1,0 +1,109 @@
+"""Datasets on disk, read back by the genuine readers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training.data.iuv import COARSE_OF_PART
+from training.data.sources import DatasetError, RenderedPeople
+from training.data.synthetic.generator import Generator, Source
+from training.data.synthetic.writer import Job, _write_annotations, contact_sheet, write_picture, write_sheet
+
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source) -> Path:
+    out = tmp_path_factory.mktemp("dataset")
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
+        (out / folder).mkdir()
+    records = [write_picture(generator.picture(index), out, index) for index in range(COUNT)]
+    _write_annotations(Job(source, out), records)
+    return out
+
+
+def test_coco_tools_read_it(dataset: Path) -> None:
+    coco = pytest.importorskip("pycocotools.coco").COCO(str(dataset / "densepose.json"))
+    assert len(coco.getImgIds()) == COUNT
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        name = Path(coco.loadImgs(annotation["image_id"])[0]["file_name"]).stem
+        human = cv2.imread(str(dataset / "Human_ids" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        mask = coco.annToMask(annotation).astype(bool)
+        np.testing.assert_array_equal(mask, human == annotation["human"])
+        assert annotation["area"] == mask.sum()
+        rows, columns = np.nonzero(mask)
+        x, y, width, height = annotation["bbox"]
+        assert (x, y, x + width, y + height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_densepose_points_and_masks(dataset: Path) -> None:
+    decode = pytest.importorskip("pycocotools.mask").decode
+    document = json.loads((dataset / "densepose.json").read_text())
+    assert document["annotations"]
+    for annotation in document["annotations"]:
+        stem = Path(document["images"][annotation["image_id"] - 1]["file_name"]).stem
+        iuv = cv2.imread(str(dataset / "IUV" / f"{stem}.png"))
+        x, y, width, height = annotation["bbox"]
+        columns = (x + np.array(annotation["dp_x"]) * width / 256).astype(int)
+        rows = (y + np.array(annotation["dp_y"]) * height / 256).astype(int)
+        np.testing.assert_array_equal(iuv[rows, columns, 0], annotation["dp_I"])
+        np.testing.assert_allclose(iuv[rows, columns, 1] / 255, annotation["dp_U"], atol=1e-4)
+        np.testing.assert_allclose(iuv[rows, columns, 2] / 255, annotation["dp_V"], atol=1e-4)
+        assert len(annotation["dp_masks"]) == 14
+        regions = np.zeros((256, 256), int)
+        for number, mask in enumerate(annotation["dp_masks"], start=1):
+            if mask:
+                regions[decode(mask) > 0] = number
+        painted = regions[np.floor(annotation["dp_y"]).astype(int), np.floor(annotation["dp_x"]).astype(int)]
+        # a cell of the 256x256 frame shows the pixel under its centre: a point at a seam may fall on the other side
+        assert (painted == COARSE_OF_PART[np.array(annotation["dp_I"], int)]).mean() > 0.8
+
+
+def test_the_cihp_layout(dataset: Path) -> None:
+    for path in (dataset / "Category_ids").glob("*.png"):
+        category = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        human = cv2.imread(str(dataset / "Human_ids" / path.name), cv2.IMREAD_UNCHANGED)
+        instance = cv2.imread(str(dataset / "Instance_ids" / path.name), cv2.IMREAD_UNCHANGED)
+        assert category.dtype == human.dtype == np.uint8
+        np.testing.assert_array_equal(category > 0, human > 0)
+        np.testing.assert_array_equal(category > 0, instance > 0)
+        for value in np.unique(instance[instance > 0]):
+            own = instance == value
+            assert len(np.unique(category[own])) == len(np.unique(human[own])) == 1
+        assert cv2.imread(str(dataset / "Images" / f"{path.stem}.jpg")).shape[:2] == category.shape
+
+
+def test_our_reader_and_the_same_bytes_again(dataset: Path, generator: Generator, tmp_path: Path) -> None:
+    people = RenderedPeople.open(dataset)
+    assert len(people.stems) == COUNT
+    image, parts, human, iuv = people.read(0)
+    assert image.shape == iuv.shape
+    assert parts.shape == human.shape == image.shape[:2]
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
+        (tmp_path / folder).mkdir()
+    write_picture(generator.picture(0), tmp_path, 0)
+    for name in ("Images/0000001.jpg", "IUV/0000001.png"):
+        assert (tmp_path / name).read_bytes() == (dataset / name).read_bytes()
+
+
+def test_absent_data_is_named(tmp_path: Path, source: Source) -> None:
+    with pytest.raises(DatasetError, match="parsing-rcnn render"):
+        RenderedPeople.open(tmp_path)
+    with pytest.raises(DatasetError, match="--backgrounds"):
+        Generator(Source(None, tmp_path, (), ((64, 64),), 0))
+    with pytest.raises(DatasetError, match="clothes"):
+        Generator(Source(tmp_path, tmp_path, source.backgrounds, ((64, 64),), 0))
+    with pytest.raises(DatasetError, match="png"):
+        write_sheet(np.zeros((8, 8, 3), np.uint8), tmp_path / "sheet.bmp")
+
+
+def test_a_contact_sheet(generator: Generator, tmp_path: Path) -> None:
+    sheet = contact_sheet(generator, 2, 1, tile=64)
+    assert sheet.shape == (64, 2 * 3 * 64, 3)
+    write_sheet(sheet, tmp_path / "sheet.png")
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], sheet)

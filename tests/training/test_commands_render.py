@@ -1,0 +1,38 @@
+"""`parsing-rcnn render`, as its user calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+
+
+def test_a_dataset_and_a_sheet(tmp_path: Path) -> None:
+    folder = tmp_path / "backgrounds"
+    folder.mkdir()
+    for index in range(4):
+        cv2.imwrite(str(folder / f"{index}.jpg"), np.full((90, 120, 3), 60 * index, np.uint8))
+    common = ["render", "--backgrounds", str(folder), "--cache", str(tmp_path / "cache"), "--size", "96x128"]
+    out = tmp_path / "people"
+    result = CliRunner().invoke(build(), [*common, "-o", str(out), "--count", "3", "--workers", "2", "--people", "1"])
+    assert result.exit_code == 0, result.output
+    assert len(list((out / "Images").glob("*.jpg"))) == 3
+    assert (out / "densepose.json").is_file()
+    assert (out / "surface.npz").is_file()
+    assert cv2.imread(str(out / "Images" / "0000001.jpg")).shape == (96, 128, 3)
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    result = CliRunner().invoke(build(), ["render", "-o", str(tmp_path / "x"), "--backgrounds", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no JPEG pictures" in result.output
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((90, 120, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.jpg"), np.zeros((90, 120, 3), np.uint8))
+    options = ["render", "-o", str(tmp_path / "x"), "--backgrounds", str(tmp_path), "--size", "huge"]
+    result = CliRunner().invoke(build(), options)
+    assert result.exit_code == 1
+    assert "HEIGHTxWIDTH" in result.output

@@ -1,0 +1,76 @@
+"""Self-training labels of an analyzer whose answers are drawn here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.taxonomy import CIHP
+from training.data.sources import DatasetError
+from training.pseudo_labels import label, write_labels
+
+SIDE = 64
+
+
+class Painter:
+    """Finds the box of what is bright; its right half (in the picture) is a left arm, the other one a right arm.
+
+    Where the picture is grey the answer is undecided; `steady=False` finds another box in a mirror image.
+    """
+
+    def __init__(self, steady: bool = True) -> None:
+        self.steady, self.calls = steady, 0
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        assert not isinstance(image, bytes)
+        self.calls += 1
+        rows, columns = np.nonzero(image[..., 0] > 60)
+        if not len(rows):
+            return People.empty(image.shape[:2])
+        box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+        if not self.steady and self.calls % 2 == 0:
+            box[0, 2] = box[0, 0] + (box[0, 2] - box[0, 0]) / 3
+        x1, y1, x2, y2 = box[0].astype(int)
+        inside = cv2.resize(image[y1:y2, x1:x2, 0], (SIDE, SIDE), interpolation=cv2.INTER_NEAREST_EXACT)
+        probs = np.zeros((1, len(CIHP), SIDE, SIDE), np.uint8)
+        sure = np.where(inside > 200, 250, 120).astype(np.uint8)
+        half = SIDE // 2
+        probs[0, 15, :, :half], probs[0, 14, :, half:] = sure[:, :half], sure[:, half:]
+        probs[0, 0] = 255 - sure
+        return People(box, np.array([0.95], np.float32), image.shape[:2], part_probs=probs)
+
+
+def picture() -> NDArray[np.uint8]:
+    image = np.zeros((120, 90, 3), np.uint8)
+    image[20:100, 20:70] = 255
+    image[80:100, 20:70] = 150  # undecided
+    return image
+
+
+def test_both_views_agree_on_sides() -> None:
+    labels = label(Painter(), picture())
+    assert labels is not None
+    assert (labels[22:78, 22:43] == 15).all()
+    assert (labels[22:78, 47:68] == 14).all()
+    assert (labels[82:98, 22:68] == 255).all()
+    assert not labels[:19].any()
+    assert not labels[:, 71:].any()
+
+
+def test_doubt_gives_nothing() -> None:
+    assert label(Painter(steady=False), picture()) is None
+    assert label(Painter(), np.zeros((50, 50, 3), np.uint8)) is None
+
+
+def test_files(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="--photos"):
+        write_labels(Painter(), [], tmp_path)
+    cv2.imwrite(str(tmp_path / "1.jpg"), picture())
+    cv2.imwrite(str(tmp_path / "2.jpg"), np.zeros((50, 50, 3), np.uint8))
+    assert write_labels(Painter(), [tmp_path / "1.jpg", tmp_path / "2.jpg"], tmp_path / "labels") == 1
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["1.png"]

@@ -1,0 +1,1 @@
+"""Synthetic people with exact parts, IUV and instances."""

@@ -1,0 +1,238 @@
+"""Whole pictures: people on a floor before a background, seen by a camera, with every label exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.synthetic import fabrics
+from training.data.synthetic.body import Body, ShapeBank
+from training.data.synthetic.outfits import Wardrobe
+from training.data.synthetic.raster import Soup, Textures, rasterise
+from training.data.synthetic.shading import Camera, Light, shade, shadow_map
+from training.data.synthetic.skeleton import Poser, skin, transforms
+from training.data.synthetic.surface import used_vertices, vertex_normals
+from training.data.synthetic.wardrobe import Layer
+
+_SAMPLES = 2  # rays a pixel and axis
+_HEIGHT = 1.7  # metres of the person that sets the scale
+_APART = 0.45  # metres between two people on the floor
+_COUNTS = (0.34, 0.24, 0.17, 0.12, 0.08, 0.05)  # chances of 1..6 people
+
+
+@dataclass
+class Rendered:
+    """A picture and its labels.
+
+    Attributes:
+        image: uint8 [H,W,3] RGB.
+        category: uint8 [H,W] CIHP class ids; instance: uint8 [H,W], k = person k of `people`, 0 nobody.
+        iuv: uint8 [H,W,3] DensePose part, U and V times 255.
+        people: one record a person, by instance: style, outfit, woman, child, tone of the skin, yaw.
+    """
+
+    image: NDArray[np.uint8]
+    category: NDArray[np.uint8]
+    instance: NDArray[np.uint8]
+    iuv: NDArray[np.uint8]
+    people: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Everything that people are made of."""
+
+    body: Body
+    shapes: ShapeBank
+    wardrobe: Wardrobe
+    poser: Poser
+
+
+def draw_person(rng: np.random.Generator, cast: Cast, skins: tuple[str, ...]) -> tuple[list[Layer], dict[str, Any]]:
+    """A dressed, posed person standing on the floor at the origin, facing -y."""
+    index = int(rng.integers(len(cast.shapes)))
+    woman, child = bool(cast.shapes.gender[index] > 0.5), bool(cast.shapes.age[index] < 0.58)
+    outfit = cast.wardrobe.dress(rng, woman, child)
+    style, pose = cast.poser.draw(rng)
+    moves = transforms(cast.body, cast.shapes.heads[index], pose)
+    rest = cast.shapes.rest[index]
+    posed = skin(rest, cast.body.skin_index, cast.body.skin_weight, moves)
+    own = [name for name in skins if ("female" in name) == woman] or list(skins)
+    chosen = str(rng.choice(own)) if own else None
+    layers = [cast.wardrobe.skin_layer(rng, posed, outfit, chosen)]
+    layers += [garment.layer(posed) for garment in outfit.garments]
+    layers += [fitted.layer(rest, moves, texture) for fitted, texture in outfit.fitted]
+    if rng.random() < 0.09:
+        layers.append(cast.wardrobe.eyewear(rest, moves))
+    tone = fabrics.tone(layers[0].texture)
+    facts = {"style": style, "outfit": outfit.description[0], "woman": woman, "child": child, "tone": tone}
+    return layers, facts
+
+
+def _turn(layers: list[Layer], yaw: float, place: tuple[float, float]) -> list[Layer]:
+    """Layers turned about the vertical and put on the floor."""
+    cosine, sine = np.cos(yaw), np.sin(yaw)
+    matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], np.float32)
+    lowest = (layer.points[used_vertices(layer.faces, len(layer.points)), 2].min() for layer in layers)
+    floor = min(float(z) for z in lowest)
+    centre = layers[0].points.mean(0)
+    shift = np.array([place[0], place[1], -floor], np.float32)
+    return [
+        Layer(
+            ((layer.points - centre * np.float32([1, 1, 0])) @ matrix.T + shift).astype(np.float32),
+            layer.faces, layer.uv, layer.category, layer.part, layer.chart, layer.texture, layer.closed,
+        )
+        for layer in layers
+    ]  # fmt: skip
+
+
+def draw_camera(rng: np.random.Generator, height: int, width: int) -> tuple[Camera, float]:
+    """A camera and the distance in metres at which its subject stands on the y axis."""
+    focal = 0.5 * max(height, width) / np.tan(np.deg2rad(rng.uniform(28, 68)) / 2)
+    fills = float(
+        rng.choice((rng.uniform(0.22, 0.55), rng.uniform(0.55, 0.95), rng.uniform(1.0, 2.4)), p=(0.3, 0.45, 0.25))
+    )
+    distance = focal * _HEIGHT / (fills * height)
+    eye = float(np.clip(rng.normal(1.45, 0.3), 0.5, 2.6))
+    if fills < 1:  # the whole body
+        middle, target = 0.85, height * rng.uniform(0.42, 0.58)
+    else:  # half bodies and heads, more often the upper half
+        middle, target = (rng.uniform(1.15, 1.55) if rng.random() < 0.75 else rng.uniform(0.3, 0.9)), height * 0.5
+    downwards = np.arctan2(eye - middle, distance) - np.arctan2(target - height / 2, focal)
+    roll = np.deg2rad(rng.normal(0, 2))
+    forward = np.array([0, np.cos(downwards), -np.sin(downwards)])
+    right = np.array([1.0, 0, 0])
+    down = np.cross(forward, right)
+    right, down = right * np.cos(roll) + down * np.sin(roll), down * np.cos(roll) - right * np.sin(roll)
+    axes = np.stack([right, down, forward]).astype(np.float32)
+    return Camera(np.array([0, -distance, eye], np.float32), axes, float(focal), width, height), float(distance)
+
+
+def _places(rng: np.random.Generator, camera: Camera, distance: float, count: int) -> list[tuple[float, float]]:
+    """Where people stand: x and y in metres, in view and not inside each other."""
+    places: list[tuple[float, float]] = []
+    for index in range(count):
+        for _ in range(20):
+            away = distance * (1.0 if index == 0 else rng.uniform(0.9, 2.2))
+            across = rng.uniform(0.3, 0.7) if count == 1 else rng.uniform(0.06, 0.94)
+            x = (across - 0.5) * camera.width / camera.focal * away
+            y = away - distance
+            if all(np.hypot(x - a, y - b) > _APART for a, b in places):
+                places.append((float(x), float(y)))
+                break
+    return places
+
+
+def draw_scene(
+    rng: np.random.Generator,
+    cast: Cast,
+    background: NDArray[np.uint8],
+    skins: tuple[str, ...],
+    count: int | None = None,
+) -> Rendered:
+    """Render people before a background.
+
+    Args:
+        background: uint8 [H,W,3] RGB; its size is the picture's.
+        skins: names of the skin textures to draw from (none: plain colours).
+        count: people; None draws 1..6.
+    """
+    height, width = background.shape[:2]
+    camera, distance = draw_camera(rng, height, width)
+    wanted = count if count is not None else 1 + int(rng.choice(6, p=_COUNTS))
+    layers, owner, people = [], [], []
+    for place in _places(rng, camera, distance, wanted):
+        own, facts = draw_person(rng, cast, skins)
+        yaw = _draw_yaw(rng)
+        layers += _turn(own, np.deg2rad(yaw), place)
+        owner += [len(people) + 1] * len(own)
+        people.append(facts | {"yaw": round(yaw, 1)})
+    return _render(rng, layers, owner, people, camera, background)
+
+
+def _draw_yaw(rng: np.random.Generator) -> float:
+    """Degrees: 0 faces the camera, 180 shows the back; half of the people roughly face it."""
+    kind = rng.random()
+    if kind < 0.5:
+        return float(rng.normal(0, 30))
+    return float(rng.normal(180, 30) if kind < 0.7 else rng.uniform(-180, 180))
+
+
+def _render(
+    rng: np.random.Generator,
+    layers: list[Layer],
+    owner: list[int],
+    people: list[dict[str, Any]],
+    camera: Camera,
+    background: NDArray[np.uint8],
+) -> Rendered:
+    starts = np.cumsum([0] + [len(layer.points) for layer in layers])
+    points = np.concatenate([layer.points for layer in layers])
+    faces = np.concatenate([layer.faces + start for layer, start in zip(layers, starts, strict=False)]).astype(np.int32)
+    normals = np.concatenate([vertex_normals(layer.points, layer.faces) for layer in layers])
+    sizes = [len(layer.faces) for layer in layers]
+    fine = camera.scaled(_SAMPLES)
+    soup = Soup(
+        fine.project(points),
+        faces,
+        np.concatenate([layer.uv for layer in layers]),
+        np.repeat(np.arange(len(layers), dtype=np.int32), sizes),
+        np.repeat([layer.closed for layer in layers], sizes),
+    )
+    textures = Textures.pack([layer.texture for layer in layers])
+    hits = rasterise(soup, textures, fine.height, fine.width)
+    light = Light.draw(rng)
+    colour, floor = shade(hits, soup, textures, normals, fine, light, shadow_map(points, faces, light))
+    image = _compose(rng, colour, hits.face >= 0, floor, background)
+    face, weights = _resolve(hits.face, hits.weights)
+    seen = face >= 0
+    own = face[seen]
+    chart = np.concatenate([layer.chart for layer in layers])
+    iuv = np.zeros((*face.shape, 3), np.uint8)
+    iuv[seen, 0] = np.concatenate([layer.part for layer in layers])[own]
+    iuv[seen, 1:] = np.round((chart[own] * weights[seen][..., None]).sum(1) * 255).clip(0, 255)
+    category, instance = np.zeros(face.shape, np.uint8), np.zeros(face.shape, np.uint8)
+    category[seen] = np.concatenate([layer.category for layer in layers])[own]
+    instance[seen] = np.repeat(np.array(owner, np.uint8), sizes)[own]
+    return Rendered(image, category, instance, iuv, people)
+
+
+def _resolve(face: NDArray[np.int32], weights: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """One face a pixel: where at least half of its samples hit somebody, the first sample that did."""
+    hit = face >= 0
+    corners = [(y, x) for y in range(_SAMPLES) for x in range(_SAMPLES)]
+    count = sum(hit[y::_SAMPLES, x::_SAMPLES].astype(np.int8) for y, x in corners)
+    chosen = face[::_SAMPLES, ::_SAMPLES].copy()
+    shares = weights[::_SAMPLES, ::_SAMPLES].copy()
+    for y, x in corners[1:]:
+        missing = chosen < 0
+        chosen[missing] = face[y::_SAMPLES, x::_SAMPLES][missing]
+        shares[missing] = weights[y::_SAMPLES, x::_SAMPLES][missing]
+    return np.where(count * 2 >= _SAMPLES**2, chosen, -1), shares
+
+
+def _compose(
+    rng: np.random.Generator,
+    colour: NDArray[np.float32],
+    hit: NDArray[np.bool_],
+    floor: NDArray[np.float32],
+    background: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """People over the background: soft edges, shadows on the floor, the camera's blur and noise."""
+    size = (background.shape[1], background.shape[0])
+    inside = np.round(colour.clip(0, 255)).astype(np.uint8)
+    people = cv2.resize(inside, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    alpha = cv2.resize(hit.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    dark = cv2.GaussianBlur(cv2.resize(floor, size, interpolation=cv2.INTER_AREA), (0, 0), 1.5 + 0.004 * size[0])
+    behind = background.astype(np.float32)
+    if rng.random() < 0.3:
+        behind = cv2.GaussianBlur(behind, (0, 0), rng.uniform(0.5, 2.5))
+    image = people + behind * dark[..., None] * (1 - alpha)
+    if rng.random() < 0.5:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))
+    image += rng.normal(0, rng.uniform(0, 4), image.shape[:2])[..., None]
+    return np.asarray(image.clip(0, 255), np.uint8)

@@ -1,0 +1,177 @@
+"""Rendered datasets on disk: the CIHP layout, a DensePose-COCO annotation file, and contact sheets to look at.
+
+Images/NNNNNNN.jpg           JPEG of random quality
+Category_ids/NNNNNNN.png     8-bit CIHP class ids of all people
+Human_ids/NNNNNNN.png        8-bit: k where person k is, 0 elsewhere
+Instance_ids/NNNNNNN.png     16-bit: one value for each class of each person
+IUV/NNNNNNN.png              3 channels: DensePose part, U and V times 255 (what CIHP does not have)
+surface.npz                  points of the charts and distances on the skin, which GPS measures with
+densepose.json               COCO with dp_masks, dp_I, dp_U, dp_V, dp_x, dp_y as DensePose-COCO has them
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs import rle
+from parsing_rcnn.taxonomy import CIHP
+from training.data.iuv import COARSE_OF_PART
+from training.data.sample import mask_box
+from training.data.sources import DatasetError
+from training.data.synthetic.generator import Generator, Source
+from training.data.synthetic.geodesics import write_surface
+from training.data.synthetic.scene import Rendered
+
+_FRAME = 256  # DensePose-COCO paints regions and places points in a 256x256 frame of the box
+_POINTS = 100
+_LEAST_PIXELS = 24  # a person of fewer pixels is no annotation
+_FOLDERS = ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs: where from, where to."""
+
+    source: Source
+    out: Path
+    count: int | None = None
+
+
+_own: dict[str, tuple[Job, Generator]] = {}  # of a worker process
+
+
+def _start(job: Job) -> None:
+    cv2.setNumThreads(1)
+    _own["job"] = (job, Generator(job.source))
+
+
+def _one(index: int) -> tuple[int, dict[str, Any]]:
+    job, generator = _own["job"]
+    return index, write_picture(generator.picture(index, job.count), job.out, index)
+
+
+def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
+    """Render pictures 0..pictures-1 in parallel and then the annotation file; yields how many are done.
+
+    Pictures that are there already are rendered again: the same seed gives the same bytes.
+    """
+    for folder in _FOLDERS:
+        (job.out / folder).mkdir(parents=True, exist_ok=True)
+    cast = Generator(job.source).cast  # bakes what is missing once, before there are several processes
+    write_surface(job.out / "surface.npz", cast.body, cast.wardrobe.atlas)
+    records: dict[int, dict[str, Any]] = {}
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _start, (job,)) as pool:
+        for done, (index, record) in enumerate(pool.imap_unordered(_one, range(pictures), chunksize=4), start=1):
+            records[index] = record
+            yield done
+    _write_annotations(job, [records[index] for index in range(pictures)])
+
+
+def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
+    annotations = [annotation for record in records for annotation in record["annotations"]]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    document = {
+        "info": {"description": "synthetic people", "seed": job.source.seed},
+        "images": [record["image"] for record in records],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
+    }
+    (job.out / "densepose.json").write_text(json.dumps(document))
+
+
+def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
+    """Write one picture with its maps; returns its COCO records."""
+    stem = f"{index + 1:07d}"
+    quality = int(np.random.default_rng([index, 1]).integers(70, 96))
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(rendered.image), quality=quality)
+    (out / "Images" / f"{stem}.jpg").write_bytes(data)
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 4]
+    part_instances = rendered.instance.astype(np.uint16) * len(CIHP) * (rendered.category > 0) + rendered.category
+    for folder, array in (
+        ("Category_ids", rendered.category),
+        ("Human_ids", rendered.instance),
+        ("Instance_ids", part_instances),
+        ("IUV", rendered.iuv),
+    ):
+        cv2.imwrite(str(out / folder / f"{stem}.png"), array, fast)
+    height, width = rendered.category.shape
+    image = {"id": index + 1, "file_name": f"{stem}.jpg", "height": height, "width": width}
+    annotations = []
+    for person, facts in enumerate(rendered.people, start=1):
+        mask = rendered.instance == person
+        if mask.sum() >= _LEAST_PIXELS:
+            annotations.append(_annotation(rendered, mask, index, person, facts))
+    return {"image": image, "annotations": annotations}
+
+
+def _annotation(
+    rendered: Rendered, mask: NDArray[np.bool_], index: int, person: int, facts: dict[str, Any]
+) -> dict[str, Any]:
+    box = mask_box(mask)
+    assert box is not None
+    x1, y1, x2, y2 = (float(v) for v in box)
+    rng = np.random.default_rng([index, person])
+    rows, columns = np.nonzero(mask)
+    chosen = rng.permutation(len(rows))[:_POINTS]
+    rows, columns = rows[chosen], columns[chosen]
+    part, u, v = rendered.iuv[rows, columns].T
+    grid_y = np.minimum((y1 + (np.arange(_FRAME) + 0.5) * (y2 - y1) / _FRAME).astype(int), mask.shape[0] - 1)
+    grid_x = np.minimum((x1 + (np.arange(_FRAME) + 0.5) * (x2 - x1) / _FRAME).astype(int), mask.shape[1] - 1)
+    inside = mask[np.ix_(grid_y, grid_x)]
+    regions = np.where(inside, COARSE_OF_PART[rendered.iuv[..., 0][np.ix_(grid_y, grid_x)]], 0)
+    masks = [rle.encode(regions == k) if (regions == k).any() else [] for k in range(1, 15)]
+    return {
+        "image_id": index + 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": int(mask.sum()),
+        "segmentation": rle.encode(mask),
+        "dp_masks": masks,
+        "dp_I": part.astype(float).tolist(),
+        "dp_U": np.round(u / 255, 5).tolist(),
+        "dp_V": np.round(v / 255, 5).tolist(),
+        "dp_x": np.round((columns + 0.5 - x1) / (x2 - x1) * _FRAME, 3).tolist(),
+        "dp_y": np.round((rows + 0.5 - y1) / (y2 - y1) * _FRAME, 3).tolist(),
+        "human": person,
+        "synthetic": facts,
+    }
+
+
+def contact_sheet(generator: Generator, columns: int, rows: int, tile: int = 256) -> NDArray[np.uint8]:
+    """Pictures beside their parts and IUV, uint8 RGB, to look at."""
+    lines = []
+    for row in range(rows):
+        line = []
+        for column in range(columns):
+            rendered = generator.picture(row * columns + column)
+            shown = rendered.iuv.copy()
+            shown[..., 0] *= 10
+            trio = (rendered.image, CIHP.palette[rendered.category], shown)
+            line += [cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA) for picture in trio]
+        lines.append(np.hstack(line))
+    return np.asarray(np.vstack(lines), np.uint8)
+
+
+def write_sheet(sheet: NDArray[np.uint8], path: Path) -> None:
+    """Save a contact sheet as PNG or JPEG, by the name.
+
+    Raises:
+        DatasetError: the name ends in neither.
+    """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DatasetError(f"{path}: a sheet is a .png or .jpg file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

@@ -1,0 +1,219 @@
+"""Measure IUV and parts on the synthetic test: every pixel is known, and so is who it is.
+
+`benchmarks/make_eval.py` writes the test: 300 pictures of bodies, outfits, poses, skins and backgrounds that training
+never draws. Figures of synthetic people compare models with each other; they say little about photos.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.taxonomy import DENSEPOSE
+from training.data.sources import DatasetError
+from training.metrics.confusion import CIHP_TO_14, ConfusionMatrix
+from training.metrics.densepose import BodySurface, PicturePoints, gps_average_precision, point_similarity
+from training.metrics.detection import PictureBoxes, average_precision, box_iou
+
+_SURE = 0.5
+_LEAST_SCORE = 0.05
+_LEAST_OVERLAP = 0.5
+_SMALL = 96  # pixels
+_MOST = 20  # detections of a picture that count, as in the reference evaluation
+
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass
+class PersonResult:
+    """One annotated person: groups that he or she is in, and how well he or she was read."""
+
+    groups: tuple[str, ...]
+    found: bool
+    part_accuracy: float
+    class_accuracy: float
+    gps: float
+
+
+@dataclass
+class SyntheticResult:
+    """Everything measured, with the pictures' own figures for a sheet."""
+
+    people: list[PersonResult] = field(default_factory=list)
+    boxes: list[PictureBoxes] = field(default_factory=list)
+    points: list[PicturePoints] = field(default_factory=list)
+    classes: ConfusionMatrix = field(default_factory=lambda: ConfusionMatrix(len(CIHP_TO_14)))
+    part_right: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DENSEPOSE), np.int64))
+    part_total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DENSEPOSE), np.int64))
+    errors: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    pictures: list[tuple[str, float]] = field(default_factory=list)
+
+
+def evaluate_synthetic(analyzer: Analyzer, folder: Path, progress: Progress) -> tuple[dict[str, Any], SyntheticResult]:
+    """Figures (JSON-compatible) of a folder that `parsing-rcnn render --held-out` wrote.
+
+    Raises:
+        DatasetError: its annotations or maps are absent.
+    """
+    document = json.loads((folder / "densepose.json").read_text(encoding="utf-8"))
+    surface = BodySurface.load(folder / "surface.npz")
+    by_image = defaultdict(list)
+    for annotation in document["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    result = SyntheticResult()
+    for image in progress(document["images"], "synthetic"):
+        rows = by_image[image["id"]]
+        people = analyzer.analyze(
+            (folder / "Images" / image["file_name"]).read_bytes(), Options(confidence=_LEAST_SCORE, max_people=_MOST)
+        )
+        maps = [_read(folder / name / f"{Path(image['file_name']).stem}.png") for name in _MAPS]
+        _measure(result, surface, people, rows, maps, image["file_name"])
+    return _figures(result), result
+
+
+_MAPS = ("Category_ids", "Human_ids", "IUV")
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DatasetError(f"{path}: missing, or no PNG; render the test again")
+    return np.asarray(found, np.uint8)
+
+
+def _measure(
+    result: SyntheticResult,
+    surface: BodySurface,
+    people: People,
+    rows: list[dict[str, Any]],
+    maps: list[NDArray[np.uint8]],
+    name: str,
+) -> None:
+    category, human, iuv = maps
+    truth = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+    truth[:, 2:] += truth[:, :2]
+    nobody = np.zeros((0, 4), np.float32)
+    result.boxes.append(PictureBoxes(people.boxes, people.scores, truth, nobody))
+    overlap = box_iou(people.boxes, truth)
+    similarity = np.zeros((len(people), len(rows)))
+    # what each person's points say, for every detection that overlaps enough to be his or hers
+    for column, row in enumerate(rows):
+        for index in np.flatnonzero(overlap[:, column] > 0.1):
+            distance = _distances(surface, people, int(index), row)
+            similarity[index, column] = point_similarity(distance, np.array(row["dp_I"], int)).mean()
+    result.points.append(PicturePoints(people.scores, similarity))
+    sure = people.select(people.scores >= _SURE)
+    result.classes.add(category, sure.label_map())
+    accuracies = []
+    taken: set[int] = set()
+    for column, row in enumerate(rows):
+        candidates = [i for i in np.argsort(-overlap[:, column]) if i not in taken and people.scores[i] >= _SURE]
+        index = int(candidates[0]) if candidates and overlap[candidates[0], column] >= _LEAST_OVERLAP else -1
+        mask = human == row["human"]
+        right, classes, gps = 0.0, 0.0, 0.0
+        if index >= 0:
+            taken.add(index)
+            found = _full(people.iuv_crop(index)[0][0], people, index)
+            hits = mask & (found == iuv[..., 0])
+            result.part_right += np.bincount(iuv[..., 0][hits], minlength=len(DENSEPOSE))
+            result.part_total += np.bincount(iuv[..., 0][mask], minlength=len(DENSEPOSE))
+            right = float(hits.sum() / mask.sum())
+            classes = float((mask & (_full(people.crop(index)[0], people, index) == category)).sum() / mask.sum())
+            gps = float(similarity[index, column])
+            true_part = np.array(row["dp_I"], int)
+            for part, error in zip(true_part, _distances(surface, people, index, row), strict=True):
+                result.errors[int(part)].append(float(error))
+        accuracies.append(right)
+        groups = _groups(row, len(rows), np.unique(iuv[..., 0][mask]))
+        result.people.append(PersonResult(groups, index >= 0, right, classes, gps))
+    result.pictures.append((name, float(np.mean(accuracies)) if accuracies else 1.0))
+
+
+def _full(crop: NDArray[np.uint8], people: People, index: int) -> NDArray[np.uint8]:
+    canvas = np.zeros(people.image_size, np.uint8)
+    canvas[people.window(index).slices] = crop
+    return canvas
+
+
+def _distances(surface: BodySurface, people: People, index: int, row: dict[str, Any]) -> NDArray[np.float64]:
+    """Metres between where each annotated point is on the body and where the detection says it is."""
+    left, top, width, height = row["bbox"]
+    x, y = left + np.array(row["dp_x"]) * width / 256, top + np.array(row["dp_y"]) * height / 256
+    cells = people.iuv_cells(index)
+    x1, y1, x2, y2 = people.boxes[index]
+    columns = np.floor((x - x1) / (x2 - x1) * cells.shape[2]).astype(int)
+    lines = np.floor((y - y1) / (y2 - y1) * cells.shape[1]).astype(int)
+    inside = (columns >= 0) & (columns < cells.shape[2]) & (lines >= 0) & (lines < cells.shape[1])
+    part, u, v = cells[:, lines.clip(0, cells.shape[1] - 1), columns.clip(0, cells.shape[2] - 1)]
+    said = surface.points(np.where(inside, part, 0), u / 255, v / 255)
+    true = surface.points(np.array(row["dp_I"], int), np.array(row["dp_U"]), np.array(row["dp_V"]))
+    return surface.geodesic(said, true)
+
+
+def _groups(row: dict[str, Any], count: int, parts: NDArray[np.uint8]) -> tuple[str, ...]:
+    facts = row["synthetic"]
+    head, feet = bool(np.isin(parts, (23, 24)).any()), bool(np.isin(parts, (5, 6)).any())
+    legs, torso = bool(np.isin(parts, range(7, 15)).any()), bool(np.isin(parts, (1, 2)).any())
+    whole = (
+        "full body" if head and feet else "half body" if head and torso else "head" if head and not legs else "no head"
+    )
+    turned = abs((float(facts["yaw"]) + 180) % 360 - 180)
+    return (
+        "1 person" if count == 1 else "2-3 people" if count <= 3 else "4+ people",
+        whole,
+        "front" if turned < 50 else "back" if turned > 130 else "side",
+        "small (< 96 px)" if row["bbox"][3] < _SMALL else "96 px and taller",
+        "sitting" if facts["style"] == "sit" else "not sitting",
+        f"skin: {facts['tone']}",
+        "women" if facts["woman"] else "men",
+    )
+
+
+def _figures(result: SyntheticResult) -> dict[str, Any]:
+    groups: dict[str, list[PersonResult]] = defaultdict(list)
+    for person in result.people:
+        for name in ("everybody", *person.groups):
+            groups[name].append(person)
+    with np.errstate(invalid="ignore"):
+        accuracy = result.part_right / np.where(result.part_total, result.part_total, np.nan)
+    errors = {part: np.array(values) for part, values in result.errors.items()}
+    return {
+        "pictures": len(result.boxes),
+        "people": len(result.people),
+        "ap_50": average_precision(result.boxes),
+        "gps_ap": gps_average_precision(result.points),
+        "gps_ap_50": gps_average_precision(result.points, 0.5),
+        "gps_ap_75": gps_average_precision(result.points, 0.75),
+        "part_accuracy": float(result.part_right.sum() / max(result.part_total.sum(), 1)),
+        "miou": result.classes.mean_iou(),
+        "by_group": {name: _group(people) for name, people in sorted(groups.items())},
+        "by_part": {
+            DENSEPOSE.classes[part]: {
+                "accuracy": float(accuracy[part]),
+                "median_error_cm": float(100 * np.median(errors[part])) if part in errors else float("nan"),
+                "within_10_cm": float((errors[part] <= 0.1).mean()) if part in errors else float("nan"),
+            }
+            for part in range(1, len(DENSEPOSE))
+        },
+    }
+
+
+def _group(people: list[PersonResult]) -> dict[str, Any]:
+    found = [person for person in people if person.found]
+    mean = (lambda name: float(np.mean([getattr(p, name) for p in found]))) if found else (lambda name: float("nan"))
+    return {
+        "people": len(people),
+        "found": len(found) / len(people),
+        "part_accuracy": mean("part_accuracy"),
+        "class_accuracy": mean("class_accuracy"),
+        "gps": mean("gps"),
+    }

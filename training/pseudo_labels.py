@@ -1,0 +1,85 @@
+"""Self-training: part labels of unlabelled photos by the present model (Lee 2013), where it is sure.
+
+A photo is kept when its main person is found with a high score, in the photo and in its mirror image, at the same
+place. Class probabilities of both views are averaged; pixels whose best class stays unsure become 255, which no loss
+reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Analyzer, Options, People
+from training.data.sample import IGNORE_LABEL
+from training.data.sources import DatasetError, read_jpeg
+from training.metrics.detection import box_iou
+
+_LEAST_SCORE = 0.8
+_LEAST_OVERLAP = 0.8
+_SURE = 0.55
+
+
+def probability_map(people: People, index: int) -> NDArray[np.float32]:
+    """Class probabilities of one person on the whole picture, float32 [classes,H,W]; background elsewhere."""
+    assert people.part_probs is not None
+    height, width = people.image_size
+    x1, y1, x2, y2 = (float(v) for v in people.boxes[index])
+    cells = people.part_probs[index].shape[-1]
+    # cell centres -> pixel centres, as parsing_rcnn.paste does it
+    step_x, step_y = (x2 - x1) / cells, (y2 - y1) / cells
+    matrix = np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]])
+    planes = []
+    for index_, plane in enumerate(people.part_probs[index]):
+        border = 255 if index_ == 0 else 0
+        warped = cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(border,) * 3)
+        planes.append(warped.astype(np.float32) / 255)
+    return np.stack(planes)
+
+
+def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Labels uint8 [H,W] of the main person of an RGB picture (255: unsure pixel); None when there is doubt."""
+    options = Options(tasks=frozenset({"parsing"}), confidence=_LEAST_SCORE, part_probs=True)
+    plain = analyzer.analyze(image, options)
+    mirrored = analyzer.analyze(np.ascontiguousarray(image[:, ::-1]), options)
+    if not len(plain) or not len(mirrored):
+        return None
+    width = image.shape[1]
+    back = mirrored.boxes[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32) + np.array([width, 0, width, 0])
+    main = int(np.argmax(plain.scores * np.sqrt(np.prod(plain.boxes[:, 2:] - plain.boxes[:, :2], axis=1))))
+    overlaps = box_iou(plain.boxes[main : main + 1], back.astype(np.float32))[0]
+    if overlaps.max() < _LEAST_OVERLAP:
+        return None
+    flip = plain.taxonomy.flip_table()
+    other = probability_map(mirrored, int(overlaps.argmax()))[flip][:, :, ::-1]
+    mean = (probability_map(plain, main) + other) / 2
+    labels = mean.argmax(0).astype(np.uint8)
+    labels[mean.max(0) < _SURE] = IGNORE_LABEL
+    # unsure pixels far from the person are background, which needs no 255
+    box = plain.boxes[main].round().astype(int)
+    outside = np.ones(labels.shape, bool)
+    outside[max(box[1], 0) : box[3], max(box[0], 0) : box[2]] = False
+    labels[outside & (labels == IGNORE_LABEL)] = 0
+    return labels
+
+
+def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress: Iterable[Path] | None = None) -> int:
+    """Label photos into `out`/STEM.png. Returns how many were sure enough.
+
+    Raises:
+        DatasetError: there are no photos.
+    """
+    if not photos:
+        raise DatasetError("no JPEG photos to label; point --photos at a folder that has some")
+    out.mkdir(parents=True, exist_ok=True)
+    kept = 0
+    for path in progress or photos:
+        labels = label(analyzer, read_jpeg(path))
+        if labels is not None and (labels > 0).any():
+            cv2.imwrite(str(out / f"{path.stem}.png"), labels)
+            kept += 1
+    return kept
