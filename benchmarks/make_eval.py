@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ HEIGHTS = (0.3, 0.95)  # of the picture
 LEAST_VISIBLE = 0.4
 CROSSING = 0.25  # the part of the people that may cross an edge
 JPEG_QUALITY = 92
+SYNTHETIC_COUNT = 300
+SYNTHETIC_SIZES = ("512x512", "640x416", "416x608")
 
 
 @dataclass(frozen=True)
@@ -295,9 +298,25 @@ def write_crowd_test(data: Path, out: Path, *, seed: int = 0, count: int = 200) 
     (out / "annotations.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
+def render_synthetic_test(data: Path, out: Path, *, seed: int) -> None:
+    """Have `parsing-rcnn render` write the synthetic test: bodies, skins, poses and backgrounds that are held out.
+
+    Raises:
+        subprocess.CalledProcessError: it could not; it has said why.
+    """
+    command = [sys.executable, "-m", "parsing_rcnn", "render", "--held-out", "--out", str(out)]
+    command += ["--count", str(SYNTHETIC_COUNT), "--seed", str(seed), "--assets", str(data / "makehuman_cc0")]
+    command += ["--backgrounds", str(data / "backgrounds")]
+    for size in SYNTHETIC_SIZES:
+        command += ["--size", size]
+    subprocess.run(command, check=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.make_eval", description="Write the crowd test.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.make_eval", description="Write the crowd test and, on demand, the synthetic test."
+    )
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="folder that holds ccp and backgrounds"
     )
@@ -306,10 +325,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200, help="number of composites")
+    parser.add_argument(
+        "--synthetic",
+        type=Path,
+        metavar="FOLDER",
+        help="also render the synthetic test there: 300 pictures of people that training never draws (needs the "
+        "training environment and --data with makehuman_cc0)",
+    )
     options = parser.parse_args(arguments)
     try:
+        if options.synthetic is not None:
+            render_synthetic_test(options.data, options.synthetic, seed=options.seed)
         write_crowd_test(options.data, options.out, seed=options.seed, count=options.count)
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"make_eval: {error}", file=sys.stderr)
         return 1
     print(f"{options.count} composites in {options.out}")

@@ -84,9 +84,13 @@ class ModelConfig(_Strict):
 class DataConfig(_Strict):
     """What a batch is drawn from: weights of the sources and the canvases, as (height, width)."""
 
-    sources: dict[Literal["photos", "crowds", "groups", "empty"], float] = Field(
+    sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered"], float] = Field(
         default={"photos": 0.35, "crowds": 0.30, "groups": 0.30, "empty": 0.05}
     )
+    pseudo_labels: Path | None = None  # what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled
+    pseudo_fraction: float = 0.35  # of the photos and cut-outs drawn
+    rendered: Path | None = None  # what `parsing-rcnn render` wrote
+    rendered_fraction: float = 0.25  # of the cut-outs in crowds
     canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))
     final_canvases: tuple[tuple[int, int], ...] = ((640, 384), (640, 384), (512, 512), (384, 640))
     final_fraction: float = 0.2
@@ -94,6 +98,8 @@ class DataConfig(_Strict):
 
 class TrainConfig(_Strict):
     """Optimiser and schedule. `time_budget_minutes` shortens the schedule so that it always ends."""
+
+    densepose: bool = False  # train the DensePose branch; needs data.rendered
 
     iterations: int = 4000
     batch_size: int = 8

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from parsing_rcnn.taxonomy import CIHP
+from training.data.iuv import possible_parts
 from training.data.sample import Sample
 from training.losses.box import box_loss, encoded_or_zero
+from training.losses.densepose import densepose_loss, iuv_targets, possible_loss
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
 from training.losses.sampling import People, balanced, match
@@ -28,8 +30,10 @@ def class_weights() -> Tensor:
 class Objective:
     """Losses of one batch. Sampling draws from its own generator, so a seed repeats a run."""
 
-    def __init__(self, model: ParsingRCNN, seed: int) -> None:
+    def __init__(self, model: ParsingRCNN, seed: int, *, densepose: bool = False) -> None:
         self.model = model
+        self.densepose = densepose
+        self.possible = torch.from_numpy(possible_parts())
         self.config = model.config
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = class_weights() if self.config.parsing_classes == len(CIHP.classes) else None
@@ -46,13 +50,12 @@ class Objective:
         objectness, regression = proposal_loss(*flat, people, self.config.rpn, self.generator)
         proposals = [self._proposals(logits, deltas, anchors, size, i, p) for i, p in enumerate(people)]
         classification, refinement, rois, owners = self._box(pyramid, proposals, people)
-        parsing = self._parsing(pyramid, samples, rois, owners)
         return {
             "rpn_objectness": objectness,
             "rpn_box": regression,
             "box_class": classification,
             "box_delta": refinement,
-            "parsing": parsing,
+            **self._people(pyramid, samples, rois, owners),
         }
 
     def _proposals(
@@ -112,26 +115,35 @@ class Objective:
         logits, _ = self.model.box(pyramid, proposals)
         return list(torch.softmax(logits.float(), 1)[:, 1].split([len(p) for p in proposals]))
 
-    def _parsing(
+    def _people(
         self, pyramid: dict[int, Tensor], samples: list[Sample], rois: list[Tensor], owners: list[Tensor]
-    ) -> Tensor:
-        drawn, targets = [], []
+    ) -> dict[str, Tensor]:
+        """Losses of both branches over the same RoIs, each where its labels are known."""
+        drawn, parts, iuv, mapped = [], [], [], []
         for sample, boxes, owner in zip(samples, rois, owners, strict=True):
             ids = torch.from_numpy(sample.instance_ids)[owner] if len(owner) else owner
             labelled = torch.nonzero(ids > 0)[:, 0]
             order = torch.randperm(len(labelled), generator=self.generator)
             rows = labelled[order[: self.config.branch.rois_per_image]]
-            drawn.append(boxes[rows])
-            targets.append(
-                parsing_targets(
-                    torch.from_numpy(sample.parts).long(),
-                    torch.from_numpy(sample.instances).long(),
-                    boxes[rows],
-                    ids[rows],
-                    _OUTPUT,
-                )
-            )
+            own, chosen = ids[rows], boxes[rows]
+            instances = torch.from_numpy(sample.instances).long()
+            drawn.append(chosen)
+            parts.append(parsing_targets(torch.from_numpy(sample.parts).long(), instances, chosen, own, _OUTPUT))
+            known = torch.isin(own, torch.tensor(sample.mapped, dtype=own.dtype))
+            mapped.append(known)
+            if sample.iuv is not None and bool(known.any()):
+                iuv.append(iuv_targets(torch.from_numpy(sample.iuv), instances, chosen[known], own[known], _OUTPUT))
         if not any(len(d) for d in drawn):
-            return sum((p.sum() * 0 for p in self.model.parsing_head.parameters()), torch.zeros(()))
+            heads = [self.model.parsing_head] + [self.model.densepose_head] * self.densepose
+            return {"parsing": sum((p.sum() * 0 for h in heads for p in h.parameters()), torch.zeros(()))}
         features = self.model.roi_features(pyramid, drawn)
-        return parsing_loss(self.model.parsing(features), torch.cat(targets), self.weights)
+        targets = torch.cat(parts)
+        losses = {"parsing": parsing_loss(self.model.parsing(features), targets, self.weights)}
+        if self.densepose:
+            known = torch.cat(mapped)
+            maps = self.model.densepose(features)
+            wanted = torch.cat(iuv) if iuv else torch.zeros(0, 3, _OUTPUT, _OUTPUT, dtype=torch.uint8)
+            coarse, index, u, v = (m[known] for m in maps)
+            losses |= densepose_loss((coarse, index, u, v), wanted)
+            losses["iuv_possible"] = possible_loss(maps[1][~known], targets[~known], self.possible)
+        return losses

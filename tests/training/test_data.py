@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -98,3 +99,53 @@ def test_ignored_people_are_those_hidden(data_folder: Path) -> None:
                 assert listed != ignored
                 seen += 1
     assert seen > 20
+
+
+def test_rendered_people_bring_their_iuv(rendered_folder: Path, data_folder: Path) -> None:
+    recipe = config(rendered=1.0, crowds=1.0)
+    data = recipe.data.model_copy(update={"rendered": rendered_folder, "rendered_fraction": 0.5})
+    mixture = Mixture(data_folder, recipe.model_copy(update={"data": data}))
+    mapped = 0
+    for index in range(4):
+        for sample in mixture[index]:
+            if sample.iuv is None:
+                assert not sample.mapped
+                continue
+            own = np.isin(sample.instances, sample.mapped)
+            assert set(np.unique(sample.iuv[own][:, 0])) <= {2, 15, 16}  # the arm is the other one when flipped
+            np.testing.assert_array_equal(sample.iuv[own][:, 0] > 0, np.ones(own.sum(), bool))
+            trunk = sample.iuv[own & (sample.iuv[..., 0] == 2)]
+            flipped = bool((sample.iuv[own][:, 0] == 15).any())
+            if sample.mapped == (1,) and len(trunk):
+                assert (trunk[:, 2] == (205 if flipped else 50)).all()
+            mapped += len(sample.mapped)
+    assert mapped > 4
+
+
+def test_rendered_people_need_a_folder(data_folder: Path) -> None:
+    with pytest.raises(DatasetError, match=r"data\.rendered"):
+        Mixture(data_folder, config(rendered=1.0))
+
+
+def test_pseudo_labels_join_the_photos(tmp_path: Path, data_folder: Path) -> None:
+    (data_folder / "ccp" / "unlabelled").mkdir(exist_ok=True)
+    labels = np.full((160, 100), 255, np.uint8)
+    labels[20:140, 30:70] = 5
+    labels[:20] = 0
+    cv2.imwrite(str(tmp_path / "0900.png"), labels)
+    with pytest.raises(DatasetError, match="pseudo-label"):
+        LabelledPhotos.open_pseudo(data_folder / "ccp" / "unlabelled", tmp_path)
+    cv2.imwrite(str(data_folder / "ccp" / "unlabelled" / "0900.jpg"), np.full((160, 100, 3), 90, np.uint8))
+    recipe = config(photos=1.0)
+    data = recipe.data.model_copy(update={"pseudo_labels": tmp_path, "pseudo_fraction": 1.0})
+    sample = Mixture(data_folder, recipe.model_copy(update={"data": data}))[0][0]
+    assert set(np.unique(sample.parts)) <= {0, 5, 255}
+    assert (sample.parts == 255).any()
+
+
+def test_pieces_beside_people_show_nobody(data_folder: Path) -> None:
+    mixture = Mixture(data_folder, config(empty=1.0))
+    rng = np.random.default_rng(0)
+    sizes = [piece.shape for _ in range(20) if (piece := mixture._beside_people(rng)) is not None]
+    # people stand at 26-74 and 126-174 of 200, from 16 to 144 of 160: only strips between them are free
+    assert all(width <= 52 or height <= 16 for height, width, _ in sizes)

@@ -242,7 +242,7 @@ def test_sets_that_are_absent_are_named(data: Path, tmp_path: Path) -> None:
     for number in (0, 3, 6):
         analyzer.learn(data / f"backgrounds/c{number}.jpg", [], [])
     result = evaluate(analyzer, tmp_path, tmp_path / "crowd")
-    assert set(result.absent) == {"photos", "groups", "crowd"}
+    assert set(result.absent) == {"photos", "groups", "crowd", "consistency", "synthetic"}
     assert "make_eval" in result.absent["crowd"]
     with pytest.raises(DatasetError, match="nothing to measure"):
         evaluate(analyzer, tmp_path / "elsewhere", None)

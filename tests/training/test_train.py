@@ -114,3 +114,18 @@ def test_the_average_follows() -> None:
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_weights(tmp_path / "none.safetensors", torch.nn.Linear(1, 1))
+
+
+def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:
+    config = recipe(
+        "train.iterations=10",
+        "train.densepose=true",
+        "data.sources={rendered: 1.0, photos: 1.0}",
+        f"data.rendered={rendered_folder}",
+    )
+    trainer = Trainer(config, data_folder, tmp_path / "run")
+    before = trainer.model.densepose_head.up.deconv.weight.detach().clone()
+    trainer.run()
+    assert (trainer.model.densepose_head.up.deconv.weight != before).any()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"iuv_coarse", "iuv_index", "iuv_uv", "iuv_possible", "parsing"} <= set(rows[-1])

@@ -12,9 +12,17 @@ from torch.utils.data import Dataset
 
 from parsing_rcnn.taxonomy import CIHP
 from training.config import Config
+from training.data.iuv import mirror_values
 from training.data.photometric import degrade, jitter_colour
 from training.data.sample import FILL, Sample, View, mask_box, no_boxes, random_view
-from training.data.sources import GroupPhotos, LabelledPhotos, background_photos, read_jpeg
+from training.data.sources import (
+    DatasetError,
+    GroupPhotos,
+    LabelledPhotos,
+    RenderedPeople,
+    background_photos,
+    read_jpeg,
+)
 
 Size = tuple[int, int]
 
@@ -25,12 +33,20 @@ class Mixture(Dataset[list[Sample]]):
     def __init__(self, data: Path, config: Config) -> None:
         self.config = config
         self.photos = LabelledPhotos.open(data / "ccp")
+        pseudo = config.data.pseudo_labels
+        self.pseudo = LabelledPhotos.open_pseudo(data / "ccp" / "unlabelled", pseudo) if pseudo else None
         self.groups = GroupPhotos.open(data / "groups")
         self.backgrounds = background_photos(data / "backgrounds")
-        self.flip_table = np.asarray(CIHP.flip_table(), np.uint8)
+        rendered = config.data.rendered
+        self.rendered = RenderedPeople.open(rendered) if rendered else None
+        self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete]
+        self.flip_table = np.arange(256, dtype=np.uint8)  # 255, the ignored pixel, stays
+        self.flip_table[: len(CIHP)] = CIHP.flip_table()
         weights = config.data.sources
         self.names = list(weights)
         self.weights = np.array([weights[n] for n in self.names]) / sum(weights.values())
+        if "rendered" in weights and self.rendered is None:
+            raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
 
     def __len__(self) -> int:
         return self.config.train.iterations
@@ -49,14 +65,21 @@ class Mixture(Dataset[list[Sample]]):
             "crowds": self._crowd,
             "groups": self._group,
             "empty": self._empty,
+            "rendered": self._rendered,
         }
         sample: Sample = makers[str(rng.choice(self.names, p=self.weights))](rng, size)
         sample.image = degrade(jitter_colour(sample.image, rng), rng)
         return sample
 
+    def _labelled(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """A photo and its labels, by people or by the model, rare classes more often."""
+        pseudo = self.pseudo is not None and rng.random() < self.config.data.pseudo_fraction
+        photos = self.pseudo if pseudo and self.pseudo is not None else self.photos
+        return photos.read(int(rng.choice(len(photos.images), p=photos.weights)))
+
     def _photo(self, rng: np.random.Generator, size: Size) -> Sample:
         """A labelled photo: whole, zoomed out or into the person (half bodies, heads)."""
-        image, labels = self.photos.read(int(rng.choice(len(self.photos.images), p=self.photos.weights)))
+        image, labels = self._labelled(rng)
         box = mask_box(labels > 0)
         if box is None:
             return self._empty(rng, size)
@@ -88,12 +111,14 @@ class Mixture(Dataset[list[Sample]]):
         count = int(rng.integers(1, 6 if kind >= 0.35 else 3))
         bottoms = np.sort(rng.uniform(0.55, 1.25, count)) * size[0]
         height = rng.uniform(0.3, 1.0) * size[0]
-        full = []
+        full: list[float] = []
         for bottom in bottoms:
-            image, labels = self.photos.read(int(rng.choice(len(self.photos.images), p=self.photos.weights)))
-            box = mask_box(labels > 0)
-            if box is None:
+            cut = self._cut_out(rng)
+            if cut is None:
                 continue
+            image, labels, iuv = cut
+            box = mask_box(labels > 0)
+            assert box is not None
             wanted = float(np.clip(height * rng.uniform(0.7, 1.3), 0.18 * size[0], 1.6 * size[0]))
             scale = wanted / float(box[3] - box[1])
             anchor = ((box[0] + box[2]) / 2, box[3])
@@ -102,7 +127,54 @@ class Mixture(Dataset[list[Sample]]):
             colours = jitter_colour(view.warp(image, size, labels=False, fill=FILL), rng, 0.7)
             full.append(float((labels > 0).sum()) * scale**2)
             self._paste(sample, colours, pasted, len(full))
+            if iuv is not None:
+                self._map(sample, self._warp_iuv(view, iuv, size), pasted > 0, len(full))
         return self._finish(sample, full)
+
+    def _cut_out(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+        """One person: picture, labels (0 outside) and, of a rendered one, IUV. None when the draw has nobody."""
+        if self.rendered is not None and rng.random() < self.config.data.rendered_fraction:
+            image, parts, people, iuv = self.rendered.read(int(rng.integers(len(self.rendered.stems))))
+            sizes = np.bincount(people.ravel(), minlength=2)[1:]
+            if sizes.max() < 600:
+                return None
+            mask = people == rng.choice(np.flatnonzero(sizes >= min(600, sizes.max()))) + 1
+            labels = np.where(mask, parts, 0).astype(np.uint8)
+            return (image, labels, iuv) if labels.any() else None
+        image, labels = self._labelled(rng)
+        return (image, labels, None) if (labels > 0).any() else None
+
+    def _rendered(self, rng: np.random.Generator, size: Size) -> Sample:
+        """A rendered picture of synthetic people, whole or in part."""
+        assert self.rendered is not None
+        image, parts, people, iuv = self.rendered.read(int(rng.integers(len(self.rendered.stems))))
+        scale = max(size[0] / image.shape[0], size[1] / image.shape[1]) * float(np.exp(rng.uniform(-0.1, 0.45)))
+        centre = (image.shape[1] * rng.uniform(0.35, 0.65), image.shape[0] * rng.uniform(0.35, 0.65))
+        view = random_view(rng, centre, (size[1] / 2, size[0] / 2), scale)
+        sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
+        sample.parts = self._warp_labels(view, parts, size)
+        sample.instances = view.warp(people, size, labels=True, fill=0)
+        sample.iuv = self._warp_iuv(view, iuv, size)
+        count = int(people.max())
+        sample.mapped = tuple(range(1, count + 1))
+        grown = abs(np.linalg.det(view.matrix[:, :2]))
+        areas = np.bincount(people.ravel(), minlength=count + 1)[1:] * grown
+        return self._finish(sample, areas.tolist(), least_visible=0.1)
+
+    @staticmethod
+    def _warp_iuv(view: View, iuv: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+        warped = view.warp(iuv, size, labels=True, fill=0)
+        return mirror_values(warped) if view.flipped else warped
+
+    @staticmethod
+    def _map(sample: Sample, iuv: NDArray[np.uint8], mask: NDArray[np.bool_], person: int) -> None:
+        """Note the IUV of a person who was pasted last."""
+        if sample.iuv is None:
+            sample.iuv = np.zeros((*sample.parts.shape, 3), np.uint8)
+        sample.iuv[mask] = iuv[mask]
+        sample.mapped = (*sample.mapped, person)
 
     def _group(self, rng: np.random.Generator, size: Size) -> Sample:
         """A real group photo with person boxes."""
@@ -125,12 +197,30 @@ class Mixture(Dataset[list[Sample]]):
         return sample
 
     def _empty(self, rng: np.random.Generator, size: Size) -> Sample:
-        """A picture without people."""
-        image = read_jpeg(self.backgrounds[rng.integers(len(self.backgrounds))])
+        """A picture without people: a background, or a piece of a fully labelled group photo beside its people."""
+        image = self._beside_people(rng) if self.empty_groups and rng.random() < 0.4 else None
+        if image is None:
+            image = read_jpeg(self.backgrounds[rng.integers(len(self.backgrounds))])
         scale = max(size[0] / image.shape[0], size[1] / image.shape[1]) * rng.uniform(0.9, 1.8)
         centre = (image.shape[1] * rng.uniform(0.3, 0.7), image.shape[0] * rng.uniform(0.3, 0.7))
         view = random_view(rng, centre, (size[1] / 2, size[0] / 2), float(scale), aspect=1.25)
         return self._blank(view.warp(image, size, labels=False, fill=FILL))
+
+    def _beside_people(self, rng: np.random.Generator) -> NDArray[np.uint8] | None:
+        """The largest of some random windows that no person's box touches; None when they are all small."""
+        index = self.empty_groups[rng.integers(len(self.empty_groups))]
+        image = read_jpeg(self.groups.images[index])
+        height, width = image.shape[:2]
+        taken = np.concatenate([self.groups.boxes[index], self.groups.ignore[index]])
+        corners = rng.random((64, 2, 2)) * (width, height)
+        low, high = corners.min(1), corners.max(1)
+        free = ((low[:, None] >= taken[None, :, 2:]) | (high[:, None] <= taken[None, :, :2])).any(2).all(1)
+        sides = (high - low).min(1) * free
+        best = int(sides.argmax())
+        if sides[best] < 0.3 * min(height, width):
+            return None
+        (x1, y1), (x2, y2) = low[best].astype(int), high[best].astype(int)
+        return image[y1:y2, x1:x2]
 
     def _warp_labels(self, view: View, labels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         warped = view.warp(labels, size, labels=True, fill=0)
