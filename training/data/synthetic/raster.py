@@ -150,33 +150,3 @@ def interpolate(values: NDArray[np.float32], hits: Hits) -> NDArray[np.float32]:
     out = np.zeros((*hits.face.shape, *values.shape[2:]), np.float32)
     out[seen] = (corner * weights).sum(1)
     return out
-
-
-def sample(uv: NDArray[np.float32], soup: Soup, textures: Textures, hits: Hits) -> NDArray[np.float32]:
-    """Bilinear RGB of the textures at every pixel, float32 [H,W,3] 0..255; zero where nothing is.
-
-    Args:
-        uv: float32 [H,W,2] of `interpolate(soup.uv, hits)`.
-    """
-    out = np.zeros((*hits.face.shape, 3), np.float32)
-    _sample(uv, hits.face, soup.texture, textures.data, textures.start, textures.size, out)
-    return out
-
-
-@numba.njit(cache=True, fastmath=True)
-def _sample(uv, face, texture, data, start, size, out):  # type: ignore[no-untyped-def]
-    for y in range(face.shape[0]):
-        for x in range(face.shape[1]):
-            if face[y, x] < 0:
-                continue
-            t = texture[face[y, x]]
-            th, tw = size[t, 0], size[t, 1]
-            u, v = uv[y, x, 0] * tw - 0.5, (1.0 - uv[y, x, 1]) * th - 0.5
-            x0, y0 = int(np.floor(u)), int(np.floor(v))
-            fx, fy = u - x0, v - y0
-            for dy in range(2):
-                for dx in range(2):
-                    weight = (fx if dx else 1.0 - fx) * (fy if dy else 1.0 - fy)
-                    place = start[t] + (((y0 + dy) % th) * tw + (x0 + dx) % tw) * 4
-                    for k in range(3):
-                        out[y, x, k] += weight * data[place + k]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.data.synthetic import fabrics
 from training.data.synthetic.body import Body, ShapeBank
 from training.data.synthetic.outfits import Wardrobe
-from training.data.synthetic.raster import Soup, Textures, rasterise
+from training.data.synthetic.raster import Hits, Soup, Textures, interpolate, rasterise
 from training.data.synthetic.shading import Camera, Light, shade, shadow_map
 from training.data.synthetic.skeleton import Poser, skin, transforms
 from training.data.synthetic.surface import used_vertices, vertex_normals
@@ -188,31 +188,32 @@ def _render(
     light = Light.draw(rng)
     colour, floor = shade(hits, soup, textures, normals, fine, light, shadow_map(points, faces, light))
     image = _compose(rng, colour, hits.face >= 0, floor, background)
-    face, weights = _resolve(hits.face, hits.weights)
-    seen = face >= 0
-    own = face[seen]
-    chart = np.concatenate([layer.chart for layer in layers])
-    iuv = np.zeros((*face.shape, 3), np.uint8)
-    iuv[seen, 0] = np.concatenate([layer.part for layer in layers])[own]
-    iuv[seen, 1:] = np.round((chart[own] * weights[seen][..., None]).sum(1) * 255).clip(0, 255)
-    category, instance = np.zeros(face.shape, np.uint8), np.zeros(face.shape, np.uint8)
-    category[seen] = np.concatenate([layer.category for layer in layers])[own]
-    instance[seen] = np.repeat(np.array(owner, np.uint8), sizes)[own]
+    seen = _resolve(hits)
+    part = _per_face(np.concatenate([layer.part for layer in layers]), seen)
+    chart = interpolate(np.concatenate([layer.chart for layer in layers]), seen)
+    iuv = np.dstack([part, np.round(chart * 255).clip(0, 255).astype(np.uint8)])
+    category = _per_face(np.concatenate([layer.category for layer in layers]), seen)
+    instance = _per_face(np.repeat(np.array(owner, np.uint8), sizes), seen)
     return Rendered(image, category, instance, iuv, people)
 
 
-def _resolve(face: NDArray[np.int32], weights: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _per_face(values: NDArray[np.uint8], hits: Hits) -> NDArray[np.uint8]:
+    """Values of faces [f] at every pixel, 0 where nothing is."""
+    return np.where(hits.face >= 0, values[hits.face], 0).astype(np.uint8)
+
+
+def _resolve(hits: Hits) -> Hits:
     """One face a pixel: where at least half of its samples hit somebody, the first sample that did."""
-    hit = face >= 0
-    corners = [(y, x) for y in range(_SAMPLES) for x in range(_SAMPLES)]
-    count = sum(hit[y::_SAMPLES, x::_SAMPLES].astype(np.int8) for y, x in corners)
-    chosen = face[::_SAMPLES, ::_SAMPLES].copy()
-    shares = weights[::_SAMPLES, ::_SAMPLES].copy()
-    for y, x in corners[1:]:
+    face = hits.face
+    corners = [np.s_[y::_SAMPLES, x::_SAMPLES] for y in range(_SAMPLES) for x in range(_SAMPLES)]
+    count = sum((face[corner] >= 0).astype(np.int8) for corner in corners)
+    chosen, weights, depth = (array[corners[0]].copy() for array in (face, hits.weights, hits.depth))
+    for corner in corners[1:]:
         missing = chosen < 0
-        chosen[missing] = face[y::_SAMPLES, x::_SAMPLES][missing]
-        shares[missing] = weights[y::_SAMPLES, x::_SAMPLES][missing]
-    return np.where(count * 2 >= _SAMPLES**2, chosen, -1), shares
+        chosen[missing] = face[corner][missing]
+        weights[missing] = hits.weights[corner][missing]
+        depth[missing] = hits.depth[corner][missing]
+    return Hits(np.where(count * 2 >= _SAMPLES**2, chosen, -1), weights, depth)
 
 
 def _compose(

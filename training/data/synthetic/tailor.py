@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,8 +178,3 @@ def _waves(points: NDArray[np.float32], rng: np.random.Generator, amplitude: flo
         direction *= 2 * np.pi / rng.uniform(0.07, 0.25) / np.linalg.norm(direction)
         total += np.sin(points @ direction.astype(np.float32) + np.float32(rng.uniform(0, 6.28)))
     return total * np.float32(amplitude)
-
-
-def widened(garment: Garment, extra: float) -> Garment:
-    """The same garment further out, for what is worn over others."""
-    return replace(garment, offset=garment.offset + np.float32(extra))
