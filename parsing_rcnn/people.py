@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parsing_rcnn.paste import PixelWindow, paste_nearest, paste_probabilities, pixel_window
+from parsing_rcnn.paste import PixelWindow, paste_charts, paste_nearest, paste_probabilities, pixel_window
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, Taxonomy
 
 if TYPE_CHECKING:
@@ -138,10 +138,13 @@ class People:
         parts = self._need("parts", 'analyze with the task "parsing"')
         return paste_nearest(parts[index], self.boxes[index], window), window[:2]
 
-    def iuv_crop(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def iuv_crop(self, index: int, smooth: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """One person's IUV at the picture's resolution.
 
-        U and V are looked up like I, never mixed between neighbours: they jump where one chart ends.
+        Args:
+            index: of the person.
+            smooth: round outlines, U and V interpolated inside each part, instead of the map's own cells: for the eye.
+                Values never mix across the edge of a part, where one chart ends and another begins.
 
         Returns:
             (uint8 [3,h,w], (x0, y0) of its top left pixel in the picture).
@@ -150,7 +153,11 @@ class People:
             ValueError: IUV was not computed.
         """
         window = self.window(index)
-        return paste_nearest(self.iuv_cells(index), self.boxes[index], window), window[:2]
+        cells = self.iuv_cells(index)
+        if smooth:
+            labels, uv = paste_charts(cells, self.boxes[index], window)
+            return np.concatenate([labels[None], np.rint(uv * 255).astype(np.uint8)]), window[:2]
+        return paste_nearest(cells, self.boxes[index], window), window[:2]
 
     def iuv_cells(self, index: int) -> NDArray[np.uint8]:
         """One person's IUV as computed, uint8 [3,S,S].

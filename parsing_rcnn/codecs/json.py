@@ -43,7 +43,7 @@ def to_json(
             is left out.
         mask_format: "rle": full frame; "png": cut to the box; "polygon": the largest outline (holes and further
             pieces are lost); "none".
-        exact: as in `People.crop`.
+        exact: as in `People.crop`; and IUV is pasted smoothly.
 
     Returns:
         `image` {width, height}, `predictions` in the order of the people, `timings_ms`.
@@ -86,7 +86,7 @@ def _person(people: People, index: int, include: frozenset[str], mask_format: st
         "offset": list(people.window(index)[:2]),
     }
     labels = None if people.parts is None else people.crop(index, exact)[0]
-    iuv = None if people.iuv is None else people.iuv_crop(index)[0]
+    iuv = None if people.iuv is None else people.iuv_crop(index, smooth=exact)[0]
     silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)

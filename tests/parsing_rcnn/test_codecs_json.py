@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,14 @@ def test_maps_are_cut_to_the_box_and_offset_places_them() -> None:
         assert np.array_equal(decode_chart(person["densepose"]["labels_uv_str"]), who.iuv_crop(index)[0])
         for part in person["parts"]:
             assert np.array_equal(rle.decode(part["crop_rle"]), labels == part["class_id"])
+
+
+def test_exact_pastes_iuv_smoothly() -> None:
+    who = people()
+    probs = np.zeros((len(who), 20, *who.parts.shape[1:]), np.uint8)
+    exact = read(to_json(replace(who, part_probs=probs), exact=True))["predictions"][0]
+    wanted = who.iuv_crop(0, smooth=True)[0]
+    assert np.array_equal(decode_chart(exact["densepose"]["labels_uv_str"]), wanted)
 
 
 def test_mask_formats() -> None:

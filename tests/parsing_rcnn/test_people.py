@@ -164,6 +164,25 @@ def test_iuv_map_keeps_the_values_and_says_whose_they_are() -> None:
     assert np.array_equal(people.instance_map(), owner)  # the silhouette without part maps
 
 
+def test_a_smooth_iuv_crop_interpolates_inside_a_part_and_never_across_its_edge() -> None:
+    iuv = np.zeros((1, 3, 16, 16), np.uint8)
+    iuv[0, 0] = np.where(np.arange(16) < 8, 2, 15)  # two parts side by side
+    iuv[0, 1] = np.where(np.arange(16) < 8, 10 * np.arange(16), 200)
+    people = make([[0, 0, 64, 64]], (64, 64), iuv=iuv)
+    (part, u, _), offset = people.iuv_crop(0, smooth=True)
+    assert offset == (0, 0)
+    plain = people.iuv_crop(0)[0]
+    assert plain.shape == (3, 64, 64)
+    row = u[32].astype(int)
+    assert (part[32, :30] == 2).all()
+    assert (part[32, 34:] == 15).all()
+    assert (np.diff(row[:30]) >= 0).all()
+    assert np.diff(row[:30]).max() <= 4  # 10 a cell of 4 pixels
+    assert set(np.diff(plain[1, 32, :32].astype(int))) == {0, 10}
+    assert row[:31].max() <= 72  # nothing of the neighbour's 200
+    assert abs(row[40] - 200) <= 1
+
+
 def test_more_than_255_people_need_16_bits() -> None:
     boxes = [[x, 0, x + 1, 1] for x in range(300)]
     people = make(boxes, (1, 300), parts=np.ones((300, 1, 1), np.uint8))
