@@ -55,27 +55,31 @@ def drawn_person() -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def prepare(
-    frame: Path, repository: Path | None, runtime: str, precision: str, threads: int
-) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
+def prepare(options: argparse.Namespace) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
     """(facts, a function that takes the encoded picture to `People` and returns its stage times)."""
     from parsing_rcnn.people import Options
     from parsing_rcnn.pipeline import Pipeline
 
-    data = frame.read_bytes()
-    engine = Pipeline(repository, runtime=runtime, precision=precision, threads=threads)
-    options = Options(max_people=1)
-    people = engine.analyze(data, options)
+    data = options.worker.read_bytes()
+    engine = Pipeline(
+        options.repository,
+        model=options.model,
+        runtime=options.runtime,
+        precision=options.precision,
+        threads=options.threads,
+    )
+    wanted = Options(max_people=options.people, tasks=frozenset(options.tasks.split(",")))
+    people = engine.analyze(data, wanted)
 
     def step() -> Mapping[str, float]:
-        return engine.analyze(data, options).timings
+        return engine.analyze(data, wanted).timings
 
     for _ in range(5):  # the first pictures meet cold caches
         step()
     about = {
-        "name": f"parsing-rcnn {engine.info.name} {engine.info.version}, parsing + IUV",
+        "name": f"parsing-rcnn {engine.info.name} {engine.info.version}, {options.tasks}",
         "runtime": engine.info.runtime,
-        "threads": threads,
+        "threads": options.threads,
         "people": len(people),
         "score": float(people.scores[0]) if len(people) else None,
     }
@@ -100,6 +104,8 @@ def measure(options: argparse.Namespace, frame: Path) -> dict[str, Any]:
     own = [sys.executable, "-m", "benchmarks.embedded", "--worker", str(frame), "--threads", str(options.threads)]
     own += ["--runtime", options.runtime, "--precision", options.precision]
     own += ["--repository", str(options.repository)] if options.repository else []
+    own += ["--model", options.model] if options.model else []
+    own += ["--tasks", options.tasks, "--people", str(options.people)]
     commands = [own]
     if options.torch_python:
         peer = [options.torch_python, "-m", "benchmarks.peer_maskrcnn", str(frame)]
@@ -136,7 +142,7 @@ def print_table(document: Mapping[str, Any]) -> None:
         ratio = document["times_faster"]
         spread = f"[{ratio['least_round']:.1f}-{ratio['greatest_round']:.1f} over the rounds]"
         print(f"\ntimes faster than the peer: {ratio['median']:.1f} {spread}")
-    if document["engine"]["people"] != 1:
+    if not document["engine"]["people"]:
         print("\nnobody was found in this picture, the heads ran on a dummy row: give --photo with a person")
 
 
@@ -145,8 +151,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.embedded", description="Speed of the embedded engine.")
     parser.add_argument("--photo", type=Path, help="a photo with a person (default: a drawn figure)")
     parser.add_argument("--repository", type=Path, help="model repository (default: the shipped one)")
+    parser.add_argument("--model", help="fast or accurate (default: the repository's)")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--tasks", default="parsing,densepose", help="parsing, densepose or both")
+    parser.add_argument("--people", type=int, default=1, help="the most people of the picture that are read")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=200, help="pictures for the engine")
     parser.add_argument("--peer-frames", type=int, default=30, help="pictures for the peer")
@@ -165,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write the JSON."""
     options = parse(arguments)
     if options.worker:
-        answer(lambda: prepare(options.worker, options.repository, options.runtime, options.precision, options.threads))
+        answer(lambda: prepare(options))
         return 0
     photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
     if photo is None:

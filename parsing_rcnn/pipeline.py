@@ -36,6 +36,7 @@ class Pipeline:
 
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
+        model: one of those that the card names, "fast" or "accurate" (None: the card's default).
         runtime, precision, threads: see `Runtime`.
         limits: of pictures.
 
@@ -49,18 +50,19 @@ class Pipeline:
         self,
         repository: Path | None = None,
         *,
+        model: str | None = None,
         runtime: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
         limits: ImageLimits | None = None,
     ) -> None:
-        self.repository = ModelRepository.open(repository)
+        self.repository = ModelRepository.open(repository, model)
         self.runtime = Runtime(self.repository, runtime, precision, threads)
         self.limits = limits or ImageLimits()
         self._taxonomy = self.repository.taxonomy
         card = self.repository.card
         self._info = ModelInfo(
-            name=str(card["name"]),
+            name=self.repository.name,
             version=str(card["version"]),
             runtime=self.runtime.name,
             tasks=self.repository.trained,

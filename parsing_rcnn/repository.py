@@ -25,20 +25,22 @@ class ModelRepository:
     Attributes:
         path: the folder.
         card: the model card.
+        model: which of the card's `models` to run: the same weights at other sizes. None: the card's own.
     """
 
     path: Path
     card: Mapping[str, Any]
+    model: str | None = None
 
     @classmethod
-    def open(cls, path: Path | None = None) -> ModelRepository:
+    def open(cls, path: Path | None = None, model: str | None = None) -> ModelRepository:
         """Find and read a repository.
 
         The first of these that is given or exists: `path`, the environment variable PARSING_RCNN_REPOSITORY, the
         clone around this package, the wheel's share folder.
 
         Raises:
-            ModelNotFound: no repository, or one without its card or a graph.
+            ModelNotFound: no repository, one without its card or a graph, or a card without this model.
         """
         found = _locate(path)
         try:
@@ -48,7 +50,11 @@ class ModelRepository:
         for name in GRAPHS:
             if not (found / name / "1" / "model.onnx").is_file():
                 raise ModelNotFound(f"{found / name}/1/model.onnx is missing; `parsing-rcnn export` writes it")
-        return cls(found, card)
+        known = card.get("models", {})
+        if model is not None and model not in known:
+            choices = ", ".join(known) or "none by name"
+            raise ModelNotFound(f"{found}: no model {model!r} here; --model takes {choices}")
+        return cls(found, card, model)
 
     def graph(self, name: str) -> Path:
         """The ONNX file of a graph (version 1)."""
@@ -57,7 +63,13 @@ class ModelRepository:
     @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of the network inputs."""
-        return tuple((int(h), int(w)) for h, w in self.card["canvases"])
+        chosen = self.card if self.model is None else self.card["models"][self.model]
+        return tuple((int(h), int(w)) for h, w in chosen["canvases"])
+
+    @property
+    def name(self) -> str:
+        """Name of the weights, and of the model where one was chosen."""
+        return str(self.card["name"]) if self.model is None else f"{self.card['name']} {self.model}"
 
     @property
     def taxonomy(self) -> Taxonomy:

@@ -71,6 +71,7 @@ def _pipeline(settings: Settings) -> Callable[[], Analyzer]:
     def load() -> Analyzer:
         return Pipeline(
             settings.repository,
+            model=settings.model,
             runtime=settings.runtime,
             precision=settings.precision,
             threads=settings.threads,

@@ -48,17 +48,19 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
+    model: Annotated[str | None, typer.Option(help="fast or accurate (default: the repository's).")] = None,
     crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
     synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
 ) -> None:
     """Measure the full pipeline on the held-out pictures."""
+    from parsing_rcnn.errors import ParsingRCNNError
     from training.data.sources import DatasetError
     from training.evaluate import run_evaluate
 
     try:
-        run_evaluate(data=data, repository=repository, crowd=crowd, synthetic=synthetic, out=out)
-    except DatasetError as error:
+        run_evaluate(data=data, repository=repository, model=model, crowd=crowd, synthetic=synthetic, out=out)
+    except (DatasetError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -276,6 +276,7 @@ def run_evaluate(
     synthetic: Path | None = None,
     out: Path = Path("out/evaluation"),
     *,
+    model: str | None = None,
     runtime: str = "auto",
     precision: str = "auto",
 ) -> Evaluation:
@@ -288,7 +289,7 @@ def run_evaluate(
     from parsing_rcnn.pipeline import Pipeline
     from training.evaluation_report import print_table, progress_bar, write_report
 
-    analyzer = Pipeline(repository, runtime=runtime, precision=precision)
+    analyzer = Pipeline(repository, model=model, runtime=runtime, precision=precision)
     try:
         with progress_bar() as progress:
             result = evaluate(analyzer, data, crowd, synthetic, progress)

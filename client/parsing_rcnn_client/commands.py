@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.sources import Source
 
 _REPOSITORY = typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files).")
+_MODEL = typer.Option(help="fast or accurate (default: the repository's).")
 _RUNTIME = typer.Option(help="auto, openvino or onnxruntime.")
 _PRECISION = typer.Option(help="auto, fp32 or bf16.")
 _THREADS = typer.Option(min=1, help="Threads of one inference (default: all cores).")
@@ -35,6 +36,7 @@ def predict(
     tasks: Annotated[str, typer.Option(help="parsing, densepose or both, separated by a comma.")] = "parsing,densepose",
     exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
     repository: Annotated[Path | None, _REPOSITORY] = None,
+    model: Annotated[str | None, _MODEL] = None,
     runtime: Annotated[str, _RUNTIME] = "auto",
     precision: Annotated[str, _PRECISION] = "auto",
     threads: Annotated[int | None, _THREADS] = None,
@@ -61,7 +63,7 @@ def predict(
     if not found:
         typer.echo(f"error: no pictures in {', '.join(sources)}", err=True)
         raise typer.Exit(2)
-    pipeline = Pipeline(repository, runtime=runtime, precision=precision, threads=threads)
+    pipeline = Pipeline(repository, model=model, runtime=runtime, precision=precision, threads=threads)
     untrained = sorted(task for task in chosen if not pipeline.info.tasks.get(task, True))
     if untrained:
         typer.echo(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps", err=True)
@@ -106,6 +108,7 @@ def _run(
 
 def info(
     repository: Annotated[Path | None, _REPOSITORY] = None,
+    model: Annotated[str | None, _MODEL] = None,
     runtime: Annotated[str, _RUNTIME] = "auto",
     precision: Annotated[str, _PRECISION] = "auto",
     as_json: Annotated[bool, _JSON] = False,
@@ -114,7 +117,7 @@ def info(
     from parsing_rcnn import __version__
     from parsing_rcnn.pipeline import Pipeline
 
-    pipeline = Pipeline(repository, runtime=runtime, precision=precision)
+    pipeline = Pipeline(repository, model=model, runtime=runtime, precision=precision)
     about = pipeline.info
     shown: dict[str, Any] = {
         "parsing-rcnn": __version__,

@@ -43,6 +43,21 @@ def test_the_card_describes_the_files_that_are_there() -> None:
     assert {"data", "licence", "limits", "recipe"} <= set(repository.card)
 
 
+def test_a_model_of_the_card_is_the_same_weights_at_other_sizes(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "model_card.json"
+    card = json.loads(path.read_text())
+    card["models"] = {"fast": {"canvases": card["canvases"]}, "large": {"canvases": [[800, 800]]}}
+    path.write_text(json.dumps(card))
+    default = ModelRepository.open(tmp_path / "copy")
+    assert default.canvases == ModelRepository.open(tmp_path / "copy", "fast").canvases
+    large = ModelRepository.open(tmp_path / "copy", "large")
+    assert large.canvases == ((800, 800),)
+    assert large.name == f"{default.name} large"
+    with pytest.raises(ModelNotFound, match="no model 'huge' here; --model takes fast, large"):
+        ModelRepository.open(tmp_path / "copy", "huge")
+
+
 def test_an_absent_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"nowhere: no such model repository; give --repository"):
         ModelRepository.open(tmp_path / "nowhere")
