@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _HERE = Path(__file__).parent
+_SHOWN = 20  # problems of a dataset that are printed
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +17,10 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate)
     app.command("render")(render)
     app.command("pseudo-label")(pseudo_label)
+    datasets = typer.Typer(help="Datasets of the paper, on this disk.", no_args_is_help=True)
+    datasets.command("check")(check_datasets)
+    datasets.callback()(lambda: None)  # keeps `check` a command of its own while there is only one
+    app.add_typer(datasets, name="datasets")
 
 
 def train(
@@ -135,3 +140,32 @@ def pseudo_label(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{kept} of {len(found)} photos labelled in {out}")
+
+
+def check_datasets(
+    path: Annotated[Path, typer.Argument(help="A dataset folder (CIHP, MHP v2, rendered), or a COCO annotation file.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures of a COCO file.")] = None,
+) -> None:
+    """Read every picture as training would; says what is there, and exactly what is missing or broken (exit code 1)."""
+    from training.data.datasets.check import check, find_datasets
+    from training.data.sources import DatasetError
+    from training.evaluation_report import progress_bar
+
+    try:
+        readers = find_datasets(path, images)
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    broken = 0
+    for reader in readers:
+        with progress_bar() as progress:
+            found = check(reader, progress)
+        points = f", {found.points} DensePose points" if found.points else ""
+        typer.echo(f"{found.name}: {found.pictures} pictures, {found.people} people{points}")
+        for problem in found.problems[:_SHOWN]:
+            typer.echo(f"  {problem}")
+        if len(found.problems) > _SHOWN:
+            typer.echo(f"  and {len(found.problems) - _SHOWN} more")
+        broken += len(found.problems)
+    if broken:
+        raise typer.Exit(1)

@@ -1,0 +1,211 @@
+"""Readers on tiny folders in the published layouts, and `parsing-rcnn datasets check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+from parsing_rcnn.codecs import rle
+from training.data.datasets.check import find_datasets
+from training.data.datasets.cihp import PersonMaps, RawCihp
+from training.data.datasets.coco import CocoPeople
+from training.data.datasets.mhp import RawMhp
+from training.data.sources import DatasetError
+
+SIZE = (40, 60)
+
+
+def two_people() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(classes, people): person 1 with hair and clothes, person 2 in a dress."""
+    parts, human = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    parts[4:10, 6:16], parts[10:30, 4:18] = 2, 5
+    human[4:30, 4:18] = np.where(parts[4:30, 4:18] > 0, 1, 0)
+    parts[8:36, 30:44], human[8:36, 30:44] = 6, 2
+    return parts, human
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*SIZE, 3), 128, np.uint8))
+
+
+def save(path: Path, array: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), array)
+
+
+@pytest.fixture
+def cihp(tmp_path: Path) -> Path:
+    parts, human = two_people()
+    for split, count in (("Training", 2), ("Validation", 1)):
+        for index in range(count):
+            picture(tmp_path / split / "Images" / f"{index:07d}.jpg")
+            save(tmp_path / split / "Category_ids" / f"{index:07d}.png", parts)
+            save(tmp_path / split / "Human_ids" / f"{index:07d}.png", human)
+    return tmp_path
+
+
+def per_person() -> list[NDArray[np.uint8]]:
+    parts, human = two_people()
+    return [np.where(human == k, parts, 0).astype(np.uint8) for k in (1, 2)]
+
+
+@pytest.fixture
+def mhp(tmp_path: Path) -> Path:
+    picture(tmp_path / "train/images/12.jpg")
+    picture(tmp_path / "train/images/99.jpg")  # not in the list
+    for number, own in enumerate(per_person()):
+        save(tmp_path / f"train/parsing_annos/12_02_0{number}.png", np.dstack([own] * 3))
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/train.txt").write_text("12\n")
+    return tmp_path
+
+
+@pytest.fixture
+def repository_layout(tmp_path: Path) -> Path:
+    picture(tmp_path / "train_img/a.jpg")
+    rows = []
+    for number, own in enumerate(per_person()):
+        save(tmp_path / f"train_parsing/a-{number}.png", own)
+        rows.append({"id": number, "image_id": 7, "bbox": [1, 1, 9, 9], "parsing": f"a-{number}.png", "category_id": 1})
+    document = {"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": rows, "categories": [{"id": 1}]}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/CIHP_train.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+@pytest.fixture
+def densepose(tmp_path: Path) -> Path:
+    picture(tmp_path / "images/p.jpg")
+    torso = np.zeros((256, 256), np.uint8)
+    torso[64:128] = 1
+    row = {
+        "id": 1,
+        "image_id": 3,
+        "bbox": [4, 4, 14, 26],
+        "category_id": 1,
+        "dp_masks": [rle.encode(torso)] + [[]] * 13,
+        "dp_x": [128.0, 10.0],
+        "dp_y": [100.0, 20.0],
+        "dp_I": [2.0, 24.0],
+        "dp_U": [0.25, 0.5],
+        "dp_V": [0.75, 1.0],
+    }
+    crowd = {"id": 2, "image_id": 3, "bbox": [0, 0, 60, 40], "iscrowd": 1, "category_id": 1, "keypoints": [1] * 51}
+    document = {"images": [{"id": 3, "file_name": "p.jpg", "height": 40, "width": 60}], "annotations": [row, crowd]}
+    (tmp_path / "densepose_coco_2014_minival.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def test_raw_cihp(cihp: Path) -> None:
+    training, validation = RawCihp.find(cihp)
+    assert (len(training), len(validation)) == (2, 1)
+    record = training.read(0)
+    assert record.size == SIZE
+    assert [person.box.tolist() for person in record.people] == [[4, 4, 18, 30], [30, 8, 44, 36]]
+    assert [person.label for person in record.people] == [1, 2]
+    np.testing.assert_array_equal(record.parts, two_people()[0])
+
+
+@pytest.mark.parametrize("layout", ["mhp", "repository_layout"])
+def test_one_map_a_person(layout: str, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue(layout)
+    (reader,) = RawMhp.find(root) if layout == "mhp" else PersonMaps.find(root)
+    assert len(reader) == 1
+    record = reader.read(0)
+    np.testing.assert_array_equal(record.parts, two_people()[0])
+    np.testing.assert_array_equal(record.instances, two_people()[1])
+    assert len(record.people) == 2
+
+
+def test_densepose_points_and_regions(densepose: Path) -> None:
+    (reader,) = CocoPeople.find(densepose, None)
+    person, crowd = reader.read(0).people
+    assert person.box.tolist() == [4, 4, 18, 30]
+    assert person.points is not None
+    assert person.points.part.tolist() == [2, 24]
+    assert person.points.u.tolist() == [0.25, 0.5]
+    assert (person.points.regions[64:128] == 1).all()
+    assert person.points.regions.sum() == 64 * 256
+    assert crowd.crowd
+    assert crowd.keypoints is not None
+    assert crowd.keypoints.shape == (17, 3)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(build(), ["datasets", "check", *arguments])
+    return result.exit_code, result.output
+
+
+def test_whole_folders_are_counted(cihp: Path) -> None:
+    code, output = run(str(cihp))
+    assert code == 0
+    assert "CIHP, Training: 2 pictures, 4 people" in output
+    assert "CIHP, Validation: 1 pictures, 2 people" in output
+
+
+def test_points_are_counted(densepose: Path) -> None:
+    code, output = run(str(densepose / "densepose_coco_2014_minival.json"), "--images", str(densepose / "images"))
+    assert code == 0
+    assert "1 pictures, 1 people, 2 DensePose points" in output
+
+
+def test_what_is_broken_is_named(cihp: Path) -> None:
+    (cihp / "Training/Human_ids/0000001.png").unlink()
+    save(cihp / "Training/Category_ids/0000000.png", np.full(SIZE, 20, np.uint8))
+    code, output = run(str(cihp))
+    assert code == 1
+    assert "0000001.png: missing" in output.replace("\n", "")
+    assert "class 20, but the highest is 19" in output.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dp_V": [0.5]}, "unequal lengths"),
+        ({"dp_I": [2.0, 25.0]}, "parts are 1..24"),
+        ({"dp_masks": [[]] * 3}, "there are 14 regions"),
+        ({"bbox": [1, 2, 0, 4]}, "is no box"),
+        ({"keypoints": [1, 2, 2]}, "3 keypoint numbers, not 51"),
+    ],
+)
+def test_broken_annotations_are_named(densepose: Path, change: dict[str, object], message: str) -> None:
+    path = densepose / "densepose_coco_2014_minival.json"
+    document = json.loads(path.read_text())
+    document["annotations"][0].update(change)
+    path.write_text(json.dumps(document))
+    (reader,) = CocoPeople.find(path, None)
+    with pytest.raises(DatasetError, match="annotation 1.*" + message):
+        reader.read(0)
+
+
+def test_maps_of_another_size_and_16_bits_are_refused(cihp: Path) -> None:
+    reader = RawCihp.find(cihp)[0]
+    cv2.imwrite(str(cihp / "Training/Category_ids/0000000.png"), np.zeros((10, 10), np.uint8))
+    with pytest.raises(DatasetError, match=r"\(10, 10\) pixels, but 0000000.jpg has \(40, 60\)"):
+        reader.read(0)
+    cv2.imwrite(str(cihp / "Training/Category_ids/0000001.png"), np.zeros(SIZE, np.uint16))
+    with pytest.raises(DatasetError, match="8 bits"):
+        reader.read(1)
+
+
+def test_nothing_known_is_said(tmp_path: Path) -> None:
+    assert run(str(tmp_path / "nowhere"))[0] == 2
+    with pytest.raises(DatasetError, match="Category_ids"):
+        find_datasets(tmp_path)
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(DatasetError, match="not a COCO annotation file"):
+        find_datasets(tmp_path)
+
+
+def test_rendered_folders_are_whole(rendered_folder: Path) -> None:
+    code, output = run(str(rendered_folder))
+    assert code == 0
+    assert "2 pictures, 2 people" in output

@@ -1,0 +1,75 @@
+"""Is a dataset folder whole? Reads every picture as training would and says exactly what is missing or broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.datasets.cihp import PersonMaps, RawCihp
+from training.data.datasets.coco import CocoPeople
+from training.data.datasets.mhp import RawMhp
+from training.data.datasets.records import Reader
+from training.data.sources import DatasetError
+
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass
+class Findings:
+    """What a split holds and what is wrong with it.
+
+    Attributes:
+        name: of the split; pictures, people, points: counts of what could be read; classes: pixels of each class id.
+        problems: one sentence a broken picture, naming the file.
+    """
+
+    name: str
+    pictures: int = 0
+    people: int = 0
+    points: int = 0
+    classes: Counter[int] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+def find_datasets(path: Path, images: Path | None = None) -> list[Reader]:
+    """Readers of everything that is known at a path: a folder, or a COCO annotation file.
+
+    Raises:
+        DatasetError: nothing that is known is there; the message says what is looked for.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    found: list[Reader] = []
+    if path.is_dir():
+        found += [*RawCihp.find(path), *PersonMaps.find(path), *RawMhp.find(path)]
+    found += CocoPeople.find(path, images)
+    if not found:
+        raise DatasetError(
+            f"{path}: no dataset that is known: CIHP ({{Training,Validation}}/{{Images,Category_ids,Human_ids}}), "
+            "MHP v2 ({train,val}/{images,parsing_annos}), SPLIT_img with SPLIT_parsing and annotations/, "
+            "or a COCO annotation file"
+        )
+    return found
+
+
+def check(reader: Reader, progress: Progress) -> Findings:
+    """Read every picture of a split."""
+    findings = Findings(reader.name)
+    for index in progress(range(len(reader)), reader.name):
+        try:
+            record = reader.read(index)
+        except DatasetError as error:
+            findings.problems.append(str(error))
+            continue
+        findings.pictures += 1
+        findings.people += sum(not person.crowd for person in record.people)
+        findings.points += sum(len(person.points.part) for person in record.people if person.points is not None)
+        if record.parts is not None:
+            counts = np.bincount(record.parts.ravel())
+            findings.classes.update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
+    return findings

@@ -1,0 +1,219 @@
+"""What every reader gives: one picture with everything that its dataset says of it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs import rle
+from training.data.sources import DatasetError
+
+_FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
+
+
+@dataclass(frozen=True, eq=False)
+class DensePosePoints:
+    """Annotated points of a person (Guler et al. 2018).
+
+    Attributes:
+        x, y: float32 [k] in the 256x256 frame of the person's box.
+        part: int64 [k], 1..24; u, v: float32 [k] in 0..1.
+        regions: uint8 [256,256], 1..14 (`parsing_rcnn.taxonomy.DENSEPOSE_COARSE`), 0 where nothing is painted.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    part: NDArray[np.int64]
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    regions: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """One person.
+
+    Attributes:
+        box: float32 [4], (x1, y1, x2, y2) in pixels.
+        crowd: a region of many people, neither person nor background.
+        label: the value of this person in `Record.instances`, 0 without part labels.
+        points: of DensePose; keypoints: float32 [17,3] of COCO (x, y, visibility 0..2).
+    """
+
+    box: NDArray[np.float32]
+    crowd: bool = False
+    label: int = 0
+    points: DensePosePoints | None = None
+    keypoints: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One picture.
+
+    Attributes:
+        image: its file.
+        size: (height, width).
+        people: everybody annotated.
+        parts: uint8 [H,W] class ids of all people; instances: uint8 [H,W], `Annotated.label` of whoever is there.
+    """
+
+    image: Path
+    size: tuple[int, int]
+    people: tuple[Annotated, ...]
+    parts: NDArray[np.uint8] | None = None
+    instances: NDArray[np.uint8] | None = None
+
+
+class Reader(Protocol):
+    """Pictures of one split of one dataset, in a fixed order."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Record:
+        """Picture `index`.
+
+        Raises:
+            DatasetError: a file is missing or holds what it should not; the message names it.
+        """
+        ...
+
+
+def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
+    """An 8-bit label map [H,W]; of several equal channels the first (MHP v2 writes three).
+
+    Args:
+        classes: values must be smaller than this (None: any), or 255.
+
+    Raises:
+        DatasetError: missing, of another type, or with other values.
+    """
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture")
+    if found.dtype != np.uint8:
+        raise DatasetError(f"{path}: {found.dtype} pixels; a label map has 8 bits")
+    # OpenCV's channels are in reverse: the file's first one is the last here
+    plane = found if found.ndim == 2 else found[..., 2]
+    if classes is not None:
+        values = np.unique(plane)
+        wrong = values[(values >= classes) & (values != 255)]
+        if len(wrong):
+            raise DatasetError(f"{path}: class {int(wrong[0])}, but the highest is {classes - 1}")
+    return np.ascontiguousarray(plane)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture.
+
+    Raises:
+        DatasetError: missing or no picture.
+    """
+    found = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture")
+    return int(found.shape[0]), int(found.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """A COCO annotation file by picture: images in the order of their ids, annotations of each."""
+
+    path: Path
+    images: tuple[dict[str, Any], ...]
+    annotations: dict[int, list[dict[str, Any]]]
+
+    @classmethod
+    def read(cls, path: Path, needed: tuple[str, ...] = ()) -> CocoFile:
+        """Read and check the file.
+
+        Args:
+            needed: keys of which some annotation must have all.
+
+        Raises:
+            DatasetError: no JSON, or keys are absent.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            images = sorted(document["images"], key=lambda image: image["id"])
+            rows = document["annotations"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}: not a COCO annotation file ({error})") from error
+        known = {image["id"] for image in images}
+        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if row.get("image_id") not in known:
+                raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
+            annotations[row["image_id"]].append(row)
+        for key in needed:
+            if not any(key in row for row in rows):
+                raise DatasetError(f"{path}: no annotation has {key!r}")
+        return cls(path, tuple(images), annotations)
+
+    def box(self, row: dict[str, Any]) -> NDArray[np.float32]:
+        """(x1, y1, x2, y2) of an annotation.
+
+        Raises:
+            DatasetError: not four numbers, or of no extent.
+        """
+        box = np.asarray(row.get("bbox", ()), np.float32)
+        if box.shape != (4,) or (box[2:] <= 0).any():
+            raise DatasetError(f"{self.path}: annotation {row.get('id')}: bbox {row.get('bbox')} is no box x, y, w, h")
+        return np.concatenate([box[:2], box[:2] + box[2:]])
+
+    def points(self, row: dict[str, Any]) -> DensePosePoints | None:
+        """DensePose annotation of a person, None without one.
+
+        Raises:
+            DatasetError: lists of unequal length, parts out of range, or masks that are no 14 run lengths.
+        """
+        if "dp_I" not in row:
+            return None
+        where = f"{self.path}: annotation {row.get('id')}"
+        try:
+            x, y, part, u, v = (np.asarray(row[f"dp_{key}"], np.float64) for key in ("x", "y", "I", "U", "V"))
+        except KeyError as error:
+            raise DatasetError(f"{where}: has dp_I but no {error}") from error
+        if not len(x) == len(y) == len(part) == len(u) == len(v):
+            raise DatasetError(f"{where}: dp_x, dp_y, dp_I, dp_U and dp_V have unequal lengths")
+        if len(part) and not (part.min() >= 1 and part.max() <= 24):
+            raise DatasetError(f"{where}: dp_I is {part.min():g}..{part.max():g}, parts are 1..24")
+        masks = row.get("dp_masks", [])
+        if len(masks) not in (0, 14):
+            raise DatasetError(f"{where}: {len(masks)} dp_masks; there are 14 regions (empty ones are [])")
+        regions = np.zeros((_FRAME, _FRAME), np.uint8)
+        for number, mask in enumerate(masks, start=1):
+            if mask:
+                found = rle.decode(mask)
+                if found.shape != regions.shape:
+                    raise DatasetError(f"{where}: dp_masks of {found.shape}, not {regions.shape}")
+                regions[found > 0] = number
+        single = (values.astype(np.float32) for values in (x, y, u, v))
+        sx, sy, su, sv = single
+        return DensePosePoints(sx, sy, part.astype(np.int64), su, sv, regions)
+
+
+def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where: Path) -> tuple[Annotated, ...]:
+    """Everybody in a pair of maps, boxes around what is visible.
+
+    Raises:
+        DatasetError: the maps have unequal sizes, or parts lie where nobody is.
+    """
+    if parts.shape != instances.shape:
+        raise DatasetError(f"{where}: {instances.shape} pixels, but the class map has {parts.shape}")
+    people = []
+    for label in np.unique(instances[instances > 0]):
+        rows, columns = np.nonzero((instances == label) & (parts > 0))
+        if len(rows):
+            box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+            people.append(Annotated(box, label=int(label)))
+    return tuple(people)
