@@ -54,16 +54,30 @@ class BoxConfig(_Strict):
 
 
 class BranchConfig(_Strict):
-    """RoI branch (paper 3.2-3.4): RoIs from P2 alone, GCE, convolutions after GCE, deconvolution and x2."""
+    """RoI branch (paper 3.1-3.4). The defaults are the profile `gce-paper`; configs/profiles holds the others.
 
+    Attributes:
+        levels: of the pyramid that RoIs are pooled from. P2 alone is proposals separation sampling (3.1); several: the
+            level is chosen by the RoI's scale.
+        roi_size: cells of a pooled RoI; the output has four times as many (3.2: 32 and 128).
+        context: geometric and context encoding (3.3), or a half of it, or nothing.
+        convs_before, convs: 3x3 convolutions before and after it (3.4), of `conv_channels`.
+        half: run everything at half the resolution and add it to a 1x1 convolution at the full one (`gce-fast`).
+    """
+
+    levels: tuple[int, ...] = (2,)
     roi_size: int = 32
+    context: Literal["gce", "aspp", "non_local", "none"] = "gce"
     aspp_channels: int = 256
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     channels: int = 256
     non_local_channels: int = 256
+    non_local_norm: Norm = "batch"
     pool_keys: bool = False
+    convs_before: int = 0
     convs: int = 4
     conv_channels: int = 512
+    half: bool = False
     norm: Norm = "batch"
     rois_per_image: int = 32
 
@@ -71,7 +85,9 @@ class BranchConfig(_Strict):
 class ModelConfig(_Strict):
     """The network. The defaults are the paper's R50 with the profile `gce-paper`."""
 
-    backbone: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50"] = "resnet50"
+    backbone: Literal[
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50", "resnext101_32x8d"
+    ] = "resnet50"
     pretrained: bool = True
     parsing_classes: int = 20
     fpn: FpnConfig = FpnConfig()
@@ -129,13 +145,40 @@ class Config(_Strict):
         return self.model_dump_json()
 
 
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: is its own base")
+    try:
+        raw: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    bases = raw.pop("base", [])
+    merged: dict[str, Any] = {}
+    for name in [bases] if isinstance(bases, str) else bases:
+        merged = _merged(merged, _read(path.parent / name, (*above, path.resolve())))
+    return _merged(merged, raw)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        # sources are one choice, not a set of switches: a recipe that names some means no others
+        both = isinstance(value, dict) and isinstance(out.get(key), dict) and key != "sources"
+        out[key] = _merged(out[key], value) if both else value
+    return out
+
+
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML recipe and apply `section.key=value` overrides.
+
+    A recipe may name others by `base`, a path or a list of paths beside itself: their keys hold where it says nothing.
 
     Raises:
         ConfigError: naming the key that is unknown or out of range, and the file.
     """
-    raw: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    raw = _read(path, ())
     for item in overrides:
         key, separator, value = item.partition("=")
         if not separator:

@@ -46,11 +46,16 @@ class PersonResult:
 
 @dataclass
 class SyntheticResult:
-    """Everything measured, with the pictures' own figures for a sheet."""
+    """Everything measured, with the pictures' own figures for a sheet.
+
+    `points` holds the GPS of each detection with each person, `masked` its geometric mean with the IoU of silhouettes
+    (GPSm of the reference evaluation).
+    """
 
     people: list[PersonResult] = field(default_factory=list)
     boxes: list[PictureBoxes] = field(default_factory=list)
     points: list[PicturePoints] = field(default_factory=list)
+    masked: list[PicturePoints] = field(default_factory=list)
     classes: ConfusionMatrix = field(default_factory=lambda: ConfusionMatrix(len(CIHP_TO_14)))
     part_right: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DENSEPOSE), np.int64))
     part_total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DENSEPOSE), np.int64))
@@ -104,13 +109,17 @@ def _measure(
     nobody = np.zeros((0, 4), np.float32)
     result.boxes.append(PictureBoxes(people.boxes, people.scores, truth, nobody))
     overlap = box_iou(people.boxes, truth)
-    similarity = np.zeros((len(people), len(rows)))
+    similarity, silhouettes = np.zeros((2, len(people), len(rows)))
     # what each person's points say, for every detection that overlaps enough to be his or hers
     for column, row in enumerate(rows):
         for index in np.flatnonzero(overlap[:, column] > 0.1):
             distance = _distances(surface, people, int(index), row)
             similarity[index, column] = point_similarity(distance, np.array(row["dp_I"], int)).mean()
+            found = _full(people.iuv_crop(int(index))[0][0], people, int(index)) > 0
+            true = human == row["human"]
+            silhouettes[index, column] = (found & true).sum() / (found | true).sum()
     result.points.append(PicturePoints(people.scores, similarity))
+    result.masked.append(PicturePoints(people.scores, np.sqrt(similarity * silhouettes)))
     sure = people.select(people.scores >= _SURE)
     result.classes.add(category, sure.label_map())
     accuracies = []
@@ -193,6 +202,7 @@ def _figures(result: SyntheticResult) -> dict[str, Any]:
         "gps_ap": gps_average_precision(result.points),
         "gps_ap_50": gps_average_precision(result.points, 0.5),
         "gps_ap_75": gps_average_precision(result.points, 0.75),
+        "gpsm_ap": gps_average_precision(result.masked),
         "part_accuracy": float(result.part_right.sum() / max(result.part_total.sum(), 1)),
         "miou": result.classes.mean_iou(),
         "by_group": {name: _group(people) for name, people in sorted(groups.items())},

@@ -51,6 +51,7 @@ ROWS: tuple[tuple[str, str, str, float | None], ...] = (
     ("synthetic", "gps_ap", "synthetic: GPS AP", 0.55),
     ("synthetic", "gps_ap_50", "synthetic: GPS AP50", None),
     ("synthetic", "gps_ap_75", "synthetic: GPS AP75", None),
+    ("synthetic", "gpsm_ap", "synthetic: GPSm AP", None),
     ("synthetic", "part_accuracy", "synthetic: right part I, pixels of found people", 0.80),
     ("synthetic", "ap_50", "synthetic: person AP50", None),
     ("synthetic", "miou", "synthetic: mIoU, 20 classes", None),

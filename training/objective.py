@@ -17,7 +17,6 @@ from training.losses.sampling import People, balanced, match
 from training.model import boxes as box_ops
 from training.model.parsing_rcnn import ParsingRCNN
 
-_OUTPUT = 128
 # classes that cover few pixels weigh more, or the mean over classes never sees them
 _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.0, "Left-shoe": 1.5, "Right-shoe": 1.5}
 
@@ -35,6 +34,7 @@ class Objective:
         self.densepose = densepose
         self.possible = torch.from_numpy(possible_parts())
         self.config = model.config
+        self.output = 4 * self.config.branch.roi_size
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = class_weights() if self.config.parsing_classes == len(CIHP.classes) else None
 
@@ -128,11 +128,11 @@ class Objective:
             own, chosen = ids[rows], boxes[rows]
             instances = torch.from_numpy(sample.instances).long()
             drawn.append(chosen)
-            parts.append(parsing_targets(torch.from_numpy(sample.parts).long(), instances, chosen, own, _OUTPUT))
+            parts.append(parsing_targets(torch.from_numpy(sample.parts).long(), instances, chosen, own, self.output))
             known = torch.isin(own, torch.tensor(sample.mapped, dtype=own.dtype))
             mapped.append(known)
             if sample.iuv is not None and bool(known.any()):
-                iuv.append(iuv_targets(torch.from_numpy(sample.iuv), instances, chosen[known], own[known], _OUTPUT))
+                iuv.append(iuv_targets(torch.from_numpy(sample.iuv), instances, chosen[known], own[known], self.output))
         if not any(len(d) for d in drawn):
             heads = [self.model.parsing_head] + [self.model.densepose_head] * self.densepose
             return {"parsing": sum((p.sum() * 0 for h in heads for p in h.parameters()), torch.zeros(()))}
@@ -142,7 +142,7 @@ class Objective:
         if self.densepose:
             known = torch.cat(mapped)
             maps = self.model.densepose(features)
-            wanted = torch.cat(iuv) if iuv else torch.zeros(0, 3, _OUTPUT, _OUTPUT, dtype=torch.uint8)
+            wanted = torch.cat(iuv) if iuv else torch.zeros(0, 3, self.output, self.output, dtype=torch.uint8)
             coarse, index, u, v = (m[known] for m in maps)
             losses |= densepose_loss((coarse, index, u, v), wanted)
             losses["iuv_possible"] = possible_loss(maps[1][~known], targets[~known], self.possible)

@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.onnx import RepositoryError, load_from_repository
+from export.onnx import RepositoryError, export_repository, load_from_repository
 from export.pictures import render_scene
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime
-from training.model.parsing_rcnn import ParsingRCNN
+from training.config import load_config
+from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 CONTRACT = {
     "detector": (
@@ -181,6 +182,13 @@ def test_weights_come_back(repository: Path, model: ParsingRCNN, tmp_path: Path)
     (tmp_path / "model_card.json").write_bytes((repository / "model_card.json").read_bytes())
     with pytest.raises(RepositoryError, match="no tensor"):
         load_from_repository(tmp_path)
+
+
+def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
+    config = load_config(recipe, ("model.branch.roi_size=14", "model.branch.levels=[2, 3]", "model.pretrained=false"))
+    with pytest.raises(RepositoryError, match=r"32x32 from P2 alone; model.branch.levels is \[2, 3\] and roi_size 14"):
+        export_repository(build_model(config.model), config, tmp_path, version="test", card={})
 
 
 def test_the_card_describes_the_files(repository: Path) -> None:

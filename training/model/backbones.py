@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet50
+from torchvision.models import resnet50, resnext101_32x8d
 
 # EfficientNet-Lite (Tan et al.): expansion, channels, blocks, stride, kernel of each stage of Lite0
 _LITE_STAGES = (
@@ -131,14 +131,14 @@ class EfficientNetLite(nn.Module):
         self.load_state_dict(dict(zip(names, values, strict=True)))
 
 
-class ResNet50(nn.Module):
-    """torchvision's ResNet-50 without its classifier. Output: 256, 512, 1024, 2048 channels, strides 4 to 32."""
+class ResNet(nn.Module):
+    """torchvision's ResNet-50 or ResNeXt-101-32x8d without its classifier: 256..2048 channels, strides 4 to 32."""
 
     channels = (256, 512, 1024, 2048)
 
-    def __init__(self) -> None:
+    def __init__(self, member: str = "resnet50") -> None:
         super().__init__()
-        body = resnet50(weights=None)
+        body = {"resnet50": resnet50, "resnext101_32x8d": resnext101_32x8d}[member](weights=None)
         self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
         self.stages = nn.ModuleList([body.layer1, body.layer2, body.layer3, body.layer4])
 

@@ -41,10 +41,11 @@ class NonLocal(nn.Module):
         self.phi = nn.Conv2d(channels, inner, 1)
         self.g = nn.Conv2d(channels, inner, 1)
         self.out = nn.Conv2d(inner, channels, 1)
-        self.norm = normalisation("batch" if norm == "none" else norm, channels)
+        self.norm = normalisation(norm, channels)
         self.pool_keys = pool_keys
         self.scale = inner**-0.5
-        nn.init.zeros_(self.norm.weight)  # the block starts as the identity
+        start = self.out if isinstance(self.norm, nn.Identity) else self.norm
+        nn.init.zeros_(start.weight)  # the block starts as the identity
 
     def forward(self, x: Tensor) -> Tensor:
         keys = F.max_pool2d(x, 2) if self.pool_keys else x
@@ -57,26 +58,46 @@ class NonLocal(nn.Module):
 
 
 class BranchTrunk(nn.Module):
-    """GCE and the convolutions after it: RoI features [n,C,32,32] -> [n,conv_channels,32,32]."""
+    """GCE and the convolutions around it: RoI features [n,C,S,S] -> [n,outputs,S,S]."""
 
     def __init__(self, inputs: int, config: BranchConfig) -> None:
         super().__init__()
-        self.aspp = Aspp(inputs, config.aspp_channels, config.aspp_rates, config.norm)
-        concatenated = config.aspp_channels * (2 + len(config.aspp_rates))
-        self.fuse = conv_block(concatenated, config.channels, 1, norm=config.norm)
-        self.non_local = NonLocal(
-            config.channels, config.non_local_channels, pool_keys=config.pool_keys, norm=config.norm
-        )
-        widths = [config.channels] + [config.conv_channels] * config.convs
-        self.convs = nn.Sequential(*(conv_block(a, b, 3, norm=config.norm) for a, b in pairwise(widths)))
-        self.outputs = widths[-1]
+        norm = config.norm
+        self.lateral = conv_block(inputs, config.conv_channels, 1, norm=norm) if config.half else None
+        self.shrink = conv_block(inputs, inputs, 3, stride=2, norm=norm) if config.half else None
+        before = [inputs] + [config.conv_channels] * config.convs_before
+        self.before = nn.Sequential(*(conv_block(a, b, 3, norm=norm) for a, b in pairwise(before)))
+        width = before[-1]
+        self.aspp = self.fuse = self.non_local = None
+        if config.context in ("gce", "aspp"):
+            self.aspp = Aspp(width, config.aspp_channels, config.aspp_rates, norm)
+            width = config.aspp_channels * (2 + len(config.aspp_rates))
+        if config.context != "none":
+            self.fuse = conv_block(width, config.channels, 1, norm=norm)
+            width = config.channels
+        if config.context in ("gce", "non_local"):
+            self.non_local = NonLocal(
+                width, config.non_local_channels, pool_keys=config.pool_keys, norm=config.non_local_norm
+            )
+        widths = [width] + [config.conv_channels] * config.convs
+        self.convs = nn.Sequential(*(conv_block(a, b, 3, norm=norm) for a, b in pairwise(widths)))
+        self.outputs = config.conv_channels if config.half else widths[-1]
+        if config.half and widths[-1] != config.conv_channels:
+            raise ValueError("branch.half adds the convolutions after the context to others: branch.convs must be > 0")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convs(self.non_local(self.fuse(self.aspp(x))))
+        y = x if self.shrink is None else self.shrink(x)
+        y = self.before(y)
+        for layer in (self.aspp, self.fuse, self.non_local):
+            y = y if layer is None else layer(y)
+        y = self.convs(y)
+        if self.lateral is None:
+            return y
+        return self.lateral(x) + F.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class Upsampler(nn.Module):
-    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,32,32] -> [n,classes,128,128]."""
+    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,S,S] -> [n,classes,4S,4S]."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()

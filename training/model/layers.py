@@ -17,10 +17,19 @@ def normalisation(kind: Norm, channels: int) -> nn.Module:
 
 
 def conv_block(
-    inputs: int, outputs: int, kernel: int, *, dilation: int = 1, norm: Norm = "none", activate: bool = True
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    norm: Norm = "none",
+    activate: bool = True,
 ) -> nn.Sequential:
-    """Convolution that keeps the size, normalisation and ReLU; He initialisation."""
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=norm == "none")
+    """Convolution that keeps the size (but for its stride), normalisation and ReLU; He initialisation."""
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, padding=dilation * (kernel // 2), dilation=dilation, bias=norm == "none"
+    )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -11,15 +11,14 @@ from torchvision.ops import nms
 
 from training.config import ModelConfig
 from training.model import boxes as box_ops
-from training.model.backbones import EfficientNetLite, ResNet50
-from training.model.box_branch import BoxBranch, roi_align_level
+from training.model.backbones import EfficientNetLite, ResNet
+from training.model.box_branch import BoxBranch, roi_align_level, roi_align_pyramid
 from training.model.branch import BranchTrunk, DensePoseHead, ParsingHead
 from training.model.fpn import FeaturePyramid
 from training.model.rpn import RegionProposals
 
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-PARSING_LEVEL = 2  # proposals separation sampling (paper 3.1): the branch reads P2 alone
 
 
 @dataclass
@@ -36,7 +35,9 @@ class ParsingRCNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = ResNet50() if config.backbone == "resnet50" else EfficientNetLite(config.backbone)
+        self.backbone = (
+            EfficientNetLite(config.backbone) if config.backbone.startswith("efficientnet") else ResNet(config.backbone)
+        )
         self.fpn = FeaturePyramid(self.backbone.channels, config.fpn.channels, config.fpn.norm)
         self.rpn = RegionProposals(config.fpn.channels, config.rpn)
         self.box = BoxBranch(config.fpn.channels, config.box)
@@ -56,8 +57,11 @@ class ParsingRCNN(nn.Module):
         return self.fpn(self.backbone((images.float() - self.mean) / self.std))
 
     def roi_features(self, pyramid: Mapping[int, Tensor], rois: list[Tensor]) -> Tensor:
-        """RoIs [r,4] of each image -> [R,C,32,32] from P2 (paper 3.1, 3.2)."""
-        return roi_align_level(pyramid[PARSING_LEVEL], rois, self.config.branch.roi_size, PARSING_LEVEL)
+        """RoIs [r,4] of each image -> [R,C,S,S]: from P2 alone by default (paper 3.1), S = 32 (3.2)."""
+        branch = self.config.branch
+        if len(branch.levels) == 1:
+            return roi_align_level(pyramid[branch.levels[0]], rois, branch.roi_size, branch.levels[0])
+        return roi_align_pyramid(pyramid, rois, branch.roi_size, branch.levels)
 
     def parsing(self, features: Tensor) -> Tensor:
         """RoI features [n,C,32,32] -> logits [n,classes,128,128]."""

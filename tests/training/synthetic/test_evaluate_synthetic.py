@@ -85,6 +85,7 @@ def test_the_truth_scores_full_marks(folder: Path) -> None:
     assert figures["part_accuracy"] > 0.97
     assert figures["gps_ap_75"] == 1.0
     assert figures["gps_ap"] > 0.9
+    assert figures["gpsm_ap"] > 0.85
     assert figures["miou"] > 0.9
     everybody = figures["by_group"]["everybody"]
     assert everybody["people"] == figures["people"] == len(result.people)

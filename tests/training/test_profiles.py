@@ -1,0 +1,106 @@
+"""Profiles of the branch: their sizes are those of the paper and of the released code, and every switch builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.config import BranchConfig, ConfigError, load_config
+from training.model.branch import BranchTrunk, ParsingHead
+from training.model.parsing_rcnn import build_model
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def branch(recipe: str, *profiles: str) -> BranchConfig:
+    if not profiles:
+        return load_config(CONFIGS / recipe).model.branch
+    path = CONFIGS / "profiles" / f"{profiles[0]}.yaml"
+    return load_config(path).model.branch
+
+
+def cost(config: BranchConfig) -> tuple[float, float]:
+    """(millions of parameters, billions of multiplications a RoI) of trunk and parsing head."""
+    trunk = BranchTrunk(256, config).eval()
+    head = ParsingHead(trunk.outputs, 20).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        out = head(trunk(torch.zeros(1, 256, config.roi_size, config.roi_size)))
+    assert out.shape == (1, 20, 4 * config.roi_size, 4 * config.roi_size)
+    parameters = sum(p.numel() for module in (trunk, head) for p in module.parameters())
+    return parameters / 1e6, counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize(
+    ("recipe", "profile", "millions", "billions"),
+    [
+        ("paper_r50.yaml", None, 10.9, 11.6),
+        ("paper_r50_code.yaml", None, 13.2, 13.3),
+        ("", "gce-code", 13.2, 13.3),
+        ("", "mask-head", 17.9, 3.5),
+    ],
+)
+def test_sizes_of_the_profiles(recipe: str, profile: str | None, millions: float, billions: float) -> None:
+    config = branch(recipe) if profile is None else branch(recipe, profile)
+    parameters, multiplications = cost(config)
+    assert parameters == pytest.approx(millions, abs=0.06)
+    assert multiplications == pytest.approx(billions, abs=0.06)
+
+
+def test_the_fast_head_costs_a_quarter() -> None:
+    full, fast = cost(branch("", "gce-code"))[1], cost(branch("", "gce-fast"))[1]
+    assert 0.2 < fast / full < 0.35
+
+
+SWITCHES = [
+    "context=aspp",
+    "context=non_local",
+    "context=none",
+    "convs_before=2",
+    "convs=0",
+    "roi_size=14",
+    "levels=[2, 3, 4, 5]",
+    "half=true",
+    "norm=group",
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_switch_builds_and_learns(switch: str) -> None:
+    small = ("aspp_channels=8", "channels=16", "non_local_channels=8", "conv_channels=16", "convs=2")
+    keys = [f"model.branch.{key}" for key in (*small, switch)]
+    config = load_config(CONFIGS / "light.yaml", tuple(keys))
+    model = build_model(config.model)
+    pyramid = model.pyramid(torch.zeros(1, 3, 128, 96))
+    rois = [torch.tensor([[0.0, 0.0, 50.0, 90.0], [10.0, 10.0, 60.0, 60.0]])]
+    logits = model.parsing(model.roi_features(pyramid, rois))
+    side = 4 * config.model.branch.roi_size
+    assert logits.shape == (2, 20, side, side)
+    logits.square().mean().backward()
+    # a non-local block starts as the identity, so its inner convolutions learn from the second step on
+    learning = [n for n, p in model.parsing_trunk.named_parameters() if p.grad is None]
+    assert not learning
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path: Path) -> None:
+    assert load_config(path).name
+
+
+def test_bases_are_merged_and_circles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "low.yaml").write_text("name: low\nmodel: {share_trunk: true, branch: {convs: 1}}\n")
+    (tmp_path / "high.yaml").write_text("base: low.yaml\nmodel: {branch: {channels: 8}}\n")
+    config = load_config(tmp_path / "high.yaml")
+    assert (config.name, config.model.share_trunk) == ("low", True)
+    assert (config.model.branch.convs, config.model.branch.channels) == (1, 8)
+    (tmp_path / "low.yaml").write_text("base: high.yaml\n")
+    with pytest.raises(ConfigError, match="its own base"):
+        load_config(tmp_path / "high.yaml")
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "broken.yaml")
