@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn import draw
 from training.checkpoint import load_recipe, load_weights
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
 from training.model.parsing_rcnn import build_model
@@ -30,7 +31,10 @@ def write_report(run: Path, data: Path) -> None:
     cells = []
     for path in chosen:
         image = read_jpeg(path)
-        cells.append(_cell(predict(model, image).draw(image)))
+        people = predict(model, image)
+        cells.append(_cell(people.draw(image)))
+        if config.train.densepose:
+            cells.append(_cell(draw.iuv(people, image)))
     write_sheet(cells, run / "sheet.png")
 
 
@@ -43,14 +47,15 @@ def plot_curves(log: Path, out: Path) -> None:
 
     # a run that was resumed has some steps twice: the later row counts
     rows = list({row["step"]: row for row in map(json.loads, log.read_text().splitlines())}.values())
-    names = [k for k in rows[0] if k not in ("step", "s/batch", "minutes")]
+    # a batch without labelled people has no losses of the branches
+    names = list(dict.fromkeys(k for row in rows for k in row if k not in ("step", "s/batch", "minutes")))
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), constrained_layout=True)
-    width = min(20, len(rows))
     for axis, name in zip(np.atleast_1d(axes), names, strict=True):
-        values = np.array([row[name] for row in rows])
-        axis.plot([row["step"] for row in rows], values, color="0.8", linewidth=0.7)
-        smooth = np.convolve(values, np.ones(width) / width, "valid")
-        axis.plot([row["step"] for row in rows][width - 1 :], smooth, linewidth=1.5)
+        steps = [row["step"] for row in rows if name in row]
+        values = np.array([row[name] for row in rows if name in row])
+        width = min(20, len(values))
+        axis.plot(steps, values, color="0.8", linewidth=0.7)
+        axis.plot(steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), linewidth=1.5)
         axis.set_title(name, fontsize=9)
         axis.set_ylim(0, np.percentile(values, 98) * 1.1 + 1e-6)
         axis.set_xlabel("step", fontsize=8)

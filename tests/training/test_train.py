@@ -12,6 +12,7 @@ from training.checkpoint import CheckpointError, load_recipe, load_weights
 from training.config import Config, load_config
 from training.ema import WeightAverage
 from training.model.parsing_rcnn import build_model
+from training.report import write_report
 from training.train import Trainer, TrainingDiverged, freeze_backbone_statistics, schedule
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
@@ -132,3 +133,6 @@ def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: P
     assert (trainer.model.densepose_head.up.deconv.weight != before).any()
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert {"iuv_coarse", "iuv_index", "iuv_uv", "iuv_possible", "parsing"} <= set(rows[-1])
+    write_report(tmp_path / "run", data_folder)
+    for name in ("curves.png", "sheet.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
