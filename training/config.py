@@ -100,11 +100,12 @@ class ModelConfig(_Strict):
 class DataConfig(_Strict):
     """What a batch is drawn from: weights of the sources and the canvases, as (height, width)."""
 
-    sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered"], float] = Field(
+    sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered", "annotated"], float] = Field(
         default={"photos": 0.35, "crowds": 0.30, "groups": 0.30, "empty": 0.05}
     )
     pseudo_labels: Path | None = None  # what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled
     pseudo_fraction: float = 0.35  # of the photos and cut-outs drawn
+    annotated: tuple[Path, ...] = ()  # folders or files that `parsing-rcnn datasets check` knows
     rendered: Path | None = None  # what `parsing-rcnn render` wrote
     rendered_fraction: float = 0.25  # of the cut-outs in crowds
     canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))

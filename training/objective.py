@@ -32,7 +32,9 @@ class Objective:
     def __init__(self, model: ParsingRCNN, seed: int, *, densepose: bool = False) -> None:
         self.model = model
         self.densepose = densepose
-        self.possible = torch.from_numpy(possible_parts())
+        cihp = model.config.parsing_classes == len(CIHP.classes)
+        # other classes say nothing about the body below them: every part is possible
+        self.possible = torch.from_numpy(possible_parts()) if cihp else torch.ones(256, 25, dtype=torch.bool)
         self.config = model.config
         self.output = 4 * self.config.branch.roi_size
         self.generator = torch.Generator().manual_seed(seed)

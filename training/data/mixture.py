@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from parsing_rcnn.taxonomy import CIHP
-from training.config import Config
+from parsing_rcnn.taxonomy import CIHP, MHP
+from training.config import Config, DataConfig
+from training.data.annotated import AnnotatedPictures
 from training.data.iuv import mirror_values
 from training.data.photometric import degrade, jitter_colour
 from training.data.sample import FILL, Sample, View, mask_box, no_boxes, random_view
@@ -32,21 +33,33 @@ class Mixture(Dataset[list[Sample]]):
 
     def __init__(self, data: Path, config: Config) -> None:
         self.config = config
-        self.photos = LabelledPhotos.open(data / "ccp")
-        pseudo = config.data.pseudo_labels
-        self.pseudo = LabelledPhotos.open_pseudo(data / "ccp" / "unlabelled", pseudo) if pseudo else None
-        self.groups = GroupPhotos.open(data / "groups")
-        self.backgrounds = background_photos(data / "backgrounds")
-        rendered = config.data.rendered
-        self.rendered = RenderedPeople.open(rendered) if rendered else None
-        self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete]
-        self.flip_table = np.arange(256, dtype=np.uint8)  # 255, the ignored pixel, stays
-        self.flip_table[: len(CIHP)] = CIHP.flip_table()
         weights = config.data.sources
         self.names = list(weights)
         self.weights = np.array([weights[n] for n in self.names]) / sum(weights.values())
-        if "rendered" in weights and self.rendered is None:
+        self.flip_table = np.arange(256, dtype=np.uint8)  # 255, the ignored pixel, stays
+        classes = {len(t): t for t in (CIHP, MHP)}[config.model.parsing_classes]
+        self.flip_table[: len(classes)] = classes.flip_table()
+        self._open(data, config.data, set(weights))
+
+    def _open(self, data: Path, config: DataConfig, wanted: set[str]) -> None:
+        """Open what the sources read, and nothing else.
+
+        Raises:
+            DatasetError: a folder that is needed is absent or not named.
+        """
+        ours = bool(wanted - {"annotated"})  # the sources of our own data mix with each other
+        self.photos = LabelledPhotos.open(data / "ccp") if ours else None
+        pseudo = config.pseudo_labels if ours else None
+        self.pseudo = LabelledPhotos.open_pseudo(data / "ccp" / "unlabelled", pseudo) if pseudo else None
+        self.groups = GroupPhotos.open(data / "groups") if ours else None
+        self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete] if self.groups else []
+        self.backgrounds = background_photos(data / "backgrounds") if ours else ()
+        self.rendered = RenderedPeople.open(config.rendered) if config.rendered else None
+        if "rendered" in wanted and self.rendered is None:
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
+        if "annotated" in wanted and not config.annotated:
+            raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
+        self.annotated = AnnotatedPictures(config.annotated, self.flip_table) if "annotated" in wanted else None
 
     def __len__(self) -> int:
         return self.config.train.iterations
@@ -67,6 +80,8 @@ class Mixture(Dataset[list[Sample]]):
             "empty": self._empty,
             "rendered": self._rendered,
         }
+        if self.annotated is not None:
+            makers["annotated"] = self.annotated.draw
         sample: Sample = makers[str(rng.choice(self.names, p=self.weights))](rng, size)
         sample.image = degrade(jitter_colour(sample.image, rng), rng)
         return sample

@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import rle
+from training.config import Config, DataConfig, ModelConfig, TrainConfig
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
+from training.data.mixture import Mixture
 from training.data.sources import DatasetError
 
 SIZE = (40, 60)
@@ -209,3 +211,53 @@ def test_rendered_folders_are_whole(rendered_folder: Path) -> None:
     code, output = run(str(rendered_folder))
     assert code == 0
     assert "2 pictures, 2 people" in output
+
+
+def mixture(path: Path, classes: int = 20) -> Mixture:
+    data = DataConfig(sources={"annotated": 1.0}, annotated=(path,), canvases=((64, 96),), final_fraction=0.0)
+    train = TrainConfig(iterations=40, batch_size=1, seed=3)
+    return Mixture(path / "nothing of ours", Config(model=ModelConfig(parsing_classes=classes), data=data, train=train))
+
+
+def test_a_published_dataset_trains_without_any_other(cihp: Path) -> None:
+    batches = mixture(cihp)
+    seen = set()
+    for index in range(12):
+        (sample,) = batches[index]
+        assert sample.image.shape == (64, 96, 3)
+        assert len(sample.boxes) == len(sample.instance_ids)
+        for box, person in zip(sample.boxes, sample.instance_ids, strict=True):
+            rows, columns = np.nonzero(sample.instances == person)
+            assert abs(columns.min() - box[0]) <= 2
+            assert abs(rows.max() + 1 - box[3]) <= 2
+            seen |= set(np.unique(sample.parts[sample.instances == person]).tolist())
+    assert {2, 5, 6} <= seen
+
+
+def test_mhp_sides_swap_by_its_own_table(mhp: Path) -> None:
+    own = np.zeros(SIZE, np.uint8)
+    own[5:35, 10:30], own[5:35, 30:50] = 5, 6  # left arm, right arm
+    for path in (mhp / "train/parsing_annos").glob("*.png"):
+        path.unlink()
+    save(mhp / "train/parsing_annos/12_01_01.png", np.dstack([own] * 3))
+    orders = set()
+    batches = mixture(mhp, classes=59)
+    for index in range(40):
+        (sample,) = batches[index]
+        columns = [np.nonzero(sample.parts == k)[1] for k in (5, 6)]
+        if all(len(c) for c in columns):
+            orders.add(bool(columns[0].mean() < columns[1].mean()))
+    assert orders == {True}  # a flip moves the left arm to the other side and makes it the right one
+
+
+def test_boxes_without_maps_and_crowds(densepose: Path) -> None:
+    (sample,) = mixture(densepose)[0]
+    assert sample.instance_ids.tolist() in ([0], [])
+    assert len(sample.ignore) >= 1
+    assert not sample.parts.any()
+
+
+def test_annotated_pictures_need_a_dataset(tmp_path: Path) -> None:
+    data = DataConfig(sources={"annotated": 1.0})
+    with pytest.raises(DatasetError, match=r"data\.annotated"):
+        Mixture(tmp_path, Config(data=data))
