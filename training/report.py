@@ -20,8 +20,10 @@ _COLUMNS = 6
 
 
 def write_report(run: Path, data: Path) -> None:
-    """Write curves.png and sheet.png into the folder of a run."""
+    """Write curves.png and, where there are held-out photos to look at, sheet.png into the folder of a run."""
     plot_curves(run / "log.jsonl", run / "curves.png")
+    if not (data / "ccp" / "images").is_dir() or not (data / "groups" / "annotations.json").is_file():
+        return
     config = load_recipe(run / "weights.safetensors")
     model = build_model(config.model).eval()
     load_weights(run / "weights.safetensors", model)
