@@ -2,7 +2,7 @@
 
     python -m benchmarks.pareto --out docs/pictures/pareto.png \\
         --point fast out/evaluation/fast/results.json out/benchmarks/fast.json \\
-        --point accurate out/evaluation/accurate/results.json out/benchmarks/accurate.json
+        --point large out/evaluation/large/results.json out/benchmarks/large.json
 
 Each point is a name, what `parsing-rcnn evaluate` wrote and what `python -m benchmarks.embedded` wrote, measured on one
 quiet machine one after the other. Prints a Markdown table; the plot needs matplotlib (requirements/train.txt).

@@ -36,7 +36,7 @@ class Pipeline:
 
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
-        model: one of those that the card names, "fast" or "accurate" (None: the card's default).
+        model: one of those that the card names, "fast" or "large" (None: the card's default).
         runtime, precision, threads: see `Runtime`.
         limits: of pictures.
 

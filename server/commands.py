@@ -17,7 +17,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8080).")] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="fast or accurate (default: the repository's).")] = None,
+    model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all cores).")] = None,

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     repository: Path | None = Field(None, description="Model repository (None: found beside the package).")
-    model: str | None = Field(None, description="fast or accurate (None: the repository's default).")
+    model: str | None = Field(None, description="one of the repository's: fast (None) or large.")
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all cores).")

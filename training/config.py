@@ -117,6 +117,7 @@ class TrainConfig(_Strict):
     """Optimiser and schedule. `time_budget_minutes` shortens the schedule so that it always ends."""
 
     densepose: bool = False  # train the DensePose branch; needs data.rendered
+    densepose_only: bool = False  # train nothing else: after a run of everything, at a third of its cost
 
     iterations: int = 4000
     batch_size: int = 8

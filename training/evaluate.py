@@ -161,6 +161,7 @@ def _photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
     return {
         "pictures": len(photos.images),
         "miou": fast.mean_iou(),
+        "miou_true_classes": fast.mean_iou(true_classes=True),
         "miou_exact_paste": exact.mean_iou(),
         "miou_main_person": main_only.mean_iou(),
         "miou_14": merged.mean_iou(),

@@ -28,6 +28,7 @@ TILE = 256  # pixels, height of one picture of a sheet
 # (set, figure, name, goal): a goal is a fraction to reach, or a negative number of pictures not to exceed
 ROWS: tuple[tuple[str, str, str, float | None], ...] = (
     ("photos", "miou", "photos: mIoU, 20 classes", 0.50),
+    ("photos", "miou_true_classes", "photos: mIoU, classes that the photos hold", None),
     ("photos", "miou_exact_paste", "photos: mIoU, exact paste", None),
     ("photos", "miou_main_person", "photos: mIoU, without passers-by", None),
     ("photos", "miou_14", "photos: mIoU, 14 classes drawn by people", None),

@@ -17,6 +17,7 @@ from training.losses.sampling import People, balanced, match
 from training.model import boxes as box_ops
 from training.model.parsing_rcnn import ParsingRCNN
 
+_SHAKE = 0.05  # of a box's extent: standard deviation of its edges, where proposals are not drawn
 # classes that cover few pixels weigh more, or the mean over classes never sees them
 _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.0, "Left-shoe": 1.5, "Right-shoe": 1.5}
 
@@ -59,6 +60,21 @@ class Objective:
             "box_delta": refinement,
             **self._people(pyramid, samples, rois, owners),
         }
+
+    def densepose_only(self, samples: list[Sample]) -> dict[str, Tensor]:
+        """Losses of the DensePose branch alone, on shaken true boxes; no gradient reaches the rest of the network."""
+        rois, owners = [], []
+        for sample in samples:
+            boxes = torch.from_numpy(sample.boxes)
+            extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+            shaken = boxes + extent * _SHAKE * torch.randn(boxes.shape, generator=self.generator)
+            height, width = sample.image.shape[:2]
+            rois.append(box_ops.clip(shaken, height, width))
+            owners.append(torch.arange(len(boxes)))
+        images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
+        return self._people(pyramid, samples, rois, owners, parse=False)
 
     def _proposals(
         self,
@@ -118,9 +134,15 @@ class Objective:
         return list(torch.softmax(logits.float(), 1)[:, 1].split([len(p) for p in proposals]))
 
     def _people(
-        self, pyramid: dict[int, Tensor], samples: list[Sample], rois: list[Tensor], owners: list[Tensor]
+        self,
+        pyramid: dict[int, Tensor],
+        samples: list[Sample],
+        rois: list[Tensor],
+        owners: list[Tensor],
+        *,
+        parse: bool = True,
     ) -> dict[str, Tensor]:
-        """Losses of both branches over the same RoIs, each where its labels are known."""
+        """Losses of both branches, or of DensePose alone, over the same RoIs, each where its labels are known."""
         drawn, parts, iuv, mapped = [], [], [], []
         for sample, boxes, owner in zip(samples, rois, owners, strict=True):
             ids = torch.from_numpy(sample.instance_ids)[owner] if len(owner) else owner
@@ -140,7 +162,7 @@ class Objective:
             return {"parsing": sum((p.sum() * 0 for h in heads for p in h.parameters()), torch.zeros(()))}
         features = self.model.roi_features(pyramid, drawn)
         targets = torch.cat(parts)
-        losses = {"parsing": parsing_loss(self.model.parsing(features), targets, self.weights)}
+        losses = {"parsing": parsing_loss(self.model.parsing(features), targets, self.weights)} if parse else {}
         if self.densepose:
             known = torch.cat(mapped)
             maps = self.model.densepose(features)

@@ -41,6 +41,8 @@ def parameter_groups(model: ParsingRCNN, config: TrainConfig) -> list[dict[str, 
     """Backbone and heads with their own rates; no weight decay on biases and norms."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -84,6 +86,9 @@ class Trainer:
         self.model = build_model(config.model, imagenet=warm_start is None)
         if warm_start is not None:
             load_weights(warm_start, self.model)
+        if config.train.densepose_only:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith("densepose_"))
         self.model.to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, config.train.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.train), lr=1.0)
@@ -138,6 +143,9 @@ class Trainer:
         log = (self.out / "log.jsonl").open("a")
         self.model.train()
         freeze_backbone_statistics(self.model)
+        if config.densepose_only:
+            self.model.eval()
+            self.model.densepose_trunk.train()
         begin = time.monotonic() - self.elapsed
         last = time.monotonic()
         for samples in loader:
@@ -160,8 +168,9 @@ class Trainer:
         factor = schedule(self.step, config, minutes)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
+        measure = self.objective.densepose_only if config.densepose_only else self.objective
         with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast == "bf16"):
-            losses = self.objective(samples)
+            losses = measure(samples)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
             bad = ", ".join(name for name, loss in losses.items() if not bool(torch.isfinite(loss)))

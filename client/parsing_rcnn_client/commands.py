@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.sources import Source
 
 _REPOSITORY = typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files).")
-_MODEL = typer.Option(help="fast or accurate (default: the repository's).")
+_MODEL = typer.Option(help="one of the repository's: fast (default) or large.")
 _RUNTIME = typer.Option(help="auto, openvino or onnxruntime.")
 _PRECISION = typer.Option(help="auto, fp32 or bf16.")
 _THREADS = typer.Option(min=1, help="Threads of one inference (default: all cores).")

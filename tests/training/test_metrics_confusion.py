@@ -65,3 +65,10 @@ def test_empty_matrix_has_no_figures() -> None:
     matrix = ConfusionMatrix(3)
     for figure in (matrix.mean_iou(), matrix.pixel_accuracy(), matrix.mean_class_accuracy(), matrix.foreground_iou()):
         assert math.isnan(figure)
+
+
+def test_a_class_that_is_not_there_counts_or_not() -> None:
+    matrix = ConfusionMatrix(3)
+    matrix.add(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 1, 2]], np.uint8))
+    assert matrix.mean_iou() == pytest.approx((1 + 0.5 + 0) / 3)
+    assert matrix.mean_iou(true_classes=True) == pytest.approx((1 + 0.5) / 2)

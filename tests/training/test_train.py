@@ -136,3 +136,19 @@ def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: P
     write_report(tmp_path / "run", data_folder)
     for name in ("curves.png", "sheet.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_densepose_branch_alone(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:
+    config = recipe(
+        "train.iterations=4",
+        "train.densepose=true",
+        "train.densepose_only=true",
+        "data.sources={rendered: 1.0, photos: 1.0, empty: 1.0}",
+        f"data.rendered={rendered_folder}",
+    )
+    trainer = Trainer(config, data_folder, tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    changed = {n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed
+    assert all(name.startswith("densepose_") for name in changed)

@@ -84,9 +84,16 @@ class ConfusionMatrix:
         union = self.counts.sum(0) + self.counts.sum(1) - correct
         return np.asarray(np.divide(correct, union, out=np.full(len(correct), np.nan), where=union > 0), np.float64)
 
-    def mean_iou(self) -> float:
-        """Mean IoU over the classes present in truth or prediction, background included; NaN when nothing was added."""
+    def mean_iou(self, *, true_classes: bool = False) -> float:
+        """Mean IoU over the classes present in truth or prediction, background included; NaN when nothing was added.
+
+        Args:
+            true_classes: only over those present in truth: a class that the set does not hold then costs nothing but
+                its pixels, which are wrong for the class that is there.
+        """
         iou = self.iou()
+        if true_classes:
+            iou = iou[self.counts.sum(1) > 0]
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     def pixel_accuracy(self) -> float:
