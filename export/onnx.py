@@ -174,9 +174,19 @@ def write_card(out: Path, config: Config, files: Mapping[str, Path], *, version:
         "canvases": [list(c) for c in CANVASES],
         **card,
         "files": described,
-        "recipe": config.model_dump(mode="json"),
+        "recipe": _without_places(config.model_dump(mode="json")),
     }
     (out / CARD).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe for others to read: names of data folders, not where they lay on this machine."""
+    data = dict(recipe["data"])
+    for key in ("pseudo_labels", "rendered"):
+        if data.get(key):
+            data[key] = f"data/{Path(data[key]).name}"
+    data["annotated"] = [Path(path).name for path in data.get("annotated", ())]
+    return {**recipe, "data": data}
 
 
 def load_from_repository(repository: Path) -> tuple[ParsingRCNN, Config]:

@@ -38,8 +38,9 @@ def test_tensors_of_the_contract(runtime: Runtime, people: int) -> None:
     assert answer["PART_PROBS"].dtype == np.uint8
     # the row of the padded bucket does not leak into anybody's answer
     np.testing.assert_array_equal(answer["PARTS"], np.repeat(answer["PARTS"][:1], people, 0))
-    winners = answer["PART_PROBS"].argmax(1)
-    assert (winners == answer["PARTS"]).mean() > 0.99
+    # probabilities are rounded to 255ths: the part that won has the highest one, or shares it
+    own = np.take_along_axis(answer["PART_PROBS"], answer["PARTS"][:, None], 1)[:, 0].astype(int)
+    assert (answer["PART_PROBS"].max(1) - own <= 1).all()
     iuv = runtime.densepose(features)["IUV"]
     assert iuv.shape == (people, 3, 128, 128)
     assert iuv.dtype == np.uint8
