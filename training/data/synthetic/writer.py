@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     cast = Generator(job.source).cast  # bakes what is missing once, before there are several processes
     write_surface(job.out / "surface.npz", cast.body, cast.wardrobe.atlas)
     records: dict[int, dict[str, Any]] = {}
+    # each process has one core: threads of their matrix products would only wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, _start, (job,)) as pool:
         for done, (index, record) in enumerate(pool.imap_unordered(_one, range(pictures), chunksize=4), start=1):
@@ -97,7 +100,7 @@ def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
     quality = int(np.random.default_rng([index, 1]).integers(70, 96))
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(rendered.image), quality=quality)
     (out / "Images" / f"{stem}.jpg").write_bytes(data)
-    fast = [cv2.IMWRITE_PNG_COMPRESSION, 4]
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 2]
     part_instances = rendered.instance.astype(np.uint16) * len(CIHP) * (rendered.category > 0) + rendered.category
     for folder, array in (
         ("Category_ids", rendered.category),
