@@ -91,9 +91,8 @@ def test_no_machine_in_the_tree() -> None:
 def test_weights_are_small_and_are_the_only_large_files() -> None:
     weights = sum(path.stat().st_size for path in tracked() if path.suffix == ".onnx")
     assert 0 < weights <= 20_000_000
-    for path in tracked():  # the bodies of rendered people are what lets anybody render, and test, without downloads
-        limit = 3_000_000 if path.name == "bodies.npz" else 1_500_000
-        assert path.suffix == ".onnx" or path.stat().st_size < limit, path
+    for path in tracked():
+        assert path.suffix == ".onnx" or path.stat().st_size < 1_500_000, path
 
 
 def test_the_wheel_carries_the_vocabulary_and_the_model_and_nothing_else(tmp_path: Path) -> None:

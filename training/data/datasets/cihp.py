@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from parsing_rcnn.taxonomy import CIHP
-from training.data.datasets.records import CocoFile, Record, image_size, people_of_maps, read_map
+from training.data.datasets.records import CocoFile, Record, image_size, people_of_maps, read_map, record_of_files
 from training.data.sources import DatasetError
 
 
@@ -60,18 +58,11 @@ class PersonMaps:
         """See `Reader`."""
         about = self.coco.images[index]
         image = self.root / f"{self.split}_img" / about["file_name"]
-        size = image_size(image)
-        parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
         rows = self.coco.annotations[about["id"]]
-        for label, row in enumerate(rows, start=1):
-            self.coco.box(row)
-            path = self.root / f"{self.split}_parsing" / str(row.get("parsing"))
-            own = read_map(path, self.classes)
-            if own.shape != size:
-                raise DatasetError(f"{path}: {own.shape} pixels, but {image.name} has {size}")
-            mask = own > 0
-            parts[mask], instances[mask] = own[mask], label
-        return Record(image, size, people_of_maps(parts, instances, image), parts, instances)
+        for row in rows:
+            self.coco.box(row)  # refuses what is no box
+        folder = self.root / f"{self.split}_parsing"
+        return record_of_files(image, [folder / str(row.get("parsing")) for row in rows], self.classes)
 
     @classmethod
     def find(cls, root: Path) -> list[PersonMaps]:

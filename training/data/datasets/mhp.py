@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
 from parsing_rcnn.taxonomy import MHP
-from training.data.datasets.records import Record, image_size, people_of_maps, read_map
+from training.data.datasets.records import Record, record_of_files
 from training.data.sources import DatasetError
 
 _MASKS = ("parsing_annos", "annotations")
@@ -41,18 +39,10 @@ class RawMhp:
         """See `Reader`."""
         stem = self.stems[index]
         image = self.root / self.split / "images" / f"{stem}.jpg"
-        size = image_size(image)
         files = self.files.get(stem, [])
         if not files:
             raise DatasetError(f"{self.masks}/{stem}_NN_NN.png: no map of a person of this picture")
-        parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-        for label, path in enumerate(files, start=1):
-            own = read_map(path, len(MHP))
-            if own.shape != size:
-                raise DatasetError(f"{path}: {own.shape} pixels, but {image.name} has {size}")
-            mask = own > 0
-            parts[mask], instances[mask] = own[mask], label
-        return Record(image, size, people_of_maps(parts, instances, image), parts, instances)
+        return record_of_files(image, files, len(MHP))
 
     @classmethod
     def find(cls, root: Path) -> list[RawMhp]:

