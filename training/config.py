@@ -119,6 +119,8 @@ class TrainConfig(_Strict):
     densepose: bool = False  # train the DensePose branch; needs data.rendered
     densepose_only: bool = False  # train nothing else: after a run of everything, at a third of its cost
 
+    half_size_losses: bool = False  # of the branches, before the last x2: a third less time, edges learnt later
+
     iterations: int = 4000
     batch_size: int = 8
     learning_rate: float = 1e-3

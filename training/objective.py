@@ -30,14 +30,15 @@ def class_weights() -> Tensor:
 class Objective:
     """Losses of one batch. Sampling draws from its own generator, so a seed repeats a run."""
 
-    def __init__(self, model: ParsingRCNN, seed: int, *, densepose: bool = False) -> None:
+    def __init__(self, model: ParsingRCNN, seed: int, *, densepose: bool = False, half: bool = False) -> None:
         self.model = model
+        self.half = half
         self.densepose = densepose
         cihp = model.config.parsing_classes == len(CIHP.classes)
         # other classes say nothing about the body below them: every part is possible
         self.possible = torch.from_numpy(possible_parts()) if cihp else torch.ones(256, 25, dtype=torch.bool)
         self.config = model.config
-        self.output = 4 * self.config.branch.roi_size
+        self.output = (2 if half else 4) * self.config.branch.roi_size
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = class_weights() if self.config.parsing_classes == len(CIHP.classes) else None
 
@@ -162,10 +163,10 @@ class Objective:
             return {"parsing": sum((p.sum() * 0 for h in heads for p in h.parameters()), torch.zeros(()))}
         features = self.model.roi_features(pyramid, drawn)
         targets = torch.cat(parts)
-        losses = {"parsing": parsing_loss(self.model.parsing(features), targets, self.weights)} if parse else {}
+        losses = {"parsing": parsing_loss(self.model.parsing(features, half=self.half), targets, self.weights)} if parse else {}
         if self.densepose:
             known = torch.cat(mapped)
-            maps = self.model.densepose(features)
+            maps = self.model.densepose(features, half=self.half)
             wanted = torch.cat(iuv) if iuv else torch.zeros(0, 3, self.output, self.output, dtype=torch.uint8)
             coarse, index, u, v = (m[known] for m in maps)
             losses |= densepose_loss((coarse, index, u, v), wanted)

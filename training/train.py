@@ -92,7 +92,9 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, config.train.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.train), lr=1.0)
-        self.objective = Objective(self.model, config.train.seed, densepose=config.train.densepose)
+        self.objective = Objective(
+            self.model, config.train.seed, densepose=config.train.densepose, half=config.train.half_size_losses
+        )
         self.mixture = Mixture(data, config)
         self.step, self.elapsed = 0, 0.0
 

@@ -97,7 +97,7 @@ class BranchTrunk(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,S,S] -> [n,classes,4S,4S]."""
+    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,S,S] -> [n,classes,4S,4S], or what it interpolates (`half`)."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -105,8 +105,9 @@ class Upsampler(nn.Module):
         nn.init.normal_(self.deconv.weight, std=0.02)
         nn.init.zeros_(self.deconv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(self.deconv(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+    def forward(self, x: Tensor, *, half: bool = False) -> Tensor:
+        y: Tensor = self.deconv(x)
+        return y if half else F.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class ParsingHead(nn.Module):
@@ -116,8 +117,8 @@ class ParsingHead(nn.Module):
         super().__init__()
         self.up = Upsampler(inputs, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.up(x)
+    def forward(self, x: Tensor, *, half: bool = False) -> Tensor:
+        return self.up(x, half=half)
 
 
 class DensePoseHead(nn.Module):
@@ -128,7 +129,7 @@ class DensePoseHead(nn.Module):
         self.sizes = (DENSEPOSE_COARSE, DENSEPOSE_PARTS, DENSEPOSE_PARTS, DENSEPOSE_PARTS)
         self.up = Upsampler(inputs, sum(self.sizes))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """-> coarse [n,15,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
-        coarse, index, u, v = self.up(x).split(self.sizes, dim=1)
+        coarse, index, u, v = self.up(x, half=half).split(self.sizes, dim=1)
         return coarse, index, u, v

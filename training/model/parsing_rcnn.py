@@ -63,13 +63,13 @@ class ParsingRCNN(nn.Module):
             return roi_align_level(pyramid[branch.levels[0]], rois, branch.roi_size, branch.levels[0])
         return roi_align_pyramid(pyramid, rois, branch.roi_size, branch.levels)
 
-    def parsing(self, features: Tensor) -> Tensor:
-        """RoI features [n,C,32,32] -> logits [n,classes,128,128]."""
-        return self.parsing_head(self.parsing_trunk(features))
+    def parsing(self, features: Tensor, *, half: bool = False) -> Tensor:
+        """RoI features [n,C,32,32] -> logits [n,classes,128,128]; `half`: [n,classes,64,64], before the last x2."""
+        return self.parsing_head(self.parsing_trunk(features), half=half)
 
-    def densepose(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """RoI features [n,C,32,32] -> coarse, index, u, v maps at 128x128."""
-        return self.densepose_head(self.densepose_trunk(features))
+    def densepose(self, features: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """RoI features [n,C,32,32] -> coarse, index, u, v maps at 128x128, or at 64x64 before the last x2 (`half`)."""
+        return self.densepose_head(self.densepose_trunk(features), half=half)
 
     def detect(self, pyramid: Mapping[int, Tensor], size: tuple[int, int]) -> Detections:
         """All people of ONE canvas after NMS, no score limit: [n,4] and [n], by score."""
