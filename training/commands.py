@@ -35,19 +35,24 @@ def train(
     from training.checkpoint import CheckpointError
     from training.config import ConfigError, load_config
     from training.data.sources import DatasetError
+    from training.distributed import join, leave
     from training.report import write_report
     from training.train import Trainer, TrainingDiverged
 
     try:
         recipe = load_config(config, tuple(set_ or ()))
-        trainer = Trainer(recipe, data, out, warm_start)
-        if not fresh and trainer.resume():
+        world = join(recipe.train.device)
+        trainer = Trainer(recipe, data, out, warm_start, world)
+        if not fresh and trainer.resume() and world.leads:
             typer.echo(f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
     except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, FileNotFoundError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    write_report(out, data)
+    finally:
+        leave()
+    if world.leads:
+        write_report(out, data)
 
 
 def evaluate(

@@ -42,7 +42,11 @@ class RpnConfig(_Strict):
 
 
 class BoxConfig(_Strict):
-    """Box branch on the pyramid by scale: RoIAlign 7x7, two fully connected layers."""
+    """Box branch on the pyramid by scale: RoIAlign 7x7, two fully connected layers.
+
+    Attributes:
+        hard_negatives: half of the background boxes drawn are those with the highest person score (not in the paper).
+    """
 
     levels: tuple[int, ...] = (2, 3, 4, 5)
     channels: int = 1024
@@ -50,6 +54,7 @@ class BoxConfig(_Strict):
     rois_per_image: int = 512
     positive_fraction: float = 0.25
     foreground_iou: float = 0.5
+    hard_negatives: bool = False
     nms_iou: float = 0.5
 
 
@@ -62,6 +67,7 @@ class BranchConfig(_Strict):
         roi_size: cells of a pooled RoI; the output has four times as many (3.2: 32 and 128).
         context: geometric and context encoding (3.3), or a half of it, or nothing.
         convs_before, convs: 3x3 convolutions before and after it (3.4), of `conv_channels`.
+        densepose_iou: least IoU of a RoI with its person for annotated points to train on it (the code: 0.7).
         half: run everything at half the resolution and add it to a 1x1 convolution at the full one (`gce-fast`).
     """
 
@@ -80,6 +86,7 @@ class BranchConfig(_Strict):
     half: bool = False
     norm: Norm = "batch"
     rois_per_image: int = 32
+    densepose_iou: float = 0.5
 
 
 class ModelConfig(_Strict):
@@ -98,38 +105,81 @@ class ModelConfig(_Strict):
 
 
 class DataConfig(_Strict):
-    """What a batch is drawn from: weights of the sources and the canvases, as (height, width)."""
+    """What a batch is drawn from.
+
+    Attributes:
+        sources: weights of the sources.
+        canvases: (height, width) of the pictures of a batch; `final_canvases` for the last `final_fraction` of a run.
+        short_sides, longest_side: instead of canvases, whole pictures of the annotated datasets, epoch by epoch, wide
+            ones and tall ones apart, each at one of these short sides, padded to the largest of its batch (paper).
+        pseudo_labels: what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled; `pseudo_fraction` of the photos drawn.
+        annotated: folders or files that `parsing-rcnn datasets check` knows.
+        rendered: what `parsing-rcnn render` wrote; `rendered_fraction` of the cut-outs in crowds.
+        uv_symmetry: DensePose's UV_symmetry_transforms.mat, which mirrors U and V of SMPL's charts; none: our charts.
+        colours: jitter and degrade the pixels (the paper does not).
+    """
 
     sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered", "annotated"], float] = Field(
         default={"photos": 0.35, "crowds": 0.30, "groups": 0.30, "empty": 0.05}
     )
-    pseudo_labels: Path | None = None  # what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled
-    pseudo_fraction: float = 0.35  # of the photos and cut-outs drawn
-    annotated: tuple[Path, ...] = ()  # folders or files that `parsing-rcnn datasets check` knows
-    rendered: Path | None = None  # what `parsing-rcnn render` wrote
-    rendered_fraction: float = 0.25  # of the cut-outs in crowds
+    pseudo_labels: Path | None = None
+    pseudo_fraction: float = 0.35
+    annotated: tuple[Path, ...] = ()
+    rendered: Path | None = None
+    rendered_fraction: float = 0.25
+    uv_symmetry: Path | None = None
+    colours: bool = True
+    short_sides: tuple[int, ...] = ()
+    longest_side: int = Field(default=1400, ge=32)
     canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))
     final_canvases: tuple[tuple[int, int], ...] = ((640, 384), (640, 384), (512, 512), (384, 640))
     final_fraction: float = 0.2
 
 
 class TrainConfig(_Strict):
-    """Optimiser and schedule. `time_budget_minutes` shortens the schedule so that it always ends."""
+    """Optimiser, schedule and processes.
 
-    densepose: bool = False  # train the DensePose branch; needs data.rendered
-    densepose_only: bool = False  # train nothing else: after a run of everything, at a third of its cost
+    Attributes:
+        densepose: train the DensePose branch.
+        only: train nothing but this part, on the features of the rest as they are: at a third of the cost.
+        half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
+        weigh_rare: rare CIHP classes weigh more in the parsing loss (not in the paper).
+        optimizer, learning_rate, bias_rate: SGD has momentum 0.9; biases and norms have `bias_rate` times the rate.
+        steps: a tenth of the rate from each of these iterations on; none: a cosine.
+        warmup, warmup_start: iterations, and the factor of the rate that they begin from.
+        batch_size: pictures a step for which rates and lengths are meant; a run with more or fewer scales them
+            (`training.optimisation.scaled`).
+        images_per_process, accumulate: pictures at a time, and how many times before a step. Default: what makes
+            up `batch_size`.
+        frozen_stages: the stem and the stages below this one keep their weights (2: stem and the first stage).
+        backbone_norm: batch norms of the backbone keep their statistics (batches are small), or their weights too
+            ("frozen"), or learn ("train"), or do so over all GPUs ("sync", every batch norm of the network).
+        ema_decay: of the average that is saved and exported; 0 saves the last weights.
+        time_budget_minutes: shortens the schedule so that it always ends.
+    """
 
-    half_size_losses: bool = False  # of the branches, before the last x2: a third less time, edges learnt later
-
-    iterations: int = 4000
-    batch_size: int = 8
+    densepose: bool = False
+    only: Literal["detector", "densepose"] | None = None
+    half_size_losses: bool = False
+    weigh_rare: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    autocast: Literal["none", "bf16", "fp16"] = "none"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    iterations: int = Field(default=4000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    images_per_process: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     learning_rate: float = 1e-3
     backbone_learning_rate: float = 3e-4
+    bias_rate: float = 1.0
     weight_decay: float = 1e-4
+    steps: tuple[int, ...] = ()
     warmup: int = 100
-    clip_norm: float = 10.0
+    warmup_start: float = 0.0
+    clip_norm: float | None = 10.0
     ema_decay: float = 0.998
-    autocast: Literal["none", "bf16"] = "none"
+    frozen_stages: int = Field(default=0, ge=0)
+    backbone_norm: Literal["statistics", "frozen", "train", "sync"] = "statistics"
     time_budget_minutes: float | None = None
     checkpoint_every: int = 200
     workers: int = 1

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from parsing_rcnn.taxonomy import CIHP
 from training.data.iuv import possible_parts
-from training.data.sample import Sample
+from training.data.sample import IGNORE_LABEL, PlacedPoints, Sample
 from training.losses.box import box_loss, encoded_or_zero
-from training.losses.densepose import densepose_loss, iuv_targets, possible_loss
+from training.losses.densepose import densepose_loss, iuv_targets, points_loss, possible_loss
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
 from training.losses.sampling import People, balanced, match
@@ -27,55 +32,86 @@ def class_weights() -> Tensor:
     return torch.tensor([_RARE.get(name, 1.0) for name in CIHP.classes])
 
 
-class Objective:
-    """Losses of one batch. Sampling draws from its own generator, so a seed repeats a run."""
+class Objective(nn.Module):
+    """Losses of one batch. Sampling draws from a generator of its own, so a seed repeats a run.
 
-    def __init__(self, model: ParsingRCNN, seed: int, *, densepose: bool = False, half: bool = False) -> None:
-        self.model = model
-        self.half = half
-        self.densepose = densepose
-        cihp = model.config.parsing_classes == len(CIHP.classes)
-        # other classes say nothing about the body below them: every part is possible
-        self.possible = torch.from_numpy(possible_parts()) if cihp else torch.ones(256, 25, dtype=torch.bool)
+    Args:
+        densepose: also of the DensePose branch.
+        only: of this part alone; no gradient reaches the rest of the network.
+        half: losses of the branches before the last x2.
+        weigh_rare: rare CIHP classes weigh more (`class_weights`).
+    """
+
+    def __init__(
+        self,
+        model: ParsingRCNN,
+        *,
+        densepose: bool = False,
+        only: Literal["detector", "densepose"] | None = None,
+        half: bool = False,
+        weigh_rare: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.densepose, self.only, self.half = model, densepose, only, half
         self.config = model.config
         self.output = (2 if half else 4) * self.config.branch.roi_size
-        self.generator = torch.Generator().manual_seed(seed)
-        self.weights = class_weights() if self.config.parsing_classes == len(CIHP.classes) else None
+        cihp = model.config.parsing_classes == len(CIHP.classes)
+        # other classes say nothing about the body below them: every part is possible
+        possible = torch.from_numpy(possible_parts()) if cihp else torch.ones(256, 25, dtype=torch.bool)
+        self.register_buffer("possible", possible, persistent=False)
+        self.register_buffer("weights", class_weights() if cihp and weigh_rare else None, persistent=False)
+        self.possible: Tensor
+        self.weights: Tensor | None
+        self.generator = torch.Generator()
 
-    def __call__(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """{name: scalar loss} of a batch on one canvas size."""
-        model = self.model
-        images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
-        people = [People(torch.from_numpy(s.boxes), torch.from_numpy(s.ignore), s.background_certain) for s in samples]
+    def forward(self, samples: list[Sample], seed: int) -> dict[str, Tensor]:
+        """{name: scalar loss} of a batch on one canvas size; `seed` decides which boxes are drawn."""
+        device = self.possible.device
+        if self.generator.device != device:
+            self.generator = torch.Generator(device)
+        self.generator.manual_seed(seed)
+        images = torch.from_numpy(np.stack([s.image for s in samples])).to(device).permute(0, 3, 1, 2)
+        with torch.set_grad_enabled(self.only is None and torch.is_grad_enabled()):
+            pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
+        if self.only == "densepose":
+            rois, owners = self._shaken(samples)
+            return self._people(pyramid, samples, rois, owners, parse=False)
         size = (images.shape[2], images.shape[3])
-        pyramid = model.pyramid(images.contiguous(memory_format=torch.channels_last))
-        logits, deltas, anchors = model.rpn(pyramid)
+        losses, rois, owners = self._detector(pyramid, samples, size)
+        return losses if self.only == "detector" else losses | self._people(pyramid, samples, rois, owners)
+
+    def _detector(
+        self, pyramid: dict[int, Tensor], samples: list[Sample], size: tuple[int, int]
+    ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+        """Losses of proposals and boxes; the positive RoIs of each picture and the person of each."""
+        people = [People(self._put(s.boxes), self._put(s.ignore), s.background_certain) for s in samples]
+        logits, deltas, anchors = self.model.rpn(pyramid)
         flat = torch.cat(logits, 1).float(), torch.cat(deltas, 1).float(), torch.cat(anchors)
         objectness, regression = proposal_loss(*flat, people, self.config.rpn, self.generator)
         proposals = [self._proposals(logits, deltas, anchors, size, i, p) for i, p in enumerate(people)]
         classification, refinement, rois, owners = self._box(pyramid, proposals, people)
-        return {
+        losses = {
             "rpn_objectness": objectness,
             "rpn_box": regression,
             "box_class": classification,
             "box_delta": refinement,
-            **self._people(pyramid, samples, rois, owners),
         }
+        return losses, rois, owners
 
-    def densepose_only(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """Losses of the DensePose branch alone, on shaken true boxes; no gradient reaches the rest of the network."""
+    def _shaken(self, samples: list[Sample]) -> tuple[list[Tensor], list[Tensor]]:
+        """Everybody's box, its edges shaken: RoIs where no proposals are drawn, and the person of each."""
         rois, owners = [], []
         for sample in samples:
-            boxes = torch.from_numpy(sample.boxes)
+            boxes = self._put(sample.boxes)
             extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-            shaken = boxes + extent * _SHAKE * torch.randn(boxes.shape, generator=self.generator)
+            noise = torch.randn(boxes.shape, generator=self.generator, device=boxes.device)
             height, width = sample.image.shape[:2]
-            rois.append(box_ops.clip(shaken, height, width))
-            owners.append(torch.arange(len(boxes)))
-        images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
-        with torch.no_grad():
-            pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
-        return self._people(pyramid, samples, rois, owners, parse=False)
+            rois.append(box_ops.clip(boxes + extent * _SHAKE * noise, height, width))
+            owners.append(torch.arange(len(boxes), device=boxes.device))
+        return rois, owners
+
+    def _put(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.possible.device)
 
     def _proposals(
         self,
@@ -113,12 +149,16 @@ class Objective:
                     best_for_each=False,
                 )
                 positive, negative = balanced(
-                    label, config.rois_per_image, config.positive_fraction, self.generator, hardness=score
+                    label,
+                    config.rois_per_image,
+                    config.positive_fraction,
+                    self.generator,
+                    hardness=score if config.hard_negatives else None,
                 )
                 rows = torch.cat([positive, negative])
                 chosen.append(boxes[rows])
                 labels.append(label[rows])
-                target = torch.zeros(len(rows), 4)
+                target = boxes.new_zeros(len(rows), 4)
                 if len(positive):
                     target[: len(positive)] = box_ops.encode(
                         labelled.boxes[index[positive]], boxes[positive], box_ops.BOX_WEIGHTS
@@ -144,31 +184,79 @@ class Objective:
         parse: bool = True,
     ) -> dict[str, Tensor]:
         """Losses of both branches, or of DensePose alone, over the same RoIs, each where its labels are known."""
-        drawn, parts, iuv, mapped = [], [], [], []
-        for sample, boxes, owner in zip(samples, rois, owners, strict=True):
-            ids = torch.from_numpy(sample.instance_ids)[owner] if len(owner) else owner
-            labelled = torch.nonzero(ids > 0)[:, 0]
-            order = torch.randperm(len(labelled), generator=self.generator)
-            rows = labelled[order[: self.config.branch.rois_per_image]]
-            own, chosen = ids[rows], boxes[rows]
-            instances = torch.from_numpy(sample.instances).long()
-            drawn.append(chosen)
-            parts.append(parsing_targets(torch.from_numpy(sample.parts).long(), instances, chosen, own, self.output))
-            known = torch.isin(own, torch.tensor(sample.mapped, dtype=own.dtype))
-            mapped.append(known)
-            if sample.iuv is not None and bool(known.any()):
-                iuv.append(iuv_targets(torch.from_numpy(sample.iuv), instances, chosen[known], own[known], self.output))
-        if not any(len(d) for d in drawn):
+        drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
+        if not any(len(d.rois) for d in drawn):
             heads = [self.model.parsing_head] + [self.model.densepose_head] * self.densepose
-            return {"parsing": sum((p.sum() * 0 for h in heads for p in h.parameters()), torch.zeros(()))}
-        features = self.model.roi_features(pyramid, drawn)
-        targets = torch.cat(parts)
-        losses = {"parsing": parsing_loss(self.model.parsing(features, half=self.half), targets, self.weights)} if parse else {}
+            return {"parsing": torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()}
+        features = self.model.roi_features(pyramid, [d.rois for d in drawn])
+        parts = torch.cat([d.parts for d in drawn])
+        losses = {}
+        if parse:
+            losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), parts, self.weights)
         if self.densepose:
-            known = torch.cat(mapped)
-            maps = self.model.densepose(features, half=self.half)
-            wanted = torch.cat(iuv) if iuv else torch.zeros(0, 3, self.output, self.output, dtype=torch.uint8)
-            coarse, index, u, v = (m[known] for m in maps)
-            losses |= densepose_loss((coarse, index, u, v), wanted)
-            losses["iuv_possible"] = possible_loss(maps[1][~known], targets[~known], self.possible)
+            losses |= self._densepose(self.model.densepose(features, half=self.half), drawn, parts)
         return losses
+
+    def _labelled(self, sample: Sample, boxes: Tensor, owner: Tensor) -> _Drawn:
+        """RoIs of people with labels, as many as the recipe has, and what is known under each."""
+        config = self.config.branch
+        ids = self._put(sample.instance_ids)[owner]
+        labelled = torch.nonzero(ids > 0)[:, 0]
+        order = torch.randperm(len(labelled), generator=self.generator, device=labelled.device)
+        rows = labelled[order[: config.rois_per_image]]
+        own, rois = ids[rows], boxes[rows]
+        instances = self._put(sample.instances).long()
+        parts = parsing_targets(self._put(sample.parts).long(), instances, rois, own, self.output)
+        mapped = self._among(own, sample.mapped)
+        pointed = self._among(own, tuple(sample.points))
+        parts[pointed] = IGNORE_LABEL
+        if sample.points:
+            true = self._put(sample.boxes)[owner[rows]]
+            close = torch.diagonal(box_ops.iou(rois, true)) >= config.densepose_iou
+            pointed &= close
+        iuv = None
+        if sample.iuv is not None and bool(mapped.any()):
+            iuv = iuv_targets(self._put(sample.iuv), instances, rois[mapped], own[mapped], self.output)
+        points = [sample.points[int(i)] for i in own[pointed]]
+        return _Drawn(rois, parts, mapped, pointed, iuv, points)
+
+    @staticmethod
+    def _among(ids: Tensor, wanted: Sequence[int]) -> Tensor:
+        return torch.isin(ids, torch.tensor(wanted, dtype=ids.dtype, device=ids.device))
+
+    def _densepose(
+        self, maps: tuple[Tensor, Tensor, Tensor, Tensor], drawn: list[_Drawn], parts: Tensor
+    ) -> dict[str, Tensor]:
+        mapped, pointed = torch.cat([d.mapped for d in drawn]), torch.cat([d.pointed for d in drawn])
+        coarse, index, u, v = maps
+        wanted = [d.iuv for d in drawn if d.iuv is not None]
+        none = torch.zeros((0, 3, self.output, self.output), dtype=torch.uint8, device=parts.device)
+        losses = densepose_loss(
+            (coarse[mapped], index[mapped], u[mapped], v[mapped]), torch.cat(wanted) if wanted else none
+        )
+        points = [p for d in drawn for p in d.points]
+        if points:
+            rois = torch.cat([d.rois for d in drawn])[pointed]
+            sparse = points_loss((coarse[pointed], index[pointed], u[pointed], v[pointed]), rois, points)
+            losses = {name: losses[name] + sparse[name] for name in losses}
+        rest = ~mapped & ~pointed
+        losses["iuv_possible"] = possible_loss(index[rest], parts[rest], self.possible)
+        return losses
+
+
+@dataclass
+class _Drawn:
+    """RoIs of one picture that train the branches.
+
+    Attributes:
+        rois: [r,4]; parts: int64 [r,S,S], 255 where nothing is known.
+        mapped: bool [r], of people whose IUV map is known: `iuv` uint8 [mapped,3,S,S].
+        pointed: bool [r], of people with annotated `points`.
+    """
+
+    rois: Tensor
+    parts: Tensor
+    mapped: Tensor
+    pointed: Tensor
+    iuv: Tensor | None
+    points: list[PlacedPoints]

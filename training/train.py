@@ -1,34 +1,42 @@
-"""The training loop: plain, seeded, resumable."""
+"""The training loop: plain, seeded, resumable, on one process or many."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoint import load_state, load_weights, save_state, save_weights
-from training.config import Config, TrainConfig
+from training.config import Config, ConfigError, TrainConfig
 from training.data.mixture import Mixture
+from training.data.sample import Sample
+from training.distributed import World
 from training.ema import WeightAverage
-from training.model.backbones import SameConv
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
+from training.optimisation import build_optimizer, scaled, schedule
+
+_REPORT_EVERY = 10
 
 
 class TrainingDiverged(RuntimeError):
     """A loss is not finite; the message names the batch and the loss."""
 
 
-class _From(Sampler[int]):
-    def __init__(self, start: int, stop: int) -> None:
-        self.range = range(start, stop)
+class _Batches(Sampler[int]):
+    """Numbers of the batches that one process reads: every `stride`-th from `first` on."""
+
+    def __init__(self, first: int, stop: int, stride: int) -> None:
+        self.range = range(first, stop, stride)
 
     def __iter__(self) -> Any:
         return iter(self.range)
@@ -37,65 +45,76 @@ class _From(Sampler[int]):
         return len(self.range)
 
 
-def parameter_groups(model: ParsingRCNN, config: TrainConfig) -> list[dict[str, Any]]:
-    """Backbone and heads with their own rates; no weight decay on biases and norms."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "base": config.backbone_learning_rate if backbone else config.learning_rate,
-            "weight_decay": config.weight_decay if matrix else 0.0,
-        }
-        for (backbone, matrix), parameters in groups.items()
-    ]
-
-
-def schedule(step: int, config: TrainConfig, elapsed_minutes: float) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine over the iterations or the time, whichever is further.
-
-    The mixture switches to its final canvases by iteration, so a time budget should be generous.
-    """
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    progress = step / config.iterations
-    if config.time_budget_minutes is not None:
-        progress = max(progress, elapsed_minutes / config.time_budget_minutes)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + 0.005
-
-
-def freeze_backbone_statistics(model: ParsingRCNN) -> None:
-    """Keep ImageNet's batch-norm statistics: batches here are small and mixed."""
-    for module in model.backbone.modules():
-        if isinstance(module, SameConv):
-            module.norm.eval()
-        elif isinstance(module, nn.BatchNorm2d):
-            module.eval()
+def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
+    """Freeze what the recipe does not train, and set the mode of every layer."""
+    model.train()
+    if config.only is not None:
+        prefixes = ("densepose_",) if config.only == "densepose" else ("rpn.", "box.")
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        model.eval()
+        for name, child in model.named_children():
+            if f"{name}.".startswith(prefixes):
+                child.train()
+        return
+    backbone = model.backbone
+    if config.backbone_norm in ("statistics", "frozen"):
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+                if config.backbone_norm == "frozen":
+                    module.requires_grad_(False)
+    if config.frozen_stages:
+        for part in (backbone.stem, *list(backbone.stages)[: config.frozen_stages - 1]):
+            part.eval().requires_grad_(False)
 
 
 class Trainer:
-    """Everything that a run needs to go on after a stop."""
+    """Everything that a run needs to go on after a stop.
 
-    def __init__(self, config: Config, data: Path, out: Path, warm_start: Path | None = None) -> None:
+    Args:
+        config: the recipe; rates and lengths are scaled to the processes (`training.optimisation.scaled`).
+        world: this process among those of the run.
+    """
+
+    def __init__(
+        self, config: Config, data: Path, out: Path, warm_start: Path | None = None, world: World | None = None
+    ) -> None:
+        self.world = world or World()
+        self.recipe = config
+        config = config.model_copy(update={"train": scaled(config.train, self.world.size)})
         self.config, self.out = config, out
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.train.seed)
         self.model = build_model(config.model, imagenet=warm_start is None)
         if warm_start is not None:
             load_weights(warm_start, self.model)
-        if config.train.densepose_only:
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(name.startswith("densepose_"))
-        self.model.to(memory_format=torch.channels_last)
+        prepare(self.model, config.train)
+        self.model.to(self.world.device, memory_format=torch.channels_last)
+        if config.train.backbone_norm == "sync":
+            if self.world.device.type != "cuda":
+                raise ConfigError("train.backbone_norm=sync needs GPUs; on the CPU set train.backbone_norm=train")
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = WeightAverage(self.model, config.train.ema_decay)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.train), lr=1.0)
+        self.optimizer = build_optimizer(self.model, config.train)
+        self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.train.autocast == "fp16")
         self.objective = Objective(
-            self.model, config.train.seed, densepose=config.train.densepose, half=config.train.half_size_losses
-        )
-        self.mixture = Mixture(data, config)
+            self.model,
+            densepose=config.train.densepose,
+            only=config.train.only,
+            half=config.train.half_size_losses,
+            weigh_rare=config.train.weigh_rare,
+        ).to(self.world.device)
+        # every process reads its own batches of a step, and several where gradients are accumulated
+        self.batches = config.train.accumulate * self.world.size
+        self.mixture = Mixture(data, config, self.batches)
+        self.parallel: nn.Module = self.objective
+        if self.world.size > 1:
+            self.parallel = DistributedDataParallel(
+                self.objective,
+                device_ids=[self.world.device] if self.world.device.type == "cuda" else None,
+                find_unused_parameters=True,  # a batch without people leaves the branches out
+            )
         self.step, self.elapsed = 0, 0.0
 
     def resume(self) -> bool:
@@ -107,21 +126,24 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.generator.set_state(state["generator"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
 
     def save(self) -> None:
         """Checkpoint: the average as weights.safetensors (what is exported), the rest as state.pt."""
+        if not self.world.leads:
+            return
         facts = {"step": self.step, "minutes": round(self.elapsed / 60, 1)}
-        save_weights(self.out / "weights.safetensors", self.average.model, self.config, facts)
+        save_weights(self.out / "weights.safetensors", self.average.model, self.recipe, facts)
         save_state(
             self.out / "state.pt",
             {
                 "model": self.model.state_dict(),
                 "average": self.average.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "generator": self.objective.generator.get_state(),
+                "scaler": self.scaler.state_dict(),
                 "step": self.step,
                 "elapsed": self.elapsed,
             },
@@ -137,62 +159,106 @@ class Trainer:
         loader = DataLoader(
             self.mixture,
             batch_size=None,
-            sampler=_From(self.step, config.iterations),
+            sampler=_Batches(
+                self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size
+            ),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
         )
-        writer = SummaryWriter(str(self.out), purge_step=self.step)
-        log = (self.out / "log.jsonl").open("a")
-        self.model.train()
-        freeze_backbone_statistics(self.model)
-        if config.densepose_only:
-            self.model.eval()
-            self.model.densepose_trunk.train()
-        begin = time.monotonic() - self.elapsed
-        last = time.monotonic()
-        for samples in loader:
-            losses = self._update(samples, self.elapsed / 60)
-            self.step += 1
-            self.elapsed = time.monotonic() - begin
-            if self.step % 10 == 0:
-                seconds, last = (time.monotonic() - last) / 10, time.monotonic()
-                self._report(losses, seconds, writer, log)
-            if self.step % config.checkpoint_every == 0:
-                self.save()
-            if config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60:
-                break
+        with ExitStack() as stack:
+            report = stack.enter_context(_Report(self.out, config, self.step)) if self.world.leads else None
+            begin = time.monotonic() - self.elapsed
+            batches = iter(loader)
+            while self.step < config.iterations:
+                losses = self.update([next(batches) for _ in range(config.accumulate)])
+                self.elapsed = time.monotonic() - begin
+                if report is not None:
+                    report.step(self.step, self.elapsed, losses)
+                if self.step % config.checkpoint_every == 0:
+                    self.save()
+                if config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60:
+                    break
         self.save()
-        writer.close()
-        log.close()
 
-    def _update(self, samples: list[Any], minutes: float) -> dict[str, Tensor]:
+    def update(self, batches: list[list[Sample]]) -> dict[str, Tensor]:
+        """One step on this process's batches: the mean of their losses, detached.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
         config = self.config.train
-        factor = schedule(self.step, config, minutes)
+        factor = schedule(self.step, config, self.elapsed / 60)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
-        measure = self.objective.densepose_only if config.densepose_only else self.objective
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast == "bf16"):
-            losses = measure(samples)
+        self.optimizer.zero_grad(set_to_none=True)
+        mean: dict[str, Tensor] = {}
+        for number, samples in enumerate(batches):
+            with ExitStack() as stack:
+                if isinstance(self.parallel, DistributedDataParallel) and number + 1 < len(batches):
+                    stack.enter_context(self.parallel.no_sync())
+                for name, loss in self._backward(samples, number, len(batches)).items():
+                    mean[name] = mean.get(name, 0) + loss.detach() / len(batches)
+        if config.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        if self.world.leads:
+            self.average.update(self.model, self.step - 1)
+        return mean
+
+    def _backward(self, samples: list[Sample], number: int, count: int) -> dict[str, Tensor]:
+        config = self.config.train
+        batch = self.step * self.batches + number * self.world.size + self.world.rank
+        kind = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.autocast]
+        with torch.autocast(self.world.device.type, kind, enabled=config.autocast != "none"):
+            losses: dict[str, Tensor] = self.parallel(samples, _seed(config.seed, batch))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
             bad = ", ".join(name for name, loss in losses.items() if not bool(torch.isfinite(loss)))
             raise TrainingDiverged(
-                f"batch {self.step} of seed {config.seed}: {bad} is not finite; lower train.learning_rate "
+                f"batch {batch} of seed {config.seed}: {bad} is not finite; lower train.learning_rate "
                 f"(now {config.learning_rate}) or look at that batch"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.optimizer.step()
-        self.average.update(self.model, self.step)
+        self.scaler.scale(total / count).backward()
         return losses
 
-    def _report(self, losses: dict[str, Tensor], seconds: float, writer: SummaryWriter, log: Any) -> None:
-        values = {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
+
+def _seed(seed: int, batch: int) -> int:
+    """A seed for what is drawn in one batch: no state to save, and a run resumes at any step to the same numbers."""
+    return int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class _Report:
+    """TensorBoard, log.jsonl and a line with the time left, every ten steps and after the last."""
+
+    def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
+        self.config = config
+        self.writer = SummaryWriter(str(out), purge_step=step)
+        self.log = (out / "log.jsonl").open("a")
+        self.last, self.reported = time.monotonic(), step
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.close()
+        self.log.close()
+
+    def step(self, step: int, elapsed: float, losses: dict[str, Tensor]) -> None:
+        """Note a step that is done."""
+        if step % _REPORT_EVERY and step < self.config.iterations:
+            return
+        seconds = (time.monotonic() - self.last) / (step - self.reported)
+        self.last, self.reported = time.monotonic(), step
+        values = {name: round(float(loss), 4) for name, loss in losses.items()}
         for name, value in values.items():
-            writer.add_scalar(f"loss/{name}", value, self.step)
-        left = (self.config.train.iterations - self.step) * seconds / 60
-        row = {"step": self.step, "s/batch": round(seconds, 2), "minutes": round(self.elapsed / 60, 1), **values}
-        log.write(json.dumps(row) + "\n")
-        log.flush()
+            self.writer.add_scalar(f"loss/{name}", value, step)
+        left = (self.config.iterations - step) * seconds / 60
+        if self.config.time_budget_minutes is not None:
+            left = min(left, self.config.time_budget_minutes - elapsed / 60)
+        row = {"step": step, "s/batch": round(seconds, 2), "minutes": round(elapsed / 60, 1), **values}
+        self.log.write(json.dumps(row) + "\n")
+        self.log.flush()
         print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from scipy.io import savemat
 
-from training.data.iuv import COARSE_OF_PART, possible_parts
-from training.losses.densepose import COARSE_WEIGHT, INDEX_WEIGHT, UV_WEIGHT, densepose_loss, iuv_targets, possible_loss
+from training.data.iuv import COARSE_OF_PART, PointSymmetry, possible_parts
+from training.data.sample import PlacedPoints
+from training.data.sources import DatasetError
+from training.losses.densepose import (
+    COARSE_WEIGHT,
+    INDEX_WEIGHT,
+    POINT_COARSE_WEIGHT,
+    POINT_INDEX_WEIGHT,
+    POINT_UV_WEIGHT,
+    UV_WEIGHT,
+    densepose_loss,
+    iuv_targets,
+    points_loss,
+    possible_loss,
+)
 
 
 def maps(count: int, size: int = 2) -> tuple[torch.Tensor, ...]:
@@ -68,3 +85,75 @@ def test_targets_are_looked_up_under_the_box() -> None:
     found = iuv_targets(iuv, instances, torch.tensor([[2.0, 2.0, 4.0, 4.0]]), torch.tensor([1]), 2)
     assert found.shape == (1, 3, 2, 2)
     assert found[0, 0].tolist() == [[10, 11], [14, 0]]
+
+
+def placed(x: list[float], y: list[float], part: list[int], uv: list[tuple[float, float]]) -> PlacedPoints:
+    """Points of a person in the box (10, 20, 42, 84); the upper half of the frame is painted as torso."""
+    regions = np.zeros((256, 256), np.uint8)
+    regions[:128] = 1
+    values = np.array(uv, np.float32).reshape(-1, 2)
+    return PlacedPoints(
+        np.array([10, 20, 42, 84], np.float32),
+        np.array(x, np.float32),
+        np.array(y, np.float32),
+        np.array(part, np.int64),
+        values[:, 0],
+        values[:, 1],
+        regions,
+    )
+
+
+def test_points_cost_what_the_maps_say_between_their_cells() -> None:
+    size = 8
+    rois = torch.tensor([[10.0, 20.0, 42.0, 84.0]])  # cells of 4 x 8 pixels
+    coarse, index, u, v = torch.zeros(1, 15, size, size), *torch.zeros(3, 1, 25, size, size)
+    u[0, 2] = torch.arange(size) / 10  # U of part 2 grows by 0.1 a cell to the right
+    v[0, 2] = torch.arange(size)[:, None] / 10
+    # the centre of cell (2, 3) is at 10 + 2.5 * 4, 20 + 3.5 * 8; a quarter of a cell to the right of it, U is 0.225
+    points = placed([21.0, 9.0], [48.0, 48.0], [2, 2], [(0.125, 0.5), (0.9, 0.9)])  # the second one is outside
+    losses = points_loss((coarse, index, u, v), rois, [points])
+    assert math.isclose(losses["iuv_index"].item(), POINT_INDEX_WEIGHT * math.log(25), rel_tol=1e-5)
+    assert math.isclose(losses["iuv_coarse"].item(), POINT_COARSE_WEIGHT * math.log(15), rel_tol=1e-5)
+    by_hand = 0.5 * (0.225 - 0.125) ** 2 + 0.5 * (0.3 - 0.5) ** 2
+    assert math.isclose(losses["iuv_uv"].item(), POINT_UV_WEIGHT * by_hand, rel_tol=1e-4)
+
+
+def test_painted_regions_train_the_whole_roi() -> None:
+    size = 8
+    # a RoI of the frame's lower three quarters and as much again below it: a third of it is painted... by rows
+    rois = torch.tensor([[10.0, 36.0, 42.0, 100.0]])
+    coarse = torch.full((1, 15, size, size), -20.0)
+    coarse[0, 1, :2] = 20.0  # rows 36..52 are above the middle of the frame (52): torso
+    coarse[0, 0, 2:] = 20.0
+    zeros = torch.zeros(1, 25, size, size)
+    losses = points_loss((coarse, zeros, zeros, zeros), rois, [placed([], [], [], [])])
+    assert losses["iuv_coarse"].item() < 1e-6
+    assert losses["iuv_index"].item() == losses["iuv_uv"].item() == 0
+
+
+def test_no_points_give_finite_zeros() -> None:
+    coarse, index = torch.zeros(0, 15, 8, 8, requires_grad=True), torch.zeros(0, 25, 8, 8, requires_grad=True)
+    losses = points_loss((coarse, index, index, index), torch.zeros(0, 4), [])
+    assert all(loss.item() == 0 for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+
+
+def test_points_mirror_by_our_charts_or_by_densepose_tables(tmp_path: Path) -> None:
+    part, u, v = np.array([1, 23, 3]), np.array([0.2, 0.25, 0.5], np.float32), np.array([0.25, 0.75, 1.0], np.float32)
+    got = PointSymmetry().mirror(part, u, v)
+    np.testing.assert_array_equal(got[0], [1, 24, 4])
+    np.testing.assert_allclose(got[1], [0.2, 0.75, 0.5])
+    np.testing.assert_allclose(got[2], [0.75, 0.75, 1.0])
+    tables = np.empty((2, 1, 24), object)
+    for k in range(24):
+        tables[0, 0, k] = np.full((256, 256), (k + 1) / 100)  # each part has its own U in the mirror
+        tables[1, 0, k] = np.tile(np.linspace(1, 0, 256)[:, None], (1, 256))  # and V turned upside down
+    savemat(tmp_path / "UV_symmetry_transforms.mat", {"U_transforms": tables[0], "V_transforms": tables[1]})
+    got = PointSymmetry.read(tmp_path / "UV_symmetry_transforms.mat").mirror(part, u, v)
+    np.testing.assert_array_equal(got[0], [1, 24, 4])
+    np.testing.assert_allclose(got[1], [0.01, 0.23, 0.03])
+    np.testing.assert_allclose(got[2], 1 - np.floor(v * 255) / 255, atol=1e-6)
+    savemat(tmp_path / "wrong.mat", {"U_transforms": np.zeros(3), "V_transforms": np.zeros(3)})
+    for name in ("wrong.mat", "none.mat"):
+        with pytest.raises(DatasetError, match=name):
+            PointSymmetry.read(tmp_path / name)

@@ -13,7 +13,7 @@ from training.config import Config, load_config
 from training.ema import WeightAverage
 from training.model.parsing_rcnn import build_model
 from training.report import write_report
-from training.train import Trainer, TrainingDiverged, freeze_backbone_statistics, schedule
+from training.train import Trainer, TrainingDiverged
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
 SMALL = (
@@ -41,11 +41,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, data_folder: 
     whole.run()
     # stop at the checkpoint of step 3, as a kill between two steps would
     stopped = Trainer(config, data_folder, tmp_path / "stopped")
-    stopped.model.train()
-    freeze_backbone_statistics(stopped.model)
     for index in range(3):
-        stopped._update(stopped.mixture[index], 0.0)
-        stopped.step += 1
+        stopped.update([stopped.mixture[index]])
     stopped.save()
     resumed = Trainer(config, data_folder, tmp_path / "stopped")
     assert resumed.resume()
@@ -69,20 +66,17 @@ def test_a_run_leaves_weights_recipe_and_log(tmp_path: Path, data_folder: Path) 
 
 def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
-    trainer.model.train()
     batch = trainer.mixture[0]
-    first = {k: float(v) for k, v in trainer._update(batch, 0.0).items()}
+    first = {k: float(v) for k, v in trainer.update([batch]).items()}
     for _ in range(24):
-        trainer.step += 1
-        last = {k: float(v) for k, v in trainer._update(batch, 0.0).items()}
+        last = {k: float(v) for k, v in trainer.update([batch]).items()}
     assert last["parsing"] < 0.6 * first["parsing"]
     assert sum(last.values()) < 0.6 * sum(first.values())
 
 
 def test_a_batch_without_people_is_finite(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=2", "data.sources={empty: 1.0}"), data_folder, tmp_path)
-    trainer.model.train()
-    losses = trainer._update(trainer.mixture[0], 0.0)
+    losses = trainer.update([trainer.mixture[0]])
     assert float(losses["parsing"]) == 0
     assert float(losses["box_delta"]) == 0
 
@@ -92,17 +86,9 @@ def test_nan_names_the_batch(tmp_path: Path, data_folder: Path) -> None:
     with torch.no_grad():
         trainer.model.rpn.objectness.bias.fill_(float("nan"))
     with pytest.raises((TrainingDiverged, RuntimeError)) as caught:
-        trainer._update(trainer.mixture[0], 0.0)
+        trainer.update([trainer.mixture[0]])
     assert isinstance(caught.value, TrainingDiverged)
     assert "batch 0" in str(caught.value)
-
-
-def test_the_schedule_warms_up_and_ends() -> None:
-    config = recipe("train.iterations=100").train
-    assert schedule(0, config, 0.0) == pytest.approx(0.5)
-    assert schedule(50, config, 0.0) == pytest.approx(0.505)
-    assert schedule(100, config, 0.0) == pytest.approx(0.005)
-    assert schedule(50, config, 1e6) == pytest.approx(0.005)  # the time budget is spent
 
 
 def test_the_average_follows() -> None:
@@ -142,7 +128,7 @@ def test_the_densepose_branch_alone(tmp_path: Path, data_folder: Path, rendered_
     config = recipe(
         "train.iterations=4",
         "train.densepose=true",
-        "train.densepose_only=true",
+        "train.only=densepose",
         "data.sources={rendered: 1.0, photos: 1.0, empty: 1.0}",
         f"data.rendered={rendered_folder}",
     )

@@ -3,48 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.config import DataConfig
 from training.data.datasets.check import find_datasets
-from training.data.datasets.records import Reader, Record
-from training.data.sample import FILL, Sample, View, no_boxes, random_view
+from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
+from training.data.iuv import PointSymmetry, mirror_regions
+from training.data.sample import FILL, PlacedPoints, Sample, View, no_boxes, random_view
 from training.data.sources import DatasetError
 
 _LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
 _LEAST_PIXELS = (12, 5)  # height and width of a person on the canvas
+_STRIDE = 32  # of the pyramid's top: canvases are multiples
 
 
 class AnnotatedPictures:
-    """All pictures of some dataset folders or COCO files, drawn with equal chances."""
+    """All pictures of some dataset folders or COCO files: of folders, the splits that are for training."""
 
-    def __init__(self, paths: Sequence[Path], flip_table: NDArray[np.uint8]) -> None:
-        self.readers: list[Reader] = [reader for path in paths for reader in find_datasets(path)]
+    def __init__(self, config: DataConfig, flip_table: NDArray[np.uint8]) -> None:
+        self.readers: list[Reader] = [
+            reader
+            for path in config.annotated
+            for reader in find_datasets(path)
+            if path.is_file() or not reader.validation
+        ]
+        if not self.readers:
+            listed = ", ".join(str(path) for path in config.annotated)
+            raise DatasetError(f"{listed}: only validation splits here; name a file to train on it all the same")
+        self.config = config
         self.starts = np.cumsum([0] + [len(reader) for reader in self.readers])
         self.flip_table = flip_table
+        self.symmetry = PointSymmetry.read(config.uv_symmetry) if config.uv_symmetry else PointSymmetry()
+        self._wide: NDArray[np.bool_] | None = None
+        self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    def _where(self, index: int) -> tuple[Reader, int]:
+        reader = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.readers[reader], index - int(self.starts[reader])
+
     def record(self, index: int) -> Record:
         """Picture `index` of all."""
-        reader = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.readers[reader].read(index - int(self.starts[reader]))
+        reader, own = self._where(index)
+        return reader.read(own)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """A picture whole or in part on a canvas of (height, width), mirrored half of the time."""
         record = self.record(int(rng.integers(len(self))))
-        image = cv2.imread(str(record.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise DatasetError(f"{record.image}: missing, or cannot be read as a picture")
-        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-        scale = min(size[0] / rgb.shape[0], size[1] / rgb.shape[1]) * float(np.exp(rng.uniform(-0.15, 0.5)))
-        centre = (rgb.shape[1] * rng.uniform(0.35, 0.65), rgb.shape[0] * rng.uniform(0.35, 0.65))
+        image = _read(record)
+        scale = min(size[0] / image.shape[0], size[1] / image.shape[1]) * float(np.exp(rng.uniform(-0.15, 0.5)))
+        centre = (image.shape[1] * rng.uniform(0.35, 0.65), image.shape[0] * rng.uniform(0.35, 0.65))
         view = random_view(rng, centre, (size[1] / 2, size[0] / 2), scale, degrees=0.0)
-        return self._sample(record, rgb, view, size)
+        return self._sample(record, image, view, size)
+
+    def batch(self, number: int, count: int, seed: int) -> list[Sample]:
+        """Batch `number` of a run over whole pictures (paper 4.1): every picture once an epoch, wide and tall ones
+        apart, each at one of the short sides and mirrored half of the time, on the canvas that holds them all."""
+        if self._wide is None:
+            sizes = [reader.size(index) for reader, index in map(self._where, range(len(self)))]
+            self._wide = np.array([width >= height for height, width in sizes])
+        each = len(grouped(np.random.default_rng(0), self._wide, count))
+        epoch, place = divmod(number, each)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, grouped(np.random.default_rng([seed, epoch, 1]), self._wide, count)
+        rng = np.random.default_rng([seed, number])
+        chosen = []
+        for index in self._epoch[1][place]:
+            record = self.record(int(index))
+            image = _read(record)
+            view = self._whole(rng, image.shape[0], image.shape[1])
+            extent = view.boxes(np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32), (1 << 20, 1 << 20))[0]
+            chosen.append((record, image, view, extent))
+        largest = np.max([extent[2:] for *_, extent in chosen], 0)
+        width, height = (int(np.ceil(side / _STRIDE)) * _STRIDE for side in largest)
+        return [self._sample(record, image, view, (height, width)) for record, image, view, _ in chosen]
+
+    def _whole(self, rng: np.random.Generator, height: int, width: int) -> View:
+        short = int(rng.choice(self.config.short_sides))
+        scale = min(short / min(height, width), self.config.longest_side / max(height, width))
+        flipped = bool(rng.random() < 0.5)
+        across = np.array([-scale, 0, width * scale] if flipped else [scale, 0, 0])
+        return View(np.stack([across, [0, scale, 0]]), flipped)
 
     def _sample(self, record: Record, image: NDArray[np.uint8], view: View, size: tuple[int, int]) -> Sample:
         blank = np.zeros(size, np.uint8)
@@ -54,7 +98,7 @@ class AnnotatedPictures:
             parts = self.flip_table[parts]
         boxes = np.array([person.box for person in record.people], np.float32).reshape(-1, 4)
         crowd = np.array([person.crowd for person in record.people], bool)
-        labels = np.array([person.label for person in record.people], np.int64)
+        labels, points = self._points(record.people, view)
         moved = view.boxes(boxes, size)
         extent = moved[:, 2:] - moved[:, :2]
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) * abs(np.linalg.det(view.matrix[:, :2]))
@@ -73,4 +117,48 @@ class AnnotatedPictures:
             parts,
             instances,
             True,
+            points={label: points[label] for label in labels[keep].tolist() if label in points},
         )
+
+    def _points(self, people: Sequence[Annotated], view: View) -> tuple[NDArray[np.int64], dict[int, PlacedPoints]]:
+        """Numbers of the people, with new ones for those who have points and no part labels, and their points."""
+        labels = np.array([person.label for person in people], np.int64)
+        placed: dict[int, PlacedPoints] = {}
+        for index, person in enumerate(people):
+            if person.points is not None and not person.label:
+                labels[index] = labels.max() + 1
+                placed[int(labels[index])] = self._placed(person.box, person.points, view)
+        return labels, placed
+
+    def _placed(self, box: NDArray[np.float32], points: DensePosePoints, view: View) -> PlacedPoints:
+        side = points.regions.shape[0]
+        x = box[0] + points.x / side * (box[2] - box[0])
+        y = box[1] + points.y / side * (box[3] - box[1])
+        moved = view.matrix[:, :2] @ np.stack([x, y]) + view.matrix[:, 2:]
+        frame = view.matrix[:, :2] @ box.reshape(2, 2).T + view.matrix[:, 2:]
+        frame = np.concatenate([frame.min(1), frame.max(1)]).astype(np.float32)
+        part, u, v, regions = points.part, points.u, points.v, points.regions
+        if view.flipped:
+            part, u, v = self.symmetry.mirror(part, u, v)
+            regions = mirror_regions(regions)
+        return PlacedPoints(frame, moved[0].astype(np.float32), moved[1].astype(np.float32), part, u, v, regions)
+
+
+def grouped(rng: np.random.Generator, wide: NDArray[np.bool_], count: int) -> list[NDArray[np.int64]]:
+    """Batches of `count` pictures of one epoch, wide ones and tall ones apart.
+
+    Every picture is there at least once: the last batch of each fills up with its first. All epochs have as many.
+    """
+    batches = []
+    for group in (np.flatnonzero(wide), np.flatnonzero(~wide)):
+        if len(group):
+            order = np.resize(rng.permutation(group), -(-len(group) // count) * count)
+            batches += list(order.reshape(-1, count))
+    return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _read(record: Record) -> NDArray[np.uint8]:
+    image = cv2.imread(str(record.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise DatasetError(f"{record.image}: missing, or cannot be read as a picture")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

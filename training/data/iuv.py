@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE
+from training.data.sources import DatasetError
 
 MIRRORED = DENSEPOSE.flip_table()
 _FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other
@@ -60,3 +64,56 @@ def mirror_values(iuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
     u = np.where(np.isin(part, _FLIPS_U), 255 - iuv[..., 1], iuv[..., 1])
     v = np.where(np.isin(part, _FLIPS_V), 255 - iuv[..., 2], iuv[..., 2])
     return np.stack([MIRRORED[part], u, v], -1).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class PointSymmetry:
+    """How annotated points mirror: the part swaps its side, U and V follow the charts.
+
+    Attributes:
+        u, v: float32 [24,256,256] or None: the mirrored U and V of a part at [V * 255, U * 255], in the part's own
+            number before the swap (DensePose's UV_symmetry_transforms.mat). None: our charts, where all but four parts
+            keep their values.
+    """
+
+    u: NDArray[np.float32] | None = None
+    v: NDArray[np.float32] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> PointSymmetry:
+        """Read UV_symmetry_transforms.mat.
+
+        Raises:
+            DatasetError: missing, or without 24 tables of 256x256 each for U and V.
+        """
+        from scipy.io import loadmat  # of the training extra
+
+        try:
+            document = loadmat(str(path))
+            tables = [
+                np.stack([np.asarray(t, np.float32) for t in np.asarray(document[key], object).ravel()])
+                for key in ("U_transforms", "V_transforms")
+            ]
+        except (OSError, KeyError, ValueError, NotImplementedError) as error:
+            raise DatasetError(f"{path}: not a file of DensePose's symmetry ({error})") from error
+        for table in tables:
+            if table.shape != (24, 256, 256):
+                raise DatasetError(f"{path}: tables of {table.shape}, not 24 of 256x256")
+        return cls(*tables)
+
+    def mirror(
+        self, part: NDArray[np.int64], u: NDArray[np.float32], v: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Part, U and V [k] of the same points in the mirror."""
+        if self.u is not None and self.v is not None:
+            at = (part - 1, (v * 255).astype(np.int64), (u * 255).astype(np.int64))
+            u, v = self.u[at], self.v[at]
+        else:
+            u = np.where(np.isin(part, _FLIPS_U), 1 - u, u)
+            v = np.where(np.isin(part, _FLIPS_V), 1 - v, v)
+        return MIRRORED[part].astype(np.int64), u.astype(np.float32), v.astype(np.float32)
+
+
+def mirror_regions(regions: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A painted map of the 14 regions as the mirror shows it."""
+    return DENSEPOSE_COARSE.flip_table()[regions[:, ::-1]]

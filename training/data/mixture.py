@@ -29,10 +29,14 @@ Size = tuple[int, int]
 
 
 class Mixture(Dataset[list[Sample]]):
-    """Item k is the whole batch k: `batch_size` samples on one canvas size."""
+    """Item k is the whole batch k: `images_per_process` samples on one canvas size.
 
-    def __init__(self, data: Path, config: Config) -> None:
-        self.config = config
+    Args:
+        per_step: batches that make up one step, over all processes.
+    """
+
+    def __init__(self, data: Path, config: Config, per_step: int = 1) -> None:
+        self.config, self.per_step = config, per_step
         weights = config.data.sources
         self.names = list(weights)
         self.weights = np.array([weights[n] for n in self.names]) / sum(weights.values())
@@ -48,6 +52,8 @@ class Mixture(Dataset[list[Sample]]):
             DatasetError: a folder that is needed is absent or not named.
         """
         ours = bool(wanted - {"annotated"})  # the sources of our own data mix with each other
+        if config.short_sides and ours:
+            raise DatasetError("data.short_sides is for annotated datasets alone: set data.sources={annotated: 1}")
         self.photos = LabelledPhotos.open(data / "ccp") if ours else None
         pseudo = config.pseudo_labels if ours else None
         self.pseudo = LabelledPhotos.open_pseudo(data / "ccp" / "unlabelled", pseudo) if pseudo else None
@@ -59,17 +65,23 @@ class Mixture(Dataset[list[Sample]]):
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
         if "annotated" in wanted and not config.annotated:
             raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
-        self.annotated = AnnotatedPictures(config.annotated, self.flip_table) if "annotated" in wanted else None
+        self.annotated = AnnotatedPictures(config, self.flip_table) if "annotated" in wanted else None
 
     def __len__(self) -> int:
-        return self.config.train.iterations
+        return self.config.train.iterations * self.per_step
 
     def __getitem__(self, index: int) -> list[Sample]:
+        count = self.config.train.images_per_process or self.config.train.batch_size
         rng = np.random.default_rng([self.config.train.seed, index])
+        if self.config.data.short_sides and self.annotated is not None:
+            samples = self.annotated.batch(index, count, self.config.train.seed)
+            for sample in samples:
+                self._colours(sample, rng)
+            return samples
         final = index >= (1 - self.config.data.final_fraction) * len(self)
         canvases = self.config.data.final_canvases if final else self.config.data.canvases
         size = canvases[rng.integers(len(canvases))]
-        return [self.draw(rng, size) for _ in range(self.config.train.batch_size)]
+        return [self.draw(rng, size) for _ in range(count)]
 
     def draw(self, rng: np.random.Generator, size: Size) -> Sample:
         """One sample of a source drawn by weight."""
@@ -83,8 +95,12 @@ class Mixture(Dataset[list[Sample]]):
         if self.annotated is not None:
             makers["annotated"] = self.annotated.draw
         sample: Sample = makers[str(rng.choice(self.names, p=self.weights))](rng, size)
-        sample.image = degrade(jitter_colour(sample.image, rng), rng)
+        self._colours(sample, rng)
         return sample
+
+    def _colours(self, sample: Sample, rng: np.random.Generator) -> None:
+        if self.config.data.colours:
+            sample.image = degrade(jitter_colour(sample.image, rng), rng)
 
     def _labelled(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """A photo and its labels, by people or by the model, rare classes more often."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -10,6 +10,26 @@ from numpy.typing import NDArray
 
 FILL = 114  # the grey that pads canvases, in training as in serving
 IGNORE_LABEL = 255  # in label maps: no loss reads this pixel
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPoints:
+    """DensePose points of a person on a canvas (`training.data.datasets.records.DensePosePoints`).
+
+    Attributes:
+        frame: float32 [4], the annotated box in canvas pixels; it may reach beyond the canvas.
+        x, y: float32 [k] in canvas pixels.
+        part: int64 [k], 1..24; u, v: float32 [k] in 0..1.
+        regions: uint8 [256,256], 1..14, painted over the frame.
+    """
+
+    frame: NDArray[np.float32]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    part: NDArray[np.int64]
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    regions: NDArray[np.uint8]
 
 
 @dataclass
@@ -26,6 +46,7 @@ class Sample:
         background_certain: False where unlabelled people may stand in the background.
         iuv: uint8 [H,W,3] DensePose part, U and V times 255, of the people in `mapped`; None: of nobody.
         mapped: values in `instances` of the people whose IUV is known.
+        points: DensePose points of people by their `instance_ids`; these people have no part labels.
     """
 
     image: NDArray[np.uint8]
@@ -37,6 +58,7 @@ class Sample:
     background_certain: bool
     iuv: NDArray[np.uint8] | None = None
     mapped: tuple[int, ...] = ()
+    points: dict[int, PlacedPoints] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

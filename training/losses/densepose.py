@@ -1,22 +1,30 @@
 """Losses of the DensePose branch (paper 3.5; Guler et al. 2018, section 4): regions, parts, U and V at 128x128.
 
-Where the whole IUV map is known, as in rendered people, every pixel counts. Where only part labels are known, as in
-photos with clothes, the part must be one that the label may hide: a class of several parts costs the negative logarithm
-of their summed probability, and U and V are not asked for.
+Where points are annotated (DensePose-COCO), parts, U and V are asked for at the points and regions where they were
+painted, with the weights of the paper's code. Where the whole IUV map is known, as in rendered people, every pixel
+counts. Where only part labels are known, as in photos with clothes, the part must be one that the label may hide: a
+class of several parts costs the negative logarithm of their summed probability, and U and V are not asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from training.data.iuv import COARSE_OF_PART
+from training.data.sample import PlacedPoints
 
 INDEX_WEIGHT = 1.0
 COARSE_WEIGHT = 0.5
 UV_WEIGHT = 6.0
 _BETA = 0.1  # of the smooth L1 of U and V, which lie in [0,1]
+POINT_COARSE_WEIGHT = 2.0
+POINT_INDEX_WEIGHT = 0.3
+POINT_UV_WEIGHT = 0.1  # of a sum over the points, as in the paper's code
 
 
 def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size: int) -> Tensor:
@@ -29,7 +37,7 @@ def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size:
     Returns:
         uint8 [r,3,size,size]; pixels of other people are background.
     """
-    steps = (torch.arange(size) + 0.5) / size
+    steps = (torch.arange(size, device=rois.device) + 0.5) / size
     xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
     ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
     columns = xs.floor().long().clamp(0, iuv.shape[1] - 1)
@@ -52,7 +60,7 @@ def densepose_loss(maps: tuple[Tensor, Tensor, Tensor, Tensor], targets: Tensor)
     part = targets[:, 0].long()
     if not part.numel():
         return {name: coarse.sum() * 0 for name in ("iuv_coarse", "iuv_index", "iuv_uv")}
-    region = torch.from_numpy(COARSE_OF_PART).long()[part]
+    region = torch.from_numpy(COARSE_OF_PART).to(part.device).long()[part]
     person = part > 0
     channel = part.clamp(min=1)[:, None]
     uv = coarse.sum() * 0
@@ -80,3 +88,69 @@ def possible_loss(index: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
     allowed = possible[labels].permute(0, 3, 1, 2)
     among = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
     return (logits.logsumexp(1) - among).mean() * INDEX_WEIGHT
+
+
+def points_loss(
+    maps: tuple[Tensor, Tensor, Tensor, Tensor], rois: Tensor, points: Sequence[PlacedPoints]
+) -> dict[str, Tensor]:
+    """Losses of RoIs whose people have annotated points (Guler et al. 2018; weights of the paper's code).
+
+    Args:
+        maps: coarse logits [r,15,S,S], part logits [r,25,S,S], U and V [r,25,S,S].
+        rois: [r,4] in canvas pixels; points: of the person of each.
+
+    Maps are read bilinearly between the centres of their cells, where the answer pastes them too; only points inside
+    their RoI count (the paper's code also trained on the zeros that fill up its lists). No point gives finite zeros.
+    """
+    coarse, index, u, v = (m.float() for m in maps)
+    if not len(points):
+        return {name: coarse.sum() * 0 for name in ("iuv_coarse", "iuv_index", "iuv_uv")}
+    size = coarse.shape[-1]
+    regions = torch.stack([_regions(p, roi, size) for p, roi in zip(points, rois.tolist(), strict=True)])
+    rows, cells, part, wanted = [], [], [], []
+    for row, (placed, roi) in enumerate(zip(points, rois, strict=True)):
+        at = torch.from_numpy(np.stack([placed.x, placed.y], 1)).to(roi.device)
+        relative = (at - roi[:2]) / (roi[2:] - roi[:2]).clamp(min=1e-3)
+        inside = ((relative >= 0) & (relative < 1)).all(1)
+        rows.append(torch.full((int(inside.sum()),), row, device=roi.device))
+        cells.append(relative[inside] * size - 0.5)
+        kept = inside.cpu().numpy()
+        part.append(torch.from_numpy(placed.part[kept]).to(roi.device))
+        wanted.append(torch.from_numpy(np.stack([placed.u[kept], placed.v[kept]], 1)).to(roi.device))
+    row, cell, number, uv = torch.cat(rows), torch.cat(cells), torch.cat(part), torch.cat(wanted)
+    losses = {
+        "iuv_coarse": F.cross_entropy(coarse, regions.to(coarse.device)) * POINT_COARSE_WEIGHT,
+        "iuv_index": index.sum() * 0,
+        "iuv_uv": (u.sum() + v.sum()) * 0,
+    }
+    if len(row):
+        losses["iuv_index"] = F.cross_entropy(_between(index, row, cell), number) * POINT_INDEX_WEIGHT
+        said = torch.stack([_between(m, row, cell).gather(1, number[:, None])[:, 0] for m in (u, v)], 1)
+        losses["iuv_uv"] = F.smooth_l1_loss(said, uv, reduction="sum", beta=1.0) * POINT_UV_WEIGHT
+    return losses
+
+
+def _between(maps: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
+    """Values [k,C] of maps [r,C,S,S] at (x, y) of `cells` [k,2], bilinearly; beyond the outer cells, theirs."""
+    last = maps.shape[-1] - 1
+    cells = cells.clamp(0, last)
+    low = cells.floor().long()
+    high = (low + 1).clamp(max=last)
+    (wx, wy) = (cells - low).unbind(1)
+    found = maps.new_zeros(len(rows), maps.shape[1])
+    for x, ax in ((low[:, 0], 1 - wx), (high[:, 0], wx)):
+        for y, ay in ((low[:, 1], 1 - wy), (high[:, 1], wy)):
+            found = found + maps[rows, :, y, x] * (ax * ay)[:, None]
+    return found
+
+
+def _regions(points: PlacedPoints, roi: Sequence[float], size: int) -> Tensor:
+    """The painted regions int64 [size,size] under a RoI, nearest at the centres of its cells; 0 outside the frame."""
+    side = points.regions.shape[0]
+    steps = (np.arange(size) + 0.5) / size
+    x1, y1, x2, y2 = points.frame
+    columns = np.floor((roi[0] + steps * (roi[2] - roi[0]) - x1) / (x2 - x1) * side).astype(np.int64)
+    lines = np.floor((roi[1] + steps * (roi[3] - roi[1]) - y1) / (y2 - y1) * side).astype(np.int64)
+    found = points.regions[lines.clip(0, side - 1)[:, None], columns.clip(0, side - 1)[None]].astype(np.int64)
+    outside = ((lines < 0) | (lines >= side))[:, None] | ((columns < 0) | (columns >= side))[None]
+    return torch.from_numpy(np.where(outside, 0, found))

@@ -21,7 +21,7 @@ def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, ids: Tensor,
     Returns:
         int64 [r,size,size]; pixels of other people are background (paper 3.5).
     """
-    steps = (torch.arange(size) + 0.5) / size
+    steps = (torch.arange(size, device=rois.device) + 0.5) / size
     xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
     ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
     columns = xs.floor().long().clamp(0, parts.shape[1] - 1)

@@ -37,9 +37,8 @@ def match(
         labels int64 [a]: 1 person, 0 background, -1 neither; index int64 [a] of the matched person.
     """
     count = len(people.boxes)
-    labels = torch.zeros(len(boxes), dtype=torch.int64)
-    index = torch.zeros(len(boxes), dtype=torch.int64)
-    overlap = torch.zeros(len(boxes))
+    labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    index = torch.zeros_like(labels)
     if count:
         pairs = box_ops.iou(boxes, people.boxes)
         overlap, index = pairs.max(1)
@@ -54,7 +53,7 @@ def match(
         covered = (box_ops.intersections(boxes, people.ignore) / own[:, None]).max(1).values
         labels[(covered > _COVERED_BY_IGNORE) & (labels == 0)] = -1
     if not people.background_certain:
-        near = torch.zeros(len(boxes))
+        near = torch.zeros(len(boxes), device=boxes.device)
         if count:
             near = (box_ops.intersections(boxes, people.boxes) / own[:, None]).max(1).values
         labels[(labels == 0) & (near < _FAR_FROM_PEOPLE) & (scores > _LIKELY_UNLABELLED)] = -1
@@ -72,13 +71,14 @@ def balanced(
 
     Args:
         labels: int64 [a] as `match` gives them.
+        generator: on the device of `labels`.
         hardness: [a] person probability now. Half of the negatives are then those with the highest one (Shrivastava
             et al. 2016): boxes drawn at random are mostly sky and floor, and teach nothing about a cat or a clock.
     """
 
     def draw(mask: Tensor, limit: int) -> Tensor:
         found = torch.nonzero(mask)[:, 0]
-        return found[torch.randperm(len(found), generator=generator)[:limit]]
+        return found[torch.randperm(len(found), generator=generator, device=mask.device)[:limit]]
 
     positive = draw(labels == 1, int(count * positive_fraction))
     limit = count - len(positive)

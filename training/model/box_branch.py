@@ -27,7 +27,7 @@ def roi_align_pyramid(pyramid: Mapping[int, Tensor], rois: list[Tensor], size: i
     flat = torch.cat([batch, torch.cat(rois)], 1)
     chosen = box_ops.level_of(flat[:, 1:], levels[0], levels[-1])
     channels = pyramid[levels[0]].shape[1]
-    pooled = torch.zeros(len(flat), channels, size, size, dtype=pyramid[levels[0]].dtype)
+    pooled = pyramid[levels[0]].new_zeros(len(flat), channels, size, size)
     for level in levels:
         rows = torch.nonzero(chosen == level)[:, 0]
         found = roi_align_level(pyramid[level], flat[rows], size, level)

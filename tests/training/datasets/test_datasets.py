@@ -250,11 +250,102 @@ def test_mhp_sides_swap_by_its_own_table(mhp: Path) -> None:
     assert orders == {True}  # a flip moves the left arm to the other side and makes it the right one
 
 
-def test_boxes_without_maps_and_crowds(densepose: Path) -> None:
-    (sample,) = mixture(densepose)[0]
-    assert sample.instance_ids.tolist() in ([0], [])
-    assert len(sample.ignore) >= 1
-    assert not sample.parts.any()
+def test_points_crowds_and_boxes_without_maps(densepose: Path) -> None:
+    seen = set()
+    for index in range(20):
+        (sample,) = mixture(densepose / "densepose_coco_2014_minival.json")[index]
+        assert len(sample.ignore) >= 1
+        assert not sample.parts.any()
+        assert set(sample.points) == set(sample.instance_ids.tolist())
+        for box, person in zip(sample.boxes, sample.instance_ids.tolist(), strict=True):
+            points = sample.points[person]
+            # the canvas may cut the box, never the frame that the points are placed in
+            assert points.frame[0] <= box[0] + 1e-3
+            assert points.frame[3] >= box[3] - 1e-3
+            fraction = (points.x - points.frame[0]) / (points.frame[2] - points.frame[0])
+            flipped = points.part.tolist() == [2, 23]
+            assert flipped or points.part.tolist() == [2, 24]
+            np.testing.assert_allclose(fraction, [0.5, 1 - 10 / 256 if flipped else 10 / 256], atol=1e-4)
+            np.testing.assert_allclose(points.u, [0.25, 0.5], atol=1e-6)
+            np.testing.assert_allclose(points.v, [0.25 if flipped else 0.75, 1.0], atol=1e-6)
+            seen.add(flipped)
+    assert seen == {True, False}
+
+
+def test_a_folders_validation_splits_are_not_trained_on(cihp: Path, densepose: Path) -> None:
+    assert [reader.validation for reader in RawCihp.find(cihp)] == [False, True]
+    assert len(mixture(cihp).annotated or ()) == 2  # Training has two pictures, Validation one
+    only_measuring = densepose / "measuring"
+    only_measuring.mkdir()
+    (densepose / "densepose_coco_2014_minival.json").rename(only_measuring / "densepose_minival2014.json")
+    with pytest.raises(DatasetError, match="only validation splits"):
+        mixture(only_measuring)
+
+
+@pytest.mark.parametrize(
+    ("name", "validation"),
+    [
+        ("densepose_coco_2014_train", False),
+        ("densepose_coco_2014_valminusminival", False),
+        ("densepose_valminusminival2014", False),
+        ("densepose_minival2014", True),
+        ("densepose_coco_2014_test", True),
+        ("person_keypoints_train2017", False),
+        ("person_keypoints_val2017", True),
+        ("densepose", False),  # rendered people
+    ],
+)
+def test_which_coco_files_are_for_measuring(densepose: Path, name: str, validation: bool) -> None:
+    path = (densepose / "densepose_coco_2014_minival.json").rename(densepose / f"{name}.json")
+    assert CocoPeople(path, densepose / "images").validation == validation
+
+
+def paper_batches(cihp: Path, **settings: object) -> Mixture:
+    data = DataConfig(
+        sources={"annotated": 1.0}, annotated=(cihp,), short_sides=(64, 96), longest_side=120, colours=False, **settings
+    )
+    config = Config(data=data, train=TrainConfig(iterations=40, batch_size=2, seed=5))
+    return Mixture(cihp / "nothing of ours", config)
+
+
+def test_whole_pictures_at_several_sizes(cihp: Path) -> None:
+    tall = np.full((60, 40, 3), 200, np.uint8)
+    for index in range(3):
+        name = f"{100 + index:07d}"
+        save(cihp / "Training" / "Images" / f"{name}.jpg", tall)
+        for folder, values in zip(("Category_ids", "Human_ids"), two_people(), strict=True):
+            save(cihp / "Training" / folder / f"{name}.png", np.ascontiguousarray(values.T))
+    batches = paper_batches(cihp)
+    assert batches.annotated is not None
+    epochs = []
+    for epoch in range(2):
+        shapes = []
+        for number in range(3):  # two wide pictures in one batch, three tall ones in two
+            first, second = batches[3 * epoch + number]
+            assert first.image.shape == second.image.shape
+            assert all(side % 32 == 0 for side in first.image.shape[:2])
+            shapes.append(first.image.shape[0] > first.image.shape[1])
+            for sample in (first, second):
+                whole = (sample.image != 114).any(2)
+                # 40 x 60 at a short side of 64 or 80 (longest 120): the rest of the canvas is grey
+                extent = sorted(int(np.flatnonzero(whole.any(axis))[-1]) + 1 for axis in (0, 1))
+                assert (
+                    np.abs(np.subtract(extent, (64, 96))).max() <= 1
+                    or np.abs(np.subtract(extent, (80, 120))).max() <= 1
+                )
+                assert len(sample.boxes) == 2
+                for box, person in zip(sample.boxes, sample.instance_ids, strict=True):
+                    rows, columns = np.nonzero(sample.instances == person)
+                    assert abs(columns.min() - box[0]) <= 1.5
+                    assert abs(rows.max() + 1 - box[3]) <= 1.5
+        epochs.append(sorted(shapes))
+    assert epochs == [[False, True, True]] * 2
+
+
+def test_short_sides_are_for_annotated_datasets_alone(cihp: Path) -> None:
+    data = DataConfig(sources={"annotated": 1.0, "photos": 1.0}, annotated=(cihp,), short_sides=(64,))
+    with pytest.raises(DatasetError, match=r"data\.short_sides"):
+        Mixture(cihp, Config(data=data))
 
 
 def test_annotated_pictures_need_a_dataset(tmp_path: Path) -> None:

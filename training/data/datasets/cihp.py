@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from parsing_rcnn.taxonomy import CIHP
-from training.data.datasets.records import CocoFile, Record, image_size, people_of_maps, read_map, record_of_files
+from training.data.datasets.records import (
+    CocoFile,
+    Record,
+    header_size,
+    image_size,
+    people_of_maps,
+    read_map,
+    record_of_files,
+)
 from training.data.sources import DatasetError
 
 
@@ -15,12 +23,17 @@ class RawCihp:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = f"CIHP, {folder.name}"
+        self.validation = folder.name == "Validation"
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
         if not self.stems:
             raise DatasetError(f"{folder / 'Images'}: no .jpg pictures here")
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """See `Reader`."""
+        return header_size(self.folder / "Images" / f"{self.stems[index]}.jpg")
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
@@ -49,10 +62,15 @@ class PersonMaps:
     def __init__(self, root: Path, annotations: Path, split: str, classes: int) -> None:
         self.root, self.split, self.classes = root, split, classes
         self.name = f"{annotations.stem}"
+        self.validation = split != "train"
         self.coco = CocoFile.read(annotations, needed=("bbox", "parsing"))
 
     def __len__(self) -> int:
         return len(self.coco.images)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """See `Reader`."""
+        return self.coco.size(index)
 
     def read(self, index: int) -> Record:
         """See `Reader`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ class CocoPeople:
 
     def __init__(self, annotations: Path, images: Path) -> None:
         self.images = images
+        # detectron2 and the paper train on COCO's valminusminival
+        self.validation = bool(re.search(r"(?<!minus)minival|(?<![a-z])val(20\d\d)?$|_test", annotations.stem))
         self.coco = CocoFile.read(annotations, needed=("bbox",))
         rows = [row for found in self.coco.annotations.values() for row in found]
         kinds = {"dp_I": "DensePose", "keypoints": "keypoints"}
@@ -33,6 +36,10 @@ class CocoPeople:
     def __len__(self) -> int:
         return len(self.coco.images)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """See `Reader`."""
+        return self.coco.size(index)
+
     def read(self, index: int) -> Record:
         """See `Reader`."""
         about = self.coco.images[index]
@@ -40,7 +47,7 @@ class CocoPeople:
         if not image.is_file():
             raise DatasetError(f"{image}: missing; --images is the folder of the pictures")
         people = tuple(self._person(row) for row in self.coco.annotations[about["id"]])
-        return Record(image, (int(about["height"]), int(about["width"])), people)
+        return Record(image, self.coco.size(index), people)
 
     def _person(self, row: dict[str, Any]) -> Annotated:
         keypoints = None

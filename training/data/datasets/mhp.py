@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from parsing_rcnn.taxonomy import MHP
-from training.data.datasets.records import Record, record_of_files
+from training.data.datasets.records import Record, header_size, record_of_files
 from training.data.sources import DatasetError
 
 _MASKS = ("parsing_annos", "annotations")
@@ -19,6 +19,7 @@ class RawMhp:
     def __init__(self, root: Path, split: str) -> None:
         self.root, self.split = root, split
         self.name = f"MHP v2, {split}"
+        self.validation = split != "train"
         folder = root / split
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
         listed = root / "list" / f"{split}.txt"
@@ -34,6 +35,10 @@ class RawMhp:
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """See `Reader`."""
+        return header_size(self.root / self.split / "images" / f"{self.stems[index]}.jpg")
 
     def read(self, index: int) -> Record:
         """See `Reader`."""

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import rle
+from parsing_rcnn.codecs.header import peek
+from parsing_rcnn.errors import ParsingRCNNError
 from training.data.sources import DatasetError
 
+_HEADER_BYTES = 1 << 18  # a thumbnail in EXIF may come before the size
 _FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
 
 
@@ -74,11 +77,25 @@ class Record:
 
 
 class Reader(Protocol):
-    """Pictures of one split of one dataset, in a fixed order."""
+    """Pictures of one split of one dataset, in a fixed order.
+
+    Attributes:
+        name: what people call it.
+        validation: whether its authors keep it for measuring; a folder's splits of this kind are never trained on.
+    """
 
     name: str
+    validation: bool
 
     def __len__(self) -> int: ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of picture `index`, without decoding it.
+
+        Raises:
+            DatasetError: the file is missing or no picture.
+        """
+        ...
 
     def read(self, index: int) -> Record:
         """Picture `index`.
@@ -125,6 +142,20 @@ def image_size(path: Path) -> tuple[int, int]:
     return int(found.shape[0]), int(found.shape[1])
 
 
+def header_size(path: Path) -> tuple[int, int]:
+    """(height, width) by the first bytes of a picture, as stored (EXIF orientation is not applied).
+
+    Raises:
+        DatasetError: missing or no picture.
+    """
+    try:
+        with path.open("rb") as file:
+            header = peek(file.read(_HEADER_BYTES))
+    except (OSError, ParsingRCNNError) as error:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error})") from error
+    return header.height, header.width
+
+
 @dataclass(frozen=True, eq=False)
 class CocoFile:
     """A COCO annotation file by picture: images in the order of their ids, annotations of each."""
@@ -159,6 +190,18 @@ class CocoFile:
             if not any(key in row for row in rows):
                 raise DatasetError(f"{path}: no annotation has {key!r}")
         return cls(path, tuple(images), annotations)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of picture `index`.
+
+        Raises:
+            DatasetError: the file does not say.
+        """
+        about = self.images[index]
+        try:
+            return int(about["height"]), int(about["width"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self.path}: image {about.get('id')} has no height and width") from error
 
     def box(self, row: dict[str, Any]) -> NDArray[np.float32]:
         """(x1, y1, x2, y2) of an annotation.

@@ -1,0 +1,102 @@
+"""Several processes train as one does, and a killed run goes on to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "data.canvases=[[96,96]]",
+    "data.final_canvases=[[96,96]]",
+    "train.workers=0",
+    "train.batch_size=2",
+    "train.images_per_process=1",
+    "train.warmup=2",
+    "train.autocast=none",
+    "train.densepose=false",
+    "data.rendered=null",
+    "data.sources={photos: 0.6, groups: 0.4}",
+    "model.branch.rois_per_image=2",
+    # a normalisation over a batch would see one picture here and two there
+    "model.branch.norm=group",
+    "model.branch.non_local_norm=group",
+    "model.fpn.norm=none",
+    "train.device=cpu",
+)
+
+
+def command(data: Path, out: Path, *overrides: str) -> list[str]:
+    listed = [part for item in (*SMALL, *overrides) for part in ("--set", item)]
+    config = str(ROOT / "training" / "configs" / "light.yaml")
+    return ["-m", "parsing_rcnn", "train", config, "--data", str(data), "--out", str(out), *listed]
+
+
+def environment(threads: str = "1") -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments], check=False, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_take_the_steps_of_one_that_accumulates(tmp_path: Path, data_folder: Path) -> None:
+    short = ("train.iterations=3", "train.ema_decay=0")
+    run(command(data_folder, tmp_path / "one", *short, "train.accumulate=2"))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run([*torchrun, *command(data_folder, tmp_path / "two", *short)])
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path) -> None:
+    steps = ("train.iterations=24", "train.checkpoint_every=3")
+    run(command(data_folder, tmp_path / "whole", *steps))
+    log = tmp_path / "killed" / "log.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, *command(data_folder, tmp_path / "killed", *steps)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    begin = time.monotonic()
+    while not (log.is_file() and log.read_text().strip()):  # ten steps are done
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() - begin < 240
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert json.loads(log.read_text().splitlines()[0])["step"] == 10
+    run(command(data_folder, tmp_path / "killed", *steps))
+    whole, resumed = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_asking_for_a_gpu_where_there_is_none_says_so(tmp_path: Path, data_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, *command(data_folder, tmp_path, "train.device=cuda")],
+        check=False,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "train.device=cpu" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,60 @@
+"""Processes of one run: torchrun starts them, this module joins them; without torchrun there is one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed
+
+from training.config import ConfigError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run.
+
+    Attributes:
+        rank, size: its number, and how many there are over all hosts.
+        device: where its network lives.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes logs and checkpoints."""
+        return self.rank == 0
+
+
+def join(device: str = "auto") -> World:
+    """Join the processes that torchrun started (NCCL on GPUs, gloo on CPUs), or be alone.
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.device=cuda, but torch sees no GPU here; set train.device=cpu, or install its CUDA build"
+        )
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    where = torch.device("cuda", local) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(where)
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return World(device=where)
+    torch.distributed.init_process_group("nccl" if gpu else "gloo")
+    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), where)
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
