@@ -36,6 +36,7 @@ def train(
     from training.config import ConfigError, load_config
     from training.data.sources import DatasetError
     from training.distributed import join, leave
+    from training.model.backbones import BackboneWeightsError
     from training.report import write_report
     from training.train import Trainer, TrainingDiverged
 
@@ -46,7 +47,7 @@ def train(
         if not fresh and trainer.resume() and world.leads:
             typer.echo(f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
-    except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, FileNotFoundError) as error:
+    except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     finally:

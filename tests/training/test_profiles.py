@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.config import BranchConfig, ConfigError, load_config
 from training.model.branch import BranchTrunk, ParsingHead
 from training.model.parsing_rcnn import build_model
+from training.optimisation import scaled
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -37,8 +38,8 @@ def cost(config: BranchConfig) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("recipe", "profile", "millions", "billions"),
     [
-        ("paper_r50.yaml", None, 10.9, 11.6),
-        ("paper_r50_code.yaml", None, 13.2, 13.3),
+        ("paper/cihp_r50_1x.yaml", None, 10.9, 11.6),
+        ("paper/cihp_r50_code_1x.yaml", None, 13.2, 13.3),
         ("", "gce-code", 13.2, 13.3),
         ("", "mask-head", 17.9, 3.5),
     ],
@@ -48,6 +49,38 @@ def test_sizes_of_the_profiles(recipe: str, profile: str | None, millions: float
     parameters, multiplications = cost(config)
     assert parameters == pytest.approx(millions, abs=0.06)
     assert multiplications == pytest.approx(billions, abs=0.06)
+
+
+RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "profiles")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_table_of_recipes_has_their_sizes(path: Path) -> None:
+    name = path.relative_to(CONFIGS).with_suffix("").as_posix()
+    (row,) = (line for line in (CONFIGS / "README.md").read_text().splitlines() if line.startswith(f"| `{name}` |"))
+    stated = [float(cell) for cell in row.split("|")[2:5]]
+    config = load_config(path)
+    assert config.name == path.stem
+    with torch.device("meta"):
+        model = build_model(config.model)
+        iuv = path.stem.startswith("densepose")
+        trunk = model.densepose_trunk if iuv else model.parsing_trunk
+        head = model.densepose_head if iuv else model.parsing_head
+        counter = FlopCounterMode(display=False)
+        side = config.model.branch.roi_size
+        with counter, torch.inference_mode():
+            head.eval()(trunk.eval()(torch.zeros(1, config.model.fpn.channels, side, side)))
+    whole = sum(p.numel() for p in model.parameters()) / 1e6
+    own = sum(p.numel() for module in (trunk, head) for p in module.parameters()) / 1e6
+    assert [whole, own, counter.get_total_flops() / 2e9] == pytest.approx(stated, abs=0.051)
+
+
+def test_the_papers_schedule() -> None:
+    config = load_config(CONFIGS / "paper" / "cihp_r50_3x.yaml").train
+    assert (config.iterations, config.steps, config.batch_size) == (135_000, (105_000, 125_000), 16)
+    assert scaled(config, 8).learning_rate == 0.02  # eight GPUs with two pictures each
+    alone = scaled(config, 1)
+    assert (alone.learning_rate, alone.iterations, alone.steps) == (0.0025, 1_080_000, (840_000, 1_000_000))
 
 
 def test_the_fast_head_costs_a_quarter() -> None:

