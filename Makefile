@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve test test-serving test-torch lint format train clean
+.PHONY: serve test test-serving test-torch test-slow lint format train clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -17,6 +17,9 @@ test-serving: $(VENV)/.test
 
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export
+
+test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
+	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
 
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .

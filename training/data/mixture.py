@@ -54,12 +54,13 @@ class Mixture(Dataset[list[Sample]]):
         ours = bool(wanted - {"annotated"})  # the sources of our own data mix with each other
         if config.short_sides and ours:
             raise DatasetError("data.short_sides is for annotated datasets alone: set data.sources={annotated: 1}")
-        self.photos = LabelledPhotos.open(data / "ccp") if ours else None
-        pseudo = config.pseudo_labels if ours else None
+        labelled = bool(wanted & {"photos", "crowds"})
+        self.photos = LabelledPhotos.open(data / "ccp") if labelled else None
+        pseudo = config.pseudo_labels if labelled else None
         self.pseudo = LabelledPhotos.open_pseudo(data / "ccp" / "unlabelled", pseudo) if pseudo else None
-        self.groups = GroupPhotos.open(data / "groups") if ours else None
+        self.groups = GroupPhotos.open(data / "groups") if wanted & {"crowds", "groups", "empty"} else None
         self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete] if self.groups else []
-        self.backgrounds = background_photos(data / "backgrounds") if ours else ()
+        self.backgrounds = background_photos(data / "backgrounds") if wanted & {"photos", "crowds", "empty"} else ()
         self.rendered = RenderedPeople.open(config.rendered) if config.rendered else None
         if "rendered" in wanted and self.rendered is None:
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
