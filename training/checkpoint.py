@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from parsing_rcnn import __version__
 from training.config import Config
 
 
@@ -18,13 +21,27 @@ class CheckpointError(ValueError):
 
 
 def save_weights(path: Path, model: nn.Module, config: Config, facts: dict[str, Any]) -> None:
-    """Write `path` (safetensors) and `path` with .json: recipe and facts of the run. Replaces atomically."""
+    """Write `path` (safetensors) and `path` with .json: recipe, facts of the run, and of which version of the code.
+
+    Replaces atomically.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
+    document = {"version": __version__, "revision": revision(), "config": config.model_dump(mode="json"), **facts}
     partial = path.with_suffix(".partial")
     save_file(tensors, partial)
-    path.with_suffix(".json").write_text(json.dumps({"config": config.model_dump(mode="json"), **facts}, indent=1))
+    path.with_suffix(".json").write_text(json.dumps(document, indent=1))
     partial.replace(path)
+
+
+@lru_cache(maxsize=1)
+def revision() -> str | None:
+    """The commit of the clone that this file lies in, with `-dirty` where it was changed; None outside of a clone."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

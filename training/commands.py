@@ -93,6 +93,9 @@ def render(
     held_out: Annotated[
         bool, typer.Option(help="Bodies, skins, poses and backgrounds that training never sees.")
     ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option(help="A further layout of the same pictures: parsing-rcnn or mhp, in OUT/NAME.")
+    ] = None,
     sheet: Annotated[bool, typer.Option(help="Only a sheet of 24 pictures, to look at.")] = False,
 ) -> None:
     """Render synthetic people: a dataset in the CIHP layout with DensePose-COCO annotations, or a contact sheet."""
@@ -101,8 +104,10 @@ def render(
 
     try:
         from training.data.synthetic.generator import Generator, Source
+        from training.data.synthetic.layouts import layout_of, write_layout
         from training.data.synthetic.writer import Job, contact_sheet, write_dataset, write_sheet
 
+        layouts = [layout_of(name) for name in also or ()]
         sizes = tuple(_size(text) for text in size or ["384x384"])
         pictures = background_photos(backgrounds, validation=held_out)
         source = Source(assets, cache, pictures, sizes, seed, held_out)
@@ -114,6 +119,8 @@ def render(
             for _ in progress(range(count), "pictures"):
                 next(steps)
             next(steps, None)
+        for layout in layouts:
+            write_layout(out, layout, out / layout)
     except (DatasetError, ImportError, typer.BadParameter) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

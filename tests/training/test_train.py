@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
+from parsing_rcnn import __version__
 from training.checkpoint import CheckpointError, load_recipe, load_weights
 from training.config import Config, load_config
 from training.ema import WeightAverage
@@ -56,6 +58,10 @@ def test_a_run_leaves_weights_recipe_and_log(tmp_path: Path, data_folder: Path) 
     config = recipe("train.iterations=10")
     Trainer(config, data_folder, tmp_path).run()
     assert load_recipe(tmp_path / "weights.safetensors") == config
+    beside = json.loads((tmp_path / "weights.json").read_text())
+    assert beside["version"] == __version__
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=False, cwd=LIGHT.parent, capture_output=True, text=True)
+    assert (beside["revision"] or "").removesuffix("-dirty") == head.stdout.strip()  # both are empty outside of a clone
     model = build_model(config.model)
     load_weights(tmp_path / "weights.safetensors", model)
     row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])

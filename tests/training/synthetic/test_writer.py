@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from parsing_rcnn.taxonomy import CIHP, MHP
+from training.data.datasets.check import find_datasets
+from training.data.datasets.cihp import RawCihp
 from training.data.iuv import COARSE_OF_PART
 from training.data.sources import DatasetError, RenderedPeople
 from training.data.synthetic.generator import Generator, Source
+from training.data.synthetic.layouts import LAYOUTS, write_layout
 from training.data.synthetic.writer import Job, _write_annotations, contact_sheet, write_picture, write_sheet
 
 COUNT = 4
@@ -62,6 +66,52 @@ def test_densepose_points_and_masks(dataset: Path) -> None:
         painted = regions[np.floor(annotation["dp_y"]).astype(int), np.floor(annotation["dp_x"]).astype(int)]
         # a cell of the 256x256 frame shows the pixel under its centre: a point at a seam may fall on the other side
         assert (painted == COARSE_OF_PART[np.array(annotation["dp_I"], int)]).mean() > 0.8
+
+
+def test_keypoints(dataset: Path) -> None:
+    facing = 0
+    for annotation in json.loads((dataset / "densepose.json").read_text())["annotations"]:
+        human = cv2.imread(str(dataset / "Human_ids" / f"{annotation['image_id']:07d}.png"), cv2.IMREAD_UNCHANGED)
+        points = np.array(annotation["keypoints"]).reshape(17, 3)
+        assert annotation["num_keypoints"] == (points[:, 2] > 0).sum()
+        assert not points[points[:, 2] == 0].any()
+        seen = points[points[:, 2] == 2]
+        # to a tenth of a pixel: a point at an edge may round to the neighbour
+        columns, rows = seen[:, 0].astype(int), seen[:, 1].astype(int)
+        assert (human[rows.clip(0, 191), columns.clip(0, 159)] == annotation["human"]).mean() > 0.8
+        shoulders, ankles = points[5:7], points[15:17]
+        yaw = annotation["synthetic"]["yaw"]
+        if shoulders[:, 2].all():
+            if abs(yaw) < 45:
+                facing += 1
+                assert shoulders[0, 0] > shoulders[1, 0]  # the subject's left is on the right of a picture of the front
+            elif abs(yaw) > 135:
+                assert shoulders[0, 0] < shoulders[1, 0]
+            if annotation["synthetic"]["style"] in ("stand", "walk") and ankles[:, 2].all():
+                assert shoulders[:, 1].mean() < points[11:13, 1].mean() < ankles[:, 1].mean()
+    assert facing
+
+
+def test_the_other_layouts_read_the_same(dataset: Path, tmp_path: Path) -> None:
+    for layout in LAYOUTS:
+        write_layout(dataset, layout, tmp_path / layout)
+    (repository,) = find_datasets(tmp_path / "parsing-rcnn", None)
+    (mhp,) = find_datasets(tmp_path / "mhp", None)
+    raw = RawCihp(dataset)
+    hat, mhp_hat = CIHP.classes.index("Hat"), MHP.classes.index("Cap/Hat")
+    for index in range(COUNT):
+        first, second, third = (reader.read(index) for reader in (raw, repository, mhp))
+        assert len(first.people) == len(second.people) == len(third.people)
+        assert first.parts is not None
+        assert second.parts is not None
+        assert third.parts is not None
+        np.testing.assert_array_equal(first.parts, second.parts)
+        np.testing.assert_array_equal(first.parts > 0, third.parts > 0)
+        np.testing.assert_array_equal(first.parts == hat, third.parts == mhp_hat)
+        left = CIHP.classes.index("Left-shoe"), MHP.classes.index("Left-shoe")
+        np.testing.assert_array_equal(first.parts == left[0], third.parts == left[1])
+    with pytest.raises(DatasetError, match="Category_ids"):
+        write_layout(tmp_path, "mhp", tmp_path / "x")
 
 
 def test_the_cihp_layout(dataset: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from training.data.synthetic import fabrics
 from training.data.synthetic.body import Body, ShapeBank
+from training.data.synthetic.keypoints import place, see
 from training.data.synthetic.outfits import Wardrobe
 from training.data.synthetic.raster import Hits, Soup, Textures, interpolate, rasterise
 from training.data.synthetic.shading import Camera, Light, shade, shadow_map
@@ -33,6 +34,7 @@ class Rendered:
         category: uint8 [H,W] CIHP class ids; instance: uint8 [H,W], k = person k of `people`, 0 nobody.
         iuv: uint8 [H,W,3] DensePose part, U and V times 255.
         people: one record a person, by instance: style, outfit, woman, child, tone of the skin, yaw.
+        keypoints: float32 [people,17,3], COCO's x, y and visibility.
     """
 
     image: NDArray[np.uint8]
@@ -40,6 +42,20 @@ class Rendered:
     instance: NDArray[np.uint8]
     iuv: NDArray[np.uint8]
     people: list[dict[str, Any]]
+    keypoints: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Person:
+    """A dressed, posed person.
+
+    Attributes:
+        layers: skin first, then what is worn; keypoints: float32 [17,3] metres; facts: of the record.
+    """
+
+    layers: list[Layer]
+    keypoints: NDArray[np.float32]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,8 @@ class Cast:
     poser: Poser
 
 
-def draw_person(rng: np.random.Generator, cast: Cast, skins: tuple[str, ...]) -> tuple[list[Layer], dict[str, Any]]:
-    """A dressed, posed person standing on the floor at the origin, facing -y."""
+def draw_person(rng: np.random.Generator, cast: Cast, skins: tuple[str, ...]) -> Person:
+    """A dressed, posed person about the origin, facing -y."""
     index = int(rng.integers(len(cast.shapes)))
     woman, child = bool(cast.shapes.gender[index] > 0.5), bool(cast.shapes.age[index] < 0.58)
     outfit = cast.wardrobe.dress(rng, woman, child)
@@ -70,24 +86,25 @@ def draw_person(rng: np.random.Generator, cast: Cast, skins: tuple[str, ...]) ->
         layers.append(cast.wardrobe.eyewear(rest, moves))
     tone = fabrics.tone(layers[0].texture)
     facts = {"style": style, "outfit": outfit.description[0], "woman": woman, "child": child, "tone": tone}
-    return layers, facts
+    keypoints = place(cast.body, cast.shapes.heads[index], moves, posed)
+    return Person(layers, keypoints, facts)
 
 
-def _turn(layers: list[Layer], yaw: float, place: tuple[float, float]) -> list[Layer]:
-    """Layers turned about the vertical and put on the floor."""
+def _turn(person: Person, yaw: float, spot: tuple[float, float]) -> Person:
+    """A person turned about the vertical and put on the floor."""
+    layers = person.layers
     cosine, sine = np.cos(yaw), np.sin(yaw)
     matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], np.float32)
     lowest = (layer.points[used_vertices(layer.faces, len(layer.points)), 2].min() for layer in layers)
     floor = min(float(z) for z in lowest)
     centre = layers[0].points.mean(0)
-    shift = np.array([place[0], place[1], -floor], np.float32)
-    return [
-        Layer(
-            ((layer.points - centre * np.float32([1, 1, 0])) @ matrix.T + shift).astype(np.float32),
-            layer.faces, layer.uv, layer.category, layer.part, layer.chart, layer.texture, layer.closed,
-        )
-        for layer in layers
-    ]  # fmt: skip
+    shift = np.array([spot[0], spot[1], -floor], np.float32)
+
+    def move(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ((points - centre * np.float32([1, 1, 0])) @ matrix.T + shift).astype(np.float32)
+
+    turned = [replace(layer, points=move(layer.points)) for layer in layers]
+    return Person(turned, move(person.keypoints), person.facts)
 
 
 def draw_camera(rng: np.random.Generator, height: int, width: int) -> tuple[Camera, float]:
@@ -144,14 +161,13 @@ def draw_scene(
     height, width = background.shape[:2]
     camera, distance = draw_camera(rng, height, width)
     wanted = count if count is not None else 1 + int(rng.choice(6, p=_COUNTS))
-    layers, owner, people = [], [], []
-    for place in _places(rng, camera, distance, wanted):
-        own, facts = draw_person(rng, cast, skins)
+    people = []
+    for spot in _places(rng, camera, distance, wanted):
+        person = draw_person(rng, cast, skins)
         yaw = _draw_yaw(rng)
-        layers += _turn(own, np.deg2rad(yaw), place)
-        owner += [len(people) + 1] * len(own)
-        people.append(facts | {"yaw": round(yaw, 1)})
-    return _render(rng, layers, owner, people, camera, background)
+        person.facts["yaw"] = round(yaw, 1)
+        people.append(_turn(person, np.deg2rad(yaw), spot))
+    return _render(rng, people, camera, background)
 
 
 def _draw_yaw(rng: np.random.Generator) -> float:
@@ -162,14 +178,9 @@ def _draw_yaw(rng: np.random.Generator) -> float:
     return float(rng.normal(180, 30) if kind < 0.7 else rng.uniform(-180, 180))
 
 
-def _render(
-    rng: np.random.Generator,
-    layers: list[Layer],
-    owner: list[int],
-    people: list[dict[str, Any]],
-    camera: Camera,
-    background: NDArray[np.uint8],
-) -> Rendered:
+def _render(rng: np.random.Generator, people: list[Person], camera: Camera, background: NDArray[np.uint8]) -> Rendered:
+    layers = [layer for person in people for layer in person.layers]
+    owner = [number for number, person in enumerate(people, start=1) for _ in person.layers]
     starts = np.cumsum([0] + [len(layer.points) for layer in layers])
     points = np.concatenate([layer.points for layer in layers])
     faces = np.concatenate([layer.faces + start for layer, start in zip(layers, starts, strict=False)]).astype(np.int32)
@@ -194,7 +205,9 @@ def _render(
     iuv = np.dstack([part, np.round(chart * 255).clip(0, 255).astype(np.uint8)])
     category = _per_face(np.concatenate([layer.category for layer in layers]), seen)
     instance = _per_face(np.repeat(np.array(owner, np.uint8), sizes), seen)
-    return Rendered(image, category, instance, iuv, people)
+    keypoints = [see(person.keypoints, k, camera, instance, seen) for k, person in enumerate(people, start=1)]
+    facts = [person.facts for person in people]
+    return Rendered(image, category, instance, iuv, facts, np.stack(keypoints))
 
 
 def _per_face(values: NDArray[np.uint8], hits: Hits) -> NDArray[np.uint8]:

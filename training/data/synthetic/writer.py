@@ -6,7 +6,7 @@ Human_ids/NNNNNNN.png        8-bit: k where person k is, 0 elsewhere
 Instance_ids/NNNNNNN.png     16-bit: one value for each class of each person
 IUV/NNNNNNN.png              3 channels: DensePose part, U and V times 255 (what CIHP does not have)
 surface.npz                  points of the charts and distances on the skin, which GPS measures with
-densepose.json               COCO with dp_masks, dp_I, dp_U, dp_V, dp_x, dp_y as DensePose-COCO has them
+densepose.json               COCO with keypoints, and dp_masks, dp_I, dp_U, dp_V, dp_x, dp_y as DensePose-COCO has them
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from training.data.sample import mask_box
 from training.data.sources import DatasetError
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.geodesics import write_surface
+from training.data.synthetic.keypoints import NAMES, SKELETON
 from training.data.synthetic.scene import Rendered
 
 _FRAME = 256  # DensePose-COCO paints regions and places points in a 256x256 frame of the box
@@ -89,7 +90,9 @@ def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
         "info": {"description": "synthetic people", "seed": job.source.seed},
         "images": [record["image"] for record in records],
         "annotations": annotations,
-        "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
+        "categories": [
+            {"id": 1, "name": "person", "supercategory": "person", "keypoints": NAMES, "skeleton": SKELETON}
+        ],
     }
     (job.out / "densepose.json").write_text(json.dumps(document))
 
@@ -125,6 +128,7 @@ def _annotation(
     box = mask_box(mask)
     assert box is not None
     x1, y1, x2, y2 = (float(v) for v in box)
+    keypoints = rendered.keypoints[person - 1].astype(np.float64)
     rng = np.random.default_rng([index, person])
     rows, columns = np.nonzero(mask)
     chosen = rng.permutation(len(rows))[:_POINTS]
@@ -148,6 +152,8 @@ def _annotation(
         "dp_V": np.round(v / 255, 5).tolist(),
         "dp_x": np.round((columns + 0.5 - x1) / (x2 - x1) * _FRAME, 3).tolist(),
         "dp_y": np.round((rows + 0.5 - y1) / (y2 - y1) * _FRAME, 3).tolist(),
+        "keypoints": np.round(keypoints, 1).ravel().tolist(),
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
         "human": person,
         "synthetic": facts,
     }
