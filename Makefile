@@ -16,7 +16,8 @@ test-serving: $(VENV)/.test
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
 
 test-torch: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) tests/training tests/export
+	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
+		tests/benchmarks/test_peer_maskrcnn.py
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
 	$(TORCH)/bin/python $(PYTEST) -m slow tests/training

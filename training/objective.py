@@ -138,7 +138,7 @@ class Objective(nn.Module):
         config = self.config.box
         chosen, labels, targets, positives, owners = [], [], [], [], []
         with torch.no_grad():
-            scores = self._scores(pyramid, proposals)
+            scores = self._scores(pyramid, proposals, people)
             for boxes, labelled, score in zip(proposals, people, scores, strict=True):
                 label, index = match(
                     boxes,
@@ -170,7 +170,10 @@ class Objective(nn.Module):
         losses = box_loss(logits.float(), deltas.float(), torch.cat(labels), encoded_or_zero(targets, deltas))
         return *losses, positives, owners
 
-    def _scores(self, pyramid: dict[int, Tensor], proposals: list[Tensor]) -> list[Tensor]:
+    def _scores(self, pyramid: dict[int, Tensor], proposals: list[Tensor], people: list[People]) -> list[Tensor]:
+        """Person probability of all proposals, where the drawing of boxes asks for it; zeros elsewhere."""
+        if not self.config.box.hard_negatives and all(p.background_certain for p in people):
+            return [boxes.new_zeros(len(boxes)) for boxes in proposals]
         logits, _ = self.model.box(pyramid, proposals)
         return list(torch.softmax(logits.float(), 1)[:, 1].split([len(p) for p in proposals]))
 

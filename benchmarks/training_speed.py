@@ -1,0 +1,92 @@
+"""Training speed beside torchvision's Mask R-CNN: pictures a second and peak memory, in turns, in one run.
+
+    python -m benchmarks.training_speed data/rendered --out out/benchmarks/training.json
+
+Run it on an interpreter with torch. DATASET is any folder that `parsing-rcnn datasets check` knows with part labels.
+The row without heads compares like with like; with heads each network trains its own. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rounds import Worker, interleave, ratios, summarise
+
+PAIRS = ("none", "all")  # of heads
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Figures of our loop, torchvision's, and the data loader alone."""
+    common = [
+        str(options.dataset), "--short-side", str(options.short_side), "--pictures", str(options.pictures),
+        "--threads", str(options.threads), "--device", options.device, "--autocast", options.autocast,
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    quotients = {}
+    for heads in PAIRS:
+        workers = [_start(who, [*common, "--heads", heads], options.threads) for who in ("ours", "torchvision")]
+        try:
+            ours, theirs = interleave(workers, [options.steps] * 2, options.rounds)
+        finally:
+            for worker in workers:
+                worker.close()
+        rows += [_row(worker, answers) for worker, answers in zip(workers, (ours, theirs), strict=True)]
+        quotients[heads] = ratios(ours, theirs)
+    worker = _start("loader", common, options.threads)
+    try:
+        rows.append(_row(worker, [worker.run(options.steps * 2)]))
+    finally:
+        worker.close()
+    return {"short_side": options.short_side, "rows": rows, "ours_over_torchvision": quotients}
+
+
+def _start(who: str, arguments: Sequence[str], threads: int) -> Worker:
+    return Worker([sys.executable, "-W", "ignore", "-m", "benchmarks.training_worker", who, *arguments], threads)
+
+
+def _row(worker: Worker, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    figures = summarise(answers)
+    speed = 1000 * worker.about["pictures"] / figures["ms_median"]
+    return {**worker.about, **figures, "pictures_per_second": speed}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = ["| training | pictures/s | s a step | peak memory MB |", "|---|---:|---:|---:|"]
+    for row in result["rows"]:
+        speed, seconds = row["pictures_per_second"], row["ms_median"] / 1000
+        lines.append(f"| {row['name']} | {speed:.2f} | {seconds:.2f} | {row['peak_rss_mb']:.0f} |")
+    for heads, label in (("none", "without heads"), ("all", "each with its head")):
+        q = result["ours_over_torchvision"][heads]
+        span = f"{q['least_round']:.2f}-{q['greatest_round']:.2f}"
+        lines.append(f"| ours over torchvision, {label} | {q['median']:.2f}x ({span}) | | |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--short-side", type=int, default=512)
+    parser.add_argument("--pictures", type=int, default=2, help="a step")
+    parser.add_argument("--steps", type=int, default=12, help="of each, over all rounds")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--autocast", choices=("none", "bf16", "fp16"), default="none")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    result = measure(options)
+    print(table(result))
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
