@@ -21,14 +21,20 @@ from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.taxonomy import DENSEPOSE
 from training.data.sources import DatasetError
 from training.metrics.confusion import CIHP_TO_14, ConfusionMatrix
-from training.metrics.densepose import BodySurface, PicturePoints, gps_average_precision, point_similarity
+from training.metrics.densepose import (
+    MOST_DETECTIONS,
+    BodySurface,
+    PicturePoints,
+    gps_average_precision,
+    point_similarity,
+    read_cells,
+)
 from training.metrics.detection import PictureBoxes, average_precision, box_iou
 
 _SURE = 0.5
 _LEAST_SCORE = 0.05
 _LEAST_OVERLAP = 0.5
 _SMALL = 96  # pixels
-_MOST = 20  # detections of a picture that count, as in the reference evaluation
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -78,7 +84,8 @@ def evaluate_synthetic(analyzer: Analyzer, folder: Path, progress: Progress) -> 
     for image in progress(document["images"], "synthetic"):
         rows = by_image[image["id"]]
         people = analyzer.analyze(
-            (folder / "Images" / image["file_name"]).read_bytes(), Options(confidence=_LEAST_SCORE, max_people=_MOST)
+            (folder / "Images" / image["file_name"]).read_bytes(),
+            Options(confidence=_LEAST_SCORE, max_people=MOST_DETECTIONS),
         )
         maps = [_read(folder / name / f"{Path(image['file_name']).stem}.png") for name in _MAPS]
         _measure(result, surface, people, rows, maps, image["file_name"])
@@ -157,13 +164,8 @@ def _distances(surface: BodySurface, people: People, index: int, row: dict[str, 
     """Metres between where each annotated point is on the body and where the detection says it is."""
     left, top, width, height = row["bbox"]
     x, y = left + np.array(row["dp_x"]) * width / 256, top + np.array(row["dp_y"]) * height / 256
-    cells = people.iuv_cells(index)
-    x1, y1, x2, y2 = people.boxes[index]
-    columns = np.floor((x - x1) / (x2 - x1) * cells.shape[2]).astype(int)
-    lines = np.floor((y - y1) / (y2 - y1) * cells.shape[1]).astype(int)
-    inside = (columns >= 0) & (columns < cells.shape[2]) & (lines >= 0) & (lines < cells.shape[1])
-    part, u, v = cells[:, lines.clip(0, cells.shape[1] - 1), columns.clip(0, cells.shape[2] - 1)]
-    said = surface.points(np.where(inside, part, 0), u / 255, v / 255)
+    part, u, v = read_cells(people.iuv_cells(index), people.boxes[index], x, y)
+    said = surface.points(part, u, v)
     true = surface.points(np.array(row["dp_I"], int), np.array(row["dp_U"]), np.array(row["dp_V"]))
     return surface.geodesic(said, true)
 

@@ -1,4 +1,4 @@
-"""Semantic figures: numbers worked out by hand."""
+"""Semantic figures: numbers worked out by hand, and torchmetrics on random maps."""
 
 from __future__ import annotations
 
@@ -72,3 +72,42 @@ def test_a_class_that_is_not_there_counts_or_not() -> None:
     matrix.add(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 1, 2]], np.uint8))
     assert matrix.mean_iou() == pytest.approx((1 + 0.5 + 0) / 3)
     assert matrix.mean_iou(true_classes=True) == pytest.approx((1 + 0.5) / 2)
+
+
+def test_pictures_without_people_found_are_background_or_left_out() -> None:
+    truth, found = np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
+    background, skip = ConfusionMatrix(2), ConfusionMatrix(2, "skip")
+    for matrix in (background, skip):
+        matrix.add(truth, found)
+        matrix.add(truth, None)
+    # of 8 pixels: 5 of background right, 1 found too much; 1 of the person right, 1 missed
+    assert background.counts.tolist() == [[5, 1], [1, 1]]
+    assert background.mean_iou() == pytest.approx((5 / 7 + 1 / 3) / 2)
+    assert skip.counts.tolist() == [[2, 1], [0, 1]]
+    assert skip.mean_iou() == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert (background.skipped, skip.skipped) == (0, 1)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_agrees_with_torchmetrics(ignored: bool) -> None:
+    judges = pytest.importorskip("torchmetrics.classification", reason="pip install torchmetrics to compare with it")
+    torch = pytest.importorskip("torch")
+    classes = 7
+    options = {"num_classes": classes, "ignore_index": 255 if ignored else None, "validate_args": False}
+    iou = judges.MulticlassJaccardIndex(average=None, **options)
+    accuracy = judges.MulticlassAccuracy(average="micro", **options)
+    by_class = judges.MulticlassAccuracy(average="macro", **options)
+    rng = np.random.default_rng(3)
+    matrix = ConfusionMatrix(classes)
+    for _ in range(6):
+        truth = rng.integers(0, classes, (30, 40)).astype(np.uint8)
+        found = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, classes, truth.shape)).astype(np.uint8)
+        if ignored:
+            truth[rng.random(truth.shape) < 0.1] = 255
+        matrix.add(truth, found)
+        for judge in (iou, accuracy, by_class):
+            judge.update(torch.from_numpy(found).long(), torch.from_numpy(truth).long())
+    np.testing.assert_allclose(matrix.iou(), iou.compute().numpy(), rtol=1e-6)
+    assert matrix.mean_iou() == pytest.approx(float(iou.compute().mean()), rel=1e-6)
+    assert matrix.pixel_accuracy() == pytest.approx(float(accuracy.compute()), rel=1e-6)
+    assert matrix.mean_class_accuracy() == pytest.approx(float(by_class.compute()), rel=1e-6)

@@ -1,12 +1,25 @@
-"""GPS on a strip of points whose distances are known."""
+"""GPS on a strip of points whose distances are known; AP by hand and by COCO's own accumulation."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 
-from training.metrics.densepose import BodySurface, PicturePoints, gps_average_precision, point_similarity
+from training.metrics.densepose import (
+    BodySurface,
+    PicturePoints,
+    gps_average_precision,
+    nearest_of_part,
+    point_similarity,
+    read_cells,
+)
+from training.metrics.matching import AREAS, COCO_IOUS
 
 
 def strip() -> BodySurface:
@@ -49,3 +62,119 @@ def test_average_precision_by_hand() -> None:
     missed = [PicturePoints(np.zeros(0), np.zeros((0, 2)))]
     assert gps_average_precision(missed, 0.5) == 0.0
     assert math.isnan(gps_average_precision([PicturePoints(np.zeros(0), np.zeros((0, 0)))], 0.5))
+
+
+def test_a_part_without_points_is_nowhere() -> None:
+    parts, charts = np.array([2, 2]), np.array([[0.0, 0.0], [1.0, 1.0]])
+    found = nearest_of_part(parts, charts, np.array([5, 2]), np.array([0.1, 0.9]), np.array([0.0, 0.9]))
+    assert found.tolist() == [-1, 1]
+
+
+def test_cells_are_read_where_they_lie() -> None:
+    cells = np.zeros((3, 4, 4), np.uint8)
+    cells[:, 1, 2] = (7, 255, 51)
+    box = np.array([10.0, 20.0, 18.0, 28.0])  # cells of two pixels
+    part, u, v = read_cells(cells, box, np.array([14.0, 15.9, 16.0, 9.0, 15.0]), np.array([22.0, 23.9, 22.0, 22.0, 29]))
+    assert part.tolist() == [7, 7, 0, 0, 0]
+    assert u[:2].tolist() == [1.0, 1.0]
+    assert v[:2].tolist() == [0.2, 0.2]
+
+
+def points(scores: list[float], similarity: list[list[float]], **more: Any) -> PicturePoints:
+    arrays = {name: np.array(value) for name, value in more.items()}
+    return PicturePoints(np.array(scores), np.array(similarity).reshape(len(scores), -1), **arrays)
+
+
+def test_only_the_best_twenty_detections_count() -> None:
+    scores = np.linspace(0.9, 0.5, 21).tolist()
+    similarity = [[0.0]] * 20 + [[1.0]]
+    assert gps_average_precision([points(scores, similarity)], 0.5) == 0.0
+    assert gps_average_precision([points(scores[1:], similarity[1:])], 0.5) == pytest.approx(1 / 20)
+
+
+def test_people_without_points_are_neither_right_nor_wrong() -> None:
+    found = points([0.9, 0.8], [[0.0, 0.0], [0.0, 1.0]], pointless=[True, False], box_overlap=[[0.8, 0], [0, 1]])
+    assert gps_average_precision([found], 0.5) == 1.0
+    # less of the same box, or somebody with points in it: wrong
+    assert gps_average_precision([replace(found, box_overlap=np.array([[0.79, 0], [0, 1]]))], 0.5) == 0.5
+    assert gps_average_precision([replace(found, pointless=np.array([False, False]))], 0.5) == pytest.approx(51 / 202)
+    # one such person excuses one detection, a crowd all
+    twice = points(
+        [0.9, 0.8, 0.7],
+        [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0]],
+        pointless=[True, False],
+        box_overlap=[[0.9, 0], [0.9, 0], [0, 1]],
+    )
+    assert gps_average_precision([twice], 0.5) == 0.5
+    assert gps_average_precision([replace(twice, crowd=np.array([True, False]))], 0.5) == 1.0
+
+
+def test_a_picture_in_which_nobody_counts_costs_nothing() -> None:
+    good = points([0.8], [[1.0]])
+    pointless = points([0.9], [[0.0]], pointless=[True], box_overlap=[[0.0]])
+    assert gps_average_precision([good, pointless], 0.5) == 1.0
+
+
+def random_points(seed: int) -> list[PicturePoints]:
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(30):
+        people, detections = int(rng.integers(1, 5)), int(rng.integers(0, 26))
+        similarity = np.round(np.where(rng.random((detections, people)) < 0.3, rng.random((detections, people)), 0), 2)
+        scores = np.round(rng.random(detections), 1)
+        areas, box_areas = rng.uniform(500, 20000, people), rng.uniform(500, 20000, detections)
+        pictures.append(PicturePoints(scores, similarity, None, box_areas, areas))
+    return pictures
+
+
+@pytest.mark.parametrize("area", ["all", "medium", "large"])
+@pytest.mark.parametrize("seed", range(3))
+def test_accumulation_agrees_with_coco(seed: int, area: str) -> None:
+    pytest.importorskip("pycocotools", reason="pip install pycocotools to compare with it")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    pictures = random_points(seed)
+
+    class ByPoints(COCOeval):  # type: ignore[misc]
+        def computeIoU(self, image: int, category: int) -> Any:  # noqa: N802
+            picture = pictures[image - 1]
+            order = np.argsort(-picture.scores, kind="mergesort")[: self.params.maxDets[-1]]
+            return picture.similarity[order]
+
+        def evaluateImg(self, *args: Any) -> Any:  # noqa: N802
+            found = super().evaluateImg(*args)
+            if found is not None and all(found["gtIgnore"]):  # the one rule of DensePose's evaluation needed here
+                found["dtIgnore"] = np.ones_like(found["dtIgnore"], bool)
+            return found
+
+    def rows(name: str, areas: list[float], image: int, **more: Any) -> list[dict[str, Any]]:
+        shared = {"image_id": image, "category_id": 1, "iscrowd": 0}
+        return [
+            {**shared, "bbox": [0, 0, a, 1], "area": a, **{k: float(v[i]) for k, v in more.items()}}
+            for i, a in enumerate(areas)
+        ]
+
+    truth, found = [], []
+    for image, picture in enumerate(pictures, 1):
+        truth += rows("truth", picture.areas.tolist(), image)
+        found += rows("found", picture.box_areas.tolist(), image, score=picture.scores)
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = COCO()
+        dataset.dataset = {
+            "info": {},
+            "images": [{"id": image} for image in range(1, len(pictures) + 1)],
+            "categories": [{"id": 1}],
+            "annotations": [{**row, "id": number} for number, row in enumerate(truth, 1)],
+        }
+        dataset.createIndex()
+        evaluation = ByPoints(dataset, dataset.loadRes(found), "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(AREAS[area])], [area]
+        evaluation.params.maxDets = [20]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    expected = evaluation.eval["precision"][:, :, 0, 0, 0].mean(1)
+    ours = [gps_average_precision(pictures, threshold, area=AREAS[area]) for threshold in COCO_IOUS]
+    np.testing.assert_allclose(ours, expected, atol=1e-9)
+    assert gps_average_precision(pictures, area=AREAS[area]) == pytest.approx(expected.mean())
+    assert 0.05 < expected[0] < 0.95

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,21 @@ NAMES_14 = (
 )
 
 
+MissingPredictions = Literal["background", "skip"]
+
+
 class ConfusionMatrix:
     """Pixel counts by true and predicted class, summed over pictures.
 
-    A picture without any prediction counts as predicted background everywhere: pass a map of zeros. (The evaluation
-    published with Parsing R-CNN leaves such pictures out, which reads slightly higher.)
+    Args:
+        classes: C, background included.
+        missing_predictions: what a picture in which nobody was found counts as (pass None as its prediction):
+            "background" everywhere, or nothing, "skip", as in the evaluation published with Parsing R-CNN, which reads
+            slightly higher.
 
     Attributes:
         counts: int64 [C,C], rows = truth, columns = prediction.
+        skipped: pictures left out.
 
     Example:
         >>> matrix = ConfusionMatrix(2)
@@ -44,22 +52,29 @@ class ConfusionMatrix:
         [0.0, 0.5]
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, missing_predictions: MissingPredictions = "background") -> None:
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
+        self.missing_predictions = missing_predictions
+        self.skipped = 0
 
     def __len__(self) -> int:
         return len(self.counts)
 
-    def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+    def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8] | None) -> None:
         """Count one picture.
 
         Args:
             truth: uint8 [H,W] class ids; pixels with an id >= C (255 by custom) are ignored.
-            prediction: uint8 [H,W] class ids.
+            prediction: uint8 [H,W] class ids; None: nobody was found, see `missing_predictions`.
 
         Raises:
             ValueError: the shapes differ, or a predicted id is not a class.
         """
+        if prediction is None and self.missing_predictions == "skip":
+            self.skipped += 1
+            return
+        if prediction is None:
+            prediction = np.zeros(truth.shape, np.uint8)
         if truth.shape != prediction.shape:
             raise ValueError(f"truth is {truth.shape} and prediction {prediction.shape}: scale one to the other first")
         size = len(self.counts)

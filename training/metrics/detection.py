@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-COCO_IOUS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
-RECALLS = np.linspace(0.0, 1.0, 101)
+from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, curve, interpolated_precision, match, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +20,15 @@ class PictureBoxes:
         scores: float [n].
         truth: float [m,4] people.
         crowd: float [k,4] regions (`iscrowd`) where detections are neither right nor wrong.
+        areas: float [m], pixels of each person that the area ranges go by; None: those of the boxes. (COCO's are those
+            of the silhouettes.)
     """
 
     boxes: NDArray[np.floating]
     scores: NDArray[np.floating]
     truth: NDArray[np.floating]
     crowd: NDArray[np.floating]
+    areas: NDArray[np.floating] | None = None
 
 
 def _intersection(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -56,59 +58,47 @@ def box_coverage(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np
     return np.divide(inside, area, out=np.zeros_like(inside), where=area > 0)
 
 
-@dataclass(frozen=True, eq=False)
-class _Matched:
-    scores: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
-    people: int
-
-
-def _match(picture: PictureBoxes, iou: float, min_height: float, max_detections: int) -> _Matched:
-    """Greedy matching by score: each detection takes the free person that it overlaps most, else an ignored region."""
-    order = np.argsort(-np.asarray(picture.scores, np.float64), kind="stable")[:max_detections]
+def judge(
+    picture: PictureBoxes, iou: float, min_height: float, max_detections: int, area: tuple[float, float]
+) -> Outcome:
+    """One picture by the rules of COCO; `average_precision` has the arguments."""
+    order = by_score(picture.scores, max_detections)
     boxes = np.asarray(picture.boxes, np.float64).reshape(-1, 4)[order]
     truth = np.asarray(picture.truth, np.float64).reshape(-1, 4)
     crowd = np.asarray(picture.crowd, np.float64).reshape(-1, 4)
-    small = truth[:, 3] - truth[:, 1] < min_height
     overlap = np.concatenate([box_iou(boxes, truth), box_coverage(boxes, crowd)], 1)
-    counts = np.concatenate([~small, np.zeros(len(crowd), bool)])
-    is_crowd = np.arange(len(counts)) >= len(truth)
-    free = np.ones(len(counts), bool)
-    right, ignored = np.zeros(len(boxes), bool), boxes[:, 3] - boxes[:, 1] < min_height
-    for row in range(len(boxes)):
-        for wanted in (counts, ~counts):  # a person who counts wins over an ignored region, however well that one fits
-            candidates = np.where(free & wanted, overlap[row], -1.0)
-            best = int(candidates.argmax()) if candidates.size else -1
-            if best >= 0 and candidates[best] >= iou:
-                free[best] = is_crowd[best]  # a crowd takes any number of detections
-                right[row], ignored[row] = counts[best], not counts[best]
-                break
-    scores = np.asarray(picture.scores, np.float64)[order]
-    return _Matched(scores, right, ignored, int((~small).sum()))
+    areas = box_areas(truth) if picture.areas is None else np.asarray(picture.areas, np.float64)
+    wanted = within(areas, area) & (truth[:, 3] - truth[:, 1] >= min_height)
+    counts = np.concatenate([wanted, np.zeros(len(crowd), bool)])
+    taken = match(overlap, counts, np.arange(len(counts)) >= len(truth), iou)
+    outside = ~within(box_areas(boxes), area) | (boxes[:, 3] - boxes[:, 1] < min_height)
+    right = (taken >= 0) & np.append(counts, False)[taken]
+    ignored = np.where(taken >= 0, ~right, outside)
+    return Outcome(np.asarray(picture.scores, np.float64)[order], right, ignored, int(wanted.sum()))
 
 
 def precision_recall(
-    pictures: Sequence[PictureBoxes], *, iou: float = 0.5, min_height: float = 0.0, max_detections: int = 100
+    pictures: Sequence[PictureBoxes],
+    *,
+    iou: float = 0.5,
+    min_height: float = 0.0,
+    max_detections: int = 100,
+    area: tuple[float, float] = AREAS["all"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Precision, recall and score after each detection of the set, by descending score; ignored detections left out.
 
     See `average_precision` for the arguments. Recall is NaN when there is nobody to find.
     """
-    matched = [_match(picture, iou, min_height, max_detections) for picture in pictures]
-    people = sum(m.people for m in matched)
-    scores = np.concatenate([m.scores for m in matched] or [np.zeros(0)])
-    right = np.concatenate([m.right for m in matched] or [np.zeros(0, bool)])
-    kept = ~np.concatenate([m.ignored for m in matched] or [np.zeros(0, bool)])
-    order = np.argsort(-scores, kind="stable")
-    order = order[kept[order]]
-    found = np.cumsum(right[order]).astype(np.float64)
-    precision = found / np.arange(1, len(order) + 1)
-    return precision, found / (people or np.nan), scores[order]
+    return curve([judge(picture, iou, min_height, max_detections, area) for picture in pictures])
 
 
 def average_precision(
-    pictures: Sequence[PictureBoxes], *, iou: float = 0.5, min_height: float = 0.0, max_detections: int = 100
+    pictures: Sequence[PictureBoxes],
+    *,
+    iou: float = 0.5,
+    min_height: float = 0.0,
+    max_detections: int = 100,
+    area: tuple[float, float] = AREAS["all"],
 ) -> float:
     """COCO average precision of one class: precision, made monotone, read at 101 recalls.
 
@@ -118,20 +108,16 @@ def average_precision(
         min_height: people less tall than this (pixels) are ignored: a detection on one of them is neither right nor
             wrong, and so is an unmatched detection that is itself less tall (as COCO does with its area ranges).
         max_detections: most detections of one picture that count, by score.
+        area: least and greatest area (pixels) of people who count, one of `AREAS`; the others are ignored likewise.
 
     Returns:
         0..1, or NaN when there is nobody to find.
     """
-    precision, recall, _ = precision_recall(pictures, iou=iou, min_height=min_height, max_detections=max_detections)
-    if not any((p.truth.reshape(-1, 4)[:, 3] - p.truth.reshape(-1, 4)[:, 1] >= min_height).any() for p in pictures):
-        return float("nan")
-    if not len(precision):
-        return 0.0
-    monotone = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, RECALLS, side="left")
-    return float(np.where(at < len(monotone), monotone[at.clip(max=len(monotone) - 1)], 0.0).mean())
+    return interpolated_precision([judge(picture, iou, min_height, max_detections, area) for picture in pictures])
 
 
-def mean_average_precision(pictures: Sequence[PictureBoxes], *, min_height: float = 0.0) -> float:
+def mean_average_precision(
+    pictures: Sequence[PictureBoxes], *, min_height: float = 0.0, area: tuple[float, float] = AREAS["all"]
+) -> float:
     """`average_precision`, averaged over the IoU thresholds .50, .55 ... .95 (COCO's AP)."""
-    return float(np.mean([average_precision(pictures, iou=iou, min_height=min_height) for iou in COCO_IOUS]))
+    return float(np.mean([average_precision(pictures, iou=iou, min_height=min_height, area=area) for iou in COCO_IOUS]))

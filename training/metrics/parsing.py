@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.metrics.confusion import MissingPredictions
+
 LEAST_SCORE = 0.001
 VOLUME = tuple(np.round(np.arange(0.1, 1.0, 0.1), 1).tolist())
 
@@ -43,6 +45,10 @@ class _Prediction:
 class ParsedPeople:
     """Collects predictions and truth of a set, picture by picture; keeps numbers only, no maps.
 
+    Args:
+        classes: C, background included.
+        missing_predictions: "background": all people count; "skip": those of pictures without any prediction do not.
+
     Example:
         >>> truth = np.array([[0, 1], [0, 2]], np.uint8)
         >>> people = ParsedPeople(classes=3)
@@ -51,8 +57,9 @@ class ParsedPeople:
         (1.0, 1.0)
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, missing_predictions: MissingPredictions = "background") -> None:
         self.classes = classes
+        self.missing_predictions = missing_predictions
         self._pictures = 0
         self._people = 0
         self._predictions: list[_Prediction] = []
@@ -70,11 +77,12 @@ class ParsedPeople:
             scores: their scores; below 0.001 a prediction is left out.
             truths: one such map per true person.
         """
+        kept = [(p, float(s)) for p, s in zip(predictions, scores, strict=True) if s >= LEAST_SCORE]
+        if not kept and self.missing_predictions == "skip":
+            return
         picture, self._pictures = self._pictures, self._pictures + 1
         self._people += len(truths)
-        for prediction, score in zip(predictions, scores, strict=True):
-            if score >= LEAST_SCORE:
-                self._predictions.append(self._compare(prediction, float(score), truths, picture))
+        self._predictions += [self._compare(prediction, score, truths, picture) for prediction, score in kept]
 
     def _compare(
         self, prediction: NDArray[np.uint8], score: float, truths: Sequence[NDArray[np.uint8]], picture: int
