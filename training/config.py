@@ -165,7 +165,7 @@ class TrainConfig(_Strict):
     """
 
     densepose: bool = False
-    only: Literal["detector", "densepose"] | None = None
+    only: Literal["detector", "parsing", "densepose"] | None = None
     half_size_losses: bool = False
     weigh_rare: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

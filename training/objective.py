@@ -47,12 +47,13 @@ class Objective(nn.Module):
         model: ParsingRCNN,
         *,
         densepose: bool = False,
-        only: Literal["detector", "densepose"] | None = None,
+        only: Literal["detector", "parsing", "densepose"] | None = None,
         half: bool = False,
         weigh_rare: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.densepose, self.only, self.half = model, densepose, only, half
+        self.model, self.only, self.half = model, only, half
+        self.densepose = densepose and only != "parsing"
         self.config = model.config
         self.output = (2 if half else 4) * self.config.branch.roi_size
         cihp = model.config.parsing_classes == len(CIHP.classes)
@@ -73,9 +74,9 @@ class Objective(nn.Module):
         images = torch.from_numpy(np.stack([s.image for s in samples])).to(device).permute(0, 3, 1, 2)
         with torch.set_grad_enabled(self.only is None and torch.is_grad_enabled()):
             pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
-        if self.only == "densepose":
+        if self.only in ("parsing", "densepose"):
             rois, owners = self._shaken(samples)
-            return self._people(pyramid, samples, rois, owners, parse=False)
+            return self._people(pyramid, samples, rois, owners, parse=self.only == "parsing")
         size = (images.shape[2], images.shape[3])
         losses, rois, owners = self._detector(pyramid, samples, size)
         return losses if self.only == "detector" else losses | self._people(pyramid, samples, rois, owners)

@@ -49,7 +49,7 @@ def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
     """Freeze what the recipe does not train, and set the mode of every layer."""
     model.train()
     if config.only is not None:
-        prefixes = ("densepose_",) if config.only == "densepose" else ("rpn.", "box.")
+        prefixes = ("rpn.", "box.") if config.only == "detector" else (f"{config.only}_",)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(prefixes))
         model.eval()

@@ -130,11 +130,12 @@ def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: P
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_densepose_branch_alone(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:
+@pytest.mark.parametrize("branch", ["parsing", "densepose"])
+def test_a_branch_alone(branch: str, tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:
     config = recipe(
         "train.iterations=4",
         "train.densepose=true",
-        "train.only=densepose",
+        f"train.only={branch}",
         "data.sources={rendered: 1.0, photos: 1.0, empty: 1.0}",
         f"data.rendered={rendered_folder}",
     )
@@ -143,4 +144,4 @@ def test_the_densepose_branch_alone(tmp_path: Path, data_folder: Path, rendered_
     trainer.run()
     changed = {n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])}
     assert changed
-    assert all(name.startswith("densepose_") for name in changed)
+    assert all(name.startswith(f"{branch}_") for name in changed)
