@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from training.model import boxes as box_ops
+from training.model.answers import iuv_answer, part_answer
 from training.model.box_branch import BoxBranch, roi_align_level
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -94,13 +95,7 @@ class ParsingGraph(nn.Module):
         self.trunk, self.head = model.parsing_trunk, model.parsing_head
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        probabilities = torch.softmax(self.head(self.trunk(features)), 1)
-        best, parts = probabilities.max(1)
-        classes = torch.arange(probabilities.shape[1], dtype=torch.int64)[None, :, None, None]
-        won = (parts[:, None] == classes).to(best.dtype)
-        scores = (won * best[:, None]).sum((2, 3)) / won.sum((2, 3)).clamp(min=1)
-        quantised = torch.round(probabilities * 255).to(torch.uint8)
-        return parts.to(torch.float32).to(torch.uint8), scores, quantised
+        return part_answer(torch.softmax(self.head(self.trunk(features)), 1))
 
 
 class DensePoseGraph(nn.Module):
@@ -114,10 +109,4 @@ class DensePoseGraph(nn.Module):
         self.trunk, self.head = model.densepose_trunk, model.densepose_head
 
     def forward(self, features: Tensor) -> Tensor:
-        coarse, index, u, v = self.head(self.trunk(features))
-        parts = index.argmax(1, keepdim=True) * (coarse.argmax(1, keepdim=True) > 0)
-        body = (parts > 0).to(u.dtype)
-        chosen_u = torch.gather(u, 1, parts).clamp(0, 1) * body
-        chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
-        scaled = torch.cat([chosen_u, chosen_v], 1) * 255
-        return torch.cat([parts.to(torch.float32).to(torch.uint8), scaled.to(torch.uint8)], 1)
+        return iuv_answer(*self.head(self.trunk(features)))

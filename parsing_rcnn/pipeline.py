@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
+from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
+from parsing_rcnn.taxonomy import Taxonomy
 
 
 class Stopwatch:
@@ -31,7 +34,112 @@ class Stopwatch:
         self._last = now
 
 
-class Pipeline:
+class GraphPipeline:
+    """The steps around three graphs, whatever runs them: implements `Analyzer`.
+
+    Args:
+        graphs: detector and heads.
+        info: of the model; `canvases` are what pictures are fitted to.
+        taxonomy: of the part classes.
+        limits: of pictures.
+    """
+
+    def __init__(self, graphs: Graphs, info: ModelInfo, taxonomy: Taxonomy, limits: ImageLimits | None = None) -> None:
+        self.graphs = graphs
+        self.limits = limits or ImageLimits()
+        self._info, self._taxonomy = info, taxonomy
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs."""
+        return self._info
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        """Find everybody in one picture.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        validate(options)
+        watch = Stopwatch()
+        canvas, window = self.preprocess(image, options, watch)
+        limits = np.array([options.confidence, options.max_people], np.float32)
+        found = self.graphs.detector(canvas, limits)
+        watch.lap("detector")
+        count = int(found["COUNT"][0])
+        features = found["ROI_FEATURES"]
+        answers: dict[str, NDArray[Any]] = {}
+        # nobody: the heads run on the dummy row and the slice below empties it, so every shape stays what it is
+        if "parsing" in options.tasks:
+            answers |= self.graphs.parsing(features, probabilities=options.part_probs)
+            watch.lap("parsing")
+        if "densepose" in options.tasks:
+            answers |= self.graphs.densepose(features)
+            watch.lap("densepose")
+        maps = {name: answer[:count] for name, answer in answers.items()}
+        return self.people(window, found["BOXES"][:count], found["SCORES"][:count], maps, watch)
+
+    def people(
+        self,
+        window: Window,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        maps: Mapping[str, NDArray[Any]],
+        watch: Stopwatch,
+    ) -> People:
+        """The result, from boxes [n,4] on the canvas, scores [n] and what there is of the heads' tensors."""
+        boxes = window.to_image(boxes)
+        watch.lap("postprocess")
+        return People(
+            boxes=boxes,
+            scores=scores,
+            image_size=(int(window.height), int(window.width)),
+            parts=maps.get("PARTS"),
+            part_scores=maps.get("PART_SCORES"),
+            part_probs=maps.get("PART_PROBS"),
+            iuv=maps.get("IUV"),
+            taxonomy=self._taxonomy,
+            timings=watch.stages,
+        )
+
+    def preprocess(
+        self,
+        image: bytes | NDArray[np.uint8],
+        options: Options,
+        watch: Stopwatch,
+        canvases: Sequence[tuple[int, int]] | None = None,
+    ) -> tuple[NDArray[np.uint8], Window]:
+        """Encoded picture or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
+
+        Args:
+            canvases: (height, width) to choose from instead of the model's own.
+        """
+        canvases = canvases or self._info.canvases
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise InvalidImage(
+                    f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}"
+                )
+            height, width = image.shape[:2]
+        else:
+            header = check(image, self.limits)
+            height, width = turned_size(header.height, header.width, header.orientation)
+            image = decode(image, self.limits, max_side=_enough(height, width, options.max_side, canvases))
+        watch.lap("decode")
+        if options.max_side is not None and max(image.shape[:2]) > options.max_side:
+            ratio = options.max_side / max(image.shape[:2])
+            image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
+        canvas, inner = fit(image, canvases)
+        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
+        window = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
+        watch.lap("preprocess")
+        return canvas, window
+
+    def close(self) -> None:
+        """Nothing to release: memory goes with the object."""
+
+
+class Pipeline(GraphPipeline):
     """The embedded engine: implements `Analyzer` in this process, with no server.
 
     Args:
@@ -58,95 +166,25 @@ class Pipeline:
     ) -> None:
         self.repository = ModelRepository.open(repository, model)
         self.runtime = Runtime(self.repository, runtime, precision, threads)
-        self.limits = limits or ImageLimits()
-        self._taxonomy = self.repository.taxonomy
-        card = self.repository.card
-        self._info = ModelInfo(
+        card, taxonomy = self.repository.card, self.repository.taxonomy
+        info = ModelInfo(
             name=self.repository.name,
             version=str(card["version"]),
             runtime=self.runtime.name,
             tasks=self.repository.trained,
-            classes=self._taxonomy.classes,
+            classes=taxonomy.classes,
             canvases=self.repository.canvases,
             card=card,
         )
+        super().__init__(self.runtime, info, taxonomy, limits)
 
-    @property
-    def info(self) -> ModelInfo:
-        """What runs."""
-        return self._info
 
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        """Find everybody in one picture.
-
-        Raises:
-            ParsingRCNNError: the image or an option is not usable.
-        """
-        validate(options)
-        watch = Stopwatch()
-        canvas, window = self.preprocess(image, options, watch)
-        limits = np.array([options.confidence, options.max_people], np.float32)
-        found = self.runtime.detector(canvas, limits)
-        watch.lap("detector")
-        count = int(found["COUNT"][0])
-        features = found["ROI_FEATURES"]
-        parts = part_scores = part_probs = iuv = None
-        # nobody: the heads run on the dummy row and the slice below empties it, so every shape stays what it is
-        if "parsing" in options.tasks:
-            answer = self.runtime.parsing(features, probabilities=options.part_probs)
-            parts, part_scores = answer["PARTS"][:count], answer["PART_SCORES"][:count]
-            part_probs = answer["PART_PROBS"][:count] if options.part_probs else None
-            watch.lap("parsing")
-        if "densepose" in options.tasks:
-            iuv = self.runtime.densepose(features)["IUV"][:count]
-            watch.lap("densepose")
-        boxes = window.to_image(found["BOXES"][:count])
-        watch.lap("postprocess")
-        return People(
-            boxes=boxes,
-            scores=found["SCORES"][:count],
-            image_size=(int(window.height), int(window.width)),
-            parts=parts,
-            part_scores=part_scores,
-            part_probs=part_probs,
-            iuv=iuv,
-            taxonomy=self._taxonomy,
-            timings=watch.stages,
-        )
-
-    def preprocess(
-        self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch
-    ) -> tuple[NDArray[np.uint8], Window]:
-        """Encoded picture or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it)."""
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise InvalidImage(
-                    f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}"
-                )
-            height, width = image.shape[:2]
-        else:
-            header = check(image, self.limits)
-            height, width = turned_size(header.height, header.width, header.orientation)
-            image = decode(image, self.limits, max_side=self._enough(height, width, options.max_side))
-        watch.lap("decode")
-        if options.max_side is not None and max(image.shape[:2]) > options.max_side:
-            ratio = options.max_side / max(image.shape[:2])
-            image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
-        canvas, inner = fit(image, self.repository.canvases)
-        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-        window = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
-        watch.lap("preprocess")
-        return canvas, window
-
-    def _enough(self, height: int, width: int, max_side: int | None) -> int | None:
-        """The longest side that the canvas can show: decoding a JPEG beyond it is wasted."""
-        canvas = choose_canvas(height, width, self.repository.canvases)
-        shown = round(max(height, width) * min(canvas[0] / height, canvas[1] / width))
-        wanted = shown if max_side is None else min(shown, max_side)
-        return wanted if wanted < max(height, width) else None
-
-    def close(self) -> None:
-        """Nothing to release: memory goes with the object."""
+def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:
+    """The longest side that the canvas can show: decoding a JPEG beyond it is wasted."""
+    canvas = choose_canvas(height, width, canvases)
+    shown = round(max(height, width) * min(canvas[0] / height, canvas[1] / width))
+    wanted = shown if max_side is None else min(shown, max_side)
+    return wanted if wanted < max(height, width) else None
 
 
 def validate(options: Options) -> None:

@@ -37,6 +37,22 @@ class Graph(Protocol):
         ...
 
 
+class Graphs(Protocol):
+    """Detector and heads of one model, on whatever runs them. Thread-safe."""
+
+    def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """CANVAS uint8 [H,W,3], LIMITS fp32 [2] -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
+        ...
+
+    def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
+        """ROI_FEATURES [n,C,32,32] -> PARTS, PART_SCORES and, on request, PART_PROBS."""
+        ...
+
+    def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """ROI_FEATURES [n,C,32,32] -> IUV."""
+        ...
+
+
 class OrtGraph:
     """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU."""
 
@@ -162,17 +178,17 @@ class Runtime:
         }
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """CANVAS uint8 [H,W,3], LIMITS fp32 [2] -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
+        """See `Graphs`."""
         outputs = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
         return self._graphs["detector"].run({"CANVAS": canvas, "LIMITS": limits}, outputs)
 
     def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
-        """ROI_FEATURES [n,C,32,32] -> PARTS, PART_SCORES and, on request, PART_PROBS."""
+        """See `Graphs`."""
         outputs = ("PARTS", "PART_SCORES") + (("PART_PROBS",) if probabilities else ())
         return self._head("parsing", features, outputs)
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """ROI_FEATURES [n,C,32,32] -> IUV."""
+        """See `Graphs`."""
         return self._head("densepose_head", features, ("IUV",))
 
     def _head(self, name: str, features: NDArray[np.float32], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:

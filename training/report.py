@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
-from training.checkpoint import load_recipe, load_weights
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
-from training.model.parsing_rcnn import build_model
-from training.predict import predict
+from training.engine import TorchAnalyzer, load_checkpoint
 
 _CELL = 288
 _COLUMNS = 6
@@ -24,18 +22,16 @@ def write_report(run: Path, data: Path) -> None:
     plot_curves(run / "log.jsonl", run / "curves.png")
     if not (data / "ccp" / "images").is_dir() or not (data / "groups" / "annotations.json").is_file():
         return
-    config = load_recipe(run / "weights.safetensors")
-    model = build_model(config.model).eval()
-    load_weights(run / "weights.safetensors", model)
+    analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     groups = GroupPhotos.open(data / "groups", validation=True)
     chosen = [*photos.images[::9][:12], *groups.images[::27][:12]]
     cells = []
     for path in chosen:
         image = read_jpeg(path)
-        people = predict(model, image)
+        people = analyzer.analyze(image)
         cells.append(_cell(people.draw(image)))
-        if config.train.densepose:
+        if analyzer.info.tasks["densepose"]:
             cells.append(_cell(draw.iuv(people, image)))
     write_sheet(cells, run / "sheet.png")
 

@@ -12,8 +12,8 @@ from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE
 from training.data.sources import DatasetError
 
 MIRRORED = DENSEPOSE.flip_table()
-_FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other
-_FLIPS_V = (1, 2)  # from left to right whichever way one looks
+FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other
+FLIPS_V = (1, 2)  # from left to right whichever way one looks
 
 # region (parsing_rcnn.taxonomy.DENSEPOSE_COARSE) of each part
 COARSE_OF_PART = np.array(
@@ -61,8 +61,8 @@ def possible_parts() -> NDArray[np.bool_]:
 def mirror_values(iuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Values of an IUV map uint8 [...,3] whose pixels have been moved by a left-right flip."""
     part = iuv[..., 0]
-    u = np.where(np.isin(part, _FLIPS_U), 255 - iuv[..., 1], iuv[..., 1])
-    v = np.where(np.isin(part, _FLIPS_V), 255 - iuv[..., 2], iuv[..., 2])
+    u = np.where(np.isin(part, FLIPS_U), 255 - iuv[..., 1], iuv[..., 1])
+    v = np.where(np.isin(part, FLIPS_V), 255 - iuv[..., 2], iuv[..., 2])
     return np.stack([MIRRORED[part], u, v], -1).astype(np.uint8)
 
 
@@ -109,8 +109,8 @@ class PointSymmetry:
             at = (part - 1, (v * 255).astype(np.int64), (u * 255).astype(np.int64))
             u, v = self.u[at], self.v[at]
         else:
-            u = np.where(np.isin(part, _FLIPS_U), 1 - u, u)
-            v = np.where(np.isin(part, _FLIPS_V), 1 - v, v)
+            u = np.where(np.isin(part, FLIPS_U), 1 - u, u)
+            v = np.where(np.isin(part, FLIPS_V), 1 - v, v)
         return MIRRORED[part].astype(np.int64), u.astype(np.float32), v.astype(np.float32)
 
 

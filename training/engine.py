@@ -1,0 +1,112 @@
+"""Weights of a run as an `Analyzer`, without export: the network in torch behind the pipeline that serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import ModelInfo
+from parsing_rcnn.pipeline import GraphPipeline
+from parsing_rcnn.taxonomy import CIHP, MHP
+from training.checkpoint import CheckpointError, load_recipe, load_weights
+from training.config import Config
+from training.model.answers import iuv_answer, part_answer
+from training.model.parsing_rcnn import ParsingRCNN, build_model
+
+CANVASES = ((384, 640), (640, 384), (512, 512))
+
+
+class TorchGraphs:
+    """A network as `parsing_rcnn.runtime.Graphs`, on the device that holds it."""
+
+    def __init__(self, model: ParsingRCNN) -> None:
+        self.model = model.eval()
+        self.name = f"torch {torch.__version__} fp32 on {model.mean.device}"
+
+    @torch.inference_mode()
+    def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """See `Graphs`."""
+        pyramid = self.model.pyramid(to_images(canvas, self.model))
+        found = self.model.detect(pyramid, (canvas.shape[0], canvas.shape[1]))
+        count = int((found.scores >= float(limits[0]))[: int(limits[1])].sum())
+        boxes, scores = found.boxes[: max(count, 1)], found.scores[: max(count, 1)]
+        features = self.model.roi_features(pyramid, [boxes])
+        return {
+            "BOXES": boxes.cpu().numpy(),
+            "SCORES": scores.cpu().numpy(),
+            "COUNT": np.array([count], np.int32),
+            "ROI_FEATURES": features.cpu().numpy(),
+        }
+
+    @torch.inference_mode()
+    def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
+        """See `Graphs`."""
+        logits = self.model.parsing(torch.from_numpy(features).to(self.model.mean.device))
+        names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if probabilities else 2]
+        return {name: t.cpu().numpy() for name, t in zip(names, part_answer(torch.softmax(logits, 1)), strict=False)}
+
+    @torch.inference_mode()
+    def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """See `Graphs`."""
+        maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device))
+        return {"IUV": iuv_answer(*maps).cpu().numpy()}
+
+
+def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> torch.Tensor:
+    """A canvas uint8 [H,W,3] as a batch of one for `ParsingRCNN.pyramid`, on the device of the network."""
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None].to(model.mean.device)
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> tuple[ParsingRCNN, Config, str]:
+    """The network of a run with its weights, its recipe, and how far it was trained ("step 5400").
+
+    Raises:
+        CheckpointError: the weights or the recipe beside them are absent or do not fit, or there is no such device.
+    """
+    config = load_recipe(path)
+    model = build_model(config.model)
+    load_weights(path, model)
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"device {device!r}: torch cannot use it here ({error}); try cpu or cuda") from error
+    facts = json.loads(path.with_suffix(".json").read_text())
+    return model, config, f"step {facts['step']}" if "step" in facts else path.stem
+
+
+class TorchAnalyzer(GraphPipeline):
+    """The embedded pipeline on a network in torch.
+
+    Args:
+        model: on any device.
+        config: its recipe.
+        version: of the weights.
+        canvases: (height, width) of the network inputs, multiples of 32.
+
+    Example:
+        >>> analyzer = TorchAnalyzer(*load_checkpoint(Path("runs/light/weights.safetensors")))  # doctest: +SKIP
+        >>> analyzer.analyze(Path("photo.jpg").read_bytes()).label_map()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, model: ParsingRCNN, config: Config, version: str = "", canvases: Sequence[tuple[int, int]] = CANVASES
+    ) -> None:
+        self.model = model
+        graphs = TorchGraphs(model)
+        taxonomy = CIHP if config.model.parsing_classes == len(CIHP) else MHP
+        info = ModelInfo(
+            name=config.name,
+            version=version,
+            runtime=graphs.name,
+            tasks={"parsing": True, "densepose": config.train.densepose},
+            classes=taxonomy.classes,
+            canvases=tuple(canvases),
+            card={"recipe": config.model_dump(mode="json")},
+        )
+        super().__init__(graphs, info, taxonomy)

@@ -1,0 +1,32 @@
+"""From the heads' maps to what leaves the network: the same arithmetic in torch and inside the exported graphs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def part_answer(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Class probabilities [n,C,S,S] -> PARTS uint8 [n,S,S], PART_SCORES fp32 [n,C], PART_PROBS uint8 [n,C,S,S].
+
+    PART_SCORES: mean probability of each class over the pixels that it won, 0 for a class that won none.
+    """
+    best, parts = probabilities.max(1)
+    classes = torch.arange(probabilities.shape[1], dtype=torch.int64, device=parts.device)[None, :, None, None]
+    won = (parts[:, None] == classes).to(best.dtype)
+    scores = (won * best[:, None]).sum((2, 3)) / won.sum((2, 3)).clamp(min=1)
+    quantised = torch.round(probabilities * 255).to(torch.uint8)
+    return parts.to(torch.float32).to(torch.uint8), scores, quantised
+
+
+def iuv_answer(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Coarse [n,15,S,S], part [n,25,S,S] (logits or probabilities), U, V [n,25,S,S] -> IUV uint8 [n,3,S,S].
+
+    The coarse segmentation gates the part index, as in the reference implementations.
+    """
+    parts = index.argmax(1, keepdim=True) * (coarse.argmax(1, keepdim=True) > 0)
+    body = (parts > 0).to(u.dtype)
+    chosen_u = torch.gather(u, 1, parts).clamp(0, 1) * body
+    chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
+    scaled = torch.cat([chosen_u, chosen_v], 1) * 255
+    return torch.cat([parts.to(torch.float32).to(torch.uint8), scaled.to(torch.uint8)], 1)

@@ -1,0 +1,174 @@
+"""Test-time augmentation: a picture at several sizes and mirrored, the answers averaged as probabilities.
+
+As in the evaluation published with Parsing R-CNN: the boxes of all views go through one NMS, then the heads read every
+view at the final boxes; maps of mirrored views are turned back, left and right exchanged, U and V where charts mirror.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import nms
+
+from parsing_rcnn.geometry import Window
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Stopwatch, validate
+from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
+from training.config import Config
+from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED
+from training.engine import CANVASES, TorchAnalyzer, to_images
+from training.model.answers import iuv_answer, part_answer
+from training.model.parsing_rcnn import ParsingRCNN
+
+_LONGEST = 4000  # pixels of a canvas's longer side
+_STEP = 32
+
+Maps = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture as the network sees it: canvas uint8 [H,W,3], where the picture lies on it, and whether mirrored."""
+
+    canvas: NDArray[np.uint8]
+    window: Window
+    flipped: bool = False
+
+    def mirrored(self) -> View:
+        """The picture mirrored in its place; the padding stays where it is."""
+        canvas = self.canvas.copy()
+        canvas[:, : self._columns] = canvas[:, : self._columns][:, ::-1]
+        return View(canvas, self.window, not self.flipped)
+
+    def boxes_to(self, other: View, boxes: Tensor) -> Tensor:
+        """Boxes [n,4] on this canvas -> the same places on the canvas of another view of the picture."""
+        scale = [getattr(other.window, f"scale_{axis}") / getattr(self.window, f"scale_{axis}") for axis in "xyxy"]
+        moved = self._turned(boxes) * boxes.new_tensor(scale)
+        return other._turned(moved)
+
+    def _turned(self, boxes: Tensor) -> Tensor:
+        if not self.flipped:
+            return boxes
+        return torch.stack([self._columns - boxes[:, 2], boxes[:, 1], self._columns - boxes[:, 0], boxes[:, 3]], 1)
+
+    @property
+    def _columns(self) -> int:
+        return round(self.window.scale_x * self.window.width)
+
+
+def unflip_parts(maps: Tensor, table: NDArray[np.uint8]) -> Tensor:
+    """Maps [n,C,S,S] of a mirrored picture -> of the picture; `table` exchanges left and right classes."""
+    return maps.flip(-1)[:, torch.from_numpy(table.astype(np.int64)).to(maps.device)]
+
+
+def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Maps:
+    """The DensePose head's maps of a mirrored picture -> of the picture."""
+    u, v = unflip_parts(u, MIRRORED), unflip_parts(v, MIRRORED)
+    u[:, FLIPS_U] = 1 - u[:, FLIPS_U]
+    v[:, FLIPS_V] = 1 - v[:, FLIPS_V]
+    return unflip_parts(coarse, DENSEPOSE_COARSE.flip_table()), unflip_parts(index, MIRRORED), u, v
+
+
+class AugmentedAnalyzer(TorchAnalyzer):
+    """A network in torch that looks at every picture several times.
+
+    Args:
+        model, config, version, canvases: as for `TorchAnalyzer`.
+        scales: short sides (pixels) of further views, rounded up to multiples of 32.
+        flip: mirror every view as well.
+    """
+
+    def __init__(
+        self,
+        model: ParsingRCNN,
+        config: Config,
+        version: str = "",
+        canvases: Sequence[tuple[int, int]] = CANVASES,
+        *,
+        scales: Sequence[int] = (),
+        flip: bool = False,
+    ) -> None:
+        super().__init__(model, config, version, canvases)
+        self.scales, self.flip = tuple(scales), flip
+        views = [*(["mirrored"] if flip else []), *(f"short side {scale}" for scale in scales)]
+        self._info = replace(self._info, runtime=", ".join([self._info.runtime, *views]))
+
+    @torch.inference_mode()
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        """Find everybody in one picture.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        validate(options)
+        watch = Stopwatch()
+        views = self._views(image, options, watch)
+        pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
+        boxes, scores, count = self._detect(views, pyramids, options)
+        watch.lap("detector")
+        features = [
+            self.model.roi_features(pyramid, [views[0].boxes_to(view, boxes)])
+            for view, pyramid in zip(views, pyramids, strict=True)
+        ]
+        answers: dict[str, Tensor] = {}
+        if "parsing" in options.tasks:
+            names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if options.part_probs else 2]
+            answers |= dict(zip(names, part_answer(self._parsing(views, features)), strict=False))
+            watch.lap("parsing")
+        if "densepose" in options.tasks:
+            answers["IUV"] = iuv_answer(*self._densepose(views, features))
+            watch.lap("densepose")
+        maps = {name: answer[:count].cpu().numpy() for name, answer in answers.items()}
+        return self.people(views[0].window, boxes[:count].cpu().numpy(), scores[:count].cpu().numpy(), maps, watch)
+
+    def _views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[View]:
+        first = View(*self.preprocess(image, options, watch))
+        height, width = first.window.height, first.window.width
+        shapes = [scaled_canvas(height, width, scale) for scale in self.scales]
+        views = [first, *(View(*self.preprocess(image, options, watch, [shape])) for shape in shapes)]
+        return [*views, *(view.mirrored() for view in views)] if self.flip else views
+
+    def _detect(
+        self, views: Sequence[View], pyramids: Sequence[dict[int, Tensor]], options: Options
+    ) -> tuple[Tensor, Tensor, int]:
+        """Boxes [n,4] on the first view's canvas, scores [n] and how many are people: with none, n is still 1."""
+        boxes, scores = [], []
+        for view, pyramid in zip(views, pyramids, strict=True):
+            found = self.model.detect(pyramid, (view.canvas.shape[0], view.canvas.shape[1]))
+            sure = found.scores >= options.confidence
+            boxes.append(view.boxes_to(views[0], found.boxes[sure]))
+            scores.append(found.scores[sure])
+            anybody = view.boxes_to(views[0], found.boxes[:1]), found.scores[:1]
+        all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
+        keep = nms(all_boxes, all_scores, self.model.config.box.nms_iou)[: options.max_people]
+        return (*anybody, 0) if not len(keep) else (all_boxes[keep], all_scores[keep], len(keep))
+
+    def _parsing(self, views: Sequence[View], features: Sequence[Tensor]) -> Tensor:
+        """Mean class probabilities [n,C,S,S]."""
+        table = self._taxonomy.flip_table()
+        found = [torch.softmax(self.model.parsing(own), 1) for own in features]
+        turned = [unflip_parts(p, table) if view.flipped else p for view, p in zip(views, found, strict=True)]
+        return torch.stack(turned).mean(0)
+
+    def _densepose(self, views: Sequence[View], features: Sequence[Tensor]) -> Maps:
+        """Mean probabilities of regions and parts, mean U and V."""
+        turned = []
+        for view, own in zip(views, features, strict=True):
+            coarse, index, u, v = self.model.densepose(own)
+            maps = (torch.softmax(coarse, 1), torch.softmax(index, 1), u, v)
+            turned.append(unflip_iuv(*maps) if view.flipped else maps)
+        coarse, index, u, v = (torch.stack(planes).mean(0) for planes in zip(*turned, strict=True))
+        return coarse, index, u, v
+
+
+def scaled_canvas(height: float, width: float, short: int) -> tuple[int, int]:
+    """(height, width) of a canvas for a picture with this short side, the long one at most 4000 pixels."""
+    scale = min(short / min(height, width), _LONGEST / max(height, width))
+    rows, columns = (_STEP * max(1, math.ceil(round(side * scale, 3) / _STEP)) for side in (height, width))
+    return rows, columns
