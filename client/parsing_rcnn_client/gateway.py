@@ -62,7 +62,7 @@ def _left(end: float, url: str, last: EngineUnavailable | None) -> float:
     left = end - time.monotonic()
     if left <= 0:
         if last is not None:  # why the earlier tries failed says more than that time is up
-            raise DeadlineExceeded(last.detail)
+            raise last
         raise DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
     return left
 
