@@ -1,134 +1,142 @@
-"""`parsing-rcnn predict`, `info` and `models`."""
+"""`parsing-rcnn predict`, `info` and `models`; `annotate` and `stream` are in `video_commands`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from parsing_rcnn.people import Options
-    from parsing_rcnn.pipeline import Pipeline
-    from parsing_rcnn_client.sources import Source
-
-_REPOSITORY = typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files).")
-_MODEL = typer.Option(help="one of the repository's: fast (default) or large.")
-_RUNTIME = typer.Option(help="auto, openvino or onnxruntime.")
-_PRECISION = typer.Option(help="auto, fp32 or bf16.")
-_THREADS = typer.Option(min=1, help="Threads of one inference (default: all cores).")
-_JSON = typer.Option("--json", help="Print JSON on standard output.")
+from parsing_rcnn_client.engines import (
+    AsJson,
+    Embedded,
+    Model,
+    Precision,
+    Repository,
+    RuntimeName,
+    Server,
+    Threads,
+    Timeout,
+    TritonServer,
+)
+from parsing_rcnn_client.video_commands import annotate, stream
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands. Runtimes are imported when a command runs, not before."""
-    app.command("predict")(predict)
-    app.command("info")(info)
-    app.command("models")(models)
+    for command in (predict, annotate, stream, info, models):
+        app.command(command.__name__)(command)
 
 
 def predict(
-    sources: Annotated[list[str], typer.Argument(help="Pictures, folders (searched deeply) or quoted patterns.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Pictures, folders (searched deeply), quoted patterns, - for standard input.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
     confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")] = 0.5,
     max_people: Annotated[int, typer.Option(min=1, max=64, help="The most people of a picture, by score.")] = 64,
     tasks: Annotated[str, typer.Option(help="parsing, densepose or both, separated by a comma.")] = "parsing,densepose",
     exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
-    repository: Annotated[Path | None, _REPOSITORY] = None,
-    model: Annotated[str | None, _MODEL] = None,
-    runtime: Annotated[str, _RUNTIME] = "auto",
-    precision: Annotated[str, _PRECISION] = "auto",
-    threads: Annotated[int | None, _THREADS] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results are there.")] = False,
+    server: Server = None,
+    triton: TritonServer = None,
+    embedded: Embedded = False,
+    timeout: Timeout = 60.0,
+    repository: Repository = None,
+    model: Model = None,
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Find and parse everybody in pictures, with no server running.
+    """Find and parse everybody in pictures, with a server or without.
 
     For dir/photo.jpg writes photo.npz, photo.json, photo_overlay.png, photo_parts.png, photo_IUV.png and
     photo_INDS.png. Exit code 1 when a picture failed, 2 when there is none.
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn.people import Options
-    from parsing_rcnn.pipeline import Pipeline, validate
+    from parsing_rcnn.pipeline import validate
+    from parsing_rcnn_client.engines import open_engine
+    from parsing_rcnn_client.predicting import predict_all
     from parsing_rcnn_client.sources import find_sources
 
     chosen = frozenset(t.strip() for t in tasks.split(",") if t.strip())
     options = Options(tasks=chosen, confidence=confidence, max_people=max_people, part_probs=exact)
     try:
         validate(options)
+        if exact and (server or triton):
+            raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
         found = find_sources(sources, out)
+        own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision, "threads": threads}
+        engine = open_engine(server, triton, embedded, timeout=timeout, **own)  # type: ignore[arg-type]
     except InvalidOptions as error:
-        typer.echo(f"error: {error.detail}", err=True)
-        raise typer.Exit(2) from error
+        raise _wrong(error.detail) from error
     if not found:
-        typer.echo(f"error: no pictures in {', '.join(sources)}", err=True)
-        raise typer.Exit(2)
-    pipeline = Pipeline(repository, model=model, runtime=runtime, precision=precision, threads=threads)
-    untrained = sorted(task for task in chosen if not pipeline.info.tasks.get(task, True))
-    if untrained:
-        typer.echo(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps", err=True)
-    done, failed = _run(pipeline, options, found, exact)
+        raise _wrong(f"no pictures in {', '.join(sources)}")
+    note_untrained(engine.info.tasks, chosen)
+    report = predict_all(engine, options, found, exact=exact, in_flight=in_flight, resume=resume)
+    engine.close()
     if as_json:
-        typer.echo(json.dumps({"pictures": done, "failed": failed}))
-    for path, reason in failed.items():
+        typer.echo(json.dumps(vars(report)))
+    for path, reason in report.failed.items():
         typer.echo(f"failed: {path}: {reason}", err=True)
-    if failed:
+    if report.stopped is not None:
+        typer.echo(f"error: stopped after {len(report.pictures)} pictures: {report.stopped}", err=True)
+        typer.echo("the same command with --resume goes on from there", err=True)
+    if report.failed or report.stopped is not None:
         raise typer.Exit(1)
 
 
-def _run(
-    pipeline: Pipeline, options: Options, sources: list[Source], exact: bool
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Analyse every picture behind a progress bar; one bad file does not stop the rest."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _wrong(detail: str) -> typer.Exit:
+    typer.echo(f"error: {detail}", err=True)
+    return typer.Exit(2)
 
-    from parsing_rcnn.codecs.image import decode
-    from parsing_rcnn.errors import ParsingRCNNError
-    from parsing_rcnn_client.outputs import write_outputs
 
-    done: list[dict[str, Any]] = []
-    failed: dict[str, str] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("pictures", total=len(sources))
-        for source in sources:
-            try:
-                data = source.path.read_bytes()
-                people = pipeline.analyze(data, options)
-                files = write_outputs(source.target, people, decode(data, pipeline.limits), exact=exact)
-                done.append({"source": str(source.path), "people": len(people), "files": [str(f) for f in files]})
-            except ParsingRCNNError as error:
-                failed[str(source.path)] = error.detail
-            except OSError as error:
-                failed[str(source.path)] = f"{error.strerror or error}"
-            progress.advance(task)
-    return done, failed
+def note_untrained(trained: Any, chosen: frozenset[str]) -> None:
+    """Say on standard error which of the chosen heads mean nothing."""
+    untrained = sorted(task for task in chosen if not trained.get(task, True))
+    if untrained:
+        typer.echo(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps", err=True)
 
 
 def info(
-    repository: Annotated[Path | None, _REPOSITORY] = None,
-    model: Annotated[str | None, _MODEL] = None,
-    runtime: Annotated[str, _RUNTIME] = "auto",
-    precision: Annotated[str, _PRECISION] = "auto",
-    as_json: Annotated[bool, _JSON] = False,
+    server: Server = None,
+    triton: TritonServer = None,
+    embedded: Embedded = False,
+    timeout: Timeout = 10.0,
+    repository: Repository = None,
+    model: Model = None,
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """What would run here: model, runtime, canvases, tasks."""
+    """What would run, here or on a server: model, runtime, canvases, tasks."""
     from parsing_rcnn import __version__
+    from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn.pipeline import Pipeline
+    from parsing_rcnn_client.engines import open_engine
 
-    pipeline = Pipeline(repository, model=model, runtime=runtime, precision=precision)
-    about = pipeline.info
+    own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision}
+    try:
+        engine = open_engine(server, triton, embedded, timeout=timeout, **own)  # type: ignore[arg-type]
+    except InvalidOptions as error:
+        raise _wrong(error.detail) from error
+    about = engine.info
+    where = str(engine.repository.path) if isinstance(engine, Pipeline) else str(server or triton)
     shown: dict[str, Any] = {
         "parsing-rcnn": __version__,
         "model": about.name,
         "version": about.version,
-        "repository": str(pipeline.repository.path),
+        "repository": where,
         "runtime": about.runtime,
         "tasks": {name: "trained" if trained else "not trained" for name, trained in about.tasks.items()},
         "classes": list(about.classes),
         "canvases": [list(c) for c in about.canvases],
     }
+    engine.close()
     if as_json:
         typer.echo(json.dumps({**shown, "card": about.card}))
         return
@@ -144,18 +152,23 @@ def _readable(value: Any) -> str:
     return str(value)
 
 
-def models(
-    repository: Annotated[Path | None, _REPOSITORY] = None,
-    as_json: Annotated[bool, _JSON] = False,
-) -> None:
-    """The graphs of the repository, with their sizes and checksums."""
+def models(repository: Repository = None, server: Server = None, as_json: AsJson = False) -> None:
+    """The graphs of the repository, here or behind a gateway, with their sizes and checksums."""
     from parsing_rcnn.repository import ModelRepository
 
-    opened = ModelRepository.open(repository)
-    files = opened.card["files"]
+    if server is not None:
+        from parsing_rcnn_client.engines import open_engine
+
+        engine = open_engine(server, None, False, timeout=10.0)
+        card, place = dict(engine.info.card), server
+        engine.close()
+    else:
+        opened = ModelRepository.open(repository)
+        card, place = dict(opened.card), str(opened.path)
+    files: Any = card["files"]
     if as_json:
-        typer.echo(json.dumps({"name": opened.card["name"], "version": opened.card["version"], "files": files}))
+        typer.echo(json.dumps({"name": card["name"], "version": card["version"], "files": files}))
         return
-    typer.echo(f"{opened.card['name']} {opened.card['version']} in {opened.path}")
+    typer.echo(f"{card['name']} {card['version']} in {place}")
     for name, file in files.items():
         typer.echo(f"  {name:15} {file['bytes'] / 1e6:5.1f} MB  sha256 {file['sha256'][:16]}")

@@ -11,6 +11,9 @@ from parsing_rcnn import draw
 from parsing_rcnn.codecs import json, npz, png
 from parsing_rcnn.people import People
 
+LAST = ".json"
+"""Suffix of the file that is written last."""
+
 
 def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False) -> list[Path]:
     """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
@@ -27,7 +30,6 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
     target.parent.mkdir(parents=True, exist_ok=True)
     files = {
         ".npz": npz.encode(people),
-        ".json": json.dumps(json.to_json(people, exact=exact)),
         "_overlay.png": png.encode_rgb(draw.overlay(image, people)),
     }
     if people.parts is not None:
@@ -36,9 +38,17 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
         iuv, instances = people.iuv_map()
         files["_IUV.png"] = png.encode_iuv(iuv)
         files["_INDS.png"] = png.encode_inds(instances)
+    files[LAST] = json.dumps(json.to_json(people, exact=exact))
     written = []
     for suffix, data in files.items():
         path = target.with_name(target.name + suffix)
-        path.write_bytes(data)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(data)
+        part.replace(path)  # whole or not at all: an interrupted run leaves no half file
         written.append(path)
     return written
+
+
+def is_done(target: Path) -> bool:
+    """Whether an earlier run wrote everything of this picture."""
+    return target.with_name(target.name + LAST).is_file()

@@ -1,13 +1,15 @@
-"""From what a user names (files, folders, globs) to pictures and the places of their results."""
+"""From what a user names (files, folders, globs, standard input) to pictures and the places of their results."""
 
 from __future__ import annotations
 
 import glob
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.codecs.header import peek
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -19,14 +21,26 @@ class Source:
     Attributes:
         path: of the picture.
         target: folder and stem of its results, without a suffix.
+        data: the picture itself, when it came through standard input.
     """
 
     path: Path
     target: Path
+    data: bytes | None = None
+
+    def read(self) -> bytes:
+        """The encoded picture.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.path.read_bytes() if self.data is None else self.data
 
 
 def find_sources(names: Sequence[str], out: Path) -> list[Source]:
     """All pictures that `names` stand for, sorted within each name, each once.
+
+    "-" is standard input: one encoded picture, or names, one a line.
 
     A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder.
 
@@ -34,6 +48,14 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
         InvalidOptions: a name stands for nothing, or two pictures would write the same results.
     """
     found: dict[Path, Source] = {}
+    names = list(names)
+    if "-" in names:
+        data = sys.stdin.buffer.read()
+        names.remove("-")
+        if _is_picture(data):
+            found[Path("-")] = Source(Path("-"), out / "stdin", data)
+        else:
+            names += [line for line in data.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
     for name in names:
         before = len(found)
         for path, place in _expand(name):
@@ -45,6 +67,16 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
     sources = list(found.values())
     _refuse_clashes(sources)
     return sources
+
+
+def _is_picture(data: bytes) -> bool:
+    try:
+        peek(data)
+    except UnsupportedImage:
+        return False
+    except ParsingRCNNError:
+        return bool(data)  # a damaged one: the analysis says what is wrong with it
+    return True
 
 
 def _expand(name: str) -> Iterator[tuple[Path, Path]]:

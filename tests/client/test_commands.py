@@ -16,9 +16,9 @@ from parsing_rcnn.codecs.rle import decode
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "parsing_rcnn", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=280, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,35 @@ def test_info_and_models_as_json() -> None:
     assert about["tasks"]["parsing"] == "trained"
     listed = json.loads(run("models", "--json").stdout)
     assert set(listed["files"]) == {"detector", "parsing", "densepose_head"}
+
+
+def test_names_on_standard_input_a_server_and_resuming(tmp_path: Path, photo_jpeg: bytes, gateway_url: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jpg").write_bytes(photo_jpeg)
+    out = tmp_path / "out"
+    names = f"{tmp_path / 'a.jpg'}\n{tmp_path / 'b.jpg'}\n"
+    arguments = ("predict", "-", "-o", str(out), "--server", gateway_url, "--json", "--resume")
+    first = json.loads(run(*arguments, given=names).stdout)
+    assert [Path(p["source"]).name for p in first["pictures"]] == ["a.jpg", "b.jpg"]
+    (out / "b.json").unlink()  # as if the run had been cut inside b
+    second = json.loads(run(*arguments, given=names).stdout)
+    assert [Path(p["source"]).name for p in second["pictures"]] == ["b.jpg"]
+    assert second["skipped"] == 1
+
+
+def test_a_server_that_is_gone_ends_the_run_and_says_how_to_go_on(tmp_path: Path, photo_jpeg: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo_jpeg)
+    gone = ("--server", "http://127.0.0.1:9", "--timeout", "0.2")
+    done = run("predict", str(tmp_path), "-o", str(tmp_path / "out"), *gone)
+    assert done.returncode == 1
+    assert "is the gateway running" in done.stderr
+    assert "Traceback" not in done.stderr
+    both = run("predict", str(tmp_path), "-o", str(tmp_path / "out"), *gone, "--embedded")
+    assert both.returncode == 2
+    assert "exclude each other" in both.stderr
+
+
+def test_info_of_a_server(gateway_url: str) -> None:
+    about = json.loads(run("info", "--server", gateway_url, "--json").stdout)
+    assert about["model"] == "light"
+    assert gateway_url in about["runtime"]

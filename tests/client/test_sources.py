@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,14 @@ def test_a_name_that_stands_for_nothing_is_named(tree: Path) -> None:
 def test_results_that_would_overwrite_each_other_are_refused(tree: Path) -> None:
     with pytest.raises(InvalidOptions, match="would both write"):
         find_sources([str(tree / "a.PNG"), str(tree / "deep" / "er" / "a.webp")], Path("out"))
+
+
+def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(data: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    given(b"\xff\xd8\xff\xe0 a damaged JPEG")
+    (one,) = find_sources(["-"], Path("out"))
+    assert (str(one.target), one.read()[:2]) == ("out/stdin", b"\xff\xd8")
+    given(f"{tree / 'b.jpg'}\n\n{tree / 'a.PNG'}\n".encode())
+    assert [s.path.name for s in find_sources(["-"], Path("out"))] == ["b.jpg", "a.PNG"]

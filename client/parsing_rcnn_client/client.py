@@ -1,0 +1,251 @@
+"""`Client` and `AsyncClient`: pictures in, `People` out, whoever computes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from parsing_rcnn_client.gateway import AsyncGateway, Gateway
+from parsing_rcnn_client.wire import DEFAULTS
+
+Picture = bytes | Path | NDArray[np.uint8]
+"""An encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array."""
+
+
+def _loaded(picture: Picture) -> bytes | NDArray[np.uint8]:
+    return picture.read_bytes() if isinstance(picture, Path) else picture
+
+
+class Client:
+    """Finds people in pictures, for programs with threads or without.
+
+    Args:
+        engine: any `Analyzer`; the class methods make the usual ones.
+
+    Example:
+        >>> with Client.embedded(threads=1) as client:
+        ...     people = client.analyze(np.zeros((64, 64, 3), np.uint8))
+        >>> len(people), people.image_size
+        (0, (64, 64))
+    """
+
+    def __init__(self, engine: Analyzer) -> None:
+        self.engine = engine
+
+    @classmethod
+    def connect(cls, url: str, timeout: float = 60.0, **options: Any) -> Client:
+        """A client of a gateway; options as in `Gateway`.
+
+        Example:
+            >>> client = Client.connect("http://127.0.0.1:8080")  # doctest: +SKIP
+            >>> client.analyze(Path("photo.jpg")).boxes  # doctest: +SKIP
+        """
+        return cls(Gateway(url, timeout, **options))
+
+    @classmethod
+    def triton(cls, url: str, timeout: float = 60.0, **options: Any) -> Client:
+        """A client of a Triton server, "grpc://host:8001" or "http://host:8000"; options as in `Triton`."""
+        from parsing_rcnn_client.triton import Triton
+
+        return cls(Triton(url, timeout, **options))
+
+    @classmethod
+    def embedded(cls, repository: Path | None = None, **options: Any) -> Client:
+        """The engine in this process, no server; options as in `parsing_rcnn.pipeline.Pipeline`."""
+        from parsing_rcnn.pipeline import Pipeline
+
+        return cls(Pipeline(repository, **options))
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs."""
+        return self.engine.info
+
+    def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
+        """Find everybody in one picture.
+
+        Raises:
+            ParsingRCNNError: the picture or an option is not usable; the engine does not answer.
+            OSError: the path cannot be read.
+        """
+        return self.engine.analyze(_loaded(picture), options)
+
+    def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        options: Options = DEFAULTS,
+        *,
+        in_flight: int = 4,
+    ) -> Iterator[People | Exception]:
+        """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
+
+        A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
+        there is room, so a generator of millions is fine.
+        """
+        source = iter(pictures)
+        with ThreadPoolExecutor(in_flight, "analyze") as pool:
+            waiting: deque[Future[People]] = deque()
+            try:
+                for picture in source:
+                    waiting.append(pool.submit(self.analyze, picture, options))
+                    if len(waiting) >= in_flight:
+                        yield _outcome(waiting.popleft())
+                while waiting:
+                    yield _outcome(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Release the engine. Safe to call twice."""
+        self.engine.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _outcome(future: Future[People]) -> People | Exception:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, Exception):
+        return error
+    raise error
+
+
+class AsyncAnalyzer(Protocol):
+    """An `Analyzer` for asyncio."""
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        ...
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:
+        """Find everybody in one picture; see `Analyzer.analyze`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the engine."""
+        ...
+
+
+class Threaded:
+    """An `Analyzer` that blocks, run beside the event loop: how the embedded engine serves asyncio."""
+
+    def __init__(self, engine: Analyzer, workers: int = 2) -> None:
+        self.engine = engine
+        self._pool = ThreadPoolExecutor(workers, "analyze")
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return self.engine.info
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = DEFAULTS) -> People:
+        """As `Analyzer.analyze`; further calls wait for a free thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
+
+    async def close(self) -> None:
+        """Release the engine."""
+        self._pool.shutdown(wait=False)
+        self.engine.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio.
+
+    Args:
+        engine: any `AsyncAnalyzer`; the class methods make the usual ones.
+        in_flight: the most pictures on their way at once; more calls wait (back-pressure).
+
+    Example:
+        >>> async def main() -> int:
+        ...     async with AsyncClient.embedded(threads=1) as client:
+        ...         return len(await client.analyze(np.zeros((64, 64, 3), np.uint8)))
+        >>> asyncio.run(main())
+        0
+    """
+
+    def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
+        self.engine = engine
+        self._room = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
+
+    @classmethod
+    def connect(cls, url: str, timeout: float = 60.0, *, in_flight: int = 8, **options: Any) -> AsyncClient:
+        """A client of a gateway; options as in `Gateway`."""
+        return cls(AsyncGateway(url, timeout, **options), in_flight)
+
+    @classmethod
+    def triton(cls, url: str, timeout: float = 60.0, *, in_flight: int = 8, **options: Any) -> AsyncClient:
+        """A client of a Triton server; options as in `Triton`."""
+        from parsing_rcnn_client.triton import Triton
+
+        return cls(Threaded(Triton(url, timeout, **options), in_flight), in_flight)
+
+    @classmethod
+    def embedded(cls, repository: Path | None = None, *, in_flight: int = 2, **options: Any) -> AsyncClient:
+        """The engine in this process; options as in `parsing_rcnn.pipeline.Pipeline`."""
+        from parsing_rcnn.pipeline import Pipeline
+
+        return cls(Threaded(Pipeline(repository, **options), in_flight), in_flight)
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return await self.engine.info()
+
+    async def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
+        """As `Client.analyze`."""
+        async with self._room:
+            image = await asyncio.to_thread(picture.read_bytes) if isinstance(picture, Path) else picture
+            return await self.engine.analyze(image, options)
+
+    async def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        options: Options = DEFAULTS,
+    ) -> AsyncIterator[People | Exception]:
+        """As `Client.analyze_many`, with the client's `in_flight`."""
+        waiting: deque[asyncio.Task[People]] = deque()
+        try:
+            for picture in pictures:
+                waiting.append(asyncio.create_task(self.analyze(picture, options)))
+                if len(waiting) >= self._in_flight:
+                    yield await _settled(waiting.popleft())
+            while waiting:
+                yield await _settled(waiting.popleft())
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Release the engine."""
+        await self.engine.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _settled(task: asyncio.Task[People]) -> People | Exception:
+    try:
+        return await task
+    except Exception as error:  # handed to the caller as this picture's result
+        return error

@@ -1,0 +1,200 @@
+"""A running gateway as an `Analyzer`, for threads and for asyncio: pooled connections, deadlines, safe retries.
+
+An analysis changes nothing on the server, so a lost connection or a busy server (503, 429) is asked again until the
+deadline; a refusal of the picture or of an option never is.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx2
+import numpy as np
+import stamina
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn_client.wire import (
+    DEFAULTS,
+    MODELS,
+    Busy,
+    Call,
+    DeadlineExceeded,
+    analyze_call,
+    read_error,
+    read_info,
+    read_people,
+    taxonomy_of,
+)
+
+_ATTEMPTS = 1000  # the deadline ends the tries, not their number
+
+
+def _base(url: str) -> str:
+    parsed = httpx2.URL(url) if "://" in url else None
+    if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
+        raise EngineUnavailable(f"{url}: not an address; give one like http://127.0.0.1:8080")
+    return url.rstrip("/")
+
+
+def again(error: Exception) -> bool | float:
+    """Whether to try once more: never for a refusal or a deadline; a busy server says when."""
+    if isinstance(error, Busy):
+        return error.retry_after
+    return isinstance(error, EngineUnavailable) and not isinstance(error, DeadlineExceeded)
+
+
+def _retrying(timeout: float) -> Any:
+    return stamina.retry_context(on=again, attempts=_ATTEMPTS, timeout=timeout, wait_initial=0.05, wait_max=2.0)
+
+
+def _lost(url: str, error: httpx2.HTTPError | httpx2.InvalidURL) -> EngineUnavailable:
+    if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
+        return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
+    reason = str(error) or type(error).__name__
+    return EngineUnavailable(f"{url}: no answer ({reason}); is the gateway running? `parsing-rcnn serve` starts one")
+
+
+def _left(end: float, url: str, last: EngineUnavailable | None) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        if last is not None:  # why the earlier tries failed says more than that time is up
+            raise last
+        raise DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
+    return left
+
+
+class Gateway:
+    """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections.
+
+    Args:
+        url: of the gateway, for example "http://127.0.0.1:8080".
+        timeout: seconds for one picture, waiting and retries included.
+        connections: the most at once; more callers wait their turn.
+        jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+
+    Raises:
+        EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
+        GatewayError: what answers there is no gateway.
+    """
+
+    def __init__(
+        self, url: str, timeout: float = 60.0, *, connections: int = 16, jpeg_quality: int | None = None
+    ) -> None:
+        self.url, self.timeout, self.jpeg_quality = _base(url), timeout, jpeg_quality
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._http = httpx2.Client(base_url=self.url, limits=limits, trust_env=False)
+        self._info: ModelInfo | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs there; asked once."""
+        if self._info is None:
+            self._info = read_info(self._send(MODELS, self.timeout)[0], self.url)
+        return self._info
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Names of the part classes there."""
+        return taxonomy_of(self.info.classes, self.url)
+
+    def analyze(
+        self,
+        image: bytes | NDArray[np.uint8],
+        options: Options = DEFAULTS,
+        timeout: float | None = None,
+    ) -> People:
+        """Find everybody in one picture.
+
+        Args:
+            image: an encoded JPEG, PNG or WebP, or an upright uint8 [H,W,3] RGB array.
+            options: what to compute; class probabilities do not travel.
+            timeout: seconds, instead of the client's.
+
+        Raises:
+            ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
+            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+        """
+        taxonomy = self.taxonomy
+        body, headers = self._send(analyze_call(image, options, self.jpeg_quality), timeout or self.timeout)
+        return read_people(body, headers, taxonomy)
+
+    def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        self._http.close()
+
+    def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
+        end, last = time.monotonic() + timeout, None
+        for attempt in _retrying(timeout):
+            with attempt:
+                try:
+                    answer = self._http.request(
+                        call.method,
+                        call.path,
+                        params=dict(call.params),
+                        headers=call.headers,
+                        content=call.content,
+                        timeout=_left(end, self.url, last),
+                    )
+                except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                    last = _lost(self.url, error)
+                    raise last from None
+                if answer.status_code != 200:
+                    raise read_error(answer.status_code, answer.headers, answer.content, self.url)
+        return answer.content, answer.headers
+
+
+class AsyncGateway:
+    """`Gateway` for asyncio: the same arguments, the same errors."""
+
+    def __init__(
+        self, url: str, timeout: float = 60.0, *, connections: int = 16, jpeg_quality: int | None = None
+    ) -> None:
+        self.url, self.timeout, self.jpeg_quality = _base(url), timeout, jpeg_quality
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._http = httpx2.AsyncClient(base_url=self.url, limits=limits, trust_env=False)
+        self._info: ModelInfo | None = None
+
+    async def info(self) -> ModelInfo:
+        """What runs there; asked once."""
+        if self._info is None:
+            self._info = read_info((await self._send(MODELS, self.timeout))[0], self.url)
+        return self._info
+
+    async def analyze(
+        self,
+        image: bytes | NDArray[np.uint8],
+        options: Options = DEFAULTS,
+        timeout: float | None = None,
+    ) -> People:
+        """As `Gateway.analyze`."""
+        taxonomy = taxonomy_of((await self.info()).classes, self.url)
+        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), timeout or self.timeout)
+        return read_people(body, headers, taxonomy)
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        await self._http.aclose()
+
+    async def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
+        end, last = time.monotonic() + timeout, None
+        async for attempt in _retrying(timeout):
+            with attempt:
+                try:
+                    answer = await self._http.request(
+                        call.method,
+                        call.path,
+                        params=dict(call.params),
+                        headers=call.headers,
+                        content=call.content,
+                        timeout=_left(end, self.url, last),
+                    )
+                except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                    last = _lost(self.url, error)
+                    raise last from None
+                if answer.status_code != 200:
+                    raise read_error(answer.status_code, answer.headers, answer.content, self.url)
+        return answer.content, answer.headers

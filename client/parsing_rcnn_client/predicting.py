@@ -1,0 +1,93 @@
+"""Many pictures through an engine: some in flight, a progress bar, resumable, and one bad file stops nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from parsing_rcnn.codecs.image import decode
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.people import Analyzer, Options
+from parsing_rcnn_client.outputs import is_done, write_outputs
+from parsing_rcnn_client.sources import Source
+from parsing_rcnn_client.wire import DeadlineExceeded
+
+
+@dataclass
+class Report:
+    """What a run did.
+
+    Attributes:
+        pictures: one entry for each picture done: `source`, `people`, `files`.
+        failed: path -> reason.
+        skipped: pictures that an earlier run had done.
+        stopped: why the run ended before the last picture, or None.
+    """
+
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    stopped: str | None = None
+
+
+def predict_all(
+    engine: Analyzer, options: Options, sources: Sequence[Source], *, exact: bool, in_flight: int, resume: bool
+) -> Report:
+    """Analyse every picture and write its files. An engine that has gone ends the run: the rest would fail as well."""
+    report = Report()
+    todo = [s for s in sources if not (resume and is_done(s.target))]
+    report.skipped = len(sources) - len(todo)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with (
+        Progress(*columns, console=Console(stderr=True)) as progress,
+        ThreadPoolExecutor(in_flight, "predict") as pool,
+    ):
+        bar = progress.add_task("pictures", total=len(sources), completed=report.skipped)
+        waiting: deque[tuple[Source, Future[dict[str, Any]]]] = deque()
+        try:
+            for source in todo:
+                if len(waiting) >= in_flight:
+                    _settle(*waiting.popleft(), report)
+                    progress.advance(bar)
+                waiting.append((source, pool.submit(_one, engine, options, source, exact)))
+            while waiting:
+                _settle(*waiting.popleft(), report)
+                progress.advance(bar)
+        except EngineUnavailable as error:
+            report.stopped = error.detail
+        finally:
+            for _, future in waiting:
+                future.cancel()
+    return report
+
+
+def _one(engine: Analyzer, options: Options, source: Source, exact: bool) -> dict[str, Any]:
+    data = source.read()
+    people = engine.analyze(data, options)
+    files = write_outputs(source.target, people, decode(data), exact=exact)
+    return {"source": str(source.path), "people": len(people), "files": [str(f) for f in files]}
+
+
+def _settle(source: Source, future: Future[dict[str, Any]], report: Report) -> None:
+    try:
+        report.pictures.append(future.result())
+    except DeadlineExceeded as error:  # this picture took too long; the engine is there
+        report.failed[str(source.path)] = error.detail
+    except EngineUnavailable:
+        raise
+    except ParsingRCNNError as error:
+        report.failed[str(source.path)] = error.detail
+    except OSError as error:
+        report.failed[str(source.path)] = f"{error.strerror or error}"

@@ -1,0 +1,129 @@
+"""A Triton server as an `Analyzer`: the ensembles of the model repository, over gRPC or HTTP with binary tensors."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.taxonomy import CIHP, Taxonomy
+from parsing_rcnn_client.wire import DEFAULTS, Busy, DeadlineExceeded, GatewayError, encode_image
+
+# tasks -> the ensemble that computes these and nothing else
+_ENSEMBLES = {
+    frozenset({"parsing", "densepose"}): "human_analysis",
+    frozenset({"parsing"}): "human_parsing",
+    frozenset({"densepose"}): "densepose",
+}
+_OUTPUTS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
+_ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
+
+
+class Triton:
+    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe over gRPC.
+
+    Args:
+        url: "grpc://host:8001" or "http://host:8000".
+        timeout: seconds for one picture.
+        taxonomy: of the part maps, which Triton does not say.
+        jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+        connections: of HTTP, the most at once.
+
+    Raises:
+        InvalidOptions: the address has another scheme.
+        EngineUnavailable: nobody answers there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        taxonomy: Taxonomy = CIHP,
+        jpeg_quality: int | None = None,
+        connections: int = 16,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("grpc", "http") or not parts.netloc:
+            raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
+        self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
+        self._grpc = parts.scheme == "grpc"
+        self._library = import_module(f"tritonclient.{parts.scheme}")
+        self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
+        more = {} if self._grpc else {"concurrency": connections, "network_timeout": timeout}
+        self._client = self._library.InferenceServerClient(parts.netloc, **more)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs there, as far as Triton says."""
+        try:
+            metadata = self._client.get_server_metadata()
+            present = {t: self._client.is_model_ready(_ENSEMBLES[frozenset({t})]) for t in ("parsing", "densepose")}
+        except (self._failure, OSError) as error:
+            raise self._lost(error) from None
+        name, version = (metadata.name, metadata.version) if self._grpc else (metadata["name"], metadata["version"])
+        return ModelInfo(
+            "human_analysis", "1", f"{name} {version} at {self.url}", present, self.taxonomy.classes, (), {}
+        )
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = DEFAULTS) -> People:
+        """Find everybody in one picture.
+
+        Raises:
+            InvalidImage: Triton cannot decode it.
+            InvalidOptions: class probabilities, `max_side`, or no task.
+            EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
+        """
+        if options.part_probs or options.max_side is not None:
+            raise InvalidOptions("Triton's ensembles take neither part_probs nor max_side: ask a gateway")
+        model = _ENSEMBLES.get(frozenset(options.tasks))
+        if model is None:
+            raise InvalidOptions("Triton's ensembles compute parsing, densepose or both: name at least one task")
+        data = encode_image(image, self.jpeg_quality)
+        source = self._library.InferInput("IMAGE", [1], "BYTES")
+        source.set_data_from_numpy(np.array([data], dtype=np.object_))
+        names = (*_ALWAYS, *(n for task in ("parsing", "densepose") if task in options.tasks for n in _OUTPUTS[task]))
+        wanted = [self._library.InferRequestedOutput(name) for name in names]
+        parameters = {"confidence": str(options.confidence), "max_people": options.max_people}
+        limit: dict[str, Any] = {"client_timeout": self.timeout} if self._grpc else {}
+        try:
+            answer = self._client.infer(model, [source], outputs=wanted, parameters=parameters, **limit)
+            arrays = {name: answer.as_numpy(name) for name in names}
+        except (self._failure, OSError) as error:
+            raise self._lost(error) from None
+        return self._people(arrays)
+
+    def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
+        size = arrays["IMAGE_SIZE"].reshape(-1).tolist()
+        iuv, parts, scores = arrays.get("IUV"), arrays.get("PARTS"), arrays.get("PART_SCORES")
+        return People(
+            arrays["BOXES"].astype(np.float32).reshape(-1, 4),
+            arrays["SCORES"].astype(np.float32).reshape(-1),
+            (int(size[0]), int(size[1])),
+            parts=parts,
+            part_scores=scores,
+            iuv=iuv,
+            taxonomy=self.taxonomy,
+        )
+
+    def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        self._client.close()
+
+    def _lost(self, error: Exception) -> Exception:
+        status = str(getattr(error, "status", lambda: None)() or "")
+        message = str(getattr(error, "message", lambda: None)() or error)
+        if "DEADLINE" in status or "Deadline" in message or "timed out" in message:
+            return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
+        if "exceeds maximum queue size" in message or "exceeded" in status.lower():
+            return Busy(f"{self.url}: {message}", 1.0)
+        if "INVALID_ARGUMENT" in status or status.startswith("400"):
+            return InvalidImage(message)
+        if "UNAVAILABLE" in status or isinstance(error, OSError):
+            return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
+        return GatewayError(502, "triton", f"{self.url}: {message}")

@@ -1,0 +1,197 @@
+"""What travels between a client and the gateway: one builder of requests, one reader of answers, no transport."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from parsing_rcnn import errors
+from parsing_rcnn.codecs import npz, png
+from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
+
+_TYPED = {
+    kind.code: kind
+    for kind in (
+        errors.InvalidImage,
+        errors.ImageTooLarge,
+        errors.UnsupportedImage,
+        errors.InvalidOptions,
+        errors.ModelNotFound,
+        errors.EngineUnavailable,
+    )
+}
+
+
+class GatewayError(ParsingRCNNError):
+    """A refusal of the gateway that has no class of its own in `parsing_rcnn.errors`: its status, code and detail."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code = status, code
+
+
+class DeadlineExceeded(EngineUnavailable):
+    """The time that the caller allowed is over."""
+
+    status = 504
+    code = "deadline-exceeded"
+    title = "The deadline is over"
+
+
+class Busy(EngineUnavailable):
+    """The engine is there and refuses for now.
+
+    Attributes:
+        retry_after: seconds after which it wants to be asked again.
+    """
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, for any HTTP library."""
+
+    method: str
+    path: str
+    accept: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the request."""
+        kind = {} if self.content is None else {"Content-Type": "application/octet-stream"}
+        return {"Accept": self.accept, **kind}
+
+
+DEFAULTS = Options()
+
+MODELS = Call("GET", "/v1/models", "application/json")
+
+
+def encode_image(image: bytes | NDArray[np.uint8], jpeg_quality: int | None = None) -> bytes:
+    """Bytes that a server decodes: encoded pictures pass as they are.
+
+    Args:
+        image: an encoded picture, or an upright uint8 [H,W,3] RGB array.
+        jpeg_quality: of arrays, 1..100; None sends them as PNG, which loses nothing and takes ten times as long.
+
+    Raises:
+        InvalidImage: an array that is no RGB picture.
+    """
+    if not isinstance(image, np.ndarray):
+        return bytes(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InvalidImage(f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}")
+    if jpeg_quality is None:
+        return png.encode_rgb(image)
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), jpeg_quality, "RGB", "420"))
+
+
+def analyze_call(image: bytes | NDArray[np.uint8], options: Options, jpeg_quality: int | None = None) -> Call:
+    """The request that analyses one picture.
+
+    Raises:
+        InvalidImage: an array that is no RGB picture.
+        InvalidOptions: class probabilities, which do not travel.
+    """
+    if options.part_probs:
+        raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
+    params = {
+        "tasks": ",".join(sorted(options.tasks)),
+        "confidence": repr(float(options.confidence)),
+        "max_people": str(options.max_people),
+    }
+    if options.max_side is not None:
+        params["max_side"] = str(options.max_side)
+    return Call("POST", "/v1/analyze", "application/x-npz", params, encode_image(image, jpeg_quality))
+
+
+def read_people(body: bytes, headers: Mapping[str, str], taxonomy: Taxonomy) -> People:
+    """The people of an npz answer, with the server's stages as `timings`.
+
+    Raises:
+        GatewayError: the answer is no npz of people.
+    """
+    try:
+        people = npz.decode(body, taxonomy)
+    except (ValueError, TypeError) as error:
+        raise GatewayError(502, "bad-answer", f"{error}; is this a Parsing R-CNN gateway?") from None
+    return replace(people, timings=_server_timing(headers.get("server-timing", "")))
+
+
+def _server_timing(text: str) -> dict[str, float]:
+    timings = {}
+    for item in text.split(","):
+        name, _, duration = item.strip().partition(";dur=")
+        try:
+            timings[name] = float(duration)
+        except ValueError:
+            continue
+    return timings
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -> ParsingRCNNError:
+    """The exception for an answer that is not 200."""
+    try:
+        problem = json.loads(body)
+        detail, code = str(problem["detail"]), str(problem["type"]).removeprefix("urn:parsing-rcnn:")
+    except (ValueError, KeyError, TypeError):
+        detail, code = f"{url}: the answer is HTTP {status}; is this a Parsing R-CNN gateway?", "unknown"
+    if status == 504:
+        return DeadlineExceeded(detail)
+    if status in (429, 503):
+        return Busy(detail, _seconds(headers.get("retry-after")))
+    kind = _TYPED.get(code)
+    return kind(detail) if kind is not None else GatewayError(status, code, detail)
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return min(max(float(text or 1), 0.05), 60)
+    except ValueError:
+        return 1.0
+
+
+def read_info(body: bytes, url: str) -> ModelInfo:
+    """What runs behind a gateway, from the answer of `MODELS`.
+
+    Raises:
+        GatewayError: the answer names no model.
+    """
+    try:
+        model: dict[str, Any] = json.loads(body)[0]
+        return ModelInfo(
+            name=str(model["name"]),
+            version=str(model["version"]),
+            runtime=f"{model['runtime']} behind {url}",
+            tasks=dict(model["tasks"]),
+            classes=tuple(model["classes"]),
+            canvases=tuple((int(h), int(w)) for h, w in model["canvases"]),
+            card=dict(model["card"]),
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise GatewayError(502, "bad-answer", f"{url}/v1/models names no model ({error}): is this a gateway?") from None
+
+
+def taxonomy_of(classes: tuple[str, ...], where: str) -> Taxonomy:
+    """The taxonomy with these class names.
+
+    Raises:
+        GatewayError: neither CIHP nor MHP.
+    """
+    for known in (CIHP, MHP):
+        if known.classes == classes:
+            return known
+    raise GatewayError(502, "bad-answer", f"{where} has {len(classes)} part classes, neither CIHP's nor MHP's")

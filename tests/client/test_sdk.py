@@ -1,0 +1,137 @@
+"""The SDK against a real gateway and against the engine in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import parsing_rcnn_client.client
+from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client import AsyncClient, Client, DeadlineExceeded, Gateway, GatewayError
+
+
+def same(one: People, other: People) -> bool:
+    return (
+        np.allclose(one.boxes, other.boxes, atol=1e-3)
+        and np.array_equal(one.parts, other.parts)  # type: ignore[arg-type]
+        and np.array_equal(one.iuv, other.iuv)  # type: ignore[arg-type]
+    )
+
+
+def test_answers_are_those_of_the_engine(gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    with Client.connect(gateway_url) as client:
+        assert client.info.classes == pipeline.info.classes
+        people = client.analyze(photo_jpeg)
+        assert len(people) >= 1
+        assert same(people, pipeline.analyze(photo_jpeg))
+        assert people.timings["detector"] > 0
+        only = client.analyze(photo_jpeg, Options(tasks=frozenset({"parsing"}), max_people=1))
+        assert only.iuv is None
+        assert len(only) == 1
+
+
+def test_arrays_travel_without_loss_or_as_jpeg(gateway_url: str, pipeline: Pipeline) -> None:
+    image = pytest.importorskip("skimage.data").astronaut()
+    with Client.connect(gateway_url) as client:
+        assert same(client.analyze(image), pipeline.analyze(image))
+    with Client.connect(gateway_url, jpeg_quality=95) as client:
+        np.testing.assert_allclose(client.analyze(image).boxes[0], pipeline.analyze(image).boxes[0], atol=8)
+
+
+def test_errors_are_typed_and_never_tried_again(gateway_url: str, photo_jpeg: bytes) -> None:
+    client = Client.connect(gateway_url)
+    started = time.monotonic()
+    for picture, options, kind in (
+        (photo_jpeg[:3000], Options(), InvalidImage),
+        (b"no picture", Options(), UnsupportedImage),
+        (photo_jpeg, Options(confidence=2), InvalidOptions),
+        (photo_jpeg, Options(part_probs=True), InvalidOptions),
+        (np.zeros((4, 4), np.uint8), Options(), InvalidImage),
+    ):
+        with pytest.raises(kind):
+            client.analyze(picture, options)
+    assert time.monotonic() - started < 20
+    client.close()
+    client.close()
+
+
+def test_a_deadline_holds_and_nobody_there_is_said() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(EngineUnavailable, match="is the gateway running"):
+            Gateway(url, timeout=0.3).analyze(b"x")
+        free.listen()  # accepts, never answers
+        with pytest.raises(DeadlineExceeded, match="in time"):
+            Gateway(url, timeout=0.3).analyze(b"x")
+    for wrong in ("127.0.0.1:80", "ftp://host", "http://"):
+        with pytest.raises(EngineUnavailable, match="give one like"):
+            Gateway(wrong)
+
+
+def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:
+    asked: list[float] = []
+
+    async def busy_once(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        asked.append(time.monotonic())
+        status = 503 if len(asked) == 1 else 404
+        headers = [(b"retry-after", b"0.3")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"<html>"})
+
+    with serve_app(busy_once) as url, pytest.raises(GatewayError, match="is this a Parsing R-CNN gateway") as caught:
+        _ = Gateway(url, timeout=10).info
+    assert caught.value.status == 404
+    assert len(asked) == 2
+    assert asked[1] - asked[0] >= 0.29
+
+
+def test_many_pictures_in_order_one_bad_among_them(gateway_url: str, photo_jpeg: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo_jpeg)
+    taken = []
+
+    def pictures() -> Any:
+        for picture in (photo_jpeg, b"bad", path, tmp_path / "missing.jpg", photo_jpeg):
+            taken.append(picture)
+            yield picture
+
+    with Client.connect(gateway_url) as client:
+        results = client.analyze_many(pictures(), in_flight=2)
+        first = next(results)
+        assert len(taken) == 2  # not taken before there is room
+        rest = list(results)
+    assert [type(r).__name__ for r in (first, *rest)] == [
+        "People", "UnsupportedImage", "People", "FileNotFoundError", "People",
+    ]  # fmt: skip
+
+
+def test_asyncio_gives_the_same(gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    async def ask() -> list[People | Exception]:
+        async with AsyncClient.connect(gateway_url, in_flight=2) as client:
+            assert (await client.info()).name == pipeline.info.name
+            return [r async for r in client.analyze_many([photo_jpeg, b"bad", photo_jpeg])]
+
+    first, bad, last = asyncio.run(ask())
+    assert isinstance(bad, UnsupportedImage)
+    assert isinstance(first, People)
+    assert isinstance(last, People)
+    assert same(first, last)
+    assert same(first, pipeline.analyze(photo_jpeg))
+
+
+def test_docstring_examples_run() -> None:
+    done = doctest.testmod(parsing_rcnn_client.client)
+    assert done.attempted >= 4
+    assert done.failed == 0
