@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Analyzer
+if TYPE_CHECKING:
+    from parsing_rcnn.people import Analyzer
 
 Repository = Annotated[
     Path | None,
@@ -46,6 +46,8 @@ def open_engine(
         InvalidOptions: two engines at once, or an option of the embedded engine beside a server.
         ParsingRCNNError: it is not there.
     """
+    from parsing_rcnn.errors import InvalidOptions
+
     if sum((server is not None, triton is not None, embedded)) > 1:
         raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
     address = server or triton
