@@ -63,17 +63,61 @@ def evaluate(
     crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
     synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
+    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of a run (safetensors), in torch.")] = None,
+    device: Annotated[str, typer.Option(help="Of --checkpoint: cpu or cuda.")] = "cpu",
+    scales: Annotated[str, typer.Option(help="Of --checkpoint: further short sides, as 512,640.")] = "",
+    flip: Annotated[bool, typer.Option("--flip", help="Of --checkpoint: mirrored views too.")] = False,
+    server: Annotated[str | None, typer.Option(help="A running gateway, as http://127.0.0.1:8080.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Of --server: seconds for one picture.")] = 60.0,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Instead of --data: a published dataset, as `datasets check` knows it.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Of --dataset: pictures of a COCO annotation file.")] = None,
+    surface: Annotated[
+        Path | None, typer.Option(help="Of --dataset: surface.npz, or the folder of SMPL's files, for GPS.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Of --dataset: leave out pictures where nobody is found.")
+    ] = False,
 ) -> None:
-    """Measure the full pipeline on the held-out pictures."""
+    """Measure a model on held-out pictures: exported, in torch, or served."""
     from parsing_rcnn.errors import ParsingRCNNError
+    from training.analyzers import open_analyzer
     from training.data.sources import DatasetError
-    from training.evaluate import run_evaluate
+    from training.evaluate import run_datasets, run_evaluate
 
     try:
-        run_evaluate(data=data, repository=repository, model=model, crowd=crowd, synthetic=synthetic, out=out)
-    except (DatasetError, ParsingRCNNError) as error:
+        analyzer = open_analyzer(
+            checkpoint=checkpoint,
+            device=device,
+            scales=_sides(scales),
+            flip=flip,
+            server=server,
+            timeout=timeout,
+            repository=repository,
+            model=model,
+            runtime=runtime,
+            precision=precision,
+        )
+        try:
+            if dataset is not None:
+                run_datasets(analyzer, dataset, images, surface, out, "skip" if skip_missing else "background")
+            else:
+                run_evaluate(analyzer, data, crowd, synthetic, out)
+        finally:
+            analyzer.close()
+    except (DatasetError, ParsingRCNNError, typer.BadParameter) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if any(not part.isdigit() or not 32 <= int(part) <= 4000 for part in parts):
+        raise typer.BadParameter(f"--scales {text!r}: short sides in pixels, 32 to 4000, separated by commas")
+    return tuple(int(part) for part in parts)
 
 
 def render(

@@ -29,7 +29,7 @@ from parsing_rcnn.people import Analyzer, Options, People
 from training.consistency import measure_consistency
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
 from training.evaluate_synthetic import SyntheticResult, evaluate_synthetic
-from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
+from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix, MissingPredictions
 from training.metrics.detection import (
     PictureBoxes,
     average_precision,
@@ -271,31 +271,57 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 def run_evaluate(
+    analyzer: Analyzer,
     data: Path,
-    repository: Path | None = None,
     crowd: Path | None = None,
     synthetic: Path | None = None,
     out: Path = Path("out/evaluation"),
-    *,
-    model: str | None = None,
-    runtime: str = "auto",
-    precision: str = "auto",
 ) -> Evaluation:
-    """The command: measure the exported models, print the table, write evaluation.md, results.json and sheets to `out`.
+    """The command on our own sets: print the table, write evaluation.md, results.json and sheets to `out`.
 
     Raises:
         DatasetError: none of the sets is there, or one is damaged.
-        ParsingRCNNError: no models, or no runtime for them.
     """
-    from parsing_rcnn.pipeline import Pipeline
     from training.evaluation_report import print_table, progress_bar, write_report
 
-    analyzer = Pipeline(repository, model=model, runtime=runtime, precision=precision)
-    try:
-        with progress_bar() as progress:
-            result = evaluate(analyzer, data, crowd, synthetic, progress)
-        write_report(result, out, analyzer, synthetic)
-    finally:
-        analyzer.close()
+    with progress_bar() as progress:
+        result = evaluate(analyzer, data, crowd, synthetic, progress)
+    write_report(result, out, analyzer, synthetic)
     print_table(result)
     return result
+
+
+def run_datasets(
+    analyzer: Analyzer,
+    path: Path,
+    images: Path | None,
+    surface: Path | None,
+    out: Path,
+    missing_predictions: MissingPredictions = "background",
+) -> dict[str, dict[str, Any]]:
+    """The command on published datasets: those splits that their authors keep for measuring, or all if there is none.
+
+    Args:
+        path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
+        surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
+
+    Returns:
+        figures by split, also written to `out`/datasets.json.
+
+    Raises:
+        DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
+    """
+    from training.data.datasets.check import find_datasets
+    from training.evaluate_datasets import evaluate_dataset, open_surface
+    from training.evaluation_report import print_datasets, progress_bar, without_nan
+
+    readers = find_datasets(path, images)
+    chosen = [reader for reader in readers if reader.validation] or readers
+    body = open_surface(surface) if surface is not None else None
+    with progress_bar() as progress:
+        figures = {r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions) for r in chosen}
+    out.mkdir(parents=True, exist_ok=True)
+    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "splits": figures}
+    (out / "datasets.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
+    print_datasets(figures)
+    return figures

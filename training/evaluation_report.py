@@ -109,7 +109,7 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     document = {**result.figures, "absent": result.absent}
-    (out / "results.json").write_text(json.dumps(_without_nan(document), indent=2) + "\n", encoding="utf-8")
+    (out / "results.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(to_markdown(result), encoding="utf-8")
     if result.photos:
         cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
@@ -151,10 +151,30 @@ def to_markdown(result: Evaluation) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _without_nan(value: Any) -> Any:
+def print_datasets(figures: dict[str, dict[str, Any]]) -> None:
+    """Figures of published datasets, one column a split, on standard output."""
+    table = Table()
+    table.add_column("figure")
+    for split in figures:
+        table.add_column(split, justify="right")
+    names = [name for own in figures.values() for name, value in own.items() if not isinstance(value, list)]
+    for name in dict.fromkeys(names):
+        table.add_row(name, *(_figure(own.get(name)) for own in figures.values()))
+    Console().print(table)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{100 * value:.1f} %"
+
+
+def without_nan(value: Any) -> Any:
     """JSON knows no NaN: a class that is nowhere gets null."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -1,0 +1,43 @@
+"""`parsing-rcnn evaluate --server`: what is served is measured, and is as good as the engine behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from typer.testing import CliRunner
+
+from benchmarks.embedded import drawn_person
+from parsing_rcnn.cli import build
+
+
+def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "Validation"
+    image = drawn_person()
+    parts = np.zeros(image.shape[:2], np.uint8)
+    parts[image.shape[0] // 4 : -9, image.shape[1] // 3 : -image.shape[1] // 3] = 5
+    for name, array in (("Category_ids", parts), ("Human_ids", np.minimum(parts, 1))):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "a.png"), array)
+    (folder / "Images").mkdir()
+    cv2.imwrite(str(folder / "Images" / "a.jpg"), image)
+    found = []
+    for number, engine in enumerate((["--server", gateway_url], ["--precision", "auto"])):
+        out = tmp_path / str(number)
+        result = CliRunner().invoke(build(), ["evaluate", "--dataset", str(tmp_path), "--out", str(out), *engine])
+        assert result.exit_code == 0, result.output
+        document = json.loads((out / "datasets.json").read_text())
+        found.append(document["splits"])
+        assert document["splits"]["CIHP, Validation"]["people"] == 1
+    assert found[0] == found[1]
+    assert 0 < found[0]["CIHP, Validation"]["pixel_accuracy"] < 1
+
+
+def test_no_gateway_there_is_one_line(tmp_path: Path) -> None:
+    command = ["evaluate", "--data", str(tmp_path), "--server", "http://127.0.0.1:1", "--timeout", "0.5"]
+    result = CliRunner().invoke(build(), command)
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,57 @@
+"""What `parsing-rcnn evaluate` measures: weights of a run, exported models, or a running server, all as `Analyzer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import Analyzer
+
+
+def open_analyzer(
+    *,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    scales: tuple[int, ...] = (),
+    flip: bool = False,
+    server: str | None = None,
+    timeout: float = 60.0,
+    repository: Path | None = None,
+    model: str | None = None,
+    runtime: str = "auto",
+    precision: str = "auto",
+) -> Analyzer:
+    """The analyzer that the options name.
+
+    Args:
+        checkpoint: weights of a run, in torch on `device`; `scales` and `flip` as in `AugmentedAnalyzer`.
+        server: address of a gateway; timeout: seconds for one picture.
+        repository, model, runtime, precision: exported models otherwise, see `parsing_rcnn.pipeline.Pipeline`.
+
+    Raises:
+        InvalidOptions: options that exclude each other, or a checkpoint that cannot be read.
+        ParsingRCNNError: it cannot be opened.
+    """
+    if checkpoint is not None and server is not None:
+        raise InvalidOptions("--checkpoint and --server exclude each other: name one")
+    if (scales or flip) and checkpoint is None:
+        raise InvalidOptions("--scales and --flip need --checkpoint: only the network in torch is augmented")
+    if (checkpoint or server) and (repository or model or (runtime, precision) != ("auto", "auto")):
+        raise InvalidOptions("--repository, --model, --runtime and --precision are of exported models: leave them out")
+    if checkpoint is not None:
+        from training.checkpoint import CheckpointError
+        from training.engine import TorchAnalyzer, load_checkpoint
+        from training.tta import AugmentedAnalyzer
+
+        try:
+            loaded = load_checkpoint(checkpoint, device)
+        except CheckpointError as error:
+            raise InvalidOptions(str(error)) from error
+        return AugmentedAnalyzer(*loaded, scales=scales, flip=flip) if scales or flip else TorchAnalyzer(*loaded)
+    if server is not None:
+        from parsing_rcnn_client.gateway import Gateway
+
+        return Gateway(server, timeout)
+    from parsing_rcnn.pipeline import Pipeline
+
+    return Pipeline(repository, model=model, runtime=runtime, precision=precision)

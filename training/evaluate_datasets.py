@@ -1,0 +1,205 @@
+"""Measure an analyzer on published datasets, by the protocols that their papers use (docs of each metric say which).
+
+- part labels (CIHP, MHP v2): mIoU, pixel and mean class accuracy over the whole set, AP^p 50 and vol, PCP50
+- DensePose points: GPS and GPSm AP on the body that measures them; area ranges go by the boxes
+- boxes, wherever there are people: AP of COCO
+
+A picture without any detection counts as background, and its people as missed; the authors' code leaves it out
+(`missing_predictions="skip"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import Analyzer, Options, People
+from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
+from training.data.sources import DatasetError
+from training.metrics.confusion import ConfusionMatrix, MissingPredictions
+from training.metrics.densepose import (
+    MOST_DETECTIONS,
+    BodySurface,
+    PicturePoints,
+    Surface,
+    gps_average_precision,
+    point_similarity,
+    read_cells,
+)
+from training.metrics.detection import PictureBoxes, average_precision, box_areas, box_coverage, box_iou
+from training.metrics.detection import mean_average_precision as mean_box_precision
+from training.metrics.matching import AREAS
+from training.metrics.parsing import ParsedPeople
+from training.metrics.smpl import SmplSurface, SurfaceError
+
+LEAST_SCORE = 0.05
+SURE = 0.5
+_EVALUATED = 255.0  # the published evaluation divides dp_x by this; training divides by 256
+_FRAME = 256
+_LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
+
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass
+class _Collected:
+    """What the pictures of one split have said so far."""
+
+    classes: ConfusionMatrix
+    parsed: ParsedPeople
+    boxes: list[PictureBoxes] = field(default_factory=list)
+    points: list[PicturePoints] = field(default_factory=list)
+    masked: list[PicturePoints] = field(default_factory=list)
+    labelled: int = 0
+    pointed: int = 0
+
+
+def evaluate_dataset(
+    analyzer: Analyzer,
+    reader: Reader,
+    progress: Progress,
+    surface: Surface | None = None,
+    missing_predictions: MissingPredictions = "background",
+) -> dict[str, Any]:
+    """Figures (JSON-compatible, fractions 0..1) of one split.
+
+    Args:
+        surface: the body that GPS is measured on; without one there are no GPS figures.
+
+    Raises:
+        DatasetError: a picture or its labels are missing or broken.
+    """
+    classes = len(analyzer.info.classes)
+    found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
+    densepose = bool(analyzer.info.tasks.get("densepose"))
+    for index in progress(range(len(reader)), reader.name):
+        record = reader.read(index)
+        pointed = surface is not None and densepose and any(p.points is not None for p in record.people)
+        # boxes come with any task; parts are the cheaper one
+        tasks = {"densepose"} if pointed and record.parts is None else {"parsing", *(["densepose"] if pointed else [])}
+        people = analyzer.analyze(record.image.read_bytes(), Options(tasks=frozenset(tasks), confidence=LEAST_SCORE))
+        found.boxes.append(_boxes(people, record.people))
+        if record.parts is not None:
+            _parsing(found, people, record)
+        if pointed:
+            assert surface is not None
+            _points(found, people, record, surface)
+    return _figures(found, len(reader))
+
+
+def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
+    def of(crowd: bool) -> NDArray[np.float32]:
+        return np.array([p.box for p in annotated if p.crowd == crowd], np.float32).reshape(-1, 4)
+
+    return PictureBoxes(people.boxes, people.scores, of(crowd=False), of(crowd=True))
+
+
+def _parsing(found: _Collected, people: People, record: Record) -> None:
+    assert record.parts is not None
+    assert record.instances is not None
+    found.labelled += 1
+    sure = people.select(people.scores >= SURE)
+    found.classes.add(record.parts, sure.label_map() if len(people) else None)
+    truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
+    found.parsed.add([_person_map(people, index) for index in range(len(people))], people.scores, truths)
+
+
+def _person_map(people: People, index: int) -> NDArray[np.uint8]:
+    canvas = np.zeros(people.image_size, np.uint8)
+    canvas[people.window(index).slices] = people.crop(index)[0]
+    return canvas
+
+
+def _points(found: _Collected, people: People, record: Record, surface: Surface) -> None:
+    people = people.select(np.argsort(-people.scores, kind="stable")[:MOST_DETECTIONS])
+    annotated = record.people
+    boxes = np.array([p.box for p in annotated], np.float64).reshape(-1, 4)
+    overlap = box_iou(people.boxes, boxes)
+    crowd = np.array([p.crowd for p in annotated], bool)
+    pointless = np.array([p.crowd or p.points is None or not len(p.points.part) for p in annotated], bool)
+    similarity, silhouettes = np.zeros((2, len(people), len(annotated)))
+    for column, person in enumerate(annotated):
+        if pointless[column] or person.points is None:
+            continue
+        for row in np.flatnonzero(overlap[:, column] > _LEAST_OVERLAP):
+            index = int(row)
+            similarity[index, column] = _similarity(surface, people, index, person.box, person.points)
+            silhouettes[index, column] = _silhouette_iou(people, index, person.box, person.points)
+    covered = np.where(crowd[None], box_coverage(people.boxes, boxes), overlap)
+    common = (covered, box_areas(people.boxes), box_areas(boxes), pointless, crowd)
+    found.pointed += int((~pointless).sum())
+    found.points.append(PicturePoints(people.scores, similarity, *common))
+    found.masked.append(PicturePoints(people.scores, np.sqrt(similarity * silhouettes), *common))
+
+
+def _similarity(
+    surface: Surface, people: People, index: int, box: NDArray[np.float32], points: DensePosePoints
+) -> float:
+    """GPS of a detection with a person: the mean over the annotated points."""
+    x = box[0] + points.x * (box[2] - box[0]) / _EVALUATED
+    y = box[1] + points.y * (box[3] - box[1]) / _EVALUATED
+    part, u, v = read_cells(people.iuv_cells(index), people.boxes[index], x, y)
+    said, true = surface.points(part, u, v), surface.points(points.part, points.u, points.v)
+    return float(point_similarity(surface.geodesic(said, true), points.part).mean())
+
+
+def _silhouette_iou(people: People, index: int, box: NDArray[np.float32], points: DensePosePoints) -> float:
+    """IoU of what the detection and the annotators paint, on the frame of the annotated box grown by the detection."""
+    low = np.floor(np.minimum(box[:2], people.boxes[index, :2])).astype(int)
+    high = np.ceil(np.maximum(box[2:], people.boxes[index, 2:])).astype(int)
+    ys, xs = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
+    part, _, _ = read_cells(people.iuv_cells(index), people.boxes[index], xs.ravel(), ys.ravel())
+    columns = np.floor((xs.ravel() - box[0]) / (box[2] - box[0]) * _FRAME).astype(int)
+    rows = np.floor((ys.ravel() - box[1]) / (box[3] - box[1]) * _FRAME).astype(int)
+    inside = (columns >= 0) & (columns < _FRAME) & (rows >= 0) & (rows < _FRAME)
+    painted = points.regions[rows.clip(0, _FRAME - 1), columns.clip(0, _FRAME - 1)] > 0
+    true, said = painted & inside, part > 0
+    return float((true & said).sum() / max((true | said).sum(), 1))
+
+
+def _figures(found: _Collected, pictures: int) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "pictures": pictures,
+        "people": int(sum(len(picture.truth) for picture in found.boxes)),
+        "box_ap": mean_box_precision(found.boxes),
+        "box_ap_50": average_precision(found.boxes),
+    }
+    if found.labelled:
+        figures |= {
+            "miou": found.classes.mean_iou(),
+            "pixel_accuracy": found.classes.pixel_accuracy(),
+            "mean_class_accuracy": found.classes.mean_class_accuracy(),
+            "ap_p_50": found.parsed.average_precision(0.5),
+            "ap_p_vol": found.parsed.average_precision_volume(),
+            "pcp_50": found.parsed.pcp(0.5),
+            "iou": found.classes.iou().tolist(),
+        }
+    if found.pointed:
+        for name, pictures_ in (("gps", found.points), ("gpsm", found.masked)):
+            figures |= {
+                f"{name}_ap": gps_average_precision(pictures_),
+                f"{name}_ap_50": gps_average_precision(pictures_, 0.5),
+                f"{name}_ap_75": gps_average_precision(pictures_, 0.75),
+                f"{name}_ap_medium": gps_average_precision(pictures_, area=AREAS["medium"]),
+                f"{name}_ap_large": gps_average_precision(pictures_, area=AREAS["large"]),
+            }
+    return figures
+
+
+def open_surface(path: Path) -> Surface:
+    """The body of a file surface.npz (`parsing-rcnn render`) or of a folder with SMPL's files (training.metrics.smpl).
+
+    Raises:
+        DatasetError: neither is there, or it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            return SmplSurface.load(path)
+        return BodySurface.load(path)
+    except (SurfaceError, OSError, KeyError, ValueError) as error:
+        raise DatasetError(f"{path}: no body to measure GPS on ({error}); give surface.npz or SMPL's folder") from error
