@@ -17,7 +17,7 @@ test-serving: $(VENV)/.test
 
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
-		tests/benchmarks/test_peer_maskrcnn.py
+		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
 	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
