@@ -14,7 +14,7 @@ from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
 from parsing_rcnn.taxonomy import Taxonomy
 
@@ -131,7 +131,9 @@ class GraphPipeline:
             image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
         canvas, inner = fit(image, canvases)
         scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-        window = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
+        # as precise as the tensor WINDOW that carries it between the steps of a server
+        scales = np.array([inner.scale_y * scale_y, inner.scale_x * scale_x], np.float32).tolist()
+        window = Window(*scales, inner.pad_top, inner.pad_left, height, width)
         watch.lap("preprocess")
         return canvas, window
 
@@ -145,7 +147,7 @@ class Pipeline(GraphPipeline):
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
         model: one of those that the card names, "fast" or "large" (None: the card's default).
-        runtime, precision, threads: see `Runtime`.
+        runtime, precision, threads, graphs: see `Runtime`.
         limits: of pictures.
 
     Example:
@@ -163,9 +165,10 @@ class Pipeline(GraphPipeline):
         precision: str = "auto",
         threads: int | None = None,
         limits: ImageLimits | None = None,
+        graphs: Sequence[str] = GRAPHS,
     ) -> None:
         self.repository = ModelRepository.open(repository, model)
-        self.runtime = Runtime(self.repository, runtime, precision, threads)
+        self.runtime = Runtime(self.repository, runtime, precision, threads, graphs=graphs)
         card, taxonomy = self.repository.card, self.repository.taxonomy
         info = ModelInfo(
             name=self.repository.name,

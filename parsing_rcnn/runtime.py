@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 PEOPLE_BUCKETS = (1, 2, 3, 4, 5, 8, 16, 32, 64)
 MAX_PEOPLE = 64
@@ -114,6 +114,7 @@ class Runtime:
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
         precision: "fp32", "bf16" or "auto" (bf16 where the CPU computes in it and the runtime is OpenVINO).
         threads: of one inference; None = all cores that this process may use.
+        graphs: those that will be run.
 
     Raises:
         EngineUnavailable: no runtime is installed, or two that exclude each other.
@@ -121,7 +122,13 @@ class Runtime:
     """
 
     def __init__(
-        self, repository: ModelRepository, kind: str = "auto", precision: str = "auto", threads: int | None = None
+        self,
+        repository: ModelRepository,
+        kind: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        *,
+        graphs: Sequence[str] = GRAPHS,
     ) -> None:
         _refuse_two_onnxruntimes()
         if kind not in RUNTIMES:
@@ -133,11 +140,11 @@ class Runtime:
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
         if self._static:
-            self._open_openvino(precision)
+            self._open_openvino(precision, graphs)
         else:
-            self._open_onnxruntime(precision)
+            self._open_onnxruntime(precision, graphs)
 
-    def _open_openvino(self, precision: str) -> None:
+    def _open_openvino(self, precision: str, graphs: Sequence[str]) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -157,11 +164,10 @@ class Runtime:
             core.set_property({"CACHE_DIR": str(cache)})
         self.name = f"openvino {version('openvino')} {self.precision}"
         self._graphs: dict[str, Graph] = {
-            name: OpenVinoGraph(self.repository.graph(name), core, properties)
-            for name in ("detector", "parsing", "densepose_head")
+            name: OpenVinoGraph(self.repository.graph(name), core, properties) for name in graphs
         }
 
-    def _open_onnxruntime(self, precision: str) -> None:
+    def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -172,10 +178,7 @@ class Runtime:
             raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
         self.precision = "fp32"
         self.name = f"onnxruntime {onnxruntime.__version__} fp32"
-        self._graphs = {
-            name: OrtGraph(self.repository.graph(name), self.threads)
-            for name in ("detector", "parsing", "densepose_head")
-        }
+        self._graphs = {name: OrtGraph(self.repository.graph(name), self.threads) for name in graphs}
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""

@@ -1,0 +1,232 @@
+"""Triton's model repository around the exported graphs: configurations of three profiles, and the python models.
+
+Profiles, picked by `tritonserver --model-config-name`:
+
+- none (config.pbtxt): TensorRT engines with the PyramidRoiAlign plugin
+- `ort_gpu` (configs/ort_gpu.pbtxt): the same ONNX files on ONNX Runtime's CUDA provider, no plugin
+- `cpu` (configs/cpu.pbtxt): python models on the runtime of the embedded engine
+
+A model without a file for a profile has one configuration for all. Names, types and shapes of tensors are written once,
+here, from what the ONNX files hold; tests hold files, graphs and a running server against each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parsing_rcnn.repository import CARD, GRAPHS
+from parsing_rcnn.runtime import MAX_PEOPLE
+
+PROFILES = ("cpu", "ort_gpu")
+_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
+_QUEUE = """dynamic_batching {
+  max_queue_delay_microseconds: 1000
+  default_queue_policy { timeout_action: REJECT default_timeout_microseconds: 10000000 max_queue_size: 256 }
+}
+"""
+_VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
+_CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Parsing", "densepose_head": "DensePose",
+            "postprocess": "Postprocess"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a model: its name, its type ("float32", "uint8", "int32", "bytes"), -1 where a dimension varies."""
+
+    name: str
+    kind: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+    def text(self) -> str:
+        """As an entry of `input` or `output`."""
+        optional = " optional: true" if self.optional else ""
+        return f'  {{ name: "{self.name}" data_type: {_TYPES[self.kind]} dims: {list(self.dims)}{optional} }}'
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What differs between checkpoints: channels and cells of a RoI, cells of a map, part classes, canvases."""
+
+    channels: int
+    roi: int
+    cells: int
+    classes: int
+    canvases: tuple[tuple[int, int], ...]
+
+
+def write_models(repository: Path) -> list[Path]:
+    """Write configurations and model.py files into a folder that holds the graphs and their card.
+
+    Returns:
+        the files, in order.
+    """
+    shapes = read_shapes(repository)
+    written = []
+    for path, text in files(shapes).items():
+        target = repository / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def read_shapes(repository: Path) -> Shapes:
+    """Shapes of the ONNX files of a repository."""
+    import onnx
+
+    card = json.loads((repository / CARD).read_text(encoding="utf-8"))
+    head = onnx.load(repository / "parsing" / "1" / "model.onnx", load_external_data=False).graph
+    dims = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*head.input, *head.output)}
+    canvases = tuple((int(h), int(w)) for h, w in card["canvases"])
+    _, channels, roi, _ = dims["ROI_FEATURES"]
+    return Shapes(channels, roi, dims["PARTS"][1], dims["PART_SCORES"][1], canvases)
+
+
+def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
+    """Inputs and outputs of every model, the people of a head as a dimension of their own (docs: DESIGN of tensors)."""
+    s, n = shapes.cells, -1
+    image = Tensor("IMAGE", "bytes", (1,))
+    canvas, limits = Tensor("CANVAS", "uint8", (-1, -1, 3)), Tensor("LIMITS", "float32", (2,))
+    window, count = Tensor("WINDOW", "float32", (6,)), Tensor("COUNT", "int32", (1,))
+    boxes, scores = Tensor("BOXES", "float32", (n, 4)), Tensor("SCORES", "float32", (n,))
+    features = Tensor("ROI_FEATURES", "float32", (n, shapes.channels, shapes.roi, shapes.roi))
+    parts, iuv = Tensor("PARTS", "uint8", (n, s, s)), Tensor("IUV", "uint8", (n, 3, s, s))
+    part_scores = Tensor("PART_SCORES", "float32", (n, shapes.classes))
+    part_probs = Tensor("PART_PROBS", "uint8", (n, shapes.classes, s, s))
+    size = Tensor("IMAGE_SIZE", "int32", (2,))
+    maps = [parts, part_scores, iuv]
+    given = [Tensor(t.name, t.kind, t.dims, optional=True) for t in maps]
+    return {
+        "preprocess": ([image], [canvas, window, limits]),
+        "detector": ([canvas, limits], [boxes, scores, count, features]),
+        "parsing": ([features], [parts, part_scores, part_probs]),
+        "densepose_head": ([features], [iuv]),
+        "postprocess": ([boxes, scores, count, window, *given], [boxes, scores, size, *maps]),
+        "human_analysis": ([image], [boxes, scores, size, *maps]),
+        "human_parsing": ([image], [boxes, scores, size, parts, part_scores]),
+        "densepose": ([image], [boxes, scores, size, iuv]),
+    }
+
+
+def files(shapes: Shapes) -> dict[str, str]:
+    """{path inside the repository: text} of every configuration and python model."""
+    every = tensors(shapes)
+    found = {}
+    for name in ("preprocess", "postprocess"):
+        found[f"{name}/config.pbtxt"] = _model(name, every[name], _backend("python") + _instances("KIND_CPU"))
+    for name in GRAPHS:
+        heads = name != "detector"
+        people = every[name] if not heads else _one_person(every[name])
+        queue, warm = _QUEUE if heads else "", _warmup(name, shapes)
+        profiles = {
+            "config.pbtxt": _backend("tensorrt", "model.plan") + _instances("KIND_GPU") + queue + warm,
+            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + _instances("KIND_GPU") + queue + warm,
+            "configs/cpu.pbtxt": _backend("python") + _instances("KIND_CPU") + queue,  # warms itself
+        }
+        for path, backend in profiles.items():
+            found[f"{name}/{path}"] = _model(name, people, backend, MAX_PEOPLE if heads else 0)
+    for name in ("human_analysis", "human_parsing", "densepose"):
+        found[f"{name}/config.pbtxt"] = _model(name, every[name], _ensemble(name, every), platform=True)
+    for name, step in _CLASSES.items():
+        found[f"{name}/1/model.py"] = _PYTHON.format(step=step)
+    for name in ("human_analysis", "human_parsing", "densepose"):
+        found[f"{name}/1/.gitkeep"] = ""  # Triton wants a version folder, and git keeps no empty one
+    return found
+
+
+_PYTHON = '''"""A step of the pipeline on Triton's python backend: see parsing_rcnn/triton_models.py."""
+
+import triton_python_backend_utils as utils
+from parsing_rcnn.triton_models import {step}
+
+
+class TritonPythonModel({step}):
+    """What the stub looks for."""
+
+    utils = utils
+'''
+
+
+def _model(
+    name: str,
+    tensors_: tuple[Sequence[Tensor], Sequence[Tensor]],
+    rest: str,
+    batch: int = 0,
+    *,
+    platform: bool = False,
+) -> str:
+    inputs, outputs = (",\n".join(t.text() for t in own) for own in tensors_)
+    head = f'name: "{name}"\n' + ('platform: "ensemble"\n' if platform else "")
+    return f"{head}max_batch_size: {batch}\ninput [\n{inputs}\n]\noutput [\n{outputs}\n]\n{_VERSIONS}{rest}"
+
+
+def _one_person(own: tuple[Sequence[Tensor], Sequence[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Tensors of a batching model, whose first dimension Triton adds."""
+    inputs, outputs = ([Tensor(t.name, t.kind, t.dims[1:]) for t in side] for side in own)
+    return inputs, outputs
+
+
+def _backend(name: str, file: str = "model.py") -> str:
+    return f'backend: "{name}"\ndefault_model_filename: "{file}"\n'
+
+
+def _instances(kind: str) -> str:
+    return f"instance_group [{{ kind: {kind} count: 1 }}]\n"
+
+
+def _warmup(name: str, shapes: Shapes) -> str:
+    """Inputs that are run before a model is ready: every canvas, and one to three people."""
+    if name == "detector":
+        entries = [
+            _sample(
+                f"{height}x{width}",
+                1,
+                {"CANVAS": ("TYPE_UINT8", [height, width, 3]), "LIMITS": ("TYPE_FP32", [2])},
+            )
+            for height, width in shapes.canvases
+        ]
+    else:
+        dims = [shapes.channels, shapes.roi, shapes.roi]
+        entries = [_sample(f"people {n}", n, {"ROI_FEATURES": ("TYPE_FP32", dims)}) for n in (1, 2, 3)]
+    return "model_warmup [\n" + ",\n".join(entries) + "\n]\n"
+
+
+def _sample(name: str, batch: int, inputs: Mapping[str, tuple[str, list[int]]]) -> str:
+    body = " ".join(
+        f'inputs {{ key: "{key}" value {{ data_type: {kind} dims: {dims} zero_data: true }} }}'
+        for key, (kind, dims) in inputs.items()
+    )
+    return f'  {{ name: "{name}" batch_size: {batch} {body} }}'
+
+
+def _ensemble(name: str, every: Mapping[str, tuple[list[Tensor], list[Tensor]]]) -> str:
+    heads = [h for h in ("parsing", "densepose_head") if name in ("human_analysis", _ENSEMBLE_OF[h])]
+    wanted = {tensor.name for tensor in every[name][1]}
+    steps = [_step(step, every[step], wanted) for step in ("preprocess", "detector", *heads, "postprocess")]
+    return "ensemble_scheduling {\n  step [\n" + ",\n".join(steps) + "\n  ]\n}\n"
+
+
+_ENSEMBLE_OF = {"parsing": "human_parsing", "densepose_head": "densepose"}
+_INNER = {"BOXES", "SCORES", "PARTS", "PART_SCORES", "IUV"}  # what postprocess reads and writes under one name
+
+
+def _step(model: str, own: tuple[list[Tensor], list[Tensor]], wanted: set[str]) -> str:
+    final = model == "postprocess"
+
+    def line(kind: str, tensor: Tensor, value: str) -> str:
+        return f'      {kind} {{ key: "{tensor.name}" value: "{value}" }}'
+
+    def inner(tensor: Tensor) -> str:
+        return f"{tensor.name}_FOUND" if tensor.name in _INNER else tensor.name
+
+    inputs = [line("input_map", t, inner(t)) for t in own[0] if not t.optional or t.name in wanted]
+    outputs = [
+        line("output_map", t, t.name if final else inner(t))
+        for t in own[1]
+        if t.name != "PART_PROBS" and (not final or t.name in wanted)
+    ]
+    return "\n".join([f'    {{\n      model_name: "{model}"\n      model_version: -1', *inputs, *outputs, "    }"])

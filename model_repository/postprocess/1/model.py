@@ -1,0 +1,10 @@
+"""A step of the pipeline on Triton's python backend: see parsing_rcnn/triton_models.py."""
+
+import triton_python_backend_utils as utils
+from parsing_rcnn.triton_models import Postprocess
+
+
+class TritonPythonModel(Postprocess):
+    """What the stub looks for."""
+
+    utils = utils

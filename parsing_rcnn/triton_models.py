@@ -1,0 +1,195 @@
+"""The steps of the pipeline as Triton python models: what `model_repository/*/1/model.py` run.
+
+Each step is the embedded engine's own code, so both give the same numbers. Triton hands over its utilities module, which
+exists nowhere but in its stub processes; this module needs nothing of Triton to be imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.geometry import Window
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
+
+Arrays = dict[str, NDArray[Any]]
+_WARM = (1, 2, 3)  # people, compiled before the first request
+
+
+class Step:
+    """A model that answers requests one by one.
+
+    Class attributes:
+        utils: Triton's `triton_python_backend_utils`, set by model.py.
+    """
+
+    utils: ClassVar[Any]
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Called once by Triton with the model's folder and configuration."""
+        self.configuration = json.loads(args["model_config"])
+        self.outputs = [output["name"] for output in self.configuration["output"]]
+        self.repository = Path(args["model_repository"]).parent
+        self.open()
+
+    def open(self) -> None:
+        """Load what the step needs."""
+
+    def setting(self, name: str, default: str = "") -> str:
+        """A parameter of the model's configuration."""
+        found = self.configuration.get("parameters", {}).get(name, {})
+        return str(found.get("string_value", default))
+
+    def runtime(self, graph: str) -> Runtime:
+        """The runtime of one graph, as the configuration asks for it."""
+        threads = self.setting("threads")
+        repository = ModelRepository.open(self.repository)
+        kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
+        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Called by Triton with one or more requests; one response each."""
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Any) -> Any:
+        try:
+            return self.respond(request, self.run(self.inputs(request), json.loads(request.parameters() or "{}")))
+        except ParsingRCNNError as error:
+            return self.refuse(error)
+
+    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        """Named arrays of one request to named arrays of its answer."""
+        raise NotImplementedError
+
+    def inputs(self, request: Any) -> Arrays:
+        """Tensors of a request; optional ones may be absent."""
+        return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+    def respond(self, request: Any, arrays: Arrays) -> Any:
+        """A response with what was asked for."""
+        wanted = [name for name in request.requested_output_names() if name in arrays]
+        return self.utils.InferenceResponse([self.utils.Tensor(n, np.ascontiguousarray(arrays[n])) for n in wanted])
+
+    def refuse(self, error: ParsingRCNNError) -> Any:
+        """An error that says which one it is: `code: detail`."""
+        kind = self.utils.TritonError
+        code = kind.INVALID_ARG if 400 <= error.status < 500 else kind.UNAVAILABLE
+        return self.utils.InferenceResponse(error=kind(f"{error.code}: {error.detail}", code))
+
+
+class Preprocess(Step):
+    """IMAGE, and the parameters confidence, max_people and max_side -> CANVAS, WINDOW, LIMITS."""
+
+    def open(self) -> None:
+        self.pipeline = Pipeline(self.repository, model=self.setting("model") or None, graphs=())
+
+    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        image = inputs["IMAGE"].reshape(-1)
+        if len(image) != 1:
+            raise InvalidImage(f"IMAGE holds {len(image)} pictures; send one a request")
+        options = options_of(parameters)
+        validate(options)
+        canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch())
+        return {
+            "CANVAS": canvas,
+            "WINDOW": window.to_array(),
+            "LIMITS": np.array([options.confidence, options.max_people], np.float32),
+        }
+
+
+def options_of(parameters: Mapping[str, Any]) -> Options:
+    """Options of a request's parameters; numbers may come as text, which every client can send.
+
+    Raises:
+        InvalidOptions: not a number.
+    """
+    try:
+        side = parameters.get("max_side")
+        return Options(
+            confidence=float(parameters.get("confidence", Options.confidence)),
+            max_people=int(parameters.get("max_people", Options.max_people)),
+            max_side=None if side is None else int(side),
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidOptions(f"parameters confidence, max_people and max_side are numbers: {error}") from error
+
+
+class Detector(Step):
+    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
+
+    def open(self) -> None:
+        self.graph = self.runtime("detector")
+        for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
+            self.graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
+
+    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        canvas, limits = inputs["CANVAS"], inputs["LIMITS"]
+        sides = canvas.shape[:2]
+        if canvas.ndim != 3 or canvas.shape[2] != 3 or any(s % 32 or not 32 <= s <= 4096 for s in sides):
+            raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
+        if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
+            raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
+        return self.graph.detector(canvas, limits)
+
+
+class Head(Step):
+    """A head over the RoIs of all waiting requests: they are computed together and told apart again."""
+
+    def open(self) -> None:
+        self.graph = self.runtime(self.configuration["name"])
+        dims = self.configuration["input"][0]["dims"]
+        for people in _WARM:
+            self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
+        names = {name for request in requests for name in request.requested_output_names()}
+        answers = self.compute(np.concatenate(features), names)
+        ends = np.cumsum([len(own) for own in features])
+        return [
+            self.respond(request, {name: array[end - len(own) : end] for name, array in answers.items()})
+            for request, own, end in zip(requests, features, ends, strict=True)
+        ]
+
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        """ROI_FEATURES [n,C,32,32] to the named outputs, [n,...] each."""
+        raise NotImplementedError
+
+
+class Parsing(Head):
+    """ROI_FEATURES -> PARTS, PART_SCORES and, where it is asked for, PART_PROBS."""
+
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return self.graph.parsing(features, probabilities="PART_PROBS" in names)
+
+
+class DensePose(Head):
+    """ROI_FEATURES -> IUV."""
+
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return self.graph.densepose(features)
+
+
+class Postprocess(Step):
+    """Boxes in pixels of the upright original; the row that stands for nobody is cut off."""
+
+    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        window = Window.from_array(inputs["WINDOW"])
+        count = int(inputs["COUNT"][0])
+        rows = {name: inputs[name][:count] for name in ("SCORES", "PARTS", "PART_SCORES", "IUV") if name in inputs}
+        return {
+            "BOXES": window.to_image(inputs["BOXES"][:count]),
+            "IMAGE_SIZE": np.array([window.height, window.width]).astype(np.int32),
+            **rows,
+        }
+
+

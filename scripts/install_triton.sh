@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# A Triton server for the CPU profile and perf_analyzer, from their pinned wheels, into .triton (Linux x86-64, glibc 2.35).
+#
+#     scripts/install_triton.sh [FOLDER]
+#
+# PYTHON is the interpreter whose packages the models run with (default: .venv/bin/python). Nothing is installed into it:
+# the server's stub reads arrays of numpy 1 only (of numpy 2 it gets every stride wrong), so it gets an environment of its
+# own with numpy 1.26 in front of PYTHON's packages, all of which run on either.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-.triton}
+python=${PYTHON:-.venv/bin/python}
+
+fail() { echo "error: $*" >&2; exit 1; }
+
+[ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "$(uname -s) $(uname -m): the server's wheel is for Linux x86-64 only; use an image of tritonserver"
+[ -x "$(command -v "$python")" ] || fail "$python: no such interpreter; run \`make serve\` once, or set PYTHON"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# the stub that runs the models is linked against this library
+"$python" - <<'PY' || fail "libpython$version.so.1.0 is not on this machine; on Debian and Ubuntu: apt-get install libpython$version"
+import ctypes, sys, sysconfig
+from pathlib import Path
+name = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
+if not (Path(sysconfig.get_config_var("LIBDIR") or "/") / name).is_file():
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        sys.exit(1)
+PY
+[ -e "$folder/.installed-$version" ] && { echo "$folder: already there"; exit 0; }
+
+rm -rf "$folder"
+mkdir -p "$folder/wheels" "$folder/backends/python" "$folder/perf_analyzer"
+download=("$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes)
+"${download[@]}" -d "$folder/wheels" -r requirements/triton.txt
+"${download[@]}" --platform manylinux1_x86_64 -d "$folder/wheels" -r requirements/perf_analyzer.txt
+"$python" -m zipfile -e "$folder"/wheels/nvidia_pytriton-*.whl "$folder/server"
+"$python" -m zipfile -e "$folder"/wheels/tritonclient-*.whl "$folder/wheels/tritonclient"
+
+server=$folder/server/pytriton/tritonserver
+[ -f "$server/python_backend_stubs/$version/triton_python_backend_stub" ] || fail "the wheel has no stub for Python $version; use 3.8 to 3.13"
+cp "$server"/backends/python/{libtriton_python.so,triton_python_backend_utils.py} "$folder/backends/python/"
+cp "$server/python_backend_stubs/$version/triton_python_backend_stub" "$folder/backends/python/"
+cp "$folder"/wheels/tritonclient/*.data/data/bin/perf_analyzer "$folder/perf_analyzer/"
+chmod +x "$server/bin/tritonserver" "$folder/backends/python/triton_python_backend_stub" "$folder/perf_analyzer/perf_analyzer"
+libraries=$(cd "$folder/server/nvidia_pytriton.libs" && pwd)
+ln -sf "$libraries"/libb64-*.so.0d "$folder/perf_analyzer/libb64.so.0d"
+ln -sf "$libraries"/libcudart-*.so.12* "$folder/perf_analyzer/libcudart.so.12"
+"$python" -m venv --without-pip "$folder/python"
+site=$("$folder/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+"$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --target "$site" -r requirements/triton_python.txt
+echo "import site; site.addsitedir('$packages')" >"$site/serving.pth"
+rm -r "$folder/wheels"
+touch "$folder/.installed-$version"
+echo "$folder: Triton 2.51.0 and perf_analyzer; start it with: parsing-rcnn triton"
