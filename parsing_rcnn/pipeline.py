@@ -132,8 +132,8 @@ class GraphPipeline:
         canvas, inner = fit(image, canvases)
         scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
         # as precise as the tensor WINDOW that carries it between the steps of a server
-        scales = np.array([inner.scale_y * scale_y, inner.scale_x * scale_x], np.float32).tolist()
-        window = Window(*scales, inner.pad_top, inner.pad_left, height, width)
+        exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
+        window = Window.from_array(exact.to_array())
         watch.lap("preprocess")
         return canvas, window
 

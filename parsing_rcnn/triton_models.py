@@ -1,7 +1,7 @@
 """The steps of the pipeline as Triton python models: what `model_repository/*/1/model.py` run.
 
-Each step is the embedded engine's own code, so both give the same numbers. Triton hands over its utilities module, which
-exists nowhere but in its stub processes; this module needs nothing of Triton to be imported.
+Each step is the embedded engine's own code, so both give the same numbers. Triton hands over its utilities module,
+which exists nowhere but in its stub processes; this module needs nothing of Triton to be imported.
 """
 
 from __future__ import annotations
@@ -185,11 +185,10 @@ class Postprocess(Step):
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         window = Window.from_array(inputs["WINDOW"])
         count = int(inputs["COUNT"][0])
-        rows = {name: inputs[name][:count] for name in ("SCORES", "PARTS", "PART_SCORES", "IUV") if name in inputs}
+        names = [name for name in ("SCORES", "PARTS", "PART_SCORES", "IUV") if name in inputs]
+        rows: Arrays = {name: inputs[name][:count] for name in names}
         return {
             "BOXES": window.to_image(inputs["BOXES"][:count]),
             "IMAGE_SIZE": np.array([window.height, window.width]).astype(np.int32),
             **rows,
         }
-
-

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from parsing_rcnn import __version__
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
+from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
@@ -35,14 +36,14 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         load: makes the analyzer (None: the embedded pipeline of the settings).
     """
     settings = settings or Settings()
-    engine = EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
+    engine = _engine(settings, load)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         starting = asyncio.create_task(engine.start())
         yield
         starting.cancel()
-        await asyncio.to_thread(engine.close)
+        await engine.close()
 
     app = FastAPI(
         title="Parsing R-CNN Serving",
@@ -65,6 +66,15 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     app.add_middleware(RequestId)
     _declare_schemas(app)
     return app
+
+
+def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
+    if settings.engine == "triton" and load is None:
+        from server.engines.triton import TritonEngine
+
+        urls = [url.strip() for url in settings.triton_url.split(",") if url.strip()]
+        return TritonEngine(urls, settings.repository, settings.triton_in_flight, settings.triton_timeout)
+    return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
 
 
 def _pipeline(settings: Settings) -> Callable[[], Analyzer]:

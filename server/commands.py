@@ -9,8 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command. The web stack is imported when it runs, not before."""
+    """Add the commands. The web stack and Triton's clients are imported when they run, not before."""
     app.command("serve")(serve)
+    app.command("triton")(triton)
 
 
 def serve(
@@ -18,6 +19,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8080).")] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
     model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None,
+    engine: Annotated[str | None, typer.Option(help="embedded (default), or triton.")] = None,
+    triton_url: Annotated[
+        str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all cores).")] = None,
@@ -64,3 +69,38 @@ def serve(
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def triton(
+    repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
+    profile: Annotated[str, typer.Option(help="auto, gpu (TensorRT), ort_gpu or cpu.")] = "auto",
+    drain_seconds: Annotated[int, typer.Option(min=1, help="For accepted requests after SIGTERM.")] = 10,
+    log_format: Annotated[str, typer.Option(help="console or json.")] = "console",
+) -> None:
+    """Start a Triton server on the model repository and keep it healthy."""
+    from typing import cast, get_args
+
+    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.repository import ModelRepository
+    from server.launch import Installation, Launch, Profile, Supervisor, forward_signals
+    from server.telemetry import configure_logging
+
+    if profile not in get_args(Profile):
+        typer.echo(f"error: --profile {profile!r}: choose one of {', '.join(get_args(Profile))}", err=True)
+        raise typer.Exit(2)
+    configure_logging(log_format)
+    try:
+        found = ModelRepository.open(repository).path.resolve()
+        ports = (http_port, grpc_port, metrics_port)
+        launch = Launch(found, host, *ports, cast(Profile, profile), drain_seconds)
+        supervisor = Supervisor(launch, Installation.find())
+    except ParsingRCNNError as error:
+        typer.echo(f"error: {error.detail}", err=True)
+        raise typer.Exit(1) from error
+    forward_signals(supervisor)
+    where = f"http://{host}:{http_port}, grpc://{host}:{grpc_port}, metrics http://{host}:{metrics_port}/metrics"
+    supervisor.run(lambda: typer.echo(f"Triton is ready: {where}  (stop: Ctrl-C)", err=True))

@@ -15,7 +15,7 @@ from parsing_rcnn.codecs import json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import Options, People
-from server.engines.embedded import EmbeddedEngine
+from server.engines.base import Engine
 from server.telemetry import Metrics
 
 
@@ -121,7 +121,7 @@ class Answer:
 class Service:
     """Analysis and encoding, with metrics."""
 
-    def __init__(self, engine: EmbeddedEngine, limits: ImageLimits, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, limits: ImageLimits, metrics: Metrics) -> None:
         self.engine, self.limits, self.metrics = engine, limits, metrics
 
     async def analyze(self, image: bytes, options: AnalyzeOptions, wanted: Format) -> Answer:

@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     repository: Path | None = Field(None, description="Model repository (None: found beside the package).")
     model: str | None = Field(None, description="one of the repository's: fast (None) or large.")
+    engine: Literal["embedded", "triton"] = Field("embedded", description="What computes: this process, or Triton.")
+    triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
+    triton_timeout: float = Field(30.0, gt=0, description="Seconds that Triton may take for one picture.")
+    triton_in_flight: int = Field(32, ge=1, description="Pictures on their way to Triton; one more is refused.")
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all cores).")

@@ -13,6 +13,7 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from server.engines.base import offload
 
 log = structlog.get_logger("server")
 
@@ -104,8 +105,8 @@ class EmbeddedEngine:
         return await asyncio.wrap_future(future), waited
 
     async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run codecs and drawing off the event loop, on threads of their own."""
-        return await asyncio.to_thread(function, *arguments)
+        """See `Engine`."""
+        return await offload(function, *arguments)
 
     def _release(self) -> None:
         self._held -= 1
@@ -115,8 +116,8 @@ class EmbeddedEngine:
             raise EngineUnavailable(f"not ready: {self._reason}")
         return self._analyzer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Finish what is in work, drop what waits, release the analyzer."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
         if self._analyzer is not None:
             self._analyzer.close()

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from server.engines.embedded import EmbeddedEngine
+from server.engines.base import Engine
 from server.problems import problem, responses
 
 router = APIRouter(tags=["operation"])
@@ -32,7 +32,7 @@ async def healthz() -> Status:
 )
 async def readyz(request: Request) -> Status | Response:
     """Ready once the model is loaded and has analysed a picture of every canvas; else 503 with the reason."""
-    engine: EmbeddedEngine = request.app.state.engine
+    engine: Engine = request.app.state.engine
     if engine.not_ready is not None:
         return problem(request, 503, "engine-unavailable", "The engine is not available", engine.not_ready)
     return Status(status="ready")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
-from server.engines.embedded import EmbeddedEngine
+from server.engines.base import Engine
 from server.problems import responses
 
 router = APIRouter(tags=["models"])
@@ -43,7 +43,7 @@ def _labels(taxonomy: Taxonomy) -> Labels:
 @router.get("/v1/models", operation_id="models", summary="The models that answer", responses=responses(503))
 async def models(request: Request) -> list[Model]:
     """One entry for each model, with its card."""
-    engine: EmbeddedEngine = request.app.state.engine
+    engine: Engine = request.app.state.engine
     info = engine.info
     return [
         Model(

@@ -1,0 +1,307 @@
+"""Triton servers behind the gateway: the ensembles over gRPC, the least loaded healthy server first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from parsing_rcnn.errors import (
+    EngineUnavailable,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOptions,
+    ParsingRCNNError,
+    UnsupportedImage,
+)
+from parsing_rcnn.geometry import Window
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.repository import ModelRepository
+from server.engines.base import offload
+from server.probes import tiny_picture
+
+_PROBE_EVERY = 1.0  # seconds
+_PROBE_DEADLINE = 10.0
+_ENSEMBLES = {
+    frozenset({"parsing", "densepose"}): "human_analysis",
+    frozenset({"parsing"}): "human_parsing",
+    frozenset({"densepose"}): "densepose",
+}
+_MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
+# what the models say before a colon (parsing_rcnn.triton_models)
+_REFUSALS = {e.code: e for e in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
+# of a server that may be well a moment later, or a model of it that a supervisor is loading again
+_ELSEWHERE = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "Cancelled", "CANCELLED", "unloaded")
+_FULL = ("maximum queue size", "Request timeout expired")
+
+log = structlog.get_logger("server")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ServerLost(EngineUnavailable):
+    """This server cannot answer now; another may."""
+
+
+@dataclass
+class Upstream:
+    """One Triton server: its connection, whether its last probe came back, and requests on their way."""
+
+    url: str
+    client: triton.InferenceServerClient
+    name: str = ""
+    healthy: bool = False
+    reason: str = "not asked yet"
+    in_flight: int = 0
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class TritonEngine:
+    """Sends pictures to one or several Triton servers.
+
+    A server whose request or probe fails gets no more pictures until a tiny inference on it succeeds. An inference
+    changes nothing, so one that a server lost is tried once on another.
+
+    Args:
+        urls: host:port of gRPC services.
+        repository: for the names of the classes; the models themselves are the servers'.
+        limit: the most pictures on their way; one more is refused at once.
+        timeout: seconds for one picture.
+    """
+
+    def __init__(self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float) -> None:
+        if not urls:
+            raise InvalidOptions("the triton engine needs at least one address: --triton-url 127.0.0.1:8001")
+        self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
+        self._limit, self._timeout = limit, timeout
+        self._repository = ModelRepository.open(repository)
+        self._upstreams: list[Upstream] = []
+        self._probes: list[asyncio.Task[None]] = []
+        self._held = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Connect; servers are probed from now on."""
+        for url in self._urls:
+            upstream = Upstream(url, triton.InferenceServerClient(url))
+            self._upstreams.append(upstream)
+            self._probes.append(asyncio.create_task(self._watch(upstream)))
+
+    async def _watch(self, upstream: Upstream) -> None:
+        """Probe a server for as long as the gateway runs."""
+        while True:
+            try:
+                if not upstream.name:
+                    metadata = await upstream.client.get_server_metadata(client_timeout=_PROBE_DEADLINE)
+                    upstream.name = f"{metadata.name} {metadata.version}"
+                await self._ensemble(upstream, tiny_picture(), Options(max_people=1), _PROBE_DEADLINE)
+            except ParsingRCNNError as error:
+                self._eject(upstream, error.detail)
+            except InferenceServerException as error:
+                self._eject(upstream, str(error.message()))
+            else:
+                if not upstream.healthy:
+                    log.info("triton answers", url=upstream.url, server=upstream.name)
+                upstream.healthy, upstream.reason = True, ""
+                upstream.failed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_EVERY):
+                    await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_PROBE_EVERY)
+
+    def _eject(self, upstream: Upstream, reason: str) -> None:
+        if upstream.healthy:
+            log.warning("triton does not answer", url=upstream.url, reason=reason)
+        upstream.healthy, upstream.reason = False, reason
+        upstream.failed.set()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no server can answer, or None when one can."""
+        if any(upstream.healthy for upstream in self._upstreams):
+            return None
+        reasons = [f"{upstream.url}: {upstream.reason}" for upstream in self._upstreams]
+        return "; ".join(reasons) or "the connections are being opened"
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs.
+
+        Raises:
+            EngineUnavailable: no server answers.
+        """
+        if self.not_ready is not None:
+            raise EngineUnavailable(f"not ready: {self.not_ready}")
+        card = self._repository.card
+        servers = ", ".join(f"{u.name} at {u.url}" for u in self._upstreams if u.healthy)
+        return ModelInfo(
+            name=self._repository.name,
+            version=str(card["version"]),
+            runtime=servers,
+            tasks=self._repository.trained,
+            classes=self._repository.taxonomy.classes,
+            canvases=self._repository.canvases,
+            card=card,
+        )
+
+    @property
+    def held(self) -> int:
+        """Pictures on their way."""
+        return self._held
+
+    async def analyze(self, image: bytes, options: Options) -> tuple[People, float]:
+        """(people, 0: what waits, waits in Triton). See `Engine`."""
+        if self.not_ready is not None:
+            raise EngineUnavailable(f"not ready: {self.not_ready}")
+        if self._held >= self._limit:
+            raise EngineUnavailable(
+                f"{self._held} pictures are on their way, the limit is {self._limit}: come back after the seconds of "
+                "Retry-After"
+            )
+        self._held += 1
+        self._idle.clear()
+        deadline = time.monotonic() + self._timeout
+        try:
+            return await self._somewhere(image, options, deadline), 0.0
+        finally:
+            self._held -= 1
+            if not self._held:
+                self._idle.set()
+
+    async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
+        """On the least loaded server; if that one is lost, once more on another."""
+        first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
+        try:
+            return await self._on(first, image, options, deadline)
+        except ServerLost:
+            others = [u for u in self._upstreams if u.healthy and u is not first]
+            if not others:
+                raise
+            return await self._on(min(others, key=lambda u: u.in_flight), image, options, deadline)
+
+    async def _on(self, upstream: Upstream, image: bytes, options: Options, deadline: float) -> People:
+        ask = self._stepwise if options.part_probs else self._ensemble
+        upstream.in_flight += 1
+        try:
+            return await ask(upstream, image, options, max(deadline - time.monotonic(), 0.001))
+        except ServerLost as error:
+            self._eject(upstream, error.detail)
+            raise
+        finally:
+            upstream.in_flight -= 1
+
+    async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
+        """One request: preprocess, detector, heads and postprocess inside Triton."""
+        outputs = ["BOXES", "SCORES", "IMAGE_SIZE", *(n for task in sorted(options.tasks) for n in _MAPS[task])]
+        found = await _infer(
+            upstream, _ENSEMBLES[frozenset(options.tasks)], {"IMAGE": _picture(image)}, outputs, timeout, options
+        )
+        return self._people(found["BOXES"], found["SCORES"], found["IMAGE_SIZE"], found)
+
+    async def _stepwise(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
+        """Step by step, for what the ensembles do not carry: class probabilities (20 times the size of the labels)."""
+        end = time.monotonic() + timeout
+
+        async def ask(model: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
+            return await _infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), options)
+
+        seen = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
+        window = Window.from_array(seen.pop("WINDOW"))
+        found = await ask("detector", seen, ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"))
+        count = int(found["COUNT"][0])
+        features = {"ROI_FEATURES": found["ROI_FEATURES"]}
+        heads: list[Awaitable[Arrays]] = []
+        if "parsing" in options.tasks:
+            probabilities = ("PART_PROBS",) if options.part_probs else ()
+            heads.append(ask("parsing", features, ("PARTS", "PART_SCORES", *probabilities)))
+        if "densepose" in options.tasks:
+            heads.append(ask("densepose_head", features, ("IUV",)))
+        maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
+        size = np.array([window.height, window.width])
+        return self._people(window.to_image(found["BOXES"][:count]), found["SCORES"][:count], size, maps)
+
+    def _people(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: NDArray[Any], maps: Arrays
+    ) -> People:
+        return People(
+            boxes,
+            scores,
+            (int(size[0]), int(size[1])),
+            parts=maps.get("PARTS"),
+            part_scores=maps.get("PART_SCORES"),
+            part_probs=maps.get("PART_PROBS"),
+            iuv=maps.get("IUV"),
+            taxonomy=self._repository.taxonomy,
+        )
+
+    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """See `Engine`."""
+        return await offload(function, *arguments)
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then disconnect."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._idle.wait()
+        for probe in self._probes:
+            probe.cancel()
+        for upstream in self._upstreams:
+            await upstream.client.close()
+
+
+def _picture(image: bytes) -> NDArray[np.object_]:
+    return np.array([image], dtype=np.object_)
+
+
+async def _infer(
+    upstream: Upstream, model: str, inputs: Arrays, outputs: Sequence[str], timeout: float, options: Options
+) -> Arrays:
+    """One inference. A cancelled caller cancels it in Triton as well.
+
+    Raises:
+        ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
+    """
+    tensors = []
+    for name, values in inputs.items():
+        kind = "BYTES" if values.dtype == np.object_ else {"uint8": "UINT8", "float32": "FP32"}[values.dtype.name]
+        tensor = triton.InferInput(name, list(values.shape), kind)
+        tensor.set_data_from_numpy(values)
+        tensors.append(tensor)
+    parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
+    if options.max_side is not None:
+        parameters["max_side"] = options.max_side
+    wanted = [triton.InferRequestedOutput(name) for name in outputs]
+    try:
+        answer = await upstream.client.infer(
+            model, tensors, outputs=wanted, parameters=parameters, client_timeout=timeout
+        )
+    except InferenceServerException as error:
+        raise _translated(upstream, error, timeout) from None
+    return {name: answer.as_numpy(name) for name in outputs}
+
+
+def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
+    status, message = str(error.status()), str(error.message())
+    # "in ensemble 'human_analysis', invalid-image: the bytes ..."
+    for code, kind in _REFUSALS.items():
+        before, found, detail = message.partition(f"{code}: ")
+        if found and (not before or before.endswith(", ")):
+            return kind(detail)
+    if "DEADLINE_EXCEEDED" in status:
+        return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
+    if any(word in message for word in _FULL):
+        return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
+    if any(word in status or word in message for word in _ELSEWHERE):
+        return ServerLost(f"{upstream.url} cannot answer now ({message}): come back later")
+    log.error("triton failed", url=upstream.url, status=status, message=message)
+    return ServerLost(f"{upstream.url} failed; its log says why: come back later")

@@ -1,0 +1,246 @@
+"""A tritonserver of our own: found, started on the repository, watched, and started again.
+
+Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
+each model gets a tiny inference of its own every two seconds; one that fails is unloaded and loaded again, and a server
+that does not answer is started again, after a pause that doubles up to half a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.repository import ModelRepository
+from server.probes import Prober
+
+Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
+UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
+_SHARED_MEMORY = Path("/dev/shm")
+_LONGEST_PAUSE = 30.0
+_POLL = 0.2
+
+log = structlog.get_logger("triton")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A tritonserver: its program, folder of backends, and what its processes need in their environment."""
+
+    program: Path
+    backends: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+    @classmethod
+    def find(cls, unpacked: Path = UNPACKED) -> Installation:
+        """The server on PATH (as in NVIDIA's images), else the one that scripts/install_triton.sh unpacked.
+
+        Raises:
+            EngineUnavailable: neither is there.
+        """
+        found = shutil.which("tritonserver")
+        if found is not None:
+            program = Path(found).resolve()
+            return cls(program, program.parent.parent / "backends")
+        server = unpacked / "server" / "pytriton" / "tritonserver"
+        if not (server / "bin" / "tritonserver").is_file():
+            raise EngineUnavailable(
+                f"no tritonserver on PATH and none in {unpacked}: run scripts/install_triton.sh (Linux x86-64), or use "
+                "an image of tritonserver"
+            )
+        libraries = [unpacked / "server" / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/")]
+        environment = {
+            "LD_LIBRARY_PATH": os.pathsep.join([*map(str, libraries), os.environ.get("LD_LIBRARY_PATH", "")]),
+            # the python3 found first is the one whose packages the models see
+            "PATH": os.pathsep.join([str(unpacked / "python" / "bin"), os.environ.get("PATH", "")]),
+        }
+        arguments = (f"--cache-directory={server / 'caches'}",)
+        return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start.
+
+    Attributes:
+        repository: models with configurations (`parsing-rcnn export --target triton` writes them).
+        host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
+    """
+
+    repository: Path
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    profile: Profile = "auto"
+    drain_seconds: int = 10
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of this server's shared memory."""
+        return f"prcnn_{self.grpc_port}_"
+
+    def command(self, installation: Installation, profile: Profile) -> list[str]:
+        """The command line."""
+        named = [] if profile == "gpu" else [f"--model-config-name={profile}"]
+        ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
+        plugin = self.repository.parent / "build" / "plugin" / "libprcnn_plugin.so"
+        return [
+            str(installation.program),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={installation.backends}",
+            *installation.arguments,
+            *named,
+            *(f"--{name}-port={port}" for name, port in ports.items()),
+            *(f"--{name}-address={self.host}" for name in ports),
+            f"--allow-gpu-metrics={'false' if profile == 'cpu' else 'true'}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            f"--exit-timeout-secs={self.drain_seconds}",
+            f"--backend-config=python,shm-region-prefix-name={self.prefix}",
+            "--backend-config=python,shm-default-byte-size=16777216",
+            "--backend-config=python,stub-timeout-seconds=120",
+            *([f"--backend-config=tensorrt,plugins={plugin}"] if profile == "gpu" and plugin.is_file() else []),
+        ]
+
+
+def choose_profile(repository: Path, installation: Installation) -> tuple[Profile, str]:
+    """(profile, why): engines where there is a GPU and a plan, ONNX Runtime with CUDA where not, else the CPU."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "cpu", "no NVIDIA device here"
+    if not (repository / "detector" / "1" / "model.plan").is_file():
+        if (installation.backends / "onnxruntime").is_dir():
+            return "ort_gpu", "a GPU, but no detector/1/model.plan: `parsing-rcnn export --target tensorrt` builds one"
+        return "cpu", "a GPU, but neither detector/1/model.plan nor Triton's onnxruntime backend"
+    return "gpu", "a GPU and detector/1/model.plan"
+
+
+class Supervisor:
+    """Keeps one tritonserver running and healthy until `stop`.
+
+    Args:
+        launch: what to start.
+        installation: with which server.
+        interval: seconds between two rounds of probes.
+    """
+
+    def __init__(self, launch: Launch, installation: Installation, interval: float = 2.0) -> None:
+        self.launch, self.installation, self.interval = launch, installation, interval
+        ModelRepository.open(launch.repository)
+        missing = launch.repository / "human_analysis" / "config.pbtxt"
+        if not missing.is_file():
+            raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")
+        self.profile, why = (
+            (launch.profile, "as asked")
+            if launch.profile != "auto"
+            else choose_profile(launch.repository, installation)
+        )
+        log.info("profile", profile=self.profile, reason=why)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server that runs now."""
+        return None if self._process is None else self._process.pid
+
+    def stop(self) -> None:
+        """Let the server finish what it has accepted, then end. Safe from signal handlers and threads."""
+        self._stopping.set()
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Start, watch and start again until `stop`.
+
+        Args:
+            ready: called whenever the server has become ready.
+        """
+        pause = 0.5
+        while not self._stopping.is_set():
+            begin = time.monotonic()
+            self._start()
+            try:
+                self._watch(ready)
+            finally:
+                self._end()
+            if self._stopping.is_set():
+                return
+            pause = 0.5 if time.monotonic() - begin > 2 * _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+            log.warning("the server is started again", after_seconds=pause)
+            self._stopping.wait(pause)
+
+    def _start(self) -> None:
+        for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
+            leaked.unlink(missing_ok=True)  # of a server that was killed; nobody else has this prefix
+        command = self.launch.command(self.installation, self.profile)
+        log.info("starting", command=" ".join(command))
+        # a session of its own: Ctrl-C reaches us, and we let the server drain
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **self.installation.environment}, start_new_session=True
+        )
+
+    def _watch(self, ready: Callable[[], None]) -> None:
+        """Until the server ends, stops answering, or we are stopped."""
+        assert self._process is not None
+        with Prober(f"{self.launch.host}:{self.launch.grpc_port}", self.launch.repository) as prober:
+            while not prober.server_ready():
+                if self._stopping.wait(_POLL) or self._process.poll() is not None:
+                    return self._say_why()
+            log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
+            ready()
+            silent = 0
+            while not self._stopping.wait(self.interval):
+                if self._process.poll() is not None:
+                    return self._say_why()
+                silent = 0 if prober.server_ready() else silent + 1
+                if silent >= 3:
+                    log.error("the server does not answer")
+                    return None
+                if not silent:
+                    _heal(prober)
+        return None
+
+    def _say_why(self) -> None:
+        if self._process is not None and self._process.returncode is not None:
+            log.error("the server ended", status=self._process.returncode)
+
+    def _end(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(self.launch.drain_seconds + 10)
+        except subprocess.TimeoutExpired:
+            log.error("the server does not end and is killed", pid=process.pid)
+            process.kill()
+            process.wait()
+
+
+def _heal(prober: Prober) -> None:
+    """Load again what does not answer."""
+    for model, reason in prober.sick():
+        log.error("a model is loaded again", model=model, reason=reason)
+        prober.reload(model)
+
+
+def forward_signals(supervisor: Supervisor, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    """Stop the supervisor on these signals."""
+
+    def handle(*_: Any) -> None:
+        supervisor.stop()
+
+    for number in signals:
+        signal.signal(number, handle)

@@ -1,0 +1,103 @@
+"""Is each model of a Triton server alive? A tiny inference tells; its own word for "ready" does not (up to 2.51)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+_DEADLINE = 5.0  # seconds for one probe
+_LOADING = 120.0
+_KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
+PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
+"""The models that compute; ensembles are as well as these."""
+
+
+class Prober:
+    """Probes over gRPC, one connection.
+
+    Args:
+        address: host:port of Triton's gRPC service.
+        repository: the models; those of `PROBED` that lie there are probed.
+    """
+
+    def __init__(self, address: str, repository: Path) -> None:
+        self._client = triton.InferenceServerClient(address)
+        self._models = [name for name in PROBED if (repository / name).is_dir()]
+        self._inputs: dict[str, list[triton.InferInput]] = {}
+
+    def __enter__(self) -> Prober:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def server_ready(self) -> bool:
+        """Whether the server answers and says that it is ready."""
+        try:
+            return bool(self._client.is_server_live(client_timeout=_DEADLINE)) and self._all_listed()
+        except InferenceServerException:
+            return False
+
+    def _all_listed(self) -> bool:
+        return all(self._client.is_model_ready(name, client_timeout=_DEADLINE) for name in self._models)
+
+    def sick(self) -> Iterator[tuple[str, str]]:
+        """(model, what it answered) of every model that does not compute."""
+        for name in self._models:
+            try:
+                self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
+            except InferenceServerException as error:
+                # a full queue is no illness, and a drained server is on its way out
+                if error.status() != "StatusCode.UNAVAILABLE":
+                    yield name, str(error.message())
+
+    def reload(self, name: str) -> None:
+        """Unload and load: loading alone does nothing to a model whose process is dead."""
+        with contextlib.suppress(InferenceServerException):
+            self._client.unload_model(name, client_timeout=_LOADING)
+            self._client.load_model(name, client_timeout=_LOADING)
+
+    def _probe(self, name: str) -> list[triton.InferInput]:
+        if name not in self._inputs:
+            metadata = self._client.get_model_metadata(name, as_json=True, client_timeout=_DEADLINE)
+            self._inputs[name] = [tensor for entry in metadata["inputs"] if (tensor := _tiny(entry)) is not None]
+        return self._inputs[name]
+
+
+def _tiny(entry: Mapping[str, Any]) -> triton.InferInput | None:
+    """The smallest input of a tensor that its model accepts; None for those of other people's maps."""
+    name, kind = entry["name"], entry["datatype"]
+    if name in ("PARTS", "PART_SCORES", "IUV"):
+        return None
+    values = _values(name, [int(size) for size in entry["shape"]], kind)
+    tensor = triton.InferInput(name, list(values.shape), kind)
+    tensor.set_data_from_numpy(values)
+    return tensor
+
+
+def _values(name: str, shape: list[int], kind: str) -> NDArray[Any]:
+    if kind == "BYTES":
+        return np.array([tiny_picture()], dtype=np.object_)
+    if name == "CANVAS":
+        return np.full((64, 64, 3), 114, np.uint8)
+    if name == "WINDOW":
+        return np.array([1, 1, 0, 0, 64, 64], np.float32)
+    return np.zeros([1 if size < 0 else size for size in shape], _KINDS[kind])
+
+
+def tiny_picture() -> bytes:
+    """A grey PNG of 32x32 pixels."""
+    encoded, data = cv2.imencode(".png", np.full((32, 32, 3), 114, np.uint8))
+    assert encoded
+    return data.tobytes()
