@@ -210,6 +210,8 @@ class Supervisor:
                     return None
                 if not silent:
                     _heal(prober)
+            if not prober.drain(self.launch.drain_seconds):
+                log.warning("requests kept coming", seconds=self.launch.drain_seconds)
         return None
 
     def _say_why(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
+_QUIET = 0.5  # seconds
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
 PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 """The models that compute; ensembles are as well as these."""
@@ -67,6 +69,33 @@ class Prober:
         with contextlib.suppress(InferenceServerException):
             self._client.unload_model(name, client_timeout=_LOADING)
             self._client.load_model(name, client_timeout=_LOADING)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until nothing has come to an end for twice as long as a request takes; False if that did not come.
+
+        Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, so it is told when
+        the last request is through. It counts what has ended, not what is on its way.
+        """
+        end = time.monotonic() + seconds
+        known, since = self._ended()[0], time.monotonic()
+        while time.monotonic() < end:
+            time.sleep(_QUIET / 5)
+            now, latency = self._ended()
+            if now != known:
+                known, since = now, time.monotonic()
+            elif time.monotonic() - since >= max(_QUIET, 2 * latency):
+                return True
+        return False
+
+    def _ended(self) -> tuple[tuple[int, ...], float]:
+        """Requests of each model that have come to an end, and the seconds that one of the slowest model took."""
+        try:
+            found = self._client.get_inference_statistics(client_timeout=_DEADLINE).model_stats
+        except InferenceServerException:
+            return (), 0.0
+        answers = [model.inference_stats for model in found]
+        slowest = max((own.success.ns / own.success.count for own in answers if own.success.count), default=0.0)
+        return tuple(own.success.count + own.fail.count for own in answers), slowest / 1e9
 
     def _probe(self, name: str) -> list[triton.InferInput]:
         if name not in self._inputs:

@@ -1,0 +1,154 @@
+"""What the ensembles answer, over HTTP and gRPC, against the engine in this process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.embedded import drawn_person
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
+from tests.server.triton.conftest import Running
+
+MAPS = {"human_analysis": ("PARTS", "PART_SCORES", "IUV"), "human_parsing": ("PARTS", "PART_SCORES"),
+        "densepose": ("IUV",)}  # fmt: skip
+TASKS = {"human_analysis": {"parsing", "densepose"}, "human_parsing": {"parsing"}, "densepose": {"densepose"}}
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return cv2.imencode(".jpg", drawn_person())[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def blank() -> bytes:
+    return cv2.imencode(".png", np.full((200, 300, 3), 90, np.uint8))[1].tobytes()
+
+
+def ask(triton: Running, transport: str, model: str, image: bytes, **parameters: Any) -> dict[str, NDArray[Any]]:
+    library = importlib.import_module(f"tritonclient.{transport}")
+    client = library.InferenceServerClient(getattr(triton, transport))
+    tensor = library.InferInput("IMAGE", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([image], np.object_))
+    try:
+        answer = client.infer(model, [tensor], parameters=parameters)
+        return {name: answer.as_numpy(name) for name in ("BOXES", "SCORES", "IMAGE_SIZE", *MAPS[model])}
+    finally:
+        client.close()
+
+
+def same(found: dict[str, NDArray[Any]], people: People) -> None:
+    """Byte for byte."""
+    known = {"BOXES": people.boxes, "SCORES": people.scores, "PARTS": people.parts, "PART_SCORES": people.part_scores,
+             "IUV": people.iuv, "IMAGE_SIZE": np.array(people.image_size)}  # fmt: skip
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, known[name], err_msg=name)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("model", list(MAPS))
+@pytest.mark.parametrize(("confidence", "most", "least"), [(1.0, 64, 0), (0.0, 1, 1), (0.0, 64, 6)])
+def test_the_same_bytes_as_the_embedded_engine(
+    triton: Running,
+    pipeline: Pipeline,
+    photo: bytes,
+    transport: str,
+    model: str,
+    confidence: float,
+    most: int,
+    least: int,
+) -> None:
+    people = pipeline.analyze(photo, Options(frozenset(TASKS[model]), confidence, most))
+    assert least <= len(people) <= most
+    same(ask(triton, transport, model, photo, confidence=str(confidence), max_people=most), people)
+
+
+def test_nobody_in_the_picture(triton: Running, blank: bytes) -> None:
+    found = ask(triton, "grpc", "human_analysis", blank)
+    assert found["BOXES"].shape == (0, 4)
+    assert found["PARTS"].shape == (0, 128, 128)
+    assert found["IUV"].shape == (0, 3, 128, 128)
+    assert found["IMAGE_SIZE"].tolist() == [200, 300]
+
+
+def test_options_reach_every_step(triton: Running, pipeline: Pipeline, photo: bytes) -> None:
+    people = pipeline.analyze(photo, Options(confidence=0.0, max_people=3, max_side=200))
+    same(ask(triton, "http", "human_analysis", photo, confidence="0", max_people=3, max_side=200), people)
+
+
+@pytest.mark.parametrize(
+    ("image", "parameters", "says"),
+    [
+        (None, {"max_people": 65}, "max_people: 65 is outside 1..64"),
+        (None, {"confidence": "much"}, "invalid-options: parameters"),
+        (b"nothing", {}, "unsupported-image"),
+        (b"", {}, "invalid-image: the image is empty"),
+    ],
+)
+def test_refusals_name_the_reason(
+    triton: Running, photo: bytes, image: bytes | None, parameters: dict[str, Any], says: str
+) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    with pytest.raises(InferenceServerException, match=says) as caught:
+        ask(triton, "grpc", "human_analysis", photo if image is None else image, **parameters)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def statistics(triton: Running, model: str) -> tuple[int, int, int]:
+    """(requests, people, executions) of a model so far."""
+    with urllib.request.urlopen(f"http://{triton.http}/v2/models/{model}/stats", timeout=10) as answer:
+        (found,) = json.load(answer)["model_stats"]
+    return int(found["inference_stats"]["success"]["count"]), found["inference_count"], found["execution_count"]
+
+
+def test_people_of_several_requests_are_computed_together(triton: Running) -> None:
+    """Through the heads alone, so that requests do arrive together; each gets its own people back."""
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    rng = np.random.default_rng(0)
+    (_, channels, side, _) = [int(s) for s in client.get_model_metadata("parsing").inputs[0].shape]
+    features = [rng.normal(size=(n, channels, side, side)).astype(np.float32) for n in (1, 2, 3) * 8]
+
+    def run(own: NDArray[np.float32]) -> NDArray[np.uint8]:
+        tensor = library.InferInput("ROI_FEATURES", list(own.shape), "FP32")
+        tensor.set_data_from_numpy(own)
+        found: NDArray[np.uint8] = client.infer("parsing", [tensor]).as_numpy("PARTS")
+        return found
+
+    alone = [run(own) for own in features[:3]]
+    before = statistics(triton, "parsing")
+    with ThreadPoolExecutor(len(features)) as pool:
+        together = list(pool.map(run, features))
+    requests, people, executions = (b - a for a, b in zip(before, statistics(triton, "parsing"), strict=True))
+    client.close()
+    # the supervisor's probes may have come in between
+    assert requests >= len(features)
+    assert people >= sum(len(own) for own in features)
+    assert executions < requests
+    for own, found in zip(features, together, strict=True):
+        assert found.shape == (len(own), 128, 128)
+    for own, found in zip(alone, together[:3], strict=True):
+        assert (own == found).mean() >= 0.999  # another number of people may be another order of additions
+
+
+def test_too_many_people_for_a_head_are_refused(triton: Running) -> None:
+    import tritonclient.grpc as library
+    from tritonclient.utils import InferenceServerException
+
+    client = library.InferenceServerClient(triton.grpc)
+    (_, channels, side, _) = [int(s) for s in client.get_model_metadata("densepose_head").inputs[0].shape]
+    tensor = library.InferInput("ROI_FEATURES", [65, channels, side, side], "FP32")
+    tensor.set_data_from_numpy(np.zeros((65, channels, side, side), np.float32))
+    with pytest.raises(InferenceServerException, match="64"):
+        client.infer("densepose_head", [tensor])
+    client.close()

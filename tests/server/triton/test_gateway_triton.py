@@ -1,0 +1,186 @@
+"""The gateway before a real Triton: the same answers as the embedded engine, and what clients see when it breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from benchmarks.embedded import drawn_person
+from parsing_rcnn.codecs import npz
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
+from server.app import create_app
+from server.settings import Settings
+from tests.server.triton.conftest import Running, free_ports
+
+NPZ = {"accept": "application/x-npz"}
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return cv2.imencode(".jpg", drawn_person())[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def gateway(triton: Running) -> Iterator[TestClient]:
+    dead = free_ports(1)[0]
+    # one of two addresses is nobody's: the gateway lives with the other
+    settings = Settings(engine="triton", triton_url=f"127.0.0.1:{dead},{triton.grpc}")
+    with TestClient(create_app(settings)) as client:
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+        yield client
+
+
+def until(what: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.1)
+
+
+def close(found: People, people: People) -> None:
+    """As equal as answers of unequal batches are."""
+    if len(people):
+        assert found.parts is not None
+        assert found.iuv is not None
+        assert people.iuv is not None
+        assert np.abs(found.boxes - people.boxes).max() <= 0.1
+        assert (found.parts == people.parts).mean() >= 0.999
+        assert (found.iuv[:, 0] == people.iuv[:, 0]).mean() >= 0.999
+
+
+@pytest.mark.parametrize("query", ["", "&tasks=parsing&max_side=300", "&tasks=densepose"])
+def test_the_same_answer_as_the_embedded_engine(
+    gateway: TestClient, pipeline: Pipeline, photo: bytes, query: str
+) -> None:
+    with TestClient(create_app(Settings(), lambda: pipeline)) as embedded:
+        until(lambda: embedded.get("/readyz").status_code == 200, 30)
+        path = f"/v1/analyze?confidence=0&max_people=3{query}"
+        answers = [client.post(path, content=photo, headers=NPZ) for client in (embedded, gateway)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    ours, theirs = (npz.to_arrays(npz.decode(answer.content)) for answer in answers)
+    assert ours.keys() == theirs.keys()
+    assert len(ours["boxes"])
+    for name, array in ours.items():
+        np.testing.assert_array_equal(theirs[name], array, err_msg=name)
+
+
+def test_the_exact_paste_goes_step_by_step(gateway: TestClient, pipeline: Pipeline, photo: bytes) -> None:
+    with TestClient(create_app(Settings(), lambda: pipeline)) as embedded:
+        until(lambda: embedded.get("/readyz").status_code == 200, 30)
+        path, accept = "/v1/analyze?confidence=0&max_people=2&exact=true&render=parts", {"accept": "image/png"}
+        ours, theirs = (client.post(path, content=photo, headers=accept) for client in (embedded, gateway))
+    assert ours.status_code == theirs.status_code == 200
+    assert ours.content == theirs.content
+
+
+def test_many_at_once_get_their_own_answer(gateway: TestClient, pipeline: Pipeline) -> None:
+    """Pictures of unequal sizes, sixteen on their way: boxes within 0.1 px, labels equal on 99.9 % of the cells."""
+    drawn = drawn_person()
+    pictures = [cv2.imencode(".png", drawn[:, : 300 + 40 * k])[1].tobytes() for k in range(16)]
+    answers: list[Response | None] = [None] * len(pictures)
+
+    def send(index: int) -> None:
+        answers[index] = gateway.post("/v1/analyze?confidence=0&max_people=2", content=pictures[index], headers=NPZ)
+
+    threads = [threading.Thread(target=send, args=(index,)) for index in range(len(pictures))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for picture, answer in zip(pictures, answers, strict=True):
+        assert answer is not None
+        assert answer.status_code == 200
+        found, people = npz.decode(answer.content), pipeline.analyze(picture, Options(confidence=0.0, max_people=2))
+        assert found.image_size == people.image_size
+        assert len(found) == len(people)
+        close(found, people)
+
+
+def test_bad_pictures_are_the_clients_fault(gateway: TestClient) -> None:
+    answer = gateway.post("/v1/analyze", content=b"nothing")
+    assert answer.status_code == 415
+    assert gateway.get("/readyz").status_code == 200
+
+
+def children_of(pid: int, name: str) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", name], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+class Load:
+    """Four clients that send one picture after the other, until stopped."""
+
+    def __init__(self, gateway: TestClient, photo: bytes) -> None:
+        self.answers: list[Response] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(gateway, photo)) for _ in range(4)]
+
+    def _run(self, gateway: TestClient, photo: bytes) -> None:
+        while not self._stop.is_set():
+            answer = gateway.post("/v1/analyze?confidence=0&max_people=2", content=photo, headers=NPZ)
+            self.answers.append(answer)
+            if answer.status_code != 200:
+                time.sleep(0.1)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: len(self.answers) >= 4, 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def refused(self) -> list[Response]:
+        return [answer for answer in self.answers if answer.status_code != 200]
+
+    def served_again(self) -> bool:
+        """Whether somebody was refused and the last dozen were not: more than were on their way before."""
+        return bool(self.refused()) and all(answer.status_code == 200 for answer in self.answers[-12:])
+
+
+@pytest.mark.parametrize("victim", ["detector", "parsing", "server"])
+def test_a_killed_process_is_a_503_and_then_service(
+    gateway: TestClient, triton: Running, pipeline: Pipeline, photo: bytes, victim: str
+) -> None:
+    server = triton.supervisor.pid
+    assert server is not None
+    pids = [server] if victim == "server" else children_of(server, f"{victim}_0_0")
+    assert pids, f"no process of {victim}"
+    with Load(gateway, photo) as load:
+        os.kill(pids[0], signal.SIGKILL)
+        until(load.served_again, 60)
+    for answer in load.refused():
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert answer.headers["content-type"] == "application/problem+json"
+    people = pipeline.analyze(photo, Options(confidence=0.0, max_people=2))
+    for answer in load.answers:
+        if answer.status_code == 200:
+            close(npz.decode(answer.content), people)
+
+
+def test_models_come_and_go_under_load(gateway: TestClient, triton: Running, photo: bytes) -> None:
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    with Load(gateway, photo) as load:
+        client.unload_model("densepose_head", unload_dependents=False)
+        until(lambda: bool(load.refused()), 20)
+        client.load_model("densepose_head")
+        until(load.served_again, 60)
+    client.close()
+    assert {answer.status_code for answer in load.answers} == {200, 503}

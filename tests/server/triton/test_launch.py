@@ -1,0 +1,81 @@
+"""Starting and stopping: profiles, commands, refusals, and a server that drains."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.embedded import drawn_person
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
+from server.launch import Installation, Launch, Supervisor, choose_profile
+from tests.server.triton.conftest import free_ports
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "tritonserver", tmp_path / "backends")
+
+
+def test_without_a_gpu_the_profile_is_the_cpus(repository: Path, anywhere: Installation) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has a GPU")
+    assert choose_profile(repository, anywhere) == ("cpu", "no NVIDIA device here")
+
+
+def test_the_command_names_profile_ports_and_shared_memory(repository: Path, anywhere: Installation) -> None:
+    launch = Launch(repository, http_port=1, grpc_port=2, metrics_port=3)
+    command = launch.command(anywhere, "cpu")
+    assert "--model-config-name=cpu" in command
+    assert {"--http-port=1", "--grpc-port=2", "--metrics-port=3", "--http-address=127.0.0.1"} <= set(command)
+    assert "--backend-config=python,shm-region-prefix-name=prcnn_2_" in command
+    # without a name, Triton reads config.pbtxt: the engines
+    assert not any(part.startswith("--model-config-name") for part in launch.command(anywhere, "gpu"))
+
+
+def test_what_is_missing_is_named(tmp_path: Path, anywhere: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnavailable, match="install_triton"):
+        Installation.find(tmp_path / "nowhere")
+    with pytest.raises(ModelNotFound, match="model_card"):
+        Supervisor(Launch(tmp_path), anywhere)
+
+
+def test_a_repository_without_configurations_is_refused(
+    tmp_path: Path, repository: Path, anywhere: Installation
+) -> None:
+    for name in ("detector", "parsing", "densepose_head"):
+        (tmp_path / name).symlink_to(repository / name)
+    (tmp_path / "model_card.json").symlink_to(repository / "model_card.json")
+    with pytest.raises(InvalidOptions, match="--target triton"):
+        Supervisor(Launch(tmp_path), anywhere)
+
+
+def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repository: Path) -> None:
+    import tritonclient.grpc as library
+
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=10)
+    supervisor, ready = Supervisor(launch, installation), threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
+    thread.start()
+    assert ready.wait(120)
+    client = library.InferenceServerClient(f"127.0.0.1:{grpc}")
+    tensor = library.InferInput("IMAGE", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
+    done: list[object] = []
+    count = 12
+    for _ in range(count):
+        client.async_infer("human_analysis", [tensor], lambda result, error: done.append(error or result))
+    while not done:  # accepted: the others wait behind the first
+        threading.Event().wait(0.01)
+    supervisor.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(done) == count
+    assert [str(answer) for answer in done if isinstance(answer, Exception)] == []
+    assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
+    client.close()
