@@ -46,8 +46,8 @@ PRCNN_API const char* prcnn_roi_align_problem(const prcnn_roi_align_args* args);
 /* Returns PRCNN_OK or PRCNN_BAD_ARGUMENT (ask prcnn_roi_align_problem). Memory of the host. */
 PRCNN_API int32_t prcnn_roi_align(const prcnn_roi_align_args* args);
 
-/* The same on the device: `levels` is host memory, what it points to, rois and output are device memory. Asynchronous on
-   `stream` (a cudaStream_t). PRCNN_CUDA_ERROR where the launch failed. */
+/* The same on the device: `levels` is host memory; what it points to, rois and output are device memory. Asynchronous
+   on `stream` (a cudaStream_t). PRCNN_CUDA_ERROR where the launch failed. */
 PRCNN_API int32_t prcnn_roi_align_cuda(const prcnn_roi_align_args* args, void* stream);
 
 #ifdef __cplusplus

@@ -100,8 +100,8 @@ PRCNN_HD void from_float(float value, Half& out) {
 }
 
 // FPN equation 1: floor(4 + log2(sqrt(area) / 224 + 1e-6)) cut to the levels that exist, as an index from the first.
-// Compared with powers of two instead of taking a logarithm: sqrt and division are correctly rounded on every device, so
-// the CPU and the GPU never disagree. It can differ from a float logarithm only where that one rounds up across the
+// Compared with powers of two instead of taking a logarithm: sqrt and division are correctly rounded on every device,
+// so the CPU and the GPU never disagree. It can differ from a float logarithm only where that one rounds up across the
 // border, for sides within 1e-5 pixels below it. An area that is NaN gives the first level.
 PRCNN_HD int level_of(Box box, int first, int count) {
     const float area = (box.x2 - box.x1) * (box.y2 - box.y1);
@@ -201,7 +201,8 @@ PRCNN_HD void pool_bin(const Pyramid& pyramid, Box box, int size, int ratio, int
     for (int j = 0; j < ratio; ++j) {
         const float y = top + static_cast<float>(row) * step_y + (static_cast<float>(j) + 0.5f) * step_y / parts;
         for (int i = 0; i < ratio; ++i) {
-            const float x = left + static_cast<float>(column) * step_x + (static_cast<float>(i) + 0.5f) * step_x / parts;
+            const float x =
+                left + static_cast<float>(column) * step_x + (static_cast<float>(i) + 0.5f) * step_x / parts;
             Sample s;
             if (!sample_at(y, x, level.height, level.width, s)) continue;
             const std::int64_t upper = static_cast<std::int64_t>(s.y0) * level.width;

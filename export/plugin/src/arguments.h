@@ -8,11 +8,13 @@ namespace parsing_rcnn {
 
 inline const char* problem_of(const prcnn_roi_align_args* args) {
     if (!args) return "no arguments";
-    if (args->level_count < 1 || args->level_count > kMaxLevels || !args->levels) return "between 1 and 8 levels are needed";
+    if (args->level_count < 1 || args->level_count > kMaxLevels || !args->levels)
+        return "between 1 and 8 levels are needed";
     if (args->first_level < 0 || args->first_level > 10) return "the first level must be between 0 and 10";
     if (args->channels < 1) return "features need at least one channel";
     if (args->layout != PRCNN_NCHW && args->layout != PRCNN_NHWC) return "the layout must be NCHW or NHWC";
-    if (args->layout == PRCNN_NHWC && args->channel_stride < args->channels) return "the channel stride is below the channels";
+    if (args->layout == PRCNN_NHWC && args->channel_stride < args->channels)
+        return "the channel stride is below the channels";
     if (args->type != PRCNN_FLOAT && args->type != PRCNN_HALF) return "features must be float or half";
     if (args->size < 1 || args->size > 256) return "the output size must be between 1 and 256";
     if (args->sampling_ratio < 1 || args->sampling_ratio > 16) return "the sampling ratio must be between 1 and 16";

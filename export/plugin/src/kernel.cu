@@ -14,9 +14,11 @@ constexpr std::int64_t kMostBlocks = 1 << 16;  // the loop strides over the rest
 
 template <class T, Layout L>
 __global__ void __launch_bounds__(kThreads)
-    pool_kernel(const Pyramid pyramid, const float* __restrict__ rois, int size, int ratio, std::int64_t total, T* out) {
+    pool_kernel(const Pyramid pyramid, const float* __restrict__ rois, int size, int ratio, std::int64_t total,
+                T* out) {
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
-    for (std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; item < total; item += stride)
+    std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    for (; item < total; item += stride)
         pool_item<T, L>(pyramid, rois, size, ratio, item, out);
 }
 

@@ -70,7 +70,7 @@ public:
         if (outputs != 1 || !has_levels(inputs)) return -1;
         for (int32_t i = 1; i < inputs; ++i) {
             auto const& dims = in[i].desc.dims;
-            if (dims.nbDims != 4 || dims.d[0] != 1) return -1;  // one picture
+            if (dims.nbDims != 4 || (dims.d[0] != 1 && dims.d[0] != -1)) return -1;  // one picture
         }
         return in[0].desc.dims.nbDims == 2 ? 0 : -1;
     }
@@ -99,8 +99,9 @@ public:
         auto const& asked = all[at].desc;
         if (at == 0) return asked.type == DataType::kFLOAT && asked.format == TensorFormat::kLINEAR;
         if (at > 1) return asked.type == all[1].desc.type && asked.format == all[1].desc.format;
-        if (asked.format == TensorFormat::kLINEAR) return asked.type == DataType::kFLOAT || asked.type == DataType::kHALF;
-        return asked.format == TensorFormat::kHWC8 && asked.type == DataType::kHALF;
+        if (asked.type == DataType::kFLOAT) return asked.format == TensorFormat::kLINEAR;
+        return asked.type == DataType::kHALF &&
+               (asked.format == TensorFormat::kLINEAR || asked.format == TensorFormat::kHWC8);
     }
 
     // runtime

@@ -31,8 +31,8 @@ struct Tiny {
     std::vector<float> pool(const std::vector<float>& rois, int size) const {
         const auto count = static_cast<std::int64_t>(rois.size() / 4);
         std::vector<float> out(static_cast<std::size_t>(count * size * size), -1.0f);
-        const prcnn_roi_align_args args{levels.data(), rois.data(), out.data(), count, 2, 2, 1, 1,
-                                        size,          2,           PRCNN_FLOAT, PRCNN_NCHW};
+        const prcnn_roi_align_args args{levels.data(), rois.data(), out.data(), count, 2, 2, 1, 1, size, 2,
+                                        PRCNN_FLOAT, PRCNN_NCHW};
         expect(prcnn_roi_align(&args) == PRCNN_OK, "tiny pyramid is accepted");
         return out;
     }
@@ -40,7 +40,7 @@ struct Tiny {
 
 void golden() {
     const Tiny tiny;
-    // (4, 8, 20, 24) is (1, 2, 5, 6) on P2; a bin is 2x2 cells, its samples lie at 0.5 and 1.5: the mean is at its middle
+    // (4, 8, 20, 24) is (1, 2, 5, 6) on P2; a bin is 2x2 cells, its samples at 0.5 and 1.5: the mean is at its middle
     const auto found = tiny.pool({4, 8, 20, 24}, 2);
     const float wanted[] = {2 + 30, 4 + 30, 2 + 50, 4 + 50};
     for (std::size_t i = 0; i < 4; ++i) expect(std::fabs(found[i] - wanted[i]) < 1e-4f, "bins of a linear ramp");
