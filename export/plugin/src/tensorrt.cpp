@@ -116,6 +116,7 @@ public:
 
     int32_t enqueue(PluginTensorDesc const* in, PluginTensorDesc const*, void const* const* data, void* const* results,
                     void*, cudaStream_t stream) noexcept override {
+        if (level_count_ == 0) return -1;
         std::array<prcnn_level, kMostLevels> levels{};
         for (int32_t i = 0; i < level_count_; ++i) {
             auto const& dims = in[i + 1].dims;
@@ -147,7 +148,7 @@ private:
     static bool has_levels(int32_t inputs) noexcept { return inputs >= 2 && inputs <= kMostLevels + 1; }
 
     Attributes attributes_;
-    int32_t level_count_{0};
+    int32_t level_count_{0};  // of the last onShapeChange: enqueue is not told how many inputs there are
     std::array<PluginField, 3> fields_;
     PluginFieldCollection collection_;
 };

@@ -1,4 +1,4 @@
-"""What the build makes: sanitizers find nothing, libraries show the C ABI and nothing else, nvcc compiles the kernel."""
+"""What the build makes: sanitizers find nothing, libraries show the C ABI alone, nvcc compiles the kernel."""
 
 from __future__ import annotations
 
