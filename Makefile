@@ -55,7 +55,7 @@ $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
 	touch $@
 
 plugin: ## PyramidRoiAlign into build/plugin: CPU; CUDA where nvcc is; TensorRT with TENSORRT_INCLUDE_DIR=folder of NvInfer.h
-	cmake -S export/plugin -B build/plugin -DPRCNN_CUDA=$(if $(shell command -v nvcc),ON,OFF) \
+	cmake -S export/plugin -B build/plugin -DPRCNN_CUDA=$(if $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null),ON,OFF) \
 		-DTENSORRT_INCLUDE_DIR=$(TENSORRT_INCLUDE_DIR)
 	cmake --build build/plugin
 

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <new>
 
 #include <NvInfer.h>
@@ -171,14 +170,10 @@ public:
         Attributes attributes;
         std::array<int32_t*, 3> const targets{&attributes.output_size, &attributes.sampling_ratio,
                                               &attributes.first_level};
-        for (int32_t i = 0; given && i < given->nbFields; ++i) {
-            auto const& field = given->fields[i];
-            for (std::size_t k = 0; k < kFields.size(); ++k) {
-                if (std::strcmp(field.name, kFields[k]) != 0) continue;
-                if (field.type != PluginFieldType::kINT32 || field.length != 1 || !field.data) return nullptr;
-                std::memcpy(targets[k], field.data, sizeof(int32_t));
-            }
-        }
+        for (int32_t i = 0; given && i < given->nbFields; ++i)
+            for (std::size_t k = 0; k < kFields.size(); ++k)
+                if (std::strcmp(given->fields[i].name, kFields[k]) == 0 && !read(given->fields[i], *targets[k]))
+                    return nullptr;
         bool const fits = attributes.output_size >= 1 && attributes.output_size <= 256 &&
                           attributes.sampling_ratio >= 1 && attributes.sampling_ratio <= 16 &&
                           attributes.first_level >= 0 && attributes.first_level <= 10;
@@ -186,6 +181,20 @@ public:
     }
 
 private:
+    // parsers hand over ONNX integers in either width
+    static bool read(PluginField const& field, int32_t& value) noexcept {
+        if (field.length != 1 || !field.data) return false;
+        if (field.type == PluginFieldType::kINT32) {
+            std::memcpy(&value, field.data, sizeof value);
+            return true;
+        }
+        if (field.type != PluginFieldType::kINT64) return false;
+        int64_t wide;
+        std::memcpy(&wide, field.data, sizeof wide);
+        value = static_cast<int32_t>(wide);
+        return value == wide;
+    }
+
     std::array<PluginField, 3> fields_;
     PluginFieldCollection collection_;
 };
