@@ -44,7 +44,7 @@ class _Graph:
     def constant(self, name: str) -> NDArray[np.generic] | None:
         """Value of an initializer or a Constant node, None for anything computed."""
         if name in self.values:
-            return self.values[name]
+            return np.asarray(self.values[name])
         maker = self.makers.get(name)
         if maker is None or maker.op_type != "Constant":
             return None
@@ -157,7 +157,7 @@ def _chain(last: NodeProto, graph: _Graph) -> _Pooling:
 def _check_choice(levels: set[str], order: list[int], graph: _Graph) -> None:
     """The masks compare one floor(...), cut to the first and last of the pooled levels."""
     node = graph.makers.get(next(iter(levels)))
-    bounds = set()
+    bounds: set[float] = set()
     while node is not None and node.op_type in _BOUNDS:
         bounds.update(
             float(np.ravel(value)[0]) for name in node.input[1:] if (value := graph.constant(name)) is not None

@@ -167,7 +167,7 @@ def bandwidth() -> float:
     """Bytes a microsecond that a plain copy of 512 MiB reaches, read and write counted."""
     source = torch.empty(512 << 20, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.nbytes / microseconds(lambda: target.copy_(source), 20)
+    return 2 * float(source.nbytes) / microseconds(lambda: target.copy_(source), 20)
 
 
 def compare(kernel: Kernel, cpu: PyramidRoiAlign, case: Case, dtype: torch.dtype, last: bool) -> tuple[float, bool]:

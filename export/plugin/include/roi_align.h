@@ -101,8 +101,8 @@ PRCNN_HD void from_float(float value, Half& out) {
 
 // FPN equation 1: floor(4 + log2(sqrt(area) / 224 + 1e-6)) cut to the levels that exist, as an index from the first.
 // Compared with powers of two instead of taking a logarithm: sqrt and division are correctly rounded on every device,
-// so the CPU and the GPU never disagree. It can differ from a float logarithm only where that one rounds up across the
-// border, for sides within 1e-5 pixels below it. An area that is NaN gives the first level.
+// so the CPU and the GPU never disagree. It differs from a float logarithm only where that one rounds up across the
+// border, for sides up to 0.0001 pixels below it. An area that is NaN gives the first level.
 PRCNN_HD int level_of(Box box, int first, int count) {
     const float area = (box.x2 - box.x1) * (box.y2 - box.y1);
     const float scale = sqrtf(area > 0.0f ? area : 0.0f) / 224.0f + 1e-6f;

@@ -67,6 +67,64 @@ void unusual() {
     expect(tiny.pool({}, 7).empty(), "no box");
 }
 
+// Every type and layout, in buffers of exactly their size, so that a read or write beside them is seen.
+void layouts() {
+    constexpr int channels = 13, stride = 16, size = 3, sides[] = {24, 12, 6, 3};
+    const float big = 1e6f;
+    const std::vector<float> rois{-20, -20, 40, 40, 0, 0, 96, 96, 90, 90, 100, 100, -big, -big, big, big,
+                                  10,  10,  10, 10, 0, 0, 300, 5, 95, 0,  96,  96};
+    const auto count = rois.size() / 4;
+    const auto run = [&](auto zero, std::int32_t type, std::int32_t layout, auto write, auto read) {
+        const bool last = layout == PRCNN_NHWC;
+        std::vector<std::vector<decltype(zero)>> maps;
+        std::vector<prcnn_level> levels;
+        for (const int side : sides) {
+            maps.emplace_back(static_cast<std::size_t>(side * side * (last ? stride : channels)), zero);
+            for (int cell = 0; cell < side * side; ++cell)
+                for (int c = 0; c < channels; ++c)
+                    maps.back()[static_cast<std::size_t>(last ? cell * stride + c : c * side * side + cell)] =
+                        write((cell * 7 + c * 3) % 17);
+        }
+        for (std::size_t i = 0; i < 4; ++i) levels.push_back({maps[i].data(), sides[i], sides[i]});
+        std::vector<decltype(zero)> out(count * size * size * static_cast<std::size_t>(last ? stride : channels), zero);
+        const prcnn_roi_align_args args{levels.data(), rois.data(), out.data(), static_cast<std::int64_t>(count),
+                                        4, 2, channels, stride, size, 2, type, layout};
+        expect(prcnn_roi_align(&args) == PRCNN_OK, "a layout is accepted");
+        std::vector<float> found;
+        for (std::size_t n = 0; n < count; ++n)
+            for (std::size_t c = 0; c < channels; ++c)
+                for (std::size_t bin = 0; bin < size * size; ++bin)
+                    found.push_back(read(out[last ? (n * size * size + bin) * stride + c
+                                                  : (n * channels + c) * size * size + bin]));
+        return found;
+    };
+    const auto same = [](float value) { return value; };
+    // whole numbers below 2048 as IEEE half: the exponent is that of the highest bit, the rest is the mantissa
+    const auto half = [](int value) {
+        int exponent = 0;
+        while ((value >> exponent) > 1) ++exponent;
+        const int bits = ((exponent + 15) << 10) + ((value << (10 - exponent)) & 1023);
+        return static_cast<std::uint16_t>(value == 0 ? 0 : bits);
+    };
+    const auto number = [](std::uint16_t bits) {
+        const int exponent = bits >> 10, mantissa = bits & 1023;
+        return exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                             : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+    };
+    const auto wanted = run(0.0f, PRCNN_FLOAT, PRCNN_NCHW, [](int v) { return static_cast<float>(v); }, same);
+    const auto last = run(0.0f, PRCNN_FLOAT, PRCNN_NHWC, [](int v) { return static_cast<float>(v); }, same);
+    const std::uint16_t none = 0;
+    const auto halves = run(none, PRCNN_HALF, PRCNN_NCHW, half, number);
+    const auto halves_last = run(none, PRCNN_HALF, PRCNN_NHWC, half, number);
+    float largest = 0.0f;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        largest = std::fmax(largest, wanted[i]);
+        expect(wanted[i] == last[i] && halves[i] == halves_last[i], "layouts agree");
+        expect(std::fabs(wanted[i] - halves[i]) <= wanted[i] / 2048.0f, "half is float, rounded");
+    }
+    expect(largest > 5.0f, "something was read");
+}
+
 void refusals() {
     const Tiny tiny;
     const std::vector<float> rois{0, 0, 8, 8};
@@ -97,6 +155,7 @@ void refusals() {
 int main() {
     golden();
     unusual();
+    layouts();
     refusals();
     if (failures == 0) std::puts("ok");
     return failures == 0 ? 0 : 1;
