@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve test test-serving test-torch test-slow lint format train clean
+.PHONY: serve test test-serving test-torch test-slow lint format train plugin plugin-test clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -54,6 +54,17 @@ $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
 	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
 	touch $@
+
+plugin: ## PyramidRoiAlign into build/plugin: CPU; CUDA where nvcc is; TensorRT with TENSORRT_INCLUDE_DIR=folder of NvInfer.h
+	cmake -S export/plugin -B build/plugin -DPRCNN_CUDA=$(if $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null),ON,OFF) \
+		-DTENSORRT_INCLUDE_DIR=$(TENSORRT_INCLUDE_DIR)
+	cmake --build build/plugin
+
+plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvision and ONNX Runtime
+	cmake -S export/plugin -B build/plugin-sanitized -DPRCNN_SANITIZE=ON
+	cmake --build build/plugin-sanitized
+	ctest --test-dir build/plugin-sanitized --output-on-failure
+	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
 
 clean: ## remove environments and caches
 	rm -rf $(VENV) $(TORCH) build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

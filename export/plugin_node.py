@@ -1,0 +1,224 @@
+"""Puts the PyramidRoiAlign node into an exported graph, in place of its standard-operator form.
+
+The standard form pools every RoI on every level and selects: RoiAlign, Equal with the level, Where, once a level. The
+custom node pools each RoI once. A lone RoiAlign (P2 for the heads) becomes a node with one level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper, numpy_helper
+
+DOMAIN = "parsing_rcnn"
+OPERATOR = "PyramidRoiAlign"
+VERSION = 1
+# what may stand between the level that is compared and the floor that made it
+_BOUNDS = {"Min", "Max", "Clip", "Cast"}
+
+
+class PluginNodeError(ValueError):
+    """The graph pools RoIs in a way that PyramidRoiAlign does not compute; the message names node and reason."""
+
+
+@dataclass(frozen=True)
+class _Pooling:
+    """Nodes that one PyramidRoiAlign replaces: `last` makes the result, `aligns` are its levels from the finest on."""
+
+    last: NodeProto
+    aligns: tuple[NodeProto, ...]
+    first_level: int
+    boxes: str
+
+
+class _Graph:
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.makers = {name: node for node in graph.node for name in node.output}
+        self.values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+    def constant(self, name: str) -> NDArray[np.generic] | None:
+        """Value of an initializer or a Constant node, None for anything computed."""
+        if name in self.values:
+            return np.asarray(self.values[name])
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type != "Constant":
+            return None
+        value = helper.get_attribute_value(maker.attribute[0])
+        return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+    def behind(self, name: str, passing: Iterable[str]) -> NodeProto | None:
+        """The node that makes `name`, looking through operators of `passing` along their first input."""
+        maker = self.makers.get(name)
+        while maker is not None and maker.op_type in passing:
+            maker = self.makers.get(maker.input[0])
+        return maker
+
+
+def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` in which every RoiAlign, alone or chosen by level, is a PyramidRoiAlign node.
+
+    The node: inputs boxes fp32 [n,4] and one feature map [1,C,H,W] a level; output [n,C,size,size]; attributes
+    output_size, sampling_ratio, first_level (stride of the first map = 2**first_level).
+
+    Raises:
+        PluginNodeError: there is no RoiAlign, or one differs from what the node computes (aligned, maximum instead
+            of mean, a box index other than 0, levels with gaps).
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = _Graph(result.graph)
+    poolings = _poolings(result.graph, graph)
+    if not poolings:
+        raise PluginNodeError("the graph has no RoiAlign; export a detector in its standard form (ONNX) first")
+    replacements = {p.last.output[0]: _node(p) for p in poolings}
+    nodes = [replacements.get(node.output[0], node) if node.output else node for node in result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    prune(result)
+    result.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    onnx.checker.check_model(result)
+    return result
+
+
+def prune(model: onnx.ModelProto) -> None:
+    """Drop nodes and initializers that no output of the graph needs, in place."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            needed.update(name for inner in _bodies(node) for n in inner.node for name in n.input)
+    kept.reverse()
+    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(tensors)
+
+
+def _bodies(node: NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def _poolings(proto: onnx.GraphProto, graph: _Graph) -> list[_Pooling]:
+    """Each RoiAlign belongs to the last Where of its chain, or stands alone."""
+    users = {name: node for node in proto.node for name in node.input if node.op_type == "Where"}
+    found: dict[str, _Pooling] = {}
+    for node in proto.node:
+        if node.op_type != "RoiAlign":
+            continue
+        last = node
+        while last.output[0] in users:
+            last = users[last.output[0]]
+        if last.output[0] not in found:
+            found[last.output[0]] = _chain(last, graph)
+    return list(found.values())
+
+
+def _chain(last: NodeProto, graph: _Graph) -> _Pooling:
+    """Walk from the last Where to the first RoiAlign; check that each mask names its own level."""
+    aligns: dict[int, NodeProto] = {}
+    levels: set[str] = set()
+    node = last
+    while node.op_type == "Where":
+        align, rest = graph.makers.get(node.input[1]), graph.makers.get(node.input[2])
+        mask = graph.behind(node.input[0], {"Unsqueeze", "Reshape"})
+        if align is None or rest is None or align.op_type != "RoiAlign" or mask is None or mask.op_type != "Equal":
+            raise PluginNodeError(f"{node.output[0]}: a Where over RoiAlign must choose by Equal(level, number)")
+        wanted = graph.constant(mask.input[1])
+        level = _level(align)
+        if wanted is None or int(np.ravel(wanted)[0]) != level:
+            raise PluginNodeError(f"{node.output[0]}: its mask chooses another level than stride {2**level} stands for")
+        levels.add(mask.input[0])
+        aligns[level] = align
+        node = rest
+    if node.op_type != "RoiAlign":
+        raise PluginNodeError(f"{node.output[0]}: {node.op_type} where a RoiAlign was expected")
+    aligns[_level(node)] = node
+    order = sorted(aligns)
+    if order != list(range(order[0], order[-1] + 1)):
+        raise PluginNodeError(f"{last.output[0]}: pools levels {order}; PyramidRoiAlign needs them without a gap")
+    if len(order) > 1:
+        _check_choice(levels, order, graph)
+    if len({(_value(a, "output_height"), _value(a, "sampling_ratio")) for a in aligns.values()}) != 1:
+        raise PluginNodeError(f"{last.output[0]}: its levels differ in output size or sampling ratio")
+    boxes = {_boxes(align, graph) for align in aligns.values()}
+    if len(boxes) != 1:
+        raise PluginNodeError(f"{last.output[0]}: its levels pool different boxes, {sorted(boxes)}")
+    return _Pooling(last, tuple(aligns[level] for level in order), order[0], boxes.pop())
+
+
+def _check_choice(levels: set[str], order: list[int], graph: _Graph) -> None:
+    """The masks compare one floor(...), cut to the first and last of the pooled levels."""
+    node = graph.makers.get(next(iter(levels)))
+    bounds: set[float] = set()
+    while node is not None and node.op_type in _BOUNDS:
+        bounds.update(
+            float(np.ravel(value)[0]) for name in node.input[1:] if (value := graph.constant(name)) is not None
+        )
+        node = graph.makers.get(node.input[0])
+    if len(levels) != 1 or node is None or node.op_type != "Floor":
+        raise PluginNodeError(
+            f"levels come from {sorted(levels)}; PyramidRoiAlign computes floor(4 + log2(...)) itself"
+        )
+    if bounds != {order[0], order[-1]}:
+        raise PluginNodeError(f"levels are cut to {sorted(bounds)}, but {order} are pooled")
+
+
+def _value(align: NodeProto, name: str) -> int:
+    return next(int(a.i) for a in align.attribute if a.name == name)
+
+
+def _level(align: NodeProto) -> int:
+    given = {a.name: helper.get_attribute_value(a) for a in align.attribute}
+    level = -math.log2(given.get("spatial_scale", 1.0))
+    if level != int(level) or level < 0:
+        raise PluginNodeError(f"{align.output[0]}: spatial_scale {given['spatial_scale']} is not 1/2**level")
+    if given.get("coordinate_transformation_mode", b"half_pixel") != b"output_half_pixel":
+        raise PluginNodeError(f"{align.output[0]}: is aligned (half_pixel); PyramidRoiAlign is not")
+    if given.get("mode", b"avg") != b"avg" or given.get("sampling_ratio", 0) < 1:
+        raise PluginNodeError(f"{align.output[0]}: needs mode avg and a sampling_ratio of at least 1")
+    if given.get("output_height") is None or given["output_height"] != given.get("output_width"):
+        raise PluginNodeError(f"{align.output[0]}: its output must be square")
+    return int(level)
+
+
+def _boxes(align: NodeProto, graph: _Graph) -> str:
+    """Name of the boxes [n,4]: torch writes Slice(Concat(zeros, boxes)), and the zeros as Expand of a constant."""
+    cut = graph.makers.get(align.input[1])
+    joined = graph.makers.get(cut.input[0]) if cut is not None and cut.op_type == "Slice" else None
+    if joined is None or joined.op_type != "Concat" or len(joined.input) != 2:
+        return str(align.input[1]) if _is_zero(align.input[2], graph) else _refuse(align)
+    return str(joined.input[1]) if _is_zero(joined.input[0], graph) else _refuse(align)
+
+
+def _is_zero(name: str, graph: _Graph) -> bool:
+    maker = graph.behind(name, {"Cast", "Squeeze"})
+    source = maker.input[0] if maker is not None and maker.op_type == "Expand" else name
+    value = graph.constant(source)
+    if maker is not None and maker.op_type == "ConstantOfShape":
+        value = numpy_helper.to_array(maker.attribute[0].t) if maker.attribute else np.zeros(1)
+    return value is not None and not np.any(value)
+
+
+def _refuse(align: NodeProto) -> str:
+    raise PluginNodeError(f"{align.output[0]}: pools from several pictures; PyramidRoiAlign takes one")
+
+
+def _node(pooling: _Pooling) -> NodeProto:
+    return helper.make_node(
+        OPERATOR,
+        [pooling.boxes, *(align.input[0] for align in pooling.aligns)],
+        [pooling.last.output[0]],
+        name=f"{OPERATOR}_{pooling.last.output[0]}",
+        domain=DOMAIN,
+        output_size=_value(pooling.aligns[0], "output_height"),
+        sampling_ratio=_value(pooling.aligns[0], "sampling_ratio"),
+        first_level=pooling.first_level,
+    )
