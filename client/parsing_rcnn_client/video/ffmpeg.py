@@ -42,7 +42,7 @@ def tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise VideoToolMissing(
-            f"{name} is not installed, and video needs it: `sh scripts/install_ffmpeg.sh`, or your system's package ffmpeg"
+            f"{name} is not installed, and video needs it: sh scripts/install_ffmpeg.sh, or the package ffmpeg"
         )
     return found
 
@@ -168,7 +168,7 @@ class FFmpegReader:
         index, last = 0, float("-inf")
         while not self._closed:
             image = np.empty((height, width, 3), np.uint8)
-            if not _fill(pipe, memoryview(image).cast("B")):
+            if not _fill(pipe, image.data.cast("B")):
                 break
             moment = self._times.get()
             # a source without times, or with times that go back, still goes on
@@ -279,7 +279,7 @@ class FFmpegWriter:
         """
         pixels = np.ascontiguousarray(image)
         self._send(matroska.frame_head(time + _SHIFT, pixels.nbytes))
-        self._send(memoryview(pixels).cast("B"))
+        self._send(pixels.data.cast("B"))
 
     def close(self) -> None:
         """Finish the file, which then takes its name. Safe to call twice.

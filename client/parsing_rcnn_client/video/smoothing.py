@@ -43,6 +43,9 @@ class Smoothing:
     agile: float = 12.0
 
 
+STEADY = Smoothing()
+
+
 class Grey:
     """A frame in grey at several sizes, made when needed."""
 
@@ -115,7 +118,7 @@ class Smoother:
         settings: how much memory; None turns votes and steadying off but still carries maps to frames in between.
     """
 
-    def __init__(self, settings: Smoothing | None = Smoothing()) -> None:
+    def __init__(self, settings: Smoothing | None = STEADY) -> None:
         self.settings = settings
         self._memories: dict[int, Memory] = {}
         self._last: Grey | None = None

@@ -97,6 +97,7 @@ class Tracker:
         first_overlap: least IoU of a confident box and a prediction.
         second_overlap: the same of a doubtful box.
         confirm: boxes that a track needs before it is shown; 1 shows everybody at once.
+        count: tracks so far.
 
     Example:
         >>> tracker = Tracker()
@@ -111,7 +112,7 @@ class Tracker:
     second_overlap: float = 0.5
     confirm: int = 1
     tracks: list[Track] = field(default_factory=list)
-    _count: int = 0
+    count: int = 0
     _time: float | None = None
 
     def update(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float) -> NDArray[np.intp]:
@@ -141,9 +142,9 @@ class Tracker:
         for index in confident[numbers[confident] == 0]:
             if self._taken(boxes[index], waiting):
                 continue
-            self._count += 1
-            self.tracks.append(Track(self._count, Motion(boxes[index]), time))
-            numbers[index] = self._count if self.confirm <= 1 else 0
+            self.count += 1
+            self.tracks.append(Track(self.count, Motion(boxes[index]), time))
+            numbers[index] = self.count if self.confirm <= 1 else 0
         self.tracks = [t for t in self.tracks if time - t.seen <= self.patience]
         return numbers
 
