@@ -26,8 +26,8 @@ class Record(Protocol):
 
 
 class JsonLines:
-    """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels of
-    the upright picture), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full frame).
+    """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
+    of the upright picture), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full frame).
     """
 
     def __init__(self, path: Path, *, masks: bool = True) -> None:

@@ -260,9 +260,7 @@ class Smoother:
         """For each cell under the box now: its place among the cells of the box before, and whether to believe it."""
         assert self._last is not None
         new, old = frame.cells(now, side), self._last.cells(now, side)
-        flow = self._went(new, old)
-        match = _sample(old, _grid(side) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-        difference = cv2.blur(cv2.absdiff(new, match), (3, 3))
+        flow, difference = _plainest(new, old, self._went(new, old))
         where = _cells(now, flow, before, side)
         inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
         return where, (difference < _MISMATCH) & inside
@@ -281,6 +279,31 @@ class Smoother:
         cutoff = self.settings.steady + self.settings.agile * np.abs(speed)
         shown = memory.shown + _share(cutoff, seconds) * (box - memory.shown)
         return np.asarray(shown, np.float32), speed
+
+
+def _plainest(
+    new: NDArray[np.uint8], old: NDArray[np.uint8], flow: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Standing still, moving as most pixels do, or the flow: at each pixel the plainest that explains it.
+
+    Dense flow wanders over plain clothes, where any motion fits, so it has to earn its place by a better match.
+
+    Returns:
+        (flow float32 [S,S,2], the mismatch that remains uint8 [S,S], grey levels).
+    """
+    common = np.median(flow, axis=(0, 1)).astype(np.float32)
+    best, rest = np.zeros_like(flow), _mismatch(new, old, None)
+    for candidate in (np.broadcast_to(common, flow.shape), cv2.blur(flow, (5, 5))):
+        other = _mismatch(new, old, np.asarray(candidate, np.float32))
+        better = other.astype(np.int16) + 3 < rest
+        best[better], rest[better] = candidate[better], other[better]
+    return best, rest
+
+
+def _mismatch(new: NDArray[np.uint8], old: NDArray[np.uint8], flow: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    if flow is not None:
+        old = _sample(old, _grid(len(new)) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.blur(cv2.absdiff(new, old), (5, 5)), np.uint8)
 
 
 def _share(cutoff: NDArray[np.float64] | float, seconds: float) -> NDArray[np.float64]:
@@ -306,7 +329,8 @@ def _look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Numb
 
 
 def _sample(plane: NDArray[Number], where: NDArray[np.float32], how: int, border: int) -> NDArray[Number]:
-    found = cv2.remap(plane, where, np.zeros(0), how, borderMode=border, borderValue=0)
+    # one map of pairs, so the second is None, which OpenCV's types forget; an empty array in its place gives rubbish
+    found = cv2.remap(plane, where, None, how, borderMode=border, borderValue=0)  # type: ignore[call-overload]
     return np.asarray(found, plane.dtype)
 
 
