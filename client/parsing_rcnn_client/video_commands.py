@@ -197,14 +197,7 @@ def stream(
     except InvalidOptions as error:
         typer.echo(f"error: {error.detail}", err=True)
         raise typer.Exit(2) from error
-    settings = LiveSettings(
-        look,
-        confidence,
-        max_people,
-        Smoothing() if smooth else None,
-        mode,
-        reconnect=reconnect and not _all_files(sources),
-    )
+    settings = LiveSettings(look, confidence, max_people, Smoothing() if smooth else None, mode, reconnect)
     if page is not None:
         typer.echo(f"watch at {page.url}", err=True)
     live = Live(engine, settings, in_flight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -88,7 +88,7 @@ def annotate(
     """
     follower = Follower(settings.confidence, settings.smoothing)
     wanted = request(settings.look.tasks | settings.tasks, settings.confidence, settings.max_people)
-    busy_engine = [0.0]
+    busy_engine, busy_reader = [0.0], [0.0]
     begin, done = time.perf_counter(), 0
 
     def analyse(frame: Frame) -> People:
@@ -118,7 +118,14 @@ def annotate(
             waits[0] += time.perf_counter() - start
             return follower.follow(frame, people)
 
-        frames = stages.run("read", reader, lambda frame: frame, 2)
+        def read(reader: Reader) -> Iterator[Frame]:
+            start = time.perf_counter()
+            for frame in reader:
+                busy_reader[0] += time.perf_counter() - start
+                yield frame
+                start = time.perf_counter()
+
+        frames = stages.run("read", read(reader), lambda frame: frame, 2)
         asked = stages.run("ask", frames, ask, max(settings.in_flight - 1, 1))
         tracked = stages.run("follow", asked, follow, 2)
         try:
@@ -133,10 +140,7 @@ def annotate(
                 progress(done)
         finally:
             reader.close()
-        busy = {
-            **stages.busy,
-            "analyze": busy_engine[0] / settings.in_flight,
-            "follow": stages.busy["follow"] - waits[0],
-        }
-    busy.pop("ask")
+        busy = {**stages.busy, "read": busy_reader[0], "analyze": busy_engine[0] / settings.in_flight}
+    busy["follow"] -= waits[0]
+    del busy["ask"]
     return Summary(done, follower.count, time.perf_counter() - begin, busy)

@@ -263,7 +263,9 @@ class Smoother:
         flow, difference = _plainest(new, old, self._went(new, old))
         where = _cells(now, flow, before, side)
         inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
-        return where, (difference < _MISMATCH) & inside
+        believed = (difference < _MISMATCH) & inside
+        # a third of the pixels inexplicable: another scene, where the other matches are chance
+        return where, believed if believed.mean() > 2 / 3 else np.zeros_like(believed)
 
     def _went(self, new: NDArray[np.uint8], old: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Where in `old` each pixel of `new` was, relative to it: float32 [S,S,2] of (x, y)."""
