@@ -21,6 +21,7 @@ from parsing_rcnn.people import People
 Box = NDArray[np.float32]
 Number = TypeVar("Number", np.uint8, np.float32)
 
+_MARGIN = 0.015  # of a box, that maps reach beyond it
 _MISMATCH = 22.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
 
@@ -136,25 +137,25 @@ class Smoother:
             time: of the frame, seconds.
 
         Returns:
-            (the people with steadied maps, steadied boxes float32 [n,4] to show).
+            (the people with steadied maps, which lie in boxes a little larger; steadied boxes float32 [n,4] to show).
         """
         frame = Grey(image)
         parts = None if people.parts is None else people.parts.copy()
         iuv = None if people.iuv is None else people.iuv.copy()
-        shown = people.boxes.copy()
+        boxes, shown = people.boxes.copy(), people.boxes.copy()
         for index, number in enumerate(numbers.tolist()):
             if number == 0:
                 continue
             memory = self._hear(frame, people, index, self._memories.get(number), time)
             self._memories[number] = memory
-            shown[index] = memory.shown
+            boxes[index], shown[index] = memory.box, memory.shown
             if parts is not None and memory.parts is not None:
                 parts[index] = memory.parts.labels
             if iuv is not None and memory.charts is not None and memory.uv is not None:
                 iuv[index] = np.concatenate([memory.charts.labels[None], memory.uv])
                 iuv[index, 1:, memory.charts.labels == 0] = 0
         self._last = frame
-        return replace(people, parts=parts, iuv=iuv), shown
+        return replace(people, boxes=boxes, parts=parts, iuv=iuv), shown
 
     def forget(self, alive: Sequence[int]) -> None:
         """Drop every track that is not among `alive`."""
@@ -198,11 +199,13 @@ class Smoother:
             charts = None if iuv is None else Votes.first(iuv[0], keep)
             return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], scores)
         shown, speed = self._steadied(memory, box, time)
+        # maps lie in the steadied box as well: in the shaking one their cells would shake
+        grid = _grown(shown)
+        labels, iuv = _laid(labels, box, grid), _laid(iuv, box, grid)
         parts, charts, uv = None, None, None
         some = labels if labels is not None else iuv
-        side = 0 if some is None else some.shape[-1]
-        if side:
-            where, believed = self._where(frame, memory.box, box, side)
+        if some is not None:
+            where, believed = self._where(frame, memory.box, grid, some.shape[-1])
             if labels is not None:
                 same = memory.parts is not None and memory.parts.labels.shape == labels.shape
                 parts = (
@@ -212,7 +215,7 @@ class Smoother:
                 )
             if iuv is not None:
                 charts, uv = self._charts(memory, iuv, where, believed)
-        return Memory(box, shown, speed, time, score, parts, charts, uv, scores)
+        return Memory(grid, shown, speed, time, score, parts, charts, uv, scores)
 
     def _charts(
         self, memory: Memory, iuv: NDArray[np.uint8], where: NDArray[np.float32], believed: NDArray[np.bool_]
@@ -324,6 +327,23 @@ def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArr
     scale = size_now / size_before
     offset = (now[:2] - before[:2]) * side / size_before
     return np.asarray((_grid(side) + flow + 0.5) * scale + offset - 0.5, np.float32)
+
+
+def _grown(box: Box) -> Box:
+    """A little larger: the steadied box is late, and what it cut off would be lost."""
+    margin = _MARGIN * (box[2:] - box[:2])
+    return np.concatenate([box[:2] - margin, box[2:] + margin]).astype(np.float32)
+
+
+def _laid(maps: NDArray[np.uint8] | None, box: Box, grid: Box) -> NDArray[np.uint8] | None:
+    """Maps [...,S,S] of one box in the cells of another."""
+    if maps is None:
+        return None
+    side = maps.shape[-1]
+    where = _cells(grid, np.zeros((side, side, 2), np.float32), box, side)
+    if maps.ndim == 2:
+        return _look_up(maps, where)
+    return np.stack([_look_up(plane, where) for plane in maps])
 
 
 def _look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Number]:
