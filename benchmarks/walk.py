@@ -1,8 +1,8 @@
 """A video of people whose every pixel is known in every frame: held-out cut-outs that sway past each other.
 
 Three people (or more) each go to and fro before a held-out picture, bob and lean as walkers do, grow and shrink a
-little; the picture gets the noise of a sensor. Where two overlap, whoever stands lower is in front. The same seed and data
-give the same frames. People are cut-outs, so their limbs do not move by themselves.
+little; the picture gets the noise of a sensor. Where two overlap, whoever stands lower is in front. The same seed and
+data give the same frames. People are cut-outs, so their limbs do not move by themselves.
 """
 
 from __future__ import annotations

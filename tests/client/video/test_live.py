@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, Source
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
@@ -188,3 +190,32 @@ def test_the_page_shows_real_people_to_any_browser(pipeline: Pipeline, walk: lis
     assert source.state.analysed >= 2
     live.close()
     page.close()
+
+
+def test_a_page_is_a_source_for_another_one(walk: list[NDArray[np.uint8]]) -> None:
+    """HTTP MJPEG, as cameras speak it, read back by the real ffmpeg."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    page, stop = MjpegPage(0, quality=95), threading.Event()
+    place = page.sink("walk")
+
+    def feed() -> None:
+        index = 0
+        while not stop.wait(0.03):
+            place.show(walk[index % 24], index / 30)
+            index += 1
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    reader = FFmpegReader(f"{page.url}/0.mjpg", live=True)
+    try:
+        frames = [frame for frame, _ in zip(reader, range(5), strict=False)]
+    finally:
+        reader.close()
+        stop.set()
+        thread.join()
+        place.close()
+        page.close()
+    assert (reader.info.width, reader.info.height) == (320, 240)
+    assert min(np.abs(frames[3].image.astype(int) - w).mean() for w in walk) < 3
+    assert [f.time for f in frames] == sorted({f.time for f in frames})
