@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Tracked
+from parsing_rcnn_client.video.media import Frame, VideoInfo
 from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
 
@@ -119,3 +121,37 @@ def test_an_engine_that_fails_ends_the_run_with_its_message(walk_video: Path) ->
 
     with pytest.raises(EngineUnavailable, match="the engine is gone"):
         annotate(Gone(), FFmpegReader(str(walk_video)), None, Settings())  # type: ignore[arg-type]
+
+
+def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:
+    class Frames:
+        info = VideoInfo(64, 48, 30)
+
+        def __iter__(self) -> Iterator[Frame]:
+            for index in range(4000):
+                yield Frame(index, index / 30, np.full((48, 64, 3), index % 200, np.uint8))
+
+        def close(self) -> None:
+            pass
+
+    class OnePerson:
+        """Walks to and fro for ever: the network would take minutes and keeps nothing between frames."""
+
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            left = float(np.asarray(image)[0, 0, 0]) / 10
+            box = np.array([[left, 4, left + 30, 44]], np.float32)
+            labels = np.full((1, 16, 16), 5, np.uint8)
+            return People(box, np.array([0.9], np.float32), (48, 64), parts=labels)
+
+    resident: list[int] = []
+
+    def progress(done: int) -> None:
+        if done in (1000, 4000):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident.append(pages * resource.getpagesize())
+
+    lines = JsonLines(tmp_path / "long.jsonl")
+    summary = annotate(OnePerson(), Frames(), None, Settings(), records=[lines], progress=progress)  # type: ignore[arg-type]
+    lines.close()
+    assert summary.frames == 4000
+    assert resident[1] - resident[0] < 8_000_000
