@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Analyzer
+
+if TYPE_CHECKING:
+    from parsing_rcnn.people import Analyzer
 
 Repository = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -195,3 +196,10 @@ def test_stream_of_a_file_ends_with_it_and_an_interrupt_finishes_the_output(clip
     assert "Traceback" not in said
     probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(out)]
     assert float(subprocess.run(probe, check=True, capture_output=True, text=True).stdout) > 0
+
+
+def test_the_command_line_starts_without_what_it_may_not_need() -> None:
+    script = "import sys, typer, parsing_rcnn_client.commands as c; c.register(typer.Typer()); print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert not {"cv2", "numpy", "httpx2", "stamina", "openvino", "onnxruntime"} & set(done.stdout.split())
