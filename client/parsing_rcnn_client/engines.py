@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn.errors import InvalidOptions
-
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
 
@@ -48,6 +46,8 @@ def open_engine(
         InvalidOptions: two engines at once, or an option of the embedded engine beside a server.
         ParsingRCNNError: it is not there.
     """
+    from parsing_rcnn.errors import InvalidOptions
+
     if sum((server is not None, triton is not None, embedded)) > 1:
         raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
     address = server or triton

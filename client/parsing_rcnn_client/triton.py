@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions
+from parsing_rcnn.errors import EngineUnavailable, ImageTooLarge, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn_client.wire import DEFAULTS, Busy, DeadlineExceeded, GatewayError, encode_image
@@ -22,6 +22,10 @@ _ENSEMBLES = {
 }
 _OUTPUTS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
+# what the models say before a colon
+_REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
+_FULL = ("maximum queue size", "Request timeout expired")
+_AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded")
 
 
 class Triton:
@@ -75,12 +79,14 @@ class Triton:
         """Find everybody in one picture.
 
         Raises:
-            InvalidImage: Triton cannot decode it.
-            InvalidOptions: class probabilities, `max_side`, or no task.
+            InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
+            InvalidOptions: an option is refused, class probabilities, or no task.
             EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
         """
-        if options.part_probs or options.max_side is not None:
-            raise InvalidOptions("Triton's ensembles take neither part_probs nor max_side: ask a gateway")
+        if options.part_probs:
+            raise InvalidOptions(
+                "class probabilities (the exact paste) do not travel: use the embedded engine for them"
+            )
         model = _ENSEMBLES.get(frozenset(options.tasks))
         if model is None:
             raise InvalidOptions("Triton's ensembles compute parsing, densepose or both: name at least one task")
@@ -89,7 +95,9 @@ class Triton:
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
         names = (*_ALWAYS, *(n for task in ("parsing", "densepose") if task in options.tasks for n in _OUTPUTS[task]))
         wanted = [self._library.InferRequestedOutput(name) for name in names]
-        parameters = {"confidence": str(options.confidence), "max_people": options.max_people}
+        parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
+        if options.max_side is not None:
+            parameters["max_side"] = options.max_side
         limit: dict[str, Any] = {"client_timeout": self.timeout} if self._grpc else {}
         try:
             answer = self._client.infer(model, [source], outputs=wanted, parameters=parameters, **limit)
@@ -118,12 +126,14 @@ class Triton:
     def _lost(self, error: Exception) -> Exception:
         status = str(getattr(error, "status", lambda: None)() or "")
         message = str(getattr(error, "message", lambda: None)() or error)
+        for code, kind in _REFUSALS.items():
+            before, found, detail = message.partition(f"{code}: ")
+            if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
+                return kind(detail)
         if "DEADLINE" in status or "Deadline" in message or "timed out" in message:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
-        if "exceeds maximum queue size" in message or "exceeded" in status.lower():
-            return Busy(f"{self.url}: {message}", 1.0)
-        if "INVALID_ARGUMENT" in status or status.startswith("400"):
-            return InvalidImage(message)
-        if "UNAVAILABLE" in status or isinstance(error, OSError):
+        if any(word in message for word in _FULL):
+            return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
+        if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Client
@@ -43,7 +43,7 @@ class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         try:
             people = self.pipeline.analyze(image, Options(frozenset(tasks), confidence, most))
         except ParsingRCNNError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+            context.abort(grpc.StatusCode.INTERNAL, f"in ensemble 'human_analysis', {error.code}: {error.detail}")
         found = {
             "BOXES": people.boxes, "SCORES": people.scores, "IMAGE_SIZE": np.array(people.image_size, np.int32),
             "PARTS": people.parts, "PART_SCORES": people.part_scores, "IUV": people.iuv,
@@ -81,8 +81,10 @@ def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, pho
 
 def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
     with pytest.raises(InvalidImage):
+        client.analyze(photo_jpeg[:3000])
+    with pytest.raises(UnsupportedImage):
         client.analyze(b"no picture")
-    with pytest.raises(InvalidOptions, match="part_probs"):
+    with pytest.raises(InvalidOptions, match="probabilities"):
         client.analyze(photo_jpeg, Options(part_probs=True))
     with pytest.raises(InvalidOptions, match=r"grpc://host:8001"):
         Client.triton("host:8001")
