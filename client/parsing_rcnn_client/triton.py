@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,14 +30,13 @@ _AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded
 
 
 class Triton:
-    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe over gRPC.
+    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe; over gRPC threads share one connection.
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
         timeout: seconds for one picture.
         taxonomy: of the part maps, which Triton does not say.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
-        connections: of HTTP, the most at once.
 
     Raises:
         InvalidOptions: the address has another scheme.
@@ -50,7 +50,6 @@ class Triton:
         *,
         taxonomy: Taxonomy = CIHP,
         jpeg_quality: int | None = None,
-        connections: int = 16,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("grpc", "http") or not parts.netloc:
@@ -59,8 +58,18 @@ class Triton:
         self._grpc = parts.scheme == "grpc"
         self._library = import_module(f"tritonclient.{parts.scheme}")
         self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
-        more = {} if self._grpc else {"concurrency": connections, "network_timeout": timeout}
-        self._client = self._library.InferenceServerClient(parts.netloc, **more)
+        self._address = parts.netloc
+        self._local = threading.local()
+        self._shared = self._library.InferenceServerClient(parts.netloc) if self._grpc else None
+
+    @property
+    def _client(self) -> Any:
+        if self._shared is not None:
+            return self._shared
+        # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
+        if not hasattr(self._local, "client"):
+            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=self.timeout)
+        return self._local.client
 
     @property
     def info(self) -> ModelInfo:
@@ -120,7 +129,7 @@ class Triton:
         )
 
     def close(self) -> None:
-        """Close the connections. Safe to call twice."""
+        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice."""
         self._client.close()
 
     def _lost(self, error: Exception) -> Exception:
