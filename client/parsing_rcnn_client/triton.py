@@ -30,7 +30,8 @@ _AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded
 
 
 class Triton:
-    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe; over gRPC threads share one connection.
+    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe: over gRPC all
+    threads share a connection, over HTTP each has its own.
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
