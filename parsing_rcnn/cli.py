@@ -32,6 +32,7 @@ _REMEDIES = {
     "uvicorn": "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone",
     "openvino": "pip install 'parsing-rcnn[cpu]'",
     "onnxruntime": "pip install 'parsing-rcnn[cpu]'",
+    "tritonclient": "pip install 'parsing-rcnn-client[triton]'",
 }
 
 

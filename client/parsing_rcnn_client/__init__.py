@@ -1,7 +1,27 @@
 """Client of Parsing R-CNN Serving: `Client` and `AsyncClient` over a gateway, a Triton server or no server at all."""
 
-from parsing_rcnn_client.client import AsyncClient, Client
-from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-from parsing_rcnn_client.wire import Busy, DeadlineExceeded, GatewayError
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.client import AsyncClient, Client
+    from parsing_rcnn_client.gateway import AsyncGateway, Gateway
+    from parsing_rcnn_client.wire import Busy, DeadlineExceeded, GatewayError
 
 __all__ = ["AsyncClient", "AsyncGateway", "Busy", "Client", "DeadlineExceeded", "Gateway", "GatewayError"]
+
+_HOMES = {
+    "client": ("AsyncClient", "Client"),
+    "gateway": ("AsyncGateway", "Gateway"),
+    "wire": ("Busy", "DeadlineExceeded", "GatewayError"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # on demand: the command line imports this package at every start, also for --help
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"parsing_rcnn_client.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ deadline; a refusal of the picture or of an option never is.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -86,15 +87,17 @@ class Gateway:
     ) -> None:
         self.url, self.timeout, self.jpeg_quality = _base(url), timeout, jpeg_quality
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._asking = threading.Lock()
         self._http = httpx2.Client(base_url=self.url, limits=limits, trust_env=False)
         self._info: ModelInfo | None = None
 
     @property
     def info(self) -> ModelInfo:
         """What runs there; asked once."""
-        if self._info is None:
-            self._info = read_info(self._send(MODELS, self.timeout)[0], self.url)
-        return self._info
+        with self._asking:
+            if self._info is None:
+                self._info = read_info(self._send(MODELS, self.timeout)[0], self.url)
+            return self._info
 
     @property
     def taxonomy(self) -> Taxonomy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions
+from parsing_rcnn.errors import EngineUnavailable, ImageTooLarge, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn_client.wire import DEFAULTS, Busy, DeadlineExceeded, GatewayError, encode_image
@@ -22,17 +23,21 @@ _ENSEMBLES = {
 }
 _OUTPUTS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
+# what the models say before a colon
+_REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
+_FULL = ("maximum queue size", "Request timeout expired")
+_AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded")
 
 
 class Triton:
-    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe over gRPC.
+    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe: over gRPC all
+    threads share a connection, over HTTP each has its own.
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
         timeout: seconds for one picture.
         taxonomy: of the part maps, which Triton does not say.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
-        connections: of HTTP, the most at once.
 
     Raises:
         InvalidOptions: the address has another scheme.
@@ -46,7 +51,6 @@ class Triton:
         *,
         taxonomy: Taxonomy = CIHP,
         jpeg_quality: int | None = None,
-        connections: int = 16,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("grpc", "http") or not parts.netloc:
@@ -55,8 +59,18 @@ class Triton:
         self._grpc = parts.scheme == "grpc"
         self._library = import_module(f"tritonclient.{parts.scheme}")
         self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
-        more = {} if self._grpc else {"concurrency": connections, "network_timeout": timeout}
-        self._client = self._library.InferenceServerClient(parts.netloc, **more)
+        self._address = parts.netloc
+        self._local = threading.local()
+        self._shared = self._library.InferenceServerClient(parts.netloc) if self._grpc else None
+
+    @property
+    def _client(self) -> Any:
+        if self._shared is not None:
+            return self._shared
+        # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
+        if not hasattr(self._local, "client"):
+            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=self.timeout)
+        return self._local.client
 
     @property
     def info(self) -> ModelInfo:
@@ -75,12 +89,14 @@ class Triton:
         """Find everybody in one picture.
 
         Raises:
-            InvalidImage: Triton cannot decode it.
-            InvalidOptions: class probabilities, `max_side`, or no task.
+            InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
+            InvalidOptions: an option is refused, class probabilities, or no task.
             EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
         """
-        if options.part_probs or options.max_side is not None:
-            raise InvalidOptions("Triton's ensembles take neither part_probs nor max_side: ask a gateway")
+        if options.part_probs:
+            raise InvalidOptions(
+                "class probabilities (the exact paste) do not travel: use the embedded engine for them"
+            )
         model = _ENSEMBLES.get(frozenset(options.tasks))
         if model is None:
             raise InvalidOptions("Triton's ensembles compute parsing, densepose or both: name at least one task")
@@ -89,7 +105,9 @@ class Triton:
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
         names = (*_ALWAYS, *(n for task in ("parsing", "densepose") if task in options.tasks for n in _OUTPUTS[task]))
         wanted = [self._library.InferRequestedOutput(name) for name in names]
-        parameters = {"confidence": str(options.confidence), "max_people": options.max_people}
+        parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
+        if options.max_side is not None:
+            parameters["max_side"] = options.max_side
         limit: dict[str, Any] = {"client_timeout": self.timeout} if self._grpc else {}
         try:
             answer = self._client.infer(model, [source], outputs=wanted, parameters=parameters, **limit)
@@ -112,18 +130,20 @@ class Triton:
         )
 
     def close(self) -> None:
-        """Close the connections. Safe to call twice."""
+        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice."""
         self._client.close()
 
     def _lost(self, error: Exception) -> Exception:
         status = str(getattr(error, "status", lambda: None)() or "")
         message = str(getattr(error, "message", lambda: None)() or error)
+        for code, kind in _REFUSALS.items():
+            before, found, detail = message.partition(f"{code}: ")
+            if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
+                return kind(detail)
         if "DEADLINE" in status or "Deadline" in message or "timed out" in message:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
-        if "exceeds maximum queue size" in message or "exceeded" in status.lower():
-            return Busy(f"{self.url}: {message}", 1.0)
-        if "INVALID_ARGUMENT" in status or status.startswith("400"):
-            return InvalidImage(message)
-        if "UNAVAILABLE" in status or isinstance(error, OSError):
+        if any(word in message for word in _FULL):
+            return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
+        if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")

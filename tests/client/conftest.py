@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import httpx2
 import pytest
 import uvicorn
 
@@ -47,4 +48,6 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
 def gateway_url(pipeline: Pipeline) -> Iterator[str]:
     """Address of a gateway."""
     with serving(create_app(Settings(), lambda: pipeline)) as url:
+        while httpx2.get(f"{url}/readyz").status_code != 200:
+            time.sleep(0.05)
         yield url

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -134,3 +138,68 @@ def test_info_of_a_server(gateway_url: str) -> None:
     about = json.loads(run("info", "--server", gateway_url, "--json").stdout)
     assert about["model"] == "light"
     assert gateway_url in about["runtime"]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    path = tmp_path / "clip.mp4"
+    source = ("-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=1")
+    subprocess.run(["ffmpeg", "-v", "error", *source, str(path)], check=True, timeout=60)
+    return path
+
+
+def test_annotate_writes_a_video_and_records(clip: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    done = run("annotate", str(clip), "-o", str(out), "--jsonl", str(lines), "--every", "2", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == 10
+    assert len(lines.read_text().splitlines()) == 10
+    assert out.stat().st_size > 1000
+
+
+def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path) -> None:
+    for arguments, code, says in (
+        ((str(clip),), 2, "nothing to write"),
+        ((str(clip), "-o", str(clip)), 2, "is the source itself"),
+        ((str(clip), "-o", str(tmp_path / "o.mp4"), "--layers", "bones"), 2, "choose from parts"),
+        ((str(tmp_path / "none.mp4"), "-o", str(tmp_path / "o.mp4")), 1, "cannot be read as video"),
+    ):
+        done = run("annotate", *arguments, "--threads", "1")
+        assert done.returncode == code, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_stream_of_a_file_ends_with_it_and_an_interrupt_finishes_the_output(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "live.mp4"
+    done = run("stream", str(clip), "-o", str(out), "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (state,) = json.loads(done.stdout)
+    assert state["frames"] == 10
+    assert state["shown"] + state["dropped"] + state["failed"] >= 10
+    endless = tmp_path / "endless.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "60", "-i", str(clip), "-c", "copy", endless], check=True)
+    command = [sys.executable, "-m", "parsing_rcnn", "stream", str(endless), "-o", str(out), "--threads", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    part = tmp_path / ".live.part.mp4"
+    end = time.monotonic() + 60
+    while not part.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(out)]
+    assert float(subprocess.run(probe, check=True, capture_output=True, text=True).stdout) > 0
+
+
+def test_the_command_line_starts_without_what_it_may_not_need() -> None:
+    script = "import sys, typer, parsing_rcnn_client.commands as c; c.register(typer.Typer()); print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert not {"cv2", "numpy", "httpx2", "stamina", "openvino", "onnxruntime"} & set(done.stdout.split())

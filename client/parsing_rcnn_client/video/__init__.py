@@ -1,0 +1,1 @@
+"""Video: read -> in-flight window -> track -> smooth -> draw -> write."""

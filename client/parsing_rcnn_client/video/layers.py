@@ -1,0 +1,210 @@
+"""What an annotated frame shows, drawn in a few milliseconds: everything is mixed at the map's own cells and enlarged.
+
+`parsing_rcnn.draw` is for single pictures and spends ten times as long on rounder outlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn import draw
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.paste import PixelWindow
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
+
+LAYERS = ("parts", "iuv", "contours", "texture", "boxes", "anonymise")
+ANONYMISE = ("heads", "faces", "people")
+STYLES = ("pixelate", "blur")
+
+_HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
+_FACE_NAMES = {"sunglasses", "face", "eyewear"}
+_STRETCH = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to draw.
+
+    Attributes:
+        layers: of `LAYERS`, drawn in the order given; "anonymise" always comes first, under everything.
+        alpha: opacity of parts and IUV, 0..1.
+        atlas: uint8 [6N,4N,3 or 4] RGB(A) for "texture", as in `parsing_rcnn.draw.texture`.
+        hide: whom "anonymise" hides, one of `ANONYMISE`.
+        style: how, one of `STYLES`.
+
+    Raises:
+        InvalidOptions: an unknown name, or a texture without an atlas.
+    """
+
+    layers: Sequence[str] = ("parts", "boxes")
+    alpha: float = 0.55
+    atlas: NDArray[np.uint8] | None = field(default=None, repr=False)
+    hide: str = "heads"
+    style: str = "pixelate"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.layers if name not in LAYERS]
+        if unknown or not self.layers:
+            raise InvalidOptions(f"layers: {', '.join(unknown) or 'none'}: choose from {', '.join(LAYERS)}")
+        if self.hide not in ANONYMISE:
+            raise InvalidOptions(f"anonymise {self.hide!r}: choose one of {', '.join(ANONYMISE)}")
+        if self.style not in STYLES:
+            raise InvalidOptions(f"style {self.style!r}: choose one of {', '.join(STYLES)}")
+        if "texture" in self.layers and self.atlas is None:
+            raise InvalidOptions("the layer texture needs an atlas: --atlas PICTURE of 6 by 4 squares")
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that the layers need."""
+        needed = {
+            "parts": {"parsing"},
+            "iuv": {"densepose"},
+            "contours": {"densepose"},
+            "texture": {"densepose"},
+            "anonymise": {"parsing", "densepose"},
+        }
+        return frozenset().union(*(needed.get(name, set()) for name in self.layers))
+
+
+def render(
+    image: NDArray[np.uint8],
+    people: People,
+    numbers: NDArray[np.intp],
+    shown: NDArray[np.float32],
+    look: Look,
+) -> NDArray[np.uint8]:
+    """Draw over a frame.
+
+    Args:
+        image: uint8 [H,W,3] RGB; it is not changed.
+        people: of this frame.
+        numbers: [n] track numbers, which choose the colours; 0 for nobody's.
+        shown: float32 [n,4], the boxes to draw.
+        look: what to draw.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+    """
+    canvas = image.copy()
+    order = np.argsort(people.scores, kind="stable").tolist()
+    if "anonymise" in look.layers:
+        for index in order:
+            _hide(canvas, people, index, look)
+    for layer in look.layers:
+        if layer == "contours":
+            canvas = draw.contours(canvas, people) if people.iuv is not None else canvas
+        elif layer == "texture" and look.atlas is not None:
+            canvas = draw.texture(canvas, people, look.atlas) if people.iuv is not None else canvas
+        elif layer in ("parts", "iuv"):
+            for index in order:
+                _paint(canvas, people, index, int(numbers[index]), layer, look.alpha)
+        elif layer == "boxes":
+            for index in order:
+                _frame(canvas, shown[index], int(numbers[index]), float(people.scores[index]))
+    return canvas
+
+
+def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, layer: str, alpha: float) -> None:
+    """Colour one person's cells, with an outline in the colour of the track."""
+    if layer == "parts" and people.parts is not None:
+        labels = people.parts[index]
+        colours = people.taxonomy.palette[labels]
+    elif layer == "iuv" and people.iuv is not None:
+        labels, u, v = people.iuv[index]
+        colours = np.dstack([_STRETCH[labels], u, v])
+    else:
+        return
+    silhouette = (labels > 0).view(np.uint8) * np.uint8(255)
+    edge = cv2.subtract(silhouette, cv2.erode(silhouette, np.ones((3, 3), np.uint8)))
+    colours = np.where(edge[:, :, None] > 0, np.array(draw.instance_colour(number), np.uint8), colours)
+    weight = cv2.max(cv2.convertScaleAbs(silhouette, alpha=alpha), cv2.convertScaleAbs(edge, alpha=0.9))
+    window = people.window(index)
+    # colours are multiplied by their weight before they are enlarged, so edges do not darken
+    mixed = cv2.multiply(colours, cv2.merge([weight] * 3), scale=1 / 255)
+    planes = _enlarge(np.dstack([mixed, weight]), people.boxes[index], window)
+    region = canvas[window.slices]
+    rest = cv2.bitwise_not(planes[:, :, 3])
+    photo = cv2.multiply(region, cv2.merge([rest] * 3), scale=1 / 255)
+    cv2.add(photo, cv2.cvtColor(planes, cv2.COLOR_BGRA2BGR), dst=photo)
+    region[:] = photo
+
+
+def _enlarge(cells: NDArray[np.uint8], box: NDArray[np.float32], window: PixelWindow) -> NDArray[np.uint8]:
+    """Cells [S,S,C] at the pixels of a window, bilinearly."""
+    rows, columns = cells.shape[:2]
+    x1, y1, x2, y2 = (float(v) for v in box)
+    scale_x, scale_y = columns / max(x2 - x1, 1e-6), rows / max(y2 - y1, 1e-6)
+    transform = np.array(
+        [
+            [scale_x, 0, (window.left + 0.5 - x1) * scale_x - 0.5],
+            [0, scale_y, (window.top + 0.5 - y1) * scale_y - 0.5],
+        ]
+    )
+    size = (window.right - window.left, window.bottom - window.top)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    pasted = cv2.warpAffine(cells, transform, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(pasted, np.uint8)
+
+
+def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, score: float) -> None:
+    """A box and the number of its track."""
+    height, width = canvas.shape[:2]
+    colour = draw.instance_colour(number)
+    thick = max(1, round(max(height, width) / 900))
+    left, top = int(max(box[0], 0)), int(max(box[1], 0))
+    cv2.rectangle(canvas, (left, top), (int(min(box[2], width)) - 1, int(min(box[3], height)) - 1), colour, thick)
+    text = f"{number}  {score:.2f}" if number else f"{score:.2f}"
+    scale = max(0.4, height / 1300)
+    (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    base = max(top, text_height + 6)
+    cv2.rectangle(canvas, (left, base - text_height - 6), (left + text_width + 6, base), colour, cv2.FILLED)
+    where = (left + 3, base - 4)
+    cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, (16, 16, 16), 1, cv2.LINE_AA)
+
+
+def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> None:
+    """Make a head, a face or a person unrecognisable; where no such part was found, the top quarter of the box."""
+    window = people.window(index)
+    mask = _hidden(people, index, look.hide)
+    region = canvas[window.slices]
+    height, width = window.shape
+    if mask is None or not mask.any():
+        cover = np.zeros((height, width), np.uint8)
+        cover[: max(height if look.hide == "people" else height // 4, 1)] = 255
+    else:
+        grown = cv2.dilate(mask.astype(np.uint8) * np.uint8(255), np.ones((7, 7), np.uint8))
+        cover = _enlarge(np.asarray(grown, np.uint8)[:, :, None], people.boxes[index], window)
+    x, y, wide, high = cv2.boundingRect((cover > 0).astype(np.uint8))
+    patch = region[y : y + high, x : x + wide]
+    cells = 8 if look.style == "pixelate" else 5  # across the longer side: too few to tell who it is
+    small = (max(round(wide * cells / max(wide, high)), 1), max(round(high * cells / max(wide, high)), 1))
+    coarse = cv2.resize(patch, small, interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_NEAREST if look.style == "pixelate" else cv2.INTER_CUBIC
+    covered = cv2.resize(coarse, (wide, high), interpolation=how)
+    np.copyto(patch, covered, where=cover[y : y + high, x : x + wide, None] > 0)
+
+
+def _hidden(people: People, index: int, whom: str) -> NDArray[np.bool_] | None:
+    """Cells [S,S] to hide, from the parts and the charts together: missing a face costs more than hiding a hat."""
+    parts = None if people.parts is None else people.parts[index]
+    charts = None if people.iuv is None else people.iuv[index, 0]
+    if whom == "people":
+        masks = [m > 0 for m in (parts, charts) if m is not None]
+    else:
+        names = _HEAD_NAMES if whom == "heads" else _FACE_NAMES
+        masks = [] if parts is None else [_of(people.taxonomy, names)[parts]]
+        # DensePose has heads, no faces
+        if charts is not None and (whom == "heads" or not masks):
+            masks.append(charts >= 23)
+    same = [m for m in masks if m.shape == masks[0].shape]
+    return np.logical_or.reduce(same) if same else None
+
+
+def _of(taxonomy: Taxonomy, names: set[str]) -> NDArray[np.bool_]:
+    return np.array([name.lower() in names for name in taxonomy.classes])

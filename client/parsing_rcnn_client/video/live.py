@@ -1,0 +1,324 @@
+"""Live sources: the newest frame counts, old ones are dropped and counted, a lost source is opened again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn_client.video.follow import Follower, Tracked, request
+from parsing_rcnn_client.video.layers import Look, render
+from parsing_rcnn_client.video.media import Frame, Reader, VideoToolMissing
+from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+
+MODES = ("align", "low-latency")
+_LONGEST_PAUSE = 10.0
+
+
+class Mailbox:
+    """Room for one frame: a newer one takes the place of one that nobody took.
+
+    Attributes:
+        dropped: frames that were replaced.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._frame: Frame | None = None
+        self._changed = threading.Condition()
+
+    def put(self, frame: Frame) -> None:
+        """The newest frame."""
+        with self._changed:
+            self.dropped += self._frame is not None
+            self._frame = frame
+            self._changed.notify()
+
+    def get(self, timeout: float) -> Frame | None:
+        """Take the newest frame, or None when none came in time (seconds)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is not None, timeout)
+            frame, self._frame = self._frame, None
+            return frame
+
+
+class Sink(Protocol):
+    """Where annotated frames go."""
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """uint8 [H,W,3] RGB, seconds since the start."""
+        ...
+
+    def close(self) -> None:
+        """Finish. Safe to call twice."""
+        ...
+
+
+@dataclass
+class State:
+    """What a live source did so far.
+
+    Attributes:
+        name: of the source, without a password.
+        frames: that came.
+        shown: that left.
+        dropped: that were too old when there was time for them.
+        analysed: answered by the engine.
+        failed: that the engine did not answer.
+        reconnects: times that the source was opened again.
+        connected: whether it delivers now.
+        problem: the last one, of the source or of the engine.
+        lag: seconds between the arrival of a frame and its showing, the longest of the last second.
+    """
+
+    name: str
+    frames: int = 0
+    shown: int = 0
+    dropped: int = 0
+    analysed: int = 0
+    failed: int = 0
+    reconnects: int = 0
+    connected: bool = False
+    problem: str | None = None
+    lag: float = 0.0
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How to annotate live.
+
+    Attributes:
+        look: what to draw.
+        confidence: the lowest score that starts a track.
+        max_people: of a frame.
+        smoothing: how steady; None for maps as they come.
+        mode: "align" shows each analysed frame with its own result, late by the time of the analysis; "low-latency"
+            shows every newest frame at once, with the people of the last result carried into it.
+        reconnect: open a source again when it ends; without it its end ends the work on it.
+        pause: seconds before the first try to open it again; doubled up to 10, with jitter.
+    """
+
+    look: Look = field(default_factory=Look)
+    confidence: float = 0.5
+    max_people: int = 64
+    smoothing: Smoothing | None = STEADY
+    mode: str = "align"
+    reconnect: bool = True
+    pause: float = 0.5
+
+
+class Source:
+    """One live source: a thread that reads, a thread that follows, draws and shows.
+
+    Args:
+        name: for messages.
+        open_reader: opens it; called again after every loss.
+        open_sink: opens the output, when the size is known.
+        ask: puts a frame to the engine.
+        settings: how.
+        stop: ends everything when set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_reader: Callable[[], Reader],
+        open_sink: Callable[[Reader], Sink],
+        ask: Callable[[Frame], Future[People]],
+        settings: LiveSettings,
+        stop: threading.Event,
+    ) -> None:
+        self.state = State(name)
+        self._open_reader, self._open_sink, self._ask = open_reader, open_sink, ask
+        self._settings, self._stop, self._ended = settings, stop, threading.Event()
+        self._mailbox = Mailbox()
+        self._sink: Sink | None = None
+        self._reader: Reader | None = None
+        self._follower = Follower(settings.confidence, settings.smoothing)
+        self._begin = time.monotonic()
+        self._failure: Exception | None = None
+        self._threads = [threading.Thread(target=t, name=name, daemon=True) for t in (self._read, self._work)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether anything can still come."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def close(self) -> None:
+        """Stop, wait, and finish the output.
+
+        Raises:
+            ParsingRCNNError: the output failed.
+        """
+        self._ended.set()
+        if self._reader is not None:
+            self._reader.close()
+        for thread in self._threads:
+            thread.join(30)
+        if self._sink is not None:
+            self._sink.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _done(self) -> bool:
+        return self._stop.is_set() or self._ended.is_set()
+
+    def _read(self) -> None:
+        pause = self._settings.pause
+        while not self._done():
+            before = self.state.frames
+            try:
+                self._deliver()
+                self.state.problem = "the source ended"
+            except VideoToolMissing as error:
+                self._failure = error
+                break
+            except ParsingRCNNError as error:
+                self.state.problem = error.detail
+                if not self._settings.reconnect:
+                    self._failure = error
+            self.state.connected = False
+            if not self._settings.reconnect or self._done():
+                break
+            pause = self._settings.pause if self.state.frames > before else min(2 * pause, _LONGEST_PAUSE)
+            self._ended.wait(pause * random.uniform(0.5, 1.5))
+            self.state.reconnects += 1
+        self._ended.set()
+
+    def _deliver(self) -> None:
+        reader = self._open_reader()
+        self._reader = reader
+        try:
+            for frame in reader:
+                if self._sink is None:
+                    self._sink = self._open_sink(reader)
+                self.state.connected, self.state.problem = True, None
+                # one clock through all reconnects
+                moved = replace(frame, index=self.state.frames, time=frame.arrived - self._begin)
+                self.state.frames += 1
+                self._mailbox.put(moved)
+                self.state.dropped = self._mailbox.dropped
+                if self._done():
+                    break
+        finally:
+            reader.close()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                frame = self._mailbox.get(0.1)
+                if frame is not None:
+                    self._one(frame)
+                elif self._done():
+                    break
+        except Exception as error:  # the output failed: said when the source is closed
+            self._failure = error
+            self._ended.set()
+            if self._reader is not None:
+                self._reader.close()
+
+    def _one(self, frame: Frame) -> None:
+        future = self._ask(frame)
+        if self._settings.mode == "low-latency":
+            self._meanwhile(frame, future)
+        try:
+            people = future.result()
+        except ParsingRCNNError as error:
+            if not isinstance(error, EngineUnavailable):
+                raise
+            self.state.failed += 1
+            self.state.problem = error.detail
+            self._show(self._follower.follow(frame, None))
+            return
+        self.state.analysed += 1
+        tracked = self._follower.follow(frame, people)
+        if self._settings.mode == "align":
+            self._show(tracked)
+
+    def _meanwhile(self, frame: Frame, future: Future[People]) -> None:
+        """Show the frames that come while the engine works, with what is remembered."""
+        while True:
+            self._show(self._follower.follow(frame, None))
+            newer = None
+            while newer is None and not future.done() and not self._done():
+                newer = self._mailbox.get(0.005)
+            if newer is None:
+                return
+            frame = newer
+
+    def _show(self, tracked: Tracked) -> None:
+        assert self._sink is not None
+        look = self._settings.look
+        picture = render(tracked.frame.image, tracked.people, tracked.numbers, tracked.shown, look)
+        self._sink.show(picture, tracked.frame.time)
+        self.state.shown += 1
+        lag = time.monotonic() - tracked.frame.arrived
+        self.state.lag = max(lag, self.state.lag * 0.97)
+
+
+class Live:
+    """Many sources on one engine. Each has at most one frame waiting there and they are served in turn, so a fast
+    source takes nothing from a slow one.
+
+    Args:
+        engine: shared by all.
+        settings: of all.
+        in_flight: frames at the engine at once.
+    """
+
+    def __init__(self, engine: Analyzer, settings: LiveSettings, in_flight: int = 1) -> None:
+        self._engine, self._settings = engine, settings
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(in_flight, "analyze")  # first come, first served
+        self._options: Options = request(settings.look.tasks, settings.confidence, settings.max_people)
+        self.sources: list[Source] = []
+
+    def add(
+        self,
+        name: str,
+        open_reader: Callable[[], Reader],
+        open_sink: Callable[[Reader], Sink],
+        *,
+        endless: bool = True,
+    ) -> Source:
+        """Start a source; arguments as in `Source`. One that is not endless, a file, may end without being lost."""
+        settings = replace(self._settings, reconnect=self._settings.reconnect and endless)
+        source = Source(name, open_reader, open_sink, self._ask, settings, self._stop)
+        self.sources.append(source)
+        return source
+
+    @property
+    def running(self) -> bool:
+        """Whether any source is still at work."""
+        return any(source.running for source in self.sources)
+
+    def close(self) -> None:
+        """Stop all sources and finish their outputs.
+
+        Raises:
+            ParsingRCNNError: a source or an output failed; the others are finished all the same.
+        """
+        self._stop.set()
+        failures = []
+        for source in self.sources:
+            try:
+                source.close()
+            except ParsingRCNNError as error:
+                failures.append(error)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if failures:
+            raise failures[0]
+
+    def _ask(self, frame: Frame) -> Future[People]:
+        return self._pool.submit(self._engine.analyze, frame.image, self._options)

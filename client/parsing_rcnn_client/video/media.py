@@ -1,0 +1,93 @@
+"""What video is to the rest: frames with their times in, frames with their times out, whoever decodes and encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+
+
+class VideoError(ParsingRCNNError):
+    """A source that cannot be read, or an output that cannot be written; the message says which and why."""
+
+    status = 400
+    code = "video"
+    title = "The video cannot be read or written"
+
+
+class VideoToolMissing(EngineUnavailable):
+    """The program that decodes and encodes is not installed."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known before the first frame.
+
+    Attributes:
+        width, height: of the upright picture, pixels.
+        fps: nominal frames a second; the times of the frames are what counts.
+        time_base: seconds of one tick of the source's clock.
+        frames: how many, where the source says; an estimate.
+        audio: whether there is sound to copy.
+        live: a camera or a stream, which has no end and cannot wait.
+    """
+
+    width: int
+    height: int
+    fps: float
+    time_base: Fraction = Fraction(1, 90000)
+    frames: int | None = None
+    audio: bool = False
+    live: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        index: from 0.
+        time: of presentation in the source's own clock, seconds.
+        image: uint8 [H,W,3] RGB, upright.
+        arrived: time.monotonic() when it was read.
+    """
+
+    index: int
+    time: float
+    image: NDArray[np.uint8] = field(repr=False)
+    arrived: float = 0.0
+
+
+class Reader(Protocol):
+    """Frames of a source, in order."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """What is known of the source."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; once."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading. Safe to call twice, from any thread."""
+        ...
+
+
+class Writer(Protocol):
+    """Takes frames in order."""
+
+    def write(self, image: NDArray[np.uint8], time: float) -> None:
+        """Add uint8 [H,W,3] RGB at a time in the source's clock, seconds."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output. Safe to call twice."""
+        ...

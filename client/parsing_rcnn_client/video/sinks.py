@@ -1,0 +1,177 @@
+"""Where live pictures go: a window, a file or a stream, a page in the browser."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, tool
+from parsing_rcnn_client.video.media import VideoError, VideoInfo
+
+_STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
+
+
+class FileSink:
+    """A file, or an rtsp:// or rtmp:// address, by ffmpeg."""
+
+    def __init__(self, target: str, info: VideoInfo) -> None:
+        hurry = ("-preset", "ultrafast", "-tune", "zerolatency", "-g", "50", "-crf", "23")
+        self._writer = FFmpegWriter(target, info, options=hurry)
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """Add a picture."""
+        self._writer.write(image, seconds)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+class WindowSink:
+    """A window of ffplay; closing the window ends the work."""
+
+    def __init__(self, title: str, info: VideoInfo) -> None:
+        command = [tool("ffplay"), "-loglevel", "quiet", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
+        command += ["-pixel_format", "rgb24", "-video_size", f"{info.width}x{info.height}", "-framerate", "120"]
+        self._process = subprocess.Popen([*command, "-window_title", title, "-i", "-"], stdin=subprocess.PIPE)
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """Show a picture.
+
+        Raises:
+            VideoError: the window was closed, or there is no screen.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(np.ascontiguousarray(image).data)
+        except OSError:
+            raise VideoError("the window was closed (or there is no screen here: try --out mjpeg:8090)") from None
+
+    def close(self) -> None:
+        """Close the window."""
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+
+
+class MjpegPage:
+    """A web page with all sources, each as motion JPEG at /N.mjpg. A slow browser misses pictures, nobody waits for it.
+
+    Args:
+        port: to listen on; 0 chooses one.
+        host: to listen on.
+        quality: of the JPEGs.
+
+    Raises:
+        InvalidOptions: the port is taken.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", quality: int = 85) -> None:
+        self.quality = quality
+        self.sinks: list[MjpegSink] = []
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(self))
+        except OSError as error:
+            raise InvalidOptions(f"port {port} of {host}: {error.strerror}; choose another, --out mjpeg:PORT") from None
+        self._server.daemon_threads = True
+        self.url = f"http://{host}:{self._server.server_address[1]}"
+        self.closed = False
+        threading.Thread(target=self._server.serve_forever, name="mjpeg", daemon=True).start()
+
+    def sink(self, name: str) -> MjpegSink:
+        """A place on the page."""
+        self.sinks.append(MjpegSink(name, self))
+        return self.sinks[-1]
+
+    def close(self) -> None:
+        """Stop serving. Safe to call twice."""
+        if not self.closed:
+            self.closed = True
+            self._server.shutdown()
+            self._server.server_close()
+
+
+class MjpegSink:
+    """One source on a `MjpegPage`."""
+
+    def __init__(self, name: str, page: MjpegPage) -> None:
+        self.name, self._page = name, page
+        self._changed = threading.Condition()
+        self._image: NDArray[np.uint8] | None = None
+        self._count, self._jpeg = 0, (0, b"")
+        self._closed = False
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """The newest picture."""
+        with self._changed:
+            self._image, self._count = image, self._count + 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the streams of this source."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def newest(self, after: int) -> tuple[int, bytes] | None:
+        """(number, JPEG) of a picture newer than `after`, waiting for it; None at the end. Encoded once for all."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._count > after)
+            if self._closed or self._image is None:
+                return None
+            if self._jpeg[0] != self._count:
+                pixels = np.ascontiguousarray(self._image)
+                self._jpeg = self._count, bytes(simplejpeg.encode_jpeg(pixels, self._page.quality, "RGB", "420"))
+            return self._jpeg
+
+
+def _handler(page: MjpegPage) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 30
+
+        def do_GET(self) -> None:
+            if self.path == "/":
+                figures = "".join(f"<figure><img src=/{i}.mjpg alt=''></figure>" for i in range(len(page.sinks)))
+                head = f"<!doctype html><meta charset=utf-8><title>Parsing R-CNN</title><style>{_STYLE}</style>"
+                self._answer("text/html; charset=utf-8", (head + figures).encode())
+                return
+            name = self.path.removeprefix("/").removesuffix(".mjpg")
+            if name.isdecimal() and self.path.endswith(".mjpg") and int(name) < len(page.sinks):
+                with contextlib.suppress(OSError):  # the browser went away
+                    self._stream(page.sinks[int(name)])
+                return
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _answer(self, kind: str, body: bytes) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _stream(self, sink: MjpegSink) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            number = 0
+            while (found := sink.newest(number)) is not None:
+                number, jpeg = found
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the command shows what happens."""
+
+    return Handler

@@ -1,0 +1,360 @@
+"""Steady boxes, parts and IUV: every track remembers its maps, moves them with the picture and lets them vote.
+
+What a track remembers lies in the last frame; where each of its pixels went is found by optical flow (DIS, Kroeger et
+al., ECCV 2016) on a small grey picture of the person. A remembered label gives way only when new labels outvote it;
+where the pictures do not match (something came in front, a limb moved too fast) the new label counts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import People
+
+Box = NDArray[np.float32]
+Number = TypeVar("Number", np.uint8, np.float32)
+
+_MARGIN = 0.015  # of a box, that maps reach beyond it
+_MISMATCH = 22.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How much memory.
+
+    Attributes:
+        labels: share of a label's standing that survives 1/30 s, 0..1. At 30 frames a second a steady label gives way
+            after k frames of another, labels**k < 1/2: 0.9 needs seven.
+        uv: the same of U and V.
+        steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
+            CHI 2012).
+        agile: how much the cut-off grows with speed, Hz per box height and second.
+    """
+
+    labels: float = 0.9
+    uv: float = 0.6
+    steady: float = 1.0
+    agile: float = 30.0
+
+
+STEADY = Smoothing()
+
+
+class Grey:
+    """A frame in grey at several sizes, made when needed."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self._levels = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)]
+
+    def cells(self, box: Box, side: int) -> NDArray[np.uint8]:
+        """What lies under a box, uint8 [side,side]."""
+        width, height = float(box[2] - box[0]), float(box[3] - box[1])
+        level = int(np.clip(np.log2(max(width, height, 1.0) / side), 0, 3))
+        while len(self._levels) <= level:
+            self._levels.append(np.asarray(cv2.pyrDown(self._levels[-1]), np.uint8))
+        scale = 0.5**level
+        step_x, step_y = width * scale / side, height * scale / side
+        shift = np.array([float(box[0]), float(box[1])]) * scale
+        transform = np.array(
+            [[step_x, 0, shift[0] + step_x / 2 - 0.5], [0, step_y, shift[1] + step_y / 2 - 0.5]], np.float64
+        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        found = cv2.warpAffine(
+            self._levels[level], transform, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(found, np.uint8)
+
+
+@dataclass
+class Votes:
+    """Labels with their standing: uint8 [S,S] and float32 [S,S] in 0..1."""
+
+    labels: NDArray[np.uint8]
+    standing: NDArray[np.float32]
+
+    @classmethod
+    def first(cls, labels: NDArray[np.uint8], keep: float) -> Votes:
+        """Labels seen once."""
+        return cls(labels, np.full(labels.shape, 1 - keep, np.float32))
+
+    def moved(self, where: NDArray[np.float32]) -> Votes:
+        """The same at other cells: `where` float32 [S,S,2] of (x, y)."""
+        return Votes(_look_up(self.labels, where), _look_up(self.standing, where))
+
+    def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: float) -> Votes:
+        """After new labels; where the memory is not believed they stand alone."""
+        agree = labels == self.labels
+        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), np.float32(keep - 1))
+        new = (standing < 0) | ~believed
+        standing = np.where(believed, np.abs(standing), np.float32(1 - keep))
+        return Votes(np.where(new, labels, self.labels), standing)
+
+
+@dataclass
+class Memory:
+    """What is remembered of one track."""
+
+    box: Box  # that the maps cover, in the last frame
+    shown: Box  # the steadied box
+    speed: NDArray[np.float64]
+    time: float
+    score: float
+    parts: Votes | None
+    charts: Votes | None
+    uv: NDArray[np.uint8] | None  # [2,S,S]
+    part_scores: NDArray[np.float32] | None
+
+
+class Smoother:
+    """The memory of all tracks. Feed it every frame in order.
+
+    Args:
+        settings: how much memory; None turns votes and steadying off but still carries maps to frames in between.
+    """
+
+    def __init__(self, settings: Smoothing | None = STEADY) -> None:
+        self.settings = settings
+        self._memories: dict[int, Memory] = {}
+        self._last: Grey | None = None
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow.setFinestScale(1)  # half resolution instead of a quarter: 0.4 points of mIoU on a walk
+
+    def update(
+        self, image: NDArray[np.uint8], people: People, numbers: NDArray[np.intp], time: float
+    ) -> tuple[People, NDArray[np.float32]]:
+        """Steady one frame's people.
+
+        Args:
+            image: uint8 [H,W,3] RGB of the frame.
+            people: found in it.
+            numbers: [n] of their tracks; 0 is nobody's and passes as it is.
+            time: of the frame, seconds.
+
+        Returns:
+            (the people with steadied maps, which lie in boxes a little larger; steadied boxes float32 [n,4] to show).
+        """
+        frame = Grey(image)
+        parts = None if people.parts is None else people.parts.copy()
+        iuv = None if people.iuv is None else people.iuv.copy()
+        boxes, shown = people.boxes.copy(), people.boxes.copy()
+        for index, number in enumerate(numbers.tolist()):
+            if number == 0:
+                continue
+            memory = self._hear(frame, people, index, self._memories.get(number), time)
+            self._memories[number] = memory
+            boxes[index], shown[index] = memory.box, memory.shown
+            if parts is not None and memory.parts is not None:
+                parts[index] = memory.parts.labels
+            if iuv is not None and memory.charts is not None and memory.uv is not None:
+                iuv[index] = np.concatenate([memory.charts.labels[None], memory.uv])
+                iuv[index, 1:, memory.charts.labels == 0] = 0
+        self._last = frame
+        return replace(people, boxes=boxes, parts=parts, iuv=iuv), shown
+
+    def forget(self, alive: Sequence[int]) -> None:
+        """Drop every track that is not among `alive`."""
+        self._memories = {number: memory for number, memory in self._memories.items() if number in set(alive)}
+
+    def carry(
+        self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box], time: float, fresh: float
+    ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
+        """A frame that was not analysed: the remembered people, moved to where the picture went.
+
+        Args:
+            image: uint8 [H,W,3] RGB of the frame.
+            blank: People of this frame's size with the taxonomy; nobody in it.
+            boxes: track -> predicted box.
+            time: of the frame, seconds.
+            fresh: tracks not seen since this time are left out.
+
+        Returns:
+            (people, their track numbers, boxes to show).
+        """
+        frame = Grey(image)
+        numbers = [n for n in boxes if n in self._memories and self._memories[n].time >= fresh]
+        moved = {n: self._moved(frame, self._memories[n], boxes[n]) for n in numbers}
+        for number, memory in moved.items():
+            self._memories[number] = memory
+        self._last = frame
+        numbers.sort(key=lambda n: -moved[n].score)
+        if not numbers:
+            return blank, np.zeros(0, np.intp), np.zeros((0, 4), np.float32)
+        people = _people([moved[n] for n in numbers], blank)
+        return people, np.array(numbers, np.intp), np.stack([moved[n].shown for n in numbers])
+
+    def _hear(self, frame: Grey, people: People, index: int, memory: Memory | None, time: float) -> Memory:
+        box, score = people.boxes[index], float(people.scores[index])
+        labels = None if people.parts is None else people.parts[index]
+        iuv = None if people.iuv is None else people.iuv[index]
+        scores = None if people.part_scores is None else people.part_scores[index]
+        # a memory of seconds, not of frames: fewer analyses a second each count for more
+        gap = 1.0 if memory is None else float(np.clip((time - memory.time) * 30, 1, 30))
+        keep = 0.0 if self.settings is None else self.settings.labels**gap
+        if memory is None or self._last is None or self.settings is None:
+            parts = None if labels is None else Votes.first(labels, keep)
+            charts = None if iuv is None else Votes.first(iuv[0], keep)
+            return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], scores)
+        shown, speed = self._steadied(memory, box, time)
+        # maps lie in the steadied box as well: in the shaking one their cells would shake
+        grid = _grown(shown)
+        labels, iuv = _laid(labels, box, grid), _laid(iuv, box, grid)
+        parts, charts, uv = None, None, None
+        some = labels if labels is not None else iuv
+        if some is not None:
+            where, believed = self._where(frame, memory.box, grid, some.shape[-1])
+            if labels is not None:
+                same = memory.parts is not None and memory.parts.labels.shape == labels.shape
+                parts = (
+                    memory.parts.moved(where).heard(labels, believed, keep)
+                    if same and memory.parts is not None
+                    else Votes.first(labels, keep)
+                )
+            if iuv is not None:
+                charts, uv = self._charts(memory, iuv, where, believed, gap)
+        return Memory(grid, shown, speed, time, score, parts, charts, uv, scores)
+
+    def _charts(
+        self,
+        memory: Memory,
+        iuv: NDArray[np.uint8],
+        where: NDArray[np.float32],
+        believed: NDArray[np.bool_],
+        gap: float,
+    ) -> tuple[Votes, NDArray[np.uint8]]:
+        assert self.settings is not None
+        keep, stay = self.settings.labels**gap, np.float32(self.settings.uv**gap)
+        if memory.charts is None or memory.uv is None or memory.charts.labels.shape != iuv.shape[1:]:
+            return Votes.first(iuv[0], keep), iuv[1:]
+        before = memory.charts.moved(where)
+        charts = before.heard(iuv[0], believed, keep)
+        old = np.stack([_look_up(plane, where) for plane in memory.uv]).astype(np.float32)
+        new = iuv[1:].astype(np.float32)
+        mixed = np.where(before.labels == iuv[0], old * stay + new * (1 - stay), new)
+        uv = np.where(charts.labels == iuv[0], np.where(believed, mixed, new), old)
+        return charts, np.rint(uv).astype(np.uint8)
+
+    def _moved(self, frame: Grey, memory: Memory, predicted: Box) -> Memory:
+        """The memory carried into a frame without an analysis: the box by what its pixels did."""
+        votes = memory.parts or memory.charts
+        if votes is None or self._last is None:
+            return replace(memory, box=predicted, shown=predicted)
+        side = votes.labels.shape[-1]
+        flow = self._went(frame.cells(predicted, side), self._last.cells(predicted, side))
+        cell = (predicted[2:] - predicted[:2]) / side
+        # cells of the prediction that show the person now are those whose place in the last frame was the person
+        inside = _look_up(votes.labels, _cells(predicted, flow, memory.box, side)) > 0
+        if inside.sum() >= 16:
+            back = np.median(flow[inside], axis=0) * cell  # from now to the last frame, pixels
+            size = memory.box[2:] - memory.box[:2]
+            centre = (memory.box[:2] + memory.box[2:]) / 2 - back
+            predicted = np.concatenate([centre - size / 2, centre + size / 2]).astype(np.float32)
+        where, _ = self._where(frame, memory.box, predicted, side)
+        shift = predicted - memory.box
+        uv = None if memory.uv is None else np.stack([_look_up(plane, where) for plane in memory.uv])
+        return replace(
+            memory,
+            box=predicted,
+            shown=np.asarray(memory.shown + shift, np.float32),
+            parts=None if memory.parts is None else memory.parts.moved(where),
+            charts=None if memory.charts is None else memory.charts.moved(where),
+            uv=uv,
+        )
+
+    def _where(self, frame: Grey, before: Box, now: Box, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """For each cell under the box now: its place among the cells of the box before, and whether to believe it."""
+        assert self._last is not None
+        new, old = frame.cells(now, side), self._last.cells(now, side)
+        flow = self._went(new, old)
+        difference = _mismatch(new, old, flow)
+        where = _cells(now, flow, before, side)
+        inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
+        believed = (difference < _MISMATCH) & inside
+        # a third of the pixels inexplicable: another scene, where the other matches are chance
+        return where, believed if believed.mean() > 2 / 3 else np.zeros_like(believed)
+
+    def _went(self, new: NDArray[np.uint8], old: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Where in `old` each pixel of `new` was, relative to it: float32 [S,S,2] of (x, y)."""
+        return np.asarray(self._flow.calc(new, old, np.zeros((*new.shape, 2), np.float32)), np.float32)
+
+    def _steadied(self, memory: Memory, box: Box, time: float) -> tuple[Box, NDArray[np.float64]]:
+        """The one-euro filter: little smoothing while moving, so little lag; much while standing."""
+        assert self.settings is not None
+        seconds = max(time - memory.time, 1e-3)
+        height = max(float(box[3] - box[1]), 1.0)
+        rough = (box.astype(np.float64) - memory.shown) / (seconds * height)
+        speed = memory.speed + _share(1.0, seconds) * (rough - memory.speed)
+        cutoff = self.settings.steady + self.settings.agile * np.abs(speed)
+        shown = memory.shown + _share(cutoff, seconds) * (box - memory.shown)
+        return np.asarray(shown, np.float32), speed
+
+
+def _mismatch(new: NDArray[np.uint8], old: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels that the moved picture differs by, averaged over 5x5 cells."""
+    moved = _sample(old, _grid(len(new)) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.blur(cv2.absdiff(new, moved), (5, 5)), np.uint8)
+
+
+def _share(cutoff: NDArray[np.float64] | float, seconds: float) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff) * seconds)))
+
+
+@lru_cache(4)
+def _grid(side: int) -> NDArray[np.float32]:
+    ramp = np.arange(side, dtype=np.float32)
+    return np.stack(np.meshgrid(ramp, ramp), axis=2)
+
+
+def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArray[np.float32]:
+    """Cells of `now` moved by `flow`, as cells of `before`: float32 [S,S,2]."""
+    size_now, size_before = now[2:] - now[:2], np.maximum(before[2:] - before[:2], np.float32(1e-3))
+    scale = size_now / size_before
+    offset = (now[:2] - before[:2]) * side / size_before
+    return np.asarray((_grid(side) + flow + 0.5) * scale + offset - 0.5, np.float32)
+
+
+def _grown(box: Box) -> Box:
+    """A little larger: the steadied box is late, and what it cut off would be lost."""
+    margin = _MARGIN * (box[2:] - box[:2])
+    return np.concatenate([box[:2] - margin, box[2:] + margin]).astype(np.float32)
+
+
+def _laid(maps: NDArray[np.uint8] | None, box: Box, grid: Box) -> NDArray[np.uint8] | None:
+    """Maps [...,S,S] of one box in the cells of another."""
+    if maps is None:
+        return None
+    side = maps.shape[-1]
+    where = _cells(grid, np.zeros((side, side, 2), np.float32), box, side)
+    if maps.ndim == 2:
+        return _look_up(maps, where)
+    return np.stack([_look_up(plane, where) for plane in maps])
+
+
+def _look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Number]:
+    return _sample(plane, where, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+
+
+def _sample(plane: NDArray[Number], where: NDArray[np.float32], how: int, border: int) -> NDArray[Number]:
+    # one map of pairs, so the second is None, which OpenCV's types forget; an empty array in its place gives rubbish
+    found = cv2.remap(plane, where, None, how, borderMode=border, borderValue=0)  # type: ignore[call-overload]
+    return np.asarray(found, plane.dtype)
+
+
+def _people(memories: Sequence[Memory], blank: People) -> People:
+    parts = [m.parts.labels for m in memories if m.parts is not None]
+    scores = [m.part_scores for m in memories if m.part_scores is not None]
+    iuv = [np.concatenate([m.charts.labels[None], m.uv]) for m in memories if m.charts is not None and m.uv is not None]
+    return replace(
+        blank,
+        boxes=np.stack([m.box for m in memories]),
+        scores=np.array([m.score for m in memories], np.float32),
+        parts=np.stack(parts) if len(parts) == len(memories) else None,
+        part_scores=np.stack(scores) if len(scores) == len(memories) else None,
+        iuv=np.stack(iuv) if len(iuv) == len(memories) else None,
+    )

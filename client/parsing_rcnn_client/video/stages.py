@@ -1,0 +1,89 @@
+"""Work in a row of threads with short queues between them: every stage runs while the others do, in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Stages:
+    """A pipeline of threads. Close it, or leave its `with` block, to stop all of them.
+
+    Attributes:
+        busy: stage -> seconds of work, waiting left out.
+    """
+
+    def __init__(self) -> None:
+        self.busy: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def run(self, name: str, source: Iterable[A], work: Callable[[A], B], room: int) -> Iterator[B]:
+        """Apply `work` to every item of `source` in a thread of its own; results in order.
+
+        Args:
+            name: of the stage.
+            source: an iterator, for example of another stage.
+            work: of one item.
+            room: results that may wait; then the stage itself waits.
+
+        Raises:
+            Exception: whatever the stage or one before it raised, where the results are taken.
+        """
+        results: queue.Queue[tuple[str, Any]] = queue.Queue(room)
+        self.busy[name] = 0.0
+        thread = threading.Thread(target=self._work, args=(name, source, work, results), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return self._take(results)
+
+    def _work(self, name: str, source: Iterable[A], work: Callable[[A], B], results: queue.Queue[Any]) -> None:
+        try:
+            for item in source:
+                begin = time.perf_counter()
+                result = work(item)
+                self.busy[name] += time.perf_counter() - begin
+                if not self._put(results, ("item", result)):
+                    return
+            self._put(results, ("end", None))
+        except Exception as error:  # it belongs to whoever takes the results
+            self._put(results, ("error", error))
+
+    def _put(self, results: queue.Queue[Any], result: tuple[str, Any]) -> bool:
+        while not self._stop.is_set():
+            try:
+                results.put(result, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _take(self, results: queue.Queue[Any]) -> Iterator[Any]:
+        while not self._stop.is_set():
+            try:
+                kind, value = results.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+
+    def close(self) -> None:
+        """Stop every stage and wait for it. Safe to call twice."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

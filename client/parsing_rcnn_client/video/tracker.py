@@ -1,0 +1,176 @@
+"""Who is who from frame to frame, by overlap: ByteTrack's association (Zhang et al., ECCV 2022, section 3).
+
+Confident boxes are paired with the tracks first; what is left of the tracks may then take up doubtful boxes, so that a
+person half hidden keeps the number. A doubtful box never starts a track.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn_client.video.assignment import assign
+
+# Noise of the motion model, relative to the height of the box (per frame of 1/30 s).
+_POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20
+
+
+class Motion:
+    """Constant velocity of a box: a Kalman filter of (centre x, centre y, width, height), each with its own speed.
+
+    The four coordinates share no covariance, so each is a filter of two numbers and all four are computed at once.
+    """
+
+    def __init__(self, box: NDArray[np.float32]) -> None:
+        self.mean = np.stack([_centred(box), np.zeros(4)])  # [position or speed, coordinate]
+        height = max(float(box[3] - box[1]), 1.0)
+        self.covariance = np.zeros((2, 2, 4))
+        self.covariance[0, 0] = (2 * _POSITION * height) ** 2
+        self.covariance[1, 1] = (10 * _VELOCITY * height) ** 2
+
+    def predict(self, frames: float) -> None:
+        """Move on by a time, in frames of 1/30 s."""
+        (a, b), (_, d) = self.covariance
+        height = max(float(self.mean[0, 3]), 1.0)
+        self.mean[0] += frames * self.mean[1]
+        a, b = a + 2 * frames * b + frames**2 * d, b + frames * d
+        noise = frames * np.array([_POSITION * height, _VELOCITY * height]) ** 2
+        self.covariance = np.array([[a + noise[0], b], [b, d + noise[1]]])
+
+    def correct(self, box: NDArray[np.float32]) -> None:
+        """Take a measured box into account."""
+        (a, b), (_, d) = self.covariance
+        height = max(float(box[3] - box[1]), 1.0)
+        total = a + (_MEASURED * height) ** 2
+        gain = np.stack([a / total, b / total])
+        self.mean = self.mean + gain * (_centred(box) - self.mean[0])
+        self.covariance = np.array([[a - gain[0] * a, b - gain[0] * b], [b - gain[0] * b, d - gain[1] * b]])
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """float32 [4] (x1, y1, x2, y2)."""
+        x, y, width, height = self.mean[0]
+        half_width, half_height = max(width, 1.0) / 2, max(height, 1.0) / 2
+        return np.array([x - half_width, y - half_height, x + half_width, y + half_height], np.float32)
+
+
+def _centred(box: NDArray[np.float32]) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = (float(v) for v in box)
+    return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+
+
+def iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of boxes [n,4] and [m,4]: [n,m]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
+
+
+@dataclass
+class Track:
+    """One person over time.
+
+    Attributes:
+        number: from 1, never used twice.
+        motion: where the person is and goes.
+        seen: time of the last box, seconds.
+        hits: boxes so far.
+    """
+
+    number: int
+    motion: Motion
+    seen: float
+    hits: int = 1
+
+
+@dataclass
+class Tracker:
+    """Gives each box of each frame the number of its person.
+
+    Attributes:
+        high: the lowest score of a box that starts a track or is paired first.
+        patience: seconds that a track waits unseen before it is given up.
+        first_overlap: least IoU of a confident box and a prediction.
+        second_overlap: the same of a doubtful box.
+        confirm: boxes that a track needs before it is shown; 1 shows everybody at once.
+        count: tracks so far.
+
+    Example:
+        >>> tracker = Tracker()
+        >>> box = np.array([[10, 10, 50, 110]], np.float32)
+        >>> [tracker.update(box + dx, np.array([0.9], np.float32), dx / 30).tolist() for dx in range(3)]
+        [[1], [1], [1]]
+    """
+
+    high: float = 0.5
+    patience: float = 1.0
+    first_overlap: float = 0.2
+    second_overlap: float = 0.5
+    confirm: int = 1
+    tracks: list[Track] = field(default_factory=list)
+    count: int = 0
+    _time: float | None = None
+
+    def update(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float) -> NDArray[np.intp]:
+        """Take one frame's boxes.
+
+        Args:
+            boxes: float32 [n,4] (x1, y1, x2, y2).
+            scores: float32 [n] in 0..1.
+            time: of the frame, seconds; never less than the last one's.
+
+        Returns:
+            [n] track numbers; 0 for a box that belongs to nobody (yet).
+        """
+        self.predict(time)
+        numbers = np.zeros(len(boxes), np.intp)
+        waiting = list(self.tracks)
+        confident = np.flatnonzero(scores >= self.high)
+        for chosen, least in (
+            (confident, self.first_overlap),
+            (np.flatnonzero(scores < self.high), self.second_overlap),
+        ):
+            for track, index in self._pair(waiting, boxes, scores, chosen, least):
+                track.motion.correct(boxes[index])
+                track.seen, track.hits = time, track.hits + 1
+                waiting.remove(track)
+                numbers[index] = track.number if track.hits >= self.confirm else 0
+        for index in confident[numbers[confident] == 0]:
+            if self._taken(boxes[index], waiting):
+                continue
+            self.count += 1
+            self.tracks.append(Track(self.count, Motion(boxes[index]), time))
+            numbers[index] = self.count if self.confirm <= 1 else 0
+        self.tracks = [t for t in self.tracks if time - t.seen <= self.patience]
+        return numbers
+
+    def predict(self, time: float) -> None:
+        """Move every track to a time without seeing anything."""
+        frames = 0.0 if self._time is None else max(time - self._time, 0.0) * 30
+        self._time = time if self._time is None else max(time, self._time)
+        for track in self.tracks:
+            track.motion.predict(frames)
+
+    def _pair(
+        self,
+        waiting: list[Track],
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        chosen: NDArray[np.intp],
+        least: float,
+    ) -> list[tuple[Track, int]]:
+        if not waiting or not len(chosen):
+            return []
+        overlap = iou(np.stack([t.motion.box for t in waiting]), boxes[chosen])
+        # pairs under the limit cost more than any allowed pair could save, so they never push one out
+        cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1e3)
+        return [(waiting[r], int(chosen[c])) for r, c in assign(cost) if overlap[r, c] >= least]
+
+    def _taken(self, box: NDArray[np.float32], waiting: list[Track]) -> bool:
+        """Whether a box is a second one of somebody who already has one in this frame."""
+        seen = [t.motion.box for t in self.tracks if t not in waiting and t.seen == self._time]
+        return bool(seen) and float(iou(box[None], np.stack(seen)).max()) > 0.8

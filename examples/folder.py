@@ -1,0 +1,17 @@
+"""Many pictures, four at a time, through a running gateway: `python examples/folder.py photos/ http://127.0.0.1:8080`."""
+
+import sys
+from pathlib import Path
+
+from parsing_rcnn_client import Client
+
+
+def main(folder: str, gateway: str) -> None:
+    pictures = sorted(Path(folder).glob("*.jpg"))
+    with Client.connect(gateway) as client:
+        for path, people in zip(pictures, client.analyze_many(pictures, in_flight=4), strict=True):
+            print(path.name, f"failed: {people}" if isinstance(people, Exception) else f"{len(people)} people")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,92 @@
+"""The Triton transport on the wire: a gRPC server of the Open Inference Protocol that answers with the real engine.
+
+It speaks what the ensembles of DESIGN.md do; the tests of the real tritonserver are in tests/server/triton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client import Client
+
+grpc = pytest.importorskip("grpc", reason="needs tritonclient[grpc]")
+pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
+from tritonclient.grpc import service_pb2, service_pb2_grpc  # noqa: E402
+
+NAMES = {np.dtype(np.float32): "FP32", np.dtype(np.uint8): "UINT8", np.dtype(np.int32): "INT32"}
+
+
+class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
+
+    def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return service_pb2.ModelReadyResponse(ready=request.name != "densepose")
+
+    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raw = request.raw_input_contents[0]
+        image = raw[4 : 4 + int.from_bytes(raw[:4], "little")]
+        tasks = {"human_analysis": {"parsing", "densepose"}, "human_parsing": {"parsing"}}[request.model_name]
+        confidence = float(request.parameters["confidence"].string_param)
+        most = request.parameters["max_people"].int64_param
+        try:
+            people = self.pipeline.analyze(image, Options(frozenset(tasks), confidence, most))
+        except ParsingRCNNError as error:
+            context.abort(grpc.StatusCode.INTERNAL, f"in ensemble 'human_analysis', {error.code}: {error.detail}")
+        found = {
+            "BOXES": people.boxes, "SCORES": people.scores, "IMAGE_SIZE": np.array(people.image_size, np.int32),
+            "PARTS": people.parts, "PART_SCORES": people.part_scores, "IUV": people.iuv,
+        }  # fmt: skip
+        answer = service_pb2.ModelInferResponse(model_name=request.model_name)
+        for wanted in request.outputs:
+            array = found[wanted.name]
+            answer.outputs.add(name=wanted.name, datatype=NAMES[array.dtype], shape=array.shape)  # type: ignore[union-attr]
+            answer.raw_output_contents.append(np.ascontiguousarray(array).tobytes())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def client(pipeline: Pipeline) -> Iterator[Client]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Ensembles(pipeline), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client.triton(f"grpc://127.0.0.1:{port}", timeout=60) as connected:
+        yield connected
+    server.stop(None)
+
+
+def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    people, direct = client.analyze(photo_jpeg), pipeline.analyze(photo_jpeg)
+    np.testing.assert_allclose(people.boxes, direct.boxes)
+    np.testing.assert_array_equal(people.parts, direct.parts)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(people.iuv, direct.iuv)  # type: ignore[arg-type]
+    assert people.image_size == direct.image_size
+    only = client.analyze(photo_jpeg, Options(frozenset({"parsing"}), max_people=1))
+    assert (len(only), only.iuv) == (1, None)
+    assert len(client.analyze(np.zeros((64, 64, 3), np.uint8))) == 0
+    assert dict(client.info.tasks) == {"parsing": True, "densepose": False}
+
+
+def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
+    with pytest.raises(InvalidImage):
+        client.analyze(photo_jpeg[:3000])
+    with pytest.raises(UnsupportedImage):
+        client.analyze(b"no picture")
+    with pytest.raises(InvalidOptions, match="probabilities"):
+        client.analyze(photo_jpeg, Options(part_probs=True))
+    with pytest.raises(InvalidOptions, match=r"grpc://host:8001"):
+        Client.triton("host:8001")
+    with pytest.raises(EngineUnavailable, match="no answer"):
+        Client.triton("grpc://127.0.0.1:9", timeout=1).analyze(photo_jpeg)

@@ -1,0 +1,69 @@
+"""Small videos, made when needed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., str]:
+    """Runs ffmpeg with arguments and returns its output."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+
+    def run(*arguments: object, program: str = "ffmpeg") -> str:
+        quiet = ("-v", "error", "-y") if program == "ffmpeg" else ("-v", "error")
+        command = [program, *quiet, *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def times(ffmpeg: Callable[..., str]) -> Callable[[Path], list[float]]:
+    """The times of a video's frames, by ffprobe, seconds."""
+
+    def read(path: Path) -> list[float]:
+        options = ("-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0")
+        return [
+            float(line.strip(", ")) for line in ffmpeg(*options, path, program="ffprobe").split() if line.strip(", ")
+        ]
+
+    return read
+
+
+OFFSETS = [4 * i for i in range(24)]
+
+
+@pytest.fixture(scope="session")
+def walk() -> list[NDArray[np.uint8]]:
+    """24 frames, 320x240: a real portrait sliding to the right by 4 pixels a frame."""
+    cv2 = pytest.importorskip("cv2")
+    portrait = cv2.resize(pytest.importorskip("skimage.data").astronaut(), (200, 200), interpolation=cv2.INTER_AREA)
+    frames = []
+    for offset in OFFSETS:
+        frame = np.full((240, 320, 3), 120, np.uint8)
+        frame[40:, offset : offset + 200] = portrait
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="session")
+def walk_video(walk: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory, ffmpeg: object) -> Path:
+    """The same as a file, 12.5 frames a second."""
+    from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
+    from parsing_rcnn_client.video.media import VideoInfo
+
+    path = tmp_path_factory.mktemp("walk") / "walk.mp4"
+    writer = FFmpegWriter(str(path), VideoInfo(320, 240, 12.5), options=("-preset", "ultrafast", "-crf", "12"))
+    for index, frame in enumerate(walk):
+        writer.write(frame, index * 0.08)
+    writer.close()
+    return path

@@ -1,0 +1,157 @@
+"""Whole videos through the real engine."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client import Gateway
+from parsing_rcnn_client.video.annotate import Settings, annotate
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
+from parsing_rcnn_client.video.follow import Tracked
+from parsing_rcnn_client.video.media import Frame, VideoInfo
+from parsing_rcnn_client.video.records import CocoVideo, JsonLines
+
+
+class Seen:
+    """Keeps what comes out."""
+
+    def __init__(self) -> None:
+        self.frames: list[Tracked] = []
+
+    def add(self, tracked: Tracked) -> None:
+        self.frames.append(tracked)
+
+    def close(self) -> None:
+        pass
+
+
+def follows(frames: list[Tracked], tolerance: float) -> None:
+    """The portrait slides by 4 pixels a frame, so the centre of its box does."""
+    assert [f.frame.index for f in frames] == list(range(24))
+    best = [f.people.boxes[0] for f in frames]
+    centres = np.array([(b[0] + b[2]) / 2 for b in best])
+    ideal = np.arange(24) * 4.0
+    assert np.abs(centres - ideal - np.median(centres - ideal)).max() < tolerance
+
+
+def test_every_frame_has_its_own_result_and_the_records_agree(
+    walk_video: Path, tmp_path: Path, pipeline: Pipeline, times: Callable[[Path], list[float]]
+) -> None:
+    out = tmp_path / "out.mp4"
+    reader = FFmpegReader(str(walk_video))
+    writer, seen = FFmpegWriter(str(out), reader.info), Seen()
+    records = [JsonLines(tmp_path / "a.jsonl"), CocoVideo(tmp_path / "a.json", "walk", reader.info), seen]
+    summary = annotate(pipeline, reader, writer, Settings(), records=records)
+    for finished in (writer, *records):
+        finished.close()
+    assert summary.frames == 24
+    assert set(summary.busy) == {"read", "analyze", "follow", "draw", "write"}
+    assert times(out) == times(walk_video)
+    follows(seen.frames, 12)
+    assert {int(f.numbers[0]) for f in seen.frames} == {1}
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(24))
+    assert lines[3]["time"] == pytest.approx(0.24)
+    assert lines[3]["people"][0]["track"] == 1
+    assert "Hair" in lines[3]["people"][0]["parts"]
+    coco = pytest.importorskip("pycocotools.coco").COCO(str(tmp_path / "a.json"))
+    assert len(coco.getImgIds()) == 24
+    first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))[0]
+    assert coco.annToMask(first).sum() == first["area"] == sum(lines[0]["people"][0]["parts"].values())
+
+
+def test_every_third_frame_analysed_and_the_rest_carried(walk_video: Path, pipeline: Pipeline) -> None:
+    seen = Seen()
+    annotate(pipeline, FFmpegReader(str(walk_video)), None, Settings(every=3), records=[seen])
+    assert [f.analysed for f in seen.frames[:4]] == [True, False, False, True]
+    follows(seen.frames, 12)
+
+
+def test_a_server_that_dies_and_returns_loses_no_frame(walk_video: Path, pipeline: Pipeline, serve_app: Any) -> None:
+    from server.app import create_app
+    from server.settings import Settings as ServerSettings
+
+    app = lambda: create_app(ServerSettings(), lambda: pipeline)  # noqa: E731
+    stack, seen, killed = ExitStack(), Seen(), threading.Event()
+    url = stack.enter_context(serve_app(app()))
+    port = int(url.rpartition(":")[2])
+
+    def on_frame(done: int) -> None:
+        if done == 8:
+            killed.set()
+
+    def restart() -> None:
+        killed.wait()
+        stack.close()
+        time.sleep(0.4)
+        stack.enter_context(serve_app(app(), port))
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    engine = Gateway(url, timeout=60, jpeg_quality=95)
+    annotate(engine, FFmpegReader(str(walk_video)), None, Settings(), records=[seen], progress=on_frame)
+    thread.join()
+    stack.close()
+    follows(seen.frames, 12)
+
+
+def test_an_engine_that_fails_ends_the_run_with_its_message(walk_video: Path) -> None:
+    class Gone:
+        info = None
+
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            raise EngineUnavailable("the engine is gone")
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(EngineUnavailable, match="the engine is gone"):
+        annotate(Gone(), FFmpegReader(str(walk_video)), None, Settings())  # type: ignore[arg-type]
+
+
+def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:
+    class Frames:
+        info = VideoInfo(64, 48, 30)
+
+        def __iter__(self) -> Iterator[Frame]:
+            for index in range(4000):
+                yield Frame(index, index / 30, np.full((48, 64, 3), index % 200, np.uint8))
+
+        def close(self) -> None:
+            pass
+
+    class OnePerson:
+        """Walks to and fro for ever: the network would take minutes and keeps nothing between frames."""
+
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            left = float(np.asarray(image)[0, 0, 0]) / 10
+            box = np.array([[left, 4, left + 30, 44]], np.float32)
+            labels = np.full((1, 16, 16), 5, np.uint8)
+            return People(box, np.array([0.9], np.float32), (48, 64), parts=labels)
+
+    resident: list[int] = []
+
+    def progress(done: int) -> None:
+        if done in (1000, 4000):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident.append(pages * resource.getpagesize())
+
+    lines = JsonLines(tmp_path / "long.jsonl")
+    summary = annotate(OnePerson(), Frames(), None, Settings(), records=[lines], progress=progress)  # type: ignore[arg-type]
+    lines.close()
+    assert summary.frames == 4000
+    assert resident[1] - resident[0] < 8_000_000

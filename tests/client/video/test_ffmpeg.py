@@ -1,0 +1,120 @@
+"""Video in and out by the real ffmpeg: times, sound, rotation, damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter, hidden, is_live
+from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
+
+
+def copy(source: Path, target: Path) -> tuple[FFmpegReader, int]:
+    reader = FFmpegReader(str(source))
+    writer = FFmpegWriter(str(target), reader.info, sound_of=str(source) if reader.info.audio else None)
+    count = 0
+    for frame in reader:
+        assert frame.index == count
+        assert frame.image.shape == (reader.info.height, reader.info.width, 3)
+        writer.write(frame.image, frame.time)
+        count += 1
+    writer.close()
+    return reader, count
+
+
+def test_variable_rate_late_start_rotation_and_sound_stay(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    steady, turned = tmp_path / "steady.mp4", tmp_path / "turned.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-f", "lavfi", "-i", "sine=440:d=1.5")
+    late = "select='not(eq(mod(n,3),1))',setpts=PTS+0.4/TB"
+    ffmpeg(*lavfi, "-vf", late, "-fps_mode", "passthrough", "-preset", "ultrafast", "-c:a", "aac", steady)
+    ffmpeg("-i", steady, "-c", "copy", "-metadata:s:v:0", "rotate=90", turned)
+    out = tmp_path / "out.mp4"
+    reader, count = copy(turned, out)
+    assert (reader.info.width, reader.info.height, reader.info.audio) == (90, 160, True)
+    assert count == 20
+    assert times(out) == times(turned)
+    assert times(out)[0] == pytest.approx(0.4)
+    assert len({round(b - a, 4) for a, b in zip(times(out), times(out)[1:], strict=False)}) == 2
+    sound = ("-map", "0:a", "-c", "copy", "-f", "md5", "-")
+    assert ffmpeg("-i", out, *sound) == ffmpeg("-i", turned, *sound)
+    entries = ("-select_streams", "a", "-show_entries", "stream=start_time", "-of", "csv=p=0")
+    assert ffmpeg(*entries, out, program="ffprobe") == ffmpeg(*entries, turned, program="ffprobe")
+
+
+def test_an_odd_size_without_sound_in_matroska(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    source, out = tmp_path / "odd.mkv", tmp_path / "out.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=101x75:r=24:d=0.5", "-c:v", "ffv1", source)
+    reader, count = copy(source, out)
+    assert (reader.info.width, reader.info.height, reader.info.audio, count) == (101, 75, False, 12)
+    assert times(out) == times(source)
+
+
+def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
+    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [240, 240, 240]], np.uint8)
+    image = np.repeat(np.repeat(colours[None], 64, 0), 32, 1)
+    path = str(tmp_path / "colours.mp4")
+    writer = FFmpegWriter(path, VideoInfo(128, 64, 25, Fraction(1, 12800)))
+    for index in range(3):
+        writer.write(image, index / 25)
+    writer.close()
+    frame = list(FFmpegReader(path))[2]
+    middles = frame.image[32, 16::32].astype(int)
+    assert np.abs(middles - colours).max() <= 6
+    assert frame.time == pytest.approx(0.08)
+
+
+def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    whole, broken = tmp_path / "whole.mkv", tmp_path / "broken.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-preset", "ultrafast", "-g", "5", whole)
+    data = whole.read_bytes()
+    broken.write_bytes(data[: len(data) * 6 // 10])
+    reader, count = copy(broken, tmp_path / "out.mp4")
+    assert 5 <= count < 30
+    assert reader.damaged is not None
+
+
+def test_what_is_no_video_is_said(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    text, sound, empty = tmp_path / "notes.mp4", tmp_path / "sound.wav", tmp_path / "none.mp4"
+    text.write_text("no video")
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=0.1", sound)
+    for path in (text, sound, tmp_path / "missing.mp4", empty):
+        with pytest.raises(VideoError, match=r"cannot be read as video"):
+            FFmpegReader(str(path))
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:d=1", "-vf", "select=0", "-c:v", "ffv1", tmp_path / "zero.mkv")
+    with pytest.raises(VideoError, match=r"no frame could be decoded|cannot be read as video"):
+        list(FFmpegReader(str(tmp_path / "zero.mkv")))
+
+
+def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path, ffmpeg: object) -> None:
+    def write_all() -> None:
+        writer = FFmpegWriter(str(tmp_path / "a.mp4"), VideoInfo(64, 64, 25), codec="nothing-such")
+        for index in range(100):
+            writer.write(np.zeros((64, 64, 3), np.uint8), index / 25)
+
+    with pytest.raises(VideoError, match=r"a\.mp4: ffmpeg cannot write it .*nothing-such"):
+        write_all()
+    assert not (tmp_path / "a.mp4").exists()
+    stopped = FFmpegWriter(str(tmp_path / "b.mp4"), VideoInfo(64, 64, 25))
+    stopped.write(np.zeros((64, 64, 3), np.uint8), 0)
+    stopped.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(VideoToolMissing, match=r"ffprobe is not installed.*install_ffmpeg\.sh"):
+        FFmpegReader("a.mp4")
+
+
+def test_passwords_stay_out_of_messages() -> None:
+    assert hidden("rtsp://me:secret@camera:554/a") == "rtsp://me:***@camera:554/a"
+    assert hidden("walk.mp4") == "walk.mp4"
+    assert [is_live(s) for s in ("0", "/dev/video0", "rtsp://c/a", "walk.mp4")] == [True, True, True, False]

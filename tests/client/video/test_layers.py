@@ -1,0 +1,86 @@
+"""What is drawn where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parsing_rcnn import draw
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP
+from parsing_rcnn_client.video.layers import Look, render
+
+FACE, HAIR, COAT = 13, 2, 7
+ONE = np.array([3], np.intp)
+
+
+@pytest.fixture
+def image() -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def people() -> People:
+    parts = np.full((1, 64, 64), COAT, np.uint8)
+    parts[0, :16] = 0
+    parts[0, 2:12, 24:40] = FACE
+    iuv = np.zeros((1, 3, 64, 64), np.uint8)
+    iuv[0, 0, 16:] = 2
+    iuv[0, 1:, 16:] = 128
+    return People(np.array([[40, 10, 104, 106]], np.float32), np.array([0.9], np.float32), (120, 160), parts, iuv=iuv)
+
+
+def drawn(image: np.ndarray, people: People, **look: object) -> np.ndarray:  # type: ignore[type-arg]
+    before = image.copy()
+    picture = render(image, people, ONE, people.boxes, Look(**look))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(image, before)
+    return picture
+
+
+def test_parts_have_the_colours_of_the_taxonomy(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    picture = drawn(image, people, layers=("parts",), alpha=0.5)
+    mixed = (image[80, 72].astype(int) + CIHP.palette[COAT]) / 2
+    assert np.abs(picture[80, 72] - mixed).max() <= 2
+    np.testing.assert_array_equal(picture[:, :40], image[:, :40])
+    np.testing.assert_array_equal(picture[12, 50], image[12, 50])
+
+
+def test_the_colour_of_a_box_is_that_of_the_track(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    assert tuple(drawn(image, people, layers=("boxes",))[90, 40]) == draw.instance_colour(3)
+
+
+@pytest.mark.parametrize("style", ["pixelate", "blur"])
+def test_a_hidden_face_is_gone_and_the_rest_is_not(image: np.ndarray, people: People, style: str) -> None:  # type: ignore[type-arg]
+    picture = drawn(image, people, layers=("anonymise",), hide="faces", style=style)
+    face = (slice(13, 28), slice(64, 80))
+    assert np.abs(picture[face].astype(int) - image[face]).mean() > 30
+    assert picture[face].std() < 0.7 * image[face].std()
+    np.testing.assert_array_equal(picture[60:], image[60:])
+
+
+def test_where_no_head_was_found_the_top_of_the_box_is_hidden(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    people.parts[people.parts == FACE] = 0  # type: ignore[index, operator]
+    picture = drawn(image, people, layers=("anonymise",))
+    assert np.abs(picture[10:30, 45:100].astype(int) - image[10:30, 45:100]).mean() > 30
+    np.testing.assert_array_equal(picture[36:], image[36:])
+
+
+def test_people_are_hidden_whole(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    picture = drawn(image, people, layers=("anonymise",), hide="people")
+    inside = people.label_map() > 0
+    assert np.abs(picture[inside].astype(int) - image[inside]).mean() > 30
+
+
+def test_iuv_contours_and_texture_change_the_body_only(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    atlas = np.full((24, 16, 3), 200, np.uint8)
+    for layer in ("iuv", "contours", "texture"):
+        picture = drawn(image, people, layers=(layer,), atlas=atlas)
+        assert (picture[60:100, 45:100] != image[60:100, 45:100]).mean() > 0.5, layer
+        np.testing.assert_array_equal(picture[:, :38], image[:, :38])
+
+
+def test_wrong_names_are_refused() -> None:
+    for wrong in ({"layers": ("part",)}, {"layers": ()}, {"hide": "hands"}, {"style": "ink"}, {"layers": ("texture",)}):
+        with pytest.raises(InvalidOptions):
+            Look(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,221 @@
+"""Live sources: newest frame first, sources that vanish, engines that are slow, many sources on one engine."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from urllib.request import urlopen
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader
+from parsing_rcnn_client.video.layers import Look
+from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, Source
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
+from parsing_rcnn_client.video.sinks import MjpegPage
+
+BOXES = Look(layers=("boxes",))
+
+
+class Camera:
+    """Numbered pictures at a rate, until closed; a real camera cannot be made to fail on demand."""
+
+    def __init__(self, fps: float = 100, frames: int = 10**6, fails: bool = False) -> None:
+        self.info = VideoInfo(64, 48, fps, live=True)
+        self._fps, self._frames, self._fails, self._closed = fps, frames, fails, threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._frames):
+            if self._closed.wait(1 / self._fps):
+                return
+            image = np.full((48, 64, 3), index % 256, np.uint8)
+            yield Frame(index, index / self._fps, image, time.monotonic())
+        if self._fails:
+            raise VideoError("the cable was pulled")
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, float]] = []
+        self.closed = False
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        self.shown.append((int(image[40, 60, 0]), time.monotonic()))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Engine:
+    """The real pipeline made slow, or absent for a while: faults that it does not show by itself."""
+
+    info: ModelInfo
+
+    def __init__(self, pipeline: Pipeline | None, delay: float = 0.0, failures: int = 0) -> None:
+        self._pipeline, self._delay, self.failures = pipeline, delay, failures
+        self.asked = 0
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        self.asked += 1
+        time.sleep(self._delay)
+        if self.failures:
+            self.failures -= 1
+            raise EngineUnavailable("the server is away")
+        if self._pipeline is None:
+            return People.empty((image.shape[0], image.shape[1]))  # type: ignore[union-attr]
+        return self._pipeline.analyze(image, options)
+
+    def close(self) -> None:
+        pass
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def start(live: Live, cameras: Iterator[Camera], screen: Screen) -> Source:
+    return live.add("camera", lambda: next(cameras), lambda reader: screen)
+
+
+def test_a_mailbox_keeps_the_newest_and_counts_the_rest() -> None:
+    box = Mailbox()
+    frames = [Frame(i, i / 30, np.zeros((1, 1, 3), np.uint8)) for i in range(4)]
+    assert box.get(0.01) is None
+    for frame in frames:
+        box.put(frame)
+    assert (box.get(0.01), box.dropped) == (frames[3], 3)
+    assert box.get(0.01) is None
+
+
+def test_a_slow_engine_drops_frames_and_delays_none_for_long() -> None:
+    engine, screen = Engine(None, delay=0.08), Screen()
+    live = Live(engine, LiveSettings(BOXES))
+    source = start(live, iter([Camera(fps=100)]), screen)
+    until(lambda: source.state.shown >= 12)
+    live.close()
+    state = source.state
+    assert state.dropped > 3 * state.shown
+    assert state.frames >= state.dropped + state.shown
+    assert screen.closed
+    numbers = [number for number, _ in screen.shown]
+    assert numbers == sorted(numbers)
+    # the age of what is shown stays that of one analysis, however long it runs: no queue grows
+    assert state.lag < 1
+
+
+def test_low_latency_shows_frames_while_the_engine_works() -> None:
+    engine, screen = Engine(None, delay=0.2), Screen()
+    live = Live(engine, LiveSettings(BOXES, mode="low-latency"))
+    source = start(live, iter([Camera(fps=50)]), screen)
+    until(lambda: engine.asked >= 5)
+    live.close()
+    assert source.state.shown > 2 * engine.asked
+
+
+def test_a_lost_source_is_opened_again() -> None:
+    cameras = (Camera(frames=5, fails=i % 2 == 0) for i in range(3))
+    screen = Screen()
+    live = Live(Engine(None), LiveSettings(BOXES, pause=0.02))
+    source = start(live, cameras, screen)
+    until(lambda: source.state.reconnects >= 2 and source.state.frames >= 15)
+    live.close()
+    assert source.state.shown >= 3
+
+
+def test_without_reconnecting_the_loss_is_the_end_and_is_told() -> None:
+    live = Live(Engine(None), LiveSettings(BOXES, reconnect=False))
+    start(live, iter([Camera(frames=3, fails=True)]), Screen())
+    until(lambda: not live.running)
+    with pytest.raises(VideoError, match="the cable was pulled"):
+        live.close()
+
+
+def test_an_engine_that_goes_and_comes_back() -> None:
+    engine, screen = Engine(None, failures=3), Screen()
+    live = Live(engine, LiveSettings(BOXES))
+    source = start(live, iter([Camera()]), screen)
+    until(lambda: source.state.analysed >= 3)
+    live.close()
+    assert source.state.failed == 3
+    assert source.state.shown >= 6  # frames go on, only without people
+
+
+def test_a_fast_source_takes_nothing_from_a_slow_one() -> None:
+    live = Live(Engine(None, delay=0.02), LiveSettings(BOXES))
+    fast = start(live, iter([Camera(fps=500)]), Screen())
+    slow = start(live, iter([Camera(fps=100)]), Screen())
+    until(lambda: fast.state.analysed + slow.state.analysed >= 40)
+    live.close()
+    assert 0.6 < fast.state.analysed / slow.state.analysed < 1.67
+
+
+def test_the_page_shows_real_people_to_any_browser(pipeline: Pipeline, walk: list[NDArray[np.uint8]]) -> None:
+    class Portrait(Camera):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield Frame(frame.index, frame.time, walk[frame.index % 24], frame.arrived)
+
+    page = MjpegPage(0)
+    live = Live(pipeline, LiveSettings())
+    place = page.sink("portrait")
+    source = live.add("portrait", lambda: Portrait(fps=30), lambda reader: place)
+    with urlopen(page.url, timeout=30) as answer:
+        assert b"/0.mjpg" in answer.read()
+    with urlopen(f"{page.url}/0.mjpg", timeout=30) as stream:
+        pictures = []
+        for _ in range(2):
+            assert stream.readline() == b"--frame\r\n"
+            assert stream.readline() == b"Content-Type: image/jpeg\r\n"
+            length = int(stream.readline().split()[1])
+            stream.readline()
+            pictures.append(cv2.imdecode(np.frombuffer(stream.read(length), np.uint8), cv2.IMREAD_COLOR))
+            stream.readline()
+    assert pictures[0].shape == (240, 320, 3)
+    portrait = [w.astype(int) for w in walk]
+    assert min(np.abs(pictures[1][..., ::-1] - w).mean() for w in portrait) > 3  # something is drawn
+    assert source.state.analysed >= 2
+    live.close()
+    page.close()
+
+
+def test_a_page_is_a_source_for_another_one(walk: list[NDArray[np.uint8]]) -> None:
+    """HTTP MJPEG, as cameras speak it, read back by the real ffmpeg."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    page, stop = MjpegPage(0, quality=95), threading.Event()
+    place = page.sink("walk")
+
+    def feed() -> None:
+        index = 0
+        while not stop.wait(0.03):
+            place.show(walk[index % 24], index / 30)
+            index += 1
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    reader = FFmpegReader(f"{page.url}/0.mjpg", live=True)
+    try:
+        frames = [frame for frame, _ in zip(reader, range(5), strict=False)]
+    finally:
+        reader.close()
+        stop.set()
+        thread.join()
+        place.close()
+        page.close()
+    assert (reader.info.width, reader.info.height) == (320, 240)
+    assert min(np.abs(frames[3].image.astype(int) - w).mean() for w in walk) < 3
+    assert [f.time for f in frames] == sorted({f.time for f in frames})

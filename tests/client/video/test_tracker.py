@@ -1,0 +1,108 @@
+"""Tracks by hand-made boxes, the filter by hand-computed numbers, the pairing by scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn_client.video.assignment import assign
+from parsing_rcnn_client.video.tracker import Motion, Tracker, iou
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (5, 2), (2, 7), (17, 16), (40, 40)])
+def test_assignments_cost_what_scipys_do(shape: tuple[int, int]) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    random = np.random.default_rng(shape[0] * 100 + shape[1])
+    for _ in range(5):
+        cost = random.random(shape)
+        pairs = assign(cost)
+        assert len(pairs) == min(shape)
+        assert len({r for r, _ in pairs}) == len({c for _, c in pairs}) == len(pairs)
+        best = cost[optimize.linear_sum_assignment(cost)].sum()
+        assert sum(cost[p] for p in pairs) == pytest.approx(best)
+    assert assign(np.zeros((0, 4))) == []
+
+
+def test_iou_by_hand() -> None:
+    one = np.array([[0, 0, 2, 2]], np.float32)
+    others = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], np.float32)
+    assert iou(one, others).tolist() == [pytest.approx([1, 1 / 3, 0])]
+
+
+def test_the_filter_by_hand() -> None:
+    motion = Motion(np.array([0, 0, 10, 20], np.float32))
+    # height 20: position variance (2*20/20)^2 = 4, speed variance (10*20/120)^2 = 25/9
+    assert motion.covariance[0, 0].tolist() == pytest.approx([4] * 4)
+    motion.predict(1)
+    # position: 4 + 25/9 + (20/20)^2 = 70/9
+    assert motion.covariance[0, 0].tolist() == pytest.approx([70 / 9] * 4)
+    motion.correct(np.array([8, 0, 18, 20], np.float32))
+    # measured with variance 1: gain = (70/9) / (79/9), so the centre 5 -> 5 + 8 * 70/79; speed = 8 * (25/9)/(79/9)
+    assert motion.mean[0, 0] == pytest.approx(5 + 8 * 70 / 79)
+    assert motion.mean[1, 0] == pytest.approx(8 * 25 / 79)
+
+
+def walk(*paths: tuple[float, float], frames: int = 60, height: float = 200) -> NDArray[np.float32]:
+    """[frames, people, 4]: people of one size going from x to x."""
+    x = np.stack([np.linspace(a, b, frames) for a, b in paths], 1)
+    ones = np.ones_like(x)
+    return np.stack([x, 100 * ones, x + height * 0.4, (100 + height) * ones], 2).astype(np.float32)
+
+
+def run(tracker: Tracker, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.stack([tracker.update(b, s, t / 30) for t, (b, s) in enumerate(zip(boxes, scores, strict=True))])
+
+
+def test_two_people_who_pass_in_different_rows_keep_their_numbers() -> None:
+    boxes = walk((0, 600), (600, 0))
+    boxes[:, 1, [1, 3]] += 150  # overlap at the meeting: 50 of 200 pixels in height
+    numbers = run(Tracker(), boxes, np.full(boxes.shape[:2], 0.9, np.float32))
+    assert (numbers == numbers[0]).all()
+    assert sorted(numbers[0]) == [1, 2]
+
+
+def test_the_order_of_the_boxes_does_not_matter() -> None:
+    boxes = walk((0, 300), (500, 800), (900, 1200))
+    random = np.random.default_rng(3)
+    tracker, numbers = Tracker(), []
+    for t, frame in enumerate(boxes):
+        order = random.permutation(3)
+        found = tracker.update(frame[order], np.full(3, 0.8, np.float32), t / 30)
+        numbers.append(found[np.argsort(order)])
+    assert (np.stack(numbers) == numbers[0]).all()
+
+
+def test_a_doubtful_box_keeps_a_track_but_starts_none() -> None:
+    boxes = walk((0, 300))
+    scores = np.full((60, 1), 0.9, np.float32)
+    scores[20:40] = 0.3  # half hidden
+    assert (run(Tracker(), boxes, scores) == 1).all()
+    assert (run(Tracker(), boxes, np.full((60, 1), 0.3, np.float32)) == 0).all()
+
+
+def test_someone_hidden_shortly_comes_back_with_the_number_and_later_as_someone_new() -> None:
+    boxes, scores = walk((0, 300), frames=60), np.array([0.9], np.float32)
+    tracker = Tracker(patience=0.5)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    seen = []
+    for t, box in enumerate(boxes):
+        hidden = 20 <= t < 30
+        found = tracker.update(*(none if hidden else (box, scores)), t / 30)
+        seen += [] if hidden else found.tolist()
+    assert seen == [1] * 50
+    assert tracker.update(boxes[-1], scores, 60 / 30 + 0.6).tolist() == [2]
+
+
+def test_a_second_box_of_the_same_person_is_nobody() -> None:
+    box = np.array([[0, 0, 100, 200], [4, 0, 104, 200]], np.float32)
+    assert Tracker().update(box, np.array([0.9, 0.6], np.float32), 0).tolist() == [1, 0]
+    tracker = Tracker()
+    tracker.update(box[:1], np.array([0.9], np.float32), 0)
+    assert tracker.update(box, np.array([0.9, 0.6], np.float32), 1 / 30).tolist() == [1, 0]
+
+
+def test_confirmation_hides_a_flash() -> None:
+    tracker = Tracker(confirm=2)
+    box, score = np.array([[0, 0, 50, 100]], np.float32), np.array([0.9], np.float32)
+    assert [tracker.update(box, score, t / 30).tolist() for t in range(3)] == [[0], [1], [1]]
