@@ -5,14 +5,19 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve test test-serving test-torch test-slow lint format train plugin plugin-test clean
+.PHONY: serve serve-triton test test-serving test-torch test-slow lint format train plugin plugin-test clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
 
+serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux x86-64)
+	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
+	PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
+
 test: test-serving test-torch ## install and run all tests
 
 test-serving: $(VENV)/.test
+	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
 
 test-torch: $(TORCH)/.train
@@ -67,4 +72,4 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
 
 clean: ## remove environments and caches
-	rm -rf $(VENV) $(TORCH) build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
