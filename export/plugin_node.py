@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 DOMAIN = "parsing_rcnn"
 OPERATOR = "PyramidRoiAlign"
@@ -190,12 +190,25 @@ def _level(align: NodeProto) -> int:
 
 
 def _boxes(align: NodeProto, graph: _Graph) -> str:
-    """Name of the boxes [n,4]: torch writes Slice(Concat(zeros, boxes)), and the zeros as Expand of a constant."""
-    cut = graph.makers.get(align.input[1])
-    joined = graph.makers.get(cut.input[0]) if cut is not None and cut.op_type == "Slice" else None
+    """Name of the boxes fp32 [n,4]: torch writes Slice(Concat(zeros, boxes)), and the zeros as Expand of a constant.
+
+    An fp16 graph rounds them for its RoiAlign; the node takes them from before that.
+    """
+    cut = graph.behind(align.input[1], {"Cast"})
+    joined = graph.behind(cut.input[0], {"Cast"}) if cut is not None and cut.op_type == "Slice" else None
     if joined is None or joined.op_type != "Concat" or len(joined.input) != 2:
-        return str(align.input[1]) if _is_zero(align.input[2], graph) else _refuse(align)
-    return str(joined.input[1]) if _is_zero(joined.input[0], graph) else _refuse(align)
+        return _unrounded(align.input[1], graph) if _is_zero(align.input[2], graph) else _refuse(align)
+    return _unrounded(joined.input[1], graph) if _is_zero(joined.input[0], graph) else _refuse(align)
+
+
+def _unrounded(name: str, graph: _Graph) -> str:
+    """`name` before it was cast to half, or to half and back."""
+    source = name
+    while (maker := graph.makers.get(source)) is not None and maker.op_type == "Cast":
+        source = maker.input[0]
+        if maker.attribute[0].i in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+            name = source
+    return name
 
 
 def _is_zero(name: str, graph: _Graph) -> bool:

@@ -151,7 +151,7 @@ def _touched(start: float, end: float, size: int, length: int) -> NDArray[np.int
 
 def microseconds(work: Callable[[], object], rounds: int = 60) -> float:
     """Median time of `work` on the GPU, after a warm-up."""
-    times = []
+    times: list[float] = []
     for round_number in range(rounds + 10):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

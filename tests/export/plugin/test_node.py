@@ -131,6 +131,20 @@ def test_shipped_detector(pool: PyramidRoiAlign) -> None:
         np.testing.assert_allclose(found["ROI_FEATURES"], wanted["ROI_FEATURES"], atol=2e-3)
 
 
+def test_boxes_are_taken_before_they_are_rounded(box_branch: onnx.ModelProto) -> None:
+    # what an fp16 graph does to the boxes, back in fp32 so that this graph stays valid
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(box_branch)
+    for node in rounded.graph.node:
+        for k, name in enumerate(node.input):
+            if name == "ROIS" and node.op_type == "Concat":
+                node.input[k] = "ROIS::fp32"
+    rounded.graph.node.insert(0, helper.make_node("Cast", ["ROIS::fp16"], ["ROIS::fp32"], to=TensorProto.FLOAT))
+    rounded.graph.node.insert(0, helper.make_node("Cast", ["ROIS"], ["ROIS::fp16"], to=TensorProto.FLOAT16))
+    (node,) = (n for n in use_plugin(rounded).graph.node if n.op_type == OPERATOR)
+    assert node.input[0] == "ROIS"
+
+
 def set_attribute(model: onnx.ModelProto, name: str, value: Any) -> None:
     align = next(n for n in model.graph.node if n.op_type == "RoiAlign")
     kept = [a for a in align.attribute if a.name != name]
