@@ -70,12 +70,13 @@ def test_commands_start_without_heavy_imports() -> None:
 
 
 def test_requirements_are_pinned_and_name_no_index() -> None:
+    pin = re.compile(r"-r \w+\.txt|[A-Za-z0-9._-]+==[0-9][\w.!+]*( --hash=sha256:[0-9a-f]{64})?")
     files = sorted((ROOT / "requirements").glob("*.txt"))
     assert {path.name for path in files} >= {"serve.txt", "test.txt", "train.txt"}
     for path in files:
         for line in path.read_text().splitlines():
             text = line.split("#")[0].strip()
-            assert not text or re.fullmatch(r"-r \w+\.txt|[A-Za-z0-9._-]+==[0-9][\w.!+]*", text), f"{path.name}: {line}"
+            assert not text or pin.fullmatch(text), f"{path.name}: {line}"
 
 
 def test_the_serving_environment_has_no_torch() -> None:

@@ -36,7 +36,10 @@ def test_it_works_from_any_folder(tmp_path: Path) -> None:
     [
         (["models", "--repository", "nowhere"], "error: nowhere: no such model repository"),
         (["info", "--precision", "int4"], "error: precision 'int4': choose one of auto, fp32, bf16"),
-        (["evaluate", "--data", "nowhere", "--crowd", "nowhere"], "error: nothing to measure: no nowhere/ccp"),
+        (
+            ["evaluate", "--data", "nowhere", "--crowd", "nowhere", "--synthetic", "nowhere"],
+            "error: nothing to measure: no nowhere/ccp",
+        ),
     ],
 )
 def test_errors_are_one_line_and_no_trace(arguments: list[str], says: str) -> None:
