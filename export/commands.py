@@ -20,12 +20,16 @@ def export(
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
     card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
+    target: Annotated[str, typer.Option(help="onnx, or triton: its configurations and python models too.")] = "onnx",
 ) -> None:
-    """Write the ONNX graphs and the model card of a checkpoint."""
+    """Write the ONNX graphs and the model card of a checkpoint, and what Triton needs around them."""
     from export.onnx import export_repository
     from training.checkpoint import CheckpointError, load_recipe, load_weights
     from training.model.parsing_rcnn import build_model
 
+    if target not in ("onnx", "triton"):
+        typer.echo(f"error: --target {target!r}: choose onnx or triton", err=True)
+        raise typer.Exit(2)
     try:
         recipe = load_recipe(checkpoint)
         model = build_model(recipe.model)
@@ -36,6 +40,10 @@ def export(
         raise typer.Exit(1) from error
     for name, path in export_repository(model, recipe, out, version=version, card=described).items():
         typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if target == "triton":
+        from export.repository import write_models
+
+        typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
 
 
 def _untold() -> dict[str, object]:

@@ -141,6 +141,7 @@ def files(shapes: Shapes) -> dict[str, str]:
 _PYTHON = '''"""A step of the pipeline on Triton's python backend: see parsing_rcnn/triton_models.py."""
 
 import triton_python_backend_utils as utils
+
 from parsing_rcnn.triton_models import {step}
 
 
