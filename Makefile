@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton test test-serving test-torch test-slow lint format train plugin plugin-test clean
+.PHONY: serve serve-triton bench test test-serving test-torch test-slow lint format train plugin plugin-test clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -13,6 +13,9 @@ serve: $(VENV)/.serve ## install and start the gateway on the embedded engine wi
 serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux x86-64)
 	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
 	PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
+
+bench: $(VENV)/.serve ## perf_analyzer beside the embedded engine and the gateway of `make serve-triton`; PHOTO=picture
+	$(VENV)/bin/python -m benchmarks.triton --photo $(PHOTO) --gateway http://127.0.0.1:8080 --out out/benchmarks/triton.json
 
 test: test-serving test-torch ## install and run all tests
 

@@ -7,6 +7,7 @@ that does not answer is started again, after a pause that doubles up to half a m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -220,15 +221,19 @@ class Supervisor:
 
     def _end(self) -> None:
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(self.launch.drain_seconds + 10)
-        except subprocess.TimeoutExpired:
-            log.error("the server does not end and is killed", pid=process.pid)
-            process.kill()
-            process.wait()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(self.launch.drain_seconds + 10)
+            except subprocess.TimeoutExpired:
+                log.error("the server does not end and is killed", pid=process.pid)
+                process.kill()
+                process.wait()
+        # processes of python models outlive a server that was killed; they are in its group, and nobody else is
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _heal(prober: Prober) -> None:

@@ -163,6 +163,9 @@ def test_a_killed_process_is_a_503_and_then_service(
     with Load(gateway, photo) as load:
         os.kill(pids[0], signal.SIGKILL)
         until(load.served_again, 60)
+    if victim == "server":
+        left = subprocess.run(["pgrep", "-g", str(server)], capture_output=True, text=True, check=False)
+        assert not left.stdout, "processes of the killed server live on"
     for answer in load.refused():
         assert answer.status_code == 503
         assert answer.headers["retry-after"]

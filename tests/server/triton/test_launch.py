@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 
@@ -72,10 +73,12 @@ def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repo
         client.async_infer("human_analysis", [tensor], lambda result, error: done.append(error or result))
     while not done:  # accepted: the others wait behind the first
         threading.Event().wait(0.01)
+    pid = supervisor.pid
     supervisor.stop()
     thread.join(60)
     assert not thread.is_alive()
     assert len(done) == count
     assert [str(answer) for answer in done if isinstance(answer, Exception)] == []
+    assert not subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout
     assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
     client.close()
