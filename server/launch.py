@@ -195,7 +195,9 @@ class Supervisor:
     def _watch(self, ready: Callable[[], None]) -> None:
         """Until the server ends, stops answering, or we are stopped."""
         assert self._process is not None
-        with Prober(f"{self.launch.host}:{self.launch.grpc_port}", self.launch.repository) as prober:
+        launch = self.launch
+        metrics = f"http://{launch.host}:{launch.metrics_port}/metrics"
+        with Prober(f"{launch.host}:{launch.grpc_port}", metrics, launch.repository) as prober:
             while not prober.server_ready():
                 if self._stopping.wait(_POLL) or self._process.poll() is not None:
                     return self._say_why()

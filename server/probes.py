@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,8 @@ from tritonclient.utils import InferenceServerException
 
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
-_QUIET = 0.5  # seconds
+_QUIET = 1.0  # seconds
+_PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re.MULTILINE)
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
 PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 """The models that compute; ensembles are as well as these."""
@@ -28,10 +31,12 @@ class Prober:
 
     Args:
         address: host:port of Triton's gRPC service.
+        metrics: address of its metrics.
         repository: the models; those of `PROBED` that lie there are probed.
     """
 
-    def __init__(self, address: str, repository: Path) -> None:
+    def __init__(self, address: str, metrics: str, repository: Path) -> None:
+        self._metrics = metrics
         self._client = triton.InferenceServerClient(address)
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
@@ -71,21 +76,30 @@ class Prober:
             self._client.load_model(name, client_timeout=_LOADING)
 
     def drain(self, seconds: float) -> bool:
-        """Wait until nothing has come to an end for twice as long as a request takes; False if that did not come.
+        """Wait until nothing waits and nothing has ended for thrice as long as a request takes; False if that is never.
 
         Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, so it is told when
-        the last request is through. It counts what has ended, not what is on its way.
+        the last request is through. It counts what waits for a model and what has ended, not what is being computed.
         """
         end = time.monotonic() + seconds
         known, since = self._ended()[0], time.monotonic()
         while time.monotonic() < end:
-            time.sleep(_QUIET / 5)
+            time.sleep(_QUIET / 10)
             now, latency = self._ended()
-            if now != known:
+            if now != known or self._waiting():
                 known, since = now, time.monotonic()
-            elif time.monotonic() - since >= max(_QUIET, 2 * latency):
+            elif time.monotonic() - since >= max(_QUIET, 3 * latency):
                 return True
         return False
+
+    def _waiting(self) -> int:
+        """Requests that wait for a model."""
+        try:
+            with urllib.request.urlopen(self._metrics, timeout=_DEADLINE) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return 0
+        return sum(int(float(count)) for count in _PENDING.findall(text))
 
     def _ended(self) -> tuple[tuple[int, ...], float]:
         """Requests of each model that have come to an end, and the seconds that one of the slowest model took."""
