@@ -30,6 +30,7 @@ Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
 _SHARED_MEMORY = Path("/dev/shm")
 _LONGEST_PAUSE = 30.0
+_START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
 
 log = structlog.get_logger("triton")
@@ -198,9 +199,13 @@ class Supervisor:
         launch = self.launch
         metrics = f"http://{launch.host}:{launch.metrics_port}/metrics"
         with Prober(f"{launch.host}:{launch.grpc_port}", metrics, launch.repository) as prober:
+            begin = time.monotonic()
             while not prober.server_ready():
                 if self._stopping.wait(_POLL) or self._process.poll() is not None:
                     return self._say_why()
+                if time.monotonic() - begin > _START:
+                    log.error("the server does not become ready", seconds=_START)
+                    return None
             log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
             ready()
             silent = 0
@@ -242,7 +247,9 @@ def _heal(prober: Prober) -> None:
     """Load again what does not answer."""
     for model, reason in prober.sick():
         log.error("a model is loaded again", model=model, reason=reason)
-        prober.reload(model)
+        failed = prober.reload(model)
+        if failed is not None:
+            log.error("a model cannot be loaded", model=model, reason=failed)
 
 
 def forward_signals(supervisor: Supervisor, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 import urllib.request
@@ -19,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
+_TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
 _QUIET = 1.0  # seconds
 _PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re.MULTILINE)
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
@@ -40,6 +40,7 @@ class Prober:
         self._client = triton.InferenceServerClient(address)
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
+        self._late = dict.fromkeys(self._models, 0)
 
     def __enter__(self) -> Prober:
         return self
@@ -65,15 +66,23 @@ class Prober:
             try:
                 self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
             except InferenceServerException as error:
-                # a full queue is no illness, and a drained server is on its way out
-                if error.status() != "StatusCode.UNAVAILABLE":
-                    yield name, str(error.message())
+                # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
+                late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
+                self._late[name] = self._late[name] + 1 if late else 0
+                if error.status() == "StatusCode.UNAVAILABLE" or 0 < self._late[name] < _TOO_OFTEN:
+                    continue
+                yield name, str(error.message())
+            self._late[name] = 0
 
-    def reload(self, name: str) -> None:
-        """Unload and load: loading alone does nothing to a model whose process is dead."""
-        with contextlib.suppress(InferenceServerException):
-            self._client.unload_model(name, client_timeout=_LOADING)
-            self._client.load_model(name, client_timeout=_LOADING)
+    def reload(self, name: str) -> str | None:
+        """Unload and load: loading alone does nothing to a model whose process is dead. Returns why it failed."""
+        reason = None
+        for step in (self._client.unload_model, self._client.load_model):
+            try:
+                step(name, client_timeout=_LOADING)
+            except InferenceServerException as error:
+                reason = str(error.message())
+        return reason
 
     def drain(self, seconds: float) -> bool:
         """Wait until nothing waits and nothing has ended for thrice as long as a request takes; False if that is never.

@@ -72,9 +72,14 @@ def evaluate_dataset(
         surface: the body that GPS is measured on; without one there are no GPS figures.
 
     Raises:
-        DatasetError: a picture or its labels are missing or broken.
+        DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
     """
     classes = len(analyzer.info.classes)
+    if reader.classes not in (None, classes):
+        raise DatasetError(
+            f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model that "
+            "was trained on its classes (CIHP has 20, MHP v2 59)"
+        )
     found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
     densepose = bool(analyzer.info.tasks.get("densepose"))
     for index in progress(range(len(reader)), reader.name):
@@ -89,7 +94,7 @@ def evaluate_dataset(
         if pointed:
             assert surface is not None
             _points(found, people, record, surface)
-    return _figures(found, len(reader))
+    return _figures(found, len(reader), analyzer.info.classes)
 
 
 def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
@@ -162,7 +167,7 @@ def _silhouette_iou(people: People, index: int, box: NDArray[np.float32], points
     return float((true & said).sum() / max((true | said).sum(), 1))
 
 
-def _figures(found: _Collected, pictures: int) -> dict[str, Any]:
+def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "pictures": pictures,
         "people": int(sum(len(picture.truth) for picture in found.boxes)),
@@ -177,7 +182,7 @@ def _figures(found: _Collected, pictures: int) -> dict[str, Any]:
             "ap_p_50": found.parsed.average_precision(0.5),
             "ap_p_vol": found.parsed.average_precision_volume(),
             "pcp_50": found.parsed.pcp(0.5),
-            "iou": found.classes.iou().tolist(),
+            "iou": dict(zip(names, found.classes.iou().tolist(), strict=True)),
         }
     if found.pointed:
         for name, pictures_ in (("gps", found.points), ("gpsm", found.masked)):

@@ -157,7 +157,7 @@ def print_datasets(figures: dict[str, dict[str, Any]]) -> None:
     table.add_column("figure")
     for split in figures:
         table.add_column(split, justify="right")
-    names = [name for own in figures.values() for name, value in own.items() if not isinstance(value, list)]
+    names = [name for own in figures.values() for name, value in own.items() if not isinstance(value, dict)]
     for name in dict.fromkeys(names):
         table.add_row(name, *(_figure(own.get(name)) for own in figures.values()))
     Console().print(table)

@@ -32,6 +32,7 @@ from server.probes import tiny_picture
 
 _PROBE_EVERY = 1.0  # seconds
 _PROBE_DEADLINE = 10.0
+_TOO_OFTEN = 4  # probes that are refused or late one after another
 _ENSEMBLES = {
     frozenset({"parsing", "densepose"}): "human_analysis",
     frozenset({"parsing"}): "human_parsing",
@@ -63,6 +64,7 @@ class Upstream:
     healthy: bool = False
     reason: str = "not asked yet"
     in_flight: int = 0
+    late: int = 0
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -106,11 +108,16 @@ class TritonEngine:
                     metadata = await upstream.client.get_server_metadata(client_timeout=_PROBE_DEADLINE)
                     upstream.name = f"{metadata.name} {metadata.version}"
                 await self._ensemble(upstream, tiny_picture(), Options(max_people=1), _PROBE_DEADLINE)
-            except ParsingRCNNError as error:
+            except ServerLost as error:
                 self._eject(upstream, error.detail)
             except InferenceServerException as error:
                 self._eject(upstream, str(error.message()))
+            except ParsingRCNNError as error:  # its queue is full or it is late: busy, unless that goes on
+                upstream.late += 1
+                if upstream.late >= _TOO_OFTEN or not upstream.healthy:
+                    self._eject(upstream, error.detail)
             else:
+                upstream.late = 0
                 if not upstream.healthy:
                     log.info("triton answers", url=upstream.url, server=upstream.name)
                 upstream.healthy, upstream.reason = True, ""

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from parsing_rcnn.cli import build
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP
+from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.sources import DatasetError
 from training.data.synthetic.generator import Generator, Source
+from training.data.synthetic.layouts import write_layout
 from training.data.synthetic.writer import Job, write_dataset
 from training.evaluate_datasets import evaluate_dataset, open_surface
 
@@ -87,6 +89,7 @@ def test_the_truth_reaches_everything(dataset: Path) -> None:
     assert figures["box_ap"] == figures["ap_p_50"] == figures["pcp_50"] == 1
     assert figures["miou"] > 0.9  # cells of a 256th of a box against pixels
     assert figures["pixel_accuracy"] > 0.99
+    assert list(figures["iou"]) == list(CIHP.classes)
     assert "gps_ap" not in figures
 
 
@@ -141,6 +144,13 @@ def test_pictures_without_an_answer_count_or_not(dataset: Path) -> None:
     assert counted["ap_p_50"] < 1
     assert skipped["ap_p_50"] == skipped["pcp_50"] == 1
     assert counted["miou"] < skipped["miou"]
+
+
+def test_other_classes_are_refused(dataset: Path, tmp_path: Path) -> None:
+    write_layout(dataset, "mhp", tmp_path)
+    (reader,) = find_datasets(tmp_path)
+    with pytest.raises(DatasetError, match="59 part classes, and truth 20"):
+        evaluate_dataset(Knowing(dataset), reader, plain)
 
 
 def test_bodies_that_are_none(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class RawCihp:
         self.folder = folder
         self.name = f"CIHP, {folder.name}"
         self.validation = folder.name == "Validation"
+        self.classes: int | None = len(CIHP)
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
         if not self.stems:
             raise DatasetError(f"{folder / 'Images'}: no .jpg pictures here")
@@ -60,7 +61,8 @@ class PersonMaps:
     SPLIT_parsing (the annotation's `parsing` names the file)."""
 
     def __init__(self, root: Path, annotations: Path, split: str, classes: int) -> None:
-        self.root, self.split, self.classes = root, split, classes
+        self.root, self.split = root, split
+        self.classes: int | None = classes
         self.name = f"{annotations.stem}"
         self.validation = split != "train"
         self.coco = CocoFile.read(annotations, needed=("bbox", "parsing"))

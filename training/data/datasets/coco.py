@@ -25,6 +25,7 @@ class CocoPeople:
 
     def __init__(self, annotations: Path, images: Path) -> None:
         self.images = images
+        self.classes: int | None = None
         # detectron2 and the paper train on COCO's valminusminival
         self.validation = bool(re.search(r"(?<!minus)minival|(?<![a-z])val(20\d\d)?$|_test", annotations.stem))
         self.coco = CocoFile.read(annotations, needed=("bbox",))

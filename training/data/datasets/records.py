@@ -82,10 +82,12 @@ class Reader(Protocol):
     Attributes:
         name: what people call it.
         validation: whether its authors keep it for measuring; a folder's splits of this kind are never trained on.
+        classes: of its part labels, background included; None where it has none.
     """
 
     name: str
     validation: bool
+    classes: int | None
 
     def __len__(self) -> int: ...
 
