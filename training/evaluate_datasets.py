@@ -77,8 +77,8 @@ def evaluate_dataset(
     classes = len(analyzer.info.classes)
     if reader.classes not in (None, classes):
         raise DatasetError(
-            f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model that "
-            "was trained on its classes (CIHP has 20, MHP v2 59)"
+            f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model "
+            "that was trained on its classes (CIHP has 20, MHP v2 59)"
         )
     found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
     densepose = bool(analyzer.info.tasks.get("densepose"))
