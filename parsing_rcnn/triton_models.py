@@ -7,6 +7,7 @@ which exists nowhere but in its stub processes; this module needs nothing of Tri
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,6 +66,8 @@ class Step:
             return self.respond(request, self.run(self.inputs(request), json.loads(request.parameters() or "{}")))
         except ParsingRCNNError as error:
             return self.refuse(error)
+        except Exception:
+            return self.fail()
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         """Named arrays of one request to named arrays of its answer."""
@@ -84,6 +87,13 @@ class Step:
         kind = self.utils.TritonError
         code = kind.INVALID_ARG if 400 <= error.status < 500 else kind.UNAVAILABLE
         return self.utils.InferenceResponse(error=kind(f"{error.code}: {error.detail}", code))
+
+    def fail(self) -> Any:
+        """For what nobody expected: Triton would send the client a stack trace; it belongs into the log."""
+        traceback.print_exc()
+        kind = self.utils.TritonError
+        detail = "internal-error: an unexpected error; the server's log has it, please report it"
+        return self.utils.InferenceResponse(error=kind(detail, kind.INTERNAL))
 
 
 class Preprocess(Step):
@@ -119,7 +129,7 @@ def options_of(parameters: Mapping[str, Any]) -> Options:
             max_people=int(parameters.get("max_people", Options.max_people)),
             max_side=None if side is None else int(side),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidOptions(f"parameters confidence, max_people and max_side are numbers: {error}") from error
 
 
@@ -151,6 +161,12 @@ class Head(Step):
             self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        try:
+            return self._together(requests)
+        except Exception:
+            return [self.fail() for _ in requests]
+
+    def _together(self, requests: Sequence[Any]) -> list[Any]:
         features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
         names = {name for request in requests for name in request.requested_output_names()}
         answers = self.compute(np.concatenate(features), names)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sysconfig
 import threading
@@ -145,6 +146,7 @@ class Supervisor:
         missing = launch.repository / "human_analysis" / "config.pbtxt"
         if not missing.is_file():
             raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")
+        _refuse_taken_ports(launch)
         self.profile, why = (
             (launch.profile, "as asked")
             if launch.profile != "auto"
@@ -241,6 +243,18 @@ class Supervisor:
         # processes of python models outlive a server that was killed; they are in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _refuse_taken_ports(launch: Launch) -> None:
+    """Another server on one of the ports would answer in this one's place."""
+    ports = {"http": launch.http_port, "grpc": launch.grpc_port, "metrics": launch.metrics_port}
+    for name, port in ports.items():
+        try:
+            socket.create_server((launch.host, port)).close()
+        except OSError as error:
+            raise EngineUnavailable(
+                f"cannot listen on {launch.host}:{port}: {error.strerror}; choose another with --{name}-port"
+            ) from error
 
 
 def _heal(prober: Prober) -> None:

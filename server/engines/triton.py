@@ -116,6 +116,9 @@ class TritonEngine:
                 upstream.late += 1
                 if upstream.late >= _TOO_OFTEN or not upstream.healthy:
                     self._eject(upstream, error.detail)
+            except Exception as error:  # the probes of a server must not end before the gateway does
+                log.error("a probe failed", url=upstream.url, exc_info=error)
+                self._eject(upstream, "its probe failed; the log says why")
             else:
                 upstream.late = 0
                 if not upstream.healthy:

@@ -90,6 +90,7 @@ def test_options_reach_every_step(triton: Running, pipeline: Pipeline, photo: by
     [
         (None, {"max_people": 65}, "max_people: 65 is outside 1..64"),
         (None, {"confidence": "much"}, "invalid-options: parameters"),
+        (None, {"max_people": "1e400"}, "invalid-options: parameters"),
         (b"nothing", {}, "unsupported-image"),
         (b"", {}, "invalid-image: the image is empty"),
     ],

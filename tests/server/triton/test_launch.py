@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_what_is_missing_is_named(tmp_path: Path, anywhere: Installation, monkey
         Installation.find(tmp_path / "nowhere")
     with pytest.raises(ModelNotFound, match="model_card"):
         Supervisor(Launch(tmp_path), anywhere)
+
+
+def test_a_taken_port_is_refused_by_name(repository: Path, anywhere: Installation) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        http, metrics = free_ports(2)
+        with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{port}.*--grpc-port"):
+            Supervisor(Launch(repository, http_port=http, grpc_port=port, metrics_port=metrics), anywhere)
 
 
 def test_a_repository_without_configurations_is_refused(
