@@ -103,14 +103,12 @@ def test_the_light_backbone_with_every_switch(switch: str, eight: Path, tmp_path
     losses = fall(
         "light", eight, tmp_path, 150, "train.learning_rate=0.003", "train.backbone_learning_rate=0.003", *overrides
     )
-    print([round(x, 2) for x in losses[::15]], losses[-1])
     assert np.mean(losses[-10:]) < 0.1 * losses[0]
 
 
 @pytest.mark.parametrize("backbone", ["efficientnet_lite1", "efficientnet_lite2"])
 def test_the_other_light_backbones(backbone: str, eight: Path, tmp_path: Path) -> None:
     losses = fall("light", eight, tmp_path, 150, *FAST, f"model.backbone={backbone}")
-    print([round(x, 2) for x in losses[::15]], losses[-1])
     assert np.mean(losses[-10:]) < 0.1 * losses[0]
 
 
