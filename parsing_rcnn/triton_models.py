@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,8 +27,8 @@ Arrays = dict[str, NDArray[Any]]
 _WARM = (1, 2, 3)  # people, compiled before the first request
 
 
-class Step:
-    """A model that answers requests one by one.
+class Step(ABC):
+    """What all models share.
 
     Class attributes:
         utils: Triton's `triton_python_backend_utils`, set by model.py.
@@ -42,6 +43,7 @@ class Step:
         self.repository = Path(args["model_repository"]).parent
         self.open()
 
+    @abstractmethod
     def open(self) -> None:
         """Load what the step needs."""
 
@@ -57,21 +59,9 @@ class Step:
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
         return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
 
+    @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with one or more requests; one response each."""
-        return [self._one(request) for request in requests]
-
-    def _one(self, request: Any) -> Any:
-        try:
-            return self.respond(request, self.run(self.inputs(request), json.loads(request.parameters() or "{}")))
-        except ParsingRCNNError as error:
-            return self.refuse(error)
-        except Exception:
-            return self.fail()
-
-    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
-        """Named arrays of one request to named arrays of its answer."""
-        raise NotImplementedError
 
     def inputs(self, request: Any) -> Arrays:
         """Tensors of a request; optional ones may be absent."""
@@ -96,7 +86,26 @@ class Step:
         return self.utils.InferenceResponse(error=kind(detail, kind.INTERNAL))
 
 
-class Preprocess(Step):
+class Single(Step):
+    """A model that answers requests one by one."""
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Any) -> Any:
+        try:
+            return self.respond(request, self.run(self.inputs(request), json.loads(request.parameters() or "{}")))
+        except ParsingRCNNError as error:
+            return self.refuse(error)
+        except Exception:
+            return self.fail()
+
+    @abstractmethod
+    def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        """Named arrays of one request to named arrays of its answer."""
+
+
+class Preprocess(Single):
     """IMAGE, and the parameters confidence, max_people and max_side -> CANVAS, WINDOW, LIMITS."""
 
     def open(self) -> None:
@@ -133,7 +142,7 @@ def options_of(parameters: Mapping[str, Any]) -> Options:
         raise InvalidOptions(f"parameters confidence, max_people and max_side are numbers: {error}") from error
 
 
-class Detector(Step):
+class Detector(Single):
     """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
 
     def open(self) -> None:
@@ -176,9 +185,9 @@ class Head(Step):
             for request, own, end in zip(requests, features, ends, strict=True)
         ]
 
+    @abstractmethod
     def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
         """ROI_FEATURES [n,C,32,32] to the named outputs, [n,...] each."""
-        raise NotImplementedError
 
 
 class Parsing(Head):
@@ -195,8 +204,11 @@ class DensePose(Head):
         return self.graph.densepose(features)
 
 
-class Postprocess(Step):
+class Postprocess(Single):
     """Boxes in pixels of the upright original; the row that stands for nobody is cut off."""
+
+    def open(self) -> None:
+        """Nothing to load."""
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         window = Window.from_array(inputs["WINDOW"])

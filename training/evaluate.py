@@ -214,7 +214,7 @@ def _crowd(analyzer: Analyzer, folder: Path, progress: Progress) -> dict[str, An
         by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
             len(boxes)
         )
-        parsed.add([_person_map(people, index) for index in range(len(people))], people.scores, truths)
+        parsed.add([person_map(people, index) for index in range(len(people))], people.scores, truths)
         boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
     return {
         **_box_figures(boxes, 0),
@@ -241,7 +241,7 @@ def _composites(
         yield folder / "images" / image["file_name"], boxes, people
 
 
-def _person_map(people: People, index: int) -> NDArray[np.uint8]:
+def person_map(people: People, index: int) -> NDArray[np.uint8]:
     """One person's part labels on the whole picture, as if nobody else were there."""
     canvas = np.zeros(people.image_size, np.uint8)
     labels, (left, top) = people.crop(index)

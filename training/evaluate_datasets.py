@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import Analyzer, Options, People
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
 from training.data.sources import DatasetError
+from training.evaluate import LEAST_SCORE, SURE, person_map
 from training.metrics.confusion import ConfusionMatrix, MissingPredictions
 from training.metrics.densepose import (
     MOST_DETECTIONS,
@@ -37,8 +38,6 @@ from training.metrics.matching import AREAS
 from training.metrics.parsing import ParsedPeople
 from training.metrics.smpl import SmplSurface, SurfaceError
 
-LEAST_SCORE = 0.05
-SURE = 0.5
 _EVALUATED = 255.0  # the published evaluation divides dp_x by this; training divides by 256
 _FRAME = 256
 _LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
@@ -111,13 +110,7 @@ def _parsing(found: _Collected, people: People, record: Record) -> None:
     sure = people.select(people.scores >= SURE)
     found.classes.add(record.parts, sure.label_map() if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
-    found.parsed.add([_person_map(people, index) for index in range(len(people))], people.scores, truths)
-
-
-def _person_map(people: People, index: int) -> NDArray[np.uint8]:
-    canvas = np.zeros(people.image_size, np.uint8)
-    canvas[people.window(index).slices] = people.crop(index)[0]
-    return canvas
+    found.parsed.add([person_map(people, index) for index in range(len(people))], people.scores, truths)
 
 
 def _points(found: _Collected, people: People, record: Record, surface: Surface) -> None:

@@ -37,6 +37,7 @@ _ENSEMBLES = {
     frozenset({"parsing", "densepose"}): "human_analysis",
     frozenset({"parsing"}): "human_parsing",
     frozenset({"densepose"}): "densepose",
+    frozenset(): "human_parsing",  # boxes alone: the maps are not asked for
 }
 _MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 # what the models say before a colon (parsing_rcnn.triton_models)

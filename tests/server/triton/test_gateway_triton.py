@@ -59,7 +59,7 @@ def close(found: People, people: People) -> None:
         assert (found.iuv[:, 0] == people.iuv[:, 0]).mean() >= 0.999
 
 
-@pytest.mark.parametrize("query", ["", "&tasks=parsing&max_side=300", "&tasks=densepose"])
+@pytest.mark.parametrize("query", ["", "&tasks=parsing&max_side=300", "&tasks=densepose", "&tasks="])
 def test_the_same_answer_as_the_embedded_engine(
     gateway: TestClient, pipeline: Pipeline, photo: bytes, query: str
 ) -> None:
