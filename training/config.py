@@ -120,6 +120,8 @@ class DataConfig(_Strict):
             ones and tall ones apart, each at one of these short sides, padded to the largest of its batch (paper).
         pseudo_labels: what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled; `pseudo_fraction` of the photos drawn.
         annotated: folders or files that `parsing-rcnn datasets check` knows.
+        scenes: a folder of more JPEGs without people, beside the backgrounds of the data folder.
+        things: a folder of PNG cut-outs of things that are not people, pasted into pictures without people.
         rendered: what `parsing-rcnn render` wrote; `rendered_fraction` of the cut-outs in crowds.
         uv_symmetry: DensePose's UV_symmetry_transforms.mat, which mirrors U and V of SMPL's charts; none: our charts.
         colours: jitter and degrade the pixels (the paper does not).
@@ -131,6 +133,8 @@ class DataConfig(_Strict):
     pseudo_labels: Path | None = None
     pseudo_fraction: float = 0.35
     annotated: tuple[Path, ...] = ()
+    scenes: Path | None = None
+    things: Path | None = None
     rendered: Path | None = None
     rendered_fraction: float = 0.25
     uv_symmetry: Path | None = None

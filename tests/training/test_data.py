@@ -12,6 +12,7 @@ from training.config import Config, DataConfig, TrainConfig
 from training.data.mixture import Mixture
 from training.data.sample import View, mask_box
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos
+from training.data.things import Things
 
 
 def config(**sources: float) -> Config:
@@ -149,3 +150,24 @@ def test_pieces_beside_people_show_nobody(data_folder: Path) -> None:
     sizes = [piece.shape for _ in range(20) if (piece := mixture._beside_people(rng)) is not None]
     # people stand at 26-74 and 126-174 of 200, from 16 to 144 of 160: only strips between them are free
     assert all(width <= 52 or height <= 16 for height, width, _ in sizes)
+
+
+def test_things_fill_pictures_without_people(data_folder: Path, tmp_path: Path) -> None:
+    thing = np.zeros((40, 30, 4), np.uint8)
+    thing[5:35, 5:25] = (255, 0, 0, 255)  # OpenCV writes BGRA: pure blue, transparent around it
+    cv2.imwrite(str(tmp_path / "thing.png"), thing)
+    sources: dict[str, float] = {"empty": 1.0}
+    recipe = config().model_copy(update={"data": config(**sources).data.model_copy(update={"things": tmp_path})})
+    mixture = Mixture(data_folder, recipe)
+    samples = [mixture._empty(np.random.default_rng(k), (160, 128)) for k in range(12)]
+    blue = [((s.image[..., 2] > 250) & (s.image[..., :2] < 5).all(2)).sum() for s in samples]
+    assert 3 <= sum(count > 20 for count in blue) < 12  # about six in ten
+    assert all(not s.parts.any() and len(s.boxes) == 0 and s.background_certain for s in samples)
+
+
+def test_things_must_be_cut_out(data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no PNG cut-outs"):
+        Things.open(tmp_path)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"flat\.png: no PNG with transparency"):
+        Things.open(tmp_path).scatter(np.zeros((50, 50, 3), np.uint8), np.random.default_rng(0))

@@ -22,8 +22,10 @@ from training.data.sources import (
     LabelledPhotos,
     RenderedPeople,
     background_photos,
+    people_free,
     read_jpeg,
 )
+from training.data.things import Things
 
 Size = tuple[int, int]
 
@@ -61,6 +63,8 @@ class Mixture(Dataset[list[Sample]]):
         self.groups = GroupPhotos.open(data / "groups") if wanted & {"crowds", "groups", "empty"} else None
         self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete] if self.groups else []
         self.backgrounds = background_photos(data / "backgrounds") if wanted & {"photos", "crowds", "empty"} else ()
+        self.backgrounds += people_free(config.scenes) if config.scenes and self.backgrounds else ()
+        self.things = Things.open(config.things) if config.things and self.backgrounds else None
         self.rendered = RenderedPeople.open(config.rendered) if config.rendered else None
         if "rendered" in wanted and self.rendered is None:
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
@@ -229,14 +233,17 @@ class Mixture(Dataset[list[Sample]]):
         return sample
 
     def _empty(self, rng: np.random.Generator, size: Size) -> Sample:
-        """A picture without people: a background, or a piece of a fully labelled group photo beside its people."""
+        """A picture without people: a background or a piece of a group photo beside people, often with things added."""
         image = self._beside_people(rng) if self.empty_groups and rng.random() < 0.4 else None
         if image is None:
             image = read_jpeg(self.backgrounds[rng.integers(len(self.backgrounds))])
         scale = max(size[0] / image.shape[0], size[1] / image.shape[1]) * rng.uniform(0.9, 1.8)
         centre = (image.shape[1] * rng.uniform(0.3, 0.7), image.shape[0] * rng.uniform(0.3, 0.7))
         view = random_view(rng, centre, (size[1] / 2, size[0] / 2), float(scale), aspect=1.25)
-        return self._blank(view.warp(image, size, labels=False, fill=FILL))
+        sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
+        if self.things is not None and rng.random() < 0.6:
+            sample.image = self.things.scatter(sample.image, rng)
+        return sample
 
     def _beside_people(self, rng: np.random.Generator) -> NDArray[np.uint8] | None:
         """The largest of some random windows that no person's box touches; None when they are all small."""

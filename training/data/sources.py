@@ -172,7 +172,17 @@ def background_photos(root: Path, *, validation: bool = False) -> tuple[Path, ..
     Raises:
         DatasetError: the folder is absent or empty.
     """
-    names = background_split(sorted(p.name for p in root.glob("*.jpg")))[1 if validation else 0]
-    if not names:
-        raise DatasetError(f"{root}: no JPEG pictures here; backgrounds needs some")
+    names = background_split([p.name for p in people_free(root)])[1 if validation else 0]
     return tuple(root / name for name in names)
+
+
+def people_free(root: Path) -> tuple[Path, ...]:
+    """All the pictures of a folder of JPEGs that show nobody.
+
+    Raises:
+        DatasetError: the folder is absent or empty.
+    """
+    pictures = tuple(sorted(root.glob("*.jpg")))
+    if not pictures:
+        raise DatasetError(f"{root}: no JPEG pictures here; pictures without people are needed")
+    return pictures
