@@ -4,11 +4,16 @@ from __future__ import annotations
 
 
 class ParsingRCNNError(Exception):
-    """Base of every expected error: `detail` names the input, the limit and the remedy."""
+    """Base of every expected error: `detail` names the input, the limit and the remedy.
+
+    Attributes:
+        retry_after: seconds after which the same request may succeed; None where only another request can.
+    """
 
     status = 500
     code = "internal-error"
     title = "Internal error"
+    retry_after: float | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -61,3 +66,13 @@ class EngineUnavailable(ParsingRCNNError):
     status = 503
     code = "engine-unavailable"
     title = "The engine is not available"
+    retry_after: float | None = 1
+
+
+class DeadlineExceeded(EngineUnavailable):
+    """The answer would have come after the time that the client gave."""
+
+    status = 504
+    code = "deadline-exceeded"
+    title = "The deadline has passed"
+    retry_after = None

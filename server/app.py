@@ -6,19 +6,26 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from parsing_rcnn import __version__
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
+from server.admission import TokenBuckets
 from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
+from server.inputs import TIMEOUT_HEADER, ClientGone
+from server.keys import KeyFile
+from server.middleware.access import Access
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
+from server.options import AnalyzeOptions
 from server.problems import Problem, install
-from server.routers import analyze, health, models, page
-from server.service import AnalyzeOptions, Service
+from server.routers import analyze, batch, health, models, page, stream, v2
+from server.service import Service
 from server.settings import Settings
 from server.telemetry import Metrics
 
@@ -53,19 +60,43 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.engine = engine
-    app.state.metrics = Metrics(lambda: engine.held)
-    app.state.service = Service(engine, settings.limits, app.state.metrics)
+    app.state.settings, app.state.engine, app.state.metrics = settings, engine, Metrics()
+    rates = TokenBuckets(settings.rate, settings.burst)
+    app.state.service = Service(engine, settings.limits, app.state.metrics, rates)
+    app.state.catalogue = v2.Catalogue(settings.repository)
+    app.state.open_streams = 0
     install(app)
-    for router in (analyze.router, health.router, models.router, page.router):
-        app.include_router(router)
+    app.add_exception_handler(ClientGone, _nobody)
+    for module in (analyze, batch, stream, health, models, v2, page):
+        app.include_router(module.router)
     page.mount_assets(app)
-    # the last one added is the outermost: ids and headers are on every answer, also on refusals
-    app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestId)
+    _add_middleware(app, settings)
     _declare_schemas(app)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added is the outermost: ids and headers are on every answer, also on refusals."""
+
+    def limit(path: str) -> int:
+        return settings.max_batch_bytes if path == "/v1/analyze/batch" else settings.max_body
+
+    app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
+    app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", TIMEOUT_HEADER],
+            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After"],
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestId)
+
+
+async def _nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # goes to the log; the client is gone
 
 
 def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:

@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the commands. The web stack and Triton's clients are imported when they run, not before."""
     app.command("serve")(serve)
+    app.command("key")(key)
     app.command("triton")(triton)
 
 
@@ -30,6 +31,11 @@ def serve(
     queue: Annotated[int | None, typer.Option(help="Pictures that may wait (default 16).")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes of a picture (default 32 MiB).")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Pixels of a picture (default 64 million).")] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys (default: nobody needs one).")] = None,
+    rate: Annotated[float | None, typer.Option(help="Pictures a second for each caller.")] = None,
+    cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
+    urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
@@ -50,6 +56,7 @@ def serve(
             typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}", err=True)
         raise typer.Exit(2) from error
     configure_logging(settings.log_format)
+    application = create_app(settings)
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=128)
@@ -60,15 +67,29 @@ def serve(
     shown, bound = settings.host, listener.getsockname()[1]
     typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
-        typer.echo("warning: reachable from other machines, without keys or encryption", err=True)
+        lacks = "encryption" if settings.keys else "keys or encryption"
+        typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
     config = uvicorn.Config(
-        create_app(settings),
+        application,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_bytes + 8,
+        ws_per_message_deflate=False,  # pictures are compressed already
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key: letters, digits, dots, underscores, hyphens.")],
+    file: Annotated[Path, typer.Option(help="The file that `serve --keys` reads.")] = Path("keys.txt"),
+) -> None:
+    """Make an API key: its hash goes into the file, the key is shown this once. A running gateway sees it at once."""
+    from server.keys import add_key
+
+    typer.echo(add_key(file, name))
 
 
 def triton(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from server.answers import Format
+from server.options import Render
 from server.problems import NotAcceptable
-from server.service import Format, Render
+
+_PREFERRED = (Format.JSON, Format.PNG, Format.NPZ, Format.ZIP)
 
 
-def choose(accept: str | None, render: Render | None) -> Format:
+def choose(accept: str | None, render: Render | None, offered: Sequence[Format] = _PREFERRED) -> Format:
     """The format with the highest weight; JSON where the client does not care, PNG if it named a rendering.
+
+    Args:
+        accept: the header.
+        render: of the options.
+        offered: what the route can make, the best liked first.
 
     Raises:
         NotAcceptable: none of the accepted types can be made.
     """
-    preferred = [Format.PNG, Format.JSON, Format.NPZ] if render is not None else [Format.JSON, Format.PNG, Format.NPZ]
+    preferred = sorted(offered, key=lambda f: f is not Format.PNG) if render is not None else list(offered)
     if not accept:
         return preferred[0]
     ranges = [_parse(part) for part in accept.split(",") if part.strip()]
@@ -24,8 +34,8 @@ def choose(accept: str | None, render: Render | None) -> Format:
         if weight > best_weight:
             best, best_weight = candidate, weight
     if best is None:
-        offered = ", ".join(f.value for f in Format)
-        raise NotAcceptable(f"Accept: {accept}: nothing of it can be made; choose from {offered}")
+        names = ", ".join(f.value for f in offered)
+        raise NotAcceptable(f"Accept: {accept}: nothing of it can be made; choose from {names}")
     return best
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,12 +12,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 1
 
 log = structlog.get_logger("server")
 
@@ -35,6 +36,30 @@ class MalformedRequest(ParsingRCNNError):
     status = 400
     code = "malformed-request"
     title = "The request cannot be read"
+
+
+class UploadTimeout(ParsingRCNNError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "upload-timeout"
+    title = "The upload took too long"
+
+
+class Unauthorized(ParsingRCNNError):
+    """No key, or one that is not known."""
+
+    status = 401
+    code = "unauthorized"
+    title = "A key is needed"
+
+
+class RateLimited(ParsingRCNNError):
+    """One caller sent more than its share."""
+
+    status = 429
+    code = "rate-limited"
+    title = "Too many pictures"
 
 
 class NotAcceptable(ParsingRCNNError):
@@ -57,21 +82,37 @@ class Problem(BaseModel):
     errors: list[dict[str, Any]] | None = Field(None, description="One entry for each option that is not valid.")
 
 
-def problem(
-    request: Request, status: int, code: str, title: str, detail: str, errors: list[dict[str, Any]] | None = None
-) -> Response:
-    """A problem+json response; 503 says when to come back."""
-    body = Problem(
-        type=f"urn:parsing-rcnn:{code}",
-        title=title,
-        status=status,
-        detail=detail,
+def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None) -> Response:
+    """A problem+json response; those that time heals say when to come back."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a form of its own
+        return Response(orjson.dumps({"error": error.detail}), error.status, headers, "application/json")
+    return Response(orjson.dumps(describe(request, error, errors)), error.status, headers, MEDIA_TYPE)
+
+
+def describe(
+    request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The fields of `Problem`."""
+    return Problem(
+        type=f"urn:parsing-rcnn:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
         instance=request.url.path,
         request_id=request.scope.get("request_id", ""),
         errors=errors,
-    )
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return Response(orjson.dumps(body.model_dump(exclude_none=True)), status, headers, MEDIA_TYPE)
+    ).model_dump(exclude_none=True)
+
+
+class _Plain(ParsingRCNNError):
+    """An error that a framework raised, with its status."""
+
+    def __init__(self, status: int, code: str, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.title = status, code, title
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -85,7 +126,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ParsingRCNNError)
     async def expected(request: Request, error: ParsingRCNNError) -> Response:
-        return problem(request, error.status, error.code, error.title, error.detail)
+        return problem(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -93,13 +134,14 @@ def install(app: FastAPI) -> None:
             {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": e["msg"]} for e in error.errors()
         ]
         detail = "; ".join(f"{e['option']}: {e['reason']}" for e in errors)
-        return problem(request, 422, "invalid-options", "An option is not valid", detail, errors)
+        return problem(request, InvalidOptions(detail), errors)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        answer = problem(request, error.status_code, phrase.lower().replace(" ", "-"), phrase, detail)
+        code = phrase.lower().replace(" ", "-")
+        answer = problem(request, _Plain(error.status_code, code, phrase, detail))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -107,4 +149,4 @@ def install(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
         detail = "an unexpected error was logged under this request id; please report it"
-        return problem(request, 500, "internal-error", "Internal error", detail)
+        return problem(request, ParsingRCNNError(detail))

@@ -30,6 +30,16 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all cores).")
     workers: int = Field(1, ge=1, le=64, description="Pictures analysed at the same time.")
     queue: int = Field(16, ge=0, description="Pictures that may wait; one more is refused with 503.")
+    keys: Path | None = Field(None, description="File of API keys; None: nobody needs one.")
+    rate: float | None = Field(None, gt=0, description="Pictures a second for each caller (None: no limit).")
+    burst: int = Field(20, ge=1, description="Pictures at once for each caller, where there is a rate.")
+    cors: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
+    urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
+    max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
+    max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
+    max_streams: int = Field(8, ge=0, description="Streams that are open at the same time.")
+    upload_seconds: float = Field(30.0, gt=0, description="How long a body may take to arrive.")
+    upload_memory: int = Field(512 * 1024 * 1024, ge=1024, description="Bytes of all bodies together.")
     max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of an encoded picture.")
     max_pixels: int = Field(64_000_000, ge=1024, description="Pixels of a picture.")
     max_side: int = Field(16384, ge=32, description="Longest side of a picture, pixels.")
@@ -40,6 +50,11 @@ class Settings(BaseSettings):
     def limits(self) -> ImageLimits:
         """Limits of a picture."""
         return ImageLimits(self.max_bytes, self.max_pixels, self.max_side)
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins of `cors`."""
+        return [origin.strip() for origin in self.cors.split(",") if origin.strip()]
 
     @property
     def max_body(self) -> int:

@@ -17,10 +17,10 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """Counters and histograms of one application, in a registry of its own."""
 
-    def __init__(self, held: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "parsing_rcnn_requests", "Analysed pictures by outcome.", ["outcome"], registry=self.registry
+            "parsing_rcnn_requests", "Pictures by route and outcome.", ["route", "outcome"], registry=self.registry
         )
         self.stages = Histogram(
             "parsing_rcnn_stage_seconds", "Time by stage.", ["stage"], buckets=_SECONDS, registry=self.registry
@@ -28,8 +28,15 @@ class Metrics:
         self.people = Histogram(
             "parsing_rcnn_people", "People in a picture.", buckets=(0, 1, 2, 3, 5, 10, 20, 64), registry=self.registry
         )
-        gauge = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
-        gauge.set_function(held)
+        self.dropped = Counter(
+            "parsing_rcnn_dropped_frames", "Frames of streams that newer ones replaced.", registry=self.registry
+        )
+        self.streams = Gauge("parsing_rcnn_streams", "Streams that are open.", registry=self.registry)
+        self._held = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
+
+    def observe_held(self, held: Callable[[], float]) -> None:
+        """Where the number of pictures in work or waiting comes from."""
+        self._held.set_function(held)
 
     def observe(self, people: People, stages: dict[str, float]) -> None:
         """Count one answered picture; `stages` in milliseconds."""
@@ -54,7 +61,7 @@ def configure_logging(style: str) -> None:
             rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up anew: it may be redirected
     )
 
 

@@ -6,16 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsing_rcnn.errors import DeadlineExceeded
     from parsing_rcnn_client.client import AsyncClient, Client
     from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-    from parsing_rcnn_client.wire import Busy, DeadlineExceeded, GatewayError
+    from parsing_rcnn_client.wire import Busy, GatewayError
 
 __all__ = ["AsyncClient", "AsyncGateway", "Busy", "Client", "DeadlineExceeded", "Gateway", "GatewayError"]
 
 _HOMES = {
-    "client": ("AsyncClient", "Client"),
-    "gateway": ("AsyncGateway", "Gateway"),
-    "wire": ("Busy", "DeadlineExceeded", "GatewayError"),
+    "parsing_rcnn.errors": ("DeadlineExceeded",),
+    "parsing_rcnn_client.client": ("AsyncClient", "Client"),
+    "parsing_rcnn_client.gateway": ("AsyncGateway", "Gateway"),
+    "parsing_rcnn_client.wire": ("Busy", "GatewayError"),
 }
 
 
@@ -23,5 +25,5 @@ def __getattr__(name: str) -> Any:
     # on demand: the command line imports this package at every start, also for --help
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"parsing_rcnn_client.{module}"), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

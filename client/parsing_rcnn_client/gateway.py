@@ -15,7 +15,7 @@ import numpy as np
 import stamina
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.wire import (
@@ -23,7 +23,6 @@ from parsing_rcnn_client.wire import (
     MODELS,
     Busy,
     Call,
-    DeadlineExceeded,
     analyze_call,
     read_error,
     read_info,

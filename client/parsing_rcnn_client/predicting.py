@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from parsing_rcnn.codecs.image import decode
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn_client.outputs import is_done, write_outputs
 from parsing_rcnn_client.sources import Source
-from parsing_rcnn_client.wire import DeadlineExceeded
 
 
 @dataclass

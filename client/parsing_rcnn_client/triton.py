@@ -10,10 +10,17 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable, ImageTooLarge, InvalidImage, InvalidOptions, UnsupportedImage
+from parsing_rcnn.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOptions,
+    UnsupportedImage,
+)
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
-from parsing_rcnn_client.wire import DEFAULTS, Busy, DeadlineExceeded, GatewayError, encode_image
+from parsing_rcnn_client.wire import DEFAULTS, Busy, GatewayError, encode_image
 
 # tasks -> the ensemble that computes these and nothing else
 _ENSEMBLES = {

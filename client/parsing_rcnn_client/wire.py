@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import errors
 from parsing_rcnn.codecs import npz, png
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
@@ -38,20 +38,14 @@ class GatewayError(ParsingRCNNError):
         self.status, self.code = status, code
 
 
-class DeadlineExceeded(EngineUnavailable):
-    """The time that the caller allowed is over."""
-
-    status = 504
-    code = "deadline-exceeded"
-    title = "The deadline is over"
-
-
 class Busy(EngineUnavailable):
     """The engine is there and refuses for now.
 
     Attributes:
         retry_after: seconds after which it wants to be asked again.
     """
+
+    retry_after: float
 
     def __init__(self, detail: str, retry_after: float) -> None:
         super().__init__(detail)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from parsing_rcnn.people import ModelInfo, Options, People
+from server.call import Call
 
 
 class Engine(Protocol):
@@ -27,19 +28,27 @@ class Engine(Protocol):
         ...
 
     @property
-    def held(self) -> int:
-        """Pictures in work and waiting."""
+    def capacity(self) -> int:
+        """The most pictures that it wants to hold, in work and waiting; the gateway sends no more."""
         ...
 
     async def start(self) -> None:
         """Get ready; failures are kept as the reason why the engine is not."""
         ...
 
-    async def analyze(self, image: bytes, options: Options) -> tuple[People, float]:
-        """(people, milliseconds in the queue).
+    def check(self) -> None:
+        """Refuse before a picture is read.
 
         Raises:
-            EngineUnavailable: not ready, or the queue is full; decided at once.
+            EngineUnavailable: not ready, and why.
+        """
+        ...
+
+    async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
+        """(people, milliseconds in the queue). A cancelled caller cancels what has not begun.
+
+        Raises:
+            EngineUnavailable: not ready, decided at once; or lost.
             ParsingRCNNError: the picture or an option is not usable.
         """
         ...

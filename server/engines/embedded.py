@@ -13,6 +13,7 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from server.call import Call
 from server.engines.base import offload
 
 log = structlog.get_logger("server")
@@ -28,7 +29,6 @@ class EmbeddedEngine:
     def __init__(self, load: Callable[[], Analyzer], workers: int, queue: int) -> None:
         self._load, self._queue, self._workers = load, queue, workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
-        self._held = 0
         self._analyzer: Analyzer | None = None
         self._reason = "the model is being loaded"
 
@@ -72,23 +72,26 @@ class EmbeddedEngine:
         return self._ready().info
 
     @property
-    def held(self) -> int:
+    def capacity(self) -> int:
         """Pictures in work and waiting."""
-        return self._held
+        return self._workers + self._queue
 
-    async def analyze(self, image: bytes, options: Options) -> tuple[People, float]:
+    def check(self) -> None:
+        """Refuse before a picture is read.
+
+        Raises:
+            EngineUnavailable: not ready, and why.
+        """
+        self._ready()
+
+    async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
         """(people, milliseconds in the queue).
 
         Raises:
-            EngineUnavailable: not ready, or the queue is full; decided at once.
+            EngineUnavailable: not ready; decided at once.
             ParsingRCNNError: the picture or an option is not usable.
         """
         analyzer = self._ready()
-        if self._held >= self._workers + self._queue:
-            raise EngineUnavailable(
-                f"{self._held} pictures are in work or waiting, the limit is {self._workers + self._queue}: "
-                "come back after the seconds of Retry-After"
-            )
         begin = time.perf_counter()
         waited = 0.0
 
@@ -97,19 +100,12 @@ class EmbeddedEngine:
             waited = 1000 * (time.perf_counter() - begin)
             return analyzer.analyze(image, options)
 
-        self._held += 1
-        future = self._pool.submit(work)
-        # freed when the work ends, not when the client goes: a picture in work holds its place
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
-        return await asyncio.wrap_future(future), waited
+        # a cancelled caller cancels what waits; what has begun ends first, and the next picture waits for it
+        return await asyncio.wrap_future(self._pool.submit(work)), waited
 
     async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See `Engine`."""
         return await offload(function, *arguments)
-
-    def _release(self) -> None:
-        self._held -= 1
 
     def _ready(self) -> Analyzer:
         if self._analyzer is None:

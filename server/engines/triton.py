@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from parsing_rcnn.errors import (
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
+from server.call import Call
 from server.engines.base import offload
 from server.probes import tiny_picture
 
@@ -49,6 +52,7 @@ _FULL = ("maximum queue size", "Request timeout expired")
 log = structlog.get_logger("server")
 
 Arrays = dict[str, NDArray[Any]]
+_TRACE: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 class ServerLost(EngineUnavailable):
@@ -151,8 +155,7 @@ class TritonEngine:
         Raises:
             EngineUnavailable: no server answers.
         """
-        if self.not_ready is not None:
-            raise EngineUnavailable(f"not ready: {self.not_ready}")
+        self.check()
         card = self._repository.card
         servers = ", ".join(f"{u.name} at {u.url}" for u in self._upstreams if u.healthy)
         return ModelInfo(
@@ -166,22 +169,26 @@ class TritonEngine:
         )
 
     @property
-    def held(self) -> int:
+    def capacity(self) -> int:
         """Pictures on their way."""
-        return self._held
+        return self._limit
 
-    async def analyze(self, image: bytes, options: Options) -> tuple[People, float]:
-        """(people, 0: what waits, waits in Triton). See `Engine`."""
+    def check(self) -> None:
+        """Refuse before a picture is read.
+
+        Raises:
+            EngineUnavailable: no server answers.
+        """
         if self.not_ready is not None:
             raise EngineUnavailable(f"not ready: {self.not_ready}")
-        if self._held >= self._limit:
-            raise EngineUnavailable(
-                f"{self._held} pictures are on their way, the limit is {self._limit}: come back after the seconds of "
-                "Retry-After"
-            )
+
+    async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
+        """(people, 0: what waits, waits in Triton). See `Engine`."""
+        self.check()
         self._held += 1
         self._idle.clear()
-        deadline = time.monotonic() + self._timeout
+        deadline = min(time.monotonic() + self._timeout, call.deadline or math.inf)
+        _TRACE.set(call.traceparent)
         try:
             return await self._somewhere(image, options, deadline), 0.0
         finally:
@@ -270,6 +277,12 @@ class TritonEngine:
             await upstream.client.close()
 
 
+def _trace() -> dict[str, str] | None:
+    """W3C trace context of the request, as gRPC metadata."""
+    parent = _TRACE.get()
+    return None if parent is None else {"traceparent": parent}
+
+
 def _picture(image: bytes) -> NDArray[np.object_]:
     return np.array([image], dtype=np.object_)
 
@@ -294,7 +307,7 @@ async def _infer(
     wanted = [triton.InferRequestedOutput(name) for name in outputs]
     try:
         answer = await upstream.client.infer(
-            model, tensors, outputs=wanted, parameters=parameters, client_timeout=timeout
+            model, tensors, outputs=wanted, parameters=parameters, client_timeout=timeout, headers=_trace()
         )
     except InferenceServerException as error:
         raise _translated(upstream, error, timeout) from None

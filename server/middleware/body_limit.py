@@ -1,41 +1,72 @@
-"""No request body beyond the limit is ever held: refused by its header, or while its chunks are counted."""
+"""No body beyond the limits is ever held: of one request, of all together, or for longer than it should take."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.problems import BodyTooLarge, problem
+from parsing_rcnn.errors import EngineUnavailable
+from server.problems import BodyTooLarge, UploadTimeout, problem
 
 
 class BodyLimit:
-    """Two stages, because a body can come without Content-Length or with a false one."""
+    """Two stages, because a body can come without Content-Length or with a false one.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    Args:
+        limit: bytes of a body, by path.
+        seconds: how long a body may take to arrive.
+        memory: bytes of all bodies together.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int], seconds: float, memory: int) -> None:
+        self.app, self.limit, self.seconds, self.memory = app, limit, seconds, memory
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.limit(scope["path"])
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > self.limit:
-            error = self._error(int(declared))
-            request = Request(scope)
-            await problem(request, error.status, error.code, error.title, error.detail)(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            await problem(Request(scope), _too_large(int(declared), limit))(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
+        end = time.monotonic() + self.seconds
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.limit:
-                raise self._error(received)
+            nonlocal received, complete
+            if complete:  # what still comes is only that the client goes
+                return await receive()
+            try:
+                async with asyncio.timeout(end - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise UploadTimeout(
+                    f"after {self.seconds:g} s the body has {received} bytes and no end: send it faster, or smaller"
+                ) from None
+            size = len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            received += size
+            self._held += size
+            if received > limit:
+                raise _too_large(received, limit)
+            if self._held > self.memory:
+                raise EngineUnavailable(
+                    f"all uploads together are beyond {self.memory} bytes: come back after the seconds of Retry-After"
+                )
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self._held -= received
 
-    def _error(self, size: int) -> BodyTooLarge:
-        return BodyTooLarge(f"the body has {size} bytes or more, the limit is {self.limit}: send a smaller picture")
+
+def _too_large(size: int, limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has {size} bytes or more, the limit is {limit}: send a smaller picture")

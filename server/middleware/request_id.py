@@ -11,29 +11,31 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 log = structlog.get_logger("server")
 
 
 class RequestId:
-    """Puts `request_id` into the scope, the log context and the X-Request-ID header; logs each request."""
+    """Puts `request_id` and `begun` (time.monotonic) into the scope, the id into the log context and the X-Request-ID
+    header; logs each request, and each stream when it ends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
         scope["request_id"] = given if _PLAIN.match(given) else uuid.uuid4().hex
-        status, begin = 500, time.perf_counter()
+        scope["begun"] = begin = time.monotonic()
+        status = 500
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
                 MutableHeaders(scope=message)["X-Request-ID"] = scope["request_id"]
             await send(message)
 
@@ -42,5 +44,5 @@ class RequestId:
                 await self.app(scope, receive, send_with_id)
             finally:
                 if scope["path"] not in _QUIET:
-                    took = round(1000 * (time.perf_counter() - begin), 1)
-                    log.info("request", method=scope["method"], path=scope["path"], status=status, ms=took)
+                    took = round(1000 * (time.monotonic() - begin), 1)
+                    log.info("request", method=scope.get("method", "WS"), path=scope["path"], status=status, ms=took)

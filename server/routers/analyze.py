@@ -1,23 +1,18 @@
-"""`POST /v1/analyze`: a picture in three ways of sending it, an answer in three formats."""
+"""`POST /v1/analyze`: a picture in three ways of sending it, an answer in four formats."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from parsing_rcnn.errors import InvalidImage
+from server.answers import Format
+from server.inputs import TIMEOUT_HEADER, call_of, read_picture, while_connected
 from server.negotiation import choose
-from server.problems import BodyTooLarge, MalformedRequest, responses
-from server.service import AnalyzeOptions, Format, Service
+from server.options import AnalyzeOptions
+from server.problems import responses
+from server.service import Service
 
 router = APIRouter(tags=["analysis"])
 
@@ -47,7 +42,10 @@ _REQUEST_BODY = {
                     "image": {
                         "type": "object",
                         "required": ["type", "value"],
-                        "properties": {"type": {"const": "base64"}, "value": {"type": "string", "format": "byte"}},
+                        "properties": {
+                            "type": {"enum": ["base64", "url"], "description": "url: where the gateway allows it."},
+                            "value": {"type": "string"},
+                        },
                     },
                     "options": {"$ref": "#/components/schemas/AnalyzeOptions"},
                 },
@@ -85,12 +83,21 @@ _EXAMPLE = {
 }
 
 
+TIMEOUT_PARAMETER = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds after which the answer is of no use: then 504, and nothing is computed any more.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 600000},
+}
+
+
 @router.post(
     "/v1/analyze",
     operation_id="analyze",
     summary="Find and parse everybody in one picture",
     response_class=Response,
-    openapi_extra={"requestBody": _REQUEST_BODY},
+    openapi_extra={"requestBody": _REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
     responses={
         200: {
             "description": "The people, by score; the type is negotiated with Accept.",
@@ -98,91 +105,22 @@ _EXAMPLE = {
                 Format.JSON.value: {"schema": {"type": "object"}, "example": _EXAMPLE},
                 Format.PNG.value: _BINARY,
                 Format.NPZ.value: _BINARY,
+                Format.ZIP.value: _BINARY,
             },
         },
-        **responses(400, 406, 413, 415, 422, 503),
+        **responses(400, 401, 406, 408, 413, 415, 422, 429, 503, 504),
     },
 )
 async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
-    """Send the picture as the raw body, as the part `file` of a form, or as base64 in JSON.
+    """Send the picture as the raw body, as the part `file` of a form, or in JSON.
 
     Options come in the query, in the form's part `options` (JSON) or in the JSON body, which win over the query.
     """
     wanted = choose(request.headers.get("accept"), options.render)
-    image, options = await _read(request, options)
     service: Service = request.app.state.service
-    answer = await service.analyze(image, options, wanted)
+    call = call_of(request, "analyze")
+    service.admit(call)
+    picture, options = await read_picture(request, options)
+    answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
     timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in answer.stages.items())
     return Response(answer.body, media_type=answer.media_type, headers={"Server-Timing": timing, "Vary": "Accept"})
-
-
-async def _read(request: Request, options: AnalyzeOptions) -> tuple[bytes, AnalyzeOptions]:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _from_form(request, options)
-    body = await request.body()
-    if kind == "application/json":
-        return _from_json(body, options)
-    # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
-    if not body:
-        raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
-    return body, options
-
-
-async def _from_form(request: Request, options: AnalyzeOptions) -> tuple[bytes, AnalyzeOptions]:
-    try:
-        form: FormData = await request.form(max_files=1, max_fields=4)
-    except BodyTooLarge:
-        raise
-    except HTTPException as error:
-        raise MalformedRequest(f"the form cannot be read: {error.detail}") from None
-    try:
-        file, more = form.get("file"), form.get("options")
-        if not isinstance(file, UploadFile):
-            raise MalformedRequest("the form has no part `file` with a file name: curl -F file=@photo.jpg sends one")
-        image = await file.read()
-    finally:
-        await form.close()
-    if more is None:
-        return image, options
-    if not isinstance(more, str):
-        raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
-    return image, _merged(options, _object(more, "the part `options`"))
-
-
-def _from_json(body: bytes, options: AnalyzeOptions) -> tuple[bytes, AnalyzeOptions]:
-    document = _object(body, "the body")
-    unknown = sorted(set(document) - {"image", "options"})
-    if unknown:
-        raise MalformedRequest(f"the body has unknown fields: {', '.join(unknown)}; it holds `image` and `options`")
-    image = document.get("image")
-    if not isinstance(image, dict) or image.get("type") != "base64" or not isinstance(image.get("value"), str):
-        raise MalformedRequest('`image` is an object {"type": "base64", "value": "..."}; other types are not accepted')
-    try:
-        data = base64.b64decode(image["value"], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MalformedRequest(
-            f"`image.value` is not base64 ({error}): encode the file's bytes, no data: prefix"
-        ) from None
-    more = document.get("options", {})
-    if not isinstance(more, dict):
-        raise MalformedRequest("`options` is not an object")
-    return data, _merged(options, more)
-
-
-def _object(text: bytes | str, what: str) -> dict[str, Any]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"{what} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise MalformedRequest(f"{what} is JSON, but not an object")
-    return document
-
-
-def _merged(options: AnalyzeOptions, more: dict[str, Any]) -> AnalyzeOptions:
-    try:
-        return options.merged(more)
-    except ValidationError as error:
-        located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
-        raise RequestValidationError(located) from None

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from server.engines.base import Engine
-from server.problems import problem, responses
+from server.problems import responses
 
 router = APIRouter(tags=["operation"])
 
@@ -22,19 +22,17 @@ class Status(BaseModel):
 
 
 @router.get("/healthz", operation_id="healthz", summary="Is the process alive?")
+@router.get("/livez", include_in_schema=False)
 async def healthz() -> Status:
     """Always ok while the process can answer."""
     return Status(status="ok")
 
 
-@router.get(
-    "/readyz", operation_id="readyz", summary="Can it analyse now?", response_model=Status, responses=responses(503)
-)
-async def readyz(request: Request) -> Status | Response:
+@router.get("/readyz", operation_id="readyz", summary="Can it analyse now?", responses=responses(503))
+async def readyz(request: Request) -> Status:
     """Ready once the model is loaded and has analysed a picture of every canvas; else 503 with the reason."""
     engine: Engine = request.app.state.engine
-    if engine.not_ready is not None:
-        return problem(request, 503, "engine-unavailable", "The engine is not available", engine.not_ready)
+    engine.check()
     return Status(status="ready")
 
 

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
+import uvicorn
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
+from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from server.app import create_app
 from server.settings import Settings
+
+INFO = ModelInfo("slow", "1", "none", {"parsing": True}, ("Background",), ((64, 64),), {})
+
+
+class Slow:
+    """An analyzer that waits for a signal: what a real one cannot be made to do on demand."""
+
+    info = INFO
+
+    def __init__(self) -> None:
+        self.gate, self.begun = threading.Event(), threading.Semaphore(0)
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes):
+            self.begun.release()
+            assert self.gate.wait(30)
+        return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
+
+    def close(self) -> None: ...
 
 
 def wait_until_ready(client: TestClient, seconds: float = 120) -> None:
@@ -27,4 +52,40 @@ def client(pipeline) -> Iterator[TestClient]:  # type: ignore[no-untyped-def]
     pipeline.limits = settings.limits
     with TestClient(create_app(settings, lambda: pipeline), raise_server_exceptions=False) as running:
         wait_until_ready(running)
+        yield running
+
+
+class Live:
+    """The gateway on a real socket, for what an in-process client cannot show."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Analyzer]) -> None:
+        self.app = create_app(settings, load)
+        config = uvicorn.Config(
+            self.app, port=0, log_config=None, ws="websockets-sansio", ws_max_size=settings.max_bytes + 8
+        )
+        self.server = uvicorn.Server(config)
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.socket.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
+
+    def __enter__(self) -> Live:
+        self._thread.start()
+        end = time.monotonic() + 120
+        while self.server.started is False or self.app.state.engine.not_ready is not None:
+            assert time.monotonic() < end, self.app.state.engine.not_ready
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self._thread.join(30)
+        self.socket.close()
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def live(pipeline) -> Iterator[Live]:  # type: ignore[no-untyped-def]
+    """The real gateway on a real socket."""
+    with Live(Settings(max_bytes=4_000_000), lambda: pipeline) as running:
         yield running

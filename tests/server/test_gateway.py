@@ -18,29 +18,10 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from parsing_rcnn.errors import ModelNotFound
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import Options, People
 from server.app import create_app
 from server.settings import Settings
-from tests.server.conftest import wait_until_ready
-
-INFO = ModelInfo("slow", "1", "none", {"parsing": True}, ("Background",), ((64, 64),), {})
-
-
-class Slow:
-    """An analyzer that waits for a signal: what a real one cannot be made to do on demand."""
-
-    info = INFO
-
-    def __init__(self) -> None:
-        self.gate, self.begun = threading.Event(), threading.Semaphore(0)
-
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        if isinstance(image, bytes):
-            self.begun.release()
-            assert self.gate.wait(30)
-        return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
-
-    def close(self) -> None: ...
+from tests.server.conftest import Slow, wait_until_ready
 
 
 class Crashing(Slow):
@@ -110,8 +91,8 @@ def test_metrics_count(client: TestClient, photo_jpeg: bytes) -> None:
     client.post("/v1/analyze", content=photo_jpeg)
     client.post("/v1/analyze", content=b"nothing")
     text = client.get("/metrics").text
-    assert 'parsing_rcnn_requests_total{outcome="ok"}' in text
-    assert 'parsing_rcnn_requests_total{outcome="unsupported-image"}' in text
+    assert 'parsing_rcnn_requests_total{outcome="ok",route="analyze"}' in text
+    assert 'parsing_rcnn_requests_total{outcome="unsupported-image",route="analyze"}' in text
     assert 'parsing_rcnn_stage_seconds_count{stage="detector"}' in text
 
 

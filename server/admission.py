@@ -1,0 +1,102 @@
+"""Who may come in: a bounded number of pictures at a time, and a share of them for each caller."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from parsing_rcnn.errors import EngineUnavailable
+from server.problems import RateLimited
+
+_LONGEST_WAIT = 30  # seconds that a client is sent away for at most
+_CALLERS = 10_000  # whose buckets are remembered; an older one is full again anyway
+
+
+class Admission:
+    """Places for pictures in work or waiting. A place is held until the answer is encoded.
+
+    Args:
+        capacity: places; one picture more is refused at once.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.held = capacity, 0
+        self._latency = 0.0  # of recent answers, seconds: about as long as the queue needs to empty
+
+    def check(self) -> None:
+        """Refuse before a body is read.
+
+        Raises:
+            EngineUnavailable: every place is taken; `retry_after` says for about how long.
+        """
+        if self.held >= self.capacity:
+            error = EngineUnavailable(
+                f"{self.held} pictures are in work or waiting, the limit is {self.capacity}: come back after the "
+                "seconds of Retry-After"
+            )
+            error.retry_after = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
+            raise error
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            EngineUnavailable: see `check`.
+        """
+        self.check()
+        self.held += 1
+        begin = time.monotonic()
+        try:
+            yield
+            self._latency += 0.1 * (time.monotonic() - begin - self._latency)
+        finally:
+            self.held -= 1
+
+
+@dataclass
+class _Bucket:
+    tokens: float
+    filled: float
+
+
+class TokenBuckets:
+    """A bucket of `burst` tokens for each caller, filled at `rate` tokens a second.
+
+    Args:
+        rate: pictures a second; None: as many as the engine takes.
+        burst: pictures at once.
+    """
+
+    def __init__(self, rate: float | None, burst: int) -> None:
+        self.rate, self.burst = rate, burst
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, caller: str, pictures: int = 1) -> None:
+        """Take tokens, or none of them.
+
+        Raises:
+            RateLimited: the bucket does not hold as many; `retry_after` says when it will.
+        """
+        if self.rate is None:
+            return
+        now = time.monotonic()
+        bucket = self._buckets.pop(caller, None) or _Bucket(self.burst, now)
+        bucket.tokens = min(bucket.tokens + self.rate * (now - bucket.filled), self.burst)
+        bucket.filled = now
+        self._buckets[caller] = bucket
+        if len(self._buckets) > _CALLERS:
+            self._buckets.popitem(last=False)
+        if bucket.tokens < pictures:
+            error = RateLimited(
+                f"{pictures} more than your share of {self.rate:g} pictures a second, {self.burst} at once: come back "
+                "after the seconds of Retry-After"
+                + (f", with at most {self.burst} in a batch" if pictures > self.burst else "")
+            )
+            error.retry_after = math.ceil((min(pictures, self.burst) - bucket.tokens) / self.rate)
+            raise error
+        bucket.tokens -= pictures

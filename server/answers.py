@@ -1,0 +1,109 @@
+"""People, encoded: JSON, a picture, arrays, or an archive with the files that `parsing-rcnn predict` writes."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import zipfile
+from enum import StrEnum
+from typing import Any
+
+from parsing_rcnn import draw
+from parsing_rcnn.codecs import json, npz, png
+from parsing_rcnn.codecs.image import ImageLimits, decode
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import ModelInfo, People
+from server.options import AnalyzeOptions, Render, Task
+
+
+class Format(StrEnum):
+    """What an answer can be."""
+
+    JSON = "application/json"
+    PNG = "image/png"
+    NPZ = "application/x-npz"
+    ZIP = "application/zip"
+
+
+def check(options: AnalyzeOptions, wanted: Format) -> None:
+    """Refuse a picture of what is not computed, before computing anything.
+
+    Raises:
+        InvalidOptions: `render` needs a task that is not asked for.
+    """
+    if wanted is not Format.PNG or options.render is None:
+        return
+    needs = {Render.PARTS: Task.PARSING, Render.IUV: Task.DENSEPOSE, Render.CONTOUR: Task.DENSEPOSE}
+    missing = needs.get(options.render)
+    if missing is not None and missing not in options.tasks:
+        raise InvalidOptions(f"render={options.render.value} needs the task {missing.value}; add it to tasks")
+
+
+def encode(
+    info: ModelInfo, limits: ImageLimits, image: bytes, options: AnalyzeOptions, wanted: Format, people: People
+) -> bytes:
+    """The answer to one picture."""
+    if wanted is Format.NPZ:
+        return npz.encode(people)
+    if wanted is Format.PNG:
+        return render(image, limits, people, options.render or Render.OVERLAY, options.exact)
+    document = to_json(info, options, people)
+    if wanted is Format.JSON:
+        return document
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
+        add_files(archive, "photo", image, limits, options, people, document)
+    return buffer.getvalue()
+
+
+def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
+    """The JSON document of one picture."""
+    document = json.to_json(
+        people,
+        include=[str(i) for i in options.include],
+        mask_format=str(options.mask_format),
+        exact=options.exact and people.part_probs is not None,
+    )
+    asked = {str(t) for t in options.tasks}
+    untrained = sorted(task for task, trained in info.tasks.items() if task in asked and not trained)
+    whole: dict[str, Any] = {
+        "inference_id": uuid.uuid4().hex,
+        "model": {"name": info.name, "version": info.version},
+        "time": round(people.timings.get("total", 0.0) / 1000, 5),
+        **document,
+        "warnings": [f"the {t} head of this model is not trained: its maps mean nothing" for t in untrained],
+    }
+    return json.dumps(whole)
+
+
+def render(image: bytes, limits: ImageLimits, people: People, what: Render, exact: bool) -> bytes:
+    """One PNG of a picture's people."""
+    if what is Render.PARTS:
+        return png.encode_palette(people.label_map(exact=exact and people.part_probs is not None), people.taxonomy)
+    if what is Render.IUV:
+        return png.encode_iuv(people.iuv_map()[0])
+    if what is Render.INDS:
+        return png.encode_inds(people.iuv_map()[1] if people.parts is None else people.instance_map())
+    original = decode(image, limits)
+    drawn = draw.contours(original, people) if what is Render.CONTOUR else draw.overlay(original, people)
+    return png.encode_rgb(drawn)
+
+
+def add_files(
+    archive: zipfile.ZipFile,
+    stem: str,
+    image: bytes,
+    limits: ImageLimits,
+    options: AnalyzeOptions,
+    people: People,
+    document: bytes,
+) -> None:
+    """Put a picture's files into an archive, named as DensePose's tools name them."""
+    archive.writestr(f"{stem}.json", document)
+    pictures = {Render.OVERLAY: "overlay", Render.INDS: "INDS"}
+    if Task.PARSING in options.tasks:
+        pictures[Render.PARTS] = "parts"
+    if Task.DENSEPOSE in options.tasks:
+        pictures[Render.IUV] = "IUV"
+    for what, ending in pictures.items():
+        archive.writestr(f"{stem}_{ending}.png", render(image, limits, people, what, options.exact))

@@ -1,0 +1,119 @@
+"""A picture from an https address, without letting the caller reach what only this machine can reach.
+
+Every address that a name resolves to must be public, the connection is made to the very address that was checked, and
+each redirect is checked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urljoin, urlsplit
+
+import h11
+
+from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
+
+_SECONDS = 10.0
+_REDIRECTS = 3
+_MOVED = frozenset({301, 302, 303, 307, 308})
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+async def fetch(url: str, most: int, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None) -> bytes:
+    """The body behind an address.
+
+    Args:
+        url: https, port 443, no user name.
+        most: bytes.
+        resolve: a name and a port to addresses (None: the system's resolver).
+        tls: (None: the system's certificates).
+
+    Raises:
+        InvalidOptions: the address is not allowed.
+        InvalidImage: it does not answer with a body.
+        ImageTooLarge: the body is beyond `most`.
+    """
+    try:
+        async with asyncio.timeout(_SECONDS):
+            for _ in range(_REDIRECTS + 1):
+                host, target = _parts(url)
+                address = await _public(host, resolve or _lookup)
+                status, location, body = await _get(host, address, target, most, tls or ssl.create_default_context())
+                if status not in _MOVED:
+                    break
+                url = urljoin(url, location)
+            else:
+                raise InvalidImage(f"the address redirects more than {_REDIRECTS} times: give the last one")
+    except TimeoutError:
+        raise InvalidImage(f"the address did not answer within {_SECONDS:g} s: send the picture itself") from None
+    except (OSError, h11.RemoteProtocolError) as error:
+        raise InvalidImage(f"the address cannot be read ({type(error).__name__}): send the picture itself") from None
+    if status != 200:
+        raise InvalidImage(f"the address answers {status}, not 200: send the picture itself")
+    return body
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """(host, path with query)."""
+    try:
+        parts = urlsplit(url)
+        allowed = parts.scheme == "https" and parts.hostname and parts.port in (None, 443) and "@" not in parts.netloc
+    except ValueError:
+        allowed = False
+    if not allowed or any(ord(c) <= 32 or ord(c) > 126 for c in url):
+        raise InvalidOptions("an address is https://host/path, with no port, no user name and in ASCII")
+    return str(parts.hostname), (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+async def _lookup(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+async def _public(host: str, resolve: Resolve) -> str:
+    try:
+        addresses = await resolve(host, 443)
+    except (OSError, UnicodeError):
+        addresses = []
+    if not addresses:
+        raise InvalidImage(f"the host {host} is not known: check the address")
+    for address in addresses:
+        parsed = ipaddress.ip_address(address.split("%")[0])
+        inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None) or parsed
+        if not (parsed.is_global and inner.is_global) or parsed.is_multicast:
+            raise InvalidOptions(f"the host {host} is not public: pictures are fetched from the open internet only")
+    return addresses[0]
+
+
+async def _get(host: str, address: str, target: str, most: int, tls: ssl.SSLContext) -> tuple[int, str, bytes]:
+    """(status, Location, body) of one request to `address`, which is asked for, and certified as, `host`."""
+    reader, writer = await asyncio.open_connection(address, 443, ssl=tls, server_hostname=host)
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        headers = [("Host", host), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
+        request = h11.Request(method="GET", target=target, headers=headers)
+        writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+        await writer.drain()
+        status, location, body = 0, "", bytearray()
+        while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                connection.receive_data(await reader.read(65536))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                location = dict(event.headers).get(b"location", b"").decode("latin-1")
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > most:
+                    raise ImageTooLarge(
+                        f"the picture has more than {most} bytes, which is the limit: send a smaller one"
+                    )
+            elif isinstance(event, h11.ConnectionClosed):
+                break
+        return status, location, bytes(body)
+    finally:
+        writer.close()

@@ -1,0 +1,213 @@
+"""Pictures and options out of a request: raw body, form or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+
+from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
+from server.call import Call
+from server.fetch import fetch
+from server.options import AnalyzeOptions
+from server.problems import MalformedRequest
+from server.settings import Settings
+
+TIMEOUT_HEADER = "X-Timeout-Ms"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_SHAPES = '{"type": "base64", "value": "..."}'
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and what the client calls it."""
+
+    data: bytes
+    name: str = "photo"
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def call_of(connection: HTTPConnection, route: str) -> Call:
+    """Who asks and until when.
+
+    Raises:
+        InvalidOptions: the deadline is no number of milliseconds.
+    """
+    given = connection.headers.get(TIMEOUT_HEADER)
+    deadline = None
+    if given is not None:
+        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= 600_000:
+            raise InvalidOptions(
+                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to 600000"
+            )
+        deadline = connection.scope["begun"] + int(given) / 1000
+    trace = connection.headers.get("traceparent", "")
+    return Call(route, connection.scope["caller"], deadline, trace if _TRACEPARENT.match(trace) else None)
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`, and cancel it when the client goes. The body must have been read.
+
+    Raises:
+        ClientGone: it went.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, AnalyzeOptions]:
+    """One picture, and the options with those of the body over them.
+
+    Raises:
+        ParsingRCNNError: the body is not what its type says, or too large, or late.
+        RequestValidationError: an option of the body is not valid.
+    """
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        pictures, options = await _from_form(request, options, 1)
+        return pictures[0], options
+    body = await request.body()
+    if kind == "application/json":
+        document = _object(body, "the body")
+        _known(document, {"image", "options"})
+        options = _merged(options, document.get("options", {}))
+        return await _from_json(document.get("image"), "`image`", request.app.state.settings), options
+    # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
+    if not body:
+        raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
+    return Picture(body), options
+
+
+async def read_pictures(
+    request: Request, options: AnalyzeOptions, admit: Callable[[int], None]
+) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
+    """The pictures of a batch, those that cannot be read as their errors, and the options.
+
+    Args:
+        request: with a form, or JSON.
+        options: of the query.
+        admit: is told how many there are before any is fetched.
+
+    Raises:
+        ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.
+    """
+    settings: Settings = request.app.state.settings
+    most = settings.max_batch
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        pictures, options = await _from_form(request, options, most)
+        admit(len(pictures))
+        return list(pictures), options
+    if kind != "application/json":
+        raise MalformedRequest("a batch is a form with one part `file` for each picture, or JSON with `images`")
+    document = _object(await request.body(), "the body")
+    _known(document, {"images", "options"})
+    images = document.get("images")
+    if not isinstance(images, list) or not 1 <= len(images) <= most:
+        raise MalformedRequest(f"`images` is a list of 1 to {most} objects {_SHAPES}")
+    admit(len(images))
+    options = _merged(options, document.get("options", {}))
+    found: list[Picture | ParsingRCNNError] = []
+    for index, image in enumerate(images):
+        try:
+            found.append(await _from_json(image, f"`images[{index}]`", settings))
+        except ParsingRCNNError as error:
+            found.append(error)
+    return found, options
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tuple[list[Picture], AnalyzeOptions]:
+    try:
+        form: FormData = await request.form(max_files=most, max_fields=4)
+    except HTTPException as error:
+        raise MalformedRequest(f"the form cannot be read: {error.detail}; it may have {most} part(s) `file`") from None
+    try:
+        files, more = form.getlist("file"), form.get("options")
+        if not files or not all(isinstance(file, UploadFile) for file in files):
+            raise MalformedRequest("the form has no part `file` with a file name: curl -F file=@photo.jpg sends one")
+        pictures = [Picture(await f.read(), f.filename or "photo") for f in files if isinstance(f, UploadFile)]
+    finally:
+        await form.close()
+    if more is None:
+        return pictures, options
+    if not isinstance(more, str):
+        raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
+    return pictures, _merged(options, _object(more, "the part `options`"))
+
+
+async def _from_json(image: Any, what: str, settings: Settings) -> Picture:
+    shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
+    kind = image.get("type") if isinstance(image, dict) else None
+    accepted = ("base64", "url") if settings.urls else ("base64",)
+    if kind not in accepted or not isinstance(image.get("value"), str):
+        raise MalformedRequest(f"{what} is an object {shapes}; other types are not accepted")
+    if kind == "url":
+        return Picture(await fetch(image["value"], settings.max_bytes))
+    try:
+        return Picture(base64.b64decode(image["value"], validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise MalformedRequest(
+            f"`value` of {what} is not base64 ({error}): encode the file's bytes, no data: prefix"
+        ) from None
+
+
+def _known(document: dict[str, Any], names: set[str]) -> None:
+    unknown = sorted(set(document) - names)
+    if unknown:
+        raise MalformedRequest(
+            f"the body has unknown fields: {', '.join(unknown)}; it holds {' and '.join(sorted(names))}"
+        )
+
+
+def _object(text: bytes | str, what: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"{what} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MalformedRequest(f"{what} is JSON, but not an object")
+    return document
+
+
+def _merged(options: AnalyzeOptions, more: Any) -> AnalyzeOptions:
+    if not isinstance(more, dict):
+        raise MalformedRequest("`options` is not an object")
+    try:
+        return options.merged(more)
+    except ValidationError as error:
+        located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        raise RequestValidationError(located) from None

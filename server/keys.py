@@ -1,0 +1,86 @@
+"""API keys: a file of names and SHA-256 sums, read again whenever it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+
+_LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
+
+
+class KeyFile:
+    """Lines `name sha256-of-the-key`; empty lines and `#` comments are skipped.
+
+    Keys are random and long, so a plain hash of them cannot be searched for; passwords would need a slow one.
+
+    Raises:
+        InvalidOptions: the file cannot be read, has a line that is no entry, or holds no key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: tuple[int, int] | None = None
+        self._sums: dict[str, str] = {}
+        self._read()
+
+    def name_of(self, key: str) -> str | None:
+        """Whose key this is, or None; the time that takes does not tell how much of it is right.
+
+        Raises:
+            EngineUnavailable: the file was changed into one that cannot be used.
+        """
+        try:
+            self._read()
+        except InvalidOptions as error:
+            raise EngineUnavailable(error.detail) from None
+        given = hashlib.sha256(key.encode()).hexdigest()
+        found = [name for name, known in self._sums.items() if hmac.compare_digest(known, given)]
+        return found[0] if found else None
+
+    def _read(self) -> None:
+        try:
+            status = self.path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp == self._stamp:
+                return
+            lines = self.path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidOptions(f"the key file {self.path} cannot be read: {error}") from None
+        sums: dict[str, str] = {}
+        for number, line in enumerate(lines, start=1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            entry = _LINE.match(text)
+            if entry is None:
+                raise InvalidOptions(f"{self.path}, line {number}: not `name sha256`; `parsing-rcnn key` adds a line")
+            sums[entry[1]] = entry[2]
+        if not sums:
+            raise InvalidOptions(f"{self.path} holds no key: `parsing-rcnn key NAME --file {self.path}` adds one")
+        self._sums, self._stamp = sums, stamp
+
+
+def add_key(path: Path, name: str) -> str:
+    """Append a new key's sum to the file (made readable for its owner only) and return the key.
+
+    Raises:
+        InvalidOptions: the name is not plain, or stands in the file; or that cannot be written.
+    """
+    key = f"prcnn_{secrets.token_urlsafe(32)}"
+    line = f"{name} {hashlib.sha256(key.encode()).hexdigest()}"
+    if not _LINE.match(line):
+        raise InvalidOptions(f"{name!r}: a name is 1-64 letters, digits, dots, underscores and hyphens")
+    try:
+        if path.exists() and any(old.split()[:1] == [name] for old in path.read_text().splitlines()):
+            raise InvalidOptions(f"{path} has a key named {name}: choose another name, or remove that line first")
+        path.touch(mode=0o600)
+        with path.open("a") as file:
+            file.write(f"{line}\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOptions(f"the key file {path} cannot be written: {error}") from None
+    return key

@@ -1,0 +1,72 @@
+"""Nothing is computed for callers without a key, where keys are set."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from parsing_rcnn.errors import ParsingRCNNError
+from server.keys import KeyFile
+from server.problems import Unauthorized, problem
+
+# what tells nothing about pictures or models: probes, the page and its files, which ask for the key themselves
+_OPEN = ("/healthz", "/livez", "/readyz", "/v2/health/", "/assets/", "/docs", "/openapi.json")
+_SUBPROTOCOL = "key."
+
+
+class Access:
+    """Puts `caller` into the scope: the key's name, or the address where there are no keys."""
+
+    def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            try:
+                scope["caller"] = self._caller(scope)
+            except ParsingRCNNError as error:
+                await refuse(error, scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _caller(self, scope: Scope) -> str:
+        address = scope["client"][0] if scope.get("client") else "local"
+        if self.keys is None or scope["path"] == "/" or scope["path"].startswith(_OPEN) or _is_preflight(scope):
+            return str(address)
+        key = _key(HTTPConnection(scope))
+        if key is None:
+            raise Unauthorized("send your key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        name = self.keys.name_of(key)
+        if name is None:
+            raise Unauthorized("this key is not known here: it may have been replaced; ask whoever runs the gateway")
+        return name
+
+
+def _is_preflight(scope: Scope) -> bool:
+    return bool(scope["type"] == "http" and scope["method"] == "OPTIONS")
+
+
+def _key(connection: HTTPConnection) -> str | None:
+    scheme, _, value = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    if given := connection.headers.get("x-api-key"):
+        return given
+    # a browser cannot set headers of a WebSocket, but subprotocols
+    for protocol in connection.headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith(_SUBPROTOCOL):
+            return protocol.strip().removeprefix(_SUBPROTOCOL)
+    return None
+
+
+async def refuse(error: ParsingRCNNError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a problem; a WebSocket is refused before it opens."""
+    answer: Response = problem(HTTPConnection(scope), error)
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": error.title})
+            return
+        await answer(scope, receive, send)
+        return
+    await answer(scope, receive, send)

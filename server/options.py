@@ -1,0 +1,92 @@
+"""Options of an analysis, validated: the same names in a query, a form, a JSON body and a stream."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from parsing_rcnn.people import Options
+
+
+class Render(StrEnum):
+    """What a picture can show."""
+
+    OVERLAY = "overlay"
+    PARTS = "parts"
+    IUV = "iuv"
+    INDS = "inds"
+    CONTOUR = "contour"
+
+
+class Task(StrEnum):
+    """What can be computed for a person."""
+
+    PARSING = "parsing"
+    DENSEPOSE = "densepose"
+
+
+class Include(StrEnum):
+    """What a person's JSON entry can carry beyond the box."""
+
+    MASKS = "masks"
+    PARTS = "parts"
+    LABEL_MAP = "label_map"
+    IUV = "iuv"
+    PART_MASKS = "part_masks"
+
+
+class MaskFormat(StrEnum):
+    """How a person's silhouette is written."""
+
+    RLE = "rle"
+    POLYGON = "polygon"
+    PNG = "png"
+    NONE = "none"
+
+
+def _split(value: Any) -> Any:
+    """`a,b`, `a` twice in a query, or a JSON list: all the same."""
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, list) and all(isinstance(i, str) for i in items):
+        return [part.strip() for item in items for part in item.split(",") if part.strip()]
+    return value
+
+
+class AnalyzeOptions(BaseModel):
+    """Options of an analysis, in the query, in the `options` part of a form or in the JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: Annotated[list[Task], BeforeValidator(_split), Field(description="What to compute.")] = list(Task)
+    confidence: float = Field(0.5, ge=0, le=1, description="The lowest score of a person.")
+    max_people: int = Field(64, ge=1, le=64, description="The most people, by score.")
+    include: Annotated[list[Include], BeforeValidator(_split), Field(description="What the JSON carries.")] = [
+        Include.MASKS,
+        Include.PARTS,
+        Include.LABEL_MAP,
+        Include.IUV,
+    ]
+    mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
+    max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
+    exact: bool = Field(False, description="Paste parts from their probabilities: slower, cleaner edges.")
+    render: Render | None = Field(None, description="What an image/png answer shows (default: overlay).")
+
+    def merged(self, other: dict[str, Any]) -> AnalyzeOptions:
+        """These options with those of a body over them.
+
+        Raises:
+            pydantic.ValidationError: `other` has an unknown name or a value out of range.
+        """
+        return AnalyzeOptions.model_validate({**self.model_dump(exclude_unset=True), **other})
+
+    def core(self) -> Options:
+        """The part that the engine needs."""
+        return Options(
+            tasks=frozenset(str(t) for t in self.tasks),
+            confidence=self.confidence,
+            max_people=self.max_people,
+            part_probs=self.exact and Task.PARSING in self.tasks,
+            max_side=self.max_side,
+        )

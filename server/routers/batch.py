@@ -1,0 +1,171 @@
+"""`POST /v1/analyze/batch`: several pictures, each with its own answer or its own error."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.people import People
+from server import answers
+from server.answers import Format
+from server.call import Call
+from server.inputs import Picture, call_of, read_pictures, while_connected
+from server.negotiation import choose
+from server.options import AnalyzeOptions
+from server.problems import describe, responses
+from server.routers.analyze import TIMEOUT_PARAMETER
+from server.service import Service
+
+router = APIRouter(tags=["analysis"])
+
+_OFFERED = (Format.JSON, Format.ZIP)
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    "options": {"type": "string", "description": "Options as a JSON object."},
+                },
+            }
+        },
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["images"],
+                "properties": {
+                    "images": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["type", "value"],
+                            "properties": {"type": {"enum": ["base64", "url"]}, "value": {"type": "string"}},
+                        },
+                    },
+                    "options": {"$ref": "#/components/schemas/AnalyzeOptions"},
+                },
+            },
+            "example": {"images": [{"type": "base64", "value": "/9j/4AAQ..."}], "options": {"tasks": ["parsing"]}},
+        },
+    },
+}
+_EXAMPLE = {
+    "results": [
+        {"index": 0, "name": "a.jpg", "status": 200, "predictions": [], "image": {"width": 1280, "height": 720}},
+        {
+            "index": 1,
+            "name": "notes.txt",
+            "status": 415,
+            "problem": {"type": "urn:parsing-rcnn:unsupported-image", "title": "The image type is not supported"},
+        },
+    ]
+}
+
+
+@router.post(
+    "/v1/analyze/batch",
+    operation_id="analyze_batch",
+    summary="Find and parse everybody in several pictures",
+    response_class=Response,
+    openapi_extra={"requestBody": _REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
+    responses={
+        200: {
+            "description": "One result for each picture in the order sent, with a status of its own.",
+            "content": {
+                Format.JSON.value: {"schema": {"type": "object"}, "example": _EXAMPLE},
+                Format.ZIP.value: {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        **responses(400, 401, 406, 408, 413, 422, 429, 503),
+    },
+)
+async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
+    """Send a form with one part `file` for each picture, or JSON with `images`.
+
+    The pictures are computed one after the other, so a batch takes one place of the queue. Where the time of
+    X-Timeout-Ms ends before the batch does, the rest of it has status 504.
+    """
+    wanted = choose(request.headers.get("accept"), None, _OFFERED)
+    service: Service = request.app.state.service
+    call = call_of(request, "batch")
+    service.admit(call, 0)
+    pictures, options = await read_pictures(request, options, partial(service.admit, call))
+    batch = _Batch(request, service, options, call)
+    make = batch.archive if wanted is Format.ZIP else batch.document
+    body = await while_connected(request, make(pictures))
+    return Response(body, media_type=wanted.value, headers={"Vary": "Accept"})
+
+
+class _Batch:
+    """The results of one batch."""
+
+    def __init__(self, request: Request, service: Service, options: AnalyzeOptions, call: Call) -> None:
+        self.request, self.service, self.options, self.call = request, service, options, call
+
+    async def document(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
+        """JSON with one result for each picture."""
+
+        def encode(_: Picture, people: People) -> bytes:
+            return answers.to_json(self.service.engine.info, self.options, people)
+
+        results = []
+        for index, picture in enumerate(pictures):
+            found = await self._one(picture, encode)
+            entry: dict[str, Any] = {"index": index, "name": getattr(picture, "name", ""), "status": 200}
+            if isinstance(found, ParsingRCNNError):
+                entry |= {"status": found.status, "problem": describe(self.request, found)}
+            else:
+                entry |= orjson.loads(found)
+            results.append(entry)
+        return orjson.dumps({"results": results})
+
+    async def archive(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
+        """A zip with the files of each picture, and errors.json where there are errors."""
+        buffer, errors, stems = io.BytesIO(), {}, _stems(pictures)
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for stem, picture in zip(stems, pictures, strict=True):
+                found = await self._one(picture, partial(self._files, archive, stem))
+                if isinstance(found, ParsingRCNNError):
+                    errors[stem] = describe(self.request, found)
+            if errors:
+                archive.writestr("errors.json", orjson.dumps(errors, option=orjson.OPT_INDENT_2))
+        return buffer.getvalue()
+
+    def _files(self, archive: zipfile.ZipFile, stem: str, picture: Picture, people: People) -> bytes:
+        document = answers.to_json(self.service.engine.info, self.options, people)
+        answers.add_files(archive, stem, picture.data, self.service.limits, self.options, people, document)
+        return b""
+
+    async def _one(
+        self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], bytes]
+    ) -> bytes | ParsingRCNNError:
+        if isinstance(picture, ParsingRCNNError):
+            return picture
+        try:
+            body, _ = await self.service.run(picture.data, self.options.core(), partial(encode, picture), self.call)
+        except ParsingRCNNError as error:
+            return error
+        return body
+
+
+def _stems(pictures: list[Picture | ParsingRCNNError]) -> list[str]:
+    """File names without folders and endings, each once."""
+    stems: list[str] = []
+    for index, picture in enumerate(pictures):
+        name = picture.name if isinstance(picture, Picture) else "photo"
+        stem = PurePath(name.replace("\\", "/")).stem.lstrip(".")[:100] or "photo"
+        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)
+        stems.append(stem if stem not in stems else f"{stem}_{index}")
+    return stems

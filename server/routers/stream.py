@@ -1,0 +1,180 @@
+"""`WS /v1/stream`: frames in, people out, never later than the newest frame that could be computed."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from fastapi import APIRouter, WebSocket
+from pydantic import ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
+from server.answers import Format, check
+from server.call import Call
+from server.inputs import call_of
+from server.middleware.access import refuse
+from server.options import AnalyzeOptions
+from server.problems import MalformedRequest, describe
+from server.service import Service
+from server.settings import Settings
+
+router = APIRouter()
+log = structlog.get_logger("server")
+
+HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
+SUBPROTOCOL = "parsing-rcnn.v1"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a client sent in one message."""
+
+    number: int
+    picture: bytes
+
+
+class Mailbox:
+    """Holds one frame: a newer one replaces it, because an old answer to a live picture is worse than none."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._frame: Frame | None = None
+        self._filled = asyncio.Event()
+
+    def put(self, frame: Frame) -> bool:
+        """Leave a frame. Returns whether one was dropped for it."""
+        replaced = self._frame is not None
+        self.dropped += replaced
+        self._frame = frame
+        self._filled.set()
+        return replaced
+
+    async def take(self) -> Frame:
+        """The newest frame, when there is one."""
+        await self._filled.wait()
+        self._filled.clear()
+        frame, self._frame = self._frame, None
+        assert frame is not None
+        return frame
+
+
+@router.websocket("/v1/stream")
+async def stream(socket: WebSocket) -> None:
+    """Binary messages: 8 bytes (u32 frame_id, u32 flags, little endian), then a JPEG, PNG or WebP.
+
+    Options stand in the query, as for /v1/analyze; with `render` the answers are binary: the same 8 bytes and a PNG.
+    Else they are JSON, with `frame_id` and `dropped`, the frames of this stream that newer ones replaced so far. One
+    frame is in work while the newest waits. A frame's error comes as JSON with `problem`, and the stream goes on.
+    """
+    service: Service = socket.app.state.service
+    settings: Settings = socket.app.state.settings
+    try:
+        options, wanted, call = _negotiate(socket, settings, service)
+    except ParsingRCNNError as error:
+        await refuse(error, socket.scope, socket.receive, socket.send)
+        return
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    gauge = service.metrics.streams
+    gauge.inc()
+    mailbox = Mailbox()
+    answering = asyncio.create_task(_answer(socket, mailbox, service, options, wanted, call))
+    try:
+        await _receive(socket, mailbox, service, answering)
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        gauge.dec()
+        socket.app.state.open_streams -= 1
+
+
+def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple[AnalyzeOptions, Format, Call]:
+    """Options and a place among the streams.
+
+    Raises:
+        ParsingRCNNError: what does not allow it.
+    """
+    _check_origin(socket, settings)
+    query: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in _multi(socket).items()}
+    try:
+        options = AnalyzeOptions.model_validate(query)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidOptions(reasons) from None
+    wanted = Format.JSON if options.render is None else Format.PNG
+    check(options, wanted)
+    service.engine.check()
+    if socket.app.state.open_streams >= settings.max_streams:
+        raise EngineUnavailable(
+            f"{settings.max_streams} streams are open, which is the limit: come back after the seconds of Retry-After"
+        )
+    call = replace(call_of(socket, "stream"), deadline=None)
+    socket.app.state.open_streams += 1
+    return options, wanted, call
+
+
+def _multi(socket: WebSocket) -> dict[str, list[str]]:
+    return {key: socket.query_params.getlist(key) for key in socket.query_params}
+
+
+def _check_origin(socket: WebSocket, settings: Settings) -> None:
+    """A page from elsewhere must not use the gateway through its visitor's browser: CORS does not cover WebSockets."""
+    origin = socket.headers.get("origin")
+    if origin is None or "*" in settings.origins or origin in settings.origins:
+        return
+    if urlsplit(origin).netloc != socket.headers.get("host"):
+        error = MalformedRequest(f"the origin {origin[:100]!r} may not open streams here: allow it with --cors")
+        error.status = 403
+        raise error
+
+
+async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answering: asyncio.Task[None]) -> None:
+    while not answering.done():
+        try:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data = message.get("bytes")
+            if data is None or len(data) <= HEADER.size:
+                detail = "a message is binary: u32 frame_id, u32 flags (little endian), then an encoded picture"
+                await _problem(socket, None, mailbox, MalformedRequest(detail))
+                continue
+        except (WebSocketDisconnect, RuntimeError):
+            return
+        number, _ = HEADER.unpack_from(data)
+        if mailbox.put(Frame(number, data[HEADER.size :])):
+            service.metrics.dropped.inc()
+
+
+async def _answer(
+    socket: WebSocket, mailbox: Mailbox, service: Service, options: AnalyzeOptions, wanted: Format, call: Call
+) -> None:
+    while True:
+        frame = await mailbox.take()
+        try:
+            service.admit(call)
+            answer = await service.analyze(frame.picture, options, wanted, call)
+        except ParsingRCNNError as error:
+            await _problem(socket, frame.number, mailbox, error)
+            continue
+        except Exception as error:
+            log.error("unexpected error", path="/v1/stream", exc_info=error)
+            detail = "an unexpected error was logged under this request id; please report it"
+            await _problem(socket, frame.number, mailbox, ParsingRCNNError(detail))
+            continue
+        if wanted is Format.PNG:
+            await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
+        else:
+            head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})
+            await socket.send_text((head[:-1] + b"," + answer.body[1:]).decode())
+
+
+async def _problem(socket: WebSocket, number: int | None, mailbox: Mailbox, error: ParsingRCNNError) -> None:
+    document = {"frame_id": number, "dropped": mailbox.dropped, "problem": describe(socket, error)}
+    await socket.send_text(orjson.dumps(document).decode())

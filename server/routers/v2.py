@@ -1,0 +1,329 @@
+"""`/v2`: the Open Inference Protocol with Triton's names, so its clients and perf_analyzer work without a Triton."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from parsing_rcnn import __version__
+from parsing_rcnn.errors import InvalidOptions, ModelNotFound, ParsingRCNNError
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.repository import ModelRepository
+from server.call import Call
+from server.engines.base import Engine
+from server.inference_protocol import InferRequest, encode, parse
+from server.inputs import call_of, while_connected
+from server.problems import MalformedRequest, responses
+from server.service import Service
+
+router = APIRouter(tags=["open inference protocol"])
+
+VERSION = "1"
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+_TASKS = {
+    "human_analysis": frozenset({"parsing", "densepose"}),
+    "human_parsing": frozenset({"parsing"}),
+    "densepose": frozenset({"densepose"}),
+}
+_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass
+class Statistics:
+    """What one model did, in Triton's units: counts and nanoseconds."""
+
+    last: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    nanoseconds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, stages: dict[str, float]) -> None:
+        """Count an answer; `stages` in milliseconds."""
+        self.last = int(time.time() * 1000)
+        infer = sum(ms for stage, ms in stages.items() if stage in ("detector", "parsing", "densepose"))
+        parts = {
+            "success": stages["total"],
+            "queue": stages["queue"],
+            "compute_input": stages.get("decode", 0.0) + stages.get("preprocess", 0.0),
+            "compute_infer": infer,
+            "compute_output": stages.get("postprocess", 0.0) + stages["encode"],
+        }
+        for name, milliseconds in parts.items():
+            self._count(name, milliseconds)
+
+    def fail(self, milliseconds: float) -> None:
+        """Count an error."""
+        self._count("fail", milliseconds)
+
+    def _count(self, name: str, milliseconds: float) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.nanoseconds[name] = self.nanoseconds.get(name, 0) + int(milliseconds * 1e6)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Triton's JSON."""
+        names = (
+            "success",
+            "fail",
+            "queue",
+            "compute_input",
+            "compute_infer",
+            "compute_output",
+            "cache_hit",
+            "cache_miss",
+        )
+        done = self.counts.get("success", 0)
+        return {
+            "name": name,
+            "version": VERSION,
+            "last_inference": self.last,
+            "inference_count": done,
+            "execution_count": done,
+            "inference_stats": {n: {"count": self.counts.get(n, 0), "ns": self.nanoseconds.get(n, 0)} for n in names},
+            "batch_stats": [],
+        }
+
+
+class Catalogue:
+    """The models as Triton would describe them: the repository's configurations of the ensembles.
+
+    Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
+    """
+
+    def __init__(self, repository: Path | None) -> None:
+        self._repository = repository
+        self.statistics = {name: Statistics() for name in _TASKS}
+
+    @cached_property
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """Model -> `ModelConfig` as JSON, with the names of the protocol buffers."""
+        from google.protobuf import json_format, text_format
+        from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+        found, folder = {}, ModelRepository.open(self._repository).path
+        for name in _TASKS:
+            message = text_format.Parse((folder / name / "config.pbtxt").read_text(), ModelConfig())
+            document = json_format.MessageToDict(
+                message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+            for tensor in (*document["input"], *document["output"]):
+                tensor["dims"] = [int(n) for n in tensor["dims"]]
+            del document["ensemble_scheduling"]
+            found[name] = document | {"platform": "parsing_rcnn"}
+        return found
+
+    def outputs(self, model: str) -> tuple[str, ...]:
+        """Names of a model's outputs."""
+        return tuple(tensor["name"] for tensor in self.configurations[model]["output"])
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """The protocol's description of a model."""
+        configuration = self.configurations[model]
+
+        def tensors(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            kinds = {"STRING": "BYTES"}
+            names = [tensor["data_type"].removeprefix("TYPE_") for tensor in of]
+            return [
+                {"name": t["name"], "datatype": kinds.get(n, n), "shape": t["dims"]}
+                for t, n in zip(of, names, strict=True)
+            ]
+
+        return {
+            "name": model,
+            "versions": [VERSION],
+            "platform": configuration["platform"],
+            "inputs": tensors(configuration["input"]),
+            "outputs": tensors(configuration["output"]),
+        }
+
+
+def _catalogue(request: Request) -> Catalogue:
+    found: Catalogue = request.app.state.catalogue
+    return found
+
+
+def _known(model: str, version: str | None = None) -> str:
+    if model not in _TASKS:
+        raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(_TASKS)}")
+    if version not in (None, VERSION):
+        raise ModelNotFound(f"{model} has the version {VERSION}, not {str(version)[:20]!r}")
+    return model
+
+
+@router.get("/v2", operation_id="v2_server", summary="Name, version and extensions of the server")
+async def server() -> dict[str, Any]:
+    """Server metadata."""
+    return {"name": "parsing-rcnn", "version": __version__, "extensions": list(EXTENSIONS)}
+
+
+@router.get("/v2/health/live", operation_id="v2_live", summary="Is the process alive?", response_class=Response)
+async def live() -> Response:
+    """200 while the process can answer."""
+    return Response()
+
+
+@router.get(
+    "/v2/health/ready",
+    operation_id="v2_ready",
+    summary="Can it infer now?",
+    response_class=Response,
+    responses=responses(503),
+)
+async def ready(request: Request) -> Response:
+    """200 when every model is ready."""
+    engine: Engine = request.app.state.engine
+    engine.check()
+    return Response()
+
+
+@router.get("/v2/models/stats", operation_id="v2_all_statistics", summary="Statistics of all models")
+async def all_statistics(request: Request) -> dict[str, Any]:
+    """Counts and times since the start."""
+    found = _catalogue(request).statistics
+    return {"model_stats": [statistics.document(name) for name, statistics in found.items()]}
+
+
+@router.post("/v2/repository/index", operation_id="v2_index", summary="The models")
+async def index() -> list[dict[str, str]]:
+    """Names and states."""
+    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in _TASKS]
+
+
+@router.get("/v2/models/{model}", operation_id="v2_model", summary="Tensors of a model", responses=responses(404))
+@router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
+async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+    """Model metadata."""
+    return _catalogue(request).metadata(_known(model, version))
+
+
+@router.get(
+    "/v2/models/{model}/ready",
+    operation_id="v2_model_ready",
+    summary="Can this model infer now?",
+    response_class=Response,
+    responses=responses(404, 503),
+)
+@router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_class=Response)
+async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
+    """200 when it can."""
+    _known(model, version)
+    return await ready(request)
+
+
+@router.get(
+    "/v2/models/{model}/config", operation_id="v2_config", summary="A model's configuration", responses=responses(404)
+)
+@router.get("/v2/models/{model}/versions/{version}/config", include_in_schema=False)
+async def configuration(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+    """Triton's `ModelConfig` as JSON: perf_analyzer asks for it."""
+    return _catalogue(request).configurations[_known(model, version)]
+
+
+@router.get(
+    "/v2/models/{model}/stats", operation_id="v2_statistics", summary="A model's statistics", responses=responses(404)
+)
+@router.get("/v2/models/{model}/versions/{version}/stats", include_in_schema=False)
+async def statistics(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+    """Counts and times since the start."""
+    name = _known(model, version)
+    return {"model_stats": [_catalogue(request).statistics[name].document(name)]}
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["inputs"]},
+            "example": {
+                "inputs": [
+                    {
+                        "name": "IMAGE",
+                        "datatype": "BYTES",
+                        "shape": [1],
+                        "parameters": {"content_type": "base64"},
+                        "data": ["/9j/4AAQ..."],
+                    }
+                ],
+                "outputs": [{"name": "BOXES"}, {"name": "SCORES"}],
+                "parameters": {"confidence": 0.6},
+            },
+        },
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+
+@router.post(
+    "/v2/models/{model}/infer",
+    operation_id="v2_infer",
+    summary="Infer: the people of one picture as tensors",
+    response_class=Response,
+    openapi_extra={"requestBody": _BODY},
+    responses=responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+)
+@router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False, response_class=Response)
+async def infer(request: Request, model: str, version: str | None = None) -> Response:
+    """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, timeout (microseconds)."""
+    catalogue, service = _catalogue(request), _service(request)
+    statistics = catalogue.statistics[_known(model, version)]
+    call = call_of(request, "infer")
+    service.admit(call)
+    body = await request.body()
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise MalformedRequest("a picture is compressed already: send the body without Content-Encoding")
+    asked = parse(body, request.headers.get(_LENGTH), catalogue.outputs(model))
+    options, call = _options(model, asked, call)
+    length: int | None = None
+
+    def write(people: People) -> bytes:
+        nonlocal length
+        answer, length = encode(model, VERSION, asked, _tensors(people, catalogue.outputs(model)))
+        return answer
+
+    begin = time.perf_counter()
+    try:
+        answer, stages = await while_connected(request, service.run(asked.image, options, write, call))
+    except ParsingRCNNError:
+        statistics.fail(1000 * (time.perf_counter() - begin))
+        raise
+    statistics.add(stages)
+    headers = {} if length is None else {_LENGTH: str(length)}
+    return Response(answer, 200, headers, "application/json" if length is None else "application/octet-stream")
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call]:
+    """Parameters come as numbers or as their text, as Triton's clients send them."""
+    values: dict[str, Any] = {}
+    for name, kind in (("confidence", float), ("max_people", int), ("max_side", int), ("timeout", int)):
+        if name in asked.parameters:
+            try:
+                values[name] = kind(str(asked.parameters[name]))
+            except ValueError as error:
+                raise InvalidOptions(f"{name}: {str(asked.parameters[name])[:40]!r} is no number") from error
+    microseconds = values.pop("timeout", 0)
+    if microseconds > 0:
+        end = time.monotonic() + microseconds / 1e6
+        call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
+    return Options(tasks=_TASKS[model], **values), call
+
+
+def _tensors(people: People, names: tuple[str, ...]) -> dict[str, Any]:
+    found = {
+        "BOXES": people.boxes,
+        "SCORES": people.scores,
+        "IMAGE_SIZE": np.array(people.image_size, np.int32),
+        "PARTS": people.parts,
+        "PART_SCORES": people.part_scores,
+        "IUV": people.iuv,
+    }
+    return {name: found[name] for name in names}

@@ -1,0 +1,147 @@
+"""Keys, shares and origins."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from parsing_rcnn.cli import main
+from parsing_rcnn.errors import InvalidOptions
+from server.app import create_app
+from server.keys import KeyFile, add_key
+from server.settings import Settings
+from tests.server.conftest import Live, Slow, wait_until_ready
+from tests.server.test_analyze import refused
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys.txt"
+
+
+def open_gate() -> Slow:
+    slow = Slow()
+    slow.gate.set()
+    return slow
+
+
+def test_only_known_keys_come_in(keys: Path, photo_jpeg: bytes) -> None:
+    alice, bob = add_key(keys, "alice"), add_key(keys, "bob")
+    assert alice not in keys.read_text()
+    assert os.stat(keys).st_mode & 0o077 == 0
+    with TestClient(create_app(Settings(keys=keys), open_gate)) as client:
+        wait_until_ready(client)
+        for path in ("/", "/healthz", "/livez", "/v2/health/ready", "/assets/page.js", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200, path
+        for path in ("/v1/models", "/v1/taxonomies", "/metrics", "/v2", "/v2/models/densepose"):
+            assert client.get(path).status_code == 401, path
+        refused(client.post("/v1/analyze", content=photo_jpeg), 401, "Bearer")
+        wrong = client.post("/v1/analyze", content=photo_jpeg, headers={"X-API-Key": alice[:-1]})
+        refused(wrong, 401, "not known")
+        assert wrong.headers["www-authenticate"] == "Bearer"
+        for headers in ({"Authorization": f"Bearer {alice}"}, {"X-API-Key": bob}, {"authorization": f"bearer {bob}"}):
+            assert client.post("/v1/analyze", content=photo_jpeg, headers=headers).status_code == 200
+
+
+def test_keys_change_while_it_runs(keys: Path) -> None:
+    old = add_key(keys, "old")
+    with TestClient(create_app(Settings(keys=keys), open_gate)) as client:
+        wait_until_ready(client)
+
+        def status(key: str) -> int:
+            return client.get("/v1/taxonomies", headers={"X-API-Key": key}).status_code
+
+        assert status(old) == 200
+        new = add_key(keys, "new")
+        assert (status(old), status(new)) == (200, 200)
+        keys.write_text("\n".join(line for line in keys.read_text().splitlines() if not line.startswith("old")))
+        assert (status(old), status(new)) == (401, 200)
+        keys.write_text("rubbish\n")
+        answer = client.get("/v1/taxonomies", headers={"X-API-Key": new})
+        assert answer.status_code == 503
+        assert "line 1" in answer.json()["detail"]
+
+
+def test_key_files_are_checked_at_the_start(keys: Path) -> None:
+    with pytest.raises(InvalidOptions, match="cannot be read"):
+        KeyFile(keys)
+    for text, word in (("", "no key"), ("# only words\n", "no key"), ("bob hash", "line 1"), ("a b c", "line 1")):
+        keys.write_text(text)
+        with pytest.raises(InvalidOptions, match=word):
+            KeyFile(keys)
+    keys.write_text(f"# people\n\nbob {hashlib.sha256(b'secret').hexdigest()}\n")
+    assert KeyFile(keys).name_of("secret") == "bob"
+    assert KeyFile(keys).name_of("secret ") is None
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["parsing-rcnn", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_command_makes_keys(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "key", "carol", "--file", str(keys)) == 0
+    assert KeyFile(keys).name_of(capsys.readouterr().out.strip()) == "carol"
+    for name, word in (("carol", "another name"), ("../x", "1-64 letters")):
+        assert command(monkeypatch, "key", name, "--file", str(keys)) == 1
+        assert word in capsys.readouterr().err
+
+
+def test_streams_need_keys_too(keys: Path) -> None:
+    key = add_key(keys, "alice")
+    with Live(Settings(keys=keys), open_gate) as live:
+        url = f"ws://{live.address}/v1/stream"
+        with pytest.raises(InvalidStatus) as refusal:
+            connect(url)
+        assert refusal.value.response.status_code == 401
+        with connect(url, additional_headers={"Authorization": f"Bearer {key}"}):
+            pass
+        # how a browser's script sends one
+        with connect(url, subprotocols=["parsing-rcnn.v1", f"key.{key}"]) as socket:  # type: ignore[list-item]
+            assert socket.subprotocol == "parsing-rcnn.v1"
+
+
+def test_each_caller_has_a_share(keys: Path, photo_jpeg: bytes) -> None:
+    alice, bob = add_key(keys, "alice"), add_key(keys, "bob")
+    with TestClient(create_app(Settings(keys=keys, rate=0.01, burst=3), open_gate)) as client:
+        wait_until_ready(client)
+
+        def send(key: str):  # type: ignore[no-untyped-def]
+            return client.post("/v1/analyze", content=photo_jpeg, headers={"X-API-Key": key})
+
+        assert [send(alice).status_code for _ in range(3)] == [200] * 3
+        too_many = send(alice)
+        refused(too_many, 429, "0.01 pictures a second")
+        assert 95 <= int(too_many.headers["retry-after"]) <= 100  # a token takes 100 s
+        assert send(bob).status_code == 200
+        files = [("file", (f"{k}.jpg", photo_jpeg)) for k in range(3)]
+        refused(client.post("/v1/analyze/batch", files=files, headers={"X-API-Key": bob}), 429, "3 more")
+        assert client.post("/v1/analyze/batch", files=files[:2], headers={"X-API-Key": bob}).status_code == 200
+
+
+def test_other_origins_need_leave() -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    with TestClient(create_app(Settings(), open_gate)) as client:
+        assert "access-control-allow-origin" not in client.options("/v1/analyze", headers=asked).headers
+    with TestClient(create_app(Settings(cors="https://shop.example"), open_gate)) as client:
+        granted = client.options("/v1/analyze", headers=asked).headers
+        assert granted["access-control-allow-origin"] == "https://shop.example"
+        other = client.get("/healthz", headers={"Origin": "https://other.example"}).headers
+        assert "access-control-allow-origin" not in other
+
+
+def test_a_bad_key_file_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "serve", "--keys", str(tmp_path / "none.txt")) == 1
+    assert "none.txt" in capsys.readouterr().err

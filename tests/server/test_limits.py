@@ -1,0 +1,168 @@
+"""Deadlines, clients that go, uploads that do not end: what a real socket shows."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import urllib.request
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.admission import Admission, TokenBuckets
+from server.app import create_app
+from server.problems import RateLimited
+from server.settings import Settings
+from tests.server.conftest import Live, Slow, wait_until_ready
+from tests.server.test_analyze import refused
+
+
+def metric(live: Live, name: str) -> float:
+    with urllib.request.urlopen(f"http://{live.address}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
+
+
+def until(what, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.02)
+
+
+def post(live: Live, body: bytes, headers: str = "", declared: int | None = None) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+    length = len(body) if declared is None else declared
+    connection.sendall(f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n".encode())
+    connection.sendall(body)
+    return connection
+
+
+def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with TestClient(create_app(Settings(queue=4), lambda: slow)) as client:
+        wait_until_ready(client)
+        answers = []
+
+        def send() -> None:
+            answers.append(client.post("/v1/analyze", content=photo_jpeg, headers={"X-Timeout-Ms": "300"}))
+
+        threads = [threading.Thread(target=send) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        for answer in answers:
+            refused(answer, 504, "X-Timeout-Ms")
+        slow.gate.set()
+        assert client.post("/v1/analyze", content=photo_jpeg).status_code == 200
+        # one was in work, one waited and was never begun; then came this one
+        assert sum(slow.begun.acquire(blocking=False) for _ in range(3)) == 2
+        for wrong in ("0", "-5", "soon", "99999999999"):
+            refused(client.post("/v1/analyze", content=photo_jpeg, headers={"X-Timeout-Ms": wrong}), 422, "600000")
+        batch = client.post(
+            "/v1/analyze/batch", files={"file": ("a.jpg", photo_jpeg)}, headers={"X-Timeout-Ms": "60000"}
+        )
+        assert batch.json()["results"][0]["status"] == 200
+
+
+def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(queue=4), lambda: slow) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        second = post(live, photo_jpeg)
+        until(lambda: metric(live, "parsing_rcnn_held") == 2)
+        second.close()
+        until(lambda: metric(live, "parsing_rcnn_held") == 1)
+        assert metric(live, 'parsing_rcnn_requests_total{outcome="cancelled",route="analyze"}') == 1
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        first.close()
+        assert not slow.begun.acquire(timeout=0.3)  # the second never began
+
+
+def test_an_upload_must_end(photo_jpeg: bytes) -> None:
+    with Live(Settings(upload_seconds=0.5), Slow) as live:
+        lazy = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
+        answer = lazy.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"upload-timeout" in answer + lazy.recv(4000)
+        lazy.close()
+        aborted = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
+        aborted.close()
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+
+
+def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        second = post(live, photo_jpeg)
+        answer = second.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in answer
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        third = post(live, photo_jpeg)  # what was held is free again
+        assert third.recv(4000).startswith(b"HTTP/1.1 200")
+        for each in (first, second, third):
+            each.close()
+
+
+def test_full_is_said_before_the_body_comes(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(queue=0), lambda: slow) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        refused_early = post(live, b"", declared=len(photo_jpeg))  # not a byte of its body was sent
+        assert refused_early.recv(4000).startswith(b"HTTP/1.1 503")
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        first.close()
+        refused_early.close()
+
+
+def test_two_hundred_silent_connections_harm_nobody(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(), lambda: slow) as live:
+        silent = [socket.create_connection(("127.0.0.1", live.port), timeout=10) for _ in range(200)]
+        busy = post(live, photo_jpeg)
+        assert busy.recv(4000).startswith(b"HTTP/1.1 200")
+        for connection in (*silent, busy):
+            connection.close()
+
+
+def test_the_wait_that_is_advised_grows_with_the_answers_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(1)
+    for _ in range(60):  # answers that take 5 s
+        with admission.place():
+            now[0] += 5
+    with admission.place(), pytest.raises(Exception, match="limit is 1") as refusal:
+        admission.check()
+    assert refusal.value.retry_after == 5  # type: ignore[attr-defined]
+    assert admission.held == 0
+
+
+def test_buckets_fill_at_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    buckets = TokenBuckets(2.0, 4)
+    buckets.take("a", 4)
+    with pytest.raises(RateLimited) as refusal:
+        buckets.take("a", 3)
+    assert refusal.value.retry_after == 2  # 3 tokens at 2 a second: 1.5 s
+    now[0] += 1.5
+    buckets.take("a", 3)
+    with pytest.raises(RateLimited):
+        buckets.take("a", 1)
+    now[0] += 1000
+    with pytest.raises(RateLimited, match="at most 4"):
+        buckets.take("a", 5)
+    buckets.take("a", 4)
+    TokenBuckets(None, 1).take("a", 1000)

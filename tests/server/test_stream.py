@@ -1,0 +1,124 @@
+"""`WS /v1/stream` on a real socket: newest frame first, drops counted, errors that do not end the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import struct
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from server.routers.stream import Frame, Mailbox
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+
+
+def frame(number: int, picture: bytes) -> bytes:
+    return struct.pack("<II", number, 0) + picture
+
+
+def opened(live: Live, query: str = "", **options: object) -> ClientConnection:
+    return connect(f"ws://{live.address}/v1/stream{query}", max_size=None, **options)  # type: ignore[arg-type]
+
+
+def test_a_frame_is_answered_like_a_picture(live: Live, client: TestClient, photo_jpeg: bytes) -> None:
+    query = "?confidence=0&max_people=2&include=parts"
+    with opened(live, query) as socket:
+        socket.send(frame(7, photo_jpeg))
+        answer = json.loads(socket.recv(60))
+    assert (answer["frame_id"], answer["dropped"]) == (7, 0)
+    assert answer["predictions"] == client.post(f"/v1/analyze{query}", content=photo_jpeg).json()["predictions"]
+
+
+def test_pictures_back(live: Live, photo_jpeg: bytes) -> None:
+    with opened(live, "?render=iuv") as socket:
+        socket.send(frame(2**32 - 1, photo_jpeg))
+        answer = socket.recv(60)
+    assert isinstance(answer, bytes)
+    assert struct.unpack_from("<II", answer) == (2**32 - 1, 0)
+    assert Image.open(io.BytesIO(answer[8:])).size == (512, 512)
+
+
+def test_old_frames_make_way_for_the_newest(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(), lambda: slow) as live, opened(live) as socket:
+        socket.send(frame(0, photo_jpeg))
+        assert slow.begun.acquire(timeout=10)  # frame 0 is in work, and holds the rest up
+        for number in range(1, 6):
+            socket.send(frame(number, photo_jpeg))
+        socket.send(b"sync")  # its complaint comes after all frames were seen
+        assert json.loads(socket.recv(10))["problem"]["status"] == 400
+        slow.gate.set()
+        answers = [json.loads(socket.recv(10)) for _ in range(2)]
+        assert [a["frame_id"] for a in answers] == [0, 5]
+        assert answers[1]["dropped"] == 4
+
+
+def test_errors_belong_to_their_frame(live: Live, photo_jpeg: bytes) -> None:
+    with opened(live) as socket:
+        for bad, status in ((b"junk and more", 415), (photo_jpeg[:300], 400)):
+            socket.send(frame(3, bad))
+            answer = json.loads(socket.recv(60))
+            assert answer["frame_id"] == 3
+            assert answer["problem"]["status"] == status
+        socket.send("words")
+        assert "binary" in json.loads(socket.recv(60))["problem"]["detail"]
+        socket.send(frame(4, photo_jpeg))
+        assert json.loads(socket.recv(60))["frame_id"] == 4
+
+
+def test_what_may_not_open_is_told_why(live: Live) -> None:
+    for query, status, word in (
+        ("?confidence=7", 422, b"confidence"),
+        ("?tasks=parsing&render=iuv", 422, b"densepose"),
+    ):
+        with pytest.raises(InvalidStatus) as refusal:
+            opened(live, query)
+        assert refusal.value.response.status_code == status
+        assert word in refusal.value.response.body
+    with pytest.raises(InvalidStatus) as refusal:
+        opened(live, origin="https://elsewhere.example")
+    assert refusal.value.response.status_code == 403
+    opened(live, origin=f"http://{live.address}").close()
+
+
+def test_streams_are_limited_and_places_come_back() -> None:
+    with Live(Settings(max_streams=1), Slow) as live:
+        first = opened(live)
+        with pytest.raises(InvalidStatus) as refusal:
+            opened(live)
+        assert refusal.value.response.status_code == 503
+        assert int(refusal.value.response.headers["retry-after"]) >= 1
+        first.close()
+        for _ in range(100):
+            try:
+                opened(live).close()
+                break
+            except InvalidStatus:
+                asyncio.run(asyncio.sleep(0.02))
+        else:
+            pytest.fail("the place did not come back")
+
+
+def test_a_message_beyond_the_limit_ends_the_stream() -> None:
+    with Live(Settings(max_bytes=2000), Slow) as live, opened(live) as socket:
+        socket.send(bytes(5000))
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009  # message too big
+
+
+def test_the_mailbox_keeps_one() -> None:
+    async def play() -> tuple[int, int]:
+        box = Mailbox()
+        replaced = [box.put(Frame(number, b"")) for number in range(3)]
+        assert replaced == [False, True, True]
+        return (await box.take()).number, box.dropped
+
+    assert asyncio.run(play()) == (2, 2)

@@ -1,0 +1,166 @@
+"""`/v2` through the official client and the real perf_analyzer, with no Triton behind it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from starlette.testclient import TestClient
+from tritonclient.utils import InferenceServerException
+
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline
+from tests.server.conftest import Live
+
+ROOT = Path(__file__).resolve().parents[2]
+PERF_ANALYZER = ROOT / ".triton" / "perf_analyzer" / "perf_analyzer"
+URL = "/v2/models/human_analysis/infer"
+
+
+@pytest.fixture(scope="module")
+def official(live: Live):  # type: ignore[no-untyped-def]
+    with triton.InferenceServerClient(live.address) as client:
+        yield client
+
+
+def picture(data: bytes) -> triton.InferInput:
+    tensor = triton.InferInput("IMAGE", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([data], np.object_))
+    return tensor
+
+
+def test_what_the_official_client_asks_first(official: triton.InferenceServerClient) -> None:
+    assert official.is_server_live()
+    assert official.is_server_ready()
+    assert official.is_model_ready("human_parsing", "1")
+    assert "binary_tensor_data" in official.get_server_metadata()["extensions"]
+    metadata = official.get_model_metadata("human_analysis")
+    assert metadata["inputs"] == [{"name": "IMAGE", "datatype": "BYTES", "shape": [1]}]
+    assert {t["name"]: t["shape"] for t in metadata["outputs"]}["IUV"] == [-1, 3, 128, 128]
+    configuration = official.get_model_config("densepose")
+    assert configuration["input"][0]["data_type"] == "TYPE_STRING"
+    assert [t["name"] for t in configuration["output"]] == ["BOXES", "SCORES", "IMAGE_SIZE", "IUV"]
+    assert {m["name"] for m in official.get_model_repository_index()} == {
+        "human_analysis",
+        "human_parsing",
+        "densepose",
+    }
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tensors_are_the_pipelines(
+    official: triton.InferenceServerClient, pipeline: Pipeline, photo_jpeg: bytes, binary: bool
+) -> None:
+    names = ("BOXES", "SCORES", "IMAGE_SIZE", "PARTS", "PART_SCORES", "IUV")
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
+    parameters = {"confidence": "0", "max_people": 2}
+    answer = official.infer(
+        "human_analysis", [picture(photo_jpeg)], outputs=outputs, parameters=parameters, request_id="a7"
+    )
+    people = pipeline.analyze(photo_jpeg, Options(confidence=0.0, max_people=2))
+    assert answer.get_response()["id"] == "a7"
+    np.testing.assert_array_equal(answer.as_numpy("PARTS"), people.parts)
+    np.testing.assert_array_equal(answer.as_numpy("IUV"), people.iuv)
+    np.testing.assert_allclose(answer.as_numpy("BOXES"), people.boxes, rtol=1e-6)
+    assert answer.as_numpy("IMAGE_SIZE").tolist() == [512, 512]
+
+
+def test_nobody_and_one_task(official: triton.InferenceServerClient, photo_jpeg: bytes) -> None:
+    answer = official.infer("human_parsing", [picture(photo_jpeg)], parameters={"confidence": 1})
+    assert answer.as_numpy("PARTS").shape == (0, 128, 128)
+    assert answer.as_numpy("BOXES").shape == (0, 4)
+    assert answer.as_numpy("IUV") is None
+
+
+def test_statistics_count(official: triton.InferenceServerClient, photo_jpeg: bytes) -> None:
+    def count(kind: str) -> int:
+        return int(official.get_inference_statistics("densepose")["model_stats"][0]["inference_stats"][kind]["count"])
+
+    done, failed = count("success"), count("fail")
+    official.infer("densepose", [picture(photo_jpeg)])
+    with pytest.raises(InferenceServerException, match="JPEG, PNG and WebP"):
+        official.infer("densepose", [picture(b"nothing")])
+    assert (count("success"), count("fail")) == (done + 1, failed + 1)
+
+
+def test_base64_in_json(client: TestClient, photo_jpeg: bytes) -> None:
+    tensor = {
+        "name": "IMAGE",
+        "datatype": "BYTES",
+        "shape": [1],
+        "parameters": {"content_type": "base64"},
+        "data": [base64.b64encode(photo_jpeg).decode()],
+    }
+    answer = client.post(URL, json={"id": "x", "inputs": [tensor], "outputs": [{"name": "SCORES"}]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"][0] > 0.5
+
+
+def test_errors_have_the_protocols_form(client: TestClient, photo_jpeg: bytes) -> None:
+    def tensor(**changes: object) -> dict[str, object]:
+        return {"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [1], "data": ["?"], **changes}]}
+
+    sized = tensor(parameters={"binary_data_size": 9})
+    cases: list[tuple[str, bytes, dict[str, str], int, str]] = [
+        ("/v2/models/nothing/infer", b"{}", {}, 404, "human_analysis"),
+        ("/v2/models/densepose/versions/7/infer", b"{}", {}, 404, "version 1"),
+        (URL, b"{", {}, 400, "JSON"),
+        (URL, b"[]", {}, 400, "object"),
+        (URL, b"{}", {}, 400, "inputs"),
+        (URL, json.dumps(tensor(shape=[2])).encode(), {}, 422, "BYTES [1]"),
+        (URL, json.dumps(tensor(datatype="FP32")).encode(), {}, 422, "BYTES [1]"),
+        (URL, json.dumps(tensor()).encode(), {}, 400, "base64"),
+        (URL, json.dumps(sized).encode() + b"123456789", {}, 400, "JSON"),
+        (
+            URL,
+            json.dumps(sized).encode() + b"\x05\0\0\0abcd",
+            {"Inference-Header-Content-Length": "9999"},
+            400,
+            "bytes",
+        ),
+        (URL, b"{}", {"Inference-Header-Content-Length": "-1"}, 400, "Length"),
+        (URL, b"{}", {"Content-Encoding": "gzip"}, 400, "Content-Encoding"),
+        (URL, json.dumps(tensor(parameters={"shared_memory_region": "r"})).encode(), {}, 422, "shared memory"),
+        (URL, json.dumps({**tensor(), "outputs": [{"name": "MASKS"}]}).encode(), {}, 400, "base64"),
+    ]
+    head = json.dumps(sized).encode()
+    short = {"Inference-Header-Content-Length": str(len(head))}
+    cases.append((URL, head + b"\x07\0\0\0abcde", short, 400, "4 bytes"))
+    for path, body, headers, status, word in cases:
+        answer = client.post(path, content=body, headers=headers)
+        assert answer.status_code == status, (path, body, answer.text)
+        assert set(answer.json()) == {"error"}
+        assert word in answer.json()["error"], (body, answer.text)
+
+
+def test_options_out_of_range_are_named(official: triton.InferenceServerClient, photo_jpeg: bytes) -> None:
+    for parameters, word in (({"confidence": 2}, "confidence"), ({"max_people": "many"}, "max_people")):
+        with pytest.raises(InferenceServerException, match=word):
+            official.infer("human_parsing", [picture(photo_jpeg)], parameters=parameters)
+    with pytest.raises(InferenceServerException, match="MASKS"):
+        official.infer("human_parsing", [picture(photo_jpeg)], outputs=[triton.InferRequestedOutput("MASKS")])
+    with pytest.raises(InferenceServerException, match="time"):
+        official.infer("human_parsing", [picture(photo_jpeg)], timeout=1)
+
+
+def test_perf_analyzer_runs_against_the_gateway(live: Live, photo_jpeg: bytes, tmp_path: Path) -> None:
+    if not PERF_ANALYZER.is_file():
+        pytest.skip("perf_analyzer is not installed: scripts/install_triton.sh does it")
+    element = struct.pack("<I", len(photo_jpeg)) + photo_jpeg  # as the tensor lies in a request
+    data = {"data": [{"IMAGE": {"b64": base64.b64encode(element).decode()}}]}
+    (tmp_path / "in.json").write_text(json.dumps(data))
+    command = [str(PERF_ANALYZER), "-m", "human_analysis", "-u", live.address, "-i", "http", "--shape", "IMAGE:1"]
+    command += ["--input-data", str(tmp_path / "in.json"), "--request-count", "8", "-f", str(tmp_path / "out.csv")]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(PERF_ANALYZER.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, values = (tmp_path / "out.csv").read_text().splitlines()[:2]
+    row = dict(zip(head.split(","), values.split(","), strict=False))
+    assert float(row["Inferences/Second"]) > 0
