@@ -1,21 +1,21 @@
-// Takes a photo, asks /v1/analyze once, and draws everything here: layers and opacity then cost no request.
+// Takes a photo or the webcam, asks the gateway once for each picture, and draws everything here: layers, opacity and
+// scores then cost no request.
+import { askWith, get, request } from "./gateway.js";
+import { Camera } from "./camera.js";
+import { at, decodeAll, layer } from "./layers.js";
+
 const $ = (id) => document.getElementById(id);
-const state = { file: null, photo: null, people: [], answer: null, taxonomy: null, trained: {}, highlight: null, ticket: 0 };
+const state = { file: null, photo: null, people: [], answer: null, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null };
 
 async function start() {
-  const [taxonomies, models] = await Promise.all([get("/v1/taxonomies"), whenReady()]);
-  const model = models[0];
-  const known = (name) => taxonomies.find((t) => t.classes.length === model.classes.length && t.classes[5] === name);
-  state.taxonomy = known(model.classes[5]) ?? taxonomies[0];
-  state.trained = model.tasks;
+  const [taxonomies, [model]] = await Promise.all([get("/v1/taxonomies"), whenReady()]);
+  const own = taxonomies.find((t) => JSON.stringify(t.classes) === JSON.stringify(model.classes)) ?? taxonomies[0];
+  state.palette = own.palette;
+  state.classes = model.classes;
+  state.charts = taxonomies.find((t) => t.name === "densepose").classes;
+  state.tasks = model.tasks;
   $("model").textContent = `${model.name} ${model.version} · ${model.runtime}`;
-  $("iuv-label").hidden = !model.tasks.densepose;
-}
-
-async function get(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error((await response.json()).detail);
-  return response.json();
+  for (const element of document.querySelectorAll("[data-needs]")) element.hidden = !model.tasks[element.dataset.needs];
 }
 
 async function whenReady() {
@@ -23,127 +23,167 @@ async function whenReady() {
     try {
       return await get("/v1/models");
     } catch (error) {
+      if (error.status === 401) throw error;
       $("model").textContent = error.message;
       await new Promise((done) => setTimeout(done, 700));
     }
   }
 }
-const started = start();
+
+askWith((detail) => {
+  $("key-detail").textContent = detail;
+  $("key").value = "";
+  $("key-dialog").showModal();
+  return new Promise((done) => {
+    $("key-dialog").addEventListener("close", () => done($("key-dialog").returnValue === "use" ? $("key").value.trim() : null), { once: true });
+  });
+});
+let started = start();
+started.catch(fail);
+
+function fail(error) {
+  $("error").textContent = error.message;
+  $("error").hidden = false;
+}
+
+const least = () => Number($("score").value) / 100;
+
+function query(extra = {}) {
+  const tasks = Object.keys(state.tasks).filter((task) => state.tasks[task]).join(",");
+  return new URLSearchParams({ tasks, confidence: "0.05", ...extra });
+}
 
 async function open(file) {
   if (!file) return;
+  state.camera?.stop();
   const ticket = ++state.ticket;
-  state.file = file;
   $("error").hidden = true;
+  let photo = null;
   try {
-    state.photo = await createImageBitmap(file, { imageOrientation: "from-image" });
+    photo = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    state.photo = null; // the server says better what is wrong with it
+    // the gateway says better what is wrong with it
   }
-  state.people = [];
-  state.answer = null;
-  $("drop").hidden = Boolean(state.photo);
-  $("viewer").hidden = !state.photo;
+  if (ticket !== state.ticket) return;
+  Object.assign(state, { file, photo, people: [], answer: null, probe: null });
+  $("drop").hidden = Boolean(photo);
+  $("viewer").hidden = !photo;
   $("panel").hidden = true;
   draw();
   $("busy").hidden = false;
   try {
-    await started;
+    await ready();
     await analyze(file, ticket);
   } catch (error) {
-    if (ticket !== state.ticket) return;
-    $("error").textContent = error.message;
-    $("error").hidden = false;
+    if (ticket === state.ticket) fail(error);
   } finally {
     if (ticket === state.ticket) $("busy").hidden = true;
   }
 }
 
-function query(extra = {}) {
-  const tasks = state.trained.densepose ? "parsing,densepose" : "parsing";
-  return new URLSearchParams({ tasks, confidence: "0.05", ...extra });
+async function ready() {
+  try {
+    await started;
+  } catch {
+    started = start(); // the key was refused before; ask again
+    await started;
+  }
 }
 
 async function analyze(file, ticket) {
   const begin = performance.now();
-  const response = await fetch(`/v1/analyze?${query({ include: "parts,label_map,iuv", mask_format: "none", exact: "true" })}`, { method: "POST", body: file });
+  const response = await request(`/v1/analyze?${query({ include: "parts,label_map,iuv", mask_format: "none", exact: "true" })}`, { method: "POST", body: file });
   const answer = await response.json();
+  const people = await decodeAll(answer);
   if (ticket !== state.ticket) return;
-  if (!response.ok) throw new Error(`${answer.title}: ${answer.detail}`);
-  state.answer = answer;
-  state.people = await Promise.all(answer.predictions.map(layers));
-  state.milliseconds = performance.now() - begin;
+  Object.assign(state, { answer, people });
+  const [server, all] = [1000 * answer.time, performance.now() - begin].map((ms) => ms.toFixed(0));
+  $("figures").textContent = `${server} ms on the server, ${all} ms in all`;
   $("panel").hidden = false;
   draw();
 }
 
-// PNG in base64 -> RGBA pixels
-async function pixels(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
-}
-
-async function layers(person) {
-  const result = { person, offset: person.offset };
-  if (person.parts_png) result.labels = await pixels(person.parts_png);
-  if (person.densepose) result.iuv = await pixels(person.densepose.labels_uv_str);
-  return result;
-}
-
-function paint(size, colour) {
-  const canvas = new OffscreenCanvas(size.width, size.height);
-  const image = new ImageData(size.width, size.height);
-  for (let i = 0; i < size.width * size.height; i++) {
-    const rgb = colour(4 * i);
-    if (rgb) image.data.set([rgb[0], rgb[1], rgb[2], rgb[3] ?? 255], 4 * i);
+async function webcam() {
+  if (state.camera) return state.camera.stop();
+  state.ticket++; // an answer to a photo comes too late now
+  $("error").hidden = true;
+  $("busy").hidden = true;
+  const pace = { last: null, interval: null, latency: null, busy: false };
+  const smooth = (old, now) => (old === null ? now : 0.9 * old + 0.1 * now);
+  try {
+    await ready();
+    const answered = async (answer, photo, milliseconds) => {
+      const people = await decodeAll(answer);
+      if (state.camera !== camera || state.answer?.frame_id > answer.frame_id) return;
+      const now = performance.now();
+      if (pace.last !== null) pace.interval = smooth(pace.interval, now - pace.last);
+      pace.last = now;
+      pace.latency = smooth(pace.latency, milliseconds);
+      state.photo?.close();
+      Object.assign(state, { photo, people, answer });
+      $("viewer").hidden = $("panel").hidden = false;
+      $("drop").hidden = true;
+      const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
+      $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
+      draw();
+    };
+    const camera = new Camera(query({ include: "parts,label_map,iuv", mask_format: "none" }), answered, stopped);
+    Object.assign(state, { camera, file: null, people: [], answer: null, probe: null });
+    document.body.classList.add("live");
+    showCamera(true);
+    await camera.start();
+  } catch (error) {
+    if (state.camera) state.camera.stop(error);
+    else fail(error);
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
 }
 
-function partsLayer({ labels }) {
-  const palette = state.taxonomy.palette;
-  return paint(labels, (i) => {
-    const label = labels.data[i];
-    if (!label) return null;
-    const dim = state.highlight !== null && state.highlight !== label;
-    return [...palette[label], dim ? 50 : 255];
-  });
+function showCamera(running) {
+  for (const button of document.querySelectorAll("[data-action=webcam]")) button.textContent = running ? "Stop the webcam" : "Open the webcam";
 }
 
-function iuvLayer({ iuv }) {
-  return paint(iuv, (i) => (iuv.data[i] ? [iuv.data[i] * 10, iuv.data[i + 1], iuv.data[i + 2]] : null));
+// The last frame stays, as a photo that can be downloaded and analysed again.
+function stopped(error) {
+  state.camera = null;
+  document.body.classList.remove("live");
+  showCamera(false);
+  if (error) fail(error);
+  if (!state.photo || !state.answer) return;
+  const canvas = new OffscreenCanvas(state.photo.width, state.photo.height);
+  canvas.getContext("2d").drawImage(state.photo, 0, 0);
+  state.file = canvas.convertToBlob({ type: "image/png" }).then((blob) => new File([blob], "webcam.png"));
 }
 
 function shown() {
-  const least = Number($("score").value) / 100;
-  return state.people.filter(({ person }) => person.confidence >= least);
+  return state.people.filter(({ person }) => person.confidence >= least());
 }
 
 function draw() {
   const canvas = $("canvas");
   if (!state.photo) return;
-  [canvas.width, canvas.height] = [state.photo.width, state.photo.height];
+  if (canvas.width !== state.photo.width) canvas.width = state.photo.width;
+  if (canvas.height !== state.photo.height) canvas.height = state.photo.height;
   const context = canvas.getContext("2d");
+  context.globalAlpha = 1;
   context.drawImage(state.photo, 0, 0);
   const people = shown();
+  const unit = Math.max(canvas.width, canvas.height) / 500;
+  const look = { palette: state.palette, highlight: state.highlight, width: Math.max(1, Math.round(unit / 1.4)) };
   context.globalAlpha = Number($("opacity").value) / 100;
   // the best scores are drawn last, in front
   for (const one of [...people].reverse()) {
-    if ($("parts").checked && one.labels) context.drawImage(partsLayer(one), one.offset[0], one.offset[1]);
-    if ($("iuv").checked && one.iuv) context.drawImage(iuvLayer(one), one.offset[0], one.offset[1]);
+    for (const kind of ["parts", "iuv", "contours"]) {
+      const picture = $(kind).checked && layer(one, kind, look);
+      if (picture) context.drawImage(picture, one.offset[0], one.offset[1]);
+    }
   }
   context.globalAlpha = 1;
-  if ($("boxes").checked) people.forEach((one, index) => box(context, one.person, index));
+  if ($("boxes").checked) people.forEach(({ person }, index) => box(context, person, index, unit));
+  if (state.probe) ring(context, state.probe, unit);
   tell(people);
 }
 
-function box(context, person, index) {
-  const unit = Math.max(context.canvas.width, context.canvas.height) / 500;
+function box(context, person, index, unit) {
   const [x1, y1, x2, y2] = person.bbox;
   const colour = `hsl(${(210 + index * 137.5) % 360} 95% 62%)`;
   context.lineWidth = Math.max(1.5, 1.2 * unit);
@@ -160,32 +200,45 @@ function box(context, person, index) {
   context.fillText(text, x1 + 1.5 * unit + 2, top + height / 2);
 }
 
+function ring(context, [x, y], unit) {
+  for (const [width, colour] of [[3, "#000"], [1.5, "#fff"]]) {
+    context.beginPath();
+    context.arc(x, y, Math.max(5, 4 * unit), 0, 2 * Math.PI);
+    context.lineWidth = Math.max(1, (width * unit) / 1.5);
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+}
+
 function tell(people) {
+  $("score-value").textContent = least().toFixed(2);
   if (!state.answer) return;
-  const count = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
-  const server = (1000 * state.answer.time).toFixed(0);
-  $("summary").textContent = `${count} · ${server} ms on the server, ${state.milliseconds.toFixed(0)} ms in all`;
-  $("score-value").textContent = (Number($("score").value) / 100).toFixed(2);
+  $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
   const present = new Map();
   for (const { person } of people) for (const part of person.parts ?? []) present.set(part.class_id, part.class);
-  $("legend-box").hidden = present.size === 0;
-  $("legend").replaceChildren(...[...present].sort((a, b) => a[0] - b[0]).map(([id, name]) => entry(id, name)));
+  const wanted = [...present].sort((a, b) => a[0] - b[0]);
+  $("legend-box").hidden = wanted.length === 0;
+  const [old, now] = [$("legend").dataset.of, wanted.map(([id]) => id).join()];
+  if (old !== now) $("legend").replaceChildren(...wanted.map(([id, name]) => entry(id, name)));
+  $("legend").dataset.of = now;
+  for (const item of $("legend").children) item.classList.toggle("on", state.highlight === Number(item.dataset.id));
 }
+
+const words = (name) => name.replace(/([a-z])([A-Z])/g, "$1 $2");
 
 function entry(id, name) {
   const item = document.createElement("li");
   item.tabIndex = 0;
   item.dataset.id = id;
-  item.classList.toggle("on", state.highlight === id);
-  const [r, g, b] = state.taxonomy.palette[id];
+  const [r, g, b] = state.palette[id];
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
   svg.setAttribute("width", "14");
   svg.setAttribute("height", "14");
   const square = document.createElementNS(space, "rect");
-  for (const [key, value] of [["width", 14], ["height", 14], ["fill", `rgb(${r},${g},${b})`]]) square.setAttribute(key, value);
+  for (const [name, value] of [["width", 14], ["height", 14], ["fill", `rgb(${r},${g},${b})`]]) square.setAttribute(name, value);
   svg.append(square);
-  item.append(svg, name.replace(/([a-z])([A-Z])/g, "$1 $2"));
+  item.append(svg, words(name));
   return item;
 }
 
@@ -195,46 +248,70 @@ function highlight(id) {
   draw();
 }
 
+// names what is under a pixel of the photo
+function name([x, y]) {
+  const people = shown();
+  for (const [index, one] of people.entries()) {
+    const found = at(one, x, y);
+    if (!found) continue;
+    const parts = [];
+    if (found.label) parts.push(words(state.classes[found.label]));
+    if (found.part) parts.push(`${words(state.charts[found.part])}, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`);
+    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${index + 1}` : ""}`;
+  }
+  return "";
+}
+
 function under(event) {
   const canvas = $("canvas");
   const area = canvas.getBoundingClientRect();
   const x = Math.floor(((event.clientX - area.left) / area.width) * canvas.width);
   const y = Math.floor(((event.clientY - area.top) / area.height) * canvas.height);
-  for (const { person, offset, labels } of shown()) {
-    if (!labels) continue;
-    const [u, v] = [x - offset[0], y - offset[1]];
-    if (u < 0 || v < 0 || u >= labels.width || v >= labels.height) continue;
-    const label = labels.data[4 * (v * labels.width + u)];
-    if (label) return `${state.taxonomy.classes[label]} · person ${Number(person.detection_id) + 1}`;
-  }
-  return "";
+  return [x, y];
 }
 
+// the arrow keys are to the picture what the mouse is: a ring that names what it is on
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+function move(event) {
+  const step = STEPS[event.key];
+  const canvas = $("canvas");
+  if (event.key === "Escape") state.probe = null;
+  else if (!step) return;
+  else {
+    event.preventDefault();
+    const far = Math.max(1, Math.round((Math.max(canvas.width, canvas.height) * (event.shiftKey ? 5 : 1)) / 100));
+    const from = state.probe ?? [Math.round(canvas.width / 2), Math.round(canvas.height / 2)];
+    const limits = [canvas.width - 1, canvas.height - 1];
+    state.probe = from.map((value, axis) => Math.min(limits[axis], Math.max(0, value + far * step[axis])));
+  }
+  draw();
+  $("hint").textContent = state.probe ? name(state.probe) : "";
+}
+
+const DOWNLOADS = {
+  json: ["application/json", {}, ".json"],
+  npz: ["application/x-npz", {}, ".npz"],
+  parts: ["image/png", { render: "parts", tasks: "parsing" }, "_parts.png"],
+  iuv: ["image/png", { render: "iuv", tasks: "densepose" }, "_IUV.png"],
+};
+
 async function download(kind) {
-  const stem = (state.file.name || "photo").replace(/\.[^.]+$/, "");
-  const least = (Number($("score").value) / 100).toFixed(2);
-  const plans = {
-    json: ["application/json", {}, `${stem}.json`],
-    npz: ["application/x-npz", {}, `${stem}.npz`],
-    parts: ["image/png", { render: "parts", tasks: "parsing" }, `${stem}_parts.png`],
-  };
-  let blob, name;
+  const picture = await state.file;
+  const stem = (picture?.name || "webcam").replace(/\.[^.]+$/, "");
+  let blob, file;
   if (kind === "png") {
     blob = await new Promise((done) => $("canvas").toBlob(done, "image/png"));
-    name = `${stem}_overlay.png`;
+    file = `${stem}_overlay.png`;
   } else {
-    const [accept, extra, file] = plans[kind];
-    const response = await fetch(`/v1/analyze?${query({ confidence: least, ...extra })}`, { method: "POST", body: state.file, headers: { Accept: accept } });
-    if (!response.ok) {
-      $("error").textContent = (await response.json()).detail;
-      $("error").hidden = false;
-      return;
-    }
-    [blob, name] = [await response.blob(), file];
+    const [accept, extra, ending] = DOWNLOADS[kind];
+    if (!picture) throw new Error("Stop the webcam first: its last frame can then be downloaded.");
+    const path = `/v1/analyze?${query({ confidence: least().toFixed(2), ...extra })}`;
+    blob = await (await request(path, { method: "POST", body: picture, headers: { Accept: accept } })).blob();
+    file = `${stem}${ending}`;
   }
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = name;
+  link.download = file;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
@@ -243,13 +320,16 @@ $("file").addEventListener("change", (event) => {
   open(event.target.files[0]);
   event.target.value = "";
 });
-for (const id of ["parts", "boxes", "iuv", "opacity", "score"]) $(id).addEventListener("input", draw);
-for (const name of ["mouseover", "focusin"]) $("legend").addEventListener(name, (e) => highlight(Number(e.target.closest("li")?.dataset.id ?? NaN) || null));
-for (const name of ["mouseleave", "focusout"]) $("legend").addEventListener(name, () => highlight(null));
-$("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = under(event)));
+for (const button of document.querySelectorAll("[data-action=webcam]")) button.addEventListener("click", webcam);
+for (const id of ["parts", "iuv", "contours", "boxes", "opacity", "score"]) $(id).addEventListener("input", draw);
+for (const kind of ["mouseover", "focusin"]) $("legend").addEventListener(kind, (event) => highlight(Number(event.target.closest("li")?.dataset.id ?? 0)));
+for (const kind of ["mouseleave", "focusout"]) $("legend").addEventListener(kind, () => highlight(0));
+$("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = name(under(event))));
 $("canvas").addEventListener("mouseleave", () => ($("hint").textContent = ""));
-$("downloads").addEventListener("click", (event) => event.target.dataset.kind && download(event.target.dataset.kind));
+$("canvas").addEventListener("keydown", move);
+$("canvas").addEventListener("blur", () => move({ key: "Escape" }));
+$("downloads").addEventListener("click", (event) => event.target.dataset.kind && download(event.target.dataset.kind).catch(fail));
 document.addEventListener("paste", (event) => open([...event.clipboardData.files][0]));
-for (const name of ["dragenter", "dragover"]) document.addEventListener(name, (event) => (event.preventDefault(), document.body.classList.add("over")));
-for (const name of ["dragleave", "drop"]) document.addEventListener(name, (event) => (event.preventDefault(), document.body.classList.remove("over")));
+for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.add("over")));
+for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.remove("over")));
 document.addEventListener("drop", (event) => open(event.dataTransfer.files[0]));

@@ -1,0 +1,76 @@
+// Webcam -> WS /v1/stream -> people. At most two frames are on their way: one in work, one waiting for its turn.
+import { Problem, frame, get, stream } from "./gateway.js";
+
+const LONGEST = 960; // pixels: the network sees fewer
+const ON_THE_WAY = 2;
+
+export class Camera {
+  // onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onStop(error or null) once
+  constructor(query, onAnswer, onStop) {
+    Object.assign(this, { query, onAnswer, onStop, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
+  }
+
+  async start() {
+    if (!navigator.mediaDevices) throw new Problem({ detail: "Browsers give the webcam to pages on https or localhost only." });
+    try {
+      this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
+    } catch (error) {
+      const reasons = { NotAllowedError: "this page may not use it: allow it in the browser", NotFoundError: "none was found", NotReadableError: "another program uses it" };
+      throw new Problem({ detail: `The webcam could not be opened: ${reasons[error.name] ?? error.message}.` });
+    }
+    this.video = document.createElement("video");
+    Object.assign(this.video, { srcObject: this.media, muted: true, playsInline: true });
+    await this.video.play();
+    this.socket = stream(this.query);
+    this.socket.addEventListener("open", () => this.watch());
+    this.socket.addEventListener("message", (event) => this.answered(JSON.parse(event.data)));
+    this.socket.addEventListener("close", () => this.closed());
+    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
+  }
+
+  watch() {
+    if (this.stopped) return;
+    this.video.requestVideoFrameCallback(() => this.watch());
+    if (this.sent.size >= ON_THE_WAY) this.skipped++;
+    else this.send();
+  }
+
+  async send() {
+    const number = this.number++;
+    const scale = Math.min(1, LONGEST / Math.max(this.video.videoWidth, this.video.videoHeight));
+    const [width, height] = [this.video.videoWidth, this.video.videoHeight].map((side) => Math.round(side * scale));
+    const taken = { at: performance.now(), bitmap: null };
+    this.sent.set(number, taken);
+    const canvas = new OffscreenCanvas(width, height);
+    canvas.getContext("2d").drawImage(this.video, 0, 0, width, height);
+    const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+    taken.bitmap = canvas.transferToImageBitmap();
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(frame(number, await blob.arrayBuffer()));
+  }
+
+  answered(answer) {
+    if (this.stopped) return;
+    this.dropped = answer.dropped;
+    if (answer.problem && answer.problem.status !== 503) return this.stop(new Problem(answer.problem, answer.problem.status));
+    const taken = this.sent.get(answer.frame_id);
+    for (const number of this.sent.keys()) if (number <= answer.frame_id) this.sent.delete(number);
+    if (taken && !answer.problem) this.onAnswer(answer, taken.bitmap, performance.now() - taken.at);
+  }
+
+  // a browser does not tell why a WebSocket was refused, a request by HTTP does
+  async closed() {
+    if (this.stopped) return;
+    const opened = this.number > 0;
+    let error = new Problem({ detail: opened ? "The stream was closed by the gateway." : "The gateway takes no more streams now. Try again in a moment." });
+    await get("/v1/models").catch((reason) => (error = reason));
+    this.stop(error);
+  }
+
+  stop(error = null) {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.socket?.close();
+    this.media?.getTracks().forEach((track) => track.stop());
+    this.onStop(error);
+  }
+}

@@ -1,0 +1,220 @@
+"""The page at / in a real Chromium, by what a visitor does and sees."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from server.keys import add_key
+from server.settings import Settings
+from tests.server.conftest import Live
+
+webdriver = pytest.importorskip("selenium.webdriver")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=1280,900", "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> Iterator[Any]:
+    """Chromium whose webcam shows the test photo."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs chromium and chromedriver: scripts/install_chromium.sh installs them")
+    folder = tmp_path_factory.mktemp("chromium")
+    (folder / "webcam.mjpeg").write_bytes(photo_jpeg * 3)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--use-file-for-fake-video-capture={folder / 'webcam.mjpeg'}", f"--user-data-dir={folder}"):
+        options.add_argument(flag)
+    several = "profile.default_content_setting_values.automatic_downloads"
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads"), several: 1})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    running.downloads = folder / "downloads"
+    yield running
+    running.quit()
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> Path:
+    """The test photo as a file that a browser can upload."""
+    path = tmp_path_factory.mktemp("photos") / "astronaut.jpg"
+    path.write_bytes(photo_jpeg)
+    return path
+
+
+@pytest.fixture
+def page(browser: Any, live: Live) -> Iterator[Any]:
+    """The page, freshly opened. Afterwards the console must have nothing to complain of."""
+    browser.get(f"http://{live.address}/")
+    browser.get_log("browser")
+    yield browser
+    complaints = [e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "status of 4" not in e["message"]]
+    assert complaints == []
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """What `condition` returns, as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+def text(page: Any, name: str) -> str:
+    return str(page.find_element(By.ID, name).text)
+
+
+def upload(page: Any, path: Path) -> None:
+    page.find_element(By.ID, "file").send_keys(str(path))
+
+
+def analysed(page: Any, path: Path) -> None:
+    upload(page, path)
+    until(lambda: text(page, "summary"))
+    set_score(page, 5)  # whatever the weights think of the photo
+
+
+def set_score(page: Any, value: int) -> None:
+    page.execute_script(
+        "const s = document.getElementById('score'); s.value = arguments[0]; s.dispatchEvent(new Event('input'))", value
+    )
+
+
+def pixels(page: Any) -> str:
+    return str(page.execute_script("return document.getElementById('canvas').toDataURL()"))
+
+
+def test_layers_are_drawn_and_taken_away(page: Any, photo: Path) -> None:
+    analysed(page, photo)
+    assert text(page, "summary").endswith(("person", "people"))
+    assert "ms on the server" in text(page, "figures")
+    for name in ("parts", "iuv", "contours", "boxes"):
+        box = page.find_element(By.ID, name)
+        if box.is_selected():
+            box.click()
+    seen = {pixels(page)}  # the photo alone
+    for name in ("parts", "iuv", "contours", "boxes"):
+        page.find_element(By.ID, name).click()
+        seen.add(pixels(page))
+    assert len(seen) == 5
+    set_score(page, 95)
+    assert pixels(page) not in seen or text(page, "summary") == "Nobody found"
+
+
+def test_pointing_names_the_part(page: Any, photo: Path, client: TestClient, photo_jpeg: bytes) -> None:
+    analysed(page, photo)
+    answer = client.post("/v1/analyze?confidence=0.05&exact=true", content=photo_jpeg).json()
+    person = answer["predictions"][0]
+    hair = next(part for part in person["parts"] if part["class"] == "Hair")
+    assert hair["area"] > 500
+    legend = page.find_element(By.CSS_SELECTOR, f"#legend li[data-id='{hair['class_id']}']")
+    assert legend.text == "Hair"
+    from selenium.webdriver import ActionChains
+
+    canvas = page.find_element(By.ID, "canvas")
+    scale = canvas.size["width"] / 512
+    names = set()
+    for x, y in ((x, y) for x in range(140, 300, 20) for y in range(30, 200, 20)):
+        offset = (round((x - 256) * scale), round((y - 256) * scale))
+        ActionChains(page, duration=0).move_to_element_with_offset(canvas, *offset).perform()
+        names.add(text(page, "hint").split(" · ")[0])
+    assert {"Hair", "Face"} <= names
+    assert any("U 0." in text for text in _hints(page, canvas, scale))
+
+
+def _hints(page: Any, canvas: Any, scale: float) -> list[str]:
+    """What the ring says on its way down the middle of the picture, by keys alone."""
+    canvas.send_keys(Keys.NULL)
+    said = []
+    for _ in range(12):
+        canvas.send_keys(Keys.SHIFT, Keys.ARROW_DOWN)
+        said.append(text(page, "hint"))
+    return said
+
+
+def test_downloads(page: Any, photo: Path, client: TestClient, photo_jpeg: bytes) -> None:
+    analysed(page, photo)
+    for button in page.find_elements(By.CSS_SELECTOR, "#downloads button"):
+        button.click()
+    wanted = {f"astronaut{e}" for e in ("_overlay.png", "_parts.png", "_IUV.png", ".json", ".npz")}
+    until(lambda: wanted <= {p.name for p in page.downloads.glob("astronaut*")})
+    query = "?tasks=densepose&confidence=0.05&render=iuv"
+    direct = client.post(f"/v1/analyze{query}", content=photo_jpeg, headers={"Accept": "image/png"}).content
+    assert (page.downloads / "astronaut_IUV.png").read_bytes() == direct
+    assert Image.open(io.BytesIO((page.downloads / "astronaut_overlay.png").read_bytes())).size == (512, 512)
+    assert json.loads((page.downloads / "astronaut.json").read_bytes())["image"] == {"width": 512, "height": 512}
+
+
+def test_what_is_wrong_with_a_file_is_said(page: Any, tmp_path: Path, photo: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not a picture")
+    upload(page, notes)
+    message = until(lambda: text(page, "error"))
+    assert "JPEG" in message
+    assert "Traceback" not in message
+    upload(page, photo)  # and the next file is none the worse for it
+    until(lambda: text(page, "summary"))
+    assert text(page, "error") == ""
+
+
+def test_webcam(page: Any) -> None:
+    page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
+    set_score(page, 5)
+    figures = until(lambda: "fps" in text(page, "figures") and "– fps" not in text(page, "figures"))
+    assert figures
+    assert "frames left out" in text(page, "figures")
+    assert text(page, "error") == ""
+    page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
+    assert text(page, "summary").endswith(("person", "people"))
+    still = pixels(page)
+    time.sleep(0.5)
+    assert pixels(page) == still
+    page.find_element(By.CSS_SELECTOR, "[data-kind=iuv]").click()
+    until((page.downloads / "webcam_IUV.png").exists)
+
+
+def test_a_phone_shows_everything(page: Any, photo: Path) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        analysed(page, photo)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        for name in ("canvas", "parts", "legend", "downloads"):
+            assert page.find_element(By.ID, name).is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_key_is_asked_for(browser: Any, photo: Path, tmp_path: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
+    keys = tmp_path / "keys.json"
+    secret = add_key(keys, "visitor")
+    with Live(Settings(keys=keys), lambda: pipeline) as live:
+        browser.get(f"http://{live.address}/")
+        until(lambda: "key" in text(browser, "key-detail"))
+        browser.find_element(By.ID, "key").send_keys("wrong", Keys.ENTER)
+        until(lambda: "not known" in text(browser, "key-detail"))
+        browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
+        upload(browser, photo)
+        until(lambda: text(browser, "summary"))
+        browser.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
+        until(lambda: "fps" in text(browser, "figures"))
+        browser.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
+        browser.execute_script("sessionStorage.clear()")
