@@ -19,9 +19,10 @@ bench: $(VENV)/.serve ## perf_analyzer beside the embedded engine and the gatewa
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
+	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py
 
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
@@ -57,6 +58,11 @@ $(VENV)/.test: $(VENV)/.serve requirements/test.txt
 	$(VENV)/bin/python $(PIP) -r requirements/test.txt
 	touch $@
 
+$(VENV)-supervision/.ready: requirements/supervision.txt
+	test -x $(VENV)-supervision/bin/python || $(PYTHON) -m venv $(VENV)-supervision
+	$(VENV)-supervision/bin/python $(PIP) -r requirements/supervision.txt
+	touch $@
+
 $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
 	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
@@ -75,4 +81,4 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
 
 clean: ## remove environments and caches
-	rm -rf $(VENV) $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-supervision $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

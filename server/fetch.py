@@ -19,6 +19,7 @@ from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
 
 _SECONDS = 10.0
 _REDIRECTS = 3
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -84,10 +85,19 @@ async def _public(host: str, resolve: Resolve) -> str:
         raise InvalidImage(f"the host {host} is not known: check the address")
     for address in addresses:
         parsed = ipaddress.ip_address(address.split("%")[0])
-        inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None) or parsed
-        if not (parsed.is_global and inner.is_global) or parsed.is_multicast:
+        if any(not one.is_global or one.is_multicast for one in (parsed, *_carried(parsed))):
             raise InvalidOptions(f"the host {host} is not public: pictures are fetched from the open internet only")
     return addresses[0]
+
+
+def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that a router may make of an IPv6 address."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in found if one is not None]
 
 
 async def _get(host: str, address: str, target: str, most: int, tls: ssl.SSLContext) -> tuple[int, str, bytes]:

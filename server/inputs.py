@@ -172,6 +172,10 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
 async def _from_json(image: Any, what: str, settings: Settings) -> Picture:
     shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
     kind = image.get("type") if isinstance(image, dict) else None
+    if kind == "url" and not settings.urls:
+        raise MalformedRequest(
+            f"{what} is an address, and this gateway fetches none: send {_SHAPES}, or have it started with --urls"
+        )
     accepted = ("base64", "url") if settings.urls else ("base64",)
     if kind not in accepted or not isinstance(image.get("value"), str):
         raise MalformedRequest(f"{what} is an object {shapes}; other types are not accepted")
