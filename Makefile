@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench test test-serving test-torch test-slow lint format train plugin plugin-test clean
+.PHONY: serve serve-triton bench test test-serving test-torch test-slow fuzz lint format train plugin plugin-test clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -19,7 +19,7 @@ bench: $(VENV)/.serve ## perf_analyzer beside the embedded engine and the gatewa
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py
@@ -27,6 +27,9 @@ test-serving: $(VENV)/.test $(VENV)-supervision/.ready
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
 		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py
+
+fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
+	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
 	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
@@ -58,9 +61,9 @@ $(VENV)/.test: $(VENV)/.serve requirements/test.txt
 	$(VENV)/bin/python $(PIP) -r requirements/test.txt
 	touch $@
 
-$(VENV)-supervision/.ready: requirements/supervision.txt
-	test -x $(VENV)-supervision/bin/python || $(PYTHON) -m venv $(VENV)-supervision
-	$(VENV)-supervision/bin/python $(PIP) -r requirements/supervision.txt
+$(VENV)-%/.ready: requirements/%.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -r $<
 	touch $@
 
 $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
@@ -81,4 +84,4 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
 
 clean: ## remove environments and caches
-	rm -rf $(VENV) $(VENV)-supervision $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-supervision $(VENV)-schemathesis $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

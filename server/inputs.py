@@ -101,7 +101,8 @@ async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Pictu
         document = _object(body, "the body")
         _known(document, {"image", "options"})
         options = _merged(options, document.get("options", {}))
-        return await _from_json(document.get("image"), "`image`", request.app.state.settings), options
+        settings: Settings = request.app.state.settings
+        return await _read(_described(document.get("image"), "`image`", settings), "`image`", settings), options
     # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
     if not body:
         raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
@@ -135,12 +136,13 @@ async def read_pictures(
     images = document.get("images")
     if not isinstance(images, list) or not 1 <= len(images) <= most:
         raise MalformedRequest(f"`images` is a list of 1 to {most} objects {_SHAPES}")
-    admit(len(images))
     options = _merged(options, document.get("options", {}))
+    described = [_described(image, f"`images[{index}]`", settings) for index, image in enumerate(images)]
+    admit(len(images))
     found: list[Picture | ParsingRCNNError] = []
-    for index, image in enumerate(images):
+    for index, image in enumerate(described):
         try:
-            found.append(await _from_json(image, f"`images[{index}]`", settings))
+            found.append(await _read(image, f"`images[{index}]`", settings))
         except ParsingRCNNError as error:
             found.append(error)
     return found, options
@@ -169,7 +171,8 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
     return pictures, _merged(options, _object(more, "the part `options`"))
 
 
-async def _from_json(image: Any, what: str, settings: Settings) -> Picture:
+def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
+    """(type, value) of a picture in JSON."""
     shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
     kind = image.get("type") if isinstance(image, dict) else None
     if kind == "url" and not settings.urls:
@@ -177,12 +180,18 @@ async def _from_json(image: Any, what: str, settings: Settings) -> Picture:
             f"{what} is an address, and this gateway fetches none: send {_SHAPES}, or have it started with --urls"
         )
     accepted = ("base64", "url") if settings.urls else ("base64",)
-    if kind not in accepted or not isinstance(image.get("value"), str):
+    value = image.get("value") if isinstance(image, dict) else None
+    if kind not in accepted or not isinstance(value, str):
         raise MalformedRequest(f"{what} is an object {shapes}; other types are not accepted")
+    return str(kind), value
+
+
+async def _read(image: tuple[str, str], what: str, settings: Settings) -> Picture:
+    kind, value = image
     if kind == "url":
-        return Picture(await fetch(image["value"], settings.max_bytes))
+        return Picture(await fetch(value, settings.max_bytes))
     try:
-        return Picture(base64.b64decode(image["value"], validate=True))
+        return Picture(base64.b64decode(value, validate=True))
     except (binascii.Error, ValueError) as error:
         raise MalformedRequest(
             f"`value` of {what} is not base64 ({error}): encode the file's bytes, no data: prefix"

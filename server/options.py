@@ -54,6 +54,17 @@ def _split(value: Any) -> Any:
     return value
 
 
+class _JsonTypes(BaseModel):
+    """JSON has numbers and booleans of its own; their text, and 1 for true, are for queries."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    confidence: float = 0.0
+    max_people: int = 0
+    max_side: int | None = None
+    exact: bool = False
+
+
 class AnalyzeOptions(BaseModel):
     """Options of an analysis, in the query, in the `options` part of a form or in the JSON body."""
 
@@ -77,8 +88,9 @@ class AnalyzeOptions(BaseModel):
         """These options with those of a body over them.
 
         Raises:
-            pydantic.ValidationError: `other` has an unknown name or a value out of range.
+            pydantic.ValidationError: `other` has an unknown name, or a value of another type or out of range.
         """
+        _JsonTypes.model_validate(other)
         return AnalyzeOptions.model_validate({**self.model_dump(exclude_unset=True), **other})
 
     def core(self) -> Options:

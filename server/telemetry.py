@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from parsing_rcnn.people import People
 
@@ -19,6 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, CPU time, open files
         self.requests = Counter(
             "parsing_rcnn_requests", "Pictures by route and outcome.", ["route", "outcome"], registry=self.registry
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from server.call import Call
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import call_of, while_connected
-from server.problems import MalformedRequest, responses
+from server.problems import MalformedRequest
 from server.service import Service
 
 router = APIRouter(tags=["open inference protocol"])
@@ -33,6 +34,13 @@ _TASKS = {
     "densepose": frozenset({"densepose"}),
 }
 _LENGTH = "Inference-Header-Content-Length"
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Declarations for OpenAPI: the protocol's own form of an error."""
+    schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    content = {"application/json": {"schema": schema}}
+    return {s: {"description": HTTPStatus(s).phrase, "content": content} for s in statuses}
 
 
 @dataclass
@@ -172,7 +180,7 @@ async def live() -> Response:
     operation_id="v2_ready",
     summary="Can it infer now?",
     response_class=Response,
-    responses=responses(503),
+    responses=_errors(503),
 )
 async def ready(request: Request) -> Response:
     """200 when every model is ready."""
@@ -194,7 +202,7 @@ async def index() -> list[dict[str, str]]:
     return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in _TASKS]
 
 
-@router.get("/v2/models/{model}", operation_id="v2_model", summary="Tensors of a model", responses=responses(404))
+@router.get("/v2/models/{model}", operation_id="v2_model", summary="Tensors of a model", responses=_errors(404))
 @router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
 async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """Model metadata."""
@@ -206,7 +214,7 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     operation_id="v2_model_ready",
     summary="Can this model infer now?",
     response_class=Response,
-    responses=responses(404, 503),
+    responses=_errors(404, 503),
 )
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_class=Response)
 async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
@@ -216,7 +224,7 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
 
 
 @router.get(
-    "/v2/models/{model}/config", operation_id="v2_config", summary="A model's configuration", responses=responses(404)
+    "/v2/models/{model}/config", operation_id="v2_config", summary="A model's configuration", responses=_errors(404)
 )
 @router.get("/v2/models/{model}/versions/{version}/config", include_in_schema=False)
 async def configuration(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -225,7 +233,7 @@ async def configuration(request: Request, model: str, version: str | None = None
 
 
 @router.get(
-    "/v2/models/{model}/stats", operation_id="v2_statistics", summary="A model's statistics", responses=responses(404)
+    "/v2/models/{model}/stats", operation_id="v2_statistics", summary="A model's statistics", responses=_errors(404)
 )
 @router.get("/v2/models/{model}/versions/{version}/stats", include_in_schema=False)
 async def statistics(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -258,13 +266,22 @@ _BODY = {
 }
 
 
+_ANSWER = {
+    "description": "Tensors, as JSON or as bytes behind a JSON header",
+    "content": {
+        "application/json": {"schema": {"type": "object", "required": ["model_name", "outputs"]}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+
 @router.post(
     "/v2/models/{model}/infer",
     operation_id="v2_infer",
     summary="Infer: the people of one picture as tensors",
     response_class=Response,
     openapi_extra={"requestBody": _BODY},
-    responses=responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+    responses={200: _ANSWER, **_errors(400, 401, 404, 408, 413, 415, 422, 429, 503, 504)},
 )
 @router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False, response_class=Response)
 async def infer(request: Request, model: str, version: str | None = None) -> Response:

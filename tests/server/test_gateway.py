@@ -87,6 +87,26 @@ def test_openapi_is_complete(client: TestClient) -> None:
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
 
 
+def test_every_operation_is_described(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    operations = [(path, how, what) for path, hows in paths.items() for how, what in hows.items()]
+    assert len({what["operationId"] for _, _, what in operations}) == len(operations)
+    for path, how, what in operations:
+        assert what["summary"], (path, how)
+        assert what["description"], (path, how)
+        assert what["tags"], (path, how)
+        body = what.get("requestBody")
+        if body is not None:
+            expected = {"400", "401", "408", "413", "422", "429", "503"}
+            late = set() if path.endswith("/batch") else {"504"}  # in a batch each picture has a status of its own
+            assert expected | late <= set(what["responses"]), path
+            kinds = body["content"].values()
+            assert all("schema" in kind for kind in kinds)
+            assert any("example" in kind for kind in kinds), path
+        if path.startswith("/v1/analyze"):
+            assert "example" in what["responses"]["200"]["content"]["application/json"], path
+
+
 def test_metrics_count(client: TestClient, photo_jpeg: bytes) -> None:
     client.post("/v1/analyze", content=photo_jpeg)
     client.post("/v1/analyze", content=b"nothing")
