@@ -48,6 +48,17 @@ def test_tensors_of_the_contract(runtime: Runtime, people: int) -> None:
     assert (iuv[:, 1:][np.repeat(iuv[:, :1] == 0, 2, 1)] == 0).all()
 
 
+def test_a_crowd_is_everybody_alone_in_order(runtime: Runtime) -> None:
+    found = runtime.detector(canvas(), np.array([0.0, 1], np.float32))["ROI_FEATURES"]
+    crowd = found * np.linspace(0.2, 1.8, 19, dtype=np.float32)[:, None, None, None]
+    together = runtime.parsing(crowd, probabilities=False)
+    assert len(together["PARTS"]) == len(together["PART_SCORES"]) == 19
+    for index in (0, 7, 8, 15, 16, 18):
+        alone = runtime.parsing(crowd[index : index + 1], probabilities=False)
+        np.testing.assert_allclose(together["PART_SCORES"][index], alone["PART_SCORES"][0], atol=1e-3)
+        assert (together["PARTS"][index] == alone["PARTS"][0]).mean() > 0.999
+
+
 def test_nobody_is_one_dummy_row_and_count_zero(runtime: Runtime) -> None:
     found = runtime.detector(canvas(512, 512), np.array([1.1, 64], np.float32))
     assert found["COUNT"].tolist() == [0]
