@@ -13,19 +13,25 @@ from parsing_rcnn.errors import EngineUnavailable
 from server.problems import RateLimited
 
 _LONGEST_WAIT = 30  # seconds that a client is sent away for at most
+_CALM = 5.0  # seconds without a refusal, after which every place is there again
 _CALLERS = 10_000  # whose buckets are remembered; an older one is full again anyway
 
 
 class Admission:
     """Places for pictures in work or waiting. A place is held until the answer is encoded.
 
+    A burst may fill every place. Where more comes than can be answered, full places would only make every answer late
+    and none more: after a refusal, and until there was none for a while, there are `busy` places.
+
     Args:
         capacity: places; one picture more is refused at once.
+        busy: places that keep the engine at work. None: all of them.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.held = capacity, 0
+    def __init__(self, capacity: int, busy: int | None = None) -> None:
+        self.capacity, self.busy, self.held = capacity, min(busy or capacity, capacity), 0
         self._latency = 0.0  # of recent answers, seconds: about as long as the queue needs to empty
+        self._refused = -math.inf  # when, last
 
     def check(self) -> None:
         """Refuse before a body is read.
@@ -33,10 +39,13 @@ class Admission:
         Raises:
             EngineUnavailable: every place is taken; `retry_after` says for about how long.
         """
-        if self.held >= self.capacity:
+        now = time.monotonic()
+        limit = self.busy if now - self._refused < _CALM else self.capacity
+        if self.held >= limit:
+            self._refused = now
             error = EngineUnavailable(
-                f"{self.held} pictures are in work or waiting, the limit is {self.capacity}: come back after the "
-                "seconds of Retry-After"
+                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back after the seconds of "
+                "Retry-After"
             )
             error.retry_after = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
             raise error

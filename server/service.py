@@ -41,7 +41,7 @@ class Service:
 
     def __init__(self, engine: Engine, limits: ImageLimits, metrics: Metrics, rates: TokenBuckets) -> None:
         self.engine, self.limits, self.metrics, self.rates = engine, limits, metrics, rates
-        self.admission = Admission(engine.capacity)
+        self.admission = Admission(engine.capacity, engine.busy)
         metrics.observe_held(lambda: self.admission.held)
 
     def admit(self, call: Call, pictures: int = 1) -> None:

@@ -32,6 +32,11 @@ class Engine(Protocol):
         """The most pictures that it wants to hold, in work and waiting; the gateway sends no more."""
         ...
 
+    @property
+    def busy(self) -> int:
+        """As many pictures keep it at work: more of them wait longer, and no more are answered."""
+        ...
+
     async def start(self) -> None:
         """Get ready; failures are kept as the reason why the engine is not."""
         ...

@@ -76,6 +76,11 @@ class EmbeddedEngine:
         """Pictures in work and waiting."""
         return self._workers + self._queue
 
+    @property
+    def busy(self) -> int:
+        """One picture in work and the next one, for each worker."""
+        return 2 * self._workers
+
     def check(self) -> None:
         """Refuse before a picture is read.
 

@@ -173,6 +173,11 @@ class TritonEngine:
         """Pictures on their way."""
         return self._limit
 
+    @property
+    def busy(self) -> int:
+        """As many as the heads put together into a batch, and more are detected meanwhile."""
+        return max(4, self._limit // 8)
+
     def check(self) -> None:
         """Refuse before a picture is read.
 

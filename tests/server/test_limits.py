@@ -6,10 +6,12 @@ import socket
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from starlette.testclient import TestClient
 
+from parsing_rcnn.errors import EngineUnavailable
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
 from server.problems import RateLimited
@@ -166,3 +168,22 @@ def test_buckets_fill_at_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
         buckets.take("a", 5)
     buckets.take("a", 4)
     TokenBuckets(None, 1).take("a", 1000)
+
+
+def test_after_a_refusal_the_queue_is_short_until_calm_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(6, busy=2)
+    with ExitStack() as burst:
+        for _ in range(6):  # a burst may fill every place
+            burst.enter_context(admission.place())
+        with pytest.raises(EngineUnavailable, match="limit is 6"):
+            admission.check()
+    with admission.place(), admission.place(), pytest.raises(EngineUnavailable, match="limit is 2"):
+        admission.check()
+    now[0] += 4  # refused 4 s ago: no calm yet, and this refusal counts as well
+    with admission.place(), admission.place(), pytest.raises(EngineUnavailable, match="limit is 2"):
+        admission.check()
+    now[0] += 5
+    with admission.place(), admission.place(), admission.place():
+        admission.check()
