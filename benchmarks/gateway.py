@@ -1,0 +1,284 @@
+"""What the gateway adds to the engine's time, and what it does with twice as much as it can answer.
+
+    python -m benchmarks.gateway --photo PHOTO --out out/benchmarks/gateway.json
+
+Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people one after another, in turns for
+each kind of answer. The client's milliseconds less those of the detector and the heads (`Server-Timing`) are what the
+gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the rate that it can answer, whether
+answers come or not: latencies of those accepted and of those refused, counted from when they were due, and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import queue
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import cv2
+
+from benchmarks.embedded import drawn_person, frame_of, machine
+
+ENGINE = ("detector", "parsing", "densepose")
+PEOPLE = {
+    "max_people": 5,
+    "confidence": 0,
+}  # five whatever the picture shows: the lowest scores make up for absent people
+JSON, LABELS = "application/json", {"include": "parts,label_map", "mask_format": "none"}
+KINDS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    ("JSON, label PNGs", JSON, LABELS),
+    ("JSON, label and IUV PNGs, silhouettes (default)", JSON, {}),
+    ("JSON, an RLE for every part", JSON, {"include": "masks,part_masks"}),
+    ("npz", "application/x-npz", {}),
+    ("PNG, overlay", "image/png", {}),
+)
+SENDERS = 64  # connections of the overload: more than the gateway has places
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, milliseconds of the client, and those of each stage."""
+
+    status: int
+    ms: float
+    stages: Mapping[str, float]
+    size: int
+
+
+class Gateway:
+    """A connection that is kept."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def post(self, body: bytes, accept: str, options: Mapping[str, Any], due: float | None = None) -> Answer:
+        """Send a picture and read the whole answer; the time begins when it was due (default: now)."""
+        begin = time.perf_counter() if due is None else due
+        address = "/v1/analyze?" + urlencode({**PEOPLE, **options})
+        try:
+            self._connection.request("POST", address, body, {"Accept": accept})
+            response = self._connection.getresponse()
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            return Answer(0, 1000 * (time.perf_counter() - begin), {}, 0)
+        data = response.read()
+        ms = 1000 * (time.perf_counter() - begin)
+        timing = re.findall(r"(\w+);dur=([\d.]+)", response.headers.get("Server-Timing", ""))
+        if response.will_close:
+            self._connection.close()
+        return Answer(response.status, ms, {name: float(value) for name, value in timing}, len(data))
+
+
+@contextmanager
+def gateway() -> Iterator[tuple[int, int]]:
+    """(port, process id) of a gateway that is ready.
+
+    Raises:
+        RuntimeError: it did not get ready; its reason stands on standard error.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parsing_rcnn", "serve", "--port", str(port)], stdout=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            if process.poll() is not None:
+                raise RuntimeError(f"the gateway ended with status {process.returncode}")
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    break
+            except OSError:
+                pass
+            time.sleep(0.2)
+        else:
+            raise RuntimeError("the gateway was not ready within two minutes")
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that `part` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def memory_mb(process: int) -> dict[str, float]:
+    """Resident memory of a process now, and at most so far (Linux)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+    return {"now": kilobytes["VmRSS"] / 1024, "peak": kilobytes["VmHWM"] / 1024}
+
+
+def overheads(port: int, body: bytes, rounds: int) -> list[dict[str, Any]]:
+    """One row for each kind of answer: milliseconds of the client, of the engine and of everything else."""
+    client = Gateway(port)
+    given: list[list[Answer]] = [[] for _ in KINDS]
+    for turn in range(rounds + 3):  # the first ones meet cold caches
+        for answers, (_, accept, options) in zip(given, KINDS, strict=True):
+            answer = client.post(body, accept, options)
+            if answer.status != 200:
+                raise RuntimeError(f"the gateway answered with status {answer.status}")
+            if turn >= 3:
+                answers.append(answer)
+    rows = []
+    for (name, _, _), answers in zip(KINDS, given, strict=True):
+        engine = [sum(a.stages.get(s, 0.0) for s in ENGINE) for a in answers]
+        rest = [a.ms - e for a, e in zip(answers, engine, strict=True)]
+        rows.append(
+            {
+                "answer": name,
+                "kilobytes": answers[0].size / 1024,
+                "ms_median": statistics.median(a.ms for a in answers),
+                "engine_ms_median": statistics.median(engine),
+                "overhead_ms_median": statistics.median(rest),
+                "overhead_ms_p95": percentile(rest, 0.95),
+                "stages_ms_median": {
+                    s: statistics.median(a.stages[s] for a in answers) for s in answers[0].stages if s not in ENGINE
+                },
+            }
+        )
+    return rows
+
+
+def at_once(port: int, body: bytes, clients: int, seconds: float) -> list[Answer]:
+    """Answers of so many clients, each of which asks again as soon as it was answered."""
+    answers: list[Answer] = []
+    end = time.perf_counter() + seconds
+
+    def ask() -> None:
+        client = Gateway(port)
+        while time.perf_counter() < end:
+            answers.append(client.post(body, JSON, LABELS))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def arriving(port: int, body: bytes, rate: float, seconds: float) -> list[Answer]:
+    """Answers to requests that arrive at a rate, whether answers come or not."""
+    due: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+    answers: list[Answer] = []
+
+    def send() -> None:
+        client = Gateway(port)
+        while (when := due.get()) is not None:
+            answers.append(client.post(body, JSON, LABELS, due=when))
+
+    threads = [threading.Thread(target=send) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    begin = time.perf_counter()
+    for k in range(int(rate * seconds)):
+        when = begin + k / rate
+        time.sleep(max(0.0, when - time.perf_counter()))
+        due.put(when)
+    for _ in threads:
+        due.put(None)
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def overload(port: int, body: bytes, seconds: float) -> dict[str, Any]:
+    """Latencies of one client alone, and of requests at twice the rate that can be answered."""
+    alone = [a.ms for a in at_once(port, body, 1, seconds)]
+    most = len(at_once(port, body, 2, seconds)) / seconds
+    answers = arriving(port, body, 2 * most, 2 * seconds)
+    good = [a.ms for a in answers if a.status == 200]
+    refused = [a.ms for a in answers if a.status == 503]
+    return {
+        "alone": {"count": len(alone), "ms_median": statistics.median(alone), "ms_p99": percentile(alone, 0.99)},
+        "most_per_second": most,
+        "offered_per_second": 2 * most,
+        "accepted": {"count": len(good), "ms_median": statistics.median(good), "ms_p99": percentile(good, 0.99)},
+        "accepted_per_second": len(good) / (2 * seconds),
+        "refused": {"count": len(refused), "ms_median": statistics.median(refused), "ms_p99": percentile(refused, 0.99)}
+        if refused
+        else {"count": 0},
+        "neither": len(answers) - len(good) - len(refused),
+        "p99_ratio": percentile(good, 0.99) / percentile(alone, 0.99),
+    }
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """The figures in Markdown."""
+    lines = [
+        "| answer | kB | client ms | engine ms | the rest, median | p95 |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| {r['answer']} | {r['kilobytes']:.0f} | {r['ms_median']:.1f} | {r['engine_ms_median']:.1f} "
+            f"| {r['overhead_ms_median']:.1f} | {r['overhead_ms_p95']:.1f} |"
+            for r in document["overhead"]
+        ),
+    ]
+    load = document["overload"]
+    lines += [
+        "",
+        f"One client alone: {load['alone']['ms_median']:.0f} ms, p99 {load['alone']['ms_p99']:.0f} ms. "
+        f"Two at once: {load['most_per_second']:.1f} pictures a second.",
+        f"{load['offered_per_second']:.1f} a second offered: {load['accepted_per_second']:.1f} answered, "
+        f"{load['accepted']['ms_median']:.0f} ms, p99 {load['accepted']['ms_p99']:.0f} ms "
+        f"({load['p99_ratio']:.1f} times that of one alone).",
+    ]
+    if load["refused"]["count"]:
+        refused = load["refused"]
+        lines.append(
+            f"{refused['count']} refused (503) after {refused['ms_median']:.1f} ms, p99 {refused['ms_p99']:.1f} ms; "
+            f"{load['neither']} neither."
+        )
+    memory = document["memory_mb"]
+    lines.append(f"Memory of the gateway: {memory['now']:.0f} MB, {memory['peak']:.0f} MB at its peak.")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photo", type=Path, help="a picture of people; default: a drawn figure")
+    parser.add_argument("--rounds", type=int, default=60, help="requests of each kind of answer")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load; twice as long for the overload")
+    parser.add_argument("--out", type=Path, help="where to write everything as JSON")
+    options = parser.parse_args(arguments)
+    photo = cv2.imread(str(options.photo)) if options.photo else drawn_person()
+    if photo is None:
+        parser.exit(1, f"error: {options.photo}: no picture that OpenCV reads\n")
+    body = cv2.imencode(".jpg", frame_of(photo), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    document: dict[str, Any] = {"machine": machine(), "frame": f"1920x1080 JPEG, {len(body)} bytes"}
+    try:
+        with gateway() as (port, process):
+            document["overhead"] = overheads(port, body, options.rounds)
+            document["overload"] = overload(port, body, options.seconds)
+            document["memory_mb"] = memory_mb(process)
+    except RuntimeError as error:
+        parser.exit(1, f"error: {error}\n")
+    print(f"{document['frame']}, five people; {document['machine']['cpu']}\n\n{table(document)}")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
