@@ -2,10 +2,10 @@
 
     python -m benchmarks.gateway --photo PHOTO --out out/benchmarks/gateway.json
 
-Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people one after another, in turns for
-each kind of answer. The client's milliseconds less those of the detector and the heads (`Server-Timing`) are what the
-gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the rate that it can answer, whether
-answers come or not: latencies of those accepted and of those refused, counted from when they were due, and memory.
+Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people one after another, in turns
+for each kind of answer. The client's milliseconds less those of the detector and the heads (`Server-Timing`) are what
+the gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the rate that it can answer,
+whether answers come or not: latencies of those accepted and those refused, counted from when they were due, and memory.
 """
 
 from __future__ import annotations
