@@ -21,7 +21,7 @@ from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from server.call import Call
 from server.fetch import fetch
 from server.options import AnalyzeOptions
-from server.problems import MalformedRequest
+from server.problems import MalformedRequest, UnsupportedCoding
 from server.settings import Settings
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
@@ -85,6 +85,19 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
+def refuse_coding(request: Request) -> None:
+    """Refuse a body that would have to be unpacked first: what it becomes has no limit that a header tells.
+
+    Raises:
+        UnsupportedCoding: a Content-Encoding.
+    """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise UnsupportedCoding(
+            f"Content-Encoding {coding[:40]!r}: a picture is compressed already, send the body without Content-Encoding"
+        )
+
+
 async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, AnalyzeOptions]:
     """One picture, and the options with those of the body over them.
 
@@ -92,6 +105,7 @@ async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Pictu
         ParsingRCNNError: the body is not what its type says, or too large, or late.
         RequestValidationError: an option of the body is not valid.
     """
+    refuse_coding(request)
     kind = _kind(request)
     if kind == "multipart/form-data":
         pictures, options = await _from_form(request, options, 1)
@@ -124,6 +138,7 @@ async def read_pictures(
     """
     settings: Settings = request.app.state.settings
     most = settings.max_batch
+    refuse_coding(request)
     kind = _kind(request)
     if kind == "multipart/form-data":
         pictures, options = await _from_form(request, options, most)
@@ -135,7 +150,8 @@ async def read_pictures(
     _known(document, {"images", "options"})
     images = document.get("images")
     if not isinstance(images, list) or not 1 <= len(images) <= most:
-        raise MalformedRequest(f"`images` is a list of 1 to {most} objects {_SHAPES}")
+        given = f"; it holds {len(images)}" if isinstance(images, list) else ""
+        raise MalformedRequest(f"`images` is a list of 1 to {most} objects {_SHAPES}{given}")
     options = _merged(options, document.get("options", {}))
     described = [_described(image, f"`images[{index}]`", settings) for index, image in enumerate(images)]
     admit(len(images))

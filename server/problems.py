@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
+from server.options import AnalyzeOptions
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,6 +37,14 @@ class MalformedRequest(ParsingRCNNError):
     status = 400
     code = "malformed-request"
     title = "The request cannot be read"
+
+
+class UnsupportedCoding(ParsingRCNNError):
+    """The body is compressed as a whole."""
+
+    status = 415
+    code = "unsupported-coding"
+    title = "The content coding is not supported"
 
 
 class UploadTimeout(ParsingRCNNError):
@@ -121,6 +130,13 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: schema}} for s in statuses}
 
 
+def _reason(error: dict[str, Any]) -> str:
+    """Why an option is not valid, in words that help."""
+    if error["type"] == "extra_forbidden":
+        return f"there is no such option; there are {', '.join(AnalyzeOptions.model_fields)}"
+    return str(error["msg"])
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
 
@@ -131,7 +147,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [
-            {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": e["msg"]} for e in error.errors()
+            {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": _reason(e)}
+            for e in error.errors()
         ]
         detail = "; ".join(f"{e['option']}: {e['reason']}" for e in errors)
         return problem(request, InvalidOptions(detail), errors)
@@ -139,7 +156,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
-        detail = f"{request.method} {request.url.path}: {error.detail}"
+        remedies = {404: "there is nothing at this address; /docs has a list", 405: "other methods are taken here"}
+        own = error.detail if error.detail != phrase else remedies.get(error.status_code, phrase)
+        if allowed := (error.headers or {}).get("Allow"):
+            own += f": {allowed}"
+        detail = f"{request.method} {request.url.path}: {own}"
         code = phrase.lower().replace(" ", "-")
         answer = problem(request, _Plain(error.status_code, code, phrase, detail))
         answer.headers.update(error.headers or {})

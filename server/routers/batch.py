@@ -88,7 +88,7 @@ _EXAMPLE = {
                 Format.ZIP.value: {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        **responses(400, 401, 406, 408, 413, 422, 429, 503),
+        **responses(400, 401, 406, 408, 413, 415, 422, 429, 503),
     },
 )
 async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:

@@ -20,8 +20,7 @@ from parsing_rcnn.repository import ModelRepository
 from server.call import Call
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.inputs import call_of, while_connected
-from server.problems import MalformedRequest
+from server.inputs import call_of, refuse_coding, while_connected
 from server.service import Service
 
 router = APIRouter(tags=["open inference protocol"])
@@ -290,9 +289,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     statistics = catalogue.statistics[_known(model, version)]
     call = call_of(request, "infer")
     service.admit(call)
+    refuse_coding(request)
     body = await request.body()
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise MalformedRequest("a picture is compressed already: send the body without Content-Encoding")
     asked = parse(body, request.headers.get(_LENGTH), catalogue.outputs(model))
     options, call = _options(model, asked, call)
     length: int | None = None

@@ -126,7 +126,7 @@ def test_errors_have_the_protocols_form(client: TestClient, photo_jpeg: bytes) -
             "bytes",
         ),
         (URL, b"{}", {"Inference-Header-Content-Length": "-1"}, 400, "Length"),
-        (URL, b"{}", {"Content-Encoding": "gzip"}, 400, "Content-Encoding"),
+        (URL, b"{}", {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         (URL, json.dumps(tensor(parameters={"shared_memory_region": "r"})).encode(), {}, 422, "shared memory"),
         (URL, json.dumps({**tensor(), "outputs": [{"name": "MASKS"}]}).encode(), {}, 400, "base64"),
     ]

@@ -1,0 +1,227 @@
+"""What is wrong with a request, and what the gateway says: the table of docs/bad_inputs.md, row by row.
+
+`WRITE_DOCS=1 pytest tests/server/test_bad_inputs.py` writes the page anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
+ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"
+FEW = "?confidence=0&max_people=1&include=masks"
+JSON = {"Content-Type": "application/json"}
+INTRODUCTION = """# Bad inputs
+
+What the gateway was sent and what it said, word for word, with its limits lowered to 2,000,000 bytes, 4,000,000 pixels
+and 4000 pixels a side (the defaults are 32 MiB, 64 million and 16384). The answers are `application/problem+json` with
+`type`, `title`, `status`, `detail` and the request's id. `tests/server/test_bad_inputs.py` sends every row and fails
+when this page is not what it got; `make fuzz` sends some ten thousand more by chance.
+
+| what | status | type | detail |
+|---|---:|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request, and what its answer must be. `code` None: it is read as it is."""
+
+    what: str
+    status: int
+    code: str | None
+    body: bytes | Callable[[], Iterator[bytes]] = b""
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    path: str = ANALYZE
+    method: str = "POST"
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises far more."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def form(name: str, data: bytes, options: str | None = None) -> tuple[bytes, dict[str, str]]:
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a.jpg"\r\n\r\n'.encode() + data]
+    if options is not None:
+        parts.append(f'--x\r\nContent-Disposition: form-data; name="options"\r\n\r\n{options}'.encode())
+    return b"\r\n".join(parts) + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def rows(photo: bytes) -> list[Row]:
+    small = Image.open(io.BytesIO(photo)).convert("RGB").resize((128, 128))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    many = np.random.default_rng(0).integers(0, 65536, (40, 60), np.uint16)
+    good = base64.b64encode(encoded(small, "JPEG")).decode()
+    image = {"type": "base64", "value": good}
+
+    def document(value: object) -> bytes:
+        return json.dumps(value).encode()
+
+    def wrong(what: str, status: int, code: str, body: object, **more: Any) -> Row:
+        data = body if isinstance(body, bytes) or callable(body) else document(body)
+        return Row(what, status, code, data, **more)  # type: ignore[arg-type]
+
+    def options(what: str, query: str) -> Row:
+        return Row(what, 422, "invalid-options", encoded(small, "JPEG"), query)
+
+    field_, no_part = form("file", encoded(small, "JPEG"), "{"), form("photo", encoded(small, "JPEG"))
+    pages = form("file", encoded(small, "JPEG"), '{"confidence": "high"}')
+    truncated = encoded(small, "PNG")
+    return [
+        Row(
+            "animated WebP: its first picture",
+            200,
+            None,
+            encoded(small, "WEBP", save_all=True, append_images=[small]),
+            FEW,
+        ),
+        Row("CMYK JPEG", 200, None, encoded(small.convert("CMYK"), "JPEG"), FEW),
+        Row("grey JPEG", 200, None, encoded(small.convert("L"), "JPEG"), FEW),
+        Row("16-bit grey PNG", 200, None, encoded(Image.fromarray(many), "PNG"), FEW),
+        Row("PNG with transparency: before grey", 200, None, encoded(small.convert("RGBA"), "PNG"), FEW),
+        Row("palette PNG", 200, None, encoded(small.convert("P"), "PNG"), FEW),
+        Row("JPEG turned by EXIF: upright", 200, None, encoded(small, "JPEG", exif=turned), FEW),
+        Row("one pixel", 200, None, encoded(small.resize((1, 1)), "PNG"), FEW),
+        Row("3000 x 1 pixels", 200, None, encoded(small.resize((3000, 1)), "PNG"), FEW),
+        wrong("nothing", 400, "invalid-image", b""),
+        wrong("half a JPEG", 400, "invalid-image", photo[: len(photo) // 2]),
+        wrong("three bytes of a JPEG", 400, "invalid-image", photo[:3]),
+        wrong("half a PNG", 400, "invalid-image", truncated[: len(truncated) // 2]),
+        wrong("text", 415, "unsupported-image", b"hello world"),
+        wrong("GIF", 415, "unsupported-image", encoded(small.convert("P"), "GIF")),
+        wrong("TIFF", 415, "unsupported-image", encoded(small, "TIFF")),
+        wrong("PDF", 415, "unsupported-image", b"%PDF-1.7\n" + bytes(100)),
+        wrong("PNG of 80 bytes that says 60000 x 60000", 413, "image-too-large", bomb(60000, 60000)),
+        wrong("PNG of 80 bytes that says 2500 x 2500", 413, "image-too-large", bomb(2500, 2500)),
+        wrong("3 MB, length declared", 413, "body-too-large", bytes(3_000_000)),
+        wrong("4 MB in chunks, no length", 413, "body-too-large", lambda: (bytes(100_000) for _ in range(40))),
+        options("an option that does not exist", "?confidense=0.5"),
+        options("a score beyond 1", "?confidence=1.5"),
+        options("no number", "?confidence=high"),
+        options("NaN", "?confidence=nan"),
+        options("nobody wanted", "?max_people=0"),
+        options("too many people", "?max_people=65"),
+        options("a task that does not exist", "?tasks=dancing"),
+        options("a mask format that does not exist", "?mask_format=svg"),
+        options("a side too small", "?max_side=3"),
+        options("a rendering that does not exist", "?render=hologram"),
+        options("a rendering of what is not computed", "?render=iuv&tasks=parsing"),
+        wrong("JSON that ends early", 400, "malformed-request", b"{", headers=JSON),
+        wrong("JSON, a list", 400, "malformed-request", b"[]", headers=JSON),
+        wrong("JSON, an image that is text", 400, "malformed-request", {"image": good}, headers=JSON),
+        wrong(
+            "JSON, an address (off by default)",
+            400,
+            "malformed-request",
+            {"image": {"type": "url", "value": "http://example.com/a.jpg"}},
+            headers=JSON,
+        ),
+        wrong(
+            "JSON, no base64",
+            400,
+            "malformed-request",
+            {"image": {"type": "base64", "value": "&&&"}},
+            headers=JSON,
+        ),
+        wrong("JSON, an empty image", 400, "invalid-image", {"image": {**image, "value": ""}}, headers=JSON),
+        wrong("JSON, a key that does not exist", 400, "malformed-request", {"image": image, "x": 1}, headers=JSON),
+        wrong(
+            "JSON, an option that does not exist",
+            422,
+            "invalid-options",
+            {"image": image, "options": {"y": 1}},
+            headers=JSON,
+        ),
+        wrong(
+            "JSON, a number as text",
+            422,
+            "invalid-options",
+            {"image": image, "options": {"confidence": "0.5"}},
+            headers=JSON,
+        ),
+        Row("form without `file`", 400, "malformed-request", no_part[0], headers=no_part[1]),
+        Row("form, options that end early", 400, "malformed-request", field_[0], headers=field_[1]),
+        Row("form, an option of another type", 422, "invalid-options", pages[0], headers=pages[1]),
+        wrong(
+            "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
+        ),
+        Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
+        Row("a deadline that is no number", 422, "invalid-options", photo, headers={"X-Timeout-Ms": "soon"}),
+        Row("a body in gzip", 415, "unsupported-coding", photo, headers={"Content-Encoding": "gzip"}),
+        wrong("batch of none", 400, "malformed-request", {"images": []}, headers=JSON, path=BATCH),
+        wrong("batch of 17", 400, "malformed-request", {"images": [image] * 17}, headers=JSON, path=BATCH),
+        wrong("batch, one picture as the body", 400, "malformed-request", photo, path=BATCH),
+        Row("another method", 405, "method-not-allowed", method="GET"),
+        Row("another address", 404, "not-found", path="/v1/analyse"),
+    ]
+
+
+def line(row: Row, answer: Any) -> str:
+    """The row of the page: what was got, not what was expected."""
+    if answer.status_code == 200:
+        return f"| {row.what} | 200 | read | |"
+    problem = answer.json()
+    detail = problem["detail"].replace("|", "\\|")
+    return f"| {row.what} | {answer.status_code} | {problem['type'].removeprefix('urn:parsing-rcnn:')} | {detail} |"
+
+
+def test_every_row_of_the_page(client: TestClient, photo_jpeg: bytes) -> None:
+    lines, faults = [], []
+    for row in rows(photo_jpeg):
+        body = row.body() if callable(row.body) else row.body
+        answer = client.request(row.method, row.path + row.query, content=body, headers=row.headers)
+        lines.append(line(row, answer))
+        kind = None if answer.status_code == 200 else answer.json()["type"].removeprefix("urn:parsing-rcnn:")
+        if (answer.status_code, kind) != (row.status, row.code):
+            faults.append(f"{row.what}: {row.status} {row.code} expected; {lines[-1]}")
+        assert "Traceback" not in answer.text
+        if kind:
+            assert answer.headers["content-type"] == "application/problem+json", row.what
+            assert answer.json()["request_id"] == answer.headers["x-request-id"], row.what
+    assert not faults, "\n".join(faults)
+    page = INTRODUCTION + "\n".join(lines) + "\n"
+    if os.environ.get("WRITE_DOCS"):
+        PAGE.write_text(page)
+    assert PAGE.read_text() == page, f"{PAGE} is not what the gateway says: write it anew (see the top of this file)"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_broken_bytes_are_read_or_refused(client: TestClient, photo_jpeg: bytes, kind: str) -> None:
+    data = encoded(Image.open(io.BytesIO(photo_jpeg)).resize((96, 96)), kind)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        broken = bytearray(data)
+        for position in rng.integers(0, len(data), 6):
+            broken[position] = int(rng.integers(256))
+        response = client.post(ANALYZE, content=bytes(broken), params={"tasks": "parsing"})
+        assert response.status_code in (200, 400, 413, 415), response.text
