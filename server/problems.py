@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -130,8 +131,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: schema}} for s in statuses}
 
 
-def _reason(error: dict[str, Any]) -> str:
-    """Why an option is not valid, in words that help."""
+def reason(error: Mapping[str, Any]) -> str:
+    """Why an option is not valid, in words that help; `error` is one of pydantic's."""
     if error["type"] == "extra_forbidden":
         return f"there is no such option; there are {', '.join(AnalyzeOptions.model_fields)}"
     return str(error["msg"])
@@ -147,7 +148,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [
-            {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": _reason(e)}
+            {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": reason(e)}
             for e in error.errors()
         ]
         detail = "; ".join(f"{e['option']}: {e['reason']}" for e in errors)

@@ -20,7 +20,7 @@ from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
 from server.options import AnalyzeOptions
-from server.problems import MalformedRequest, describe
+from server.problems import MalformedRequest, describe, reason
 from server.service import Service
 from server.settings import Settings
 
@@ -105,7 +105,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
     try:
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e)}" for e in error.errors())
         raise InvalidOptions(reasons) from None
     wanted = Format.JSON if options.render is None else Format.PNG
     check(options, wanted)

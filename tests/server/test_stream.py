@@ -84,21 +84,20 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         opened(live, origin="https://elsewhere.example")
     assert refusal.value.response.status_code == 403
-    opened(live, origin=f"http://{live.address}").close()
+    with opened(live, origin=f"http://{live.address}"):
+        pass
 
 
 def test_streams_are_limited_and_places_come_back() -> None:
     with Live(Settings(max_streams=1), Slow) as live:
-        first = opened(live)
-        with pytest.raises(InvalidStatus) as refusal:
-            opened(live)
+        with opened(live), pytest.raises(InvalidStatus) as refusal, opened(live):
+            pass
         assert refusal.value.response.status_code == 503
         assert int(refusal.value.response.headers["retry-after"]) >= 1
-        first.close()
         for _ in range(100):
             try:
-                opened(live).close()
-                break
+                with opened(live):
+                    break
             except InvalidStatus:
                 asyncio.run(asyncio.sleep(0.02))
         else:
