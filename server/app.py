@@ -28,6 +28,7 @@ from server.routers import analyze, batch, health, models, page, stream, v2
 from server.service import Service
 from server.settings import Settings
 from server.telemetry import Metrics
+from server.tracing import Tracing
 
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
 
@@ -43,7 +44,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         load: makes the analyzer (None: the embedded pipeline of the settings).
     """
     settings = settings or Settings()
-    engine = _engine(settings, load)
+    engine, tracing = _engine(settings, load), Tracing(settings.otlp)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         yield
         starting.cancel()
         await engine.close()
+        await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="Parsing R-CNN Serving",
@@ -62,7 +64,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     )
     app.state.settings, app.state.engine, app.state.metrics = settings, engine, Metrics()
     rates = TokenBuckets(settings.rate, settings.burst)
-    app.state.service = Service(engine, settings.limits, app.state.metrics, rates)
+    app.state.service = Service(engine, settings.limits, app.state.metrics, rates, tracing)
     app.state.catalogue = v2.Catalogue(settings.repository)
     app.state.open_streams = 0
     install(app)

@@ -36,6 +36,7 @@ def serve(
     cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
+    otlp: Annotated[str | None, typer.Option(help="OpenTelemetry collector for traces: http://127.0.0.1:4318.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""

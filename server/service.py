@@ -18,6 +18,7 @@ from server.call import Call
 from server.engines.base import Engine
 from server.options import AnalyzeOptions
 from server.telemetry import Metrics
+from server.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,13 @@ class Service:
         limits: of a picture.
         metrics: counts.
         rates: shares of the callers.
+        tracing: spans.
     """
 
-    def __init__(self, engine: Engine, limits: ImageLimits, metrics: Metrics, rates: TokenBuckets) -> None:
-        self.engine, self.limits, self.metrics, self.rates = engine, limits, metrics, rates
+    def __init__(
+        self, engine: Engine, limits: ImageLimits, metrics: Metrics, rates: TokenBuckets, tracing: Tracing
+    ) -> None:
+        self.engine, self.limits, self.metrics, self.rates, self.tracing = engine, limits, metrics, rates, tracing
         self.admission = Admission(engine.capacity, engine.busy)
         metrics.observe_held(lambda: self.admission.held)
 
@@ -83,6 +87,14 @@ class Service:
             DeadlineExceeded: the call's time is over; what had not begun never will.
             ParsingRCNNError: the picture, an option or the engine's state does not allow it.
         """
+        with self.tracing.picture(call) as span:
+            people, body, stages = await self._counted(image, options, encode, span.call)
+            span.answered(len(people), stages)
+        return body, stages
+
+    async def _counted(
+        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call
+    ) -> tuple[People, bytes, dict[str, float]]:
         try:
             with self.admission.place():
                 async with asyncio.timeout(call.remaining):
@@ -104,4 +116,4 @@ class Service:
         stages["total"] = stages["queue"] + stages.get("total", 0.0) + stages["encode"]
         self.metrics.requests.labels(call.route, "ok").inc()
         self.metrics.observe(people, stages)
-        return body, stages
+        return people, body, stages

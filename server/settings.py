@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(64_000_000, ge=1024, description="Pixels of a picture.")
     max_side: int = Field(16384, ge=32, description="Longest side of a picture, pixels.")
     drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
+    otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
 
     @property
