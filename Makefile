@@ -28,8 +28,9 @@ test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
 		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py
 
-fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
+fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
 	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
+	PYTHONPATH=. $(VENV)-atheris/bin/python tests/server/fuzz/readers.py -max_total_time=120
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
 	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
@@ -84,4 +85,4 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
 
 clean: ## remove environments and caches
-	rm -rf $(VENV) $(VENV)-supervision $(VENV)-schemathesis $(TORCH) .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-* .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -108,7 +108,7 @@ def rows(photo: bytes) -> list[Row]:
         Row("CMYK JPEG", 200, None, encoded(small.convert("CMYK"), "JPEG"), FEW),
         Row("grey JPEG", 200, None, encoded(small.convert("L"), "JPEG"), FEW),
         Row("16-bit grey PNG", 200, None, encoded(Image.fromarray(many), "PNG"), FEW),
-        Row("PNG with transparency: before grey", 200, None, encoded(small.convert("RGBA"), "PNG"), FEW),
+        Row("PNG with transparency: on white", 200, None, encoded(small.convert("RGBA"), "PNG"), FEW),
         Row("palette PNG", 200, None, encoded(small.convert("P"), "PNG"), FEW),
         Row("JPEG turned by EXIF: upright", 200, None, encoded(small, "JPEG", exif=turned), FEW),
         Row("one pixel", 200, None, encoded(small.resize((1, 1)), "PNG"), FEW),
