@@ -3,14 +3,15 @@
     make .venv-atheris/.ready
     PYTHONPATH=. .venv-atheris/bin/python tests/server/fuzz/readers.py -max_total_time=120
 
-Options are libFuzzer's. It ends with a trace and the input in a file `crash-*` when a reader raises anything but its own
-errors, or says of a picture what cannot be.
+Options are libFuzzer's. It ends with a trace, and the input in a file `crash-*`, when a reader raises anything but its
+own errors, or says of a picture what cannot be.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -32,7 +33,7 @@ TENSOR = b'{"inputs":[{"name":"IMAGE","datatype":"BYTES","shape":[1],"parameters
 def header(data: bytes) -> None:
     """A header is read, or refused."""
     found = peek(data)
-    assert found.width > 0 and found.height > 0, found
+    assert min(found.width, found.height) > 0, found
     assert 1 <= found.orientation <= 8, found
     image = decode(data, LIMITS)
     turned = found.orientation >= 5
@@ -65,10 +66,8 @@ def one(data: bytes) -> None:
     """One input: its first byte says which reader gets the rest."""
     if len(data) < 6:
         return
-    try:
+    with suppress(ParsingRCNNError):
         KINDS[data[0] % len(KINDS)](data[1:])
-    except ParsingRCNNError:
-        pass
 
 
 def main() -> None:
