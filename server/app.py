@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
@@ -68,7 +69,8 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     app.state.catalogue = v2.Catalogue(settings.repository)
     app.state.open_streams = 0
     install(app)
-    app.add_exception_handler(ClientGone, _nobody)
+    for gone in (ClientGone, ClientDisconnect):  # while it is computed, while the body arrives
+        app.add_exception_handler(gone, _nobody)
     for module in (analyze, batch, stream, health, models, v2, page):
         app.include_router(module.router)
     page.mount_assets(app)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from parsing_rcnn.errors import EngineUnavailable
 from server.admission import Admission, TokenBuckets
@@ -92,9 +93,12 @@ def test_an_upload_must_end(photo_jpeg: bytes) -> None:
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"upload-timeout" in answer + lazy.recv(4000)
         lazy.close()
-        aborted = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
-        aborted.close()
-        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        with capture_logs() as lines:
+            aborted = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
+            aborted.close()
+            until(lambda: any(line.get("path") == "/v1/analyze" for line in lines))
+        assert [(line["event"], line["log_level"], line["status"]) for line in lines] == [("request", "info", 499)]
+        assert metric(live, "parsing_rcnn_held") == 0
 
 
 def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:

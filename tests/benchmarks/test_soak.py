@@ -1,0 +1,36 @@
+"""The soak: every kind of client for a few seconds, and what it makes of the samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import soak
+from benchmarks.soak import main, verdict
+
+
+def row(minutes: float, memory: float, **outcomes: int) -> dict[str, Any]:
+    return {"minutes": minutes, "memory_mb": memory, "files": 20, "threads": 9, "outcomes": outcomes}
+
+
+def test_growth_is_that_of_the_second_half() -> None:
+    # the first half warms up; then 1 MB in two minutes
+    rows = [row(0, 100, **{"200": 4}), row(1, 300), row(2, 400), row(3, 400.5), row(4, 401, frame=2, left=1)]
+    summary = verdict(rows)
+    assert summary["growth_mb_per_hour"] == pytest.approx(30)
+    assert summary["faults"] == {}
+    assert summary["memory_mb"] == {"begin": 100, "end": 401, "most": 401}
+    assert verdict([row(1, 5, **{"500": 1, "0": 2, "503": 7})])["faults"] == {"500": 1, "0": 2}
+
+
+def test_all_kinds_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "PEOPLE", (1, 2))  # compiled when the gateway is ready
+    out = tmp_path / "soak.json"
+    main(["--minutes", "0.2", "--every", "2", "--pause", "0.2", "--out", str(out)])
+    document = json.loads(out.read_text())
+    assert len(document["rows"]) >= 4
+    outcomes = document["summary"]["outcomes"]
+    assert {"200", "frame", "left", "415", "400", "422"} <= outcomes.keys(), outcomes
