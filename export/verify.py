@@ -18,7 +18,7 @@ from export.pictures import render_scene
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.geometry import fit
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import Runtime
+from parsing_rcnn.runtime import Runtime, openvino_core
 from training.model.parsing_rcnn import ParsingRCNN
 
 BOX_LIMIT = 0.1  # canvas pixels
@@ -189,10 +189,8 @@ def _installed() -> list[tuple[str, str]]:
     if find_spec("onnxruntime") is not None:
         found.append(("onnxruntime", "fp32"))
     if find_spec("openvino") is not None:
-        import openvino
-
         found.append(("openvino", "fp32"))
-        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             found.append(("openvino", "bf16"))
     return found
 

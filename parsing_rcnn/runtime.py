@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,20 @@ class Graphs(Protocol):
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """ROI_FEATURES [n,C,32,32] -> IUV."""
         ...
+
+
+def openvino_core() -> Any:
+    """OpenVINO's entry, without the package that would report every import of it to its makers.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it has a stub for who lacks it
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
+    return openvino.Core()
 
 
 class OrtGraph:
@@ -146,11 +161,7 @@ class Runtime:
             self._open_onnxruntime(precision, graphs)
 
     def _open_openvino(self, precision: str, graphs: Sequence[str]) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
-        core = openvino.Core()
+        core = openvino_core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise InvalidOptions("precision bf16: this CPU does not compute in it; use fp32 or auto")

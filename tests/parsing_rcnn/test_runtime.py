@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +102,20 @@ def test_the_cache_is_where_the_user_says_and_never_a_reason_to_fail(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PARSING_RCNN_CACHE", str(tmp_path / "file" / "below"))
     assert cache_folder() is None
+
+
+def test_nobody_is_told_that_it_runs(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    script = (
+        "import socket, sys\n"
+        "def refuse(*arguments): sys.exit(f'somebody is called: {arguments}')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from parsing_rcnn.repository import ModelRepository\n"
+        "from parsing_rcnn.runtime import Runtime\n"
+        "Runtime(ModelRepository.open(), 'openvino', 'fp32', threads=1)\n"
+        "print(sorted(name for name in sys.modules if name.startswith('openvino_telemetry.')))\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "PARSING_RCNN_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert {p.name for p in tmp_path.iterdir()} <= {"cache"}
