@@ -19,7 +19,7 @@ bench: $(VENV)/.serve ## perf_analyzer beside the embedded engine and the gatewa
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py

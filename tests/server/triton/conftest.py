@@ -31,6 +31,10 @@ class Running:
     def http(self) -> str:
         return f"127.0.0.1:{self.launch.http_port}"
 
+    @property
+    def metrics(self) -> str:
+        return f"127.0.0.1:{self.launch.metrics_port}"
+
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -158,3 +160,24 @@ def test_too_many_people_for_a_head_are_refused(triton: Running) -> None:
     with pytest.raises(InferenceServerException, match="64"):
         client.infer("densepose_head", [tensor])
     client.close()
+
+
+@pytest.mark.parametrize(("head", "output"), [("parsing", "PARTS"), ("densepose_head", "IUV")])
+def test_sixty_four_people_are_not_too_many(triton: Running, head: str, output: str) -> None:
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    (_, channels, side, _) = [int(s) for s in client.get_model_metadata(head).inputs[0].shape]
+    people = np.random.default_rng(1).normal(size=(64, channels, side, side)).astype(np.float32)
+    tensor = library.InferInput("ROI_FEATURES", list(people.shape), "FP32")
+    tensor.set_data_from_numpy(people)
+    assert len(client.infer(head, [tensor]).as_numpy(output)) == 64
+    client.close()
+
+
+def test_the_dashboards_metrics_are_the_servers(triton: Running) -> None:
+    board = Path(__file__).parents[3] / "deploy" / "grafana" / "dashboards" / "parsing_rcnn.json"
+    named = set(re.findall(r"\bnv_inference_\w+", board.read_text()))
+    with urllib.request.urlopen(f"http://{triton.metrics}/metrics", timeout=10) as answer:
+        exposed = set(re.findall(r"^(nv_\w+)", answer.read().decode(), re.MULTILINE))
+    assert named <= exposed

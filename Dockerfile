@@ -1,0 +1,72 @@
+# syntax=docker/dockerfile:1
+# Three images from one file:
+#
+#   docker build -t parsing-rcnn .                                   the gateway on the CPU, no CUDA (the default, `gateway`)
+#   docker build -t parsing-rcnn-triton --target triton --build-arg TRITON_IMAGE=... .          Triton with the repository
+#   docker build -t parsing-rcnn-triton --target triton-plugin --build-arg TENSORRT_IMAGE=... . and with PyramidRoiAlign
+#
+# TRITON_IMAGE and TENSORRT_IMAGE are NVIDIA's `tritonserver` and `tensorrt` of one release, with their registry in front;
+# engines are built where they run (`parsing-rcnn export`), because they hold for one kind of GPU and one TensorRT.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+ARG TRITON_IMAGE=tritonserver:26.07-py3
+ARG TENSORRT_IMAGE=tensorrt:26.07-py3
+
+# ---- the serving environment: what `make serve` installs
+FROM ${PYTHON_IMAGE} AS environment
+WORKDIR /opt/parsing-rcnn
+COPY requirements/serve.txt requirements/serve.txt
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r requirements/serve.txt
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY client client
+COPY parsing_rcnn parsing_rcnn
+RUN /opt/venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . -e client \
+    && /opt/venv/bin/python -m pip uninstall --yes pip
+
+# ---- the library of the custom operator, for Triton's TensorRT backend
+FROM ${TENSORRT_IMAGE} AS plugin
+WORKDIR /build
+COPY export/plugin export/plugin
+RUN cmake -S export/plugin -B build/plugin -DCMAKE_BUILD_TYPE=Release -DPRCNN_CUDA=ON \
+        -DTENSORRT_INCLUDE_DIR="$(dirname "$(find /usr/include /usr/local -name NvInfer.h -print -quit)")" \
+    && cmake --build build/plugin --target prcnn_plugin --parallel
+
+# ---- Triton: ensembles, heads and detector; the profile is picked by what it finds (engines, a GPU, neither)
+FROM ${TRITON_IMAGE} AS triton
+WORKDIR /opt/parsing-rcnn
+COPY requirements/serve.txt requirements/serve.txt
+RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --target /opt/packages -r requirements/serve.txt
+COPY server server
+COPY parsing_rcnn parsing_rcnn
+COPY model_repository model_repository
+# the supervisor and Triton's Python models import from both
+ENV PYTHONPATH=/opt/parsing-rcnn:/opt/packages
+USER 1000:1000
+EXPOSE 8000 8001 8002
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+ENTRYPOINT ["python3", "-m", "parsing_rcnn"]
+CMD ["triton", "--host", "0.0.0.0", "--log-format", "json"]
+
+FROM triton AS triton-plugin
+COPY --from=plugin /build/build/plugin/libprcnn_plugin.so build/plugin/libprcnn_plugin.so
+
+# ---- the gateway: the last stage is what `docker build .` makes
+FROM ${PYTHON_IMAGE} AS gateway
+RUN groupadd --gid 10001 parsing && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin parsing
+WORKDIR /opt/parsing-rcnn
+COPY --from=environment /opt/venv /opt/venv
+COPY --from=environment /opt/parsing-rcnn ./
+COPY server server
+COPY model_repository model_repository
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PARSING_RCNN_HOST=0.0.0.0 \
+    PARSING_RCNN_LOG_FORMAT=json
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+ENTRYPOINT ["parsing-rcnn"]
+CMD ["serve"]

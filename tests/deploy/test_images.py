@@ -1,0 +1,181 @@
+"""The Dockerfile and compose.yaml, as far as that goes without a Docker engine."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HADOLINT = ROOT / ".venv-deploy" / "bin" / "hadolint"
+
+
+@dataclass
+class Stage:
+    """A stage of the Dockerfile: what it begins from and its instructions, as (word, rest)."""
+
+    name: str
+    base: str
+    instructions: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, word: str) -> list[str]:
+        return [rest for found, rest in self.instructions if found == word]
+
+
+def stages() -> dict[str, Stage]:
+    found: dict[str, Stage] = {}
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        word, _, rest = line.strip().partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            current = found[name] = Stage(name, base)
+        elif found:
+            current.instructions.append((word, rest.strip()))
+    return found
+
+
+def ignored(path: Path) -> bool:
+    """Whether .dockerignore keeps a file of the clone out of the build."""
+    kept = True
+    parts = path.relative_to(ROOT).as_posix()
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        pattern = line.removeprefix("!")
+        above = [parts, *(str(p) for p in Path(parts).parents if str(p) != ".")]
+        name_only = pattern.removeprefix("**/") if pattern.startswith("**/") else None
+        hit = any(
+            fnmatch.fnmatch(a, pattern) or (name_only and fnmatch.fnmatch(Path(a).name, name_only)) for a in above
+        )
+        if pattern == "**" or hit:
+            kept = line.startswith("!")
+    return not kept
+
+
+def test_the_default_image_is_the_gateway_and_runs_as_nobody_special() -> None:
+    found = stages()
+    assert list(found)[-1] == "gateway"
+    for name in ("gateway", "triton"):
+        stage = found[name]
+        user = stage.all("USER")[-1]
+        assert user.split(":")[0] not in ("0", "root")
+        words = [word for word, _ in stage.instructions]
+        assert words.index("USER") < words.index("ENTRYPOINT")
+        assert words.index("USER") > max(k for k, w in enumerate(words) if w in ("RUN", "COPY"))
+        assert stage.all("HEALTHCHECK")
+        assert all(rest.startswith("[") for rest in stage.all("ENTRYPOINT") + stage.all("CMD"))  # signals arrive
+    assert not any("cuda" in rest.lower() for _, rest in found["gateway"].instructions)
+
+
+def test_every_image_is_pinned() -> None:
+    arguments = re.findall(r"^ARG (\w+)=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    named = {f"${{{name}}}" for name, _ in arguments}
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    images = [value for _, value in arguments]
+    images += [s["image"] for s in compose["services"].values() if not s["image"].startswith("parsing-rcnn")]
+    for image in images:
+        assert re.search(r":v?\d+\.\d+", image), f"{image} has no version"
+    for stage in stages().values():
+        assert stage.base in named or stage.base in stages()
+
+
+def test_what_is_copied_is_there_and_is_sent_to_the_build() -> None:
+    for stage in stages().values():
+        for copy in stage.all("COPY"):
+            if copy.startswith("--from="):
+                assert copy.split()[0].removeprefix("--from=") in stages()
+                continue
+            for source in copy.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                files = [ROOT / source] if (ROOT / source).is_file() else list((ROOT / source).rglob("*.py"))
+                assert not any(ignored(file) for file in files), source
+    for kept_out in (".git/HEAD", "tests/conftest.py", "out/x.json", "model_repository/detector/1/model.plan"):
+        assert ignored(ROOT / kept_out), kept_out
+    assert not ignored(ROOT / "model_repository/detector/1/model.onnx")
+
+
+def copied(stage: Stage, into: Path) -> None:
+    """Do what the stage's COPY lines do."""
+    for copy in stage.all("COPY"):
+        if copy.startswith("--from=environment /opt/parsing-rcnn"):
+            copied(stages()["environment"], into)
+        elif not copy.startswith("--from="):
+            *sources, target = copy.split()
+            for source in sources:
+                place = into / target / source if target.endswith("/") else into / target
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, place, dirs_exist_ok=True)
+                else:
+                    shutil.copy(ROOT / source, place)
+
+
+def test_the_files_of_the_gateways_image_serve(tmp_path: Path) -> None:
+    """Nothing that it needs was left out: the command runs on those files alone."""
+    copied(stages()["gateway"], tmp_path / "image")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PARSING_RCNN_")},
+        "PYTHONPATH": f"{tmp_path}/image:{tmp_path}/image/client",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PARSING_RCNN_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "parsing_rcnn", "serve"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path / "image", stderr=subprocess.PIPE) as process:
+        try:
+            end = time.monotonic() + 120
+            while True:
+                assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+                assert time.monotonic() < end
+                try:
+                    assert urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).status == 200
+                    break
+                except OSError:
+                    time.sleep(0.2)
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM)  # uvicorn drains, and then ends as it was told to
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    if not HADOLINT.is_file():
+        pytest.skip("needs hadolint in an environment of its own: make .venv-deploy/.ready")
+    done = subprocess.run([str(HADOLINT), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_compose_names_what_exists() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    services = compose["services"]
+    for name, service in services.items():
+        for place in service.get("volumes", []):
+            source = place.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith(".") else source in compose["volumes"], place
+        build = service.get("build")
+        assert build is None or build["target"] in stages()
+        for other in service.get("depends_on", []):
+            assert other in services
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), f"{name} would be open to other machines"
+    assert services["triton"]["shm_size"] == "1gb"
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = [t for job in prometheus["scrape_configs"] for s in job["static_configs"] for t in s["targets"]]
+    assert {target.split(":")[0] for target in targets} <= services.keys()

@@ -1,0 +1,95 @@
+"""Manifests, rendered by kubectl and held against Kubernetes' own schemas."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from server.keys import KeyFile
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+TOOLS = ROOT / ".venv-deploy" / "bin"
+OVERLAYS = ("cpu", "gpu", "gpus")
+CUSTOM = {"ServiceMonitor"}  # of operators: no schema comes with Kubernetes
+
+needs_tools = pytest.mark.skipif(
+    not (TOOLS / "kubectl").is_file(), reason="needs kubectl and kubernetes-validate: make .venv-deploy/.ready"
+)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    out = {}
+    for overlay in OVERLAYS:
+        folder = str(MANIFESTS / "overlays" / overlay)
+        done = subprocess.run(
+            [str(TOOLS / "kubectl"), "kustomize", folder], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        out[overlay] = list(yaml.safe_load_all(done.stdout))
+    return out
+
+
+def one(resources: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    return next(r for r in resources if r["kind"] == kind and r["metadata"]["name"] == name)
+
+
+@needs_tools
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_takes_them(rendered: dict[str, list[dict[str, Any]]], overlay: str, tmp_path: Path) -> None:
+    known = [r for r in rendered[overlay] if r["kind"] not in CUSTOM]
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(known))
+    command = [str(TOOLS / "kubernetes-validate"), "--strict", str(tmp_path / "all.yaml")]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(r["metadata"]["namespace"] == "parsing-rcnn" for r in rendered[overlay])
+
+
+@needs_tools
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_selectors_ports_and_users_fit(rendered: dict[str, list[dict[str, Any]]], overlay: str) -> None:
+    resources = rendered[overlay]
+    pods = {
+        r["metadata"]["name"]: r["spec"]["template"] for r in resources if r["kind"] in ("Deployment", "StatefulSet")
+    }
+    for service in (r for r in resources if r["kind"] == "Service"):
+        pod = pods[service["metadata"]["name"]]
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        open_ports = {p["name"] for p in pod["spec"]["containers"][0]["ports"]}
+        assert {p.get("targetPort", p["name"]) for p in service["spec"]["ports"]} <= open_ports
+    for pod in pods.values():
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["terminationGracePeriodSeconds"] > 25  # what was accepted is answered first
+    scaler = one(resources, "HorizontalPodAutoscaler", "gateway")
+    assert scaler["spec"]["scaleTargetRef"]["name"] in pods
+
+
+@needs_tools
+def test_gateways_know_every_triton(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for overlay in ("gpu", "gpus"):
+        servers = one(rendered[overlay], "StatefulSet", "triton")["spec"]
+        arguments = one(rendered[overlay], "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]["args"]
+        named = arguments[arguments.index("--triton-url") + 1].split(",")
+        assert named == [f"triton-{k}.{servers['serviceName']}:8001" for k in range(servers["replicas"])]
+    volumes = one(rendered["gpu"], "StatefulSet", "triton")["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["emptyDir"]["medium"] == "Memory"
+
+
+def test_the_key_file_of_the_base_lets_nobody_in() -> None:
+    keys = KeyFile(MANIFESTS / "base" / "keys.txt")
+    assert keys.name_of("") is None
+    assert keys.name_of("nobody") is None
+
+
+def test_the_kserve_variant_is_the_gateway() -> None:
+    service = yaml.safe_load((MANIFESTS / "kserve" / "inferenceservice.yaml").read_text())
+    container = service["spec"]["predictor"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+    assert container["args"][0] == "serve"

@@ -1,0 +1,76 @@
+"""Dashboard, rules and what the gateways are scaled by name metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from parsing_rcnn.people import People
+from server.telemetry import Metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+# of Triton's documentation
+TRITON = {
+    "nv_inference_count",
+    "nv_inference_exec_count",
+    "nv_inference_request_success",
+    "nv_inference_request_failure",
+    "nv_inference_queue_duration_us",
+    "nv_gpu_utilization",
+}
+STAGES = {"queue", "decode", "preprocess", "detector", "parsing", "densepose", "postprocess", "encode", "total"}
+
+
+def expressions() -> list[str]:
+    board = json.loads((DEPLOY / "grafana/dashboards/parsing_rcnn.json").read_text())
+    found = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
+    return found + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+
+
+def test_every_metric_exists() -> None:
+    import numpy as np
+
+    metrics = Metrics()
+    metrics.requests.labels("analyze", "ok").inc()
+    nobody = People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
+    metrics.observe(nobody, dict.fromkeys(STAGES, 1.0))
+    exposed = set(re.findall(r"^([a-z_]+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
+    recorded = set(re.findall(r"record: (\S+)", (DEPLOY / "prometheus/rules.yml").read_text()))
+    for expression in expressions():
+        for name in re.findall(r"\b((?:parsing_rcnn|process|nv)_\w+)", expression):
+            assert name in exposed | TRITON, f"{name} in {expression}"
+    adapter = yaml.safe_load((DEPLOY / "prometheus/adapter.yaml").read_text())["rules"]["custom"][0]
+    assert adapter["seriesQuery"].split("{")[0] in recorded
+    scaling = (DEPLOY / "kubernetes/base/scaling.yaml").read_text()
+    assert f"name: {adapter['name']['as']}" in scaling
+
+
+def test_every_stage_and_outcome_exists() -> None:
+    from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+
+    for expression in expressions():
+        assert set(re.findall(r'stage!?="(\w+)"', expression)) <= STAGES
+        for outcome in re.findall(r'outcome="([\w-]+)"', expression):
+            assert outcome in {EngineUnavailable.code, ParsingRCNNError.code}
+
+
+def test_the_rules_hold_by_prometheus_own_word() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool (Debian's package prometheus)")
+    done = subprocess.run(
+        [promtool, "check", "config", str(DEPLOY / "prometheus/prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
