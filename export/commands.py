@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run, its JSON beside it.")],
+    checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run with its JSON, or a repository.")],
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
     card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
@@ -24,16 +24,13 @@ def export(
 ) -> None:
     """Write the ONNX graphs and the model card of a checkpoint, and what Triton needs around them."""
     from export.onnx import export_repository
-    from training.checkpoint import CheckpointError, load_recipe, load_weights
-    from training.model.parsing_rcnn import build_model
+    from training.checkpoint import CheckpointError, load_model
 
     if target not in ("onnx", "triton"):
         typer.echo(f"error: --target {target!r}: choose onnx or triton", err=True)
         raise typer.Exit(2)
     try:
-        recipe = load_recipe(checkpoint)
-        model = build_model(recipe.model)
-        load_weights(checkpoint, model)
+        model, recipe = load_model(checkpoint)
         described = json.loads(card.read_text()) if card is not None else _untold()
     except (CheckpointError, OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)

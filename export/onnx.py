@@ -1,7 +1,7 @@
 """Weights -> ONNX files in a model repository, and the model card beside them.
 
 The files keep one initializer for each tensor of the network, under the network's own names and in fp16. So they
-are the checkpoint as well: `load_from_repository` reads them back, and nothing is stored twice.
+are the checkpoint as well: `training.checkpoint` reads them back, and nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import nn
 from torch.export import Dim
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from parsing_rcnn.repository import CARD, GRAPHS
+from parsing_rcnn.repository import CARD
 from training.config import Config
-from training.model.parsing_rcnn import ParsingRCNN, build_model
+from training.model.parsing_rcnn import ParsingRCNN
 
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
 CANVASES = ((384, 640), (640, 384), (512, 512))
@@ -187,36 +187,3 @@ def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
             data[key] = f"data/{Path(data[key]).name}"
     data["annotated"] = [Path(path).name for path in data.get("annotated", ())]
     return {**recipe, "data": data}
-
-
-def load_from_repository(repository: Path) -> tuple[ParsingRCNN, Config]:
-    """Read the network and its recipe back from the ONNX files (weights rounded to fp16, as served).
-
-    Raises:
-        RepositoryError: a tensor of the network is in none of the files.
-    """
-    config = Config.model_validate(json.loads((repository / CARD).read_text())["recipe"])
-    model = build_model(config.model).eval()
-    found: dict[str, torch.Tensor] = {}
-    prefixes = {"detector": "", "parsing": "parsing_", "densepose_head": "densepose_"}
-    for graph in GRAPHS:
-        path = repository / graph / "1" / "model.onnx"
-        for tensor in onnx.load(path).graph.initializer:
-            name = _network_name(tensor.name, prefixes[graph])
-            found[name] = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    for name, value in wanted.items():
-        if name not in found or found[name].shape != value.shape:
-            raise RepositoryError(f"{repository}: no tensor {name} of shape {tuple(value.shape)} in its ONNX files")
-    model.load_state_dict({**model.state_dict(), **{k: found[k] for k in wanted}})
-    return model, config
-
-
-def _network_name(initializer: str, prefix: str) -> str:
-    """Name of a tensor in `ParsingRCNN`: the graphs' own wrappers (model., box.branch.) are taken off."""
-    name = initializer.removeprefix("model.").replace("box.branch.", "box.", 1)
-    if prefix and name.startswith(("trunk.", "head.")):
-        return prefix + name
-    if prefix == "densepose_" and name.startswith("head."):
-        return "densepose_head." + name.removeprefix("head.")
-    return name

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.onnx import load_from_repository
 from export.pictures import render_scene
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.geometry import fit
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime, openvino_core
+from training.checkpoint import load_model
 from training.model.parsing_rcnn import ParsingRCNN
 
 BOX_LIMIT = 0.1  # canvas pixels
@@ -165,7 +165,7 @@ def verify(
         The report: per runtime and precision the differences; `passed` is about fp32.
     """
     opened = ModelRepository.open(repository)
-    model, _ = load_from_repository(opened.path)
+    model, _ = load_model(opened.path)
     if checkpoint is not None:
         _load_rounded(checkpoint, model)
     canvases = pictures(opened, photos, count)

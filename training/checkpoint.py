@@ -8,12 +8,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from parsing_rcnn import __version__
+from parsing_rcnn.repository import CARD
 from training.config import Config
+from training.model.parsing_rcnn import ParsingRCNN, build_model
+
+# by which modules each exported graph calls its weights (export/graphs.py), and by which the network does
+_GRAPHS = {
+    "detector": {"model.": "", "box.branch.": "box."},
+    "parsing": {"trunk.": "parsing_trunk.", "head.": "parsing_head."},
+    "densepose_head": {"trunk.": "densepose_trunk.", "head.": "densepose_head."},
+}
 
 
 class CheckpointError(ValueError):
@@ -47,27 +57,68 @@ def revision() -> str | None:
 def load_weights(path: Path, model: nn.Module) -> None:
     """Read weights into a network of the same recipe.
 
+    Args:
+        path: what `save_weights` wrote, or the folder of a model repository: what serves is where training can go on
+            (its weights are rounded to fp16).
+        model: filled.
+
     Raises:
         CheckpointError: no such file, or its tensors do not fit.
     """
-    if not path.is_file():
+    if path.is_dir():
+        state = _exported(path, model)
+    elif path.is_file():
+        state = load_file(path)
+    else:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the tensors do not fit this recipe: {error}") from error
 
 
 def load_recipe(path: Path) -> Config:
-    """The recipe beside a checkpoint.
+    """The recipe beside a checkpoint, or in the card of a model repository.
 
     Raises:
-        CheckpointError: the JSON file is absent.
+        CheckpointError: the JSON file is absent, or holds no recipe.
     """
-    beside = path.with_suffix(".json")
+    beside, key = (path / CARD, "recipe") if path.is_dir() else (path.with_suffix(".json"), "config")
     if not beside.is_file():
         raise CheckpointError(f"{beside}: the recipe beside the checkpoint is missing")
-    return Config.model_validate(json.loads(beside.read_text())["config"])
+    document = json.loads(beside.read_text())
+    if key not in document:
+        raise CheckpointError(f"{beside}: holds no {key}")
+    return Config.model_validate(document[key])
+
+
+def load_model(path: Path) -> tuple[ParsingRCNN, Config]:
+    """The network and the recipe of a checkpoint, or of a model repository.
+
+    Raises:
+        CheckpointError: see `load_recipe` and `load_weights`.
+    """
+    config = load_recipe(path)
+    model = build_model(config.model).eval()
+    load_weights(path, model)
+    return model, config
+
+
+def _exported(repository: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The graphs' initializers by the network's names; batch norms count on from where the network stands."""
+    import onnx  # only here: training reads no other graphs
+
+    state = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    for graph, modules in _GRAPHS.items():
+        path = repository / graph / "1" / "model.onnx"
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such graph; a model repository holds {', '.join(_GRAPHS)}")
+        for tensor in onnx.load(path).graph.initializer:
+            for prefix, module in modules.items():
+                if tensor.name.startswith(prefix):
+                    values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+                    state[module + tensor.name.removeprefix(prefix)] = torch.from_numpy(values)
+    return {name: value for name, value in state.items() if name not in ("mean", "std")}
 
 
 def save_state(path: Path, state: dict[str, Tensor | Any]) -> None:

@@ -28,7 +28,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, curves.")] = Path("runs/light"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.")] = None,
-    warm_start: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="Begin from weights, or from a model repository.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not resume what lies in --out.")] = False,
 ) -> None:
     """Train a recipe; resumes by itself when --out holds a run."""

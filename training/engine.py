@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.checkpoint import CheckpointError, load_recipe, load_weights
+from training.checkpoint import CheckpointError, load_model
 from training.config import Config
 from training.model.answers import iuv_answer, part_answer
-from training.model.parsing_rcnn import ParsingRCNN, build_model
+from training.model.parsing_rcnn import ParsingRCNN
 
 CANVASES = ((384, 640), (640, 384), (512, 512))
 
@@ -69,13 +69,13 @@ def load_checkpoint(path: Path, device: str = "cpu") -> tuple[ParsingRCNN, Confi
     Raises:
         CheckpointError: the weights or the recipe beside them are absent or do not fit, or there is no such device.
     """
-    config = load_recipe(path)
-    model = build_model(config.model)
-    load_weights(path, model)
+    model, config = load_model(path)
     try:
         model = model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise CheckpointError(f"device {device!r}: torch cannot use it here ({error}); try cpu or cuda") from error
+    if path.is_dir():
+        return model, config, "as exported"
     facts = json.loads(path.with_suffix(".json").read_text())
     return model, config, f"step {facts['step']}" if "step" in facts else path.stem
 

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.onnx import RepositoryError, export_repository, load_from_repository
+from export.onnx import RepositoryError, export_repository
 from export.pictures import render_scene
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime
+from training.checkpoint import CheckpointError, load_model
 from training.config import load_config
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
@@ -169,7 +170,7 @@ def test_the_shipped_files_are_what_the_exporter_makes(repository: Path) -> None
 
 
 def test_weights_come_back(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
-    read, config = load_from_repository(repository)
+    read, config = load_model(repository)
     assert config.name == "light"
     assert len(model.state_dict()) > 300
     for name, value in model.state_dict().items():
@@ -180,8 +181,14 @@ def test_weights_come_back(repository: Path, model: ParsingRCNN, tmp_path: Path)
         source = repository / ("parsing" if graph == "detector" else graph) / "1" / "model.onnx"
         (tmp_path / graph / "1" / "model.onnx").write_bytes(source.read_bytes())
     (tmp_path / "model_card.json").write_bytes((repository / "model_card.json").read_bytes())
-    with pytest.raises(RepositoryError, match="no tensor"):
-        load_from_repository(tmp_path)
+    with pytest.raises(CheckpointError, match="tensors do not fit"):
+        load_model(tmp_path)
+    (tmp_path / "parsing" / "1" / "model.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"parsing/1/model.onnx: no such graph"):
+        load_model(tmp_path)
+    (tmp_path / "model_card.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="holds no recipe"):
+        load_model(tmp_path)
 
 
 def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:

@@ -62,15 +62,14 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     import typer
 
     from export.commands import register
-    from export.onnx import load_from_repository
     from parsing_rcnn.repository import ModelRepository
-    from training.checkpoint import save_weights
+    from training.checkpoint import load_model, save_weights
 
     app = typer.Typer()
     register(app)
     runner = CliRunner()
     torch.set_num_threads(2)
-    _, config = load_from_repository(ModelRepository.open().path)
+    _, config = load_model(ModelRepository.open().path)
     save_weights(tmp_path / "weights.safetensors", model, config, {})
     out = tmp_path / "repository"
     done = runner.invoke(app, ["export", str(tmp_path / "weights.safetensors"), "--out", str(out)])

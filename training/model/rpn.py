@@ -28,9 +28,10 @@ class RegionProposals(nn.Module):
             nn.init.zeros_(layer.bias)
         cells = []
         for size in config.anchor_sizes:
-            ratio = torch.tensor(config.ratios)  # height / width
+            # in double precision, because the last bit of a square root in single differs between processors
+            ratio = torch.tensor(config.ratios, dtype=torch.float64)  # height / width
             half = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], 1) / 2
-            cells.append(torch.cat([-half, half], 1))
+            cells.append(torch.cat([-half, half], 1).float())
         self.register_buffer("cells", torch.stack(cells), persistent=False)  # [levels, ratios, 4]
         self.cells: Tensor
 

@@ -1,0 +1,58 @@
+"""The page as a visitor sees it, for docs/pictures: needs selenium, Chromium and a gateway that runs.
+
+python scripts/screenshot_page.py PHOTO docs/pictures/page.png --url http://127.0.0.1:8080 [--dark] [--phone]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--show", default="parts,boxes", help="of parts, iuv, contours, boxes")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--phone", action="store_true")
+    given = parser.parse_args()
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    width, height = (390, 1080) if given.phone else (1180, 860)
+    with tempfile.TemporaryDirectory() as profile:
+        for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if given.dark else "light"}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        if given.phone:
+            metrics = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": True}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(given.url)
+        browser.find_element(By.ID, "file").send_keys(str(given.photo.resolve()))
+        WebDriverWait(browser, 60).until(lambda b: b.find_element(By.ID, "summary").text)
+        for name in ("parts", "iuv", "contours", "boxes"):
+            box = browser.find_element(By.ID, name)
+            if box.is_selected() != (name in given.show.split(",")):
+                box.click()
+        canvas = browser.find_element(By.ID, "canvas")
+        ActionChains(browser).move_to_element(canvas).perform()  # names the part in the middle
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(given.out))
+        browser.quit()
+
+
+if __name__ == "__main__":
+    main()
