@@ -132,14 +132,15 @@ class Gateway:
         end, last = time.monotonic() + timeout, None
         for attempt in _retrying(timeout):
             with attempt:
+                left = _left(end, self.url, last)
                 try:
                     answer = self._http.request(
                         call.method,
                         call.path,
                         params=dict(call.params),
-                        headers=call.headers,
+                        headers=call.headers(left),
                         content=call.content,
-                        timeout=_left(end, self.url, last),
+                        timeout=left,
                     )
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     last = _lost(self.url, error)
@@ -185,14 +186,15 @@ class AsyncGateway:
         end, last = time.monotonic() + timeout, None
         async for attempt in _retrying(timeout):
             with attempt:
+                left = _left(end, self.url, last)
                 try:
                     answer = await self._http.request(
                         call.method,
                         call.path,
                         params=dict(call.params),
-                        headers=call.headers,
+                        headers=call.headers(left),
                         content=call.content,
-                        timeout=_left(end, self.url, last),
+                        timeout=left,
                     )
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     last = _lost(self.url, error)

@@ -52,6 +52,9 @@ class Busy(EngineUnavailable):
         self.retry_after = retry_after
 
 
+_LONGEST = 600_000  # milliseconds, the gateway's limit
+
+
 @dataclass(frozen=True)
 class Call:
     """One HTTP request, for any HTTP library."""
@@ -62,11 +65,10 @@ class Call:
     params: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the request."""
+    def headers(self, left: float) -> dict[str, str]:
+        """Headers of the request; `left`: seconds after which the gateway need not answer any more."""
         kind = {} if self.content is None else {"Content-Type": "application/octet-stream"}
-        return {"Accept": self.accept, **kind}
+        return {"Accept": self.accept, "X-Timeout-Ms": str(min(max(round(1000 * left), 1), _LONGEST)), **kind}
 
 
 DEFAULTS = Options()

@@ -84,11 +84,13 @@ def test_a_deadline_holds_and_nobody_there_is_said() -> None:
 
 def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:
     asked: list[float] = []
+    allowed: list[int] = []
 
     async def busy_once(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         asked.append(time.monotonic())
+        allowed.append(int(dict(scope["headers"])[b"x-timeout-ms"]))
         status = 503 if len(asked) == 1 else 404
         headers = [(b"retry-after", b"0.3")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -98,6 +100,8 @@ def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:
         _ = Gateway(url, timeout=10).info
     assert caught.value.status == 404
     assert len(asked) == 2
+    assert 9000 < allowed[0] <= 10_000
+    assert allowed[1] <= allowed[0] - 250  # the wait was of its time
     assert asked[1] - asked[0] >= 0.29
 
 
