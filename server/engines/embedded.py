@@ -13,6 +13,7 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.call import Call
 from server.engines.base import offload
 
@@ -48,8 +49,9 @@ class EmbeddedEngine:
 
     def _prepare(self) -> Analyzer:
         analyzer = self._load()
-        # compiles what the first requests will need: every canvas, and a few people
-        warm = [(size, 1) for size in analyzer.info.canvases] + [(analyzer.info.canvases[0], n) for n in (2, 3)]
+        # compiles what the first requests will need: every canvas, and every number of people
+        warm = [(size, 1) for size in analyzer.info.canvases]
+        warm += [(analyzer.info.canvases[0], people) for people in PEOPLE_BUCKETS[1:]]
         for (height, width), people in warm:
             blank = np.full((height, width, 3), 114, np.uint8)
             analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
