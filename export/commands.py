@@ -20,14 +20,16 @@ def export(
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
     card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
-    target: Annotated[str, typer.Option(help="onnx, or triton: its configurations and python models too.")] = "onnx",
+    target: Annotated[
+        str, typer.Option(help="onnx; openvino: model.xml beside each graph; triton: configurations and models, too.")
+    ] = "onnx",
 ) -> None:
     """Write the ONNX graphs and the model card of a checkpoint, and what Triton needs around them."""
     from export.onnx import export_repository
     from training.checkpoint import CheckpointError, load_model
 
-    if target not in ("onnx", "triton"):
-        typer.echo(f"error: --target {target!r}: choose onnx or triton", err=True)
+    if target not in ("onnx", "openvino", "triton"):
+        typer.echo(f"error: --target {target!r}: choose onnx, openvino or triton", err=True)
         raise typer.Exit(2)
     try:
         model, recipe = load_model(checkpoint)
@@ -37,6 +39,11 @@ def export(
         raise typer.Exit(1) from error
     for name, path in export_repository(model, recipe, out, version=version, card=described).items():
         typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if target == "openvino":
+        from export.openvino import write_models as write_openvino
+
+        for path in write_openvino(out):
+            typer.echo(f"openvino: {path} ({path.with_suffix('.bin').stat().st_size / 1e6:.1f} MB)")
     if target == "triton":
         from export.repository import write_models
 

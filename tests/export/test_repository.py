@@ -43,7 +43,7 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
 def test_an_unknown_target_is_refused() -> None:
     result = CliRunner().invoke(build(), ["export", "weights.safetensors", "--target", "tflite"])
     assert result.exit_code == 2
-    assert "choose onnx or triton" in result.output
+    assert "choose onnx, openvino or triton" in result.output
 
 
 @pytest.mark.parametrize("ensemble", ["human_analysis", "human_parsing", "densepose"])

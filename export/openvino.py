@@ -1,0 +1,29 @@
+"""ONNX graphs as OpenVINO's own files, for those who serve with OpenVINO or its model server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parsing_rcnn.repository import GRAPHS
+from parsing_rcnn.runtime import openvino_core
+
+
+def write_models(repository: Path) -> list[Path]:
+    """Write `model.xml` and `model.bin` beside each graph's `model.onnx`: the same tensors, weights in fp16.
+
+    Returns:
+        The `model.xml` files.
+
+    Raises:
+        EngineUnavailable: openvino is not installed.
+    """
+    core = openvino_core()
+    import openvino  # after its core: see there
+
+    written = []
+    for graph in GRAPHS:
+        source = repository / graph / "1" / "model.onnx"
+        target = source.with_suffix(".xml")
+        openvino.save_model(core.read_model(source), target, compress_to_fp16=True)
+        written.append(target)
+    return written
