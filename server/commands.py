@@ -78,6 +78,7 @@ def serve(
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
