@@ -237,6 +237,6 @@ def test_pipeline_on_every_runtime(repository: Path, kind: str) -> None:
 def test_people_buckets_do_not_change_the_answer(repository: Path) -> None:
     runtime = Runtime(ModelRepository.open(repository), "openvino", "fp32")
     features = features_of(repository, 6)
-    together = runtime.parsing(features, probabilities=False)["PARTS"]  # padded to the bucket of 8
+    together = runtime.parsing(features, probabilities=False)["PARTS"]  # four and two
     apart = [runtime.parsing(row[None], probabilities=False)["PARTS"][0] for row in features]
     assert (together == np.stack(apart)).mean() > 0.9999

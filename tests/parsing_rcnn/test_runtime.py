@@ -39,7 +39,7 @@ def test_tensors_of_the_contract(runtime: Runtime, people: int) -> None:
     assert answer["PARTS"].dtype == np.uint8
     assert answer["PART_PROBS"].shape == (people, 20, 128, 128)
     assert answer["PART_PROBS"].dtype == np.uint8
-    # the row of the padded bucket does not leak into anybody's answer
+    # the same whichever others somebody is computed with
     np.testing.assert_array_equal(answer["PARTS"], np.repeat(answer["PARTS"][:1], people, 0))
     # probabilities are rounded to 255ths: the part that won has the highest one, or shares it
     own = np.take_along_axis(answer["PART_PROBS"], answer["PARTS"][:, None], 1)[:, 0].astype(int)
@@ -56,7 +56,7 @@ def test_a_crowd_is_everybody_alone_in_order(runtime: Runtime) -> None:
     crowd = found * np.linspace(0.2, 1.8, 19, dtype=np.float32)[:, None, None, None]
     together = runtime.parsing(crowd, probabilities=False)
     assert len(together["PARTS"]) == len(together["PART_SCORES"]) == 19
-    for index in (0, 7, 8, 15, 16, 18):
+    for index in (0, 3, 4, 15, 16, 17, 18):
         alone = runtime.parsing(crowd[index : index + 1], probabilities=False)
         np.testing.assert_allclose(together["PART_SCORES"][index], alone["PART_SCORES"][0], atol=1e-3)
         assert (together["PARTS"][index] == alone["PARTS"][0]).mean() > 0.999
