@@ -48,10 +48,11 @@ def export_repository(
         {graph: its file}.
     """
     model = model.eval()
-    if config.model.branch.levels != (2,) or config.model.branch.roi_size != 32:
+    if config.model.branch.levels != (2,) or config.model.branch.roi_size != 32 or config.model.branch.decoder:
         raise RepositoryError(
             f"{config.name}: what serves pools RoIs of 32x32 from P2 alone; model.branch.levels is "
-            f"{list(config.model.branch.levels)} and roi_size {config.model.branch.roi_size}"
+            f"{list(config.model.branch.levels)}, decoder {config.model.branch.decoder} and roi_size "
+            f"{config.model.branch.roi_size}; evaluate --checkpoint runs it in torch"
         )
     channels, size = config.model.fpn.channels, config.model.branch.roi_size
     high, wide, people = Dim("h32", min=2, max=_LARGEST_SIDE), Dim("w32", min=2, max=_LARGEST_SIDE), Dim("n", max=64)

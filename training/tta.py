@@ -72,7 +72,8 @@ def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Maps:
     u, v = unflip_parts(u, MIRRORED), unflip_parts(v, MIRRORED)
     u[:, FLIPS_U] = 1 - u[:, FLIPS_U]
     v[:, FLIPS_V] = 1 - v[:, FLIPS_V]
-    return unflip_parts(coarse, DENSEPOSE_COARSE.flip_table()), unflip_parts(index, MIRRORED), u, v
+    regions = DENSEPOSE_COARSE.flip_table()[: coarse.shape[1]]  # of two channels none is anybody's left
+    return unflip_parts(coarse, regions), unflip_parts(index, MIRRORED), u, v
 
 
 class AugmentedAnalyzer(TorchAnalyzer):

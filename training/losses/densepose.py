@@ -51,7 +51,7 @@ def densepose_loss(maps: tuple[Tensor, Tensor, Tensor, Tensor], targets: Tensor)
     """Losses of RoIs whose IUV is known.
 
     Args:
-        maps: coarse logits [r,15,S,S], part logits [r,25,S,S], U and V [r,25,S,S].
+        maps: coarse logits [r,15,S,S] (or [r,2,S,S]: somebody or not), part logits [r,25,S,S], U and V [r,25,S,S].
         targets: uint8 [r,3,S,S].
 
     No RoI, or no pixel on a person, gives finite zeros.
@@ -69,7 +69,7 @@ def densepose_loss(maps: tuple[Tensor, Tensor, Tensor, Tensor], targets: Tensor)
             at = predicted.gather(1, channel)[:, 0][person]
             uv = uv + F.smooth_l1_loss(at, wanted[person].float() / 255, beta=_BETA)
     return {
-        "iuv_coarse": F.cross_entropy(coarse, region) * COARSE_WEIGHT,
+        "iuv_coarse": F.cross_entropy(coarse, region.clamp(max=coarse.shape[1] - 1)) * COARSE_WEIGHT,
         "iuv_index": F.cross_entropy(index, part) * INDEX_WEIGHT,
         "iuv_uv": uv * UV_WEIGHT,
     }
@@ -96,7 +96,7 @@ def points_loss(
     """Losses of RoIs whose people have annotated points (Guler et al. 2018; weights of the paper's code).
 
     Args:
-        maps: coarse logits [r,15,S,S], part logits [r,25,S,S], U and V [r,25,S,S].
+        maps: coarse logits [r,15,S,S] (or [r,2,S,S]: somebody or not), part logits [r,25,S,S], U and V [r,25,S,S].
         rois: [r,4] in canvas pixels; points: of the person of each.
 
     Maps are read bilinearly between the centres of their cells, where the answer pastes them too; only points inside
@@ -119,7 +119,8 @@ def points_loss(
         wanted.append(torch.from_numpy(np.stack([placed.u[kept], placed.v[kept]], 1)).to(roi.device))
     row, cell, number, uv = torch.cat(rows), torch.cat(cells), torch.cat(part), torch.cat(wanted)
     losses = {
-        "iuv_coarse": F.cross_entropy(coarse, regions.to(coarse.device)) * POINT_COARSE_WEIGHT,
+        "iuv_coarse": F.cross_entropy(coarse, regions.clamp(max=coarse.shape[1] - 1).to(coarse.device))
+        * POINT_COARSE_WEIGHT,
         "iuv_index": index.sum() * 0,
         "iuv_uv": (u.sum() + v.sum()) * 0,
     }

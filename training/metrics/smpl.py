@@ -11,11 +11,12 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays_only import ArraysOnly
 from training.metrics.densepose import nearest_of_part
 
 _NAME = "Pdist_matrix"
@@ -154,7 +155,7 @@ def _pickle_blocks(path: Path) -> Iterator[NDArray[Any]]:
     with path.open("rb") as file:
         try:
             # bytes, not text: numpy then uses what was read as it is, where latin1 would copy it twice
-            found = _ArraysOnly(file, encoding="bytes").load()
+            found = ArraysOnly(file, encoding="bytes").load()
         except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise SurfaceError(f"{path}: not a pickle of a numpy array ({error})") from error
     if isinstance(found, dict):
@@ -165,35 +166,3 @@ def _pickle_blocks(path: Path) -> Iterator[NDArray[Any]]:
     flat = found.ravel()
     for start in range(0, len(flat), _BLOCK):
         yield flat[start : start + _BLOCK]
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles containers and numpy arrays and refuses everything else: a pickle can name any code to run."""
-
-    def __init__(self, file: IO[bytes], *, encoding: str) -> None:
-        super().__init__(file, encoding=encoding)
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _reconstruct
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return _frombuffer
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _reconstruct(kind: type, shape: tuple[int, ...], code: object) -> NDArray[Any]:
-    """What numpy's own function of this name gives: an empty array that takes its state afterwards."""
-    return np.ndarray.__new__(np.ndarray, shape, "b")
-
-
-def _frombuffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Protocol 2 of Python 3 writes bytes as text."""
-    return text.encode("latin1")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet50, resnext101_32x8d
+from torchvision.models import resnet50, resnet101, resnext101_32x8d
 
 # EfficientNet-Lite (Tan et al.): expansion, channels, blocks, stride, kernel of each stage of Lite0
 _LITE_STAGES = (
@@ -137,14 +137,23 @@ class EfficientNetLite(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet-50 or ResNeXt-101-32x8d without its classifier: 256..2048 channels, strides 4 to 32."""
+    """torchvision's ResNet-50 or 101 or ResNeXt-101-32x8d without its classifier: 256..2048 channels, strides 4 to 32.
+
+    Args:
+        member: which.
+        stride_in_1x1: halve in the first convolution of a stage's first block, not in its second.
+    """
 
     channels = (256, 512, 1024, 2048)
 
-    def __init__(self, member: str = "resnet50") -> None:
+    def __init__(self, member: str = "resnet50", *, stride_in_1x1: bool = False) -> None:
         super().__init__()
         self.member = member
-        body = {"resnet50": resnet50, "resnext101_32x8d": resnext101_32x8d}[member](weights=None)
+        makers = {"resnet50": resnet50, "resnet101": resnet101, "resnext101_32x8d": resnext101_32x8d}
+        body = makers[member](weights=None)
+        if stride_in_1x1:
+            for stage in (body.layer2, body.layer3, body.layer4):
+                stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
         self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
         self.stages = nn.ModuleList([body.layer1, body.layer2, body.layer3, body.layer4])
 

@@ -11,17 +11,16 @@ from torch.nn import functional as F
 from training.config import BranchConfig, Norm
 from training.model.layers import conv_block, normalisation
 
-DENSEPOSE_COARSE = 15
 DENSEPOSE_PARTS = 25
 
 
 class Aspp(nn.Module):
     """Atrous spatial pyramid pooling: image pooling, 1x1 and dilated 3x3 in parallel, concatenated."""
 
-    def __init__(self, inputs: int, channels: int, rates: tuple[int, ...], norm: Norm) -> None:
+    def __init__(self, inputs: int, channels: int, rates: tuple[int, ...], norm: Norm, pool_norm: Norm) -> None:
         super().__init__()
-        # a pooled map is 1x1: batch statistics of one value per RoI would be noise, so it has no norm
-        self.pool = conv_block(inputs, channels, 1)
+        # a pooled map is 1x1: batch statistics of one value per RoI would be noise, so by default it has no norm
+        self.pool = conv_block(inputs, channels, 1, norm=pool_norm)
         self.branches = nn.ModuleList(
             [conv_block(inputs, channels, 1, norm=norm)]
             + [conv_block(inputs, channels, 3, dilation=rate, norm=norm) for rate in rates]
@@ -70,10 +69,10 @@ class BranchTrunk(nn.Module):
         width = before[-1]
         self.aspp = self.fuse = self.non_local = None
         if config.context in ("gce", "aspp"):
-            self.aspp = Aspp(width, config.aspp_channels, config.aspp_rates, norm)
+            self.aspp = Aspp(width, config.aspp_channels, config.aspp_rates, norm, config.pool_norm)
             width = config.aspp_channels * (2 + len(config.aspp_rates))
         if config.context != "none":
-            self.fuse = conv_block(width, config.channels, 1, norm=norm)
+            self.fuse = conv_block(width, config.channels, 1, norm=config.fuse_norm or norm)
             width = config.channels
         if config.context in ("gce", "non_local"):
             self.non_local = NonLocal(
@@ -126,15 +125,15 @@ class ParsingHead(nn.Module):
 
 
 class DensePoseHead(nn.Module):
-    """Coarse segmentation (14+1), part index (24+1), U and V per part, each at 128x128 (paper 3.5)."""
+    """Coarse segmentation (14+1, or 1+1), part index (24+1), U and V per part, each at 128x128 (paper 3.5)."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, coarse: int) -> None:
         super().__init__()
-        self.sizes = (DENSEPOSE_COARSE, DENSEPOSE_PARTS, DENSEPOSE_PARTS, DENSEPOSE_PARTS)
+        self.sizes = (coarse, DENSEPOSE_PARTS, DENSEPOSE_PARTS, DENSEPOSE_PARTS)
         self.up = Upsampler(inputs, sum(self.sizes))
 
     def forward(self, x: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """-> coarse [n,15,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
+        """-> coarse [n,15 or 2,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
         # split before the interpolation: the same numbers, and on CPUs half the time that splitting big maps takes
         maps = self.up(x, half=True).split(self.sizes, dim=1)
         coarse, index, u, v = maps if half else (_doubled(m) for m in maps)

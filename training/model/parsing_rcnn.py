@@ -14,10 +14,10 @@ from training.model import boxes as box_ops
 from training.model.backbones import EfficientNetLite, ResNet
 from training.model.box_branch import BoxBranch, roi_align_level, roi_align_pyramid
 from training.model.branch import BranchTrunk, DensePoseHead, ParsingHead
+from training.model.decoder import PyramidDecoder
 from training.model.fpn import FeaturePyramid
 from training.model.rpn import RegionProposals
 
-_MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
 
 
@@ -36,18 +36,21 @@ class ParsingRCNN(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = (
-            EfficientNetLite(config.backbone) if config.backbone.startswith("efficientnet") else ResNet(config.backbone)
+            EfficientNetLite(config.backbone)
+            if config.backbone.startswith("efficientnet")
+            else ResNet(config.backbone, stride_in_1x1=config.stride_in_1x1)
         )
         self.fpn = FeaturePyramid(self.backbone.channels, config.fpn.channels, config.fpn.norm)
         self.rpn = RegionProposals(config.fpn.channels, config.rpn)
         self.box = BoxBranch(config.fpn.channels, config.box)
+        self.decoder = PyramidDecoder(config.fpn.channels) if config.branch.decoder else None
         self.parsing_trunk = BranchTrunk(config.fpn.channels, config.branch)
         self.densepose_trunk = (
             self.parsing_trunk if config.share_trunk else BranchTrunk(config.fpn.channels, config.branch)
         )
         self.parsing_head = ParsingHead(self.parsing_trunk.outputs, config.parsing_classes)
-        self.densepose_head = DensePoseHead(self.densepose_trunk.outputs)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.densepose_head = DensePoseHead(self.densepose_trunk.outputs, config.densepose_coarse)
+        self.register_buffer("mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
         self.std: Tensor
@@ -59,6 +62,8 @@ class ParsingRCNN(nn.Module):
     def roi_features(self, pyramid: Mapping[int, Tensor], rois: list[Tensor]) -> Tensor:
         """RoIs [r,4] of each image -> [R,C,S,S]: from P2 alone by default (paper 3.1), S = 32 (3.2)."""
         branch = self.config.branch
+        if self.decoder is not None:
+            return roi_align_level(self.decoder(pyramid), rois, branch.roi_size, 2)
         if len(branch.levels) == 1:
             return roi_align_level(pyramid[branch.levels[0]], rois, branch.roi_size, branch.levels[0])
         return roi_align_pyramid(pyramid, rois, branch.roi_size, branch.levels)

@@ -31,7 +31,8 @@ class RegionProposals(nn.Module):
             # in double precision, because the last bit of a square root in single differs between processors
             ratio = torch.tensor(config.ratios, dtype=torch.float64)  # height / width
             half = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], 1) / 2
-            cells.append(torch.cat([-half, half], 1).float())
+            cell = torch.cat([-half, half], 1)
+            cells.append((cell.round() if config.round_anchors else cell).float())
         self.register_buffer("cells", torch.stack(cells), persistent=False)  # [levels, ratios, 4]
         self.cells: Tensor
 
@@ -48,8 +49,8 @@ class RegionProposals(nn.Module):
         return logits, deltas, anchors
 
     def _anchors(self, x: Tensor, index: int, stride: int) -> Tensor:
-        ys = (torch.arange(x.shape[2], device=x.device) + 0.5) * stride
-        xs = (torch.arange(x.shape[3], device=x.device) + 0.5) * stride
+        ys = (torch.arange(x.shape[2], device=x.device) + self.config.anchor_offset) * stride
+        xs = (torch.arange(x.shape[3], device=x.device) + self.config.anchor_offset) * stride
         grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
         centres = torch.stack([grid_x, grid_y, grid_x, grid_y], -1)[:, :, None]
         return (centres + self.cells[index]).reshape(-1, 4)
@@ -80,7 +81,11 @@ class RegionProposals(nn.Module):
             scores.append(best)
             found.append(box_ops.clip(decoded, size[0], size[1]))
             shifts.append(torch.full_like(best, index * span))
-        score, candidates = torch.cat(scores), torch.cat(found)
+        score, candidates, shift = torch.cat(scores), torch.cat(found), torch.cat(shifts)
+        if self.config.least_side:
+            sides = candidates[:, 2:] - candidates[:, :2]
+            large = (sides >= self.config.least_side).all(1)
+            score, candidates, shift = score[large], candidates[large], shift[large]
         # boxes of different levels never meet: one NMS serves all levels
-        keep = nms(candidates + torch.cat(shifts)[:, None], score, self.config.nms_iou)[:limit]
+        keep = nms(candidates + shift[:, None], score, self.config.nms_iou)[:limit]
         return candidates[keep]

@@ -1,0 +1,67 @@
+"""Checkpoint files of others, without running what they may contain."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from training.arrays_only import ArraysOnly
+from training.checkpoint import CheckpointError
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a .pkl (detectron2), .pth or .pt (torch) or .safetensors file, fp32 on the CPU.
+
+    What wraps the weights ({"model": ...}, names that begin with "module.") is taken off; what lies beside them, as an
+    optimiser's state, is left.
+
+    Raises:
+        CheckpointError: no such file, not one of these, or one that asks to run code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    found: Any
+    try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        elif path.suffix == ".pkl":
+            with path.open("rb") as file:
+                found = ArraysOnly(file, encoding="latin1").load()
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, EOFError, ValueError, TypeError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a file of weights alone, and nothing else is read from it: {first}"
+        ) from error
+    except RuntimeError as error:  # what torch calls a broken archive
+        raise CheckpointError(f"{path}: broken or cut off: {str(error).splitlines()[0]}") from error
+    while isinstance(found, Mapping):
+        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    tensors = _tensors(found) if isinstance(found, Mapping) else {}
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no named tensors")
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
+
+
+def _tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, given in found.items():
+        array = isinstance(given, np.ndarray) and given.dtype.kind in "fiu"
+        value = torch.from_numpy(np.array(given)) if array else given
+        if isinstance(name, str) and isinstance(value, Tensor):
+            tensors[name] = value.float() if value.is_floating_point() else value
+    return tensors
