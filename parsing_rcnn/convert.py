@@ -115,7 +115,7 @@ class ChartResult:
 
 def encode_chart(labels_uv: NDArray[np.uint8]) -> str:
     """uint8 [3,h,w] -> the PNG in base64 that detectron2 calls `labels_uv_str`."""
-    return png.to_base64(png.encode_iuv(labels_uv.transpose(1, 2, 0)))
+    return png.to_base64(png.encode_iuv_planes(labels_uv))
 
 
 def decode_chart(labels_uv_str: str) -> NDArray[np.uint8]:

@@ -71,6 +71,15 @@ def paste_nearest(cells: NDArray[np.uint8], box: NDArray[np.floating], window: P
     return np.ascontiguousarray(cells[..., x][..., y, :])
 
 
+def cells_covered(
+    box: NDArray[np.floating], window: PixelWindow, shape: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Over how many pixel rows each row of cells is pasted by `paste_nearest`, and each column: [S], [S]."""
+    x = _cells_under(float(box[0]), float(box[2]), window.left, window.right, shape[1])
+    y = _cells_under(float(box[1]), float(box[3]), window.top, window.bottom, shape[0])
+    return np.bincount(y, minlength=shape[0]), np.bincount(x, minlength=shape[1])
+
+
 def _cells_under(low: float, high: float, first: int, last: int, count: int) -> NDArray[np.intp]:
     position = (np.arange(first, last) + 0.5 - low) * (count / max(high - low, 1e-6))
     return np.asarray(np.clip(position, 0, count - 1), dtype=np.intp)

@@ -10,7 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parsing_rcnn.paste import PixelWindow, paste_charts, paste_nearest, paste_probabilities, pixel_window
+from parsing_rcnn.paste import (
+    PixelWindow,
+    cells_covered,
+    paste_charts,
+    paste_nearest,
+    paste_probabilities,
+    pixel_window,
+)
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, Taxonomy
 
 if TYPE_CHECKING:
@@ -137,6 +144,17 @@ class People:
             return paste_probabilities(probabilities[index], self.boxes[index], window), window[:2]
         parts = self._need("parts", 'analyze with the task "parsing"')
         return paste_nearest(parts[index], self.boxes[index], window), window[:2]
+
+    def areas(self, index: int) -> NDArray[np.int64]:
+        """Pixels of each class in `crop(index)`, int64 [classes], without pasting: each cell covers whole pixels.
+
+        Raises:
+            ValueError: parts were not computed.
+        """
+        parts = self._need("parts", 'analyze with the task "parsing"')[index]
+        rows, columns = cells_covered(self.boxes[index], self.window(index), parts.shape)
+        weights = np.outer(rows, columns).ravel()
+        return np.bincount(parts.ravel(), weights=weights, minlength=len(self.taxonomy)).astype(np.int64)
 
     def iuv_crop(self, index: int, smooth: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """One person's IUV at the picture's resolution.

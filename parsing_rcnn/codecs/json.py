@@ -86,13 +86,16 @@ def _person(people: People, index: int, include: frozenset[str], mask_format: st
         "offset": list(people.window(index)[:2]),
     }
     labels = None if people.parts is None else people.crop(index, exact)[0]
-    iuv = None if people.iuv is None else people.iuv_crop(index, smooth=exact)[0]
+    wanted = people.iuv is not None and ("iuv" in include or labels is None)
+    iuv = people.iuv_crop(index, smooth=exact)[0] if wanted else None
     silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)
     if labels is not None:
         if "parts" in include or "part_masks" in include:
-            entry["parts"] = _parts(labels, people, index, with_masks="part_masks" in include)
+            areas = np.bincount(labels.ravel()) if exact else people.areas(index)
+            masks = rle.encode_classes(labels) if "part_masks" in include else {}
+            entry["parts"] = _parts(areas, masks, people, index)
         if "label_map" in include:
             entry["parts_png"] = png.to_base64(png.encode_labels(labels))
     if iuv is not None and "iuv" in include:
@@ -115,15 +118,14 @@ def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str)
     return {}
 
 
-def _parts(labels: NDArray[np.uint8], people: People, index: int, with_masks: bool) -> list[dict[str, Any]]:
-    areas = np.bincount(labels.ravel(), minlength=len(people.taxonomy))
+def _parts(areas: NDArray[Any], masks: dict[int, rle.RLE], people: People, index: int) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for class_id in (np.flatnonzero(areas[1:]) + 1).tolist():
         part: dict[str, Any] = {"class": people.taxonomy.classes[class_id], "class_id": class_id}
         if people.part_scores is not None:
             part["score"] = round(float(people.part_scores[index, class_id]), 4)
         part["area"] = int(areas[class_id])
-        if with_masks:
-            part["crop_rle"] = rle.encode(labels == class_id)
+        if class_id in masks:
+            part["crop_rle"] = masks[class_id]
         parts.append(part)
     return parts

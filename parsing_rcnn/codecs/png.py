@@ -23,6 +23,9 @@ _LEVEL = 1
 _ROWS_REPEAT = (cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 """Maps are made of areas, so a row is much like the one above: trying every filter costs 3x the time for no byte."""
 
+_LABELS = (*_ROWS_REPEAT, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+"""Labels have no other patterns than runs: half the bytes. U and V have, and would grow."""
+
 _PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, _LEVEL)
 
 
@@ -32,7 +35,7 @@ def encode_labels(labels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     Args:
         labels: uint8 or uint16 [H,W].
     """
-    return _encode(labels, 2, _ROWS_REPEAT)
+    return _encode(labels, 2, _LABELS)
 
 
 def encode_palette(labels: NDArray[np.uint8], taxonomy: Taxonomy = CIHP) -> bytes:
@@ -58,13 +61,24 @@ def encode_iuv(iuv: NDArray[np.uint8]) -> bytes:
     return _encode(iuv, 3, _ROWS_REPEAT)
 
 
+def encode_iuv_planes(iuv: NDArray[np.uint8]) -> bytes:
+    """The same of planes.
+
+    Args:
+        iuv: uint8 [3,h,w] of I, U, V, one person's for example.
+    """
+    if iuv.ndim != 3 or len(iuv) != 3 or 0 in iuv.shape or iuv.dtype != np.uint8:
+        raise ValueError(f"cannot write {iuv.dtype} {iuv.shape} as an IUV PNG")
+    return _stored(cv2.merge([iuv[2], iuv[1], iuv[0]]), _ROWS_REPEAT)
+
+
 def encode_inds(instances: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """The `_INDS.png` of a whole picture: 0 is background, 1..n the person.
 
     Args:
         instances: uint8 or uint16 [H,W] (16 bits only with more than 255 people).
     """
-    return _encode(instances, 2, _ROWS_REPEAT)
+    return _encode(instances, 2, _LABELS)
 
 
 def encode_rgb(image: NDArray[np.uint8]) -> bytes:
@@ -115,8 +129,11 @@ def to_base64(data: bytes) -> str:
 def _encode(image: NDArray[Any], dimensions: int, settings: tuple[int, ...]) -> bytes:
     if image.ndim != dimensions or 0 in image.shape or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"cannot write {image.dtype} {image.shape} as a PNG of {dimensions} dimensions")
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if dimensions == 3 else np.ascontiguousarray(image)
-    done, data = cv2.imencode(".png", stored, settings)
+    return _stored(cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if dimensions == 3 else np.ascontiguousarray(image), settings)
+
+
+def _stored(image: NDArray[Any], settings: tuple[int, ...]) -> bytes:
+    done, data = cv2.imencode(".png", image, settings)
     if not done:
         raise ValueError(f"OpenCV could not write {image.dtype} {image.shape} as PNG")
     return data.tobytes()

@@ -41,6 +41,24 @@ def encode(mask: NDArray[Any]) -> RLE:
     return _pack(starts, ends, mask.shape[0], mask.shape[1])
 
 
+def encode_classes(labels: NDArray[np.uint8]) -> dict[int, RLE]:
+    """Run lengths of every class but 0, in one pass: as `encode(labels == k)` for each of them.
+
+    Args:
+        labels: uint8 [H,W].
+
+    Example:
+        >>> encode_classes(np.array([[1, 2], [1, 0]], np.uint8))
+        {1: {'size': [2, 2], 'counts': '022'}, 2: {'size': [2, 2], 'counts': '211'}}
+    """
+    height, width = labels.shape
+    flat = cv2.transpose(labels).ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int64) + 1
+    starts, ends = np.r_[0, edges], np.r_[edges, flat.size]
+    own = flat[starts]
+    return {k: _pack(starts[own == k], ends[own == k], height, width) for k in np.unique(own).tolist() if k}
+
+
 def encode_at(mask: NDArray[Any], offset: tuple[int, int], size: tuple[int, int]) -> RLE:
     """Run lengths of a crop's mask, placed in the full frame.
 

@@ -42,6 +42,13 @@ def test_a_crop_is_placed_without_painting(
     assert rle.encode_at(mask, (left, top), frame.shape) == golden(frame)
 
 
+@given(
+    st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(lambda s: arrays(np.uint8, s, elements=st.integers(0, 4)))
+)
+def test_all_classes_in_one_pass_are_each_by_itself(labels: NDArray[np.uint8]) -> None:
+    assert rle.encode_classes(labels) == {k: golden(labels == k) for k in np.unique(labels).tolist() if k}
+
+
 def test_counts_beyond_16_bits() -> None:
     mask = np.zeros((3000, 2000), np.bool_)
     mask[2999, 1999] = mask[0, 0] = True

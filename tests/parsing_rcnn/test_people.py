@@ -85,6 +85,12 @@ def test_the_paste_never_leaves_the_picture(left: int, top: int, width: float, h
     assert people.label_map(exact).shape == (20, 30)
 
 
+@given(st.integers(-40, 60), st.integers(-40, 60), st.floats(0, 40, width=32), st.floats(0, 40, width=32))
+def test_areas_are_those_of_the_pasted_pixels(left: int, top: int, width: float, height: float) -> None:
+    people = make([[left, top, left + width, top + height]], parts=checker()[None])
+    assert people.areas(0).tolist() == np.bincount(people.crop(0)[0].ravel(), minlength=len(CIHP)).tolist()
+
+
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 63), st.booleans())
 def test_moving_a_box_by_whole_pixels_moves_its_labels(dx: int, dy: int, part: int, exact: bool) -> None:
     fraction = part / 64  # what float32 holds exactly, here and ten pixels further
