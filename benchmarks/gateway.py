@@ -6,8 +6,10 @@ Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with f
 for each kind of answer. The client's milliseconds less those of the detector and the heads (`Server-Timing`) are what
 the gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the rate that it can answer,
 whether answers come or not: latencies of those accepted and those refused, counted from when they were due, and memory.
-What is accepted in the first moments, while the places for bursts fill, is told apart. PHOTO should show five people: where
-it shows fewer, the boxes of the others are what the detector likes next, and what they cost to encode says nothing.
+What is accepted in the first moments, while the places for bursts fill, is told apart.
+
+PHOTO should show five people: where it shows fewer, the boxes of the others are what the detector likes next, and what
+they cost to encode says nothing.
 """
 
 from __future__ import annotations

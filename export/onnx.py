@@ -183,8 +183,11 @@ def write_card(out: Path, config: Config, files: Mapping[str, Path], *, version:
 def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe for others to read: names of data folders, not where they lay on this machine."""
     data = dict(recipe["data"])
-    for key in ("pseudo_labels", "rendered"):
+    for key in ("pseudo_labels", "rendered", "scenes", "things", "uv_symmetry"):
         if data.get(key):
             data[key] = f"data/{Path(data[key]).name}"
     data["annotated"] = [Path(path).name for path in data.get("annotated", ())]
-    return {**recipe, "data": data}
+    model = dict(recipe["model"])
+    if model.get("backbone_weights"):
+        model["backbone_weights"] = Path(model["backbone_weights"]).name
+    return {**recipe, "data": data, "model": model}

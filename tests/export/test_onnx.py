@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.onnx import RepositoryError, export_repository
+from export.onnx import RepositoryError, export_repository, write_card
 from export.pictures import render_scene
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.runtime import Runtime
 from training.checkpoint import CheckpointError, load_model
-from training.config import load_config
+from training.config import Config, DataConfig, ModelConfig, load_config
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 CONTRACT = {
@@ -240,3 +240,21 @@ def test_people_buckets_do_not_change_the_answer(repository: Path) -> None:
     together = runtime.parsing(features, probabilities=False)["PARTS"]  # four and two
     apart = [runtime.parsing(row[None], probabilities=False)["PARTS"][0] for row in features]
     assert (together == np.stack(apart)).mean() > 0.9999
+
+
+def test_the_card_tells_nobody_where_data_lay(tmp_path: Path) -> None:
+    away = tmp_path / "somewhere"
+    data = DataConfig(
+        pseudo_labels=away / "labels",
+        rendered=away / "people",
+        scenes=away / "scenes",
+        things=away / "things",
+        uv_symmetry=away / "uv.mat",
+        annotated=(away / "cihp",),
+    )
+    config = Config(data=data, model=ModelConfig(backbone_weights=away / "r50.pth"))
+    write_card(tmp_path, config, {}, version="1", card={})
+    text = (tmp_path / CARD).read_text()
+    assert "somewhere" not in text
+    assert "data/people" in text
+    assert Config.model_validate(json.loads(text)["recipe"]).data.things == Path("data/things")
