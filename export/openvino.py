@@ -9,7 +9,9 @@ from parsing_rcnn.runtime import openvino_core
 
 
 def write_models(repository: Path) -> list[Path]:
-    """Write `model.xml` and `model.bin` beside each graph's `model.onnx`: the same tensors, weights in fp16.
+    """Write `model.xml` and `model.bin` beside each graph's `model.onnx`: the same numbers.
+
+    Weights that the graph holds in fp16 stay so; biases and anchors, which it holds in fp32, are not rounded.
 
     Returns:
         The `model.xml` files.
@@ -24,6 +26,6 @@ def write_models(repository: Path) -> list[Path]:
     for graph in GRAPHS:
         source = repository / graph / "1" / "model.onnx"
         target = source.with_suffix(".xml")
-        openvino.save_model(core.read_model(source), target, compress_to_fp16=True)
+        openvino.save_model(core.read_model(source), target, compress_to_fp16=False)
         written.append(target)
     return written

@@ -194,7 +194,7 @@ def test_weights_come_back(repository: Path, model: ParsingRCNN, tmp_path: Path)
 def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
     recipe = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
     config = load_config(recipe, ("model.branch.roi_size=14", "model.branch.levels=[2, 3]", "model.pretrained=false"))
-    with pytest.raises(RepositoryError, match=r"32x32 from P2 alone; model.branch.levels is \[2, 3\] and roi_size 14"):
+    with pytest.raises(RepositoryError, match=r"levels is \[2, 3\], decoder False and roi_size 14"):
         export_repository(build_model(config.model), config, tmp_path, version="test", card={})
 
 
