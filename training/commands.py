@@ -18,9 +18,9 @@ def register(app: typer.Typer) -> None:
     app.command("render")(render)
     app.command("pseudo-label")(pseudo_label)
     app.command("import")(import_)
-    datasets = typer.Typer(help="Datasets of the paper, on this disk.", no_args_is_help=True)
+    datasets = typer.Typer(help="Datasets on this disk.", no_args_is_help=True)
     datasets.command("check")(check_datasets)
-    datasets.callback()(lambda: None)  # keeps `check` a command of its own while there is only one
+    datasets.command("shrink")(shrink_datasets)
     app.add_typer(datasets, name="datasets")
 
 
@@ -258,3 +258,26 @@ def check_datasets(
         broken += len(found.problems)
     if broken:
         raise typer.Exit(1)
+
+
+def shrink_datasets(
+    data: Annotated[Path, typer.Argument(help="Folder that holds ccp/, groups/, backgrounds/, makehuman_cc0/.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the copy.")],
+    side: Annotated[int, typer.Option(min=64, help="Longest side of a picture, in pixels.")] = 320,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs.")] = 85,
+) -> None:
+    """A small copy of the photos to train on elsewhere: labels and boxes shrink with them, the splits stay."""
+    from training.data.shrink import shrink
+    from training.data.sources import DatasetError
+    from training.evaluation_report import progress_bar
+
+    if out.resolve() == data.resolve():
+        raise typer.BadParameter(f"--out {out}: this is the folder that is copied; name another")
+    try:
+        with progress_bar() as progress:
+            written = shrink(data, out, side, quality, progress)
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    for folder, size in written.items():
+        typer.echo(f"{out / folder}: {size / 2**20:.1f} MiB")

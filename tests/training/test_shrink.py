@@ -1,0 +1,95 @@
+"""A small copy of the training photos: pictures, labels, boxes and outlines shrink by the same factor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
+from training.data.splits import ccp_split
+
+
+def shrink(*arguments: str) -> Any:
+    return CliRunner().invoke(build(), ["datasets", "shrink", *arguments])
+
+
+def test_photos_and_labels_stay_together(data_folder: Path, tmp_path: Path) -> None:
+    before = LabelledPhotos.open(data_folder / "ccp")
+    side = max(before.read(0)[0].shape) // 2
+    answer = shrink(str(data_folder), "-o", str(tmp_path), "--side", str(side))
+    assert answer.exit_code == 0, answer.output
+    after = LabelledPhotos.open(tmp_path / "ccp")
+    assert [p.name for p in after.images] == [p.name for p in before.images]
+    for index in range(len(after.images)):
+        (image, labels), (large, full) = after.read(index), before.read(index)
+        assert max(image.shape) == side
+        assert image.shape[:2] == labels.shape
+        # every cell of the small map is a label of the block that it stands for
+        rows = (np.arange(labels.shape[0]) + 0.5) * full.shape[0] / labels.shape[0]
+        columns = (np.arange(labels.shape[1]) + 0.5) * full.shape[1] / labels.shape[1]
+        nearest = full[rows.astype(int)][:, columns.astype(int)]
+        assert (labels == nearest).mean() > 0.98
+        block = cv2.resize(large, labels.shape[::-1], interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(block - image).mean() < 6  # a JPEG of it
+
+
+def test_boxes_and_outlines_are_scaled(data_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "from"
+    shutil.copytree(data_folder / "groups", source / "groups")
+    path = source / "groups" / "annotations.json"
+    coco = json.loads(path.read_text())
+    coco["annotations"][0] |= {
+        "area": 400.0,
+        "segmentation": [[10, 20, 30, 20, 30, 40]],
+        "keypoints": [10, 20, 2] + [0, 0, 0] * 16,
+    }
+    path.write_text(json.dumps(coco))
+    record = coco["images"][0]
+    image = read_jpeg(source / "groups" / "images" / record["file_name"])
+    half = max(image.shape) // 2
+    assert max(image.shape) % 2 == 0
+    answer = shrink(str(source), "-o", str(tmp_path / "to"), "--side", str(half))
+    assert answer.exit_code == 0, answer.output
+    found = json.loads((tmp_path / "to" / "groups" / "annotations.json").read_text())["annotations"][0]
+    assert found["bbox"] == [v / 2 for v in coco["annotations"][0]["bbox"]]
+    assert found["segmentation"] == [[5, 10, 15, 10, 15, 20]]
+    assert found["keypoints"][:3] == [5, 10, 2]
+    assert found["area"] == 100.0
+    before, after = GroupPhotos.open(source / "groups"), GroupPhotos.open(tmp_path / "to" / "groups")
+    for a, b in zip(before.boxes, after.boxes, strict=True):
+        np.testing.assert_allclose(a / 2, b, atol=0.01)
+
+
+def test_small_pictures_are_not_enlarged(data_folder: Path, tmp_path: Path) -> None:
+    answer = shrink(str(data_folder), "-o", str(tmp_path), "--side", "4000")
+    assert answer.exit_code == 0, answer.output
+    for path in (data_folder / "backgrounds").glob("*.jpg"):
+        assert read_jpeg(tmp_path / "backgrounds" / path.name).shape == read_jpeg(path).shape
+
+
+@pytest.mark.parametrize("break_it", ["nothing there", "no label", "no JPEG"])
+def test_what_is_missing_is_named(data_folder: Path, tmp_path: Path, break_it: str) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    expected = "holds none of ccp/images"
+    if break_it != "nothing there":
+        shutil.copytree(data_folder / "ccp", source / "ccp")
+        name = ccp_split(sorted(p.name for p in (source / "ccp/images").glob("*.jpg")))[0][0]
+        if break_it == "no label":
+            (source / "ccp/labels" / name).with_suffix(".png").unlink()
+            expected = f"{Path(name).stem}.png: missing"
+        else:
+            (source / "ccp/images" / name).write_bytes(b"not a picture")
+            expected = f"{name}: not a JPEG"
+    answer = shrink(str(source), "-o", str(tmp_path / "to"))
+    assert answer.exit_code == 1
+    assert expected in answer.output.replace("\n", "")
+    assert "Traceback" not in answer.output
