@@ -56,6 +56,14 @@ class UploadTimeout(ParsingRCNNError):
     title = "The upload took too long"
 
 
+class HeadersTooLarge(ParsingRCNNError):
+    """The request's line and headers are beyond the limit."""
+
+    status = 431
+    code = "headers-too-large"
+    title = "The headers are too large"
+
+
 class Unauthorized(ParsingRCNNError):
     """No key, or one that is not known."""
 
