@@ -23,6 +23,7 @@ from server.middleware.access import Access
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
+from server.middleware.unexpected import Unexpected
 from server.options import AnalyzeOptions
 from server.problems import Problem, install
 from server.routers import analyze, batch, health, models, page, stream, v2
@@ -87,6 +88,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
     app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
+    app.add_middleware(Unexpected)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

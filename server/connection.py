@@ -19,7 +19,6 @@ from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from server.problems import MEDIA_TYPE, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
 from server.settings import Settings
 
-_LINGER = 5.0  # seconds for what still comes of a refused request, so that its sender gets to read the answer
 _PROGRESS = 64 * 1024  # bytes of an answer that its reader takes in each span, unless the rest is less
 
 log = structlog.get_logger("server")
@@ -34,12 +33,14 @@ class ConnectionLimits:
         head_seconds: for a request's line and headers to arrive.
         head_bytes: of them.
         read_seconds: in which the reader of an answer takes some of it.
+        linger_seconds: for what still comes of a refused request, so that its sender gets to read the answer.
     """
 
     connections: int = 1000
     head_seconds: float = 10.0
     head_bytes: int = 64 * 1024
     read_seconds: float = 30.0
+    linger_seconds: float = 5.0
 
 
 class Connection(HttpToolsProtocol):
@@ -119,7 +120,7 @@ class Connection(HttpToolsProtocol):
         more = bool(self.pipeline)
         super().on_response_complete()
         if self.cycle.more_body and not more:
-            self._within(_LINGER)
+            self._within(self.limits.linger_seconds)
         elif not more:
             self._rest()
 
@@ -169,7 +170,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
         log.info("refused", status=error.status, reason=error.code, request_id=identity)
         self._refused = True
-        self._within(_LINGER)
+        self._within(self.limits.linger_seconds)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 

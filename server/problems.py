@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -21,7 +20,7 @@ from server.options import AnalyzeOptions
 
 MEDIA_TYPE = "application/problem+json"
 
-log = structlog.get_logger("server")
+UNEXPECTED = "an unexpected error was logged under this request id; please report it"
 
 
 class BodyTooLarge(ParsingRCNNError):
@@ -174,9 +173,3 @@ def install(app: FastAPI) -> None:
         answer = problem(request, _Plain(error.status_code, code, phrase, detail))
         answer.headers.update(error.headers or {})
         return answer
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("unexpected error", path=request.url.path, exc_info=error)
-        detail = "an unexpected error was logged under this request id; please report it"
-        return problem(request, ParsingRCNNError(detail))

@@ -290,7 +290,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     call = call_of(request, "infer")
     service.admit(call)
     refuse_coding(request)
-    body = await request.body()
+    async with call.in_time():
+        body = await request.body()
     asked = parse(body, request.headers.get(_LENGTH), catalogue.outputs(model))
     options, call = _options(model, asked, call)
     length: int | None = None
