@@ -138,6 +138,23 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: schema}} for s in statuses}
 
 
+def declare_keys(document: dict[str, Any]) -> None:
+    """Say in OpenAPI how a key is sent, wherever 401 is an answer: a gateway without keys asks for none."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `parsing-rcnn key`."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "401" in operation["responses"]:
+                operation["security"] = [{}, {"bearer": []}, {"header": []}]
+            # FastAPI's own words about parameters; ours are problems
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
 def reason(error: Mapping[str, Any]) -> str:
     """Why an option is not valid, in words that help; `error` is one of pydantic's."""
     if error["type"] == "extra_forbidden":
