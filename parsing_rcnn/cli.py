@@ -28,12 +28,14 @@ _CLONE = Path(__file__).resolve().parent.parent
 _REMEDIES = {
     "torch": "pip install -r requirements/train.txt (training and export run in an environment of their own)",
     "onnx": "pip install -r requirements/train.txt",
-    "fastapi": "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone",
-    "uvicorn": "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone",
     "openvino": "pip install 'parsing-rcnn[cpu]'",
     "onnxruntime": "pip install 'parsing-rcnn[cpu]'",
     "tritonclient": "pip install 'parsing-rcnn-client[triton]'",
 }
+
+
+_SERVES = "fastapi fastapi_offline grpc multipart opentelemetry prometheus_client pydantic_settings structlog uvicorn"
+_REMEDIES |= dict.fromkeys(_SERVES.split(), "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone")
 
 
 def build() -> typer.Typer:

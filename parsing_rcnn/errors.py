@@ -69,6 +69,18 @@ class EngineUnavailable(ParsingRCNNError):
     retry_after: float | None = 1
 
 
+class BrokenModel(EngineUnavailable):
+    """A model's file is damaged, or of another model: no later request will fare better."""
+
+    code = "broken-model"
+    title = "The model cannot be run"
+    retry_after = None
+
+    def __init__(self, path: object, reason: object) -> None:
+        first = next((line.strip() for line in reversed(str(reason).splitlines()) if line.strip()), "no reason given")
+        super().__init__(f"{path} cannot be run ({first}): copy it again, or let `parsing-rcnn export` write it")
+
+
 class DeadlineExceeded(EngineUnavailable):
     """The answer would have come after the time that the client gave."""
 

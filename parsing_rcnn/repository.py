@@ -15,6 +15,7 @@ from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 CARD = "model_card.json"
 GRAPHS = ("detector", "parsing", "densepose_head")
+_TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
 ENVIRONMENT = "PARSING_RCNN_REPOSITORY"
 
 
@@ -40,13 +41,11 @@ class ModelRepository:
         clone around this package, the wheel's share folder.
 
         Raises:
-            ModelNotFound: no repository, one without its card or a graph, or a card without this model.
+            ModelNotFound: no repository, one without its card or a graph, a card that cannot be read or lacks
+                something, or one without this model.
         """
         found = _locate(path)
-        try:
-            card = json.loads((found / CARD).read_text())
-        except (OSError, ValueError) as error:
-            raise ModelNotFound(f"{found / CARD}: {error}; `parsing-rcnn export` writes a repository") from error
+        card = _read_card(found / CARD)
         for name in GRAPHS:
             if not (found / name / "1" / "model.onnx").is_file():
                 raise ModelNotFound(f"{found / name}/1/model.onnx is missing; `parsing-rcnn export` writes it")
@@ -74,12 +73,30 @@ class ModelRepository:
     @property
     def taxonomy(self) -> Taxonomy:
         """Names of the part classes."""
-        return {t.name: t for t in (CIHP, MHP)}[str(self.card["taxonomy"])]
+        return _TAXONOMIES[str(self.card["taxonomy"])]
 
     @property
     def trained(self) -> dict[str, bool]:
         """Task -> whether its head is trained."""
         return {name: bool(task["trained"]) for name, task in self.card["tasks"].items()}
+
+
+def _read_card(path: Path) -> Mapping[str, Any]:
+    remedy = "`parsing-rcnn export` writes a repository"
+    try:
+        card = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelNotFound(f"{path}: {error.strerror}; {remedy}") from error
+    except ValueError as error:
+        raise ModelNotFound(f"{path} is no JSON: {error}; {remedy}") from error
+    kinds = {"name": str, "version": str | int, "taxonomy": str, "canvases": list, "tasks": dict, "files": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
+    if wrong:
+        raise ModelNotFound(f"{path} lacks {', '.join(wrong)}, or has another type there; {remedy}")
+    if card["taxonomy"] not in _TAXONOMIES:
+        raise ModelNotFound(f"{path}: taxonomy {card['taxonomy']!r} is none of {', '.join(_TAXONOMIES)}")
+    found: Mapping[str, Any] = card
+    return found
 
 
 def _locate(path: Path | None) -> Path:

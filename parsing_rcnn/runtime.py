@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 # Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further
@@ -81,9 +81,18 @@ class OrtGraph:
         options.intra_op_num_threads = threads
         available = onnxruntime.get_available_providers()
         wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:  # of types of its own, without a common base
+            raise BrokenModel(path, error) from error
+        self.path = path
+        self._inputs = {tensor.name for tensor in self.session.get_inputs()}
+        self._outputs = {tensor.name for tensor in self.session.get_outputs()}
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
+        if wrong:
+            raise BrokenModel(self.path, f"{', '.join(sorted(wrong))}: not there, or not known here")
         return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
 
 
@@ -113,14 +122,23 @@ class OpenVinoGraph:
         key = (tuple(sorted(shapes.items())), outputs)
         with self._lock:
             if key not in self._compiled:
-                model = self.core.read_model(self.path)
-                model.reshape({name: list(shape) for name, shape in shapes.items()})
-                # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
-                for result in model.get_results():
-                    if result.output(0).get_any_name() not in outputs:
-                        model.remove_result(result)
-                self._compiled[key] = (self.core.compile_model(model, "CPU", self.properties), queue.LifoQueue())
+                try:
+                    self._compiled[key] = (self._static(shapes, outputs), queue.LifoQueue())
+                except RuntimeError as error:
+                    raise BrokenModel(self.path, error) from error
             return self._compiled[key]
+
+    def _static(self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Any:
+        model = self.core.read_model(self.path)
+        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
+        for result in model.get_results():
+            if result.output(0).get_any_name() not in outputs:
+                model.remove_result(result)
+        missing = set(outputs) - {result.output(0).get_any_name() for result in model.get_results()}
+        if missing:
+            raise RuntimeError(f"it has no {', '.join(sorted(missing))}")
+        return self.core.compile_model(model, "CPU", self.properties)
 
 
 class Runtime:

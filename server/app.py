@@ -15,6 +15,7 @@ from parsing_rcnn import __version__
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
 from server.admission import TokenBuckets
+from server.catalogue import Catalogue
 from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
 from server.inputs import TIMEOUT_HEADER, ClientGone
@@ -23,8 +24,9 @@ from server.middleware.access import Access
 from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
+from server.middleware.unexpected import Unexpected
 from server.options import AnalyzeOptions
-from server.problems import Problem, install
+from server.problems import Problem, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
 from server.service import Service
 from server.settings import Settings
@@ -34,7 +36,8 @@ from server.tracing import Tracing
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
 
 Boxes are absolute pixels of the upright original (EXIF applied), x2 and y2 exclusive; `x` and `y` are box centres.
-Errors are RFC 9457 problem details with a request id."""
+Errors are RFC 9457 problem details with a request id; of any request also 404, 405, 408 and 431 (headers that come
+too slowly or are too many), and 500, which is ours and nobody else's."""
 
 
 def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | None = None) -> FastAPI:
@@ -66,7 +69,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     app.state.settings, app.state.engine, app.state.metrics = settings, engine, Metrics()
     rates = TokenBuckets(settings.rate, settings.burst)
     app.state.service = Service(engine, settings.limits, app.state.metrics, rates, tracing)
-    app.state.catalogue = v2.Catalogue(settings.repository)
+    app.state.catalogue = Catalogue(settings.repository)
     app.state.open_streams = 0
     install(app)
     for gone in (ClientGone, ClientDisconnect):  # while it is computed, while the body arrives
@@ -87,6 +90,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
     app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
+    app.add_middleware(Unexpected)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -138,6 +142,7 @@ def _declare_schemas(app: FastAPI) -> None:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(schema.pop("$defs", {}))
                 schemas[model.__name__] = schema
+            declare_keys(document)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -46,6 +46,7 @@ def serve(
     from pydantic import ValidationError
 
     from server.app import create_app
+    from server.connection import configuration
     from server.settings import Settings
     from server.telemetry import configure_logging
 
@@ -70,18 +71,7 @@ def serve(
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lacks = "encryption" if settings.keys else "keys or encryption"
         typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
-    config = uvicorn.Config(
-        application,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_bytes + 8,
-        ws_per_message_deflate=False,  # pictures are compressed already
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=settings.drain_seconds,
-        timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
-        server_header=False,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
 
 
 def key(

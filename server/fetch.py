@@ -20,17 +20,25 @@ from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
 _SECONDS = 10.0
 _REDIRECTS = 3
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
-async def fetch(url: str, most: int, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None) -> bytes:
+async def fetch(
+    url: str,
+    most: int,
+    hold: Callable[[int], None] = lambda _: None,
+    resolve: Resolve | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> bytes:
     """The body behind an address.
 
     Args:
         url: https, port 443, no user name.
         most: bytes.
+        hold: is told of each piece's bytes before more of them come, and may raise.
         resolve: a name and a port to addresses (None: the system's resolver).
         tls: (None: the system's certificates).
 
@@ -41,10 +49,12 @@ async def fetch(url: str, most: int, resolve: Resolve | None = None, tls: ssl.SS
     """
     try:
         async with asyncio.timeout(_SECONDS):
+            if tls is None:
+                tls = await asyncio.to_thread(ssl.create_default_context)  # reads all certificates
             for _ in range(_REDIRECTS + 1):
                 host, target = _parts(url)
                 address = await _public(host, resolve or _lookup)
-                status, location, body = await _get(host, address, target, most, tls or ssl.create_default_context())
+                status, location, body = await _get(host, address, target, most, hold, tls)
                 if status not in _MOVED:
                     break
                 url = urljoin(url, location)
@@ -84,10 +94,17 @@ async def _public(host: str, resolve: Resolve) -> str:
     if not addresses:
         raise InvalidImage(f"the host {host} is not known: check the address")
     for address in addresses:
-        parsed = ipaddress.ip_address(address.split("%")[0])
-        if any(not one.is_global or one.is_multicast for one in (parsed, *_carried(parsed))):
+        if not _is_public(ipaddress.ip_address(address.split("%")[0])):
             raise InvalidOptions(f"the host {host} is not public: pictures are fetched from the open internet only")
     return addresses[0]
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST and address not in _NAT64:
+        return False  # of what else there is some is routed inwards: ::127.0.0.1, 64:ff9b:1::/48
+    # an address of _NAT64 is as public as what it carries
+    own = [] if address in _NAT64 else [address]
+    return all(one.is_global and not one.is_multicast for one in (*own, *_carried(address)))
 
 
 def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
@@ -100,7 +117,9 @@ def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipa
     return [one for one in found if one is not None]
 
 
-async def _get(host: str, address: str, target: str, most: int, tls: ssl.SSLContext) -> tuple[int, str, bytes]:
+async def _get(
+    host: str, address: str, target: str, most: int, hold: Callable[[int], None], tls: ssl.SSLContext
+) -> tuple[int, str, bytes]:
     """(status, Location, body) of one request to `address`, which is asked for, and certified as, `host`."""
     reader, writer = await asyncio.open_connection(address, 443, ssl=tls, server_hostname=host)
     try:
@@ -117,6 +136,7 @@ async def _get(host: str, address: str, target: str, most: int, tls: ssl.SSLCont
                 status = event.status_code
                 location = dict(event.headers).get(b"location", b"").decode("latin-1")
             elif isinstance(event, h11.Data):
+                hold(len(event.data))
                 body += event.data
                 if len(body) > most:
                     raise ImageTooLarge(

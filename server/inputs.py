@@ -98,14 +98,19 @@ def refuse_coding(request: Request) -> None:
         )
 
 
-async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, AnalyzeOptions]:
-    """One picture, and the options with those of the body over them.
+async def read_picture(request: Request, options: AnalyzeOptions, call: Call) -> tuple[Picture, AnalyzeOptions]:
+    """One picture before the call's deadline, and the options with those of the body over them.
 
     Raises:
         ParsingRCNNError: the body is not what its type says, or too large, or late.
         RequestValidationError: an option of the body is not valid.
     """
     refuse_coding(request)
+    async with call.in_time():
+        return await _picture(request, options)
+
+
+async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, AnalyzeOptions]:
     kind = _kind(request)
     if kind == "multipart/form-data":
         pictures, options = await _from_form(request, options, 1)
@@ -116,7 +121,8 @@ async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Pictu
         _known(document, {"image", "options"})
         options = _merged(options, document.get("options", {}))
         settings: Settings = request.app.state.settings
-        return await _read(_described(document.get("image"), "`image`", settings), "`image`", settings), options
+        described = _described(document.get("image"), "`image`", settings)
+        return await _read(request, described, "`image`", settings.max_bytes), options
     # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
     if not body:
         raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
@@ -124,21 +130,29 @@ async def read_picture(request: Request, options: AnalyzeOptions) -> tuple[Pictu
 
 
 async def read_pictures(
-    request: Request, options: AnalyzeOptions, admit: Callable[[int], None]
+    request: Request, options: AnalyzeOptions, call: Call, admit: Callable[[int], None]
 ) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
     """The pictures of a batch, those that cannot be read as their errors, and the options.
 
     Args:
         request: with a form, or JSON.
         options: of the query.
+        call: whose deadline is kept.
         admit: is told how many there are before any is fetched.
 
     Raises:
         ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.
     """
+    refuse_coding(request)
+    async with call.in_time():
+        return await _pictures(request, options, admit)
+
+
+async def _pictures(
+    request: Request, options: AnalyzeOptions, admit: Callable[[int], None]
+) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
     settings: Settings = request.app.state.settings
     most = settings.max_batch
-    refuse_coding(request)
     kind = _kind(request)
     if kind == "multipart/form-data":
         pictures, options = await _from_form(request, options, most)
@@ -156,11 +170,15 @@ async def read_pictures(
     described = [_described(image, f"`images[{index}]`", settings) for index, image in enumerate(images)]
     admit(len(images))
     found: list[Picture | ParsingRCNNError] = []
+    left = settings.max_batch_bytes
     for index, image in enumerate(described):
         try:
-            found.append(await _read(image, f"`images[{index}]`", settings))
+            picture = await _read(request, image, f"`images[{index}]`", min(settings.max_bytes, left))
         except ParsingRCNNError as error:
             found.append(error)
+        else:
+            found.append(picture)
+            left -= len(picture.data)
     return found, options
 
 
@@ -202,10 +220,10 @@ def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
     return str(kind), value
 
 
-async def _read(image: tuple[str, str], what: str, settings: Settings) -> Picture:
+async def _read(request: Request, image: tuple[str, str], what: str, most: int) -> Picture:
     kind, value = image
     if kind == "url":
-        return Picture(await fetch(value, settings.max_bytes))
+        return Picture(await while_connected(request, fetch(value, most, request.scope["hold"])))
     try:
         return Picture(base64.b64decode(value, validate=True))
     except (binascii.Error, ValueError) as error:

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -21,7 +20,7 @@ from server.options import AnalyzeOptions
 
 MEDIA_TYPE = "application/problem+json"
 
-log = structlog.get_logger("server")
+UNEXPECTED = "an unexpected error was logged under this request id; please report it"
 
 
 class BodyTooLarge(ParsingRCNNError):
@@ -54,6 +53,14 @@ class UploadTimeout(ParsingRCNNError):
     status = 408
     code = "upload-timeout"
     title = "The upload took too long"
+
+
+class HeadersTooLarge(ParsingRCNNError):
+    """The request's line and headers are beyond the limit."""
+
+    status = 431
+    code = "headers-too-large"
+    title = "The headers are too large"
 
 
 class Unauthorized(ParsingRCNNError):
@@ -131,6 +138,23 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: schema}} for s in statuses}
 
 
+def declare_keys(document: dict[str, Any]) -> None:
+    """Say in OpenAPI how a key is sent, wherever 401 is an answer: a gateway without keys asks for none."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `parsing-rcnn key`."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "401" in operation["responses"]:
+                operation["security"] = [{}, {"bearer": []}, {"header": []}]
+            # FastAPI's own words about parameters; ours are problems
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
 def reason(error: Mapping[str, Any]) -> str:
     """Why an option is not valid, in words that help; `error` is one of pydantic's."""
     if error["type"] == "extra_forbidden":
@@ -166,9 +190,3 @@ def install(app: FastAPI) -> None:
         answer = problem(request, _Plain(error.status_code, code, phrase, detail))
         answer.headers.update(error.headers or {})
         return answer
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("unexpected error", path=request.url.path, exc_info=error)
-        detail = "an unexpected error was logged under this request id; please report it"
-        return problem(request, ParsingRCNNError(detail))

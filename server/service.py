@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from parsing_rcnn.codecs.image import ImageLimits
-from parsing_rcnn.errors import DeadlineExceeded, ParsingRCNNError
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from server import answers
 from server.admission import Admission, TokenBuckets
@@ -97,18 +97,13 @@ class Service:
     ) -> tuple[People, bytes, dict[str, float]]:
         try:
             with self.admission.place():
-                async with asyncio.timeout(call.remaining):
+                async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
                     begin = time.perf_counter()
                     body = await self.engine.offload(encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
             raise
-        except TimeoutError:
-            self.metrics.requests.labels(call.route, DeadlineExceeded.code).inc()
-            raise DeadlineExceeded(
-                "the answer did not come within the time of X-Timeout-Ms: give it more, or send smaller pictures"
-            ) from None
         except asyncio.CancelledError:
             self.metrics.requests.labels(call.route, "cancelled").inc()
             raise

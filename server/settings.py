@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
     max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
     max_streams: int = Field(8, ge=0, description="Streams that are open at the same time.")
+    max_connections: int = Field(1000, ge=16, description="Connections that are open at the same time.")
     upload_seconds: float = Field(30.0, gt=0, description="How long a body may take to arrive.")
     upload_memory: int = Field(512 * 1024 * 1024, ge=1024, description="Bytes of all bodies together.")
     max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of an encoded picture.")

@@ -64,6 +64,21 @@ def configure_logging(style: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up anew: it may be redirected
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+# what uvicorn says beside our own line about the same connection: a refusal, and a stream refused before it opens
+_SAID = ("Invalid HTTP request received.", "ASGI callable returned without completing handshake.")
+
+
+class _Forward(logging.Handler):
+    """What libraries log takes the same way as our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() in _SAID:
+            return
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def _keep(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -82,6 +82,7 @@ def test_requirements_are_pinned_and_name_no_index() -> None:
 def test_the_serving_environment_has_no_torch() -> None:
     names = {line.split("==")[0].lower() for line in (ROOT / "requirements" / "serve.txt").read_text().splitlines()}
     assert not names & {"torch", "torchvision", "opencv-python", "onnxruntime-gpu"}
+    assert not names & {"aiohttp", "gevent", "geventhttpclient"}  # of Triton's HTTP client, which only tests use
     assert {"openvino", "onnxruntime", "fastapi"} <= names
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.engines import (
     AsJson,
     Embedded,
@@ -49,7 +51,6 @@ def predict(
     For dir/photo.jpg writes photo.npz, photo.json, photo_overlay.png, photo_parts.png, photo_IUV.png and
     photo_INDS.png. Exit code 1 when a picture failed, 2 when there is none.
     """
-    from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn.people import Options
     from parsing_rcnn.pipeline import validate
     from parsing_rcnn_client.engines import open_engine
@@ -63,6 +64,7 @@ def predict(
         if exact and (server or triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
         found = find_sources(sources, out)
+        _can_write(out)
         own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision, "threads": threads}
         engine = open_engine(server, triton, embedded, timeout=timeout, **own)  # type: ignore[arg-type]
     except InvalidOptions as error:
@@ -81,6 +83,15 @@ def predict(
         typer.echo("the same command with --resume goes on from there", err=True)
     if report.failed or report.stopped is not None:
         raise typer.Exit(1)
+
+
+def _can_write(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidOptions(f"-o {out}: no folder can be made there ({error.strerror}); name another") from error
+    if not os.access(out, os.W_OK):
+        raise InvalidOptions(f"-o {out}: nothing can be written there; name another folder")
 
 
 def _wrong(detail: str) -> typer.Exit:
@@ -108,7 +119,6 @@ def info(
 ) -> None:
     """What would run, here or on a server: model, runtime, canvases, tasks."""
     from parsing_rcnn import __version__
-    from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn.pipeline import Pipeline
     from parsing_rcnn_client.engines import open_engine
 

@@ -89,4 +89,5 @@ def _settle(source: Source, future: Future[dict[str, Any]], report: Report) -> N
     except ParsingRCNNError as error:
         report.failed[str(source.path)] = error.detail
     except OSError as error:
-        report.failed[str(source.path)] = f"{error.strerror or error}"
+        where = f"{error.filename}: " if error.filename not in (None, str(source.path)) else ""
+        report.failed[str(source.path)] = f"{where}{error.strerror or error}"

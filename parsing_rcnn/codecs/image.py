@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -17,7 +18,9 @@ from parsing_rcnn.geometry import resize, turn_upright
 __all__ = ["ImageHeader", "ImageLimits", "check", "decode", "peek"]
 
 _MAX_SCANS = 100
-"""A camera's progressive JPEG has about ten scans; each is a pass over all pixels, so very many are an attack."""
+_USUAL_SCANS = 16
+"""A camera's progressive JPEG has about ten scans; each is a pass over all pixels and may be of a few bytes, so very
+many are an attack, and a picture as large as the limit may have no more than the usual."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ def check(data: bytes, limits: ImageLimits | None = None) -> ImageHeader:
         raise ImageTooLarge(f"{size}, the limit of a side is {limits.max_side}: scale it down")
     if header.width * header.height > limits.max_pixels:
         raise ImageTooLarge(f"{size}, the limit is {limits.max_pixels} in all: scale it down")
-    if header.scans > _MAX_SCANS:
-        raise InvalidImage(f"the JPEG has {header.scans} scans, the limit is {_MAX_SCANS}: save it as baseline")
+    scans = min(_MAX_SCANS, _USUAL_SCANS * limits.max_pixels // (header.width * header.height))
+    if header.scans > scans:
+        raise InvalidImage(f"the JPEG has {header.scans} scans, the limit at its size is {scans}: save it as baseline")
     return header
 
 
@@ -131,11 +135,19 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = np.asarray(picture).astype(np.float32)
-        scaled = np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8)  # 65535 -> 255
-        return np.repeat(scaled[:, :, None], 3, axis=2)
+        return _eight_bits(np.asarray(picture))
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        return np.array(Image.alpha_composite(white, picture).convert("RGB"), dtype=np.uint8)
+        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=picture)
+        return np.array(white, dtype=np.uint8)
     return np.array(picture.convert("RGB"), dtype=np.uint8)
+
+
+def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded; in strips, because what lies between takes six times the memory."""
+    image = np.empty((*grey.shape, 3), dtype=np.uint8)
+    for top in range(0, len(grey), 256):
+        strip = np.clip(grey[top : top + 256].astype(np.int32), 0, 65535)
+        image[top : top + 256] = ((strip + 128) // 257)[:, :, None]  # 65535 -> 255
+    return image

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +18,8 @@ _SUBPROTOCOL = "key."
 
 
 class Access:
-    """Puts `caller` into the scope: the key's name, or the address where there are no keys."""
+    """Puts `caller` into the scope, the key's name, or the address where there are no keys; and `identify`, which finds
+    it anew: long after it, the key may not be known any more."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
         self.app, self.keys = app, keys
@@ -24,7 +27,8 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             try:
-                scope["caller"] = self._caller(scope)
+                scope["identify"] = partial(self._caller, scope)
+                scope["caller"] = scope["identify"]()
             except ParsingRCNNError as error:
                 await refuse(error, scope, receive, send)
                 return

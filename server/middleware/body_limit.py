@@ -39,8 +39,18 @@ class BodyLimit:
         received, complete = 0, False
         end = time.monotonic() + self.seconds
 
+        def hold(size: int) -> None:
+            """Count bytes that the request holds in memory until it is answered."""
+            nonlocal received
+            received += size
+            self._held += size
+            if self._held > self.memory:
+                raise EngineUnavailable(
+                    f"all uploads together are beyond {self.memory} bytes: come back after the seconds of Retry-After"
+                )
+
         async def counted() -> Message:
-            nonlocal received, complete
+            nonlocal complete
             if complete:  # what still comes is only that the client goes
                 return await receive()
             try:
@@ -50,18 +60,13 @@ class BodyLimit:
                 raise UploadTimeout(
                     f"after {self.seconds:g} s the body has {received} bytes and no end: send it faster, or smaller"
                 ) from None
-            size = len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            received += size
-            self._held += size
+            hold(len(message.get("body", b"")))
             if received > limit:
                 raise _too_large(received, limit)
-            if self._held > self.memory:
-                raise EngineUnavailable(
-                    f"all uploads together are beyond {self.memory} bytes: come back after the seconds of Retry-After"
-                )
             return message
 
+        scope["hold"] = hold
         try:
             await self.app(scope, counted, send)
         finally:

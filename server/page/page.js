@@ -67,7 +67,7 @@ async function open(file) {
   if (ticket !== state.ticket) return;
   Object.assign(state, { file, photo, people: [], answer: null, probe: null });
   $("drop").hidden = Boolean(photo);
-  $("viewer").hidden = !photo;
+  $("viewer").hidden = $("another").hidden = !photo;
   $("panel").hidden = true;
   draw();
   $("busy").hidden = false;
@@ -98,7 +98,7 @@ async function analyze(file, ticket) {
   if (ticket !== state.ticket) return;
   Object.assign(state, { answer, people });
   const [server, all] = [1000 * answer.time, performance.now() - begin].map((ms) => ms.toFixed(0));
-  $("figures").textContent = `${server} ms on the server, ${all} ms in all`;
+  $("figures").textContent = `${server} ms on the server, ${all} in all`;
   $("panel").hidden = false;
   draw();
 }
@@ -121,7 +121,7 @@ async function webcam() {
       pace.latency = smooth(pace.latency, milliseconds);
       state.photo?.close();
       Object.assign(state, { photo, people, answer });
-      $("viewer").hidden = $("panel").hidden = false;
+      $("viewer").hidden = $("another").hidden = $("panel").hidden = false;
       $("drop").hidden = true;
       const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
       $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
@@ -167,8 +167,10 @@ function draw() {
   context.globalAlpha = 1;
   context.drawImage(state.photo, 0, 0);
   const people = shown();
-  const unit = Math.max(canvas.width, canvas.height) / 500;
-  const look = { palette: state.palette, highlight: state.highlight, width: Math.max(1, Math.round(unit / 1.4)) };
+  // lines belong to the picture; boxes, their numbers and the ring to the screen, where they are as large as its text
+  const lines = Math.max(1, Math.round(Math.max(canvas.width, canvas.height) / 700));
+  const look = { palette: state.palette, highlight: state.highlight, width: lines };
+  const unit = canvas.clientWidth ? canvas.width / canvas.clientWidth : 1;
   context.globalAlpha = Number($("opacity").value) / 100;
   // the best scores are drawn last, in front
   for (const one of [...people].reverse()) {
@@ -185,26 +187,27 @@ function draw() {
 
 function box(context, person, index, unit) {
   const [x1, y1, x2, y2] = person.bbox;
-  const colour = `hsl(${(210 + index * 137.5) % 360} 95% 62%)`;
-  context.lineWidth = Math.max(1.5, 1.2 * unit);
+  const colour = `hsl(${(210 + index * 137.5) % 360} 95% 68%)`;
+  const size = (context.canvas.clientWidth < 500 ? 10 : 12) * unit;
+  context.lineWidth = (context.canvas.clientWidth < 500 ? 1.5 : 2) * unit;
   context.strokeStyle = colour;
   context.strokeRect(x1, y1, x2 - x1, y2 - y1);
-  context.font = `600 ${Math.max(11, 7.5 * unit)}px system-ui, sans-serif`;
+  context.font = `600 ${size}px system-ui, sans-serif`;
   const text = person.confidence.toFixed(2);
-  const height = Math.max(15, 10 * unit);
-  const top = y1 >= height ? y1 - height : y1;
+  const height = 1.4 * size;
+  const top = y1 >= height ? y1 - height : y2 - height; // above the box, or on the feet: never on the face
   context.fillStyle = colour;
-  context.fillRect(x1, top, context.measureText(text).width + 3 * unit + 4, height);
+  context.fillRect(x1, top, context.measureText(text).width + 8 * unit, height);
   context.fillStyle = "#10141c";
   context.textBaseline = "middle";
-  context.fillText(text, x1 + 1.5 * unit + 2, top + height / 2);
+  context.fillText(text, x1 + 4 * unit, top + height / 2);
 }
 
 function ring(context, [x, y], unit) {
-  for (const [width, colour] of [[3, "#000"], [1.5, "#fff"]]) {
+  for (const [width, colour] of [[4, "#000"], [2, "#fff"]]) {
     context.beginPath();
-    context.arc(x, y, Math.max(5, 4 * unit), 0, 2 * Math.PI);
-    context.lineWidth = Math.max(1, (width * unit) / 1.5);
+    context.arc(x, y, 7 * unit, 0, 2 * Math.PI);
+    context.lineWidth = width * unit;
     context.strokeStyle = colour;
     context.stroke();
   }
@@ -224,7 +227,7 @@ function tell(people) {
   for (const item of $("legend").children) item.classList.toggle("on", state.highlight === Number(item.dataset.id));
 }
 
-const words = (name) => name.replace(/([a-z])([A-Z])/g, "$1 $2");
+const words = (name) => name.replace(/([a-z])([A-Z])/g, "$1 $2").replace("-", " ");
 
 function entry(id, name) {
   const item = document.createElement("li");
@@ -321,6 +324,7 @@ $("file").addEventListener("change", (event) => {
   event.target.value = "";
 });
 for (const button of document.querySelectorAll("[data-action=webcam]")) button.addEventListener("click", webcam);
+window.addEventListener("resize", draw);
 for (const id of ["parts", "iuv", "contours", "boxes", "opacity", "score"]) $(id).addEventListener("input", draw);
 for (const kind of ["mouseover", "focusin"]) $("legend").addEventListener(kind, (event) => highlight(Number(event.target.closest("li")?.dataset.id ?? 0)));
 for (const kind of ["mouseleave", "focusout"]) $("legend").addEventListener(kind, () => highlight(0));

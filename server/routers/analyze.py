@@ -120,7 +120,7 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()])
     service: Service = request.app.state.service
     call = call_of(request, "analyze")
     service.admit(call)
-    picture, options = await read_picture(request, options)
+    picture, options = await read_picture(request, options, call)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
     timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in answer.stages.items())
     return Response(answer.body, media_type=answer.media_type, headers={"Server-Timing": timing, "Vary": "Accept"})

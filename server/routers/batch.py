@@ -88,20 +88,21 @@ _EXAMPLE = {
                 Format.ZIP.value: {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        **responses(400, 401, 406, 408, 413, 415, 422, 429, 503),
+        **responses(400, 401, 406, 408, 413, 415, 422, 429, 503, 504),
     },
 )
 async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
     """Send a form with one part `file` for each picture, or JSON with `images`.
 
     The pictures are computed one after the other, so a batch takes one place of the queue. Where the time of
-    X-Timeout-Ms ends before the batch does, the rest of it has status 504.
+    X-Timeout-Ms ends before the batch does, the rest of it has status 504; where it ends before the batch is here, the
+    answer has.
     """
     wanted = choose(request.headers.get("accept"), None, _OFFERED)
     service: Service = request.app.state.service
     call = call_of(request, "batch")
     service.admit(call, 0)
-    pictures, options = await read_pictures(request, options, partial(service.admit, call))
+    pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
     batch = _Batch(request, service, options, call)
     make = batch.archive if wanted is Format.ZIP else batch.document
     body = await while_connected(request, make(pictures))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from server.engines.base import Engine
@@ -18,7 +18,7 @@ router = APIRouter(tags=["operation"])
 class Status(BaseModel):
     """The gateway's state."""
 
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "ready"] = Field(examples=["ok"])
 
 
 @router.get("/healthz", operation_id="healthz", summary="Is the process alive?")
@@ -36,7 +36,19 @@ async def readyz(request: Request) -> Status:
     return Status(status="ready")
 
 
-@router.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
+_METRICS = {
+    "description": "Counters and histograms.",
+    "content": {"text/plain": {"schema": {"type": "string"}, "example": "parsing_rcnn_held 0.0"}},
+}
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: _METRICS, **responses(401)},
+)
 async def metrics(request: Request) -> Response:
     """Counters and histograms in the text format of Prometheus."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -17,22 +17,28 @@ router = APIRouter(tags=["models"])
 class Model(BaseModel):
     """A model that answers."""
 
-    name: str
-    version: str
-    runtime: str
-    tasks: dict[str, bool] = Field(description="Task -> whether its head is trained.")
-    classes: list[str]
-    canvases: list[tuple[int, int]] = Field(description="(height, width) of the network inputs.")
-    card: dict[str, Any]
+    name: str = Field(examples=["light"])
+    version: str = Field(examples=["4"])
+    runtime: str = Field(examples=["openvino 2026.4.1 bf16"])
+    tasks: dict[str, bool] = Field(
+        description="Task -> whether its head is trained.", examples=[{"parsing": True, "densepose": True}]
+    )
+    classes: list[str] = Field(examples=[["Background", "Hat"]])
+    canvases: list[tuple[int, int]] = Field(
+        description="(height, width) of the network inputs.", examples=[[(384, 640), (640, 384)]]
+    )
+    card: dict[str, Any] = Field(description="Data, licences, figures, limits.", examples=[{"licence": "Apache-2.0"}])
 
 
 class Labels(BaseModel):
     """Names and colours of a label map's values."""
 
-    name: str
-    classes: list[str]
-    palette: list[tuple[int, int, int]] = Field(description="RGB.")
-    mirror: list[tuple[int, int]] = Field(description="Classes that a horizontal flip exchanges.")
+    name: str = Field(examples=["cihp"])
+    classes: list[str] = Field(examples=[["Background", "Hat"]])
+    palette: list[tuple[int, int, int]] = Field(description="RGB.", examples=[[(0, 0, 0), (128, 0, 0)]])
+    mirror: list[tuple[int, int]] = Field(
+        description="Classes that a horizontal flip exchanges.", examples=[[(14, 15), (16, 17)]]
+    )
 
 
 def _labels(taxonomy: Taxonomy) -> Labels:
@@ -40,7 +46,7 @@ def _labels(taxonomy: Taxonomy) -> Labels:
     return Labels(name=taxonomy.name, classes=list(taxonomy.classes), palette=palette, mirror=list(taxonomy.mirror))
 
 
-@router.get("/v1/models", operation_id="models", summary="The models that answer", responses=responses(503))
+@router.get("/v1/models", operation_id="models", summary="The models that answer", responses=responses(401, 503))
 async def models(request: Request) -> list[Model]:
     """One entry for each model, with its card."""
     engine: Engine = request.app.state.engine
@@ -58,7 +64,9 @@ async def models(request: Request) -> list[Model]:
     ]
 
 
-@router.get("/v1/taxonomies", operation_id="taxonomies", summary="Names and colours of all label sets")
+@router.get(
+    "/v1/taxonomies", operation_id="taxonomies", summary="Names and colours of all label sets", responses=responses(401)
+)
 async def taxonomies() -> list[Labels]:
     """CIHP, MHP, DensePose and its coarse parts."""
     return [_labels(t) for t in (CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE)]

@@ -20,7 +20,7 @@ from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
 from server.options import AnalyzeOptions
-from server.problems import MalformedRequest, describe, reason
+from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, reason
 from server.service import Service
 from server.settings import Settings
 
@@ -158,15 +158,18 @@ async def _answer(
     while True:
         frame = await mailbox.take()
         try:
+            socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
             service.admit(call)
             answer = await service.analyze(frame.picture, options, wanted, call)
         except ParsingRCNNError as error:
             await _problem(socket, frame.number, mailbox, error)
+            if isinstance(error, Unauthorized):
+                await socket.close(1008, error.title)
+                return
             continue
         except Exception as error:
             log.error("unexpected error", path="/v1/stream", exc_info=error)
-            detail = "an unexpected error was logged under this request id; please report it"
-            await _problem(socket, frame.number, mailbox, ParsingRCNNError(detail))
+            await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
         if wanted is Format.PNG:
             await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,8 @@ from starlette.responses import Response
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
-from parsing_rcnn.repository import ModelRepository
 from server.call import Call
+from server.catalogue import TASKS, VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import call_of, refuse_coding, while_connected
@@ -25,13 +23,7 @@ from server.service import Service
 
 router = APIRouter(tags=["open inference protocol"])
 
-VERSION = "1"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
-_TASKS = {
-    "human_analysis": frozenset({"parsing", "densepose"}),
-    "human_parsing": frozenset({"parsing"}),
-    "densepose": frozenset({"densepose"}),
-}
 _LENGTH = "Inference-Header-Content-Length"
 
 
@@ -42,111 +34,11 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": HTTPStatus(s).phrase, "content": content} for s in statuses}
 
 
-@dataclass
-class Statistics:
-    """What one model did, in Triton's units: counts and nanoseconds."""
-
-    last: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    nanoseconds: dict[str, int] = field(default_factory=dict)
-
-    def add(self, stages: dict[str, float]) -> None:
-        """Count an answer; `stages` in milliseconds."""
-        self.last = int(time.time() * 1000)
-        infer = sum(ms for stage, ms in stages.items() if stage in ("detector", "parsing", "densepose"))
-        parts = {
-            "success": stages["total"],
-            "queue": stages["queue"],
-            "compute_input": stages.get("decode", 0.0) + stages.get("preprocess", 0.0),
-            "compute_infer": infer,
-            "compute_output": stages.get("postprocess", 0.0) + stages["encode"],
-        }
-        for name, milliseconds in parts.items():
-            self._count(name, milliseconds)
-
-    def fail(self, milliseconds: float) -> None:
-        """Count an error."""
-        self._count("fail", milliseconds)
-
-    def _count(self, name: str, milliseconds: float) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
-        self.nanoseconds[name] = self.nanoseconds.get(name, 0) + int(milliseconds * 1e6)
-
-    def document(self, name: str) -> dict[str, Any]:
-        """Triton's JSON."""
-        names = (
-            "success",
-            "fail",
-            "queue",
-            "compute_input",
-            "compute_infer",
-            "compute_output",
-            "cache_hit",
-            "cache_miss",
-        )
-        done = self.counts.get("success", 0)
-        return {
-            "name": name,
-            "version": VERSION,
-            "last_inference": self.last,
-            "inference_count": done,
-            "execution_count": done,
-            "inference_stats": {n: {"count": self.counts.get(n, 0), "ns": self.nanoseconds.get(n, 0)} for n in names},
-            "batch_stats": [],
-        }
-
-
-class Catalogue:
-    """The models as Triton would describe them: the repository's configurations of the ensembles.
-
-    Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
-    """
-
-    def __init__(self, repository: Path | None) -> None:
-        self._repository = repository
-        self.statistics = {name: Statistics() for name in _TASKS}
-
-    @cached_property
-    def configurations(self) -> dict[str, dict[str, Any]]:
-        """Model -> `ModelConfig` as JSON, with the names of the protocol buffers."""
-        from google.protobuf import json_format, text_format
-        from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-        found, folder = {}, ModelRepository.open(self._repository).path
-        for name in _TASKS:
-            message = text_format.Parse((folder / name / "config.pbtxt").read_text(), ModelConfig())
-            document = json_format.MessageToDict(
-                message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            )
-            for tensor in (*document["input"], *document["output"]):
-                tensor["dims"] = [int(n) for n in tensor["dims"]]
-            del document["ensemble_scheduling"]
-            found[name] = document | {"platform": "parsing_rcnn"}
-        return found
-
-    def outputs(self, model: str) -> tuple[str, ...]:
-        """Names of a model's outputs."""
-        return tuple(tensor["name"] for tensor in self.configurations[model]["output"])
-
-    def metadata(self, model: str) -> dict[str, Any]:
-        """The protocol's description of a model."""
-        configuration = self.configurations[model]
-
-        def tensors(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            kinds = {"STRING": "BYTES"}
-            names = [tensor["data_type"].removeprefix("TYPE_") for tensor in of]
-            return [
-                {"name": t["name"], "datatype": kinds.get(n, n), "shape": t["dims"]}
-                for t, n in zip(of, names, strict=True)
-            ]
-
-        return {
-            "name": model,
-            "versions": [VERSION],
-            "platform": configuration["platform"],
-            "inputs": tensors(configuration["input"]),
-            "outputs": tensors(configuration["output"]),
-        }
+def _gives(example: Any) -> dict[int | str, dict[str, Any]]:
+    """Declaration of a JSON answer, by an example; and of what a missing key gives."""
+    content = {"application/json": {"schema": {"type": "array" if isinstance(example, list) else "object"}}}
+    content["application/json"]["example"] = example
+    return {200: {"description": "As Triton answers.", "content": content}, **_errors(401)}
 
 
 def _catalogue(request: Request) -> Catalogue:
@@ -155,14 +47,40 @@ def _catalogue(request: Request) -> Catalogue:
 
 
 def _known(model: str, version: str | None = None) -> str:
-    if model not in _TASKS:
-        raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(_TASKS)}")
+    if model not in TASKS:
+        raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(TASKS)}")
     if version not in (None, VERSION):
         raise ModelNotFound(f"{model} has the version {VERSION}, not {str(version)[:20]!r}")
     return model
 
 
-@router.get("/v2", operation_id="v2_server", summary="Name, version and extensions of the server")
+_EXAMPLE_MODEL = {
+    "name": "densepose",
+    "versions": [VERSION],
+    "platform": "parsing_rcnn",
+    "inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [1]}],
+    "outputs": [{"name": "BOXES", "datatype": "FP32", "shape": [-1, 4]}],
+}
+_EXAMPLE_INPUT = {"name": "IMAGE", "data_type": "TYPE_STRING", "dims": [1]}
+_EXAMPLE_CONFIGURATION = {"name": "densepose", "platform": "parsing_rcnn", "input": [_EXAMPLE_INPUT]}
+_EXAMPLE_STATISTICS = {
+    "model_stats": [
+        {
+            "name": "densepose",
+            "version": VERSION,
+            "inference_count": 7,
+            "inference_stats": {"success": {"count": 7, "ns": 245000000}},
+        }
+    ]
+}
+
+
+@router.get(
+    "/v2",
+    operation_id="v2_server",
+    summary="Name, version and extensions of the server",
+    responses=_gives({"name": "parsing-rcnn", "version": __version__, "extensions": list(EXTENSIONS)}),
+)
 async def server() -> dict[str, Any]:
     """Server metadata."""
     return {"name": "parsing-rcnn", "version": __version__, "extensions": list(EXTENSIONS)}
@@ -188,20 +106,35 @@ async def ready(request: Request) -> Response:
     return Response()
 
 
-@router.get("/v2/models/stats", operation_id="v2_all_statistics", summary="Statistics of all models")
+@router.get(
+    "/v2/models/stats",
+    operation_id="v2_all_statistics",
+    summary="Statistics of all models",
+    responses=_gives(_EXAMPLE_STATISTICS),
+)
 async def all_statistics(request: Request) -> dict[str, Any]:
     """Counts and times since the start."""
     found = _catalogue(request).statistics
     return {"model_stats": [statistics.document(name) for name, statistics in found.items()]}
 
 
-@router.post("/v2/repository/index", operation_id="v2_index", summary="The models")
+@router.post(
+    "/v2/repository/index",
+    operation_id="v2_index",
+    summary="The models",
+    responses=_gives([{"name": "densepose", "version": VERSION, "state": "READY", "reason": ""}]),
+)
 async def index() -> list[dict[str, str]]:
     """Names and states."""
-    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in _TASKS]
+    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in TASKS]
 
 
-@router.get("/v2/models/{model}", operation_id="v2_model", summary="Tensors of a model", responses=_errors(404))
+@router.get(
+    "/v2/models/{model}",
+    operation_id="v2_model",
+    summary="Tensors of a model",
+    responses=_gives(_EXAMPLE_MODEL) | _errors(404),
+)
 @router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
 async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """Model metadata."""
@@ -213,7 +146,7 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     operation_id="v2_model_ready",
     summary="Can this model infer now?",
     response_class=Response,
-    responses=_errors(404, 503),
+    responses=_errors(401, 404, 503),
 )
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_class=Response)
 async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
@@ -223,7 +156,10 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
 
 
 @router.get(
-    "/v2/models/{model}/config", operation_id="v2_config", summary="A model's configuration", responses=_errors(404)
+    "/v2/models/{model}/config",
+    operation_id="v2_config",
+    summary="A model's configuration",
+    responses=_gives(_EXAMPLE_CONFIGURATION) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/config", include_in_schema=False)
 async def configuration(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -232,7 +168,10 @@ async def configuration(request: Request, model: str, version: str | None = None
 
 
 @router.get(
-    "/v2/models/{model}/stats", operation_id="v2_statistics", summary="A model's statistics", responses=_errors(404)
+    "/v2/models/{model}/stats",
+    operation_id="v2_statistics",
+    summary="A model's statistics",
+    responses=_gives(_EXAMPLE_STATISTICS) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/stats", include_in_schema=False)
 async def statistics(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -268,7 +207,14 @@ _BODY = {
 _ANSWER = {
     "description": "Tensors, as JSON or as bytes behind a JSON header",
     "content": {
-        "application/json": {"schema": {"type": "object", "required": ["model_name", "outputs"]}},
+        "application/json": {
+            "schema": {"type": "object", "required": ["model_name", "outputs"]},
+            "example": {
+                "model_name": "densepose",
+                "model_version": VERSION,
+                "outputs": [{"name": "SCORES", "datatype": "FP32", "shape": [1], "data": [0.94]}],
+            },
+        },
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
@@ -290,7 +236,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     call = call_of(request, "infer")
     service.admit(call)
     refuse_coding(request)
-    body = await request.body()
+    async with call.in_time():
+        body = await request.body()
     asked = parse(body, request.headers.get(_LENGTH), catalogue.outputs(model))
     options, call = _options(model, asked, call)
     length: int | None = None
@@ -329,7 +276,7 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
-    return Options(tasks=_TASKS[model], **values), call
+    return Options(tasks=TASKS[model], **values), call
 
 
 def _tensors(people: People, names: tuple[str, ...]) -> dict[str, Any]:

@@ -52,6 +52,14 @@ def test_one_bad_file_does_not_stop_the_rest(predicted: tuple[Path, dict[str, ob
     ]
 
 
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, photo_jpeg: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo_jpeg)
+    (tmp_path / "file").write_text("not a folder")
+    done = run("predict", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "file"))
+    assert done.returncode == 2
+    assert f"-o {tmp_path / 'file'}: no folder can be made there (File exists)" in done.stderr
+
+
 def test_files_agree_with_each_other(predicted: tuple[Path, dict[str, object], int]) -> None:
     out = predicted[0]
     arrays = np.load(out / "astronaut.npz")

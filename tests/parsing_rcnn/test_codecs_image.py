@@ -217,7 +217,7 @@ def test_a_progressive_jpeg_of_very_many_scans_is_refused() -> None:
     assert 2 <= peek(data).scans <= 20
     assert decode(data).shape == (48, 64, 3)
     at = data.rindex(b"\xff\xda")
-    with pytest.raises(InvalidImage, match="scans, the limit is 100"):
+    with pytest.raises(InvalidImage, match="scans, the limit at its size is 100"):
         decode(data[:-2] + data[at:-2] * 200 + data[-2:])
 
 
@@ -277,3 +277,22 @@ def test_damaged_bytes_give_a_picture_or_a_clear_error(format: str, data: st.Dat
 def test_random_bytes_are_refused(magic: bytes, tail: bytes) -> None:
     with pytest.raises((InvalidImage, UnsupportedImage, ImageTooLarge)):
         decode(magic + tail)
+
+
+def test_a_large_picture_may_have_the_usual_scans_only() -> None:
+    data = encode(photo(), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    many = data[:at] + data[at:-2] * 12 + data[-2:]  # each is a pass over all pixels, however few its bytes are
+    scans = peek(many).scans
+    assert 16 < scans < 100
+    check(many)
+    check(data, ImageLimits(max_pixels=64 * 48))
+    with pytest.raises(InvalidImage, match=f"has {scans} scans, the limit at its size is 16"):
+        check(many, ImageLimits(max_pixels=64 * 48))
+
+
+def test_sixteen_bits_become_the_nearest_eight() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(512, 128)  # more rows than one strip
+    wanted = np.rint(values / 257.0).astype(np.uint8)
+    seen = decode(encode(Image.fromarray(values), "PNG"))
+    np.testing.assert_array_equal(seen, np.repeat(wanted[:, :, None], 3, axis=2))

@@ -7,9 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.errors import BrokenModel, ModelNotFound
+from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 
@@ -72,6 +74,38 @@ def test_a_folder_without_a_card_or_with_a_broken_one_is_named(tmp_path: Path) -
 
 
 def test_a_missing_graph_is_named(tmp_path: Path) -> None:
-    (tmp_path / "model_card.json").write_text(json.dumps({"name": "x"}))
+    shutil.copy(ROOT / "model_repository" / "model_card.json", tmp_path)
     with pytest.raises(ModelNotFound, match=r"detector/1/model\.onnx is missing"):
         ModelRepository.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "lacks name, version, taxonomy, canvases, tasks, files"),
+        ('{"name": 7, "version": "1", "taxonomy": "cihp", "canvases": [], "tasks": {}, "files": {}}', "lacks name,"),
+        (
+            '{"name": "x", "version": "1", "taxonomy": "b", "canvases": [], "tasks": {}, "files": {}}',
+            "none of cihp, mhp",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_card_is_said(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "model_card.json").write_text(text)
+    with pytest.raises(ModelNotFound, match=word):
+        ModelRepository.open(tmp_path)
+    with pytest.raises(ModelNotFound, match=r"model_card\.json: No such file"):
+        ModelRepository.open(ROOT / "model_repository" / "detector")
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("damage", ["half of it", "nothing", "another graph"])
+def test_a_damaged_graph_is_named(tmp_path: Path, runtime: str, damage: str) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "detector" / "1" / "model.onnx"
+    other = tmp_path / "copy" / "parsing" / "1" / "model.onnx"
+    data = {"half of it": path.read_bytes()[:100000], "nothing": b"", "another graph": other.read_bytes()}[damage]
+    path.write_bytes(data)
+    with pytest.raises(BrokenModel, match=r"detector/1/model\.onnx cannot be run \(.+\): copy it again"):
+        Pipeline(tmp_path / "copy", runtime=runtime, threads=1).analyze(np.zeros((64, 64, 3), np.uint8))

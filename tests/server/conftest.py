@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from server.app import create_app
+from server.connection import ConnectionLimits, configuration
 from server.settings import Settings
 
 INFO = ModelInfo("slow", "1", "none", {"parsing": True}, ("Background",), ((64, 64),), {})
@@ -58,12 +59,11 @@ def client(pipeline) -> Iterator[TestClient]:  # type: ignore[no-untyped-def]
 class Live:
     """The gateway on a real socket, for what an in-process client cannot show."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Analyzer]) -> None:
+    def __init__(
+        self, settings: Settings, load: Callable[[], Analyzer], connections: ConnectionLimits | None = None
+    ) -> None:
         self.app = create_app(settings, load)
-        config = uvicorn.Config(
-            self.app, port=0, log_config=None, ws="websockets-sansio", ws_max_size=settings.max_bytes + 8
-        )
-        self.server = uvicorn.Server(config)
+        self.server = uvicorn.Server(configuration(self.app, settings, connections))
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.socket.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from parsing_rcnn.cli import main
@@ -109,6 +111,24 @@ def test_streams_need_keys_too(keys: Path) -> None:
         # how a browser's script sends one
         with connect(url, subprotocols=["parsing-rcnn.v1", f"key.{key}"]) as socket:  # type: ignore[list-item]
             assert socket.subprotocol == "parsing-rcnn.v1"
+
+
+def test_an_open_stream_ends_with_its_key(keys: Path, photo_jpeg: bytes) -> None:
+    key, other = add_key(keys, "alice"), add_key(keys, "bob")
+    frame = struct.pack("<II", 1, 0) + photo_jpeg
+    with Live(Settings(keys=keys), open_gate) as live:
+        with connect(f"ws://{live.address}/v1/stream", additional_headers={"X-API-Key": key}) as socket:
+            socket.send(frame)
+            assert "predictions" in json.loads(socket.recv(10))
+            keys.write_text("\n".join(line for line in keys.read_text().splitlines() if not line.startswith("alice")))
+            socket.send(frame)
+            assert json.loads(socket.recv(10))["problem"]["status"] == 401
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(10)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        with connect(f"ws://{live.address}/v1/stream", additional_headers={"X-API-Key": other}):
+            pass
 
 
 def test_each_caller_has_a_share(keys: Path, photo_jpeg: bytes) -> None:

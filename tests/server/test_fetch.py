@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import shutil
 import ssl
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
+from parsing_rcnn.people import Options, People
 from server import fetch as module
 from server.app import create_app
 from server.fetch import fetch
@@ -62,7 +67,7 @@ def resolver(names: Names) -> Callable[[str, int], Awaitable[list[str]]]:
 
 
 def run(url: str, names: Names, tls: ssl.SSLContext | None = None, most: int = 1000) -> bytes:
-    return asyncio.run(fetch(url, most, resolver(names), tls))
+    return asyncio.run(fetch(url, most, resolve=resolver(names), tls=tls))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +134,8 @@ def test_other_addresses_are_refused(url: str) -> None:
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "2002:7f00:1::",
-        "64:ff9b::a00:1", "2001:0:7f00:1::", "192.0.2.1", "198.18.0.1",
+        "64:ff9b::a00:1", "64:ff9b:1::808:808", "2001:0:7f00:1::", "192.0.2.1", "198.18.0.1", "::7f00:1", "::808:808",
+        "::ffff:0:7f00:1", "100::1", "fec0::1", "2001:db8::1",
     ],
 )  # fmt: skip
 def test_machines_inside_are_not_reached(address: str, connected: list[str]) -> None:
@@ -190,3 +196,36 @@ def test_through_the_gateway(urls: bool, status: int, says: str) -> None:
         answer = client.post("/v1/analyze", json=body)
     assert answer.status_code == status
     assert says in answer.json()["detail"]
+
+
+def test_the_internet_is_public() -> None:
+    for address in ("1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101"):  # the last: what DNS64 makes of the first
+        assert module._is_public(ipaddress.ip_address(address))
+
+
+class Reads(Slow):
+    """An analyzer that says so."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes):
+            raise InvalidImage("it was read")
+        return super().analyze(image, options)
+
+
+def test_what_is_fetched_counts_as_uploaded(
+    connected: list[str], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 bytes each: a batch may hold `max_batch_bytes`, all requests together `upload_memory`."""
+    through = partial(fetch, resolve=resolver({"photos.example": [PUBLIC]}), tls=trusting)
+    monkeypatch.setattr("server.inputs.fetch", through)
+    image = {"type": "url", "value": "https://photos.example/photo"}
+
+    def details(images: int, **settings: int) -> list[str]:
+        with TestClient(create_app(Settings(urls=True, **settings), Reads)) as client:  # type: ignore[arg-type]
+            wait_until_ready(client)
+            answer = client.post("/v1/analyze/batch", json={"images": [image] * images, "options": {"max_side": 32}})
+        return [result["problem"]["detail"] for result in answer.json()["results"]]
+
+    assert details(3) == ["it was read"] * 3
+    assert details(3, max_batch_bytes=1100)[2].startswith("the picture has more than 100 bytes")
+    assert "all uploads together" in details(3, upload_memory=1300)[2]

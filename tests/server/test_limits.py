@@ -191,3 +191,12 @@ def test_after_a_refusal_the_queue_is_short_until_calm_returns(monkeypatch: pyte
     now[0] += 5
     with admission.place(), admission.place(), admission.place():
         admission.check()
+
+
+def test_a_deadline_ends_a_slow_upload_too(photo_jpeg: bytes) -> None:
+    with Live(Settings(), Slow) as live:
+        begin = time.monotonic()
+        lazy = post(live, photo_jpeg[:100], "X-Timeout-Ms: 300\r\n", declared=len(photo_jpeg))
+        assert lazy.recv(4000).startswith(b"HTTP/1.1 504")
+        assert time.monotonic() - begin < 10
+        lazy.close()

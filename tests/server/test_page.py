@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -172,6 +173,60 @@ def test_what_is_wrong_with_a_file_is_said(page: Any, tmp_path: Path, photo: Pat
     upload(page, photo)  # and the next file is none the worse for it
     until(lambda: text(page, "summary"))
     assert text(page, "error") == ""
+
+
+HAND = """
+const [kind, data] = arguments;
+const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+const transfer = new DataTransfer();
+transfer.items.add(new File([bytes], "handed.jpg", { type: "image/jpeg" }));
+const event = kind === "drop"
+  ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+  : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
+document.body.dispatchEvent(event);
+"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_photos_come_by_other_ways(page: Any, photo_jpeg: bytes, kind: str) -> None:
+    page.execute_script(HAND, kind, base64.b64encode(photo_jpeg).decode())
+    until(lambda: text(page, "summary"))
+    assert page.execute_script("return document.getElementById('canvas').width") == 512
+    assert text(page, "error") == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_by_day_and_by_night(page: Any, photo: Path, scheme: str) -> None:
+    """WCAG AA: 4.5 to 1 for every text of the page that shows; and nothing is loaded from elsewhere."""
+    feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    try:
+        analysed(page, photo)
+        assert page.execute_script(CONTRASTS) == []
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    loaded = page.execute_script("return performance.getEntriesByType('resource').map((r) => new URL(r.name).origin)")
+    assert set(loaded) == {page.current_url.rstrip("/")}
+
+
+CONTRASTS = """
+const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = (text) => {
+  const [r, g, b] = text.match(/[\\d.]+/g).map((v) => linear(Number(v) / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = (element) => {
+  const own = getComputedStyle(element).backgroundColor;
+  return own === "rgba(0, 0, 0, 0)" ? ground(element.parentElement) : own;
+};
+return [...document.querySelectorAll("body *")]
+  .filter((e) => e.offsetParent && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) && e.id !== "hint")
+  .map((e) => [e.textContent.trim(), getComputedStyle(e).color, ground(e)])
+  .filter(([, ink, paper]) => {
+    const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05) < 4.5;
+  });
+"""
 
 
 def test_webcam(page: Any) -> None:

@@ -1,0 +1,125 @@
+"""What `/v2` says of the models, and counts of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from parsing_rcnn.repository import ModelRepository
+
+VERSION = "1"
+TASKS = {
+    "human_analysis": frozenset({"parsing", "densepose"}),
+    "human_parsing": frozenset({"parsing"}),
+    "densepose": frozenset({"densepose"}),
+}
+
+
+@dataclass
+class Statistics:
+    """What one model did, in Triton's units: counts and nanoseconds."""
+
+    last: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    nanoseconds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, stages: dict[str, float]) -> None:
+        """Count an answer; `stages` in milliseconds."""
+        self.last = int(time.time() * 1000)
+        infer = sum(ms for stage, ms in stages.items() if stage in ("detector", "parsing", "densepose"))
+        parts = {
+            "success": stages["total"],
+            "queue": stages["queue"],
+            "compute_input": stages.get("decode", 0.0) + stages.get("preprocess", 0.0),
+            "compute_infer": infer,
+            "compute_output": stages.get("postprocess", 0.0) + stages["encode"],
+        }
+        for name, milliseconds in parts.items():
+            self._count(name, milliseconds)
+
+    def fail(self, milliseconds: float) -> None:
+        """Count an error."""
+        self._count("fail", milliseconds)
+
+    def _count(self, name: str, milliseconds: float) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.nanoseconds[name] = self.nanoseconds.get(name, 0) + int(milliseconds * 1e6)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Triton's JSON."""
+        names = (
+            "success",
+            "fail",
+            "queue",
+            "compute_input",
+            "compute_infer",
+            "compute_output",
+            "cache_hit",
+            "cache_miss",
+        )
+        done = self.counts.get("success", 0)
+        return {
+            "name": name,
+            "version": VERSION,
+            "last_inference": self.last,
+            "inference_count": done,
+            "execution_count": done,
+            "inference_stats": {n: {"count": self.counts.get(n, 0), "ns": self.nanoseconds.get(n, 0)} for n in names},
+            "batch_stats": [],
+        }
+
+
+class Catalogue:
+    """The models as Triton would describe them: the repository's configurations of the ensembles.
+
+    Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
+    """
+
+    def __init__(self, repository: Path | None) -> None:
+        self._repository = repository
+        self.statistics = {name: Statistics() for name in TASKS}
+
+    @cached_property
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """Model -> `ModelConfig` as JSON, with the names of the protocol buffers."""
+        from google.protobuf import json_format, text_format
+        from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+        found, folder = {}, ModelRepository.open(self._repository).path
+        for name in TASKS:
+            message = text_format.Parse((folder / name / "config.pbtxt").read_text(), ModelConfig())
+            document = json_format.MessageToDict(
+                message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+            for tensor in (*document["input"], *document["output"]):
+                tensor["dims"] = [int(n) for n in tensor["dims"]]
+            del document["ensemble_scheduling"]
+            found[name] = document | {"platform": "parsing_rcnn"}
+        return found
+
+    def outputs(self, model: str) -> tuple[str, ...]:
+        """Names of a model's outputs."""
+        return tuple(tensor["name"] for tensor in self.configurations[model]["output"])
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """The protocol's description of a model."""
+        configuration = self.configurations[model]
+
+        def tensors(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            kinds = {"STRING": "BYTES"}
+            names = [tensor["data_type"].removeprefix("TYPE_") for tensor in of]
+            return [
+                {"name": t["name"], "datatype": kinds.get(n, n), "shape": t["dims"]}
+                for t, n in zip(of, names, strict=True)
+            ]
+
+        return {
+            "name": model,
+            "versions": [VERSION],
+            "platform": configuration["platform"],
+            "inputs": tensors(configuration["input"]),
+            "outputs": tensors(configuration["output"]),
+        }

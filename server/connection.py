@@ -1,0 +1,250 @@
+"""One client's connection. uvicorn's parser takes headers of any size for as long as they come, keeps reading a body
+that was refused, and waits for ever for who does not read: here each of these has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from server.problems import MEDIA_TYPE, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
+from server.settings import Settings
+
+_PROGRESS = 64 * 1024  # bytes of an answer that its reader takes in each span, unless the rest is less
+
+log = structlog.get_logger("server")
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What one connection may take.
+
+    Attributes:
+        connections: open at the same time; at the limit the one that has said nothing for longest makes way.
+        head_seconds: for a request's line and headers to arrive.
+        head_bytes: of them.
+        read_seconds: in which the reader of an answer takes some of it.
+        linger_seconds: for what still comes of a refused request, so that its sender gets to read the answer.
+    """
+
+    connections: int = 1000
+    head_seconds: float = 10.0
+    head_bytes: int = 64 * 1024
+    read_seconds: float = 30.0
+    linger_seconds: float = 5.0
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 connection within `ConnectionLimits`."""
+
+    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.limits = limits
+        self.quiet_since: float | None = None  # loop time since which no request is in work; None: one is
+        self._head = 0  # bytes since the last one of a body, or of a request
+        self._fields = 0  # bytes of this request's line, headers and trailers
+        self._refused = False
+        self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
+        self._reading: asyncio.TimerHandle | None = None  # for what it reads
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.quiet_since = self.loop.time()
+        self._within(self.limits.head_seconds)
+        if len(self.connections) > self.limits.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused or self.transport.is_closing():
+            return
+        self._head += len(data)
+        if self._deadline is None and self.quiet_since is not None:
+            self._within(self.limits.head_seconds)
+        super().data_received(data)
+        if self._too_long and not self._refused and not self.transport.is_closing():
+            held, limit = max(self._head, self._fields), self.limits.head_bytes
+            self.refuse(HeadersTooLarge(f"the headers have {held} bytes or more, the limit is {limit}: send less"))
+
+    @property
+    def _too_long(self) -> bool:
+        return max(self._head, self._fields) > self.limits.head_bytes
+
+    def on_message_begin(self) -> None:
+        self._fields = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name, value)
+        super().on_header(name, value)
+
+    def _count(self, *fields: bytes) -> None:
+        self._fields += sum(map(len, fields)) + 4
+        if self._fields > self.limits.head_bytes:
+            raise ValueError  # ends the parser's work on this piece
+
+    def on_headers_complete(self) -> None:
+        self._head = 0
+        self.quiet_since = None
+        self._within(None)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head = 0
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body is through
+            self.cycle.more_body = False
+            self._rest()
+
+    def on_response_complete(self) -> None:
+        more = bool(self.pipeline)
+        super().on_response_complete()
+        if self.cycle.more_body and not more:
+            self._within(self.limits.linger_seconds)
+        elif not more:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Between two requests: uvicorn's keep-alive time runs, unless the next one has begun to come."""
+        self.quiet_since = self.loop.time()
+        self._within(self.limits.head_seconds if self._head else None)
+        if self._deadline is None and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._end()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timers()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._too_long:
+            self.refuse(MalformedRequest("what came is not HTTP/1.1 (there is no TLS here: http://, not https://)"))
+
+    def refuse(self, error: ParsingRCNNError) -> None:
+        """Answer what is no request, and close; a request in work is as if its client had gone."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.flow.resume_reading()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        identity = uuid.uuid4().hex
+        document = Problem(
+            type=f"urn:parsing-rcnn:{error.code}",
+            title=error.title,
+            status=error.status,
+            detail=error.detail,
+            instance="",
+            request_id=identity,
+        )
+        body = orjson.dumps(document.model_dump(exclude_none=True))
+        head = [f"content-type: {MEDIA_TYPE}", f"content-length: {len(body)}", "connection: close"]
+        head += [f"x-request-id: {identity}", "x-content-type-options: nosniff"]
+        if error.retry_after is not None:
+            head.append(f"retry-after: {error.retry_after:.0f}")
+        self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        log.info("refused", status=error.status, reason=error.code, request_id=identity)
+        self._refused = True
+        self._within(self.limits.linger_seconds)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._reading is None:
+            held = self.transport.get_write_buffer_size()
+            self._reading = self.loop.call_later(self.limits.read_seconds, self._check_reader, held)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _check_reader(self, before: int) -> None:
+        self._reading = None
+        if before - self.transport.get_write_buffer_size() < _PROGRESS:
+            log.info("closed", reason=f"in {self.limits.read_seconds:g} s less than {_PROGRESS} bytes were read")
+            self.transport.abort()
+        elif self.flow.write_paused:
+            self.pause_writing()
+
+    def _within(self, seconds: float | None) -> None:
+        """Close the connection after a time; None: whenever."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if self.cycle is not None and not self.cycle.response_complete and not self._refused:
+            return  # the next request may come slowly while this one is in work
+        if self._head and self.quiet_since is not None and not self._refused:
+            seconds = self.limits.head_seconds
+            self.refuse(UploadTimeout(f"after {seconds:g} s the headers have {self._head} bytes and no end"))
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Close, without waiting for a reader that is gone."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _make_room(self) -> None:
+        others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
+        quiet = [(c.quiet_since, id(c), c) for c in others if c.quiet_since is not None]
+        if quiet:
+            min(quiet)[2].transport.abort()
+            return
+        limit = self.limits.connections
+        self.refuse(EngineUnavailable(f"{limit} connections are open, which is the limit: come back in a moment"))
+
+    def _stop_timers(self) -> None:
+        self._within(None)
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+
+def configuration(application: FastAPI, settings: Settings, limits: ConnectionLimits | None = None) -> uvicorn.Config:
+    """How uvicorn serves the gateway."""
+    limits = limits or ConnectionLimits(connections=settings.max_connections)
+    return uvicorn.Config(
+        application,
+        http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # uvicorn calls it like the class
+        ws="websockets-sansio",
+        ws_max_size=settings.max_bytes + 8,
+        ws_per_message_deflate=False,  # pictures are compressed already
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
+        server_header=False,
+    )

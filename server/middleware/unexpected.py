@@ -1,0 +1,38 @@
+"""A fault of ours is logged, and told like every other error: with its id, and nothing of the inside."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from parsing_rcnn.errors import ParsingRCNNError
+from server.problems import UNEXPECTED, problem
+
+log = structlog.get_logger("server")
+
+
+class Unexpected:
+    """Answers 500 where the application raised, unless its answer had begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            log.error("unexpected error", path=scope["path"], exc_info=error)
+            if begun:
+                raise
+            await problem(Request(scope), ParsingRCNNError(UNEXPECTED))(scope, receive, send)

@@ -1,0 +1,208 @@
+"""What one connection may take: headers, time, answers that nobody reads, and room for the next one."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from structlog.testing import capture_logs
+
+from parsing_rcnn.people import Options, People
+from server.connection import ConnectionLimits
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_limits import metric, post, until
+
+LIMITS = ConnectionLimits(connections=30, head_seconds=0.6, head_bytes=8192, read_seconds=0.5, linger_seconds=0.5)
+NPZ = "Accept: application/x-npz\r\n"
+QUERY = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Live]:
+    """A gateway that loses patience soon."""
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(), lambda: slow, LIMITS) as running:
+        yield running
+
+
+def opened(live: Live, text: str = "") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+    connection.sendall(text.encode())
+    return connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    received = b""
+    try:
+        while piece := connection.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        pass
+    connection.close()
+    return received
+
+
+def problem(answer: bytes, status: int, code: str) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer[:300]
+    assert b"content-type: application/problem+json" in head
+    document = json.loads(body)
+    assert document["type"] == f"urn:parsing-rcnn:{code}"
+    assert f"x-request-id: {document['request_id']}".encode() in head
+    return document  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "X-A: " + "a" * 9000,
+        "".join(f"X-{k}: abcdefgh\r\n" for k in range(600)),
+        "".join(f"X-{k}: abcdefgh\r\n" for k in range(600)) + "\r\n",
+    ],
+    ids=["one without end", "many without end", "many, complete"],
+)
+def test_headers_have_a_size(strict: Live, more: str) -> None:
+    document = problem(everything(opened(strict, QUERY + more)), 431, "headers-too-large")
+    assert "the limit is 8192" in str(document["detail"])
+
+
+def test_an_address_is_part_of_them(strict: Live) -> None:
+    problem(everything(opened(strict, f"GET /healthz?{'a' * 9000} HTTP/1.1\r\n\r\n")), 431, "headers-too-large")
+
+
+def test_trailers_are_headers(strict: Live, photo_jpeg: bytes) -> None:
+    head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection = opened(strict, head + f"{len(photo_jpeg):x}\r\n")
+    connection.sendall(photo_jpeg + b"\r\n0\r\n" + b"".join(b"X-%d: abcdefgh\r\n" % k for k in range(600)))
+    problem(everything(connection), 431, "headers-too-large")
+
+
+def test_large_bodies_are_no_headers(strict: Live, photo_jpeg: bytes) -> None:
+    assert len(photo_jpeg) > 4 * LIMITS.head_bytes
+    connection = post(strict, photo_jpeg, "Connection: close\r\nX-A: " + "a" * 7000 + "\r\n")
+    assert everything(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_headers_must_end(strict: Live) -> None:
+    begin = time.monotonic()
+    slow, silent = opened(strict, QUERY), opened(strict)
+    for letter in b"X-Slow: abc":  # a byte now and then is not enough
+        slow.send(bytes([letter]))
+        time.sleep(0.05)
+    problem(everything(slow), 408, "upload-timeout")
+    assert everything(silent) == b""
+    assert time.monotonic() - begin < 20
+    again = opened(strict, QUERY + "\r\n")
+    assert again.recv(4000).startswith(b"HTTP/1.1 200")
+    again.sendall(b"GET /heal")  # the second request of a connection has no more time than the first
+    problem(everything(again), 408, "upload-timeout")
+
+
+def test_between_requests_there_is_more_time(strict: Live) -> None:
+    with opened(strict, QUERY + "\r\n") as connection:
+        for _ in range(2):
+            assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+            time.sleep(2 * LIMITS.head_seconds)
+            connection.sendall((QUERY + "\r\n").encode())
+        assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+
+
+def test_the_next_request_may_begin_while_one_is_in_work(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(), lambda: slow, LIMITS) as live:
+        connection = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        connection.sendall(b"GET /heal")
+        time.sleep(2 * LIMITS.head_seconds)
+        slow.gate.set()
+        assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"thz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b'{"status":"ok"}' in everything(connection)
+
+
+def test_what_is_no_http_is_told_so(strict: Live) -> None:
+    for bytes_ in ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "HELO there\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"):
+        with capture_logs() as lines:
+            document = problem(everything(opened(strict, bytes_)), 400, "malformed-request")
+        assert "HTTP/1.1" in str(document["detail"])
+        assert [(line["event"], line["status"]) for line in lines] == [("refused", 400)]
+
+
+def test_a_refused_body_is_not_read_for_ever(strict: Live) -> None:
+    connection = post(strict, b"", declared=10**9)
+    assert connection.recv(4000).startswith(b"HTTP/1.1 413")
+    begin = time.monotonic()
+    try:
+        while time.monotonic() < begin + 20:
+            connection.sendall(bytes(65536))
+            time.sleep(0.02)
+        pytest.fail("it is still read")
+    except OSError:  # reset, or a broken pipe
+        connection.close()
+
+
+class Talkative(Slow):
+    """Answers with more than a socket holds by itself."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if not isinstance(image, bytes):
+            return super().analyze(image, options)
+        count, random = 64, np.random.default_rng(0)
+        boxes = np.tile(np.array([0, 0, 900, 900], np.float32), (count, 1))
+        iuv = random.integers(1, 25, (count, 3, 128, 128), np.uint8)
+        return People(boxes, np.ones(count, np.float32), (900, 900), iuv=iuv)
+
+
+def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
+    live = Live(Settings(), Talkative, LIMITS)
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # else the system holds the answer
+    with live:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", live.port))
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
+        with capture_logs() as lines:
+            connection.sendall(head.encode() + photo_jpeg)
+            until(lambda: any(line["event"] == "closed" for line in lines), 20)
+        assert "bytes were read" in next(line["reason"] for line in lines if line["event"] == "closed")
+        connection.close()
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        patient = post(live, photo_jpeg, NPZ + "Connection: close\r\n")  # who reads slowly, but reads, gets all of it
+        received = b""
+        while piece := patient.recv(262144):
+            received += piece
+            time.sleep(0.05)
+        patient.close()
+        with np.load(io.BytesIO(received.partition(b"\r\n\r\n")[2])) as arrays:
+            assert arrays["iuv"].shape == (64, 3, 128, 128)
+
+
+def test_the_silent_make_room(strict: Live, photo_jpeg: bytes) -> None:
+    silent = [opened(strict) for _ in range(LIMITS.connections)]
+    answers = [everything(post(strict, photo_jpeg, "Connection: close\r\n")) for _ in range(5)]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    for connection in silent:
+        connection.close()
+
+
+def test_with_every_connection_at_work_the_next_one_is_refused(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    limits = ConnectionLimits(connections=3)
+    with Live(Settings(), lambda: slow, limits) as live:
+        busy = [post(live, photo_jpeg) for _ in range(3)]
+        assert slow.begun.acquire(timeout=10)
+        until(lambda: live.app.state.service.admission.held == 3)
+        document = problem(everything(opened(live, QUERY + "\r\n")), 503, "engine-unavailable")
+        assert "3 connections" in str(document["detail"])
+        slow.gate.set()
+        for connection in busy:
+            assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+            connection.close()
