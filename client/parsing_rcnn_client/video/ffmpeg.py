@@ -29,6 +29,7 @@ from parsing_rcnn_client.video import matroska
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing
 
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
+_GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"showinfo.*config in time_base: (\d+)/(\d+)")
 
@@ -321,7 +322,9 @@ class FFmpegWriter:
     def _failed(self) -> VideoError:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else "it gave no reason"
+        # ffmpeg's last line says that it gave up, one before it says why
+        telling = [line for line in lines if not line.startswith(_GIVES_UP)] or lines
+        reason = telling[-1] if telling else "it gave no reason"
         return VideoError(
             f"{hidden(self.target)}: ffmpeg cannot write it ({reason.replace(self.target, hidden(self.target))})"
         )
