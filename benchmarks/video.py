@@ -192,11 +192,12 @@ def measure_drawing(engine: Analyzer, truth: Truth) -> dict[str, float]:
     people: People = engine.analyze(image)
     numbers = np.arange(1, len(people) + 1)
     found = {}
-    for layers in (("parts", "boxes"), ("iuv", "boxes"), ("anonymise",), ("contours",)):
+    atlas = np.full((6 * 64, 4 * 64, 3), (200, 120, 40), np.uint8)
+    for layers in (("parts", "boxes"), ("iuv", "boxes"), ("anonymise",), ("contours",), ("texture",)):
         times = []
         for _ in range(30):
             begin = time.perf_counter()
-            render(image, people, numbers, people.boxes, Look(layers=layers))
+            render(image, people, numbers, people.boxes, Look(layers=layers, atlas=atlas))
             times.append(1000 * (time.perf_counter() - begin))
         found["+".join(layers)] = round(statistics.median(times), 2)
     return found

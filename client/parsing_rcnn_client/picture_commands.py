@@ -10,18 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.engines import (
-    AsJson,
-    Embedded,
-    Model,
-    Precision,
-    Repository,
-    RuntimeName,
-    Server,
-    Threads,
-    Timeout,
-    TritonServer,
-)
+from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, wrong
+
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
 
 def predict(
@@ -29,21 +20,13 @@ def predict(
         list[str], typer.Argument(help="Pictures, folders (searched deeply), quoted patterns, - for standard input.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
-    confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")] = 0.5,
-    max_people: Annotated[int, typer.Option(min=1, max=64, help="The most people of a picture, by score.")] = 64,
+    people: PeopleChoice,
+    engine_choice: EngineChoice,
     tasks: Annotated[str, typer.Option(help="parsing, densepose or both, separated by a comma.")] = "parsing,densepose",
     exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results are there.")] = False,
-    server: Server = None,
-    triton: TritonServer = None,
-    embedded: Embedded = False,
     timeout: Timeout = 60.0,
-    repository: Repository = None,
-    model: Model = None,
-    runtime: RuntimeName = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Find and parse everybody in pictures, with a server or without.
@@ -53,24 +36,22 @@ def predict(
     """
     from parsing_rcnn.people import Options
     from parsing_rcnn.pipeline import validate
-    from parsing_rcnn_client.engines import open_engine
     from parsing_rcnn_client.predicting import predict_all
     from parsing_rcnn_client.sources import find_sources
 
     chosen = frozenset(t.strip() for t in tasks.split(",") if t.strip())
-    options = Options(tasks=chosen, confidence=confidence, max_people=max_people, part_probs=exact)
+    options = Options(chosen, people.confidence, people.max_people, part_probs=exact)
     try:
         validate(options)
-        if exact and (server or triton):
+        if exact and (engine_choice.server or engine_choice.triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
         found = find_sources(sources, out)
         _can_write(out)
-        own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision, "threads": threads}
-        engine = open_engine(server, triton, embedded, timeout=timeout, **own)  # type: ignore[arg-type]
+        engine = engine_choice.open(timeout)
     except InvalidOptions as error:
-        raise _wrong(error.detail) from error
+        raise wrong(error.detail) from error
     if not found:
-        raise _wrong(f"no pictures in {', '.join(sources)}")
+        raise wrong(f"no pictures in {', '.join(sources)}")
     note_untrained(engine.info.tasks, chosen)
     report = predict_all(engine, options, found, exact=exact, in_flight=in_flight, resume=resume)
     engine.close()
@@ -94,11 +75,6 @@ def _can_write(out: Path) -> None:
         raise InvalidOptions(f"-o {out}: nothing can be written there; name another folder")
 
 
-def _wrong(detail: str) -> typer.Exit:
-    typer.echo(f"error: {detail}", err=True)
-    return typer.Exit(2)
-
-
 def note_untrained(trained: Any, chosen: frozenset[str]) -> None:
     """Say on standard error which of the chosen heads mean nothing."""
     untrained = sorted(task for task in chosen if not trained.get(task, True))
@@ -106,29 +82,21 @@ def note_untrained(trained: Any, chosen: frozenset[str]) -> None:
         typer.echo(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps", err=True)
 
 
-def info(
-    server: Server = None,
-    triton: TritonServer = None,
-    embedded: Embedded = False,
-    timeout: Timeout = 10.0,
-    repository: Repository = None,
-    model: Model = None,
-    runtime: RuntimeName = "auto",
-    precision: Precision = "auto",
-    as_json: AsJson = False,
-) -> None:
+def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """What would run, here or on a server: model, runtime, canvases, tasks."""
     from parsing_rcnn import __version__
     from parsing_rcnn.pipeline import Pipeline
-    from parsing_rcnn_client.engines import open_engine
 
-    own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision}
     try:
-        engine = open_engine(server, triton, embedded, timeout=timeout, **own)  # type: ignore[arg-type]
+        engine = engine_choice.open(timeout)
     except InvalidOptions as error:
-        raise _wrong(error.detail) from error
+        raise wrong(error.detail) from error
     about = engine.info
-    where = str(engine.repository.path) if isinstance(engine, Pipeline) else str(server or triton)
+    where = (
+        str(engine.repository.path)
+        if isinstance(engine, Pipeline)
+        else str(engine_choice.server or engine_choice.triton)
+    )
     shown: dict[str, Any] = {
         "parsing-rcnn": __version__,
         "model": about.name,
@@ -155,19 +123,22 @@ def _readable(value: Any) -> str:
     return str(value)
 
 
-def models(repository: Repository = None, server: Server = None, as_json: AsJson = False) -> None:
+def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums."""
     from parsing_rcnn.repository import ModelRepository
 
-    if server is not None:
-        from parsing_rcnn_client.engines import open_engine
-
-        engine = open_engine(server, None, False, timeout=10.0)
-        card, place = dict(engine.info.card), server
-        engine.close()
-    else:
-        opened = ModelRepository.open(repository)
-        card, place = dict(opened.card), str(opened.path)
+    try:
+        if engine_choice.triton is not None:
+            raise InvalidOptions("Triton does not say which files its models have: `info --triton` shows what it says")
+        if engine_choice.server is not None:
+            engine = engine_choice.open(timeout)
+            card, place = dict(engine.info.card), engine_choice.server
+            engine.close()
+        else:
+            opened = ModelRepository.open(engine_choice.repository)
+            card, place = dict(opened.card), str(opened.path)
+    except InvalidOptions as error:
+        raise wrong(error.detail) from error
     files: Any = card["files"]
     if as_json:
         typer.echo(json.dumps({"name": card["name"], "version": card["version"], "files": files}))

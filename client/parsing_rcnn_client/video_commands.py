@@ -10,23 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn_client.engines import (
-    AsJson,
-    Embedded,
-    Model,
-    Precision,
-    Repository,
-    RuntimeName,
-    Server,
-    Threads,
-    TritonServer,
-    open_engine,
-)
+from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
-    from parsing_rcnn_client.video.layers import Look
     from parsing_rcnn_client.video.live import Live, Sink
     from parsing_rcnn_client.video.media import Reader, Writer
     from parsing_rcnn_client.video.records import Record
@@ -34,39 +22,22 @@ if TYPE_CHECKING:
 
 _JPEG_QUALITY = 95
 
-Layers = Annotated[str, typer.Option(help="parts, iuv, contours, texture, boxes, anonymise: with commas, in order.")]
-Atlas = Annotated[Path | None, typer.Option(help="Texture atlas of 6 by 4 squares, for the layer texture.")]
-Hide = Annotated[str, typer.Option(help="Whom the layer anonymise hides: heads, faces or people.")]
-Style = Annotated[str, typer.Option(help="How it hides them: pixelate or blur.")]
-Confidence = Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")]
-MostPeople = Annotated[int, typer.Option(min=1, max=64, help="The most people of a frame, by score.")]
-Smooth = Annotated[bool, typer.Option(help="Steady boxes, parts and IUV over time.")]
+Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
 
 
 def annotate(
     source: Annotated[str, typer.Argument(help="A video file.")],
+    shown: LookChoice,
+    people: PeopleChoice,
+    engine_choice: EngineChoice,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
-    layers: Layers = "parts,boxes",
-    atlas: Atlas = None,
-    hide: Hide = "heads",
-    style: Style = "pixelate",
-    confidence: Confidence = 0.5,
-    max_people: MostPeople = 64,
     every: Annotated[int, typer.Option(min=1, max=30, help="Analyse every k-th frame, carry people between.")] = 1,
-    smooth: Smooth = True,
     in_flight: InFlight = 2,
     jsonl: Annotated[Path | None, typer.Option(help="Also write one JSON line a frame here.")] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.")] = None,
-    server: Server = None,
-    triton: TritonServer = None,
-    embedded: Embedded = False,
+    backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may be away or busy.")] = 120.0,
-    repository: Repository = None,
-    model: Model = None,
-    runtime: RuntimeName = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Annotate a video file: every frame with its own result, times and sound as they were.
@@ -75,61 +46,67 @@ def annotate(
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.annotate import Settings
-    from parsing_rcnn_client.video.ffmpeg import FFmpegReader
+    from parsing_rcnn_client.video.backends import check
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
-        if out is None and jsonl is None and coco is None:
-            raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
-        _refuse_overwriting(source, out, jsonl, coco)
+        check(backend)
+        _check_files(source, out, jsonl, coco)
         settings = Settings(
-            look=_look(layers, atlas, hide, style),
-            confidence=confidence,
-            max_people=max_people,
+            look=shown.look(),
+            confidence=people.confidence,
+            max_people=people.max_people,
             every=every,
-            smoothing=Smoothing() if smooth else None,
+            smoothing=Smoothing() if shown.smooth else None,
             in_flight=in_flight,
             tasks=frozenset({"parsing"} if jsonl or coco else ()),
         )
-        own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision, "threads": threads}
-        engine = open_engine(server, triton, embedded, timeout=timeout, jpeg_quality=_JPEG_QUALITY, **own)  # type: ignore[arg-type]
+        engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
-        typer.echo(f"error: {error.detail}", err=True)
-        raise typer.Exit(2) from error
-    reader = FFmpegReader(source, live=False)
-    try:
-        summary = _annotate(engine, reader, source, out, jsonl, coco, settings)
-    finally:
-        reader.close()
-        engine.close()
-    if reader.damaged is not None:
-        typer.echo(f"note: {source} is damaged ({reader.damaged}); what could be read is done", err=True)
+        raise wrong(error.detail) from error
+    summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
+    if damage is not None:
+        typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
     if as_json:
-        typer.echo(json.dumps({**vars(summary), "fps": summary.fps, "damaged": reader.damaged}))
+        typer.echo(json.dumps({**vars(summary), "fps": summary.fps, "damaged": damage}))
     else:
         typer.echo(f"{summary.frames} frames, {summary.tracks} people, {summary.fps:.1f} fps", err=True)
 
 
 def _annotate(
     engine: Analyzer,
-    reader: Reader,
     source: str,
     out: Path | None,
     jsonl: Path | None,
     coco: Path | None,
     settings: Settings,
+    backend: str,
+) -> tuple[Summary, str | None]:
+    """Do it, with a progress bar: (what was done, what is damaged in the source)."""
+    from parsing_rcnn_client.video.backends import open_reader, open_writer
+    from parsing_rcnn_client.video.records import CocoVideo, JsonLines
+
+    try:
+        reader = open_reader(source, backend, live=False)
+        try:
+            records: list[Record] = [] if jsonl is None else [JsonLines(jsonl)]
+            records += [] if coco is None else [CocoVideo(coco, Path(source).name, reader.info)]
+            writer = None if out is None else open_writer(str(out), reader, backend)
+            return _with_progress(engine, reader, writer, records, settings), reader.damaged
+        finally:
+            reader.close()
+    finally:
+        engine.close()
+
+
+def _with_progress(
+    engine: Analyzer, reader: Reader, writer: Writer | None, records: list[Record], settings: Settings
 ) -> Summary:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from parsing_rcnn_client.video.annotate import annotate as run
-    from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
-    from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
-    records: list[Record] = [] if jsonl is None else [JsonLines(jsonl)]
-    records += [] if coco is None else [CocoVideo(coco, Path(source).name, reader.info)]
-    sound = source if reader.info.audio else None
-    writer: Writer | None = None if out is None else FFmpegWriter(str(out), reader.info, sound_of=sound)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("frames", total=reader.info.frames)
@@ -152,30 +129,19 @@ def stream(
     sources: Annotated[
         list[str], typer.Argument(help="Cameras (0, 1, ...), rtsp:// or http:// addresses, files (played live).")
     ],
+    shown: LookChoice,
+    people: PeopleChoice,
+    engine_choice: EngineChoice,
     out: Annotated[
         list[str] | None,
         typer.Option("-o", "--out", help="window, mjpeg:PORT, a file, rtsp:// or rtmp://; one for each source."),
     ] = None,
     mode: Annotated[str, typer.Option(help="align: each result on its frame; low-latency: on the newest.")] = "align",
-    layers: Layers = "parts,boxes",
-    atlas: Atlas = None,
-    hide: Hide = "heads",
-    style: Style = "pixelate",
-    confidence: Confidence = 0.5,
-    max_people: MostPeople = 64,
-    smooth: Smooth = True,
     in_flight: InFlight = 1,
     reconnect: Annotated[bool, typer.Option(help="Open a source again when it is lost.")] = True,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this time.")] = None,
-    server: Server = None,
-    triton: TritonServer = None,
-    embedded: Embedded = False,
+    backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one frame.")] = 5.0,
-    repository: Repository = None,
-    model: Model = None,
-    runtime: RuntimeName = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Annotate live: the newest frame counts, late ones are dropped and counted, lost sources come back.
@@ -183,28 +149,29 @@ def stream(
     Ctrl-C stops cleanly: files are finished. Exit code 1 when a source or an output failed, 2 on wrong options.
     """
     from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.backends import check
     from parsing_rcnn_client.video.live import MODES, Live, LiveSettings
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
+        check(backend)
         targets = _targets(sources, out or ["mjpeg:8090"])
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
-        look = _look(layers, atlas, hide, style)
+        look = shown.look()
         page = _page(targets)
-        own = {"repository": repository, "model": model, "runtime": runtime, "precision": precision, "threads": threads}
-        engine = open_engine(server, triton, embedded, timeout=timeout, jpeg_quality=_JPEG_QUALITY, **own)  # type: ignore[arg-type]
+        engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
-        typer.echo(f"error: {error.detail}", err=True)
-        raise typer.Exit(2) from error
-    settings = LiveSettings(look, confidence, max_people, Smoothing() if smooth else None, mode, reconnect)
+        raise wrong(error.detail) from error
+    smoothing = Smoothing() if shown.smooth else None
+    settings = LiveSettings(look, people.confidence, people.max_people, smoothing, mode, reconnect)
     if page is not None:
         typer.echo(f"watch at {page.url}", err=True)
     live = Live(engine, settings, in_flight)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for source, target in zip(sources, targets, strict=True):
-            _start(live, source, target, page)
+            _start(live, source, target, page, backend)
         _wait(live, seconds)
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
@@ -220,9 +187,10 @@ def stream(
         typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
 
-def _start(live: Live, source: str, target: str, page: MjpegPage | None) -> None:
-    from parsing_rcnn_client.video.ffmpeg import FFmpegReader, hidden, is_live
-    from parsing_rcnn_client.video.sinks import FileSink, WindowSink
+def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:
+    from parsing_rcnn_client.video.backends import open_reader
+    from parsing_rcnn_client.video.ffmpeg import hidden, is_live
+    from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
     name = hidden(source)
     place = page.sink(name) if page is not None and target.startswith("mjpeg:") else None
@@ -230,10 +198,14 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None) -> None
     def open_sink(reader: Reader) -> Sink:
         if place is not None:
             return place
-        return WindowSink(name, reader.info) if target == "window" else FileSink(target, reader.info)
+        if target == "window":
+            return WindowSink(name, reader.info)
+        if "://" in target and live.reconnects:
+            return LastingSink(lambda: FileSink(target, reader.info))
+        return FileSink(target, reader.info)
 
     network = is_live(source) or "://" in source
-    live.add(name, lambda: FFmpegReader(source, live=network, pace=not network), open_sink, endless=network)
+    live.add(name, lambda: open_reader(source, backend, live=network, pace=not network), open_sink, endless=network)
 
 
 def _wait(live: Live, seconds: float | None) -> None:
@@ -270,8 +242,10 @@ def _targets(sources: list[str], out: list[str]) -> list[str]:
 
 def _page(targets: list[str]) -> MjpegPage | None:
     from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.sinks import MjpegPage
+    from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink
 
+    if "window" in targets:
+        WindowSink.require_screen()
     ports = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
     if not ports:
         return None
@@ -280,22 +254,14 @@ def _page(targets: list[str]) -> MjpegPage | None:
     return MjpegPage(int(port))
 
 
-def _refuse_overwriting(source: str, *outputs: Path | None) -> None:
+def _check_files(source: str, *outputs: Path | None) -> None:
     from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.ffmpeg import hidden, is_live
 
+    if not any(outputs):
+        raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
+    if is_live(source):
+        raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
     for path in outputs:
         if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
             raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
-
-
-def _look(layers: str, atlas: Path | None, hide: str, style: str) -> Look:
-    from parsing_rcnn.codecs.image import decode
-    from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.layers import Look
-
-    try:
-        picture = None if atlas is None else decode(atlas.read_bytes())
-    except OSError as error:
-        raise InvalidOptions(f"--atlas {atlas}: {error.strerror}") from None
-    names = tuple(name.strip() for name in layers.split(",") if name.strip())
-    return Look(layers=names, atlas=picture, hide=hide, style=style)

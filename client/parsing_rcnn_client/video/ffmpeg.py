@@ -29,6 +29,7 @@ from parsing_rcnn_client.video import matroska
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing
 
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
+_GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"showinfo.*config in time_base: (\d+)/(\d+)")
 
@@ -246,7 +247,7 @@ class FFmpegWriter:
         options: Sequence[str] = ("-preset", "superfast", "-crf", "20"),
     ) -> None:
         self.target, self.info = target, info
-        self._part = _partial(target)
+        self._part = partial_of(target)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(-_SHIFT), "-f", "matroska", "-i", "pipe:0"]
@@ -321,13 +322,15 @@ class FFmpegWriter:
     def _failed(self) -> VideoError:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else "it gave no reason"
+        # ffmpeg's last line says that it gave up, one before it says why
+        telling = [line for line in lines if not line.startswith(_GIVES_UP)] or lines
+        reason = telling[-1] if telling else "it gave no reason"
         return VideoError(
             f"{hidden(self.target)}: ffmpeg cannot write it ({reason.replace(self.target, hidden(self.target))})"
         )
 
 
-def _partial(target: str) -> Path | None:
+def partial_of(target: str) -> Path | None:
     """A name beside the target until it is whole; None for addresses."""
     if "://" in target:
         return None

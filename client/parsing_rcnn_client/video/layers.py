@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.paste import PixelWindow
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
+from parsing_rcnn_client.video.surface import dressed, enlarge, lay_over, texels_of, trimmed, wire_frame
 
 LAYERS = ("parts", "iuv", "contours", "texture", "boxes", "anonymise")
 ANONYMISE = ("heads", "faces", "people")
@@ -40,7 +40,7 @@ class Look:
         style: how, one of `STYLES`.
 
     Raises:
-        InvalidOptions: an unknown name, or a texture without an atlas.
+        InvalidOptions: an unknown name, a texture without an atlas, or an atlas that is not 6 rows of 4 squares.
     """
 
     layers: Sequence[str] = ("parts", "boxes")
@@ -58,7 +58,16 @@ class Look:
         if self.style not in STYLES:
             raise InvalidOptions(f"style {self.style!r}: choose one of {', '.join(STYLES)}")
         if "texture" in self.layers and self.atlas is None:
-            raise InvalidOptions("the layer texture needs an atlas: --atlas PICTURE of 6 by 4 squares")
+            raise InvalidOptions("the layer texture needs an atlas: --atlas PICTURE of 6 rows of 4 squares")
+        try:
+            _ = self.texels
+        except ValueError as error:
+            raise InvalidOptions(str(error)) from None
+
+    @cached_property
+    def texels(self) -> NDArray[np.uint8] | None:
+        """The atlas as `surface.dressed` takes it."""
+        return None if self.atlas is None else texels_of(self.atlas)
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -98,10 +107,9 @@ def render(
         for index in order:
             _hide(canvas, people, index, look)
     for layer in look.layers:
-        if layer == "contours":
-            canvas = draw.contours(canvas, people) if people.iuv is not None else canvas
-        elif layer == "texture" and look.atlas is not None:
-            canvas = draw.texture(canvas, people, look.atlas) if people.iuv is not None else canvas
+        if layer in ("contours", "texture"):
+            for index in order:
+                _wrap(canvas, people, index, layer, look)
         elif layer in ("parts", "iuv"):
             for index in order:
                 _paint(canvas, people, index, int(numbers[index]), layer, look.alpha)
@@ -113,28 +121,43 @@ def render(
 
 def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, layer: str, alpha: float) -> None:
     """Colour one person's cells, with an outline in the colour of the track."""
-    if layer == "parts" and people.parts is not None:
-        labels = people.parts[index]
-        colours = cv2.LUT(cv2.merge([labels] * 3), _table(people.taxonomy))  # a fifth of the time of palette[labels]
-    elif layer == "iuv" and people.iuv is not None:
-        labels, u, v = people.iuv[index]
-        colours = cv2.merge([cv2.LUT(labels, _STRETCH), u, v])
-    else:
+    maps = people.parts if layer == "parts" else people.iuv
+    if maps is None:
         return
+    labels = maps[index] if layer == "parts" else maps[index, 0]
+    found = trimmed(maps[index], labels > 0, people.boxes[index], people.image_size)
+    if found is None:
+        return
+    cells, box, window = found
+    if layer == "parts":
+        labels = cells
+        colours = cv2.LUT(cv2.merge([labels] * 3), _table(people.taxonomy))  # a fifth of the time of palette[labels]
+    else:
+        labels, u, v = cells
+        colours = cv2.merge([cv2.LUT(labels, _STRETCH), u, v])
     silhouette = (labels > 0).view(np.uint8) * np.uint8(255)
     edge = cv2.subtract(silhouette, cv2.erode(silhouette, np.ones((3, 3), np.uint8)))
     colours = cv2.copyTo(np.full_like(colours, draw.instance_colour(number)), edge, np.asarray(colours, np.uint8))
     weight = cv2.max(cv2.convertScaleAbs(silhouette, alpha=alpha), cv2.convertScaleAbs(edge, alpha=0.9))
-    window = people.window(index)
     # colours are multiplied by their weight before they are enlarged, so edges do not darken
     mixed = cv2.multiply(colours, cv2.merge([weight] * 3), scale=1 / 255)
-    cells = np.asarray(cv2.merge([*cv2.split(mixed), weight]), np.uint8)
-    planes = _enlarge(cells, people.boxes[index], window)
-    region = canvas[window.slices]
-    rest = cv2.bitwise_not(planes[:, :, 3])
-    photo = cv2.multiply(region, cv2.merge([rest] * 3), scale=1 / 255)
-    cv2.add(photo, cv2.cvtColor(planes, cv2.COLOR_BGRA2BGR), dst=photo)
-    region[:] = photo
+    cover = np.asarray(cv2.merge([*cv2.split(mixed), weight]), np.uint8)
+    lay_over(canvas[window.slices], enlarge(cover, box, window))
+
+
+def _wrap(canvas: NDArray[np.uint8], people: People, index: int, layer: str, look: Look) -> None:
+    """Lines or a texture on one person's surface."""
+    if people.iuv is None:
+        return
+    iuv = people.iuv[index]
+    found = trimmed(iuv, iuv[0] > 0, people.boxes[index], people.image_size)
+    if found is None:
+        return
+    cells, box, window = found
+    if layer == "contours":
+        wire_frame(canvas[window.slices], cells, box, window, _thickness(canvas))
+    elif look.texels is not None:
+        dressed(canvas[window.slices], cells, look.texels, box, window, _thickness(canvas))
 
 
 @lru_cache(maxsize=8)
@@ -145,28 +168,11 @@ def _table(taxonomy: Taxonomy) -> NDArray[np.uint8]:
     return table
 
 
-def _enlarge(cells: NDArray[np.uint8], box: NDArray[np.float32], window: PixelWindow) -> NDArray[np.uint8]:
-    """Cells [S,S,C] at the pixels of a window, bilinearly."""
-    rows, columns = cells.shape[:2]
-    x1, y1, x2, y2 = (float(v) for v in box)
-    scale_x, scale_y = columns / max(x2 - x1, 1e-6), rows / max(y2 - y1, 1e-6)
-    transform = np.array(
-        [
-            [scale_x, 0, (window.left + 0.5 - x1) * scale_x - 0.5],
-            [0, scale_y, (window.top + 0.5 - y1) * scale_y - 0.5],
-        ]
-    )
-    size = (window.right - window.left, window.bottom - window.top)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    pasted = cv2.warpAffine(cells, transform, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(pasted, np.uint8)
-
-
 def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, score: float) -> None:
     """A box and the number of its track."""
     height, width = canvas.shape[:2]
     colour = draw.instance_colour(number)
-    thick = max(1, round(max(height, width) / 900))
+    thick = _thickness(canvas)
     left, top = int(max(box[0], 0)), int(max(box[1], 0))
     cv2.rectangle(canvas, (left, top), (int(min(box[2], width)) - 1, int(min(box[3], height)) - 1), colour, thick)
     text = f"{number}  {score:.2f}" if number else f"{score:.2f}"
@@ -176,6 +182,12 @@ def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, sco
     cv2.rectangle(canvas, (left, base - text_height - 6), (left + text_width + 6, base), colour, cv2.FILLED)
     where = (left + 3, base - 4)
     cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, (16, 16, 16), 1, cv2.LINE_AA)
+
+
+def _thickness(canvas: NDArray[np.uint8]) -> int:
+    """Of lines, pixels."""
+    longest: int = max(canvas.shape[0], canvas.shape[1])
+    return max(1, round(longest / 900))
 
 
 def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> None:
@@ -189,7 +201,7 @@ def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> 
         cover[: max(height if look.hide == "people" else height // 4, 1)] = 255
     else:
         grown = cv2.dilate(mask.astype(np.uint8) * np.uint8(255), np.ones((7, 7), np.uint8))
-        cover = _enlarge(np.asarray(grown, np.uint8)[:, :, None], people.boxes[index], window)
+        cover = enlarge(np.asarray(grown, np.uint8)[:, :, None], people.boxes[index], window)
     x, y, wide, high = cv2.boundingRect((cover > 0).astype(np.uint8))
     patch = region[y : y + high, x : x + wide]
     cells = 8 if look.style == "pixelate" else 5  # across the longer side: too few to tell who it is

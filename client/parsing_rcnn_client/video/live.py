@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -10,18 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look, render
-from parsing_rcnn_client.video.media import Frame, Reader, VideoToolMissing
+from parsing_rcnn_client.video.media import Frame, Reader, VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
 
 MODES = ("align", "low-latency")
-_LONGEST_PAUSE = 10.0
 
 
 class Mailbox:
@@ -51,11 +51,20 @@ class Mailbox:
             return frame
 
 
+class SinkClosed(Exception):
+    """Whoever watched wants no more: the work ends, and nothing is wrong."""
+
+
 class Sink(Protocol):
     """Where annotated frames go."""
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
-        """uint8 [H,W,3] RGB, seconds since the start."""
+        """uint8 [H,W,3] RGB, seconds since the start.
+
+        Raises:
+            SinkClosed: nobody looks any more.
+            VideoError: the output failed.
+        """
         ...
 
     def close(self) -> None:
@@ -77,7 +86,7 @@ class State:
         reconnects: times that the source was opened again.
         connected: whether it delivers now.
         problem: the last one, of the source or of the engine.
-        lag: seconds between the arrival of a frame and its showing, the longest of the last second.
+        lag: seconds between the arrival of a frame and its showing, the longest of late.
     """
 
     name: str
@@ -142,6 +151,7 @@ class Source:
         self._settings, self._stop, self._ended = settings, stop, threading.Event()
         self._mailbox = Mailbox()
         self._sink: Sink | None = None
+        self._info: VideoInfo | None = None  # of the pictures that the sink was opened for
         self._reader: Reader | None = None
         self._follower = Follower(settings.confidence, settings.smoothing)
         self._begin = time.monotonic()
@@ -159,7 +169,7 @@ class Source:
         """Stop, wait, and finish the output.
 
         Raises:
-            ParsingRCNNError: the output failed.
+            ParsingRCNNError: the output failed, or the source never gave a picture.
         """
         self._ended.set()
         if self._reader is not None:
@@ -170,17 +180,20 @@ class Source:
             self._sink.close()
         if self._failure is not None:
             raise self._failure
+        if not self.state.frames and self.state.problem is not None:
+            raise VideoError(self.state.problem)
 
     def _done(self) -> bool:
         return self._stop.is_set() or self._ended.is_set()
 
     def _read(self) -> None:
-        pause = self._settings.pause
+        pauses = Backoff(self._settings.pause)
         while not self._done():
             before = self.state.frames
             try:
                 self._deliver()
-                self.state.problem = "the source ended"
+                if not self._done():
+                    self.state.problem = "the source ended"
             except VideoToolMissing as error:
                 self._failure = error
                 break
@@ -191,8 +204,9 @@ class Source:
             self.state.connected = False
             if not self._settings.reconnect or self._done():
                 break
-            pause = self._settings.pause if self.state.frames > before else min(2 * pause, _LONGEST_PAUSE)
-            self._ended.wait(pause * random.uniform(0.5, 1.5))
+            if self.state.frames > before:
+                pauses.reset()
+            self._ended.wait(pauses.next())
             self.state.reconnects += 1
         self._ended.set()
 
@@ -202,10 +216,11 @@ class Source:
         try:
             for frame in reader:
                 if self._sink is None:
-                    self._sink = self._open_sink(reader)
+                    self._sink, self._info = self._open_sink(reader), reader.info
                 self.state.connected, self.state.problem = True, None
-                # one clock through all reconnects
-                moved = replace(frame, index=self.state.frames, time=frame.arrived - self._begin)
+                # one clock, and one size, through all reconnects
+                image = self._fitted(frame.image)
+                moved = replace(frame, index=self.state.frames, time=frame.arrived - self._begin, image=image)
                 self.state.frames += 1
                 self._mailbox.put(moved)
                 self.state.dropped = self._mailbox.dropped
@@ -213,6 +228,14 @@ class Source:
                     break
         finally:
             reader.close()
+
+    def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture of the size that the output has, should a source come back with another one."""
+        assert self._info is not None
+        size = self._info.width, self._info.height
+        if image.shape[1::-1] == size:
+            return image
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _work(self) -> None:
         try:
@@ -223,7 +246,7 @@ class Source:
                 elif self._done():
                     break
         except Exception as error:  # the output failed: said when the source is closed
-            self._failure = error
+            self._failure = None if isinstance(error, SinkClosed) else error
             self._ended.set()
             if self._reader is not None:
                 self._reader.close()
@@ -294,9 +317,14 @@ class Live:
     ) -> Source:
         """Start a source; arguments as in `Source`. One that is not endless, a file, may end without being lost."""
         settings = replace(self._settings, reconnect=self._settings.reconnect and endless)
-        source = Source(name, open_reader, open_sink, self._ask, settings, self._stop)
+        source = Source(name, open_reader, open_sink, self.ask, settings, self._stop)
         self.sources.append(source)
         return source
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether what is lost is opened again."""
+        return self._settings.reconnect
 
     @property
     def running(self) -> bool:
@@ -320,5 +348,6 @@ class Live:
         if failures:
             raise failures[0]
 
-    def _ask(self, frame: Frame) -> Future[People]:
+    def ask(self, frame: Frame) -> Future[People]:
+        """Put a frame to the engine, behind those that wait already."""
         return self._pool.submit(self._engine.analyze, frame.image, self._options)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,7 +18,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, tool
+from parsing_rcnn_client.video.live import Sink, SinkClosed
 from parsing_rcnn_client.video.media import VideoError, VideoInfo
 
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
@@ -36,28 +42,89 @@ class FileSink:
         self._writer.close()
 
 
+class LastingSink:
+    """An address that may go away and come back: sent to again after growing pauses, its pictures lost meanwhile.
+
+    Args:
+        open_sink: opens it; called again after every loss.
+        lasted: seconds after which an opened one counts as having worked. One that fails sooner at the very first
+            time is wrong and not lost.
+    """
+
+    def __init__(self, open_sink: Callable[[], Sink], lasted: float = 3.0) -> None:
+        self._open, self._lasted = open_sink, lasted
+        self._pauses, self._worked = Backoff(), False
+        self._sink: Sink | None = open_sink()
+        self._opened, self._again = time.monotonic(), 0.0
+        self.losses = 0
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """Send a picture, or drop it while the address is away.
+
+        Raises:
+            VideoError: the address never worked.
+        """
+        now = time.monotonic()
+        try:
+            if self._sink is None:
+                if now < self._again:
+                    return
+                self._sink, self._opened = self._open(), now
+            self._sink.show(image, seconds)
+            if now - self._opened > self._lasted:
+                self._worked = True
+                self._pauses.reset()
+        except VideoError:
+            if not self._worked:
+                raise
+            self._sink, self._again = None, time.monotonic() + self._pauses.next()
+            self.losses += 1
+
+    def close(self) -> None:
+        """Finish the stream. Safe to call twice."""
+        if self._sink is not None:
+            with contextlib.suppress(VideoError) if self._worked else contextlib.nullcontext():
+                self._sink.close()
+
+
 class WindowSink:
-    """A window of ffplay; closing the window ends the work."""
+    """A window of ffplay; closing the window ends the work.
+
+    Raises:
+        InvalidOptions: there is no screen.
+        VideoToolMissing: ffplay is not installed.
+    """
 
     def __init__(self, title: str, info: VideoInfo) -> None:
-        command = [tool("ffplay"), "-loglevel", "quiet", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
+        self.require_screen()
+        command = [tool("ffplay"), "-loglevel", "error", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
         command += ["-pixel_format", "rgb24", "-video_size", f"{info.width}x{info.height}", "-framerate", "120"]
-        self._process = subprocess.Popen([*command, "-window_title", title, "-i", "-"], stdin=subprocess.PIPE)
+        command += ["-window_title", title, "-i", "-"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    @staticmethod
+    def require_screen() -> None:
+        """Refuse early: without a screen ffplay draws into nothing and says nothing."""
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise InvalidOptions("there is no screen here (DISPLAY is not set): try --out mjpeg:8090")
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Show a picture.
 
         Raises:
-            VideoError: the window was closed, or there is no screen.
+            SinkClosed: the window was closed.
+            VideoError: it could not be opened.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(np.ascontiguousarray(image).data)
         except OSError:
-            raise VideoError("the window was closed (or there is no screen here: try --out mjpeg:8090)") from None
+            if self._process.wait() == 0:
+                raise SinkClosed from None
+            raise VideoError("ffplay cannot open a window on this screen: try --out mjpeg:8090") from None
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the window. Safe to call twice."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()

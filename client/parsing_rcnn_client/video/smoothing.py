@@ -22,7 +22,8 @@ Box = NDArray[np.float32]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
-_MISMATCH = 22.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
+_STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
+_MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,17 @@ class Smoothing:
 
     Attributes:
         labels: share of a label's standing that survives 1/30 s, 0..1. At 30 frames a second a steady label gives way
-            after k frames of another, labels**k < 1/2: 0.92 needs nine.
+            after k frames of another, labels**k < 1/2: 0.93 needs ten.
         uv: the same of U and V.
         steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
         agile: how much the cut-off grows with speed, Hz per box height and second.
     """
 
-    labels: float = 0.92
+    labels: float = 0.93
     uv: float = 0.6
     steady: float = 1.0
-    agile: float = 30.0
+    agile: float = 60.0
 
 
 STEADY = Smoothing()
@@ -290,7 +291,7 @@ class Smoother:
         height = max(float(box[3] - box[1]), 1.0)
         rough = (box.astype(np.float64) - memory.shown) / (seconds * height)
         speed = memory.speed + _share(1.0, seconds) * (rough - memory.speed)
-        cutoff = self.settings.steady + self.settings.agile * np.abs(speed)
+        cutoff = self.settings.steady + self.settings.agile * np.maximum(np.abs(speed) - _STILL, 0)
         shown = memory.shown + _share(cutoff, seconds) * (box - memory.shown)
         return np.asarray(shown, np.float32), speed
 

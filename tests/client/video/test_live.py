@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from urllib.request import urlopen
 
 import cv2
@@ -18,9 +19,9 @@ from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.layers import Look
-from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, Source
+from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, SinkClosed, Source
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
-from parsing_rcnn_client.video.sinks import MjpegPage
+from parsing_rcnn_client.video.sinks import LastingSink, MjpegPage
 
 BOXES = Look(layers=("boxes",))
 
@@ -28,15 +29,19 @@ BOXES = Look(layers=("boxes",))
 class Camera:
     """Numbered pictures at a rate, until closed; a real camera cannot be made to fail on demand."""
 
-    def __init__(self, fps: float = 100, frames: int = 10**6, fails: bool = False) -> None:
-        self.info = VideoInfo(64, 48, fps, live=True)
+    def __init__(
+        self, fps: float = 100, frames: int = 10**6, fails: bool = False, colour: int = 0, scale: int = 1
+    ) -> None:
+        self.info = VideoInfo(64 * scale, 48 * scale, fps, live=True)
         self._fps, self._frames, self._fails, self._closed = fps, frames, fails, threading.Event()
+        self._colour, self._scale = colour, scale
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self._frames):
             if self._closed.wait(1 / self._fps):
                 return
-            image = np.full((48, 64, 3), index % 256, np.uint8)
+            image = np.full((48 * self._scale, 64 * self._scale, 3), index % 256, np.uint8)
+            image[:, :, 1] = self._colour
             yield Frame(index, index / self._fps, image, time.monotonic())
         if self._fails:
             raise VideoError("the cable was pulled")
@@ -154,13 +159,97 @@ def test_an_engine_that_goes_and_comes_back() -> None:
     assert source.state.shown >= 6  # frames go on, only without people
 
 
-def test_a_fast_source_takes_nothing_from_a_slow_one() -> None:
-    live = Live(Engine(None, delay=0.02), LiveSettings(BOXES))
-    fast = start(live, iter([Camera(fps=500)]), Screen())
-    slow = start(live, iter([Camera(fps=100)]), Screen())
-    until(lambda: fast.state.analysed + slow.state.analysed >= 40)
+def test_four_sources_of_different_speed_get_as_much_of_the_engine() -> None:
+    live = Live(Engine(None, delay=0.1), LiveSettings(BOXES))
+    served: list[int] = []
+    waiting: dict[int, int] = {}  # source -> answers to others since it asked
+    passed: list[int] = []
+    ask = live.ask
+
+    def counting(frame: Frame) -> Future[People]:
+        number = int(frame.image[0, 0, 1])
+        waiting[number] = 0
+
+        def answered(_: object) -> None:
+            served.append(number)
+            passed.append(waiting.pop(number))
+            for other in waiting:
+                waiting[other] += 1
+
+        future = ask(frame)
+        future.add_done_callback(answered)
+        return future
+
+    live.ask = counting  # type: ignore[method-assign]
+    for number, fps in enumerate((500, 250, 100, 50)):
+        start(live, iter([Camera(fps=fps, colour=number)]), Screen())
+    until(lambda: len(served) >= 32)
     live.close()
-    assert 0.6 < fast.state.analysed / slow.state.analysed < 1.67
+    counts = [served[:32].count(number) for number in range(4)]
+    assert max(counts) - min(counts) <= 2, counts
+    assert max(passed) <= 4  # each other source at most once before it, and the one that was being answered
+
+
+def test_closing_the_window_ends_the_work_and_is_no_error() -> None:
+    class Closed(Screen):
+        def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+            raise SinkClosed
+
+    live = Live(Engine(None), LiveSettings(BOXES))
+    start(live, iter([Camera()]), Closed())
+    until(lambda: not live.running)
+    live.close()
+
+
+def test_a_source_that_never_gave_a_picture_is_an_error() -> None:
+    live = Live(Engine(None), LiveSettings(BOXES, pause=0.01))
+    source = start(live, (Camera(frames=0, fails=True) for _ in range(1000)), Screen())
+    until(lambda: source.state.reconnects >= 2)
+    with pytest.raises(VideoError, match="the cable was pulled"):
+        live.close()
+
+
+def test_a_source_that_comes_back_in_another_size_goes_on_in_the_first() -> None:
+    class Sizes(Screen):
+        def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+            super().show(image, seconds)
+            assert image.shape == (48, 64, 3)
+
+    live = Live(Engine(None), LiveSettings(BOXES, pause=0.01))
+    screen = Sizes()
+    source = start(live, iter([Camera(frames=3), Camera(frames=500, scale=2)]), screen)
+    until(lambda: source.state.reconnects == 1 and source.state.shown >= 5)
+    live.close()
+
+
+def test_an_output_that_goes_away_is_sent_to_again_and_a_wrong_one_is_said() -> None:
+    opened: list[Screen] = []
+
+    class Fragile(Screen):
+        def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+            super().show(image, seconds)
+            if len(self.shown) > 3:
+                raise VideoError("connection reset")
+
+    def open_sink() -> Screen:
+        opened.append(Fragile())
+        return opened[-1]
+
+    image = np.zeros((48, 64, 3), np.uint8)
+    sink = LastingSink(open_sink, lasted=-1)
+    end = time.monotonic() + 20
+    while len(opened) < 2:
+        assert time.monotonic() < end
+        sink.show(image, 0)
+        time.sleep(0.01)
+    assert sink.losses == 1
+    sink.close()
+    assert opened[-1].closed
+    wrong = LastingSink(open_sink)
+    for _ in range(3):
+        wrong.show(image, 0)
+    with pytest.raises(VideoError, match="connection reset"):
+        wrong.show(image, 0)
 
 
 def test_the_page_shows_real_people_to_any_browser(pipeline: Pipeline, walk: list[NDArray[np.uint8]]) -> None:
@@ -172,7 +261,7 @@ def test_the_page_shows_real_people_to_any_browser(pipeline: Pipeline, walk: lis
     page = MjpegPage(0)
     live = Live(pipeline, LiveSettings())
     place = page.sink("portrait")
-    source = live.add("portrait", lambda: Portrait(fps=30), lambda reader: place)
+    source = live.add("portrait", lambda: Portrait(fps=30, scale=5), lambda reader: place)
     with urlopen(page.url, timeout=30) as answer:
         assert b"/0.mjpg" in answer.read()
     with urlopen(f"{page.url}/0.mjpg", timeout=30) as stream:

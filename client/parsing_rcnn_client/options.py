@@ -1,0 +1,164 @@
+"""Options that several commands share, each stated once.
+
+A parameter of a command whose type is one of the dataclasses here stands for the fields of that dataclass: `spread`
+shows them to typer as options and hands the command the object.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from parsing_rcnn.people import Analyzer
+    from parsing_rcnn_client.video.layers import Look
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Who computes."""
+
+    server: Annotated[str | None, typer.Option(help="Ask this gateway, for example http://127.0.0.1:8080.")] = None
+    triton: Annotated[str | None, typer.Option(help="Ask this Triton, grpc://host:8001 or http://host:8000.")] = None
+    embedded: Annotated[bool, typer.Option("--embedded", help="Compute in this process (the default).")] = False
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files)."),
+    ] = None
+    model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None
+    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto"
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference (default: all cores).")] = None
+
+    def open(self, timeout: float, jpeg_quality: int | None = None) -> Analyzer:
+        """The engine chosen.
+
+        Args:
+            timeout: seconds that a server may take for one picture.
+            jpeg_quality: of arrays on the way to a server; None sends PNG.
+
+        Raises:
+            InvalidOptions: two engines at once, or an option of the embedded engine beside a server.
+            ParsingRCNNError: it is not there.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        if sum((self.server is not None, self.triton is not None, self.embedded)) > 1:
+            raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
+        own = {"model": self.model, "runtime": self.runtime, "precision": self.precision, "threads": self.threads}
+        address = self.server or self.triton
+        if address is None:
+            from parsing_rcnn.pipeline import Pipeline
+
+            return Pipeline(self.repository, **own)  # type: ignore[arg-type]
+        chosen = [
+            f"--{name}" for name, value in {"repository": self.repository, **own}.items() if value not in (None, "auto")
+        ]
+        if chosen:
+            raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; {address} has its own")
+        _quiet_retries()
+        if self.server is not None:
+            from parsing_rcnn_client.gateway import Gateway
+
+            return Gateway(self.server, timeout, jpeg_quality=jpeg_quality)
+        from parsing_rcnn_client.triton import Triton
+
+        return Triton(address, timeout, jpeg_quality=jpeg_quality)
+
+
+@dataclass(frozen=True)
+class PeopleChoice:
+    """Whom to find."""
+
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")] = 0.5
+    max_people: Annotated[int, typer.Option(min=1, max=64, help="The most people of a picture, by score.")] = 64
+
+
+@dataclass(frozen=True)
+class LookChoice:
+    """What to draw over a video."""
+
+    layers: Annotated[
+        str, typer.Option(help="parts, iuv, contours, texture, boxes, anonymise: with commas, in order.")
+    ] = "parts,boxes"
+    atlas: Annotated[Path | None, typer.Option(help="Texture atlas, 6 rows of 4 squares, for the layer texture.")] = (
+        None
+    )
+    hide: Annotated[str, typer.Option(help="Whom the layer anonymise hides: heads, faces or people.")] = "heads"
+    style: Annotated[str, typer.Option(help="How it hides them: pixelate or blur.")] = "pixelate"
+    smooth: Annotated[bool, typer.Option(help="Steady boxes, parts and IUV over time.")] = True
+
+    def look(self) -> Look:
+        """The same, checked, with the atlas read.
+
+        Raises:
+            InvalidOptions: a wrong name, or an atlas that cannot be read.
+            ParsingRCNNError: the atlas is no picture.
+        """
+        from parsing_rcnn.codecs.image import decode
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.layers import Look
+
+        try:
+            picture = None if self.atlas is None else decode(self.atlas.read_bytes())
+        except OSError as error:
+            raise InvalidOptions(f"--atlas {self.atlas}: {error.strerror}") from None
+        names = tuple(name.strip() for name in self.layers.split(",") if name.strip())
+        return Look(layers=names, atlas=picture, hide=self.hide, style=self.style)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command for typer: parameters that are dataclasses become one option for each field."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {}
+    own: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = hints[name]
+        if not is_dataclass(kind):
+            own.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+        else:
+            groups[name] = kind
+    shown = [*own, *(option for kind in groups.values() for option in _options_of(kind))]
+
+    @wraps(command)
+    def spread_command(**given: Any) -> None:
+        built = {name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        command(**given, **built)
+
+    spread_command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    spread_command.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return spread_command
+
+
+def _options_of(kind: Any) -> list[inspect.Parameter]:
+    hints: Mapping[str, Any] = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(kind)
+    ]
+
+
+def wrong(detail: str) -> typer.Exit:
+    """Say what is wrong with the command line; to be raised."""
+    typer.echo(f"error: {detail}", err=True)
+    return typer.Exit(2)
+
+
+def _quiet_retries() -> None:
+    # a command shows one line when it gives up; each try on the way there belongs into no terminal
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks([])

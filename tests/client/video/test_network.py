@@ -1,0 +1,206 @@
+"""Live video over the network and on a screen, by real servers: RTSP in, RTSP and RTMP out, a window of ffplay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader
+from parsing_rcnn_client.video.live import Live, LiveSettings, SinkClosed
+from parsing_rcnn_client.video.media import VideoError, VideoInfo
+from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
+
+REMEDY = "sh scripts/install_rtsp.sh"
+GSTREAMER = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.shown: list[NDArray[np.uint8]] = []
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        self.shown.append(image)
+
+    def close(self) -> None:
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def camera(walk_video: Path, tmp_path: Path, ffmpeg: Callable[..., str]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """(address, a function that pulls the plug and puts it in again after a second) of an RTSP camera."""
+    python = "/usr/bin/python3"
+    there = Path(python).exists() and subprocess.run([python, "-c", GSTREAMER], capture_output=True, check=False)
+    if not there or there.returncode:
+        pytest.skip(f"needs GStreamer's RTSP server: {REMEDY}")
+    long, port = tmp_path / "long.mkv", free_port()
+    ffmpeg("-stream_loop", 40, "-i", walk_video, "-preset", "ultrafast", "-g", 6, "-bf", 0, long)
+    command = [python, str(Path(__file__).with_name("rtsp_server.py")), str(port), str(long)]
+    servers: list[subprocess.Popen[str]] = []
+
+    def start() -> None:
+        servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert servers[-1].stdout is not None
+        assert servers[-1].stdout.readline() == "ready\n"
+
+    def unplug() -> None:
+        end(servers[-1])
+        time.sleep(1)
+        start()
+
+    start()
+    yield f"rtsp://127.0.0.1:{port}/video", unplug
+    end(servers[-1])
+
+
+def test_an_rtsp_camera_is_annotated_and_comes_back_after_it_was_unplugged(
+    camera: tuple[str, Callable[[], None]], pipeline: Pipeline, walk: list[NDArray[np.uint8]]
+) -> None:
+    address, unplug = camera
+    screen = Screen()
+    live = Live(pipeline, LiveSettings(pause=0.2))
+    source = live.add("camera", lambda: FFmpegReader(address), lambda reader: screen)
+    until(lambda: len(screen.shown) >= 3)
+    assert min(np.abs(screen.shown[-1].astype(int) - frame).mean() for frame in walk) > 3  # something is drawn
+    unplug()
+    until(lambda: source.state.reconnects >= 1 and source.state.connected)
+    before = len(screen.shown)
+    until(lambda: len(screen.shown) >= before + 3)
+    live.close()
+    assert source.state.problem is None
+    assert source.state.failed == 0
+
+
+def test_an_rtsp_address_where_nobody_is_says_so_without_its_password() -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    with pytest.raises(VideoError, match=r"me:\*\*\*@127.0.0.1.*Connection refused") as caught:
+        FFmpegReader(f"rtsp://me:secret@127.0.0.1:{free_port()}/video")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["rtsp", "rtmp"])
+def test_a_stream_goes_out(kind: str, walk: list[NDArray[np.uint8]], tmp_path: Path, ffmpeg: object) -> None:
+    out = tmp_path / "out.mkv"
+    address = f"{kind}://127.0.0.1:{free_port()}/live/walk"
+    server = _listener(address, out)
+    sink = FileSink(address, VideoInfo(320, 240, 25))
+    for index in range(50):
+        sink.show(walk[index % 24], index / 25)
+    sink.close()
+    server.wait(20)
+    frames = list(FFmpegReader(str(out)))
+    assert len(frames) >= 45
+    assert np.abs(frames[30].image.astype(int) - walk[(50 - len(frames) + 30) % 24]).mean() < 6
+    steps = np.diff([frame.time for frame in frames])
+    assert np.median(steps) == pytest.approx(0.04, abs=0.002)
+
+
+def test_a_stream_that_nobody_takes_says_why_and_one_that_is_cut_goes_on(
+    walk: list[NDArray[np.uint8]], tmp_path: Path, ffmpeg: object
+) -> None:
+    def send(sink: LastingSink | FileSink, done: Callable[[], bool]) -> None:
+        index = 0
+        while not done():
+            sink.show(walk[index % 24], index / 25)
+            index += 1
+            time.sleep(0.01)
+            assert index < 3000
+
+    address = f"rtmp://me:secret@127.0.0.1:{free_port()}/live/walk"
+    with pytest.raises(VideoError, match=r"me:\*\*\*@.*Connection refused"):
+        send(FileSink(address, VideoInfo(320, 240, 25)), lambda: False)
+    first = _listener(address, tmp_path / "first.mkv")
+    sink = LastingSink(lambda: FileSink(address, VideoInfo(320, 240, 25)), lasted=0.3)
+    until_cut = time.monotonic() + 1.5
+    send(sink, lambda: time.monotonic() > until_cut)
+    end(first)
+    send(sink, lambda: sink.losses >= 1)
+    second = _listener(address, tmp_path / "second.mkv")
+    send(sink, lambda: (tmp_path / "second.mkv").exists() and (tmp_path / "second.mkv").stat().st_size > 2000)
+    sink.close()
+    second.wait(20)
+
+
+def _listener(address: str, out: Path) -> subprocess.Popen[str]:
+    """ffmpeg as the server that a stream is sent to."""
+    listen = ["-rtsp_flags", "listen"] if address.startswith("rtsp") else ["-listen", "1"]
+    address = address.replace("me:secret@", "")
+    command = ["ffmpeg", "-v", "error", "-y", *listen, "-i", address, "-c", "copy", "-flush_packets", "1", str(out)]
+    process = subprocess.Popen(command, text=True)
+    port = int(address.rpartition(":")[2].partition("/")[0])
+    # to ask whether it listens would be taken for the stream, so the kernel's table is read
+    until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text())
+    return process
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An X server without a monitor."""
+    if not all(map(shutil.which, ("Xvfb", "xdotool", "ffplay"))):
+        pytest.skip(f"needs ffplay, Xvfb and xdotool: {REMEDY}")
+    number, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL, text=True)
+    display = f":{os.read(number, 16).decode().strip()}"
+    monkeypatch.setenv("DISPLAY", display)
+    yield display
+    end(server)
+
+
+def test_a_window_shows_the_pictures_and_may_be_closed(screen: str, tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    image = np.full((240, 320, 3), (200, 60, 20), np.uint8)
+    sink = WindowSink("walk", VideoInfo(320, 240, 25))
+    shot = tmp_path / "shot.png"
+
+    def visible() -> bool:
+        sink.show(image, 0)
+        ffmpeg("-f", "x11grab", "-video_size", "640x480", "-i", screen, "-frames:v", 1, shot)
+        picture = cv2.imread(str(shot))
+        assert picture is not None
+        return bool((np.abs(picture[:, :, ::-1].astype(int) - (200, 60, 20)).max(axis=2) < 12).sum() > 0.9 * 320 * 240)
+
+    until(visible)
+    subprocess.run(
+        ["xdotool", "search", "--sync", "--name", "^walk$", "windowfocus", "key", "q"], check=True, timeout=30
+    )
+    with pytest.raises(SinkClosed):
+        until(lambda: bool(sink.show(image, 0)))
+    sink.close()
+    sink.close()
+
+
+def test_a_window_without_a_screen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(InvalidOptions, match=r"no screen here.*mjpeg:8090"):
+        WindowSink("walk", VideoInfo(320, 240, 25))
