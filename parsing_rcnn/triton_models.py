@@ -6,7 +6,10 @@ which exists nowhere but in its stub processes; this module needs nothing of Tri
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import struct
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,11 +23,40 @@ from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
-from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
+from parsing_rcnn.repository import CARD, ModelRepository
+from parsing_rcnn.runtime import MAX_PEOPLE, PEOPLE_BUCKETS, Runtime
 
 Arrays = dict[str, NDArray[Any]]
-_WARM = (1, 2, 3)  # people, compiled before the first request
+PROBE = "probe"  # the parameter of a request that asks whether a server is well
+
+
+class Presence:
+    """Whether another process detects people of the same repository right now.
+
+    Two pictures at a time are computed faster by one thread each than by two threads each, one picture alone faster by
+    two; so each process has to know of the others. It holds a shared lock on a byte of the card while it detects, and
+    asks the kernel who else does. Nothing is written, and a process that is killed holds nothing.
+
+    Args:
+        repository: folder of the card.
+    """
+
+    _FLOCK = "hhqqi"  # type, whence, start, length, process: struct flock of Linux
+
+    def __init__(self, repository: Path) -> None:
+        self._file = (repository / CARD).open("rb")
+
+    def others(self) -> bool:
+        """Whether some process but this one is between `enter` and `leave`."""
+        asked = struct.pack(self._FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+        found = fcntl.fcntl(self._file, fcntl.F_GETLK, asked)
+        return bool(struct.unpack(self._FLOCK, found)[0] != fcntl.F_UNLCK)
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
 
 class Step(ABC):
@@ -52,12 +84,18 @@ class Step(ABC):
         found = self.configuration.get("parameters", {}).get(name, {})
         return str(found.get("string_value", default))
 
-    def runtime(self, graph: str) -> Runtime:
-        """The runtime of one graph, as the configuration asks for it."""
+    def runtimes(self, graph: str) -> tuple[Runtime, Runtime]:
+        """The runtime of one graph, as the configuration asks for it: for a picture alone, and for one beside others.
+
+        The first takes all cores, the second half of them; with the parameter `threads` both take that many.
+        """
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
-        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
+        alone = Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
+        if threads or alone.threads < 2:
+            return alone, alone
+        return alone, Runtime(repository, kind, precision, alone.threads // 2, graphs=(graph,))
 
     @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -146,9 +184,11 @@ class Detector(Single):
     """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
 
     def open(self) -> None:
-        self.graph = self.runtime("detector")
+        self.graphs = self.runtimes("detector")
+        self.presence = Presence(self.repository)
         for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
-            self.graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
+            for graph in self.graphs:
+                graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         canvas, limits = inputs["CANVAS"], inputs["LIMITS"]
@@ -157,17 +197,23 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
-        return self.graph.detector(canvas, limits)
+        alone, crowded = self.graphs
+        if PROBE in parameters:  # nobody's picture: it makes nobody's picture slower
+            return alone.detector(canvas, limits)
+        with self.presence:
+            return (crowded if self.presence.others() else alone).detector(canvas, limits)
 
 
 class Head(Step):
     """A head over the RoIs of all waiting requests: they are computed together and told apart again."""
 
     def open(self) -> None:
-        self.graph = self.runtime(self.configuration["name"])
+        self.graphs = self.runtimes(self.configuration["name"])
+        self.presence = Presence(self.repository)
         dims = self.configuration["input"][0]["dims"]
-        for people in _WARM:
-            self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
+        for people in PEOPLE_BUCKETS:  # compiled before the first request
+            for graph in self.graphs:
+                self.compute(graph, np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         try:
@@ -178,7 +224,9 @@ class Head(Step):
     def _together(self, requests: Sequence[Any]) -> list[Any]:
         features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
         names = {name for request in requests for name in request.requested_output_names()}
-        answers = self.compute(np.concatenate(features), names)
+        alone, crowded = self.graphs
+        together = features[0] if len(features) == 1 else np.concatenate(features)
+        answers = self.compute(crowded if self.presence.others() else alone, together, names)
         ends = np.cumsum([len(own) for own in features])
         return [
             self.respond(request, {name: array[end - len(own) : end] for name, array in answers.items()})
@@ -186,22 +234,22 @@ class Head(Step):
         ]
 
     @abstractmethod
-    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
         """ROI_FEATURES [n,C,32,32] to the named outputs, [n,...] each."""
 
 
 class Parsing(Head):
     """ROI_FEATURES -> PARTS, PART_SCORES and, where it is asked for, PART_PROBS."""
 
-    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
-        return self.graph.parsing(features, probabilities="PART_PROBS" in names)
+    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return graph.parsing(features, probabilities="PART_PROBS" in names)
 
 
 class DensePose(Head):
     """ROI_FEATURES -> IUV."""
 
-    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
-        return self.graph.densepose(features)
+    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return graph.densepose(features)
 
 
 class Postprocess(Single):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from server.launch import Installation, Launch, Supervisor
 
@@ -55,6 +56,12 @@ def installation() -> Installation:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return ModelRepository.open().path
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> Pipeline:
+    """On all cores, as Triton's models compute a picture alone: another number of threads adds in another order."""
+    return Pipeline()
 
 
 @pytest.fixture(scope="session")
