@@ -24,6 +24,9 @@ def serve(
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")
     ] = None,
+    triton_shared_memory: Annotated[
+        bool | None, typer.Option("--triton-shared-memory", help="Through /dev/shm to Triton servers of this machine.")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all cores).")] = None,

@@ -25,6 +25,7 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
+from server.engines.shared_memory import sweep
 from server.probes import Prober
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
@@ -190,6 +191,7 @@ class Supervisor:
     def _start(self) -> None:
         for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
             leaked.unlink(missing_ok=True)  # of a server that was killed; nobody else has this prefix
+        sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
         # a session of its own: Ctrl-C reaches us, and we let the server drain

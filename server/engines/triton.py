@@ -27,7 +27,19 @@ from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.triton_models import PROBE
 from server.call import Call
 from server.engines.base import offload
-from server.engines.upstream import TRACE, Arrays, ServerLost, Upstream, infer
+from server.engines.shared_memory import UNSURE, SharedMemory
+from server.engines.upstream import (
+    TRACE,
+    Arrays,
+    ServerLost,
+    SlotUnknown,
+    Upstream,
+    infer,
+    infer_shared,
+    orphans,
+    rows_of,
+    unregister,
+)
 from server.probes import tiny_picture
 
 _PROBE_EVERY = 1.0  # seconds
@@ -55,9 +67,12 @@ class TritonEngine:
         repository: for the names of the classes; the models themselves are the servers'.
         limit: the most pictures on their way; one more is refused at once.
         timeout: seconds for one picture.
+        shared: whether pictures and answers go through shared memory to servers on this machine.
     """
 
-    def __init__(self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float) -> None:
+    def __init__(
+        self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float, *, shared: bool = False
+    ) -> None:
         if not urls:
             raise InvalidOptions("the triton engine needs at least one address: --triton-url 127.0.0.1:8001")
         self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
@@ -65,6 +80,8 @@ class TritonEngine:
         self._repository = ModelRepository.open(repository)
         self._upstreams: list[Upstream] = []
         self._probes: list[asyncio.Task[None]] = []
+        self._share = shared
+        self._memory: SharedMemory | None = None
         self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,6 +100,9 @@ class TritonEngine:
                 if not upstream.name:
                     metadata = await upstream.client.get_server_metadata(client_timeout=_PROBE_DEADLINE)
                     upstream.name = f"{metadata.name} {metadata.version}"
+                if self._share and self._memory is None:
+                    self._memory = SharedMemory(self._limit, await rows_of(upstream))
+                    self._probes.append(asyncio.create_task(self._forget()))
                 await self._probe(upstream)
             except ServerLost as error:
                 self._eject(upstream, error.detail)
@@ -99,6 +119,8 @@ class TritonEngine:
                 upstream.late = 0
                 if not upstream.healthy:
                     log.info("triton answers", url=upstream.url, server=upstream.name)
+                    upstream.registered.clear()  # it may be another process now
+                    upstream.local = True
                 upstream.healthy, upstream.reason = True, ""
                 upstream.failed.clear()
             with contextlib.suppress(TimeoutError):
@@ -109,6 +131,12 @@ class TritonEngine:
         """A tiny inference through every step; Triton is told that it is one, so that it slows nobody down."""
         given = {"IMAGE": _picture(tiny_picture())}
         await infer(upstream, "human_analysis", given, ("BOXES",), _PROBE_DEADLINE, Options(max_people=1), {PROBE: 1})
+
+    async def _forget(self) -> None:
+        """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""
+        await asyncio.sleep(UNSURE)
+        for upstream in self._upstreams:
+            await unregister(upstream, await orphans(upstream))
 
     def _eject(self, upstream: Upstream, reason: str) -> None:
         if upstream.healthy:
@@ -202,10 +230,37 @@ class TritonEngine:
     async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """One request: preprocess, detector, heads and postprocess inside Triton."""
         outputs = ["BOXES", "SCORES", "IMAGE_SIZE", *(n for task in sorted(options.tasks) for n in _MAPS[task])]
-        found = await infer(
-            upstream, _ENSEMBLES[frozenset(options.tasks)], {"IMAGE": _picture(image)}, outputs, timeout, options
-        )
+        model = _ENSEMBLES[frozenset(options.tasks)]
+        found = await self._through_memory(upstream, model, image, outputs, timeout, options)
+        if found is None:
+            found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, options)
         return self._people(found["BOXES"], found["SCORES"], found["IMAGE_SIZE"], found)
+
+    async def _through_memory(
+        self, upstream: Upstream, model: str, image: bytes, outputs: Sequence[str], timeout: float, options: Options
+    ) -> Arrays | None:
+        """The answer, or None where this picture has to go over the connection."""
+        slot = self._memory.take(len(image)) if self._memory is not None and upstream.local else None
+        if self._memory is None or slot is None:
+            return None
+        answered = False
+        try:
+            found = await infer_shared(upstream, slot, self._memory.places(outputs), model, image, timeout, options)
+            answered = True
+        except SlotUnknown as error:
+            answered = True  # nothing was begun
+            if slot.name in upstream.registered:
+                upstream.registered.clear()
+            else:
+                upstream.local = False
+                log.warning("triton has no shared memory with us", url=upstream.url, reason=error.detail)
+            return None
+        except ParsingRCNNError as error:
+            answered = not isinstance(error, EngineUnavailable)  # refused: that is an answer
+            raise
+        finally:
+            self._memory.give(slot, answered=answered)
+        return found
 
     async def _stepwise(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """Step by step, for what the ensembles do not carry: class probabilities (20 times the size of the labels)."""
@@ -255,7 +310,11 @@ class TritonEngine:
         for probe in self._probes:
             probe.cancel()
         for upstream in self._upstreams:
+            if self._memory is not None:
+                await unregister(upstream, self._memory.unused())
             await upstream.client.close()
+        if self._memory is not None:
+            self._memory.close()
 
 
 def _picture(image: bytes) -> NDArray[np.object_]:
