@@ -10,9 +10,10 @@ import fcntl
 import json
 import os
 import struct
+import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,6 +60,32 @@ class Presence:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
 
+class Runtimes:
+    """One graph on all cores for a picture alone, and on half of them for pictures that overlap.
+
+    Args:
+        alone: the first; crowded: makes the second (None: there is none).
+        warm: compiles what requests will need. The second is warmed in the background: a model that is loaded again
+            answers before that.
+    """
+
+    def __init__(self, alone: Runtime, crowded: Callable[[], Runtime] | None, warm: Callable[[Runtime], None]) -> None:
+        warm(alone)
+        self._alone = self._crowded = alone
+
+        def prepare(make: Callable[[], Runtime]) -> None:
+            made = make()
+            warm(made)
+            self._crowded = made
+
+        if crowded is not None:
+            threading.Thread(target=prepare, args=(crowded,), daemon=True).start()
+
+    def choose(self, *, others: bool) -> Runtime:
+        """The runtime for now."""
+        return self._crowded if others else self._alone
+
+
 class Step(ABC):
     """What all models share.
 
@@ -84,18 +111,18 @@ class Step(ABC):
         found = self.configuration.get("parameters", {}).get(name, {})
         return str(found.get("string_value", default))
 
-    def runtimes(self, graph: str) -> tuple[Runtime, Runtime]:
-        """The runtime of one graph, as the configuration asks for it: for a picture alone, and for one beside others.
-
-        The first takes all cores, the second half of them; with the parameter `threads` both take that many.
-        """
+    def runtimes(self, graph: str, warm: Callable[[Runtime], None]) -> Runtimes:
+        """The runtimes of one graph, as the configuration asks for them; its parameter `threads` fixes theirs."""
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
-        alone = Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
-        if threads or alone.threads < 2:
-            return alone, alone
-        return alone, Runtime(repository, kind, precision, alone.threads // 2, graphs=(graph,))
+
+        def make(count: int | None) -> Runtime:
+            return Runtime(repository, kind, precision, count, graphs=(graph,))
+
+        alone = make(int(threads) if threads else None)
+        half = alone.threads // 2
+        return Runtimes(alone, None if threads or not half else lambda: make(half), warm)
 
     @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -184,11 +211,14 @@ class Detector(Single):
     """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
 
     def open(self) -> None:
-        self.graphs = self.runtimes("detector")
         self.presence = Presence(self.repository)
-        for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
-            for graph in self.graphs:
+        canvases = ModelRepository.open(self.repository).canvases
+
+        def warm(graph: Runtime) -> None:
+            for height, width in canvases:
                 graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
+
+        self.graphs = self.runtimes("detector", warm)
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         canvas, limits = inputs["CANVAS"], inputs["LIMITS"]
@@ -197,23 +227,24 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
-        alone, crowded = self.graphs
         if PROBE in parameters:  # nobody's picture: it makes nobody's picture slower
-            return alone.detector(canvas, limits)
+            return self.graphs.choose(others=False).detector(canvas, limits)
         with self.presence:
-            return (crowded if self.presence.others() else alone).detector(canvas, limits)
+            return self.graphs.choose(others=self.presence.others()).detector(canvas, limits)
 
 
 class Head(Step):
     """A head over the RoIs of all waiting requests: they are computed together and told apart again."""
 
     def open(self) -> None:
-        self.graphs = self.runtimes(self.configuration["name"])
         self.presence = Presence(self.repository)
         dims = self.configuration["input"][0]["dims"]
-        for people in PEOPLE_BUCKETS:  # compiled before the first request
-            for graph in self.graphs:
+
+        def warm(graph: Runtime) -> None:
+            for people in PEOPLE_BUCKETS:
                 self.compute(graph, np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
+
+        self.graphs = self.runtimes(self.configuration["name"], warm)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         try:
@@ -224,9 +255,8 @@ class Head(Step):
     def _together(self, requests: Sequence[Any]) -> list[Any]:
         features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
         names = {name for request in requests for name in request.requested_output_names()}
-        alone, crowded = self.graphs
         together = features[0] if len(features) == 1 else np.concatenate(features)
-        answers = self.compute(crowded if self.presence.others() else alone, together, names)
+        answers = self.compute(self.graphs.choose(others=self.presence.others()), together, names)
         ends = np.cumsum([len(own) for own in features])
         return [
             self.respond(request, {name: array[end - len(own) : end] for name, array in answers.items()})

@@ -128,5 +128,6 @@ def triton(
         typer.echo(f"error: {error.detail}", err=True)
         raise typer.Exit(1) from error
     forward_signals(supervisor)
-    where = f"http://{host}:{http_port}, grpc://{host}:{grpc_port}, metrics http://{host}:{metrics_port}/metrics"
+    http, grpc, metrics = (launch.address(port) for port in ports)
+    where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
     supervisor.run(lambda: typer.echo(f"Triton is ready: {where}  (stop: Ctrl-C)", err=True))
