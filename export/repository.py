@@ -22,11 +22,8 @@ from parsing_rcnn.runtime import MAX_PEOPLE
 
 PROFILES = ("cpu", "ort_gpu")
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
-_QUEUE = """dynamic_batching {
-  max_queue_delay_microseconds: 1000
-  default_queue_policy { timeout_action: REJECT default_timeout_microseconds: 10000000 max_queue_size: 256 }
-}
-"""
+_PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
+_SLOTS = "COMPUTE"  # of the rate limiter: what takes all cores it can get holds one; `parsing-rcnn triton` gives two
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
 _CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Parsing", "densepose_head": "DensePose",
             "postprocess": "Postprocess"}  # fmt: skip
@@ -117,15 +114,29 @@ def files(shapes: Shapes) -> dict[str, str]:
     every = tensors(shapes)
     found = {}
     for name in ("preprocess", "postprocess"):
-        found[f"{name}/config.pbtxt"] = _model(name, every[name], _backend("python") + _instances("KIND_CPU"))
+        python = _backend("python")
+        # a GPU takes more pictures than one process decodes
+        found[f"{name}/config.pbtxt"] = _model(
+            name, every[name], python + _instances("KIND_CPU", 4) + _queue(_PICTURES)
+        )
+        found[f"{name}/configs/cpu.pbtxt"] = _model(
+            name, every[name], python + _instances("KIND_CPU") + _queue(_PICTURES)
+        )
     for name in GRAPHS:
         heads = name != "detector"
         people = every[name] if not heads else _one_person(every[name])
-        queue, warm = _QUEUE if heads else "", _warmup(name, shapes)
+        gpu = _instances("KIND_GPU") + (_queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)) + _warmup(name, shapes)
+        # Two detectors, so that one computes while the other's tensors travel. Where they compete with a head, they get
+        # two turns to its one, and people gather before it: nobody has to wait for company where there is none.
+        cpu = (
+            _instances("KIND_CPU", 1, 2) + _queue(_PEOPLE)
+            if heads
+            else _instances("KIND_CPU", 2, 1) + _queue(_PICTURES)
+        )
         profiles = {
-            "config.pbtxt": _backend("tensorrt", "model.plan") + _instances("KIND_GPU") + queue + warm,
-            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + _instances("KIND_GPU") + queue + warm,
-            "configs/cpu.pbtxt": _backend("python") + _instances("KIND_CPU") + queue,  # warms itself
+            "config.pbtxt": _backend("tensorrt", "model.plan") + gpu,
+            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + gpu,
+            "configs/cpu.pbtxt": _backend("python") + cpu,  # warms itself
         }
         for path, backend in profiles.items():
             found[f"{name}/{path}"] = _model(name, people, backend, MAX_PEOPLE if heads else 0)
@@ -175,8 +186,19 @@ def _backend(name: str, file: str = "model.py") -> str:
     return f'backend: "{name}"\ndefault_model_filename: "{file}"\n'
 
 
-def _instances(kind: str) -> str:
-    return f"instance_group [{{ kind: {kind} count: 1 }}]\n"
+def _instances(kind: str, count: int = 1, turns: int | None = None) -> str:
+    """Instances of a model; with `turns`, the rate limiter lets one run for so many of a model that has 1."""
+    limit = ""
+    if turns is not None:
+        limit = f' rate_limiter {{ resources [{{ name: "{_SLOTS}" global: true count: 1 }}] priority: {turns} }}'
+    return f"instance_group [{{ kind: {kind} count: {count}{limit} }}]\n"
+
+
+def _queue(size: int, delay: int = 0) -> str:
+    """What may wait, how long, and for how many microseconds the first waits for others to be computed with it."""
+    wait = f"  max_queue_delay_microseconds: {delay}\n" if delay else ""
+    policy = "timeout_action: REJECT default_timeout_microseconds: 10000000 allow_timeout_override: true"
+    return f"dynamic_batching {{\n{wait}  default_queue_policy {{ {policy} max_queue_size: {size} }}\n}}\n"
 
 
 def _warmup(name: str, shapes: Shapes) -> str:

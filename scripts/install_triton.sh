@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # A Triton server for the CPU profile and perf_analyzer, from their pinned wheels, into .triton (Linux x86-64, glibc 2.35).
 #
 #     scripts/install_triton.sh [FOLDER]
@@ -6,7 +6,7 @@
 # PYTHON is the interpreter whose packages the models run with (default: .venv/bin/python). Nothing is installed into it:
 # the server's stub reads arrays of numpy 1 only (of numpy 2 it gets every stride wrong), so it gets an environment of its
 # own with numpy 1.26 in front of PYTHON's packages, all of which run on either.
-set -euo pipefail
+set -eu
 cd "$(dirname "$0")/.."
 folder=${1:-.triton}
 python=${PYTHON:-.venv/bin/python}
@@ -27,19 +27,24 @@ if not (Path(sysconfig.get_config_var("LIBDIR") or "/") / name).is_file():
     except OSError:
         sys.exit(1)
 PY
-[ -e "$folder/.installed-$version" ] && { echo "$folder: already there"; exit 0; }
+packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+pins=$(cat requirements/triton.txt requirements/triton_python.txt requirements/perf_analyzer.txt scripts/install_triton.sh)
+stamp="$folder/.installed-$version-$(printf '%s' "$pins $packages" | cksum | cut -d ' ' -f 1)"
+[ -e "$stamp" ] && { echo "$folder: already there"; exit 0; }
 
 rm -rf "$folder"
 mkdir -p "$folder/wheels" "$folder/backends/python" "$folder/perf_analyzer"
-download=("$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes)
-"${download[@]}" -d "$folder/wheels" -r requirements/triton.txt
-"${download[@]}" --platform manylinux1_x86_64 -d "$folder/wheels" -r requirements/perf_analyzer.txt
+download() {
+	"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes -d "$folder/wheels" "$@"
+}
+download -r requirements/triton.txt
+download --platform manylinux1_x86_64 -r requirements/perf_analyzer.txt
 "$python" -m zipfile -e "$folder"/wheels/nvidia_pytriton-*.whl "$folder/server"
 "$python" -m zipfile -e "$folder"/wheels/tritonclient-*.whl "$folder/wheels/tritonclient"
 
 server=$folder/server/pytriton/tritonserver
 [ -f "$server/python_backend_stubs/$version/triton_python_backend_stub" ] || fail "the wheel has no stub for Python $version; use 3.8 to 3.13"
-cp "$server"/backends/python/{libtriton_python.so,triton_python_backend_utils.py} "$folder/backends/python/"
+cp "$server/backends/python/libtriton_python.so" "$server/backends/python/triton_python_backend_utils.py" "$folder/backends/python/"
 cp "$server/python_backend_stubs/$version/triton_python_backend_stub" "$folder/backends/python/"
 cp "$folder"/wheels/tritonclient/*.data/data/bin/perf_analyzer "$folder/perf_analyzer/"
 chmod +x "$server/bin/tritonserver" "$folder/backends/python/triton_python_backend_stub" "$folder/perf_analyzer/perf_analyzer"
@@ -48,9 +53,8 @@ ln -sf "$libraries"/libb64-*.so.0d "$folder/perf_analyzer/libb64.so.0d"
 ln -sf "$libraries"/libcudart-*.so.12* "$folder/perf_analyzer/libcudart.so.12"
 "$python" -m venv --without-pip "$folder/python"
 site=$("$folder/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --target "$site" -r requirements/triton_python.txt
 echo "import site; site.addsitedir('$packages')" >"$site/serving.pth"
 rm -r "$folder/wheels"
-touch "$folder/.installed-$version"
+touch "$stamp"
 echo "$folder: Triton 2.51.0 and perf_analyzer; start it with: parsing-rcnn triton"

@@ -112,7 +112,13 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
         from server.engines.triton import TritonEngine
 
         urls = [url.strip() for url in settings.triton_url.split(",") if url.strip()]
-        return TritonEngine(urls, settings.repository, settings.triton_in_flight, settings.triton_timeout)
+        return TritonEngine(
+            urls,
+            settings.repository,
+            settings.triton_in_flight,
+            settings.triton_timeout,
+            shared=settings.triton_shared_memory,
+        )
     return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
 
 

@@ -24,6 +24,9 @@ def serve(
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")
     ] = None,
+    triton_shared_memory: Annotated[
+        bool | None, typer.Option("--triton-shared-memory", help="Through /dev/shm to Triton servers of this machine.")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all cores).")] = None,
@@ -115,5 +118,6 @@ def triton(
         typer.echo(f"error: {error.detail}", err=True)
         raise typer.Exit(1) from error
     forward_signals(supervisor)
-    where = f"http://{host}:{http_port}, grpc://{host}:{grpc_port}, metrics http://{host}:{metrics_port}/metrics"
+    http, grpc, metrics = (launch.address(port) for port in ports)
+    where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
     supervisor.run(lambda: typer.echo(f"Triton is ready: {where}  (stop: Ctrl-C)", err=True))

@@ -25,6 +25,7 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
+from server.engines.shared_memory import sweep
 from server.probes import Prober
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
@@ -95,10 +96,16 @@ class Launch:
         """Of the names of this server's shared memory."""
         return f"prcnn_{self.grpc_port}_"
 
+    def address(self, port: int) -> str:
+        """host:port, an IPv6 address in brackets."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
     def command(self, installation: Installation, profile: Profile) -> list[str]:
         """The command line."""
         named = [] if profile == "gpu" else [f"--model-config-name={profile}"]
         ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
+        # Triton's HTTP library and gRPC have each their own way to write an IPv6 address
+        hosts = dict.fromkeys(ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
         plugin = self.repository.parent / "build" / "plugin" / "libprcnn_plugin.so"
         return [
             str(installation.program),
@@ -107,7 +114,7 @@ class Launch:
             *installation.arguments,
             *named,
             *(f"--{name}-port={port}" for name, port in ports.items()),
-            *(f"--{name}-address={self.host}" for name in ports),
+            *(f"--{name}-address={hosts.get(name, self.host)}" for name in ports),
             f"--allow-gpu-metrics={'false' if profile == 'cpu' else 'true'}",
             "--model-control-mode=explicit",
             "--load-model=*",
@@ -116,6 +123,8 @@ class Launch:
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
+            # two computations at a time share the cores; more would only push each other off them
+            *(["--rate-limit=execution_count", "--rate-limit-resource=COMPUTE:2"] if profile == "cpu" else []),
             *([f"--backend-config=tensorrt,plugins={plugin}"] if profile == "gpu" and plugin.is_file() else []),
         ]
 
@@ -188,6 +197,7 @@ class Supervisor:
     def _start(self) -> None:
         for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
             leaked.unlink(missing_ok=True)  # of a server that was killed; nobody else has this prefix
+        sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
         # a session of its own: Ctrl-C reaches us, and we let the server drain
@@ -199,8 +209,8 @@ class Supervisor:
         """Until the server ends, stops answering, or we are stopped."""
         assert self._process is not None
         launch = self.launch
-        metrics = f"http://{launch.host}:{launch.metrics_port}/metrics"
-        with Prober(f"{launch.host}:{launch.grpc_port}", metrics, launch.repository) as prober:
+        metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
+        with Prober(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
             begin = time.monotonic()
             while not prober.server_ready():
                 if self._stopping.wait(_POLL) or self._process.poll() is not None:
@@ -219,10 +229,26 @@ class Supervisor:
                     log.error("the server does not answer")
                     return None
                 if not silent:
-                    _heal(prober)
+                    self._heal(prober)
             if not prober.drain(self.launch.drain_seconds):
                 log.warning("requests kept coming", seconds=self.launch.drain_seconds)
         return None
+
+    def _heal(self, prober: Prober) -> None:
+        """Load again what does not answer. A stop does not wait for that: a server ends while it loads, too."""
+        for model, reason in prober.sick():
+            if self._stopping.is_set():
+                return
+            log.error("a model is loaded again", model=model, reason=reason)
+            loading = threading.Thread(target=self._reload, args=(prober, model), daemon=True)
+            loading.start()
+            while loading.is_alive() and not self._stopping.is_set():
+                loading.join(_POLL)
+
+    def _reload(self, prober: Prober, model: str) -> None:
+        failed = prober.reload(model)
+        if failed is not None and not self._stopping.is_set():
+            log.error("a model cannot be loaded", model=model, reason=failed)
 
     def _say_why(self) -> None:
         if self._process is not None and self._process.returncode is not None:
@@ -250,20 +276,12 @@ def _refuse_taken_ports(launch: Launch) -> None:
     ports = {"http": launch.http_port, "grpc": launch.grpc_port, "metrics": launch.metrics_port}
     for name, port in ports.items():
         try:
-            socket.create_server((launch.host, port)).close()
+            family = socket.AF_INET6 if ":" in launch.host else socket.AF_INET
+            socket.create_server((launch.host, port), family=family).close()
         except OSError as error:
             raise EngineUnavailable(
-                f"cannot listen on {launch.host}:{port}: {error.strerror}; choose another with --{name}-port"
+                f"cannot listen on {launch.address(port)}: {error.strerror}; choose another with --{name}-port"
             ) from error
-
-
-def _heal(prober: Prober) -> None:
-    """Load again what does not answer."""
-    for model, reason in prober.sick():
-        log.error("a model is loaded again", model=model, reason=reason)
-        failed = prober.reload(model)
-        if failed is not None:
-            log.error("a model cannot be loaded", model=model, reason=failed)
 
 
 def forward_signals(supervisor: Supervisor, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:

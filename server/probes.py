@@ -16,6 +16,8 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from parsing_rcnn.triton_models import PROBE
+
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
 _TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
@@ -40,6 +42,7 @@ class Prober:
         self._client = triton.InferenceServerClient(address)
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
+        self._instances: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
 
     def __enter__(self) -> Prober:
@@ -64,7 +67,8 @@ class Prober:
         """(model, what it answered) of every model that does not compute."""
         for name in self._models:
             try:
-                self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
+                for _ in range(self._instances_of(name)):  # they take turns
+                    self._client.infer(name, self._probe(name), parameters={PROBE: 1}, client_timeout=_DEADLINE)
             except InferenceServerException as error:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
                 late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
@@ -82,6 +86,8 @@ class Prober:
                 step(name, client_timeout=_LOADING)
             except InferenceServerException as error:
                 reason = str(error.message())
+            except ValueError:  # the connection was closed meanwhile: we were told to stop
+                return "stopped"
         return reason
 
     def drain(self, seconds: float) -> bool:
@@ -119,6 +125,13 @@ class Prober:
         answers = [model.inference_stats for model in found]
         slowest = max((own.success.ns / own.success.count for own in answers if own.success.count), default=0.0)
         return tuple(own.success.count + own.fail.count for own in answers), slowest / 1e9
+
+    def _instances_of(self, name: str) -> int:
+        """Processes, or copies of an engine, that compute a model."""
+        if name not in self._instances:
+            config = self._client.get_model_config(name, client_timeout=_DEADLINE).config
+            self._instances[name] = sum(group.count for group in config.instance_group)
+        return self._instances[name]
 
     def _probe(self, name: str) -> list[triton.InferInput]:
         if name not in self._inputs:

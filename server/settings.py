@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
     triton_timeout: float = Field(30.0, gt=0, description="Seconds that Triton may take for one picture.")
     triton_in_flight: int = Field(32, ge=1, description="Pictures on their way to Triton; one more is refused.")
+    triton_shared_memory: bool = Field(False, description="Pictures and answers through /dev/shm: Triton is here, too.")
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all cores).")

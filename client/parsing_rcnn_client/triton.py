@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from importlib import import_module
 from typing import Any
@@ -32,7 +33,7 @@ _OUTPUTS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
 # what the models say before a colon
 _REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
-_FULL = ("maximum queue size", "Request timeout expired")
+_FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
 _AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded")
 
 
@@ -64,8 +65,14 @@ class Triton:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
         self._grpc = parts.scheme == "grpc"
-        self._library = import_module(f"tritonclient.{parts.scheme}")
-        self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
+        try:
+            self._library = import_module(f"tritonclient.{parts.scheme}")
+            self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
+        except ImportError as error:
+            raise EngineUnavailable(
+                f"{url}: the Triton client for {parts.scheme} is not installed here: pip install "
+                f"'tritonclient[{parts.scheme}]'" + ("" if self._grpc else ", or use grpc://host:8001")
+            ) from error
         self._address = parts.netloc
         self._local = threading.local()
         self._shared = self._library.InferenceServerClient(parts.netloc) if self._grpc else None
@@ -115,7 +122,10 @@ class Triton:
         parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
         if options.max_side is not None:
             parameters["max_side"] = options.max_side
-        limit: dict[str, Any] = {"client_timeout": self.timeout} if self._grpc else {}
+        # Triton drops what still waits when nobody waits for it any more
+        limit: dict[str, Any] = {"timeout": math.ceil(1e6 * self.timeout)}
+        if self._grpc:
+            limit["client_timeout"] = self.timeout
         try:
             answer = self._client.infer(model, [source], outputs=wanted, parameters=parameters, **limit)
             arrays = {name: answer.as_numpy(name) for name in names}
@@ -147,9 +157,9 @@ class Triton:
             before, found, detail = message.partition(f"{code}: ")
             if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
                 return kind(detail)
-        if "DEADLINE" in status or "Deadline" in message or "timed out" in message:
+        if "DEADLINE" in status or "Deadline" in message or "timed out" in message or _TOO_LATE in message:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
-        if any(word in message for word in _FULL):
+        if _FULL in message:
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
         if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")

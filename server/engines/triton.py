@@ -7,8 +7,6 @@ import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,28 @@ from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.errors import (
     EngineUnavailable,
-    ImageTooLarge,
-    InvalidImage,
     InvalidOptions,
     ParsingRCNNError,
-    UnsupportedImage,
 )
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.triton_models import PROBE
 from server.call import Call
 from server.engines.base import offload
+from server.engines.shared_memory import UNSURE, SharedMemory
+from server.engines.upstream import (
+    TRACE,
+    Arrays,
+    ServerLost,
+    SlotUnknown,
+    Upstream,
+    infer,
+    infer_shared,
+    orphans,
+    rows_of,
+    unregister,
+)
 from server.probes import tiny_picture
 
 _PROBE_EVERY = 1.0  # seconds
@@ -43,34 +52,8 @@ _ENSEMBLES = {
     frozenset(): "human_parsing",  # boxes alone: the maps are not asked for
 }
 _MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
-# what the models say before a colon (parsing_rcnn.triton_models)
-_REFUSALS = {e.code: e for e in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
-# of a server that may be well a moment later, or a model of it that a supervisor is loading again
-_ELSEWHERE = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "Cancelled", "CANCELLED", "unloaded")
-_FULL = ("maximum queue size", "Request timeout expired")
 
 log = structlog.get_logger("server")
-
-Arrays = dict[str, NDArray[Any]]
-_TRACE: ContextVar[str | None] = ContextVar("traceparent", default=None)
-
-
-class ServerLost(EngineUnavailable):
-    """This server cannot answer now; another may."""
-
-
-@dataclass
-class Upstream:
-    """One Triton server: its connection, whether its last probe came back, and requests on their way."""
-
-    url: str
-    client: triton.InferenceServerClient
-    name: str = ""
-    healthy: bool = False
-    reason: str = "not asked yet"
-    in_flight: int = 0
-    late: int = 0
-    failed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class TritonEngine:
@@ -84,9 +67,12 @@ class TritonEngine:
         repository: for the names of the classes; the models themselves are the servers'.
         limit: the most pictures on their way; one more is refused at once.
         timeout: seconds for one picture.
+        shared: whether pictures and answers go through shared memory to servers on this machine.
     """
 
-    def __init__(self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float) -> None:
+    def __init__(
+        self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float, *, shared: bool = False
+    ) -> None:
         if not urls:
             raise InvalidOptions("the triton engine needs at least one address: --triton-url 127.0.0.1:8001")
         self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
@@ -94,6 +80,8 @@ class TritonEngine:
         self._repository = ModelRepository.open(repository)
         self._upstreams: list[Upstream] = []
         self._probes: list[asyncio.Task[None]] = []
+        self._share = shared
+        self._memory: SharedMemory | None = None
         self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,7 +100,10 @@ class TritonEngine:
                 if not upstream.name:
                     metadata = await upstream.client.get_server_metadata(client_timeout=_PROBE_DEADLINE)
                     upstream.name = f"{metadata.name} {metadata.version}"
-                await self._ensemble(upstream, tiny_picture(), Options(max_people=1), _PROBE_DEADLINE)
+                if self._share and self._memory is None:
+                    self._memory = SharedMemory(self._limit, await rows_of(upstream))
+                    self._probes.append(asyncio.create_task(self._forget()))
+                await self._probe(upstream)
             except ServerLost as error:
                 self._eject(upstream, error.detail)
             except InferenceServerException as error:
@@ -128,11 +119,24 @@ class TritonEngine:
                 upstream.late = 0
                 if not upstream.healthy:
                     log.info("triton answers", url=upstream.url, server=upstream.name)
+                    upstream.registered.clear()  # it may be another process now
+                    upstream.local = True
                 upstream.healthy, upstream.reason = True, ""
                 upstream.failed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_EVERY):
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_PROBE_EVERY)
+
+    async def _probe(self, upstream: Upstream) -> None:
+        """A tiny inference through every step; Triton is told that it is one, so that it slows nobody down."""
+        given = {"IMAGE": _picture(tiny_picture())}
+        await infer(upstream, "human_analysis", given, ("BOXES",), _PROBE_DEADLINE, Options(max_people=1), {PROBE: 1})
+
+    async def _forget(self) -> None:
+        """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""
+        await asyncio.sleep(UNSURE)
+        for upstream in self._upstreams:
+            await unregister(upstream, await orphans(upstream))
 
     def _eject(self, upstream: Upstream, reason: str) -> None:
         if upstream.healthy:
@@ -193,7 +197,7 @@ class TritonEngine:
         self._held += 1
         self._idle.clear()
         deadline = min(time.monotonic() + self._timeout, call.deadline or math.inf)
-        _TRACE.set(call.traceparent)
+        TRACE.set(call.traceparent)
         try:
             return await self._somewhere(image, options, deadline), 0.0
         finally:
@@ -226,17 +230,44 @@ class TritonEngine:
     async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """One request: preprocess, detector, heads and postprocess inside Triton."""
         outputs = ["BOXES", "SCORES", "IMAGE_SIZE", *(n for task in sorted(options.tasks) for n in _MAPS[task])]
-        found = await _infer(
-            upstream, _ENSEMBLES[frozenset(options.tasks)], {"IMAGE": _picture(image)}, outputs, timeout, options
-        )
+        model = _ENSEMBLES[frozenset(options.tasks)]
+        found = await self._through_memory(upstream, model, image, outputs, timeout, options)
+        if found is None:
+            found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, options)
         return self._people(found["BOXES"], found["SCORES"], found["IMAGE_SIZE"], found)
+
+    async def _through_memory(
+        self, upstream: Upstream, model: str, image: bytes, outputs: Sequence[str], timeout: float, options: Options
+    ) -> Arrays | None:
+        """The answer, or None where this picture has to go over the connection."""
+        slot = self._memory.take(len(image)) if self._memory is not None and upstream.local else None
+        if self._memory is None or slot is None:
+            return None
+        answered = False
+        try:
+            found = await infer_shared(upstream, slot, self._memory.places(outputs), model, image, timeout, options)
+            answered = True
+        except SlotUnknown as error:
+            answered = True  # nothing was begun
+            if slot.name in upstream.registered:
+                upstream.registered.clear()
+            else:
+                upstream.local = False
+                log.warning("triton has no shared memory with us", url=upstream.url, reason=error.detail)
+            return None
+        except ParsingRCNNError as error:
+            answered = not isinstance(error, EngineUnavailable)  # refused: that is an answer
+            raise
+        finally:
+            self._memory.give(slot, answered=answered)
+        return found
 
     async def _stepwise(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """Step by step, for what the ensembles do not carry: class probabilities (20 times the size of the labels)."""
         end = time.monotonic() + timeout
 
         async def ask(model: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
-            return await _infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), options)
+            return await infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), options)
 
         seen = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
         window = Window.from_array(seen.pop("WINDOW"))
@@ -279,58 +310,12 @@ class TritonEngine:
         for probe in self._probes:
             probe.cancel()
         for upstream in self._upstreams:
+            if self._memory is not None:
+                await unregister(upstream, self._memory.unused())
             await upstream.client.close()
-
-
-def _trace() -> dict[str, str] | None:
-    """W3C trace context of the request, as gRPC metadata."""
-    parent = _TRACE.get()
-    return None if parent is None else {"traceparent": parent}
+        if self._memory is not None:
+            self._memory.close()
 
 
 def _picture(image: bytes) -> NDArray[np.object_]:
     return np.array([image], dtype=np.object_)
-
-
-async def _infer(
-    upstream: Upstream, model: str, inputs: Arrays, outputs: Sequence[str], timeout: float, options: Options
-) -> Arrays:
-    """One inference. A cancelled caller cancels it in Triton as well.
-
-    Raises:
-        ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
-    """
-    tensors = []
-    for name, values in inputs.items():
-        kind = "BYTES" if values.dtype == np.object_ else {"uint8": "UINT8", "float32": "FP32"}[values.dtype.name]
-        tensor = triton.InferInput(name, list(values.shape), kind)
-        tensor.set_data_from_numpy(values)
-        tensors.append(tensor)
-    parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
-    if options.max_side is not None:
-        parameters["max_side"] = options.max_side
-    wanted = [triton.InferRequestedOutput(name) for name in outputs]
-    try:
-        answer = await upstream.client.infer(
-            model, tensors, outputs=wanted, parameters=parameters, client_timeout=timeout, headers=_trace()
-        )
-    except InferenceServerException as error:
-        raise _translated(upstream, error, timeout) from None
-    return {name: answer.as_numpy(name) for name in outputs}
-
-
-def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
-    status, message = str(error.status()), str(error.message())
-    # "in ensemble 'human_analysis', invalid-image: the bytes ..."
-    for code, kind in _REFUSALS.items():
-        before, found, detail = message.partition(f"{code}: ")
-        if found and (not before or before.endswith(", ")):
-            return kind(detail)
-    if "DEADLINE_EXCEEDED" in status:
-        return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
-    if any(word in message for word in _FULL):
-        return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
-    if any(word in status or word in message for word in _ELSEWHERE):
-        return ServerLost(f"{upstream.url} cannot answer now ({message}): come back later")
-    log.error("triton failed", url=upstream.url, status=status, message=message)
-    return ServerLost(f"{upstream.url} failed; its log says why: come back later")

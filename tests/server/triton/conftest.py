@@ -60,7 +60,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline() -> Pipeline:
-    """The engine in this process on as many threads as Triton's models: the last bit of an fp32 sum depends on them."""
+    """On all cores, as Triton's models compute a picture alone: another number of threads adds in another order."""
     return Pipeline()
 
 

@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 GRAPHS = ("detector", "parsing", "densepose_head")
+STEPS = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 ENSEMBLES = ("human_analysis", "human_parsing", "densepose")
 KINDS = {"tensor(float)": "TYPE_FP32", "tensor(uint8)": "TYPE_UINT8", "tensor(int32)": "TYPE_INT32"}
 
@@ -55,13 +56,36 @@ def test_every_profile_has_the_tensors_of_the_graph(model: str, repository: Path
     }
 
 
-@pytest.mark.parametrize("model", ["parsing", "densepose_head"])
-def test_people_of_several_requests_may_wait_for_each_other_but_not_for_ever(model: str, repository: Path) -> None:
-    for path in ("config.pbtxt", "configs/cpu.pbtxt", "configs/ort_gpu.pbtxt"):
-        policy = read(repository / model / path).dynamic_batching.default_queue_policy
-        assert policy.timeout_action == 0  # REJECT
-        assert policy.max_queue_size > 0
-        assert policy.default_timeout_microseconds > 0
+def profiles(repository: Path, model: str) -> dict[str, Any]:
+    """Every configuration of a model."""
+    names = ("config.pbtxt", "configs/cpu.pbtxt", "configs/ort_gpu.pbtxt")
+    return {name: read(repository / model / name) for name in names if (repository / model / name).is_file()}
+
+
+@pytest.mark.parametrize("model", STEPS)
+def test_requests_may_wait_but_not_for_ever_and_not_in_any_number(model: str, repository: Path) -> None:
+    found = profiles(repository, model)
+    assert {"config.pbtxt", "configs/cpu.pbtxt"} <= found.keys()
+    for path, config in found.items():
+        policy = config.dynamic_batching.default_queue_policy
+        assert policy.timeout_action == 0, path  # REJECT
+        assert policy.max_queue_size > 0, path
+        assert policy.default_timeout_microseconds > 0, path
+        assert policy.allow_timeout_override, path  # the caller's own deadline
+
+
+def test_on_the_cpu_what_takes_all_cores_takes_turns(repository: Path) -> None:
+    turns = {}
+    for model in STEPS:
+        (group,) = read(repository / model / "configs" / "cpu.pbtxt").instance_group
+        if group.HasField("rate_limiter"):
+            (slot,) = group.rate_limiter.resources
+            assert (slot.name, slot.count) == ("COMPUTE", 1)
+            assert getattr(slot, "global")
+            turns[model] = group.rate_limiter.priority
+    assert turns == {"detector": 1, "parsing": 2, "densepose_head": 2}
+    for model in STEPS:
+        assert not read(repository / model / "config.pbtxt").instance_group[0].HasField("rate_limiter")
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import queue
 import re
 import time
 import urllib.request
@@ -173,6 +174,26 @@ def test_sixty_four_people_are_not_too_many(triton: Running, head: str, output: 
     tensor.set_data_from_numpy(people)
     assert len(client.infer(head, [tensor]).as_numpy(output)) == 64
     client.close()
+
+
+def test_what_waits_longer_than_its_caller_is_dropped(triton: Running, photo: bytes) -> None:
+    """The first is computed, however long that takes; the others wait behind it for more than they were given."""
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    tensor = library.InferInput("IMAGE", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([photo], np.object_))
+    client.infer("human_analysis", [tensor], timeout=60_000_000)
+    errors: queue.Queue[Any] = queue.Queue()
+    for _ in range(12):
+        client.async_infer("human_analysis", [tensor], lambda result, error: errors.put(error), timeout=1000)
+    found = [errors.get(timeout=60) for _ in range(12)]
+    client.close()
+    dropped = [error for error in found if error is not None]
+    assert dropped
+    for error in dropped:
+        assert "Request timeout expired" in error.message()
+        assert error.status() == "StatusCode.UNAVAILABLE"
 
 
 def test_the_dashboards_metrics_are_the_servers(triton: Running) -> None:

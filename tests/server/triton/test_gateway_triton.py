@@ -20,6 +20,7 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
+from server.engines.shared_memory import FOLDER, PREFIX
 from server.settings import Settings
 from tests.server.triton.conftest import Running, free_ports
 
@@ -105,6 +106,34 @@ def test_many_at_once_get_their_own_answer(gateway: TestClient, pipeline: Pipeli
         assert found.image_size == people.image_size
         assert len(found) == len(people)
         close(found, people)
+
+
+def test_through_shared_memory(triton: Running, pipeline: Pipeline, photo: bytes) -> None:
+    """The same bytes; a server that lost the memory gets the picture over the connection, and then the memory again."""
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    people = pipeline.analyze(photo, Options(confidence=0.0, max_people=3))
+
+    def slots() -> list[str]:
+        return [name for name in client.get_system_shared_memory_status().regions if name.startswith(PREFIX)]
+
+    settings = Settings(engine="triton", triton_url=triton.grpc, triton_shared_memory=True)
+    with TestClient(create_app(settings)) as gateway:
+        until(lambda: gateway.get("/readyz").status_code == 200, 30)
+        for known in (0, 1, 0, 1):
+            if not known:
+                client.unregister_system_shared_memory()
+            answer = gateway.post("/v1/analyze?confidence=0&max_people=3", content=photo, headers=NPZ)
+            found = npz.decode(answer.content)
+            for name in ("boxes", "scores", "parts", "iuv"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(people, name), err_msg=name)
+            assert gateway.post("/v1/analyze", content=photo[:3000]).status_code == 400
+        (name,) = slots()
+        assert (FOLDER / name).stat().st_mode & 0o777 == 0o600
+    assert slots() == []
+    assert not (FOLDER / name).exists()
+    client.close()
 
 
 def test_bad_pictures_are_the_clients_fault(gateway: TestClient) -> None:

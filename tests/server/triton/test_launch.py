@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
+from typing import ClassVar, cast
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from benchmarks.embedded import drawn_person
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from server.launch import Installation, Launch, Supervisor, choose_profile
+from server.probes import Prober
 from tests.server.triton.conftest import free_ports
 
 
@@ -34,8 +36,39 @@ def test_the_command_names_profile_ports_and_shared_memory(repository: Path, any
     assert "--model-config-name=cpu" in command
     assert {"--http-port=1", "--grpc-port=2", "--metrics-port=3", "--http-address=127.0.0.1"} <= set(command)
     assert "--backend-config=python,shm-region-prefix-name=prcnn_2_" in command
+    assert "--rate-limit-resource=COMPUTE:2" in command
     # without a name, Triton reads config.pbtxt: the engines
     assert not any(part.startswith("--model-config-name") for part in launch.command(anywhere, "gpu"))
+
+
+def test_an_ipv6_address_is_written_as_each_service_wants_it(repository: Path, anywhere: Installation) -> None:
+    launch = Launch(repository, "::1", grpc_port=2)
+    command = launch.command(anywhere, "cpu")
+    assert {"--http-address=ipv6:::1", "--grpc-address=[::1]", "--metrics-address=ipv6:::1"} <= set(command)
+    assert launch.address(2) == "[::1]:2"
+    assert Launch(repository).address(2) == "127.0.0.1:2"
+
+
+def test_a_stop_does_not_wait_for_a_load(repository: Path, anywhere: Installation) -> None:
+    """Loading may take two minutes; here it takes until the test lets it end."""
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics)
+    supervisor, ended = Supervisor(launch, anywhere), threading.Event()
+
+    class Slow:
+        loaded: ClassVar[list[str]] = []
+
+        def sick(self) -> list[tuple[str, str]]:
+            return [("detector", "dead"), ("parsing", "dead")]
+
+        def reload(self, name: str) -> None:
+            supervisor.stop()
+            ended.wait()
+            self.loaded.append(name)
+
+    supervisor._heal(cast(Prober, Slow()))
+    assert Slow.loaded == []
+    ended.set()
 
 
 def test_what_is_missing_is_named(tmp_path: Path, anywhere: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,214 @@
+"""One Triton server behind the gateway: its state, one inference on it, and what its answers mean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import structlog
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from parsing_rcnn.errors import (
+    EngineUnavailable,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOptions,
+    ParsingRCNNError,
+    UnsupportedImage,
+)
+from parsing_rcnn.people import Options
+from server.engines.shared_memory import FOLDER, PREFIX, Slot
+
+# what the models say before a colon (parsing_rcnn.triton_models)
+_REFUSALS = {e.code: e for e in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
+# of a server that may be well a moment later, or a model of it that a supervisor is loading again
+_ELSEWHERE = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "Cancelled", "CANCELLED", "unloaded")
+_METADATA = 10.0  # seconds
+_FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
+
+log = structlog.get_logger("server")
+
+Arrays = dict[str, NDArray[Any]]
+TRACE: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+
+class ServerLost(EngineUnavailable):
+    """This server cannot answer now; another may."""
+
+
+class SlotUnknown(EngineUnavailable):
+    """Triton does not have the shared memory of a request: it was started again, or runs elsewhere."""
+
+
+@dataclass
+class Upstream:
+    """One Triton server: its connection, whether its last probe came back, and requests on their way.
+
+    Attributes:
+        local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
+    """
+
+    url: str
+    client: triton.InferenceServerClient
+    name: str = ""
+    healthy: bool = False
+    reason: str = "not asked yet"
+    in_flight: int = 0
+    late: int = 0
+    local: bool = True
+    registered: set[str] = field(default_factory=set)
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _trace() -> dict[str, str] | None:
+    """W3C trace context of the request, as gRPC metadata."""
+    parent = TRACE.get()
+    return None if parent is None else {"traceparent": parent}
+
+
+async def infer(
+    upstream: Upstream,
+    model: str,
+    inputs: Arrays,
+    outputs: Sequence[str],
+    timeout: float,
+    options: Options,
+    marks: Mapping[str, int] = MappingProxyType({}),
+) -> Arrays:
+    """One inference. A cancelled caller cancels it in Triton as well; what waits there longer than its caller is
+    dropped.
+
+    Args:
+        timeout: seconds; marks: further parameters.
+
+    Raises:
+        ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
+    """
+    tensors = []
+    for name, values in inputs.items():
+        kind = "BYTES" if values.dtype == np.object_ else {"uint8": "UINT8", "float32": "FP32"}[values.dtype.name]
+        tensor = triton.InferInput(name, list(values.shape), kind)
+        tensor.set_data_from_numpy(values)
+        tensors.append(tensor)
+    wanted = [triton.InferRequestedOutput(name) for name in outputs]
+    answer = await _ask(upstream, model, tensors, wanted, timeout, options, marks)
+    return {name: answer.as_numpy(name) for name in outputs}
+
+
+async def infer_shared(
+    upstream: Upstream,
+    slot: Slot,
+    places: Mapping[str, tuple[int, int]],
+    model: str,
+    picture: bytes,
+    timeout: float,
+    options: Options,
+) -> Arrays:
+    """One inference of an ensemble through shared memory: `infer` with IMAGE and the outputs of `places`.
+
+    Raises:
+        SlotUnknown: Triton does not have this slot, and has computed nothing.
+        ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
+    """
+    if slot.name not in upstream.registered:
+        try:
+            await upstream.client.register_system_shared_memory(
+                slot.name, f"/{slot.name}", slot.size, client_timeout=timeout
+            )
+        except InferenceServerException as error:
+            if "already in manager" not in str(error.message()):
+                raise SlotUnknown(str(error.message())) from None
+        upstream.registered.add(slot.name)
+    tensor = triton.InferInput("IMAGE", [1], "BYTES")
+    tensor.set_shared_memory(slot.name, slot.put(picture))
+    wanted = []
+    for name, (offset, size) in places.items():
+        wanted.append(triton.InferRequestedOutput(name))
+        wanted[-1].set_shared_memory(slot.name, size, offset)
+    answer = await _ask(upstream, model, [tensor], wanted, timeout, options, {})
+    found = {}
+    for name, (offset, _) in places.items():
+        output = answer.get_output(name)
+        found[name] = slot.get(offset, np.dtype(triton_to_np_dtype(output.datatype)), output.shape)
+    return found
+
+
+async def rows_of(upstream: Upstream) -> dict[str, int]:
+    """{output of the ensembles: bytes of one person}."""
+    metadata = await upstream.client.get_model_metadata("human_analysis", client_timeout=_METADATA)
+    sizes = {}
+    for output in metadata.outputs:
+        own = [size for size in output.shape if size > 0]
+        sizes[output.name] = math.prod(own) * np.dtype(triton_to_np_dtype(output.datatype)).itemsize
+    return sizes
+
+
+async def orphans(upstream: Upstream) -> list[str]:
+    """Slots that the server maps and whose file is gone."""
+    try:
+        found = await upstream.client.get_system_shared_memory_status(client_timeout=_METADATA)
+    except InferenceServerException:
+        return []
+    return [name for name in found.regions if name.startswith(PREFIX) and not (FOLDER / name).exists()]
+
+
+async def unregister(upstream: Upstream, names: Sequence[str]) -> None:
+    """Let the server unmap slots that nothing uses."""
+    for name in names:
+        with contextlib.suppress(InferenceServerException):
+            await upstream.client.unregister_system_shared_memory(name, client_timeout=_METADATA)
+
+
+async def _ask(
+    upstream: Upstream,
+    model: str,
+    tensors: Sequence[triton.InferInput],
+    wanted: Sequence[triton.InferRequestedOutput],
+    timeout: float,
+    options: Options,
+    marks: Mapping[str, int],
+) -> Any:
+    parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
+    parameters |= marks
+    if options.max_side is not None:
+        parameters["max_side"] = options.max_side
+    try:
+        return await upstream.client.infer(
+            model,
+            tensors,
+            outputs=wanted,
+            parameters=parameters,
+            timeout=math.ceil(1e6 * timeout),
+            client_timeout=timeout,
+            headers=_trace(),
+        )
+    except InferenceServerException as error:
+        raise _translated(upstream, error, timeout) from None
+
+
+def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
+    status, message = str(error.status()), str(error.message())
+    # "in ensemble 'human_analysis', invalid-image: the bytes ..."
+    for code, kind in _REFUSALS.items():
+        before, found, detail = message.partition(f"{code}: ")
+        if found and (not before or before.endswith(", ")):
+            return kind(detail)
+    if "shared memory region" in message:
+        return SlotUnknown(message)
+    if "DEADLINE_EXCEEDED" in status or _TOO_LATE in message:
+        return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
+    if _FULL in message:
+        return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
+    if any(word in status or word in message for word in _ELSEWHERE):
+        return ServerLost(f"{upstream.url} cannot answer now ({message}): come back later")
+    log.error("triton failed", url=upstream.url, status=status, message=message)
+    return ServerLost(f"{upstream.url} failed; its log says why: come back later")
