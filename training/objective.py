@@ -130,6 +130,7 @@ class Objective(nn.Module):
                 anchors,
                 size,
                 self.config.rpn.proposals_train,
+                self.config.rpn.pre_nms_train,
             )
         return torch.cat([found, people.boxes])
 
