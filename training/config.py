@@ -117,6 +117,8 @@ class ModelConfig(_Strict):
             for EfficientNet-Lite, of the file `backbone_weights` (torchvision's names) for the others.
         stride_in_1x1: ResNets halve in the first 1x1 convolution of a stage (Caffe's, detectron2's), not in the 3x3.
         pixel_mean: R, G, B of 0..255 that are taken away before anything else.
+        keypoints: a head for COCO's 17 keypoints on the parsing branch's trunk, which is trained where keypoints are
+            annotated: what the branches may begin from (`training.checkpoint.load_weights`).
         densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
     """
 
@@ -128,6 +130,7 @@ class ModelConfig(_Strict):
     pretrained: bool = True
     backbone_weights: Path | None = None
     parsing_classes: int = 20
+    keypoints: bool = False
     densepose_coarse: Literal[2, 15] = 15
     fpn: FpnConfig = FpnConfig()
     rpn: RpnConfig = RpnConfig()

@@ -314,8 +314,8 @@ def _zoo(found: Tensors, eps: float) -> Translation:
     for key in ("weight", "bias"):
         out.take(found, f"Fast_RCNN.Output.cls_score.{key}", f"box.score.{key}")
         out.take(found, f"Fast_RCNN.Output.bbox_pred.{key}", f"box.delta.{key}", lambda x: x[-4:])
-    for theirs, own in (("Parsing_RCNN", "parsing"), ("UV_RCNN", "densepose")):
-        if theirs not in heads:
+    for theirs, own in (("Parsing_RCNN", "parsing"), ("UV_RCNN", "densepose"), ("Keypoint_RCNN", "parsing")):
+        if theirs not in heads or (theirs == "Keypoint_RCNN" and "Parsing_RCNN" in heads):
             continue
         head, trunk = f"{theirs}.Head", f"{own}_trunk"
         for index in range(4):
