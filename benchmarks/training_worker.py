@@ -41,7 +41,8 @@ def trainer(options: argparse.Namespace, out: Path) -> Trainer:
     """Our loop over a folder of `parsing-rcnn render` or of CIHP."""
     overrides = (
         "model.pretrained=false",
-        f"model.rpn.pre_nms={_PROPOSALS}",
+        f"model.rpn.pre_nms_train={_PROPOSALS}",
+        f"model.rpn.proposals_train={_PROPOSALS}",
         f"data.annotated=[{options.dataset.resolve()}]",
         f"data.short_sides=[{options.short_side}]",
         f"train.batch_size={options.pictures}",

@@ -26,6 +26,11 @@ _GRAPHS = {
 }
 
 
+_KEYPOINTS = "keypoint_head."
+_TRUNKS = ("parsing_trunk.", "densepose_trunk.")
+_HEADS = ("parsing_head.", "densepose_head.")
+
+
 class CheckpointError(ValueError):
     """A checkpoint is absent or does not fit the network; the message names the file."""
 
@@ -55,7 +60,11 @@ def revision() -> str | None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Read weights into a network of the same recipe.
+    """Read weights into a network of the same recipe, or into one that begins from keypoints.
+
+    A network that was trained on keypoints (`model.keypoints`) gives one without them what they share (paper 4.1):
+    backbone, pyramid, proposals, boxes and `parsing_trunk`, which `densepose_trunk` takes too, under its own name. The
+    heads behind the trunks begin anew, whatever their classes.
 
     Args:
         path: what `save_weights` wrote, or the folder of a model repository: what serves is where training can go on
@@ -71,10 +80,22 @@ def load_weights(path: Path, model: nn.Module) -> None:
         state = load_file(path)
     else:
         raise CheckpointError(f"{path}: no such checkpoint")
+    if any(name.startswith(_KEYPOINTS) for name in state):
+        state = _after_keypoints(state, model.state_dict())
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the tensors do not fit this recipe: {error}") from error
+
+
+def _after_keypoints(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    if any(name.startswith(_KEYPOINTS) for name in own):
+        return state  # goes on with keypoints
+    shared = {name: value for name, value in state.items() if not name.startswith((*_HEADS, _KEYPOINTS, _TRUNKS[1]))}
+    for name, value in state.items():
+        if name.startswith(_TRUNKS[0]):
+            shared[_TRUNKS[1] + name.removeprefix(_TRUNKS[0])] = value
+    return {name: value for name, value in own.items() if name.startswith(_HEADS)} | shared
 
 
 def load_recipe(path: Path) -> Config:

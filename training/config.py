@@ -33,6 +33,9 @@ class RpnConfig(_Strict):
         anchor_offset: where in its cell an anchor's centre lies; detectron2 and torchvision: 0, its upper left corner.
         round_anchors: sides of anchors are whole pixels, as torchvision has them.
         least_side: proposals with a shorter side, in pixels, are left out; 0 keeps all.
+        rank_by_probability: proposals of different levels are ordered by probability, in which great logits are equal,
+            as torchvision does.
+        pre_nms, pre_nms_train: best anchors of a level that NMS sees, in tests and in training (None: as many).
     """
 
     levels: tuple[int, ...] = (2, 3, 4, 5, 6)
@@ -41,11 +44,13 @@ class RpnConfig(_Strict):
     anchor_offset: float = 0.5
     round_anchors: bool = False
     least_side: float = Field(default=0.0, ge=0.0)
+    rank_by_probability: bool = False
     foreground_iou: float = 0.7
     background_iou: float = 0.3
     anchors_per_image: int = 256
     nms_iou: float = 0.7
     pre_nms: int = 1000
+    pre_nms_train: int | None = Field(default=None, ge=1)
     proposals_train: int = 2000
     proposals_test: int = 1000
 
@@ -112,6 +117,8 @@ class ModelConfig(_Strict):
             for EfficientNet-Lite, of the file `backbone_weights` (torchvision's names) for the others.
         stride_in_1x1: ResNets halve in the first 1x1 convolution of a stage (Caffe's, detectron2's), not in the 3x3.
         pixel_mean: R, G, B of 0..255 that are taken away before anything else.
+        keypoints: a head for COCO's 17 keypoints on the parsing branch's trunk, which is trained where keypoints are
+            annotated: what the branches may begin from (`training.checkpoint.load_weights`).
         densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
     """
 
@@ -123,6 +130,7 @@ class ModelConfig(_Strict):
     pretrained: bool = True
     backbone_weights: Path | None = None
     parsing_classes: int = 20
+    keypoints: bool = False
     densepose_coarse: Literal[2, 15] = 15
     fpn: FpnConfig = FpnConfig()
     rpn: RpnConfig = RpnConfig()

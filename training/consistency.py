@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Analyzer, Options
+from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.taxonomy import CIHP
 from training.data.iuv import mirror_values
 from training.data.sources import read_jpeg
@@ -21,11 +21,16 @@ _SURE = 0.5
 def label_maps(analyzer: Analyzer, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(part labels uint8 [H,W], DensePose parts uint8 [H,W]) of everybody in an RGB picture."""
     people = analyzer.analyze(np.ascontiguousarray(image), Options(confidence=_SURE))
+    return people.label_map(), part_map(people)
+
+
+def part_map(people: People) -> NDArray[np.uint8]:
+    """DensePose parts uint8 [H,W] of everybody, the surer ones in front."""
     iuv = np.zeros(people.image_size, np.uint8)
     for index in range(len(people))[::-1]:
         part = people.iuv_crop(index)[0][0]
         np.copyto(iuv[people.window(index).slices], part, where=part > 0)
-    return people.label_map(), iuv
+    return iuv
 
 
 def agreement(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

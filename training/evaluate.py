@@ -73,6 +73,7 @@ class Evaluation:
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     photos: list[PhotoResult] = field(default_factory=list)
     groups: list[GroupResult] = field(default_factory=list)
+    crowd: list[PictureBoxes] = field(default_factory=list)
     synthetic: SyntheticResult | None = None
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ def evaluate(
             result.absent[name] = f"no {needed}: {remedy}"
     _both_tasks(analyzer, data, synthetic, progress, result)
     if crowd is not None and (crowd / "annotations.json").exists():
-        result.figures["crowd"] = _crowd(analyzer, crowd, progress)
+        result.figures["crowd"] = _crowd(analyzer, crowd, progress, result)
     else:
         result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"
     if not result.figures:
@@ -204,9 +205,8 @@ def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
     return _box_figures([group.boxes for group in result.groups], LEAST_HEIGHT)
 
 
-def _crowd(analyzer: Analyzer, folder: Path, progress: Progress) -> dict[str, Any]:
-    parsed = ParsedPeople(len(CIHP_TO_14))
-    boxes: list[PictureBoxes] = []
+def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    parsed, boxes = ParsedPeople(len(CIHP_TO_14)), result.crowd
     by_count: dict[str, list[int]] = defaultdict(list)
     options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
     for path, truth_boxes, truths in _composites(folder, progress):
@@ -306,22 +306,22 @@ def run_datasets(
         surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
 
     Returns:
-        figures by split, also written to `out`/datasets.json.
+        figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
 
     Raises:
         DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
     """
     from training.data.datasets.check import find_datasets
     from training.evaluate_datasets import evaluate_dataset, open_surface
-    from training.evaluation_report import print_datasets, progress_bar, without_nan
+    from training.evaluation_report import print_datasets, progress_bar, write_datasets
 
     readers = find_datasets(path, images)
     chosen = [reader for reader in readers if reader.validation] or readers
     body = open_surface(surface) if surface is not None else None
     with progress_bar() as progress:
-        figures = {r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions) for r in chosen}
-    out.mkdir(parents=True, exist_ok=True)
+        results = {r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions) for r in chosen}
+    figures = {name: result.figures for name, result in results.items()}
     document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "splits": figures}
-    (out / "datasets.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
+    write_datasets(document, results, chosen, out, analyzer)
     print_datasets(figures)
     return figures

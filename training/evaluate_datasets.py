@@ -58,14 +58,28 @@ class _Collected:
     pointed: int = 0
 
 
+@dataclass(frozen=True)
+class DatasetResult:
+    """Figures (JSON-compatible, fractions 0..1) of a split, its boxes, and how well each picture was read.
+
+    Attributes:
+        pictures: (index for the reader, 0..1): mean IoU of its classes, or mean GPS of its people, or mean IoU of their
+            boxes.
+    """
+
+    figures: dict[str, Any]
+    boxes: list[PictureBoxes]
+    pictures: list[tuple[int, float]]
+
+
 def evaluate_dataset(
     analyzer: Analyzer,
     reader: Reader,
     progress: Progress,
     surface: Surface | None = None,
     missing_predictions: MissingPredictions = "background",
-) -> dict[str, Any]:
-    """Figures (JSON-compatible, fractions 0..1) of one split.
+) -> DatasetResult:
+    """Measure one split.
 
     Args:
         surface: the body that GPS is measured on; without one there are no GPS figures.
@@ -81,6 +95,7 @@ def evaluate_dataset(
         )
     found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
     densepose = bool(analyzer.info.tasks.get("densepose"))
+    pictures: list[tuple[int, float]] = []
     for index in progress(range(len(reader)), reader.name):
         record = reader.read(index)
         pointed = surface is not None and densepose and any(p.points is not None for p in record.people)
@@ -88,12 +103,21 @@ def evaluate_dataset(
         tasks = {"densepose"} if pointed and record.parts is None else {"parsing", *(["densepose"] if pointed else [])}
         people = analyzer.analyze(record.image.read_bytes(), Options(tasks=frozenset(tasks), confidence=LEAST_SCORE))
         found.boxes.append(_boxes(people, record.people))
-        if record.parts is not None:
-            _parsing(found, people, record)
+        quality = _box_quality(found.boxes[-1])
         if pointed:
             assert surface is not None
-            _points(found, people, record, surface)
-    return _figures(found, len(reader), analyzer.info.classes)
+            quality = _points(found, people, record, surface)
+        if record.parts is not None:
+            quality = _parsing(found, people, record)
+        pictures.append((index, quality))
+    return DatasetResult(_figures(found, len(reader), analyzer.info.classes), found.boxes, pictures)
+
+
+def _box_quality(boxes: PictureBoxes) -> float:
+    """Mean over the people of their best IoU; 1 where there is nobody."""
+    if not len(boxes.truth):
+        return 1.0
+    return float(box_iou(boxes.boxes, boxes.truth).max(0).mean()) if len(boxes.boxes) else 0.0
 
 
 def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
@@ -103,7 +127,8 @@ def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
     return PictureBoxes(people.boxes, people.scores, of(crowd=False), of(crowd=True))
 
 
-def _parsing(found: _Collected, people: People, record: Record) -> None:
+def _parsing(found: _Collected, people: People, record: Record) -> float:
+    """Take a picture in; returns its own mean IoU over classes."""
     assert record.parts is not None
     assert record.instances is not None
     found.labelled += 1
@@ -111,9 +136,13 @@ def _parsing(found: _Collected, people: People, record: Record) -> None:
     found.classes.add(record.parts, sure.label_map() if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
     found.parsed.add([person_map(people, index) for index in range(len(people))], people.scores, truths)
+    own = ConfusionMatrix(len(found.classes))
+    own.add(record.parts, sure.label_map())
+    return own.mean_iou()
 
 
-def _points(found: _Collected, people: People, record: Record, surface: Surface) -> None:
+def _points(found: _Collected, people: People, record: Record, surface: Surface) -> float:
+    """Take a picture in; returns the mean over its people with points of the best GPS."""
     people = people.select(np.argsort(-people.scores, kind="stable")[:MOST_DETECTIONS])
     annotated = record.people
     boxes = np.array([p.box for p in annotated], np.float64).reshape(-1, 4)
@@ -133,6 +162,8 @@ def _points(found: _Collected, people: People, record: Record, surface: Surface)
     found.pointed += int((~pointless).sum())
     found.points.append(PicturePoints(people.scores, similarity, *common))
     found.masked.append(PicturePoints(people.scores, np.sqrt(similarity * silhouettes), *common))
+    best = similarity[:, ~pointless]
+    return float(best.max(0).mean()) if best.size else float(pointless.all())
 
 
 def _similarity(

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from parsing_rcnn.people import Analyzer
-from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
-from training.consistency import label_maps
-from training.evaluate import SURE, Evaluation, GroupResult, PhotoResult
+from training.data.datasets.records import Reader
+from training.evaluate import Evaluation
 from training.evaluate import Progress as ProgressWrapper
-from training.evaluate_synthetic import SyntheticResult
+from training.evaluate_datasets import DatasetResult
+from training.evaluation_plots import plot_classes, plot_precision_recall
+from training.evaluation_sheets import dataset_sheet, group_sheet, people_sheet, photo_sheet, synthetic_sheet
 
-TILE = 256  # pixels, height of one picture of a sheet
+_SHOWN = 20  # photos with their IUV
 
 # (set, figure, name, goal): a goal is a fraction to reach, or a negative number of pictures not to exceed
 ROWS: tuple[tuple[str, str, str, float | None], ...] = (
@@ -103,15 +102,23 @@ def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, s
 def write_report(
     result: Evaluation, out: Path, analyzer: Analyzer | None = None, synthetic: Path | None = None
 ) -> None:
-    """Write results.json, evaluation.md and sheets of pictures (of what was measured) into `out`.
+    """Write results.json, evaluation.md, plots and sheets of pictures (of what was measured) into `out`.
 
-    photos_maps.png and synthetic_people.png show no pixel of a photo: they may be published where the photos may not.
+    Plots, photos_maps.png and synthetic_people.png show no pixel of a photo: they may be published where the photos may
+    not. photos_iuv.png shows every fifth held-out photo, by its number, with its IUV.
     """
     out.mkdir(parents=True, exist_ok=True)
     document = {**result.figures, "absent": result.absent}
     (out / "results.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(to_markdown(result), encoding="utf-8")
+    curves = {"crowd": result.crowd, "groups": [group.boxes for group in result.groups]}
+    plot_precision_recall({name: boxes for name, boxes in curves.items() if boxes}, out / "precision_recall.png")
+    if "photos" in result.figures:
+        plot_classes({"photos": result.figures["photos"]["iou"]}, out / "classes.png")
     if result.photos:
+        if analyzer is not None and analyzer.info.tasks.get("densepose"):
+            chosen = result.photos[:: max(1, len(result.photos) // _SHOWN)][:_SHOWN]
+            cv2.imwrite(str(out / "photos_iuv.png"), people_sheet(analyzer, [photo.path for photo in chosen]))
         cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
         cv2.imwrite(str(out / "photos_maps.png"), photo_sheet(result.photos, maps_only=True))
     if result.synthetic is not None and synthetic is not None and analyzer is not None:
@@ -161,6 +168,25 @@ def print_datasets(figures: dict[str, dict[str, Any]]) -> None:
     for name in dict.fromkeys(names):
         table.add_row(name, *(_figure(own.get(name)) for own in figures.values()))
     Console().print(table)
+
+
+def write_datasets(
+    document: dict[str, Any],
+    results: Mapping[str, DatasetResult],
+    readers: Sequence[Reader],
+    out: Path,
+    analyzer: Analyzer,
+) -> None:
+    """Write datasets.json, datasets_precision_recall.png, datasets_classes.png and a sheet of each split's worst."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "datasets.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
+    boxes = {name: result.boxes for name, result in results.items()}
+    plot_precision_recall(boxes, out / "datasets_precision_recall.png")
+    classes = {name: result.figures["iou"] for name, result in results.items() if "iou" in result.figures}
+    plot_classes(classes, out / "datasets_classes.png")
+    for number, reader in enumerate(readers):
+        sheet = dataset_sheet(results[reader.name], reader, analyzer)
+        cv2.imwrite(str(out / f"datasets_worst_{number}.png"), sheet)
 
 
 def _figure(value: float | None) -> str:
@@ -227,99 +253,3 @@ def _synthetic_tables(figures: dict[str, Any]) -> list[str]:
 
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = False) -> NDArray[np.uint8]:
-    """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR.
-
-    Args:
-        maps_only: leave the photo out, under the colours too.
-    """
-    ordered = sorted(photos, key=lambda photo: -photo.miou)
-    middle = max(0, len(ordered) // 2 - each // 2)
-    rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
-    return _grid([[_photo_tile(photo, maps_only) for photo in row] for row in rows])
-
-
-def _photo_tile(photo: PhotoResult, maps_only: bool) -> NDArray[np.uint8]:
-    image = _read(photo.path)
-    if maps_only:
-        maps = [np.asarray(CIHP.palette[labels][..., ::-1]) for labels in (photo.truth, photo.prediction)]
-        return _caption(np.hstack([_to_height(m) for m in maps]), f"{100 * photo.miou:.0f}")
-    pictures = [image]
-    for labels in (photo.truth, photo.prediction):
-        colours = CIHP.palette[labels][..., ::-1]
-        painted = np.where(labels[..., None] > 0, 0.35 * image + 0.65 * colours, 0.6 * image)
-        pictures.append(painted.astype(np.uint8))
-    tile = np.hstack([_to_height(picture) for picture in pictures])
-    return _caption(tile, f"{photo.path.stem}  mIoU {100 * photo.miou:.0f}")
-
-
-def synthetic_sheet(
-    result: SyntheticResult, folder: Path, analyzer: Analyzer, each: int = 4, *, people_only: bool = False
-) -> NDArray[np.uint8]:
-    """Best, median and worst rendered pictures by right parts: picture | true I | found I. uint8 [H,W,3] BGR.
-
-    Args:
-        people_only: grey in place of the background photos.
-    """
-    ordered = sorted(result.pictures, key=lambda item: -item[1])
-    middle = max(0, len(ordered) // 2 - each // 2)
-    rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
-    return _grid([[_synthetic_tile(folder, analyzer, *item, people_only) for item in row] for row in rows])
-
-
-def _synthetic_tile(folder: Path, analyzer: Analyzer, name: str, right: float, people_only: bool) -> NDArray[np.uint8]:
-    image = _read(folder / "Images" / name)
-    truth = _read(folder / "IUV" / f"{Path(name).stem}.png")[..., 0]
-    _, found = label_maps(analyzer, image[..., ::-1])
-    if people_only:
-        image = np.where(truth[..., None] > 0, image, 90).astype(np.uint8)
-    pictures = [image]
-    for parts in (truth, found):
-        colours = DENSEPOSE.palette[parts][..., ::-1]
-        painted = np.where(parts[..., None] > 0, 0.35 * image + 0.65 * colours, 0.6 * image)
-        pictures.append(painted.astype(np.uint8))
-    return _caption(np.hstack([_to_height(p) for p in pictures]), f"{Path(name).stem}  right I {100 * right:.0f} %")
-
-
-def group_sheet(photos: list[GroupResult], count: int = 15) -> NDArray[np.uint8]:
-    """Evenly spaced group photos: truth white, ignored grey, found (score >= 0.5) green. uint8 [H,W,3] BGR."""
-    chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, count).astype(int))]
-    tiles = []
-    for photo in chosen:
-        image = _read(photo.path)
-        sure = photo.boxes.scores >= SURE
-        for boxes, colour, width in (
-            (photo.boxes.crowd, (128, 128, 128), 2),
-            (photo.boxes.truth, (255, 255, 255), 3),
-            (photo.boxes.boxes[sure], (0, 220, 0), 1),
-        ):
-            for x1, y1, x2, y2 in np.rint(boxes).astype(int).tolist():
-                cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
-        tiles.append(_caption(_to_height(image), photo.path.stem))
-    return _grid([tiles[start : start + 5] for start in range(0, len(tiles), 5)])
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8)
-
-
-def _to_height(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    width = max(1, round(image.shape[1] * TILE / image.shape[0]))
-    return np.asarray(cv2.resize(image, (width, TILE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _caption(tile: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    tile = np.ascontiguousarray(tile)
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(tile, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, width, cv2.LINE_AA)
-    return tile
-
-
-def _grid(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """Tiles of one height, rows left-aligned on dark grey."""
-    strips = [np.hstack(row) for row in rows]
-    width = max(strip.shape[1] for strip in strips)
-    padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=40) for s in strips]
-    return np.asarray(np.vstack(padded), np.uint8)

@@ -16,10 +16,12 @@ from training.data.iuv import possible_parts
 from training.data.sample import IGNORE_LABEL, PlacedPoints, Sample
 from training.losses.box import box_loss, encoded_or_zero
 from training.losses.densepose import densepose_loss, iuv_targets, points_loss, possible_loss
+from training.losses.keypoints import keypoint_loss, keypoint_targets
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
 from training.losses.sampling import People, balanced, match
 from training.model import boxes as box_ops
+from training.model.branch import KEYPOINTS
 from training.model.parsing_rcnn import ParsingRCNN
 
 _SHAKE = 0.05  # of a box's extent: standard deviation of its edges, where proposals are not drawn
@@ -130,6 +132,7 @@ class Objective(nn.Module):
                 anchors,
                 size,
                 self.config.rpn.proposals_train,
+                self.config.rpn.pre_nms_train,
             )
         return torch.cat([found, people.boxes])
 
@@ -187,19 +190,30 @@ class Objective(nn.Module):
         *,
         parse: bool = True,
     ) -> dict[str, Tensor]:
-        """Losses of both branches, or of DensePose alone, over the same RoIs, each where its labels are known."""
+        """Losses of the branches, or of DensePose alone, over the same RoIs, each where its labels are known."""
         drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
         if not any(len(d.rois) for d in drawn):
             heads = [self.model.parsing_head] + [self.model.densepose_head] * self.densepose
-            return {"parsing": torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()}
+            heads += [] if self.model.keypoint_head is None else [self.model.keypoint_head]
+            return {"parsing": _nothing(*heads)}
         features = self.model.roi_features(pyramid, [d.rois for d in drawn])
         parts = torch.cat([d.parts for d in drawn])
         losses = {}
-        if parse:
+        if self.model.keypoint_head is not None:
+            losses["keypoints"] = self._keypoints(features, drawn)
+        if parse and bool((parts != IGNORE_LABEL).any()):
             losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), parts, self.weights)
+        elif parse and self.model.keypoint_head is None:  # nobody's parts are known, as in DensePose-COCO
+            losses["parsing"] = _nothing(self.model.parsing_head)
         if self.densepose:
             losses |= self._densepose(self.model.densepose(features, half=self.half), drawn, parts)
         return losses
+
+    def _keypoints(self, features: Tensor, drawn: list[_Drawn]) -> Tensor:
+        known = torch.cat([d.jointed for d in drawn])
+        rois, keypoints = torch.cat([d.rois for d in drawn])[known], torch.cat([d.keypoints for d in drawn])
+        logits = self.model.keypoints(features[known], half=self.half)
+        return keypoint_loss(logits, *keypoint_targets(keypoints, rois, self.output))
 
     def _labelled(self, sample: Sample, boxes: Tensor, owner: Tensor) -> _Drawn:
         """RoIs of people with labels, as many as the recipe has, and what is known under each."""
@@ -213,7 +227,8 @@ class Objective(nn.Module):
         parts = parsing_targets(self._put(sample.parts).long(), instances, rois, own, self.output)
         mapped = self._among(own, sample.mapped)
         pointed = self._among(own, tuple(sample.points))
-        parts[pointed] = IGNORE_LABEL
+        jointed = self._among(own, tuple(sample.keypoints))
+        parts[pointed | jointed] = IGNORE_LABEL
         if sample.points:
             true = self._put(sample.boxes)[owner[rows]]
             close = torch.diagonal(box_ops.iou(rois, true)) >= config.densepose_iou
@@ -222,7 +237,9 @@ class Objective(nn.Module):
         if sample.iuv is not None and bool(mapped.any()):
             iuv = iuv_targets(self._put(sample.iuv), instances, rois[mapped], own[mapped], self.output)
         points = [sample.points[int(i)] for i in own[pointed]]
-        return _Drawn(rois, parts, mapped, pointed, iuv, points)
+        joints = [sample.keypoints[int(i)] for i in own[jointed]]
+        keypoints = self._put(np.asarray(joints, np.float32).reshape(-1, KEYPOINTS, 3))
+        return _Drawn(rois, parts, mapped, pointed, jointed, iuv, points, keypoints)
 
     @staticmethod
     def _among(ids: Tensor, wanted: Sequence[int]) -> Tensor:
@@ -248,6 +265,11 @@ class Objective(nn.Module):
         return losses
 
 
+def _nothing(*heads: nn.Module) -> Tensor:
+    """A loss of zero that reaches the parameters of these heads: processes wait for each other's gradients."""
+    return torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()
+
+
 @dataclass
 class _Drawn:
     """RoIs of one picture that train the branches.
@@ -256,11 +278,14 @@ class _Drawn:
         rois: [r,4]; parts: int64 [r,S,S], 255 where nothing is known.
         mapped: bool [r], of people whose IUV map is known: `iuv` uint8 [mapped,3,S,S].
         pointed: bool [r], of people with annotated `points`.
+        jointed: bool [r], of people with COCO keypoints: `keypoints` fp32 [jointed,17,3] in canvas pixels.
     """
 
     rois: Tensor
     parts: Tensor
     mapped: Tensor
     pointed: Tensor
+    jointed: Tensor
     iuv: Tensor | None
     points: list[PlacedPoints]
+    keypoints: Tensor

@@ -230,10 +230,11 @@ def test_report_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     page = (tmp_path / "evaluation.md").read_text()
     assert all(f"| {name} |" in page for name in CIHP.classes)
     assert "| backgrounds: pictures with a false person |" in page
-    for name in ("photos.png", "groups.png"):
+    for name in ("photos.png", "groups.png", "precision_recall.png", "classes.png"):
         sheet = cv2.imread(str(tmp_path / name))
         assert sheet.shape[0] >= 256
         assert sheet.std() > 20
+    assert not (tmp_path / "photos_iuv.png").exists()  # this one knows no IUV
 
 
 def test_sets_that_are_absent_are_named(data: Path, tmp_path: Path) -> None:

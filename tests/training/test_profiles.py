@@ -65,7 +65,7 @@ def test_the_table_of_recipes_has_their_sizes(path: Path) -> None:
         model = build_model(config.model)
         iuv = path.stem.startswith("densepose")
         trunk = model.densepose_trunk if iuv else model.parsing_trunk
-        head = model.densepose_head if iuv else model.parsing_head
+        head = model.keypoint_head or (model.densepose_head if iuv else model.parsing_head)
         counter = FlopCounterMode(display=False)
         side = config.model.branch.roi_size
         with counter, torch.inference_mode():

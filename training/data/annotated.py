@@ -18,12 +18,18 @@ from training.data.sources import DatasetError
 _LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
 _LEAST_PIXELS = (12, 5)  # height and width of a person on the canvas
 _STRIDE = 32  # of the pyramid's top: canvases are multiples
+_MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])  # COCO's keypoints, nose first
 
 
 class AnnotatedPictures:
-    """All pictures of some dataset folders or COCO files: of folders, the splits that are for training."""
+    """All pictures of some dataset folders or COCO files: of folders, the splits that are for training.
 
-    def __init__(self, config: DataConfig, flip_table: NDArray[np.uint8]) -> None:
+    Args:
+        flip_table: of the part classes.
+        keypoints: for their keypoints: of COCO files, only pictures that have some.
+    """
+
+    def __init__(self, config: DataConfig, flip_table: NDArray[np.uint8], keypoints: bool = False) -> None:
         self.readers: list[Reader] = [
             reader
             for path in config.annotated
@@ -33,8 +39,12 @@ class AnnotatedPictures:
         if not self.readers:
             listed = ", ".join(str(path) for path in config.annotated)
             raise DatasetError(f"{listed}: only validation splits here; name a file to train on it all the same")
-        self.config = config
-        self.starts = np.cumsum([0] + [len(reader) for reader in self.readers])
+        self.config, self.keypoints = config, keypoints
+        self.chosen = [reader.useful(keypoints=keypoints) for reader in self.readers]
+        self.starts = np.cumsum([0] + [len(chosen) for chosen in self.chosen])
+        if not self.starts[-1]:
+            listed = ", ".join(reader.name for reader in self.readers)
+            raise DatasetError(f"{listed}: nobody {'with keypoints ' if keypoints else ''}in any picture")
         self.flip_table = flip_table
         self.symmetry = PointSymmetry.read(config.uv_symmetry) if config.uv_symmetry else PointSymmetry()
         self._wide: NDArray[np.bool_] | None = None
@@ -45,7 +55,7 @@ class AnnotatedPictures:
 
     def _where(self, index: int) -> tuple[Reader, int]:
         reader = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.readers[reader], index - int(self.starts[reader])
+        return self.readers[reader], int(self.chosen[reader][index - int(self.starts[reader])])
 
     def record(self, index: int) -> Record:
         """Picture `index` of all."""
@@ -98,7 +108,7 @@ class AnnotatedPictures:
             parts = self.flip_table[parts]
         boxes = np.array([person.box for person in record.people], np.float32).reshape(-1, 4)
         crowd = np.array([person.crowd for person in record.people], bool)
-        labels, points = self._points(record.people, view)
+        labels, points, keypoints = self._points(record.people, view)
         moved = view.boxes(boxes, size)
         extent = moved[:, 2:] - moved[:, :2]
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) * abs(np.linalg.det(view.matrix[:, :2]))
@@ -118,17 +128,33 @@ class AnnotatedPictures:
             instances,
             True,
             points={label: points[label] for label in labels[keep].tolist() if label in points},
+            keypoints={label: keypoints[label] for label in labels[keep].tolist() if label in keypoints},
         )
 
-    def _points(self, people: Sequence[Annotated], view: View) -> tuple[NDArray[np.int64], dict[int, PlacedPoints]]:
+    def _points(
+        self, people: Sequence[Annotated], view: View
+    ) -> tuple[NDArray[np.int64], dict[int, PlacedPoints], dict[int, NDArray[np.float32]]]:
         """Numbers of the people, with new ones for those who have points and no part labels, and their points."""
         labels = np.array([person.label for person in people], np.int64)
         placed: dict[int, PlacedPoints] = {}
+        moved: dict[int, NDArray[np.float32]] = {}
         for index, person in enumerate(people):
-            if person.points is not None and not person.label:
-                labels[index] = labels.max() + 1
-                placed[int(labels[index])] = self._placed(person.box, person.points, view)
-        return labels, placed
+            keypoints = person.keypoints if self.keypoints else None
+            seen = keypoints is not None and bool((keypoints[:, 2] > 0).any())
+            if person.label or not (seen or person.points is not None):
+                continue
+            labels[index] = number = int(labels.max()) + 1
+            if person.points is not None:
+                placed[number] = self._placed(person.box, person.points, view)
+            if seen and keypoints is not None:
+                moved[number] = self._moved(keypoints, view)
+        return labels, placed, moved
+
+    @staticmethod
+    def _moved(keypoints: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+        places = keypoints[:, :2] @ view.matrix[:, :2].T + view.matrix[:, 2]
+        moved = np.concatenate([places, keypoints[:, 2:]], 1).astype(np.float32)
+        return moved[_MIRRORED] if view.flipped else moved
 
     def _placed(self, box: NDArray[np.float32], points: DensePosePoints, view: View) -> PlacedPoints:
         side = points.regions.shape[0]

@@ -70,7 +70,8 @@ class Mixture(Dataset[list[Sample]]):
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
         if "annotated" in wanted and not config.annotated:
             raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
-        self.annotated = AnnotatedPictures(config, self.flip_table) if "annotated" in wanted else None
+        keypoints = self.config.model.keypoints
+        self.annotated = AnnotatedPictures(config, self.flip_table, keypoints) if "annotated" in wanted else None
 
     def __len__(self) -> int:
         return self.config.train.iterations * self.per_step

@@ -46,7 +46,8 @@ class Sample:
         background_certain: False where unlabelled people may stand in the background.
         iuv: uint8 [H,W,3] DensePose part, U and V times 255, of the people in `mapped`; None: of nobody.
         mapped: values in `instances` of the people whose IUV is known.
-        points: DensePose points of people by their `instance_ids`; these people have no part labels.
+        points: DensePose points of people by their `instance_ids`; keypoints: float32 [17,3] of COCO (x, y in canvas
+            pixels, visibility 0..2) likewise. These people have no part labels.
     """
 
     image: NDArray[np.uint8]
@@ -59,6 +60,7 @@ class Sample:
     iuv: NDArray[np.uint8] | None = None
     mapped: tuple[int, ...] = ()
     points: dict[int, PlacedPoints] = field(default_factory=dict)
+    keypoints: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

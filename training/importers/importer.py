@@ -20,7 +20,11 @@ _PARTS: dict[Source, tuple[str, ...]] = {
     "torchvision": ("backbone", "fpn", "rpn", "box"),
     "zoo": ("backbone", "fpn", "rpn", "box"),
 }
-_ZOO_BRANCHES = {"Parsing_RCNN.": ("parsing_trunk", "parsing_head"), "UV_RCNN.": ("densepose_trunk", "densepose_head")}
+_ZOO_BRANCHES = {
+    "Parsing_RCNN.": ("parsing_trunk", "parsing_head"),
+    "UV_RCNN.": ("densepose_trunk", "densepose_head"),
+    "Keypoint_RCNN.": ("parsing_trunk",),
+}
 
 
 @dataclass(frozen=True)

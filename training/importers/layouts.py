@@ -18,9 +18,10 @@ Source = Literal["detectron2", "torchvision", "zoo"]
 Tensors = Mapping[str, Tensor]
 
 _PROFILES = Path(__file__).parents[1] / "configs" / "profiles"
-_STD = torch.tensor((58.395, 57.12, 57.375))  # by which this network divides pixels; detectron2 and the zoo do not
+_STD = torch.tensor((58.395, 57.12, 57.375))  # by which this network divides pixels; the zoo does not
 _BLOCKS_OF = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
 _DENSEPOSE_OUTPUTS = ("ann_index", "index_uv", "u", "v")
+_D2_CONFIDENCES = ("sigma_2", "kappa_u", "kappa_v", "fine_segm_confidence", "coarse_segm_confidence")
 _D2_HEAD, _D2_PREDICTOR = "roi_heads.densepose_head", "roi_heads.densepose_predictor"
 _ZOO_OUTPUTS = ("Ann", "Index", "U", "V")
 _NORM = ("weight", "bias", "running_mean", "running_var")
@@ -135,33 +136,29 @@ def _recipe(profile: str | None, name: str, model: dict[str, object]) -> Config:
     return Config.model_validate(document)
 
 
-def _bgr(weight: Tensor) -> Tensor:
-    """A first convolution for BGR - mean, for (RGB - mean) / std: the mean stays outside, where padding is zero too."""
-    return weight[:, [2, 1, 0]] * _STD[None, :, None, None]
+def _bgr(weight: Tensor, std: Tensor | None = None) -> Tensor:
+    """A first convolution for (BGR - mean) / `std` (None: ones), for (RGB - mean) / 58: the mean stays outside, where
+    padding is zero too."""
+    factor = _STD if std is None else _STD / std.flatten().flip(0)
+    return weight[:, [2, 1, 0]] * factor[None, :, None, None]
 
 
 def _detectron2(found: Tensors, eps: float) -> Translation:
     bottom = "backbone.bottom_up"
-    wide = found.get(f"{bottom}.res2.0.conv2.weight")
-    if wide is not None and wide.shape[1] != wide.shape[0]:
-        raise CheckpointError("a ResNeXt of detectron2 is not known here, only ResNet-50 and 101")
-    decoder = any(name.startswith("roi_heads.decoder.") for name in found)
-    deep_lab = any(".densepose_head.ASPP." in name for name in found)
-    if any(name.startswith(f"{_D2_HEAD}.") for name in found) and not decoder:
-        raise CheckpointError("a DensePose head without decoder (a legacy model) is not known here")
+    profile = _d2_profile(found, bottom)
     regions = found.get(f"{_D2_PREDICTOR}.ann_index_lowres.weight")
-    out = Translation(
-        _recipe(
-            "d2" if deep_lab else "d2-v1convx",
-            "detectron2",
-            {
-                "backbone": _depth(found, re.escape(bottom) + r"\.res4\.(\d+)\."),
-                "densepose_coarse": 2 if regions is None else regions.shape[1],
-            },
-        )
-    )
+    model: dict[str, object] = {
+        "backbone": _depth(found, re.escape(bottom) + r"\.res4\.(\d+)\."),
+        "densepose_coarse": 2 if regions is None else regions.shape[1],
+    }
+    if "pixel_mean" in found:  # files of 2020 hold it, in the order of their pictures: blue, green, red
+        model["pixel_mean"] = tuple(round(value, 4) for value in found["pixel_mean"].flatten().flip(0).tolist())
+    out = Translation(_recipe(profile, "detectron2", model))
+    out.used.update({"pixel_mean", "pixel_std"} & found.keys())
     out.remarks.append("pictures go in as detectron2 has them: shortest side 800, longest 1333, padded by the mean")
-    out.take(found, f"{bottom}.stem.conv1.weight", "backbone.stem.0.weight", _bgr)
+    if any(name.startswith(tuple(f"{_D2_PREDICTOR}.{kind}_lowres" for kind in _D2_CONFIDENCES)) for name in found):
+        out.remarks.append("its confidences are left out; parts, U and V do not depend on them")
+    out.take(found, f"{bottom}.stem.conv1.weight", "backbone.stem.0.weight", lambda x: _bgr(x, found.get("pixel_std")))
     out.norm(found, f"{bottom}.stem.conv1.norm", "backbone.stem.1", eps)
     for name in list(found):
         if m := re.match(re.escape(bottom) + r"\.res([2-5])\.(\d+)\.(conv[123]|shortcut)\.weight$", name):
@@ -182,11 +179,31 @@ def _detectron2(found: Tensors, eps: float) -> Translation:
     for key in ("weight", "bias"):  # (person, background) there, (background, person) here
         out.take(found, f"roi_heads.box_predictor.cls_score.{key}", f"box.score.{key}", lambda x: x.flip(0))
         out.take(found, f"roi_heads.box_predictor.bbox_pred.{key}", f"box.delta.{key}")
-    _detectron2_branch(out, found, deep_lab)
+    _detectron2_branch(out, found, deep_lab=profile == "d2")
     return out
 
 
-def _detectron2_branch(out: Translation, found: Tensors, deep_lab: bool) -> None:
+def _d2_profile(found: Tensors, bottom: str) -> str:
+    """Which of configs/profiles computes what this file of detectron2 computes.
+
+    Raises:
+        CheckpointError: none does.
+    """
+    wide = found.get(f"{bottom}.res2.0.conv2.weight")
+    if wide is not None and wide.shape[1] != wide.shape[0]:
+        raise CheckpointError("a ResNeXt of detectron2 is not known here, only ResNet-50 and 101")
+    if any(".densepose_head.NLBlock." in name for name in found):
+        raise CheckpointError("a DeepLab head of detectron2 with a non-local block is not known here")
+    if any(name.startswith("roi_heads.embedder.") for name in found):
+        raise CheckpointError("continuous surface embeddings (CSE) of detectron2 are not known here, only charts")
+    if any(".densepose_head.ASPP." in name for name in found):
+        return "d2"
+    headed = any(name.startswith(f"{_D2_HEAD}.") for name in found)
+    decoded = any(name.startswith("roi_heads.decoder.") for name in found)
+    return "d2-legacy" if headed and not decoded else "d2-v1convx"
+
+
+def _detectron2_branch(out: Translation, found: Tensors, *, deep_lab: bool) -> None:
     head, trunk = _D2_HEAD, "densepose_trunk"
     for level in range(2, 6):
         for step in range(max(1, level - 2)):
@@ -228,7 +245,7 @@ def _torchvision(found: Tensors, eps: float) -> Translation:
     if any(name.startswith("rpn.head.conv.1.") for name in found):
         raise CheckpointError("a detector of torchvision's second version (_v2) is not known here, only *_resnet50_fpn")
     member = _depth(found, r"backbone\.body\.layer3\.(\d+)\.")
-    round_off = {"anchor_offset": 0.0, "round_anchors": True, "least_side": 1e-3}
+    round_off = {"anchor_offset": 0.0, "round_anchors": True, "least_side": 1e-3, "rank_by_probability": True}
     out = Translation(_recipe(None, "torchvision", {"backbone": member, "rpn": round_off}))
     out.remarks.append(f"batch norms of the file: eps {eps:g}")
     out.take(found, "backbone.body.conv1.weight", "backbone.stem.0.weight")
@@ -297,8 +314,8 @@ def _zoo(found: Tensors, eps: float) -> Translation:
     for key in ("weight", "bias"):
         out.take(found, f"Fast_RCNN.Output.cls_score.{key}", f"box.score.{key}")
         out.take(found, f"Fast_RCNN.Output.bbox_pred.{key}", f"box.delta.{key}", lambda x: x[-4:])
-    for theirs, own in (("Parsing_RCNN", "parsing"), ("UV_RCNN", "densepose")):
-        if theirs not in heads:
+    for theirs, own in (("Parsing_RCNN", "parsing"), ("UV_RCNN", "densepose"), ("Keypoint_RCNN", "parsing")):
+        if theirs not in heads or (theirs == "Keypoint_RCNN" and "Parsing_RCNN" in heads):
             continue
         head, trunk = f"{theirs}.Head", f"{own}_trunk"
         for index in range(4):

@@ -12,6 +12,7 @@ from training.config import BranchConfig, Norm
 from training.model.layers import conv_block, normalisation
 
 DENSEPOSE_PARTS = 25
+KEYPOINTS = 17
 
 
 class Aspp(nn.Module):
@@ -119,6 +120,17 @@ class ParsingHead(nn.Module):
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
         self.up = Upsampler(inputs, classes)
+
+    def forward(self, x: Tensor, *, half: bool = False) -> Tensor:
+        return self.up(x, half=half)
+
+
+class KeypointHead(nn.Module):
+    """Logits of where each of COCO's 17 keypoints lies, [n,17,128,128]."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.up = Upsampler(inputs, KEYPOINTS)
 
     def forward(self, x: Tensor, *, half: bool = False) -> Tensor:
         return self.up(x, half=half)

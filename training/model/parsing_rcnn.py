@@ -13,7 +13,7 @@ from training.config import ModelConfig
 from training.model import boxes as box_ops
 from training.model.backbones import EfficientNetLite, ResNet
 from training.model.box_branch import BoxBranch, roi_align_level, roi_align_pyramid
-from training.model.branch import BranchTrunk, DensePoseHead, ParsingHead
+from training.model.branch import BranchTrunk, DensePoseHead, KeypointHead, ParsingHead
 from training.model.decoder import PyramidDecoder
 from training.model.fpn import FeaturePyramid
 from training.model.rpn import RegionProposals
@@ -50,6 +50,7 @@ class ParsingRCNN(nn.Module):
         )
         self.parsing_head = ParsingHead(self.parsing_trunk.outputs, config.parsing_classes)
         self.densepose_head = DensePoseHead(self.densepose_trunk.outputs, config.densepose_coarse)
+        self.keypoint_head = KeypointHead(self.parsing_trunk.outputs) if config.keypoints else None
         self.register_buffer("mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -71,6 +72,17 @@ class ParsingRCNN(nn.Module):
     def parsing(self, features: Tensor, *, half: bool = False) -> Tensor:
         """RoI features [n,C,32,32] -> logits [n,classes,128,128]; `half`: [n,classes,64,64], before the last x2."""
         return self.parsing_head(self.parsing_trunk(features), half=half)
+
+    def keypoints(self, features: Tensor, *, half: bool = False) -> Tensor:
+        """RoI features [n,C,32,32] -> where the 17 keypoints lie, logits [n,17,128,128]; `half`: [n,17,64,64].
+
+        Raises:
+            ValueError: the recipe has no such head.
+        """
+        if self.keypoint_head is None:
+            raise ValueError("this network has no keypoint head: model.keypoints=true")
+        found: Tensor = self.keypoint_head(self.parsing_trunk(features), half=half)
+        return found
 
     def densepose(self, features: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """RoI features [n,C,32,32] -> coarse, index, u, v maps at 128x128, or at 64x64 before the last x2 (`half`)."""

@@ -62,12 +62,14 @@ class RegionProposals(nn.Module):
         anchors: list[Tensor],
         size: tuple[int, int],
         limit: int,
+        pre_nms: int | None = None,
     ) -> Tensor:
         """Proposals of ONE image: the best `pre_nms` of each level, decoded, NMS within a level, the best `limit`.
 
         Args:
             logits, deltas, anchors: per level [a], [a,4], [a,4].
             size: (height, width) of the canvas.
+            pre_nms: None: the recipe's for tests.
 
         Returns:
             fp32 [p,4], p <= limit, by objectness.
@@ -75,7 +77,7 @@ class RegionProposals(nn.Module):
         scores, found, shifts = [], [], []
         span = float(2 * max(size)) if isinstance(size[0], int) else 4096.0
         for index, (logit, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
-            count = min(self.config.pre_nms, logit.shape[0])
+            count = min(pre_nms or self.config.pre_nms, logit.shape[0])
             best, where = logit.topk(count)
             decoded = box_ops.decode(delta[where], anchor[where], box_ops.RPN_WEIGHTS)
             scores.append(best)
@@ -86,6 +88,18 @@ class RegionProposals(nn.Module):
             sides = candidates[:, 2:] - candidates[:, :2]
             large = (sides >= self.config.least_side).all(1)
             score, candidates, shift = score[large], candidates[large], shift[large]
-        # boxes of different levels never meet: one NMS serves all levels
-        keep = nms(candidates + shift[:, None], score, self.config.nms_iou)[:limit]
+        if isinstance(size[0], int):
+            keep = self._levels_apart(candidates, score, shift)[:limit]
+        else:  # in a graph, one NMS serves all levels: their boxes never meet
+            keep = nms(candidates + shift[:, None], score, self.config.nms_iou)[:limit]
         return candidates[keep]
+
+    def _levels_apart(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
+        """Indices of what NMS keeps of each level, by score: shifted boxes would be rounded, and one NMS costs more."""
+        kept = torch.zeros_like(scores, dtype=torch.bool)
+        for value in level.unique():
+            rows = torch.nonzero(level == value)[:, 0]
+            kept[rows[nms(boxes[rows], scores[rows], self.config.nms_iou)]] = True
+        rows = torch.nonzero(kept)[:, 0]
+        rank = scores[rows].sigmoid() if self.config.rank_by_probability else scores[rows]
+        return rows[rank.argsort(descending=True)]

@@ -23,6 +23,7 @@ from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import write_layout
 from training.data.synthetic.writer import Job, write_dataset
 from training.evaluate_datasets import evaluate_dataset, open_surface
+from training.evaluation_sheets import dataset_sheet
 
 COUNT = 3
 SIDE = 256
@@ -84,7 +85,7 @@ class Knowing:
 
 
 def test_the_truth_reaches_everything(dataset: Path) -> None:
-    figures = evaluate_dataset(Knowing(dataset), RawCihp(dataset), plain)
+    figures = evaluate_dataset(Knowing(dataset), RawCihp(dataset), plain).figures
     assert figures["pictures"] == COUNT
     assert figures["box_ap"] == figures["ap_p_50"] == figures["pcp_50"] == 1
     assert figures["miou"] > 0.9  # cells of a 256th of a box against pixels
@@ -95,11 +96,31 @@ def test_the_truth_reaches_everything(dataset: Path) -> None:
 
 def test_the_true_iuv_reaches_every_point(dataset: Path) -> None:
     reader = CocoPeople(dataset / "densepose.json", dataset / "Images")
-    figures = evaluate_dataset(Knowing(dataset), reader, plain, open_surface(dataset / "surface.npz"))
+    figures = evaluate_dataset(Knowing(dataset), reader, plain, open_surface(dataset / "surface.npz")).figures
     assert figures["box_ap_50"] == figures["gps_ap_50"] == 1
     # the protocol's 255 against the 256 that points are written with moves a point by up to a pixel
     assert figures["gps_ap"] > 0.75
     assert figures["gpsm_ap_50"] > 0.9
+
+
+def test_pictures_are_ranked_by_what_is_wrong_with_them(dataset: Path, tmp_path: Path) -> None:
+    class Wrong(Knowing):
+        """Calls everything a hat in the last picture."""
+
+        def spoil(self, people: People) -> People:
+            if people is not list(self.known.values())[-1]:
+                return people
+            assert people.parts is not None
+            return replace(people, parts=np.where(people.parts > 0, 1, 0).astype(np.uint8))
+
+    analyzer, reader = Wrong(dataset), RawCihp(dataset)
+    result = evaluate_dataset(analyzer, reader, plain)
+    worst = min(result.pictures, key=lambda item: item[1])
+    assert worst[0] == COUNT - 1
+    assert worst[1] < 0.5 < min(quality for index, quality in result.pictures if index != worst[0])
+    sheet = dataset_sheet(result, reader, analyzer, each=1, rows=1)
+    hats = (np.abs(sheet.astype(int) - 0.65 * CIHP.palette[1][::-1]).max(2) < 0.36 * 255).sum()
+    assert hats > 200
 
 
 class Fronts(Knowing):
@@ -122,8 +143,8 @@ class OneMissing(Knowing):
 def test_what_is_spoilt_is_seen(dataset: Path) -> None:
     body = open_surface(dataset / "surface.npz")
     reader = CocoPeople(dataset / "densepose.json", dataset / "Images")
-    assert evaluate_dataset(Fronts(dataset), reader, plain, body)["gps_ap"] < 0.1
-    half = evaluate_dataset(OneMissing(dataset), RawCihp(dataset), plain)
+    assert evaluate_dataset(Fronts(dataset), reader, plain, body).figures["gps_ap"] < 0.1
+    half = evaluate_dataset(OneMissing(dataset), RawCihp(dataset), plain).figures
     people = half["people"]
     assert people > COUNT
     assert half["ap_p_50"] == pytest.approx(COUNT / people)
@@ -139,8 +160,8 @@ class Blind(Knowing):
 
 
 def test_pictures_without_an_answer_count_or_not(dataset: Path) -> None:
-    counted = evaluate_dataset(Blind(dataset), RawCihp(dataset), plain)
-    skipped = evaluate_dataset(Blind(dataset), RawCihp(dataset), plain, missing_predictions="skip")
+    counted = evaluate_dataset(Blind(dataset), RawCihp(dataset), plain).figures
+    skipped = evaluate_dataset(Blind(dataset), RawCihp(dataset), plain, missing_predictions="skip").figures
     assert counted["ap_p_50"] < 1
     assert skipped["ap_p_50"] == skipped["pcp_50"] == 1
     assert counted["miou"] < skipped["miou"]
@@ -171,6 +192,9 @@ def test_the_command_measures_exported_models_and_checkpoints(dataset: Path, tmp
     assert result.exit_code == 0, result.output
     document = json.loads((out / "datasets.json").read_text())
     (figures,) = document["splits"].values()
+    for name in ("datasets_precision_recall.png", "datasets_worst_0.png"):
+        assert cv2.imread(str(out / name)).std() > 10
+    assert not (out / "datasets_classes.png").exists()  # points have no classes
     assert 0 <= figures["gps_ap"] <= figures["gps_ap_50"] <= 1
     model = {
         "fpn": {"channels": 8},

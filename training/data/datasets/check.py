@@ -13,7 +13,7 @@ import numpy as np
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
-from training.data.datasets.records import Reader
+from training.data.datasets.records import Reader, image_size
 from training.data.sources import DatasetError
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -25,7 +25,7 @@ class Findings:
 
     Attributes:
         name: of the split; pictures, people, points: counts of what could be read; classes: pixels of each class id.
-        problems: one sentence a broken picture, naming the file.
+        problems: one sentence a broken picture or stray file, naming it.
     """
 
     name: str
@@ -63,6 +63,8 @@ def check(reader: Reader, progress: Progress) -> Findings:
     for index in progress(range(len(reader)), reader.name):
         try:
             record = reader.read(index)
+            if record.parts is None and (found := image_size(record.image)) != record.size:
+                raise DatasetError(f"{record.image}: {found} pixels, but its annotation file says {record.size}")
         except DatasetError as error:
             findings.problems.append(str(error))
             continue
@@ -72,4 +74,5 @@ def check(reader: Reader, progress: Progress) -> Findings:
         if record.parts is not None:
             counts = np.bincount(record.parts.ravel())
             findings.classes.update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
+    findings.problems += list(reader.strays())
     return findings

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import CIHP
 from training.data.datasets.records import (
@@ -15,6 +19,9 @@ from training.data.datasets.records import (
     record_of_files,
 )
 from training.data.sources import DatasetError
+
+_FOLDERS = ("Images", "Category_ids", "Human_ids")
+_LISTED = "Images, Category_ids and Human_ids"
 
 
 class RawCihp:
@@ -32,9 +39,21 @@ class RawCihp:
     def __len__(self) -> int:
         return len(self.stems)
 
+    def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
+        """See `Reader`: all, or none."""
+        return np.arange(0 if keypoints else len(self))
+
     def size(self, index: int) -> tuple[int, int]:
         """See `Reader`."""
         return header_size(self.folder / "Images" / f"{self.stems[index]}.jpg")
+
+    def strays(self) -> Iterator[str]:
+        """See `Reader`: maps without a picture."""
+        known = set(self.stems)
+        for name in _FOLDERS[1:]:
+            for path in sorted((self.folder / name).glob("*.png")):
+                if path.stem not in known:
+                    yield f"{path}: a map of no picture in {self.folder / 'Images'}"
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
@@ -51,9 +70,18 @@ class RawCihp:
 
     @classmethod
     def find(cls, root: Path) -> list[RawCihp]:
-        """The splits below a folder, or the folder itself when it is one."""
-        folders = [root, *(root / name for name in ("Training", "Validation"))]
-        return [cls(f) for f in folders if (f / "Category_ids").is_dir() and (f / "Human_ids").is_dir()]
+        """The splits below a folder, or the folder itself when it is one.
+
+        Raises:
+            DatasetError: a split lacks one of its folders.
+        """
+        folders = [f for f in (root, root / "Training", root / "Validation") if f.is_dir()]
+        splits = [f for f in folders if f != root or any((f / name).is_dir() for name in _FOLDERS[1:])]
+        for folder in splits:
+            absent = [name for name in _FOLDERS if not (folder / name).is_dir()]
+            if absent:
+                raise DatasetError(f"{folder}: no {' and no '.join(absent)}; a split of CIHP holds {_LISTED}")
+        return [cls(folder) for folder in splits]
 
 
 class PersonMaps:
@@ -70,27 +98,46 @@ class PersonMaps:
     def __len__(self) -> int:
         return len(self.coco.images)
 
+    def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
+        """See `Reader`: all, or none."""
+        return np.arange(0 if keypoints else len(self))
+
     def size(self, index: int) -> tuple[int, int]:
         """See `Reader`."""
         return self.coco.size(index)
 
+    def strays(self) -> Iterator[str]:
+        """See `Reader`: maps that no annotation names."""
+        named = {row.get("parsing") for rows in self.coco.annotations.values() for row in rows}
+        folder = self.root / f"{self.split}_parsing"
+        return (f"{p}: no annotation names it" for p in sorted(folder.glob("*.png")) if p.name not in named)
+
     def read(self, index: int) -> Record:
         """See `Reader`."""
         about = self.coco.images[index]
-        image = self.root / f"{self.split}_img" / about["file_name"]
+        image = self.root / f"{self.split}_img" / self.coco.name(index)
         rows = self.coco.annotations[about["id"]]
         for row in rows:
             self.coco.box(row)  # refuses what is no box
+            if not isinstance(row.get("parsing"), str):
+                raise DatasetError(f"{self.coco.path}: annotation {row.get('id')} has no parsing, the file of its map")
         folder = self.root / f"{self.split}_parsing"
         return record_of_files(image, [folder / str(row.get("parsing")) for row in rows], self.classes)
 
     @classmethod
     def find(cls, root: Path) -> list[PersonMaps]:
-        """Splits for which there is an annotation file CIHP_*.json or MHP-v2_*.json."""
+        """Splits for which there is an annotation file CIHP_*.json or MHP-v2_*.json.
+
+        Raises:
+            DatasetError: such a file, and no pictures or maps of its split.
+        """
         found = []
         for path in sorted((root / "annotations").glob("*.json")):
             dataset, _, split = path.stem.partition("_")
             classes = {"CIHP": 20, "MHP-v2": 59}.get(dataset)
-            if classes is not None and (root / f"{split}_parsing").is_dir():
+            if classes is not None:
+                for folder in (root / f"{split}_img", root / f"{split}_parsing"):
+                    if not folder.is_dir():
+                        raise DatasetError(f"{folder}: no such folder, but there is {path}")
                 found.append(cls(root, path, split, classes))
         return found

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from training.data.datasets.records import Annotated, CocoFile, Record
+from training.data.datasets.records import Annotated, CocoFile, Record, numbers
 from training.data.sources import DatasetError
 
 _KEYPOINTS = 17
+_LEAST_KEYPOINTS = 10  # labelled ones of a picture for it to train keypoints, as in the paper's code
+_SPLITS = ("train2017", "val2017", "train2014", "val2014", "test2015")
 
 
 class CocoPeople:
@@ -37,6 +41,16 @@ class CocoPeople:
     def __len__(self) -> int:
         return len(self.coco.images)
 
+    def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
+        """See `Reader`: with anybody who is not a crowd, or with ten labelled keypoints."""
+        found = []
+        for index, about in enumerate(self.coco.images):
+            rows = [row for row in self.coco.annotations[about["id"]] if not row.get("iscrowd", 0)]
+            labelled = sum(value > 0 for row in rows for value in row.get("keypoints", ())[2::3])
+            if labelled >= _LEAST_KEYPOINTS if keypoints else rows:
+                found.append(index)
+        return np.array(found, np.int64)
+
     def size(self, index: int) -> tuple[int, int]:
         """See `Reader`."""
         return self.coco.size(index)
@@ -44,16 +58,20 @@ class CocoPeople:
     def read(self, index: int) -> Record:
         """See `Reader`."""
         about = self.coco.images[index]
-        image = self.images / about["file_name"]
+        image = self.images / self.coco.name(index)
         if not image.is_file():
             raise DatasetError(f"{image}: missing; --images is the folder of the pictures")
         people = tuple(self._person(row) for row in self.coco.annotations[about["id"]])
         return Record(image, self.coco.size(index), people)
 
+    def strays(self) -> Iterator[str]:
+        """See `Reader`: pictures may be there for other files."""
+        return iter(())
+
     def _person(self, row: dict[str, Any]) -> Annotated:
         keypoints = None
         if "keypoints" in row:
-            flat = np.asarray(row["keypoints"], np.float32)
+            flat = numbers(row["keypoints"])
             if flat.size != 3 * _KEYPOINTS:
                 where = f"{self.coco.path}: annotation {row.get('id')}"
                 raise DatasetError(f"{where}: {flat.size} keypoint numbers, not {3 * _KEYPOINTS}")
@@ -64,11 +82,22 @@ class CocoPeople:
 
     @classmethod
     def find(cls, path: Path, images: Path | None) -> list[CocoPeople]:
-        """The file itself, or the COCO files of a folder; pictures in `images`, or in Images or images beside them."""
+        """The file itself, or the COCO files of a folder; pictures in `images`, or where COCO's own layout has them.
+
+        Looked for by the first picture that a file names: Images or images beside it, the folder itself, then
+        train2017, val2017 and their like there or in images/, up to two folders above (COCO/annotations/FILE.json with
+        COCO/train2017).
+        """
         files = [path] if path.suffix == ".json" else sorted(path.glob("*.json"))
-        found = []
-        for file in files:
-            beside = [file.parent / name for name in ("Images", "images")]
-            folder = images or next((f for f in beside if f.is_dir()), file.parent)
-            found.append(cls(file, folder))
+        found = [cls(file, file.parent) for file in files if not file.stem.startswith("captions_")]
+        for reader in found:
+            reader.images = images or reader._beside()
         return found
+
+    def _beside(self) -> Path:
+        above = self.coco.path.resolve().parents[:3]
+        places = [above[0] / "Images", above[0] / "images", above[0]]
+        places += [root / inner / split for root in above for inner in ("", "images") for split in _SPLITS]
+        first = str(self.coco.images[0].get("file_name", "")) if self.coco.images else ""
+        there = (place for place in places if first and (place / first).is_file())
+        return next(there, next((place for place in places[:2] if place.is_dir()), above[0]))

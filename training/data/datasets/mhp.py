@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import MHP
 from training.data.datasets.records import Record, header_size, record_of_files
@@ -37,9 +41,20 @@ class RawMhp:
     def __len__(self) -> int:
         return len(self.stems)
 
+    def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
+        """See `Reader`: all, or none."""
+        return np.arange(0 if keypoints else len(self))
+
     def size(self, index: int) -> tuple[int, int]:
         """See `Reader`."""
         return header_size(self.root / self.split / "images" / f"{self.stems[index]}.jpg")
+
+    def strays(self) -> Iterator[str]:
+        """See `Reader`: maps of a picture that is neither listed nor there."""
+        pictures = {path.stem for path in (self.root / self.split / "images").glob("*.jpg")} | set(self.stems)
+        for stem in sorted(self.files.keys() - pictures):
+            for path in self.files[stem]:
+                yield f"{path}: a map of no picture in {self.root / self.split / 'images'}"
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
@@ -48,10 +63,25 @@ class RawMhp:
         files = self.files.get(stem, [])
         if not files:
             raise DatasetError(f"{self.masks}/{stem}_NN_NN.png: no map of a person of this picture")
+        people = files[0].name[-_SUFFIX:].split("_")[1]
+        if people.isdigit() and int(people) != len(files):
+            raise DatasetError(f"{self.masks}/{stem}_{people}_NN.png: {len(files)} maps of {int(people)} people")
         return record_of_files(image, files, len(MHP))
 
     @classmethod
     def find(cls, root: Path) -> list[RawMhp]:
-        """The splits below a folder."""
-        splits = [s for s in ("train", "val") if any((root / s / m).is_dir() for m in _MASKS)]
-        return [cls(root, split) for split in splits if (root / split / "images").is_dir()]
+        """The splits below a folder.
+
+        Raises:
+            DatasetError: a split has pictures and no maps, or maps and no pictures.
+        """
+        found = []
+        for split in ("train", "val"):
+            pictures = (root / split / "images").is_dir()
+            maps = any((root / split / name).is_dir() for name in _MASKS)
+            if pictures != maps:
+                absent = " or ".join(_MASKS) if pictures else "images"
+                raise DatasetError(f"{root / split}: no {absent}; a split of MHP v2 holds images and {_MASKS[0]}")
+            if pictures:
+                found.append(cls(root, split))
+        return found

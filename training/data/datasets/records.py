@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,6 +99,14 @@ class Reader(Protocol):
         """
         ...
 
+    def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
+        """Indices of the pictures that somebody can be learnt from; `keypoints`: by keypoints."""
+        ...
+
+    def strays(self) -> Iterator[str]:
+        """What lies there and belongs to no picture, one sentence a file."""
+        ...
+
     def read(self, index: int) -> Record:
         """Picture `index`.
 
@@ -179,9 +187,13 @@ class CocoFile:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             images = sorted(document["images"], key=lambda image: image["id"])
-            rows = document["annotations"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path}: not a COCO annotation file ({error})") from error
+            rows = [dict(row) for row in document["annotations"]]
+            named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise DatasetError(f"{path}: not a COCO annotation file ({said})") from error
+        if "person" in named.values():  # instances_*.json also has cats and kites
+            rows = [row for row in rows if named.get(row.get("category_id"), "person") == "person"]
         known = {image["id"] for image in images}
         annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
@@ -192,6 +204,17 @@ class CocoFile:
             if not any(key in row for row in rows):
                 raise DatasetError(f"{path}: no annotation has {key!r}")
         return cls(path, tuple(images), annotations)
+
+    def name(self, index: int) -> str:
+        """File name of picture `index`.
+
+        Raises:
+            DatasetError: the file does not say.
+        """
+        about = self.images[index]
+        if not isinstance(about.get("file_name"), str):
+            raise DatasetError(f"{self.path}: image {about.get('id')} has no file_name")
+        return str(about["file_name"])
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of picture `index`.
@@ -211,7 +234,7 @@ class CocoFile:
         Raises:
             DatasetError: not four numbers, or of no extent.
         """
-        box = np.asarray(row.get("bbox", ()), np.float32)
+        box = numbers(row.get("bbox", ()))
         if box.shape != (4,) or (box[2:] <= 0).any():
             raise DatasetError(f"{self.path}: annotation {row.get('id')}: bbox {row.get('bbox')} is no box x, y, w, h")
         return np.concatenate([box[:2], box[:2] + box[2:]])
@@ -226,11 +249,11 @@ class CocoFile:
             return None
         where = f"{self.path}: annotation {row.get('id')}"
         try:
-            x, y, part, u, v = (np.asarray(row[f"dp_{key}"], np.float64) for key in ("x", "y", "I", "U", "V"))
+            x, y, part, u, v = (numbers(row[f"dp_{key}"]) for key in ("x", "y", "I", "U", "V"))
         except KeyError as error:
             raise DatasetError(f"{where}: has dp_I but no {error}") from error
-        if not len(x) == len(y) == len(part) == len(u) == len(v):
-            raise DatasetError(f"{where}: dp_x, dp_y, dp_I, dp_U and dp_V have unequal lengths")
+        if not x.shape == y.shape == part.shape == u.shape == v.shape:
+            raise DatasetError(f"{where}: dp_x, dp_y, dp_I, dp_U and dp_V have unequal lengths, or are no numbers")
         if len(part) and not (part.min() >= 1 and part.max() <= 24):
             raise DatasetError(f"{where}: dp_I is {part.min():g}..{part.max():g}, parts are 1..24")
         masks = row.get("dp_masks", [])
@@ -239,13 +262,25 @@ class CocoFile:
         regions = np.zeros((_FRAME, _FRAME), np.uint8)
         for number, mask in enumerate(masks, start=1):
             if mask:
-                found = rle.decode(mask)
+                try:
+                    found = rle.decode(mask)
+                except (ParsingRCNNError, ValueError, KeyError, TypeError) as error:
+                    raise DatasetError(f"{where}: dp_masks, region {number}: no run lengths ({error})") from error
                 if found.shape != regions.shape:
                     raise DatasetError(f"{where}: dp_masks of {found.shape}, not {regions.shape}")
                 regions[found > 0] = number
         single = (values.astype(np.float32) for values in (x, y, u, v))
         sx, sy, su, sv = single
         return DensePosePoints(sx, sy, part.astype(np.int64), su, sv, regions)
+
+
+def numbers(values: Any) -> NDArray[np.float32]:
+    """A list of numbers; an empty array where it is none."""
+    try:
+        found = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        return np.zeros(0, np.float32)
+    return found if np.isfinite(found).all() else np.zeros(0, np.float32)
 
 
 def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where: Path) -> tuple[Annotated, ...]:

@@ -1,0 +1,98 @@
+"""`parsing-rcnn datasets check` on broken folders of each layout: what is missing is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.training.datasets.test_datasets import (  # noqa: F401 - fixtures
+    SIZE,
+    cihp,
+    densepose,
+    mhp,
+    repository_layout,
+    run,
+    save,
+)
+
+Break = Callable[[Path], object]
+MAP = np.zeros(SIZE, np.uint8)
+
+
+def rows(path: Path, change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def densepose_rows(change: Callable[[dict], object]) -> Break:  # type: ignore[type-arg]
+    return lambda root: rows(root / "densepose_coco_2014_minival.json", change)
+
+
+def cihp_rows(change: Callable[[dict], object]) -> Break:  # type: ignore[type-arg]
+    return lambda root: rows(root / "annotations/CIHP_train.json", change)
+
+
+CASES: tuple[tuple[str, Break, str], ...] = (
+    ("cihp", lambda r: shutil.rmtree(r / "Training/Human_ids"), "Training: no Human_ids"),
+    ("cihp", lambda r: shutil.rmtree(r / "Validation/Images"), "Validation: no Images"),
+    ("cihp", lambda r: (r / "Training/Images/0000000.jpg").unlink(), "Category_ids/0000000.png: a map of no picture"),
+    (
+        "cihp",
+        lambda r: (r / "Training/Images/0000000.jpg").write_bytes(b"no"),
+        "0000000.jpg: missing, or cannot",
+    ),
+    ("cihp", lambda r: save(r / "Training/Human_ids/0000001.png", MAP[:9]), "but the class map has (40, 60)"),
+    ("mhp", lambda r: shutil.rmtree(r / "train/parsing_annos"), "no parsing_annos or annotations"),
+    ("mhp", lambda r: shutil.rmtree(r / "train/images"), "no images"),
+    ("mhp", lambda r: (r / "train/images/12.jpg").unlink(), "12.jpg: missing"),
+    ("mhp", lambda r: (r / "train/parsing_annos/12_02_01.png").unlink(), "12_02_NN.png: 1 maps of 2 people"),
+    ("mhp", lambda r: save(r / "train/parsing_annos/77_01_01.png", MAP), "77_01_01.png: a map of no picture"),
+    ("mhp", lambda r: save(r / "train/parsing_annos/12_02_00.png", MAP + 59), "class 59, but the highest is 58"),
+    ("repository_layout", lambda r: shutil.rmtree(r / "train_parsing"), "train_parsing: no such folder"),
+    ("repository_layout", lambda r: shutil.rmtree(r / "train_img"), "train_img: no such folder"),
+    ("repository_layout", lambda r: (r / "train_parsing/a-1.png").unlink(), "a-1.png: missing"),
+    ("repository_layout", lambda r: save(r / "train_parsing/z.png", MAP), "z.png: no annotation names it"),
+    ("repository_layout", cihp_rows(lambda d: d["annotations"][0].pop("parsing")), "annotation 0 has no parsing"),
+    ("repository_layout", cihp_rows(lambda d: d["images"][0].pop("file_name")), "image 7 has no file_name"),
+    ("repository_layout", cihp_rows(lambda d: d.pop("annotations")), "not a COCO annotation file (no 'annotations')"),
+    ("densepose", lambda r: (r / "images/p.jpg").unlink(), "p.jpg: missing"),
+    ("densepose", lambda r: cv2.imwrite(str(r / "images/p.jpg"), MAP[:9]), "(9, 60) pixels, but its annotation file"),
+    ("densepose", densepose_rows(lambda d: d["images"][0].pop("file_name")), "image 3 has no file_name"),
+    ("densepose", densepose_rows(lambda d: d["images"][0].pop("height")), "image 3 has no height and width"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].pop("dp_U")), "has dp_I but no 'dp_U'"),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][0].update(dp_V="ab")),
+        "or are no numbers",
+    ),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(bbox=["a", 1, 2, 3])), "is no box x, y, w, h"),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][0]["dp_masks"].__setitem__(3, {"size": [256, 256], "counts": "x"})),
+        "dp_masks, region 4: no run lengths",
+    ),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id=8)), "is of image 8, not listed"),
+    (
+        "densepose",
+        lambda r: (r / "densepose_coco_2014_minival.json").write_text("{"),
+        "densepose_coco_2014_minival.json: not a COCO annotation file",
+    ),
+)
+
+
+@pytest.mark.parametrize(("layout", "damage", "says"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES])
+def test_what_is_missing_is_named(layout: str, damage: Break, says: str, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue(layout)
+    assert run(str(root))[0] == 0, "it is whole before"
+    damage(root)
+    code, output = run(str(root))
+    assert code in (1, 2)
+    assert says in output.replace("\n", "")
+    assert "Traceback" not in output

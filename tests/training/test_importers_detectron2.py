@@ -1,0 +1,120 @@
+"""detectron2's DensePose computes here what it computes there."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.training.detectron2_reference import Variant, detect, proposals
+from training.checkpoint import CheckpointError, load_model
+from training.importers.importer import import_checkpoint
+from training.importers.layouts import translate
+from training.model.parsing_rcnn import ParsingRCNN
+
+LEGACY = Variant(legacy=True)
+PUBLISHED = {
+    "R_50_FPN_s1x_legacy": LEGACY,
+    "R_101_FPN_s1x_legacy": replace(LEGACY, depth=101),
+    "R_50_FPN_s1x": Variant(),
+    "R_101_FPN_s1x": Variant(depth=101),
+    "R_50_FPN_DL_s1x": Variant(deep_lab=True),
+    "R_101_FPN_DL_s1x": Variant(depth=101, deep_lab=True),
+    **{
+        f"R_{depth}_FPN_{'DL_' if deep_lab else ''}{kind}_s1x": Variant(depth, deep_lab, confidences=kind)
+        for depth in (50, 101)
+        for deep_lab in (False, True)
+        for kind in ("WC1", "WC2", "WC1M")
+    },
+}
+SIZE = (128, 160)
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return ((a - b).abs().max() / a.abs().max()).item()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_model_has_its_place(name: str) -> None:
+    variant = PUBLISHED[name]
+    found = {k: torch.zeros(1).expand(shape) for k, shape in variant.shapes().items()}
+    found |= {"pixel_mean": torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
+    translation = translate(found, "detectron2")
+    with torch.device("meta"):
+        own = ParsingRCNN(translation.recipe.model).state_dict()
+    assert translation.recipe.model.pixel_mean == (123.675, 116.28, 103.53)
+    wanted = {k: v.shape for k, v in own.items() if not k.startswith(("parsing_trunk.", "parsing_head."))}
+    assert {k: v.shape for k, v in translation.tensors.items()} == wanted
+    confidences = {k for k in found if any(c in k for c in ("sigma_2", "kappa_", "_confidence_"))}
+    assert found.keys() - translation.used == confidences
+    assert bool(confidences) == any("confidences" in remark for remark in translation.remarks)
+
+
+@pytest.mark.parametrize("name", ["R_50_FPN_s1x", "R_50_FPN_DL_WC2_s1x", "R_101_FPN_DL_s1x", "R_50_FPN_s1x_legacy"])
+def test_the_whole_inference_is_the_same(name: str, tmp_path: Path) -> None:
+    variant = PUBLISHED[name]
+    state = variant.state()
+    with (tmp_path / "model_final.pkl").open("wb") as file:
+        document = {"model": {k: v.numpy() for k, v in state.items()}, "__author__": "x", "iteration": np.int64(3)}
+        pickle.dump(document, file)
+    report = import_checkpoint(tmp_path / "model_final.pkl", tmp_path / "own.safetensors")
+    assert report.source == "detectron2"
+    assert not report.missing
+    assert not report.unfit
+    assert sum(report.unused.values()) == (6 if "WC2" in name else 0)
+    assert report.fresh == ("parsing_head", "parsing_trunk")
+    own, _ = load_model(tmp_path / "own.safetensors")
+
+    picture = (255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(4))).round()  # BGR
+    with torch.inference_mode():
+        expected = variant.backbone(state, picture)
+        pyramid = own.pyramid(picture[:, [2, 1, 0]])
+        for level, feature in enumerate(expected, 2):
+            assert relative(feature, pyramid[level]) <= 1e-4
+        logits, deltas, anchors = own.rpn(pyramid)
+        found = own.rpn.propose([x[0] for x in logits], [x[0] for x in deltas], anchors, SIZE, 1000)
+        wanted = proposals(state, expected, *SIZE)
+        assert len(found) == len(wanted)
+        assert (torch.cdist(wanted, found, p=torch.inf).min(1).values < 0.01).all()
+        boxes, scores = detect(state, expected, *SIZE)
+        detections = own.detect(pyramid, SIZE)
+        sure = detections.scores > 0.05
+        assert int(sure[:100].sum()) == len(boxes) > 3
+        nearest = torch.cdist(boxes, detections.boxes[sure], p=torch.inf).min(1)
+        assert nearest.values.max() < 0.01
+        assert (detections.scores[nearest.indices] - scores).abs().max() < 1e-4
+        assert scores.std() > 0.01  # they differ, so that the order means something
+        people = boxes[:2]
+        maps = own.densepose(own.roi_features(pyramid, [people]))
+        for theirs, ours in zip(variant.densepose(state, expected, people), maps, strict=True):
+            assert theirs.shape[-1] == (56 if variant.legacy else 112)
+            assert ours.shape == theirs.shape
+            assert relative(theirs, ours) <= 1e-3
+
+
+def test_pixels_that_were_divided_are(tmp_path: Path) -> None:
+    state = Variant().state()
+    std = torch.tensor([57.375, 57.12, 58.395]).view(3, 1, 1)  # BGR
+    plain = translate(state, "detectron2").tensors["backbone.stem.0.weight"]
+    divided = translate(state | {"pixel_std": std}, "detectron2").tensors["backbone.stem.0.weight"]
+    torch.testing.assert_close(divided * std.flip(0).view(1, 3, 1, 1), plain)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("roi_heads.densepose_head.NLBlock.g.0.weight", "non-local"),
+        ("roi_heads.embedder.embedder_0.features", "CSE"),
+    ],
+)
+def test_what_it_cannot_be_is_refused(extra: str, says: str, tmp_path: Path) -> None:
+    save_file({**LEGACY.state(), extra: torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=says):
+        import_checkpoint(tmp_path / "other.safetensors", tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()

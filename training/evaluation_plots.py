@@ -1,0 +1,65 @@
+"""Plots of an evaluation: precision over recall, and figures of each class. Without matplotlib there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.metrics.detection import PictureBoxes, precision_recall
+
+_OVERLAPS = (0.5, 0.75)
+LEAST_HEIGHT = {"groups": 64.0}  # pixels: smaller people of the set are ignored, as in its figures
+
+
+def _pyplot() -> Any:
+    """matplotlib's pyplot without a display; None where it is not installed."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def plot_precision_recall(sets: Mapping[str, Sequence[PictureBoxes]], out: Path) -> bool:
+    """Precision of person boxes over recall, a curve for each set and overlap. Returns whether it was drawn."""
+    pyplot = _pyplot()
+    if pyplot is None or not sets:
+        return False
+    figure, axis = pyplot.subplots(figsize=(5.2, 4.2), constrained_layout=True)
+    for number, (name, pictures) in enumerate(sets.items()):
+        for overlap, style in zip(_OVERLAPS, ("-", "--"), strict=True):
+            height = LEAST_HEIGHT.get(name, 0.0)
+            precision, recall, scores = precision_recall(pictures, iou=overlap, min_height=height)
+            axis.plot(recall, precision, style, color=f"C{number}", label=f"{name}, IoU {overlap}")
+            if overlap == _OVERLAPS[0] and (sure := int((scores >= 0.5).sum())):
+                axis.plot(recall[sure - 1], precision[sure - 1], "o", color=f"C{number}")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="people; dots: score 0.5")
+    axis.legend(fontsize=8)
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+    return True
+
+
+def plot_classes(sets: Mapping[str, Mapping[str, float]], out: Path) -> bool:
+    """IoU of each class, bars of every set side by side. Returns whether it was drawn."""
+    pyplot = _pyplot()
+    if pyplot is None or not sets:
+        return False
+    names = list(dict.fromkeys(name for own in sets.values() for name in own))
+    figure, axis = pyplot.subplots(figsize=(max(6.0, 0.32 * len(names) * len(sets)), 3.8), constrained_layout=True)
+    width = 0.8 / len(sets)
+    for number, (label, own) in enumerate(sets.items()):
+        values = np.nan_to_num([100 * own.get(name, float("nan")) for name in names])
+        axis.bar(np.arange(len(names)) + (number + 0.5) * width - 0.4, values, width, label=label)
+    axis.set_xticks(range(len(names)), names, rotation=70, ha="right", fontsize=8)
+    axis.set(ylim=(0, 100), ylabel="IoU, %")
+    axis.legend(fontsize=8)
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+    return True
