@@ -6,20 +6,17 @@ uint8 in, NMS and limits, part argmax and IUV quantisation, so that a person lea
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from export.options import Pooling
 from export.roi_align import roi_align_matmul
+from parsing_rcnn.runtime import MAX_PEOPLE
 from training.model import boxes as box_ops
 from training.model.answers import iuv_answer, part_answer
 from training.model.box_branch import BoxBranch, roi_align_level
 from training.model.parsing_rcnn import ParsingRCNN
-
-MAX_PEOPLE = 64
-Pooling = Literal["roi_align", "matmul"]
 
 
 class StaticBoxBranch(nn.Module):
@@ -56,6 +53,7 @@ class DetectorGraph(nn.Module):
     Args:
         model: weights.
         most: people at most, whatever LIMITS allow.
+        proposals: of the proposal network at most; None: as the model's recipe says.
         static: n is always `most`, rows behind COUNT are dummies (zero boxes, score 0), and no shape depends on what
             the network finds, but for the indices that NMS gives.
         pooling: how ROI_FEATURES are pooled: "roi_align", or "matmul", the same as two matrix products.
@@ -66,6 +64,7 @@ class DetectorGraph(nn.Module):
         model: ParsingRCNN,
         most: int = MAX_PEOPLE,
         *,
+        proposals: int | None = None,
         static: bool = False,
         pooling: Pooling = "roi_align",
     ) -> None:
@@ -73,6 +72,7 @@ class DetectorGraph(nn.Module):
         self.model = model
         self.box = StaticBoxBranch(model.box)
         self.most, self.static, self.pooling = most, static, pooling
+        self.proposals = proposals or model.config.rpn.proposals_test
 
     def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
@@ -84,11 +84,11 @@ class DetectorGraph(nn.Module):
             [x[0] for x in deltas],
             anchors,
             (height, width),
-            model.config.rpn.proposals_test,
+            self.proposals,
         )
         found = proposals.shape[0]
         if self.static:
-            proposals = _padded(proposals, model.config.rpn.proposals_test)
+            proposals = _padded(proposals, self.proposals)
         scores, refined = self.box(pyramid, proposals)
         person = torch.softmax(scores, 1)[:, 1]
         boxes = box_ops.clip(box_ops.decode(refined, proposals, box_ops.BOX_WEIGHTS), height, width)

@@ -1,9 +1,9 @@
 """The number type of a graph, written into the graph itself: engines that take types as they stand need no flags.
 
 In fp16 and bf16 graphs convolutions, matrix products and what moves their results about compute in that type. Kept in
-fp32 on purpose: the picture's normalisation, GroupNorm, means over a RoI and softmax (long sums), the last layers of the
-proposal network and of the box branch with all box arithmetic behind them (half a pixel at 1300 is what fp16 rounds to),
-anchors, and RoI coordinates with RoIAlign. Names and types of inputs and outputs stay what they are.
+fp32 on purpose: the picture's normalisation; GroupNorm, means over a RoI and softmax (long sums); the last layers of
+the proposal network and of the box branch with all box arithmetic behind them (fp16 rounds a coordinate of 1300 to
+whole pixels); anchors; RoI coordinates and RoIAlign. Names and types of inputs and outputs stay what they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.plugin_node import prune
 
-PRECISIONS = ("fp32", "fp16", "bf16")
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _BF16_OPSET = 22
 _COMPUTE = {
@@ -40,8 +39,8 @@ def to_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     Raises:
         ValueError: another precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "fp32" and precision not in _TYPES:
+        raise ValueError(f"precision {precision!r}: choose one of fp32, {', '.join(_TYPES)}")
     result = onnx.ModelProto()
     result.CopyFrom(model)
     if precision != "fp32":
@@ -123,7 +122,7 @@ class _Typing:
 
 
 def _scale_before_attention(graph: GraphProto) -> None:
-    """MatMul(q, k) * s -> MatMul(q * s, k): the product of long vectors would leave fp16's range before it is scaled."""
+    """MatMul(q, k) * s -> MatMul(q * s, k): a product of long vectors may leave fp16's range before it is scaled."""
     makers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[NodeProto]] = {}
     for node in graph.node:
