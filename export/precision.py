@@ -3,11 +3,16 @@
 In fp16 and bf16 graphs convolutions, matrix products and what moves their results about compute in that type. Kept in
 fp32 on purpose: the picture's normalisation; GroupNorm, means over a RoI and softmax (long sums); the last layers of
 the proposal network and of the box branch with all box arithmetic behind them (fp16 rounds a coordinate of 1300 to
-whole pixels); anchors; RoI coordinates and RoIAlign. Names and types of inputs and outputs stay what they are.
+whole pixels); anchors; RoI coordinates and RoIAlign. Names and types of inputs and outputs stay what they are. Batch
+norms are multiplied into the convolutions before them, in the graph and in fp32, so that nothing is rounded between
+the two; runtimes do that once, when they load the file.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -21,10 +26,9 @@ _COMPUTE = {
 }
 # these take the type of what flows into them
 _FOLLOW = {
-    "Add", "ArgMax", "BatchNormalization", "Clip", "Concat", "Expand", "Flatten", "GatherElements", "MaxPool", "Mul",
+    "Add", "ArgMax", "Clip", "Concat", "Expand", "Flatten", "GatherElements", "MaxPool", "Mul",
     "Pad", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
-_DATA_ONLY = {"BatchNormalization", "Resize"}  # their other inputs are fp32 whatever the first one is
 # layers whose results are boxes and scores: their weights' names end so
 _EXACT = ("rpn.objectness.weight", "rpn.deltas.weight", "box.branch.score.weight", "box.branch.delta.weight")
 
@@ -44,6 +48,7 @@ def to_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     if precision != "fp32":
+        _fold_norms(result.graph)
         _scale_before_attention(result.graph)
         _Typing(result, precision).write()
         prune(result)
@@ -97,7 +102,7 @@ class _Typing:
     def _cast_inputs(self, node: NodeProto, lower: bool) -> list[NodeProto]:
         added = []
         for index, name in enumerate(node.input):
-            wanted = lower and (index == 0 or node.op_type not in _DATA_ONLY)
+            wanted = lower and (index == 0 or node.op_type != "Resize")  # its scales are fp32 whatever it enlarges
             if name not in self.floats or wanted == (name in self.half):
                 continue
             source = self.sources.get(name, name)
@@ -121,6 +126,42 @@ class _Typing:
         return helper.make_node("Cast", [node.output[index]], [name], to=TensorProto.FLOAT, name=f"{name}::cast")
 
 
+def _fold_norms(graph: GraphProto) -> None:
+    """Conv, BatchNormalization -> Conv of weights w * s, bias (b - mean) * s + shift; s = scale / sqrt(var + eps)."""
+    makers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    changes: dict[str, list[NodeProto]] = {}
+    axes = numpy_helper.from_array(np.array([1, 2, 3], np.int64), "::kernel_axes")
+    for norm in [node for node in graph.node if node.op_type == "BatchNormalization"]:
+        conv = makers.get(norm.input[0])
+        if conv is None or conv.op_type != "Conv" or readers[norm.input[0]] != 1:
+            continue
+        _, scale, shift, mean, variance = norm.input
+        eps = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+        name = f"{norm.output[0]}::norm"
+        graph.initializer.append(numpy_helper.from_array(np.array(eps, np.float32), f"{name}_eps"))
+        steps = [
+            ("Add", [variance, f"{name}_eps"], "_variance"),
+            ("Sqrt", [f"{name}_variance"], "_deviation"),
+            ("Div", [scale, f"{name}_deviation"], "_factor"),
+            ("Unsqueeze", [f"{name}_factor", axes.name], "_kernel"),
+            ("Mul", [conv.input[1], f"{name}_kernel"], "_weight"),
+            ("Sub", [conv.input[2], mean], "_offset") if len(conv.input) > 2 else ("Neg", [mean], "_offset"),
+            ("Mul", [f"{name}_offset", f"{name}_factor"], "_moved"),
+            ("Add", [f"{name}_moved", shift], "_bias"),
+        ]
+        folded = [helper.make_node(op, given, [name + end], name=name + end) for op, given, end in steps]
+        whole = NodeProto()
+        whole.CopyFrom(conv)
+        del whole.input[1:], whole.output[:]
+        whole.input.extend([f"{name}_weight", f"{name}_bias"])
+        whole.output.append(norm.output[0])
+        changes |= {conv.output[0]: [], norm.output[0]: [*folded, whole]}
+    if changes:
+        graph.initializer.append(axes)
+        _replace(graph, changes)
+
+
 def _scale_before_attention(graph: GraphProto) -> None:
     """MatMul(q, k) * s -> MatMul(q * s, k): a product of long vectors may leave fp16's range before it is scaled."""
     makers = {name: node for node in graph.node for name in node.output}
@@ -142,7 +183,7 @@ def _scale_before_attention(graph: GraphProto) -> None:
             early = f"{query}::scaled"
             before = helper.make_node("Mul", [query, scaled.input[1]], [early], name=early)
             after = helper.make_node("MatMul", [early, key], [result], name=product.name)
-            _replace(graph, {id(product): [], id(scaled): [before, after]})
+            _replace(graph, {product.output[0]: [], result: [before, after]})
 
 
 def _raise_opset(model: onnx.ModelProto) -> None:
@@ -157,7 +198,8 @@ def _size(constant: NodeProto) -> int:
     return int(numpy_helper.to_array(value).size) if isinstance(value, TensorProto) else 1
 
 
-def _replace(graph: GraphProto, changes: dict[int, list[NodeProto]]) -> None:
-    nodes = [kept for node in graph.node for kept in changes.get(id(node), [node])]
+def _replace(graph: GraphProto, changes: dict[str, list[NodeProto]]) -> None:
+    """Nodes instead of those that make the named tensors."""
+    nodes = [kept for node in graph.node for kept in changes.get(node.output[0], [node])]
     del graph.node[:]
     graph.node.extend(nodes)

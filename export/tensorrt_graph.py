@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from export.plugin_node import DOMAIN, prune, use_plugin
 
@@ -45,7 +46,7 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
     result.CopyFrom(model)
     if any(node.op_type == "RoiAlign" for node in result.graph.node):
         result = use_plugin(result)
-    _fold_casts(result.graph)
+    _fold_constants(result)
     _float_inside(result.graph)
     _limit_nms(result.graph, (proposals, people))
     prune(result)
@@ -54,18 +55,31 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
     return result
 
 
-def _fold_casts(graph: GraphProto) -> None:
-    """Weights that are cast where they are used become weights of that type."""
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    kept = []
+def _fold_constants(model: onnx.ModelProto) -> None:
+    """What depends on stored weights alone becomes stored weights, of the type that they are used in."""
+    graph = model.graph
+    known = {tensor.name for tensor in graph.initializer}
+    fixed: list[NodeProto] = []
+    open_: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type != "Cast" or node.input[0] not in stored:
-            kept.append(node)
-            continue
-        kind = helper.get_attribute_value(node.attribute[0])
-        values = numpy_helper.to_array(stored[node.input[0]]).astype(helper.tensor_dtype_to_np_dtype(kind))
-        graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-    _set_nodes(graph, kept)
+        if all(name in known for name in node.input if name):
+            known.update(node.output)
+            fixed.append(node)
+        else:
+            open_.append(node)
+    made = {name for node in fixed for name in node.output}
+    results = {value.name for value in graph.output} | {name for node in open_ for name in node.input}
+    names = sorted(made & results)
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.input[:], part.graph.output[:], part.graph.value_info[:]
+    _set_nodes(part.graph, fixed)
+    part.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names)
+    values = ReferenceEvaluator(part).run(names, {})
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, values, strict=True)
+    )
+    _set_nodes(graph, open_)
 
 
 def _float_inside(graph: GraphProto) -> None:

@@ -1,7 +1,7 @@
 """A typed graph as an fp32 graph that rounds every tensor to the type it would have.
 
-ONNX Runtime's CPU computes fp16 nodes in fp32 and drops the roundings between them, and knows no bf16 at all; with casts
-there and back behind every node it shows what hardware of that type gives, which adds up in fp32 too.
+ONNX Runtime's CPU computes fp16 nodes in fp32 and drops the roundings between them, and knows no bf16 at all; with
+casts there and back behind every node it shows what hardware of that type gives, which adds up in fp32 too.
 """
 
 from __future__ import annotations
