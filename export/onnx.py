@@ -78,35 +78,37 @@ def export_repository(
 def graphs(model: ParsingRCNN, options: ExportOptions) -> dict[str, onnx.ModelProto]:
     """Detector, parsing and densepose_head of a network as fp32 graphs."""
     channels, size = model.config.fpn.channels, model.config.branch.roi_size
+    people, features = Dim("n", max=64), torch.zeros(3, channels, size, size)
+
+    def head(graph: nn.Module, *outputs: str) -> onnx.ModelProto:
+        return to_onnx(graph, (features,), ({0: people},), ("ROI_FEATURES",), outputs)
+
+    return {
+        "detector": detector(model, options),
+        "parsing": head(ParsingGraph(model), "PARTS", "PART_SCORES", "PART_PROBS"),
+        "densepose_head": head(DensePoseGraph(model), "IUV"),
+    }
+
+
+def detector(model: ParsingRCNN, options: ExportOptions) -> onnx.ModelProto:
+    """The detector of a network as an fp32 graph for canvases of any size up to 1344."""
     largest = LARGEST_SIDE // STEP
     high, wide = Dim("h32", min=2, max=largest), Dim("w32", min=2, max=largest)
-    people = Dim("n", max=64)
     canvas = torch.zeros((*_EXAMPLE, 3), dtype=torch.uint8)
-    features = torch.zeros(3, channels, size, size)
-    detector = DetectorGraph(
+    graph = DetectorGraph(
         model,
         options.most_people,
         proposals=options.proposals,
         static=options.static_people is not None,
         pooling=options.pooling,
     )
-    return {
-        "detector": to_onnx(
-            detector,
-            (canvas, torch.tensor([0.5, 64.0])),
-            ({0: STEP * high, 1: STEP * wide}, None),
-            ("CANVAS", "LIMITS"),
-            ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
-        ),
-        "parsing": to_onnx(
-            ParsingGraph(model),
-            (features,),
-            ({0: people},),
-            ("ROI_FEATURES",),
-            ("PARTS", "PART_SCORES", "PART_PROBS"),
-        ),
-        "densepose_head": to_onnx(DensePoseGraph(model), (features,), ({0: people},), ("ROI_FEATURES",), ("IUV",)),
-    }
+    return to_onnx(
+        graph,
+        (canvas, torch.tensor([0.5, 64.0])),
+        ({0: STEP * high, 1: STEP * wide}, None),
+        ("CANVAS", "LIMITS"),
+        ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
+    )
 
 
 def to_onnx(
