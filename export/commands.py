@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from export.options import ExportOptions
+
+TARGETS = ("onnx", "openvino", "triton", "tensorrt")
 
 
 def register(app: typer.Typer) -> None:
@@ -21,33 +26,113 @@ def export(
     version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
     card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
     target: Annotated[
-        str, typer.Option(help="onnx; openvino: model.xml beside each graph; triton: configurations and models, too.")
+        str,
+        typer.Option(
+            help="onnx; openvino: model.xml beside each graph; triton: configurations and models, too; tensorrt: those "
+            "and engines for this machine's GPU."
+        ),
     ] = "onnx",
+    precision: Annotated[str, typer.Option(help="What the graphs compute in: fp32, fp16 or bf16.")] = "fp32",
+    size: Annotated[
+        list[str] | None, typer.Option(help="Canvas, HEIGHTxWIDTH in steps of 32; again for each further one.")
+    ] = None,
+    proposals: Annotated[int | None, typer.Option(help="Of the proposal network at most (the recipe's).")] = None,
+    max_people: Annotated[int, typer.Option(help="Of one picture at most.")] = 64,
+    static_people: Annotated[
+        int | None, typer.Option(help="The detector always gives so many rows, COUNT of them people.")
+    ] = None,
+    people_buckets: Annotated[
+        str | None, typer.Option(help="Numbers of people that the heads are made for, as in 1,4,16,64.")
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="Of the heads' RoIs: roi_align, or matmul, two matrix products.")] = (
+        "roi_align"
+    ),
+    print_trtexec: Annotated[
+        bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
+    ] = False,
+    plugin: Annotated[
+        Path | None, typer.Option(help="libprcnn_plugin.so for TensorRT (default: what `make plugin` built).")
+    ] = None,
 ) -> None:
-    """Write the ONNX graphs and the model card of a checkpoint, and what Triton needs around them."""
-    from export.onnx import export_repository
-    from training.checkpoint import CheckpointError, load_model
+    """Write the ONNX graphs and the model card of a checkpoint, and what else the target needs."""
+    from export.options import ExportOptions, OptionError
 
-    if target not in ("onnx", "openvino", "triton"):
-        typer.echo(f"error: --target {target!r}: choose onnx, openvino or triton", err=True)
+    if target not in TARGETS:
+        typer.echo(f"error: --target {target!r}: choose one of {', '.join(TARGETS)}", err=True)
         raise typer.Exit(2)
     try:
-        model, recipe = load_model(checkpoint)
+        options = ExportOptions.read(
+            size or (),
+            people_buckets,
+            precision=precision,
+            proposals=proposals,
+            max_people=max_people,
+            static_people=static_people,
+            pooling=pooling,
+        )
+    except OptionError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    try:
         described = json.loads(card.read_text()) if card is not None else _untold()
-    except (CheckpointError, OSError, ValueError) as error:
+        _write_graphs(checkpoint, out, version, described, options)
+        if target == "openvino":
+            _write_openvino(out)
+        if target in ("triton", "tensorrt"):
+            _write_triton(out)
+        if target == "tensorrt":
+            _write_engines(out, options, plugin, print_trtexec)
+    except (OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    for name, path in export_repository(model, recipe, out, version=version, card=described).items():
-        typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    if target == "openvino":
-        from export.openvino import write_models as write_openvino
 
-        for path in write_openvino(out):
-            typer.echo(f"openvino: {path} ({path.with_suffix('.bin').stat().st_size / 1e6:.1f} MB)")
-    if target == "triton":
-        from export.repository import write_models
 
-        typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
+def _write_graphs(checkpoint: Path, out: Path, version: str, card: dict[str, object], options: ExportOptions) -> None:
+    from export.cost import gigaflops
+    from export.onnx import export_repository
+    from training.checkpoint import load_model
+
+    model, recipe = load_model(checkpoint)
+    files = export_repository(model, recipe, out, version=version, card=card, options=options)
+    costs = gigaflops(model, options.canvases(recipe), options.proposals)
+    for name, path in files.items():
+        cost = ", ".join(f"{what} {number:.3g} GFLOP" for what, number in costs[name].items())
+        typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB; {cost})")
+
+
+def _write_openvino(out: Path) -> None:
+    from export.openvino import write_models
+
+    for path in write_models(out):
+        typer.echo(f"openvino: {path} ({path.with_suffix('.bin').stat().st_size / 1e6:.1f} MB)")
+
+
+def _write_triton(out: Path) -> None:
+    from export.repository import write_models
+
+    typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
+
+
+def _write_engines(out: Path, options: ExportOptions, plugin: Path | None, print_only: bool) -> None:
+    from export.tensorrt import PLUGIN, TensorRTError, TensorRTMissing, build_engines, trtexec
+    from export.tensorrt_plans import write_plans
+    from parsing_rcnn.runtime import cache_folder
+
+    plans, library, cache = write_plans(out, options), plugin or PLUGIN, cache_folder()
+    for plan in plans:
+        typer.echo(f"tensorrt: {plan.onnx} ({plan.onnx.stat().st_size / 1e6:.1f} MB)")
+    commands = [trtexec(plan, library, cache) for plan in plans]
+    if print_only:
+        typer.echo("\n".join(commands))
+        return
+    try:
+        for path in build_engines(plans, library, cache):
+            typer.echo(f"tensorrt: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    except TensorRTError as error:
+        typer.echo(f"error: {error}", err=True)
+        if isinstance(error, TensorRTMissing):
+            typer.echo("\n".join(commands))
+        raise typer.Exit(1) from error
 
 
 def _untold() -> dict[str, object]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from export.options import Pooling
+from export.roi_align import roi_align_matmul
+from parsing_rcnn.runtime import MAX_PEOPLE
 from training.model import boxes as box_ops
 from training.model.answers import iuv_answer, part_answer
 from training.model.box_branch import BoxBranch, roi_align_level
 from training.model.parsing_rcnn import ParsingRCNN
-
-MAX_PEOPLE = 64
 
 
 class StaticBoxBranch(nn.Module):
@@ -47,13 +48,31 @@ class StaticBoxBranch(nn.Module):
 class DetectorGraph(nn.Module):
     """CANVAS uint8 [H,W,3] RGB, LIMITS fp32 [2] -> BOXES [n,4], SCORES [n], COUNT int32 [1], ROI_FEATURES [n,C,32,32].
 
-    LIMITS = (minimum score, most people). 1 <= n <= 64: without a person there is one dummy row and COUNT is 0.
+    LIMITS = (minimum score, most people). 1 <= n <= `most`: without a person there is one dummy row and COUNT is 0.
+
+    Args:
+        model: weights.
+        most: people at most, whatever LIMITS allow.
+        proposals: of the proposal network at most; None: as the model's recipe says.
+        static: n is always `most`, rows behind COUNT are dummies (zero boxes, score 0), and no shape depends on what
+            the network finds, but for the indices that NMS gives.
+        pooling: how ROI_FEATURES are pooled: "roi_align", or "matmul", the same as two matrix products.
     """
 
-    def __init__(self, model: ParsingRCNN) -> None:
+    def __init__(
+        self,
+        model: ParsingRCNN,
+        most: int = MAX_PEOPLE,
+        *,
+        proposals: int | None = None,
+        static: bool = False,
+        pooling: Pooling = "roi_align",
+    ) -> None:
         super().__init__()
         self.model = model
         self.box = StaticBoxBranch(model.box)
+        self.most, self.static, self.pooling = most, static, pooling
+        self.proposals = proposals or model.config.rpn.proposals_test
 
     def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
@@ -65,23 +84,53 @@ class DetectorGraph(nn.Module):
             [x[0] for x in deltas],
             anchors,
             (height, width),
-            model.config.rpn.proposals_test,
+            self.proposals,
         )
+        found = proposals.shape[0]
+        if self.static:
+            proposals = _padded(proposals, self.proposals)
         scores, refined = self.box(pyramid, proposals)
         person = torch.softmax(scores, 1)[:, 1]
         boxes = box_ops.clip(box_ops.decode(refined, proposals, box_ops.BOX_WEIGHTS), height, width)
+        if self.static:  # what is padding loses against everybody and is below every minimum
+            person = torch.where(torch.arange(person.shape[0]) < found, person, -torch.ones_like(person))
         rows = nms(boxes, person, model.config.box.nms_iou)
         boxes, person = boxes[rows], person[rows]
-        allowed = limits[1].clamp(0, MAX_PEOPLE)
+        boxes, person, kept = self._static(boxes, person, limits) if self.static else self._few(boxes, person, limits)
+        features = self._pool(pyramid[2], boxes)
+        return boxes, person, kept.sum().to(torch.int32)[None], features
+
+    def _few(self, boxes: Tensor, person: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        allowed = limits[1].clamp(0, self.most)
         rank = torch.arange(person.shape[0])
         kept = (person >= limits[0]) & (rank < allowed)
         # the scores fall from row to row, so the kept rows come first; a dummy row stands in for nobody
         dummy = torch.cat([~kept[:1], torch.zeros_like(kept[1:])])
         chosen = torch.nonzero(kept | dummy)[:, 0]
-        boxes, person = boxes[chosen], person[chosen]
-        indexed = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
-        features = roi_align_level(pyramid[2], indexed, model.config.branch.roi_size, 2)
-        return boxes, person, kept.sum().to(torch.int32)[None], features
+        return boxes[chosen], person[chosen], kept
+
+    def _static(self, boxes: Tensor, person: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rank = torch.arange(self.most)
+        found = rank < person.shape[0]
+        boxes, person = _padded(boxes, self.most), _padded(person, self.most)
+        # a score of padding is below 0 and that of missing rows 0: neither is a person, even at a minimum of 0
+        kept = found & (person >= limits[0].clamp(min=0)) & (rank < limits[1].clamp(0, self.most))
+        return (
+            torch.where(kept[:, None], boxes, torch.zeros_like(boxes)),
+            torch.where(kept, person, torch.zeros_like(person)),
+            kept,
+        )
+
+    def _pool(self, finest: Tensor, boxes: Tensor) -> Tensor:
+        size = self.model.config.branch.roi_size
+        if self.pooling == "matmul":
+            return roi_align_matmul(finest, boxes, size, 2)
+        return roi_align_level(finest, torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1), size, 2)
+
+
+def _padded(rows: Tensor, length: int) -> Tensor:
+    """Rows [r,...] -> [length,...]: the first of them, zeros where they end."""
+    return torch.narrow(torch.cat([rows, rows.new_zeros((length, *rows.shape[1:]))]), 0, 0, length)
 
 
 class ParsingGraph(nn.Module):

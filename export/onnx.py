@@ -21,14 +21,15 @@ from torch import nn
 from torch.export import Dim
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
+from export.options import LARGEST_SIDE, STEP, ExportOptions
+from export.precision import to_precision
 from parsing_rcnn.repository import CARD
 from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN
 
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
-CANVASES = ((384, 640), (640, 384), (512, 512))
+_EXAMPLE = (384, 640)  # of a canvas: sizes are dynamic, so the graph does not depend on it
 _HALF_FROM = 256  # small tensors stay fp32, and so do all vectors: norms and biases cost nothing and carry ranges
-_LARGEST_SIDE = 42  # in steps of 32: 1344
 
 
 class RepositoryError(ValueError):
@@ -36,7 +37,13 @@ class RepositoryError(ValueError):
 
 
 def export_repository(
-    model: ParsingRCNN, config: Config, out: Path, *, version: str, card: Mapping[str, Any]
+    model: ParsingRCNN,
+    config: Config,
+    out: Path,
+    *,
+    version: str,
+    card: Mapping[str, Any],
+    options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> dict[str, Path]:
     """Write detector, parsing and densepose_head to `out` and the model card with their sha256.
 
@@ -46,7 +53,11 @@ def export_repository(
 
     Returns:
         {graph: its file}.
+
+    Raises:
+        RepositoryError: the network pools RoIs as no graph here does.
     """
+    config = options.recipe(config)
     model = model.eval()
     if config.model.branch.levels != (2,) or config.model.branch.roi_size != 32 or config.model.branch.decoder:
         raise RepositoryError(
@@ -54,36 +65,50 @@ def export_repository(
             f"{list(config.model.branch.levels)}, decoder {config.model.branch.decoder} and roi_size "
             f"{config.model.branch.roi_size}; evaluate --checkpoint runs it in torch"
         )
-    channels, size = config.model.fpn.channels, config.model.branch.roi_size
-    high, wide, people = Dim("h32", min=2, max=_LARGEST_SIDE), Dim("w32", min=2, max=_LARGEST_SIDE), Dim("n", max=64)
-    canvas = torch.zeros(CANVASES[0] + (3,), dtype=torch.uint8)
-    features = torch.zeros(3, channels, size, size)
-    jobs: dict[str, tuple[nn.Module, tuple[Any, ...], tuple[Any, ...], tuple[str, ...], tuple[str, ...]]] = {
-        "detector": (
-            DetectorGraph(model),
-            (canvas, torch.tensor([0.5, 64.0])),
-            ({0: 32 * high, 1: 32 * wide}, None),
-            ("CANVAS", "LIMITS"),
-            ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
-        ),
-        "parsing": (
-            ParsingGraph(model),
-            (features,),
-            ({0: people},),
-            ("ROI_FEATURES",),
-            ("PARTS", "PART_SCORES", "PART_PROBS"),
-        ),
-        "densepose_head": (DensePoseGraph(model), (features,), ({0: people},), ("ROI_FEATURES",), ("IUV",)),
-    }
     files = {}
-    for name, (graph, example, shapes, inputs, outputs) in jobs.items():
-        proto = to_onnx(graph, example, shapes, inputs, outputs)
+    for name, proto in graphs(model, options).items():
         path = out / name / "1" / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(proto, path)
+        onnx.save(to_precision(proto, options.precision), path)
         files[name] = path
-    write_card(out, config, files, version=version, card=card)
+    write_card(out, config, files, version=version, card=card, options=options)
     return files
+
+
+def graphs(model: ParsingRCNN, options: ExportOptions) -> dict[str, onnx.ModelProto]:
+    """Detector, parsing and densepose_head of a network as fp32 graphs."""
+    channels, size = model.config.fpn.channels, model.config.branch.roi_size
+    people, features = Dim("n", max=64), torch.zeros(3, channels, size, size)
+
+    def head(graph: nn.Module, *outputs: str) -> onnx.ModelProto:
+        return to_onnx(graph, (features,), ({0: people},), ("ROI_FEATURES",), outputs)
+
+    return {
+        "detector": detector(model, options),
+        "parsing": head(ParsingGraph(model), "PARTS", "PART_SCORES", "PART_PROBS"),
+        "densepose_head": head(DensePoseGraph(model), "IUV"),
+    }
+
+
+def detector(model: ParsingRCNN, options: ExportOptions) -> onnx.ModelProto:
+    """The detector of a network as an fp32 graph for canvases of any size up to 1344."""
+    largest = LARGEST_SIDE // STEP
+    high, wide = Dim("h32", min=2, max=largest), Dim("w32", min=2, max=largest)
+    canvas = torch.zeros((*_EXAMPLE, 3), dtype=torch.uint8)
+    graph = DetectorGraph(
+        model,
+        options.most_people,
+        proposals=options.proposals,
+        static=options.static_people is not None,
+        pooling=options.pooling,
+    )
+    return to_onnx(
+        graph,
+        (canvas, torch.tensor([0.5, 64.0])),
+        ({0: STEP * high, 1: STEP * wide}, None),
+        ("CANVAS", "LIMITS"),
+        ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
+    )
 
 
 def to_onnx(
@@ -158,7 +183,15 @@ def halve_weights(proto: onnx.ModelProto) -> None:
     graph.node.extend(casts + nodes)
 
 
-def write_card(out: Path, config: Config, files: Mapping[str, Path], *, version: str, card: Mapping[str, Any]) -> None:
+def write_card(
+    out: Path,
+    config: Config,
+    files: Mapping[str, Path],
+    *,
+    version: str,
+    card: Mapping[str, Any],
+    options: ExportOptions = ExportOptions(),  # noqa: B008
+) -> None:
     """Write model_card.json: identity, recipe, files with sha256, and what `card` says."""
     described = {
         name: {
@@ -172,8 +205,9 @@ def write_card(out: Path, config: Config, files: Mapping[str, Path], *, version:
         "name": config.name,
         "version": version,
         "taxonomy": "cihp" if config.model.parsing_classes == 20 else "mhp",
-        "canvases": [list(c) for c in CANVASES],
+        "canvases": [list(c) for c in options.canvases(config)],
         **card,
+        **options.told(),
         "files": described,
         "recipe": _without_places(config.model_dump(mode="json")),
     }

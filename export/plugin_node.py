@@ -63,7 +63,8 @@ def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` in which every RoiAlign, alone or chosen by level, is a PyramidRoiAlign node.
 
     The node: inputs boxes fp32 [n,4] and one feature map [1,C,H,W] a level; output [n,C,size,size]; attributes
-    output_size, sampling_ratio, first_level (stride of the first map = 2**first_level).
+    output_size, sampling_ratio, first_level (stride of the first map = 2**first_level). Maps that an fp16 graph casts
+    to fp32 for its RoiAlign are pooled as the fp16 that they are.
 
     Raises:
         PluginNodeError: there is no RoiAlign, or one differs from what the node computes (aligned, maximum instead
@@ -75,8 +76,13 @@ def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     poolings = _poolings(result.graph, graph)
     if not poolings:
         raise PluginNodeError("the graph has no RoiAlign; export a detector in its standard form (ONNX) first")
-    replacements = {p.last.output[0]: _node(p) for p in poolings}
-    nodes = [replacements.get(node.output[0], node) if node.output else node for node in result.graph.node]
+    halves = _halves(result)
+    replacements = {p.last.output[0]: _nodes(p, graph, halves) for p in poolings}
+    nodes = [
+        new
+        for node in result.graph.node
+        for new in (replacements.get(node.output[0], [node]) if node.output else [node])
+    ]
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     prune(result)
@@ -224,14 +230,30 @@ def _refuse(align: NodeProto) -> str:
     raise PluginNodeError(f"{align.output[0]}: pools from several pictures; PyramidRoiAlign takes one")
 
 
-def _node(pooling: _Pooling) -> NodeProto:
-    return helper.make_node(
+def _halves(model: onnx.ModelProto) -> set[str]:
+    """Names of the fp16 tensors of a graph."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.input)
+    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
+
+
+def _nodes(pooling: _Pooling, graph: _Graph, halves: set[str]) -> list[NodeProto]:
+    maps = [align.input[0] for align in pooling.aligns]
+    makers = [graph.makers.get(name) for name in maps]
+    before = [m.input[0] for m in makers if m is not None and m.op_type == "Cast" and m.input[0] in halves]
+    half = len(before) == len(maps)
+    result = pooling.last.output[0]
+    pooled = f"{result}::fp16" if half else result
+    node = helper.make_node(
         OPERATOR,
-        [pooling.boxes, *(align.input[0] for align in pooling.aligns)],
-        [pooling.last.output[0]],
-        name=f"{OPERATOR}_{pooling.last.output[0]}",
+        [pooling.boxes, *(before if half else maps)],
+        [pooled],
+        name=f"{OPERATOR}_{result}",
         domain=DOMAIN,
         output_size=_value(pooling.aligns[0], "output_height"),
         sampling_ratio=_value(pooling.aligns[0], "sampling_ratio"),
         first_level=pooling.first_level,
     )
+    if not half:
+        return [node]
+    return [node, helper.make_node("Cast", [pooled], [result], to=TensorProto.FLOAT, name=f"{result}::cast")]

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.repository import CARD, GRAPHS
 from parsing_rcnn.runtime import MAX_PEOPLE
 
@@ -46,13 +47,25 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What differs between checkpoints: channels and cells of a RoI, cells of a map, part classes, canvases."""
+    """What differs between checkpoints and exports.
+
+    Attributes:
+        channels, roi: of a RoI: channels and cells on a side.
+        cells, classes: of a map of parts: cells on a side, classes.
+        canvases: (height, width).
+        rows: of the detector's answer: people, or always that many in the static form; -1: as many as it finds.
+        profiles: of the detector's engine.
+        buckets: of the heads' engines: numbers of people, one profile each.
+    """
 
     channels: int
     roi: int
     cells: int
     classes: int
     canvases: tuple[tuple[int, int], ...]
+    rows: int
+    profiles: int
+    buckets: tuple[int, ...]
 
 
 def write_models(repository: Path) -> list[Path]:
@@ -76,11 +89,21 @@ def read_shapes(repository: Path) -> Shapes:
     import onnx
 
     card = json.loads((repository / CARD).read_text(encoding="utf-8"))
-    head = onnx.load(repository / "parsing" / "1" / "model.onnx", load_external_data=False).graph
-    dims = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*head.input, *head.output)}
-    canvases = tuple((int(h), int(w)) for h, w in card["canvases"])
-    _, channels, roi, _ = dims["ROI_FEATURES"]
-    return Shapes(channels, roi, dims["PARTS"][1], dims["PART_SCORES"][1], canvases)
+    detector, head = (onnx.load(repository / name / "1" / "model.onnx").graph for name in ("detector", "parsing"))
+    values = (*detector.output, *head.output)
+    dims = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    own = tuple((int(h), int(w)) for h, w in card["canvases"])
+    rows, channels, roi, _ = dims["ROI_FEATURES"]
+    return Shapes(
+        channels,
+        roi,
+        dims["PARTS"][1],
+        dims["PART_SCORES"][1],
+        own,
+        rows or -1,
+        len(canvas_profiles(canvases(card))),
+        people_buckets(card),
+    )
 
 
 def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
@@ -91,6 +114,7 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
     window, count = Tensor("WINDOW", "float32", (6,)), Tensor("COUNT", "int32", (1,))
     boxes, scores = Tensor("BOXES", "float32", (n, 4)), Tensor("SCORES", "float32", (n,))
     features = Tensor("ROI_FEATURES", "float32", (n, shapes.channels, shapes.roi, shapes.roi))
+    found = [Tensor(t.name, t.kind, (shapes.rows, *t.dims[1:])) for t in (boxes, scores, features)]
     parts, iuv = Tensor("PARTS", "uint8", (n, s, s)), Tensor("IUV", "uint8", (n, 3, s, s))
     part_scores = Tensor("PART_SCORES", "float32", (n, shapes.classes))
     part_probs = Tensor("PART_PROBS", "uint8", (n, shapes.classes, s, s))
@@ -99,7 +123,7 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
     given = [Tensor(t.name, t.kind, t.dims, optional=True) for t in maps]
     return {
         "preprocess": ([image], [canvas, window, limits]),
-        "detector": ([canvas, limits], [boxes, scores, count, features]),
+        "detector": ([canvas, limits], [*found[:2], count, found[2]]),
         "parsing": ([features], [parts, part_scores, part_probs]),
         "densepose_head": ([features], [iuv]),
         "postprocess": ([boxes, scores, count, window, *given], [boxes, scores, size, *maps]),
@@ -125,21 +149,23 @@ def files(shapes: Shapes) -> dict[str, str]:
     for name in GRAPHS:
         heads = name != "detector"
         people = every[name] if not heads else _one_person(every[name])
-        gpu = _instances("KIND_GPU") + (_queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)) + _warmup(name, shapes)
+        queue = (_queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)) + _warmup(name, shapes)
+        engine = _instances("KIND_GPU", profiles=len(shapes.buckets) if heads else shapes.profiles)
         # Two detectors, so that one computes while the other's tensors travel. Where they compete with a head, they get
         # two turns to its one, and people gather before it: nobody has to wait for company where there is none.
         cpu = (
-            _instances("KIND_CPU", 1, 2) + _queue(_PEOPLE)
+            _instances("KIND_CPU", turns=2) + _queue(_PEOPLE)
             if heads
-            else _instances("KIND_CPU", 2, 1) + _queue(_PICTURES)
+            else _instances("KIND_CPU", 2, turns=1) + _queue(_PICTURES)
         )
         profiles = {
-            "config.pbtxt": _backend("tensorrt", "model.plan") + gpu,
-            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + gpu,
+            "config.pbtxt": _backend("tensorrt", "model.plan") + engine + queue,
+            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + _instances("KIND_GPU") + queue,
             "configs/cpu.pbtxt": _backend("python") + cpu,  # warms itself
         }
         for path, backend in profiles.items():
-            found[f"{name}/{path}"] = _model(name, people, backend, MAX_PEOPLE if heads else 0)
+            most = shapes.buckets[-1] if path == "config.pbtxt" else MAX_PEOPLE
+            found[f"{name}/{path}"] = _model(name, people, backend, most if heads else 0)
     for name in ("human_analysis", "human_parsing", "densepose"):
         found[f"{name}/config.pbtxt"] = _model(name, every[name], _ensemble(name, every), platform=True)
     for name, step in _CLASSES.items():
@@ -186,12 +212,18 @@ def _backend(name: str, file: str = "model.py") -> str:
     return f'backend: "{name}"\ndefault_model_filename: "{file}"\n'
 
 
-def _instances(kind: str, count: int = 1, turns: int | None = None) -> str:
-    """Instances of a model; with `turns`, the rate limiter lets one run for so many of a model that has 1."""
+def _instances(kind: str, count: int = 1, *, turns: int | None = None, profiles: int = 0) -> str:
+    """Instances of a model.
+
+    Args:
+        turns: the rate limiter lets one run for so many of a model that has 1; None: it has no say.
+        profiles: of an engine; Triton picks from those that are named by a request's shapes.
+    """
+    chosen = f" profile: {json.dumps([str(k) for k in range(profiles)])}" if profiles else ""
     limit = ""
     if turns is not None:
         limit = f' rate_limiter {{ resources [{{ name: "{_SLOTS}" global: true count: 1 }}] priority: {turns} }}'
-    return f"instance_group [{{ kind: {kind} count: {count}{limit} }}]\n"
+    return f"instance_group [{{ kind: {kind} count: {count}{chosen}{limit} }}]\n"
 
 
 def _queue(size: int, delay: int = 0) -> str:

@@ -67,7 +67,8 @@ class GraphPipeline:
         found = self.graphs.detector(canvas, limits)
         watch.lap("detector")
         count = int(found["COUNT"][0])
-        features = found["ROI_FEATURES"]
+        # a static detector has more rows than people
+        features = found["ROI_FEATURES"][: max(count, 1)]
         answers: dict[str, NDArray[Any]] = {}
         # nobody: the heads run on the dummy row and the slice below empties it, so every shape stays what it is
         if "parsing" in options.tasks:

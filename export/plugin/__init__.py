@@ -16,6 +16,7 @@ NCHW, NHWC = 0, 1
 SOURCE = Path(__file__).parent
 BUILD = SOURCE.parents[1] / "build" / "plugin"
 CPU_LIBRARY, CUDA_LIBRARY = "libprcnn_roi_align.so", "libprcnn_roi_align_cuda.so"
+TENSORRT_LIBRARY = "libprcnn_plugin.so"
 
 
 class PluginError(RuntimeError):

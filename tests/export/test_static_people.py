@@ -1,0 +1,124 @@
+"""The detector with a fixed number of rows finds whom the other one finds: in torch, on every runtime, to the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.graphs import DetectorGraph
+from export.onnx import detector
+from export.options import ExportOptions
+from export.pictures import render_scene
+from export.repository import files, read_shapes
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from training.model.parsing_rcnn import ParsingRCNN
+
+ROWS = 5
+# minimum score, most people: nobody is sure enough; nobody is wanted; some; as many as rows; more than rows
+LIMITS = ((1.1, 64.0), (0.0, 0.0), (0.05, 16.0), (0.0, 3.0), (0.0, 5.0), (0.0, 64.0))
+
+
+@pytest.fixture(scope="module")
+def static(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped repository with such a detector."""
+    folder = tmp_path_factory.mktemp("static")
+    shipped = ModelRepository.open().path
+    for graph in GRAPHS[1:]:
+        shutil.copytree(shipped / graph / "1", folder / graph / "1")
+    options = ExportOptions(static_people=ROWS)
+    (folder / "detector" / "1").mkdir(parents=True)
+    onnx.save(detector(model, options), folder / "detector" / "1" / "model.onnx")
+    card = json.loads((shipped / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, **options.told()}))
+    return folder
+
+
+def whole(model: ParsingRCNN, canvas: np.ndarray, limits: tuple[float, float], *, static: bool) -> list[np.ndarray]:
+    graph = DetectorGraph(model, ROWS if static else 64, static=static)
+    with torch.inference_mode():
+        return [t.numpy() for t in graph(torch.from_numpy(canvas), torch.tensor(limits))]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_in_torch(model: ParsingRCNN, limits: tuple[float, float]) -> None:
+    canvas = render_scene(3, 256, 320)
+    boxes, scores, count, features = whole(model, canvas, limits, static=False)
+    found = whole(model, canvas, limits, static=True)
+    kept = min(int(count[0]), ROWS)
+    assert [values.shape[0] for values in found] == [ROWS, ROWS, 1, ROWS]
+    assert found[2] == [kept]
+    np.testing.assert_allclose(found[0][:kept], boxes[:kept], atol=1e-3)
+    np.testing.assert_allclose(found[1][:kept], scores[:kept], atol=1e-5)
+    np.testing.assert_allclose(found[3][:kept], features[:kept], atol=1e-3)
+    assert not found[0][kept:].any()
+    assert not found[1][kept:].any()
+
+
+def test_the_limits_say_what_they_are_meant_to(model: ParsingRCNN) -> None:
+    canvas = render_scene(3, 256, 320)
+    counts = [int(whole(model, canvas, limits, static=False)[2][0]) for limits in LIMITS]
+    assert counts[:2] == [0, 0]
+    assert 0 < counts[2] < ROWS
+    assert counts[3:5] == [3, 5]
+    assert counts[5] > ROWS
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_pipelines_give_the_same_people(static: Path, runtime: str) -> None:
+    usual, fixed = (Pipeline(path, runtime=runtime, precision="fp32") for path in (None, static))
+    scene = render_scene(3, 256, 320)
+    numbers = []
+    for least, most in ((1.0, 64), (0.05, 64), (0.0, 3), (0.0, ROWS), (0.0, 64)):
+        wanted = usual.analyze(scene, Options(confidence=least, max_people=min(most, ROWS)))
+        found = fixed.analyze(scene, Options(confidence=least, max_people=most))
+        numbers.append(len(found))
+        np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-2)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-4)
+        assert found.parts is not None
+        assert found.iuv is not None
+        assert found.parts.shape == (len(found), 128, 128)
+        if len(found):
+            assert (found.parts == wanted.parts).mean() > 0.999
+            assert (found.iuv == wanted.iuv).mean() > 0.999
+    assert numbers[0] == 0
+    assert 0 < numbers[1] < ROWS
+    assert numbers[2:] == [3, ROWS, ROWS]
+
+
+def test_triton_is_told_the_number_of_rows(static: Path) -> None:
+    written = files(read_shapes(static))
+    for path in ("config.pbtxt", "configs/ort_gpu.pbtxt", "configs/cpu.pbtxt"):
+        text = written[f"detector/{path}"]
+        assert f'name: "BOXES" data_type: TYPE_FP32 dims: [{ROWS}, 4]' in text
+        assert f'name: "SCORES" data_type: TYPE_FP32 dims: [{ROWS}]' in text
+        assert f'name: "ROI_FEATURES" data_type: TYPE_FP32 dims: [{ROWS}, 64, 32, 32]' in text
+    assert 'name: "BOXES" data_type: TYPE_FP32 dims: [-1, 4]' in written["postprocess/config.pbtxt"]
+    assert "dims: [64, 32, 32]" in written["parsing/config.pbtxt"]
+
+
+def test_postprocess_cuts_what_is_behind_count() -> None:
+    from parsing_rcnn.geometry import Window
+    from parsing_rcnn.triton_models import Postprocess
+
+    rng = np.random.default_rng(0)
+    inputs = {
+        "BOXES": rng.uniform(0, 60, (ROWS, 4)).astype(np.float32),
+        "SCORES": rng.uniform(size=ROWS).astype(np.float32),
+        "COUNT": np.array([2], np.int32),
+        "WINDOW": Window(1.0, 1.0, 0.0, 0.0, 64, 64).to_array(),
+        "PARTS": rng.integers(0, 20, (ROWS, 128, 128), np.uint8),
+        "IUV": rng.integers(0, 25, (ROWS, 3, 128, 128), np.uint8),
+    }
+    found = Postprocess().run(inputs, {})
+    assert {name: len(found[name]) for name in ("BOXES", "SCORES", "PARTS", "IUV")} == dict.fromkeys(
+        ("BOXES", "SCORES", "PARTS", "IUV"), 2
+    )
+    np.testing.assert_array_equal(found["PARTS"], inputs["PARTS"][:2])
