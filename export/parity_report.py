@@ -154,7 +154,7 @@ def write_report(
     situations: Sequence[Situation] = (),
     taxonomy: Taxonomy | None = None,
 ) -> None:
-    """Write `out` (Markdown), the same name with .json and, with answers, a sheet a runtime into pictures/ beside it."""
+    """Write `out` (Markdown), the same name with .json and, with answers, a sheet a runtime in pictures/ beside it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     sheets = []
     if found is not None and taxonomy is not None:

@@ -29,10 +29,10 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether INT8 ships for one runtime, and why."""
+    """Whether INT8 ships for one runtime, and why. None: it does not yet, something was not measured."""
 
     runtime: str
-    ships: bool
+    ships: bool | None
     reason: str
 
 
@@ -44,14 +44,16 @@ def decide(runtime: str, lost: float | None, plain_ms: float | None, int8_ms: fl
         plain_ms: a photo in the best precision that is not INT8; int8_ms: in INT8; None: not measured.
     """
     if lost is None:
-        return Decision(runtime, False, "no labelled photos: its mIoU is not known")
+        return Decision(runtime, None, "no labelled photos: its mIoU is not known")
     if lost > MOST_LOST:
-        return Decision(runtime, False, f"loses {100 * lost:.2f} points of mIoU, more than {100 * MOST_LOST:.1f}")
+        return Decision(
+            runtime, False, f"mIoU changes by {-100 * lost:+.2f} points: more than {100 * MOST_LOST:.1f} are lost"
+        )
     if plain_ms is None or int8_ms is None:
-        return Decision(runtime, False, f"loses {100 * lost:.2f} points of mIoU; its speed was not measured here")
+        return Decision(runtime, None, f"mIoU changes by {-100 * lost:+.2f} points; its speed was not measured here")
     if int8_ms >= plain_ms:
         return Decision(runtime, False, f"not faster: {int8_ms:.1f} ms a photo, {plain_ms:.1f} without INT8")
-    return Decision(runtime, True, f"loses {100 * lost:.2f} points of mIoU; {plain_ms / int8_ms:.2f} times as fast")
+    return Decision(runtime, True, f"mIoU changes by {-100 * lost:+.2f} points; {plain_ms / int8_ms:.2f} times as fast")
 
 
 def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> dict[str, Analyzer]:
@@ -99,7 +101,7 @@ def measure_times(source: ModelRepository, quantised: Quantised, threads: int, p
     for name, repository in (("fp32", source), ("int8", quantised.repository)):
         ways[f"ONNX Runtime {name}"] = Pipeline(repository.path, runtime="onnxruntime", threads=threads)
     times: dict[str, list[float]] = {name: [] for name in ways}
-    photos = [path.read_bytes() for path in quantised.calibration.photos[:16]]
+    photos = [path.read_bytes() for path in quantised.calibration.photos[:8]]
     options = Options(max_people=8)
     for turn in progress(range(_ROUNDS + 1), "times"):
         for photo in photos:
@@ -178,7 +180,7 @@ def to_markdown(document: dict[str, Any]) -> str:
         lines.append(f"| {name} | {cells} |")
     lines += ["", "## Decision", ""]
     for decision in document["decisions"]:
-        verdict = "ship INT8" if decision["ships"] else "do not ship INT8"
+        verdict = {True: "ship INT8", False: "do not ship INT8", None: "not yet"}[decision["ships"]]
         lines.append(f"- {decision['runtime']}: **{verdict}**: {decision['reason']}.")
     lines += ["", *_accuracy(document["accuracy"]), *_times(document), *_sensitivity(document["sensitivity"])]
     return "\n".join(lines)
