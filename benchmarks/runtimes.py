@@ -121,7 +121,7 @@ def measure(found: Sequence[Row], options: argparse.Namespace) -> list[dict[str,
                 worker.close()
         for row, worker, given in zip(own, workers, answers, strict=True):
             about, figures = worker.about, summarise(given)
-            result = {"work": work, "name": row.name, **about, **figures, "faster_than": {}}
+            result = {**about, **figures, "work": work, "name": row.name, "faster_than": {}}
             for other, theirs in zip(own, answers, strict=True):
                 if other is not row:
                     result["faster_than"][other.name] = ratios(given, theirs)
@@ -156,7 +156,7 @@ def to_markdown(document: Mapping[str, Any]) -> str:
         f"{about['cpu']}, {document['threads']} threads, load before {about['load_before']}; random weights; median "
         f"[best-worst] of {document['runs']} runs in {document['rounds']} turns.",
         "",
-        "| work | runtime | ms | times as fast as (medians) | TFLOP/s, best | share of the ceiling, best | peak memory MB |",
+        "| work | runtime | ms | times as fast as (medians) | TFLOP/s, best | share of ceiling, best | memory MB |",
         "|---|---|---:|---|---:|---:|---:|",
     ]
     for row in document["rows"]:

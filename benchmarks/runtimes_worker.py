@@ -87,7 +87,7 @@ def ort_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     if options.work == "trunk":
         path = options.repository / "detector" / "1" / "model.onnx"
         finest, heads = trunk_tensors(path)
-        whole = onnx.load(path)
+        whole = onnx.shape_inference.infer_shapes(onnx.load(path))  # the extractor asks for types inside
         part = onnx.utils.Extractor(whole).extract_model(["CANVAS"], [finest, *heads])
         del whole
         session = onnxruntime.InferenceSession(

@@ -101,10 +101,24 @@ def quantise(ranged: Ranged, groups: Sequence[str]) -> onnx.ModelProto:
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
+    _spare_others(quantised, set(nodes))
     quantised.producer_name = "parsing-rcnn"
     quantised.producer_version = ""
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
+
+
+def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
+    """Let everybody but the quantised layers read a tensor as it was: RoIs pool it, and residuals add it, in fp32."""
+    pairs = {"QuantizeLinear", "DequantizeLinear"}
+    made = {name: node for node in proto.graph.node if node.op_type in pairs for name in node.output}
+    for node in proto.graph.node:
+        if node.name in nodes or node.op_type in pairs:
+            continue
+        for index, name in enumerate(node.input):
+            before = made.get(made[name].input[0]) if name in made else None
+            if before is not None:
+                node.input[index] = before.input[0]
 
 
 def node_groups(proto: onnx.ModelProto) -> dict[str, str]:
