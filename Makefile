@@ -26,14 +26,14 @@ test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.rea
 
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
-		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py
+		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py tests/benchmarks/test_runtimes.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
 	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
 	PYTHONPATH=. $(VENV)-atheris/bin/python tests/server/fuzz/readers.py -max_total_time=120
 
-test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
-	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
+test-slow: $(TORCH)/.train ## every network learns eight pictures; parity of the paper's sizes (most of an hour)
+	$(TORCH)/bin/python $(PYTEST) -m slow tests/training tests/export
 
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .

@@ -127,6 +127,7 @@ def summarise(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ms_median": middle,
         "ms_p95": percentile(times, 0.95),
         "ms_best": min(times),
+        "ms_worst": max(times),
         "fps_median": 1000 / middle,
         "fps_p95": 1000 / percentile(times, 0.95),
         "peak_rss_mb": max(answer["rss_mb"] for answer in answers),

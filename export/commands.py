@@ -1,4 +1,4 @@
-"""`parsing-rcnn export` and `verify`."""
+"""`parsing-rcnn export`, `verify` and `quantize`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from export.quantize_command import quantize
 
 if TYPE_CHECKING:
     from export.options import ExportOptions
@@ -18,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands. Torch is imported when a command runs, not before."""
     app.command("export")(export)
     app.command("verify")(verify)
+    app.command("quantize")(quantize)
 
 
 def export(
@@ -145,15 +148,34 @@ def verify(
     photos: Annotated[Path | None, typer.Option(help="A folder of JPEGs to add to the rendered scenes.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many of these photos.")] = 24,
     checkpoint: Annotated[Path | None, typer.Option(help="Compare with these weights, rounded as exported.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the report here (Markdown, and JSON beside it).")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A repository of the same weights in another precision; several.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds ccp/ with labels: the change of mIoU.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report here (Markdown; JSON and pictures beside it).")
+    ] = None,
 ) -> None:
-    """Hold torch against ONNX Runtime and OpenVINO; exit 1 when the fp32 contract is broken."""
-    from export.verify import to_markdown, write_report
+    """Hold torch and every runtime against each other in every situation; exit 1 beyond the stated limits."""
+    from export.parity_report import to_markdown, write_report
     from export.verify import verify as run
+    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.repository import ModelRepository
+    from training.checkpoint import CheckpointError
+    from training.data.sources import DatasetError
+    from training.evaluation_report import progress_bar
 
-    report = run(repository, photos, count, checkpoint)
+    try:
+        taxonomy = ModelRepository.open(repository).taxonomy
+        with progress_bar() as progress:
+            report, found, situations = run(
+                repository, photos, count, checkpoint, also=also or (), data=data, progress=progress
+            )
+    except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
     typer.echo(to_markdown(report))
     if out is not None:
-        write_report(report, out)
+        write_report(report, out, found, situations, taxonomy)
     if not report["passed"]:
         raise typer.Exit(1)

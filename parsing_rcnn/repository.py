@@ -59,6 +59,16 @@ class ModelRepository:
         """The ONNX file of a graph (version 1)."""
         return self.path / name / "1" / "model.onnx"
 
+    def openvino_graph(self, name: str) -> Path:
+        """What OpenVINO reads of a graph: its own INT8 file where the card names one, else the ONNX file."""
+        quantised = self.card.get("quantization", {}).get("openvino", {}).get(name)
+        return self.graph(name) if quantised is None else self.path / str(quantised["file"])
+
+    @property
+    def quantised(self) -> tuple[str, ...]:
+        """The graphs that are in INT8 (`parsing-rcnn quantize`)."""
+        return tuple(self.card.get("quantization", {}).get("groups", ()))
+
     @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of the network inputs."""

@@ -194,9 +194,9 @@ class Runtime:
         cache = cache_folder()
         if cache is not None:
             core.set_property({"CACHE_DIR": str(cache)})
-        self.name = f"openvino {version('openvino')} {self.precision}"
+        self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {
-            name: OpenVinoGraph(self.repository.graph(name), core, properties) for name in graphs
+            name: OpenVinoGraph(self.repository.openvino_graph(name), core, properties) for name in graphs
         }
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
@@ -209,8 +209,15 @@ class Runtime:
         if precision == "bf16":
             raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
         self.precision = "fp32"
-        self.name = f"onnxruntime {onnxruntime.__version__} fp32"
+        self.name = f"onnxruntime {onnxruntime.__version__} {self._named()}"
         self._graphs = {name: OrtGraph(self.repository.graph(name), self.threads) for name in graphs}
+
+    def _named(self) -> str:
+        """The precision, and what the repository's graphs hold in INT8."""
+        quantised = self.repository.quantised
+        if len(quantised) == len(GRAPHS):
+            return f"int8+{self.precision}"
+        return f"int8 {', '.join(quantised)}+{self.precision}" if quantised else self.precision
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""

@@ -102,7 +102,7 @@ def evaluate(
     """
     result = Evaluation()
     for name, needed, remedy, measure in (
-        ("photos", data / "ccp" / "images", "--data is the folder that holds ccp", _photos),
+        ("photos", data / "ccp" / "images", "--data is the folder that holds ccp", measure_photos),
         ("backgrounds", data / "backgrounds", "--data is the folder that holds backgrounds", _backgrounds),
         ("groups", data / "groups" / "annotations.json", "--data is the folder that holds groups", _groups),
     ):
@@ -140,7 +140,12 @@ def _model(analyzer: Analyzer) -> dict[str, Any]:
     return {"name": info.name, "version": info.version, "runtime": info.runtime, "tasks": dict(info.tasks)}
 
 
-def _photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    """Figures (JSON-compatible, fractions 0..1) of the labelled photos; each photo's own go into `result`.
+
+    Raises:
+        DatasetError: the photos or their labels are absent or broken.
+    """
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     classes = len(CIHP_TO_14)
     fast, exact, main_only = (ConfusionMatrix(classes) for _ in range(3))

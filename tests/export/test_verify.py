@@ -1,27 +1,69 @@
-"""The parity report: it holds for a good export and breaks for a bad one."""
+"""The parity report: it holds for a good export in every situation and breaks for a bad one."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
+from export.backends import TOLERANCES, Backend, TorchGraphs, tolerance_of
+from export.comparison import Tolerance, compare
+from export.parity_report import difference_sheet, to_markdown, write_report
 from export.pictures import render_scene
-from export.verify import compare, to_markdown, verify, write_report
+from export.situations import Situation, photo_situation, rendered_situations
+from export.tensorrt_runtime import unavailable
+from export.verify import Answers, verify
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.taxonomy import CIHP
 from training.model.parsing_rcnn import ParsingRCNN
 
+Verified = tuple[dict, Answers, list[Situation]]
 
-def test_the_contract_holds(repository: Path, tmp_path: Path) -> None:
-    report = verify(repository)
-    rows = {r["runtime"].split()[0] + " " + r["runtime"].split()[-1]: r for r in report["runtimes"]}
-    assert {"onnxruntime fp32", "openvino fp32"} <= set(rows)
+
+@pytest.fixture(scope="module")
+def verified(repository: Path) -> Verified:
+    """The report that CI makes again of a fresh export, on rendered pictures."""
+    return verify(repository)
+
+
+def test_the_contract_holds_for_every_pair(verified: Verified) -> None:
+    report, _, _ = verified
     assert report["passed"], to_markdown(report)
-    assert rows["onnxruntime fp32"]["people"] >= 6
-    write_report(report, tmp_path / "parity.md")
-    assert "held" in (tmp_path / "parity.md").read_text()
+    names = [b["name"].split()[0] + " " + b["precision"] for b in report["backends"]]
+    assert {"torch fp32", "onnxruntime fp32", "openvino fp32"} <= set(names)
+    assert len(report["pairs"]) == len(names) * (len(names) - 1) // 2
+    for pair in report["pairs"]:
+        if pair["precision"] == "fp32":
+            assert pair["difference"]["parts"] >= 0.999
+
+
+def test_every_situation_is_what_it_says(verified: Verified) -> None:
+    report, _, _ = verified
+    found = {s["name"]: s for s in report["situations"]}
+    assert list(found) == ["nobody", "1 person", "5 people", "20 people", "portrait", "landscape", "tiny", "huge"]
+    for situation in found.values():
+        if situation["people_wanted"] is not None:
+            assert situation["people_found"] == situation["people_wanted"], situation["name"]
+    for pair in report["pairs"]:
+        assert list(pair["situations"]) == list(found)
+        assert pair["difference"]["people"] == sum(s["people"] for s in pair["situations"].values())
+
+
+def test_the_report_is_written_with_pictures(verified: Verified, tmp_path: Path) -> None:
+    report, found, situations = verified
+    write_report(report, tmp_path / "parity.md", found, situations, CIHP)
+    page = (tmp_path / "parity.md").read_text()
+    assert "**Held.**" in page
+    assert "| 20 people | 800x1280 | 1 | 20 | 20 |" in page
+    assert json.loads((tmp_path / "parity.json").read_text())["passed"] is True
+    sheet = tmp_path / "pictures" / "parity_onnxruntime_fp32.jpg"
+    assert str(sheet.relative_to(tmp_path)) in page
+    picture = cv2.imread(str(sheet))
+    assert picture.shape[0] >= 6 * 240  # a row for each rendered situation with people
 
 
 def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
@@ -30,27 +72,84 @@ def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: 
     state = {k: v.clone() for k, v in model.state_dict().items()}
     state["parsing_head.up.deconv.bias"][3] += 5.0
     save_file(state, tmp_path / "other.safetensors")
-    report = verify(repository, checkpoint=tmp_path / "other.safetensors")
+    one = [s for s in rendered_situations() if s.name == "1 person"]
+    report, _, _ = verify(repository, checkpoint=tmp_path / "other.safetensors", situations=one)
     assert not report["passed"]
+    assert "**broken**" in to_markdown(report)
+
+
+def _answer(shift: float, label: int, score: float = 0.9) -> dict[str, np.ndarray]:
+    return {
+        "BOXES": np.array([[10.0 + shift, 10, 110, 210], [200, 10, 300, 200]], np.float32),
+        "SCORES": np.array([score, 0.8], np.float32),
+        "PARTS": np.full((2, 4, 4), label, np.uint8),
+        "PART_SCORES": np.zeros((2, 20), np.float32),
+        "IUV": np.zeros((2, 3, 4, 4), np.uint8),
+    }
 
 
 def test_differences_by_hand() -> None:
-    def answer(shift: float, label: int) -> dict[str, np.ndarray]:
-        return {
-            "BOXES": np.array([[10.0 + shift, 10, 110, 210], [200, 10, 300, 200]], np.float32),
-            "SCORES": np.array([0.9, 0.8], np.float32),
-            "PARTS": np.full((2, 4, 4), label, np.uint8),
-            "PART_SCORES": np.zeros((2, 20), np.float32),
-            "IUV": np.zeros((2, 3, 4, 4), np.uint8),
-        }
-
-    same = compare("x fp32", [answer(0, 1)], [answer(0.05, 1)])
-    assert same.held
+    contract = TOLERANCES["fp32"]
+    same = compare([_answer(0, 1)], [_answer(0.05, 1)])
+    assert same.within(contract)
     assert same.box == pytest.approx(0.05, abs=1e-5)
-    assert not compare("x fp32", [answer(0, 1)], [answer(0.2, 1)]).held
-    assert not compare("x fp32", [answer(0, 1)], [answer(0, 2)]).held
-    lost = {k: v[:1] for k, v in answer(0, 1).items()}
-    assert compare("x fp32", [answer(0, 1)], [lost]).unmatched == 1
+    assert same.box_median == pytest.approx(0.025, abs=1e-5)
+    assert not compare([_answer(0, 1)], [_answer(0.2, 1)]).within(contract)
+    assert not compare([_answer(0, 1)], [_answer(0, 1, score=0.898)]).within(contract)
+    other = compare([_answer(0, 1)], [_answer(0, 2)])
+    assert (other.parts, other.parts_worst) == (0.0, 0.0)
+    assert not other.within(contract)
+    lost = {k: v[:1] for k, v in _answer(0, 1).items()}
+    fewer = compare([_answer(0, 1)], [lost])
+    assert (fewer.people, fewer.unmatched) == (2, 1)
+    assert not fewer.within(contract)
+    assert fewer.within(Tolerance(0.25, 0.1, 0.1, 1e-3, 0.999))  # one of the four of both runs
+
+
+def test_labels_and_uv_by_hand() -> None:
+    one, other = _answer(0, 1), _answer(0, 1)
+    other["PARTS"][0, 0, :2] = 5  # 2 of 16 pixels of one person
+    other["IUV"][1, 0, 0, 0] = 3  # another part: its U and V are not compared
+    other["IUV"][1, 1] = 7
+    other["IUV"][1, 1, 0, 0] = 255
+    found = compare([one], [other])
+    assert found.parts == pytest.approx(15 / 16)
+    assert found.parts_worst == pytest.approx(14 / 16)
+    assert found.iuv == pytest.approx(31 / 32)
+    assert found.uv == 7
+
+
+def test_two_coarse_runs_may_lie_apart_by_both_limits(model: ParsingRCNN) -> None:
+    graphs = TorchGraphs(model)
+    exact, bf16, int8 = (Backend(p, p, graphs) for p in ("fp32", "bf16", "int8"))
+    assert tolerance_of(exact, int8) == tolerance_of(int8, exact) == TOLERANCES["int8"]
+    both = tolerance_of(bf16, int8)
+    assert both.box_median == TOLERANCES["bf16"].box_median + TOLERANCES["int8"].box_median
+    assert 1 - both.parts == pytest.approx(2 - TOLERANCES["bf16"].parts - TOLERANCES["int8"].parts)
+
+
+def test_photos_are_never_shown(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.jpg"), render_scene(0, 120, 160, people=1))
+    photos = photo_situation(ModelRepository.open(), tmp_path, 3)
+    assert len(photos.canvases) == 1
+    sheet = difference_sheet([photos], [[_answer(0, 1)]], [[_answer(0, 2)]], CIHP)
+    assert not sheet.any()
+    with pytest.raises(FileNotFoundError, match="no JPEG photos"):
+        photo_situation(ModelRepository.open(), tmp_path / "none", 3)
+
+
+def test_differences_are_red() -> None:
+    scene = Situation("one", (render_scene(0, 240, 320),), np.array([0.05, 2], np.float32))
+    sheet = difference_sheet([scene], [[_answer(0, 1)]], [[_answer(0, 2)]], CIHP)
+    assert tuple(sheet[100, 2 * 320 + 60]) == (255, 0, 0)  # inside the first box
+    assert len({int(c) for c in sheet[220, 2 * 320 + 60]}) == 1  # outside: grey
+
+
+def test_no_tensorrt_is_said() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tensorrt") is None:
+        assert unavailable(ModelRepository.open()) == "tensorrt is not installed"
 
 
 def test_scenes_repeat() -> None:
@@ -62,13 +161,11 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     import typer
 
     from export.commands import register
-    from parsing_rcnn.repository import ModelRepository
     from training.checkpoint import load_model, save_weights
 
     app = typer.Typer()
     register(app)
     runner = CliRunner()
-    torch.set_num_threads(2)
     _, config = load_model(ModelRepository.open().path)
     save_weights(tmp_path / "weights.safetensors", model, config, {})
     out = tmp_path / "repository"
@@ -81,3 +178,6 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     missing = runner.invoke(app, ["export", str(tmp_path / "none.safetensors")])
     assert missing.exit_code == 1
     assert "none" in missing.output
+    nothing = runner.invoke(app, ["verify", "--repository", str(out), "--photos", str(tmp_path)])
+    assert nothing.exit_code == 2
+    assert "no JPEG photos" in nothing.output

@@ -1,0 +1,232 @@
+"""Runtimes side by side on the paper's size: what OpenVINO's graph gains over ONNX Runtime and eager torch on a CPU.
+
+    python -m benchmarks.runtimes --photos DATA/ccp/images --out out/benchmarks/runtimes.json
+
+Four works: the trunk (ResNet-50, FPN, RPN at 800x1344), the parsing head (5 and 20 people), everything from JPEG to
+people beside torchvision's Mask R-CNN, and the machine's ceiling (the densest convolutions there are), of which shares
+are reckoned. Weights are random (`training.random_weights`): this measures speed alone. Every runtime has its own
+process; they are called in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
+from benchmarks.runtimes_prepare import Models, prepare_models
+
+RECIPE = Path("training/configs/paper/cihp_r50_1x.yaml")
+WORKER = (sys.executable, "-m", "benchmarks.runtimes_worker")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One competitor of one work: its name in the table, and its process."""
+
+    work: str
+    name: str
+    command: tuple[str, ...]
+
+
+def capabilities() -> set[str]:
+    """What OpenVINO says that this CPU computes in: FP32, BF16, INT8 and more."""
+    from parsing_rcnn.runtime import openvino_core
+
+    return set(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def precisions(models: Models, able: set[str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """(OpenVINO's precisions with the repository of each; those left out, with the reason)."""
+    found, left_out = {"fp32": models.exported}, {}
+    if "BF16" in able:
+        found["bf16"] = models.exported
+    else:
+        left_out["openvino bf16"] = "this CPU does not compute in bf16 (no AMX, no AVX-512 BF16)"
+    if models.int8 is not None:
+        found["int8"] = models.int8
+    else:
+        left_out["openvino int8"] = models.no_int8
+    return found, left_out
+
+
+def rows(options: argparse.Namespace, models: Models, ways: Mapping[str, Path], frame: Path) -> list[Row]:
+    """Every competitor of the works that are asked for; the first of a work is what the others are measured by."""
+    threads = ("--threads", str(options.threads))
+    canvas = ("--canvas", *map(str, options.canvas))
+    rest = ("--rest", "bf16" if "bf16" in ways else "fp32")
+    found: list[Row] = []
+
+    def add(work: str, title: str, runtime: str, name: str, *extra: str) -> None:
+        found.append(Row(title, name, (*WORKER, work, runtime, *threads, *canvas, *extra)))
+
+    def compared(work: str, title: str, *extra: str) -> None:
+        add(work, title, "ort", "ONNX Runtime fp32", "--repository", str(models.exported), *extra)
+        add(work, title, "torch", "torch eager fp32", "--checkpoint", str(models.checkpoint), *extra)
+        for precision, repository in ways.items():
+            own = ("--repository", str(repository), "--precision", precision, *rest)
+            add(work, title, "openvino", f"OpenVINO {precision}", *own, *extra)
+
+    if "trunk" in options.works:
+        compared("trunk", f"trunk {options.canvas[0]}x{options.canvas[1]}")
+    if "head" in options.works:
+        for people in options.people:
+            compared("head", f"head, {people} people", "--people", str(people))
+    if "full" in options.works:
+        title = f"JPEG to {options.people[0]} people"
+        peer = (sys.executable, "-m", "benchmarks.peer_maskrcnn", str(frame), "--short-side", str(options.canvas[0]))
+        found.append(
+            Row(title, "torchvision maskrcnn_resnet50_fpn", (*peer, *threads, "--people", str(options.people[0])))
+        )
+        for precision, repository in ways.items():
+            own = ("--repository", str(repository), "--precision", precision, "--photo", str(frame))
+            add(
+                "full",
+                title,
+                "openvino",
+                f"Parsing R-CNN R50, OpenVINO {precision}",
+                *own,
+                "--people",
+                str(options.people[0]),
+            )
+    if "ceiling" in options.works:
+        for precision in (p for p in ways if p != "int8"):
+            add("ceiling", "ceiling", "openvino", f"OpenVINO {precision}", "--precision", precision)
+    return found
+
+
+def measure(found: Sequence[Row], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Figures of every row; the rows of one work take turns, and only they are in memory."""
+    results = []
+    for work in dict.fromkeys(row.work for row in found):
+        own = [row for row in found if row.work == work]
+        workers: list[Worker] = []
+        try:
+            for row in own:
+                workers.append(Worker(row.command, options.threads))
+            answers = interleave(workers, [options.runs] * len(own), options.rounds)
+        finally:
+            for worker in workers:
+                worker.close()
+        for row, worker, given in zip(own, workers, answers, strict=True):
+            about, figures = worker.about, summarise(given)
+            result = {**about, **figures, "work": work, "name": row.name, "faster_than": {}}
+            for other, theirs in zip(own, answers, strict=True):
+                if other is not row:
+                    result["faster_than"][other.name] = ratios(given, theirs)
+            results.append(result)
+            print(f"{work:22} {row.name:44} {_ms(result)}", flush=True)
+    return _with_shares(results)
+
+
+def _with_shares(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add TFLOP/s where the work's GFLOP are known, and the share of the ceiling of the same precision."""
+    gflop = {r["work"]: r["gflop"] for r in results if "gflop" in r}
+    best = {r["name"]: r["gflop"] / r["ms_best"] for r in results if r["work"] == "ceiling"}
+    for result in results:
+        if result["work"] in gflop:
+            result["tflops_best"] = gflop[result["work"]] / result["ms_best"]
+            result["tflops_median"] = gflop[result["work"]] / result["ms_median"]
+        if result["work"] != "ceiling" and result["name"] in best and "tflops_best" in result:
+            result["share_of_ceiling"] = result["tflops_best"] / best[result["name"]]
+    return results
+
+
+def _ms(result: Mapping[str, Any]) -> str:
+    return f"{result['ms_median']:.0f} [{result['ms_best']:.0f}-{result['ms_worst']:.0f}] ms"
+
+
+def to_markdown(document: Mapping[str, Any]) -> str:
+    """The figures as a table."""
+    about = document["machine"]
+    lines = [
+        "# Runtimes",
+        "",
+        f"{about['cpu']}, {document['threads']} threads, load before {about['load_before']}; random weights; median "
+        f"[best-worst] of {document['runs']} runs in {document['rounds']} turns.",
+        "",
+        "| work | runtime | ms | times as fast as (medians) | TFLOP/s, best | share of ceiling, best | memory MB |",
+        "|---|---|---:|---|---:|---:|---:|",
+    ]
+    for row in document["rows"]:
+        faster = ", ".join(f"{name} {ratio['median']:.2f}" for name, ratio in row["faster_than"].items())
+        speed = f"{row['tflops_best']:.2f}" if "tflops_best" in row else ""
+        share = f"{100 * row['share_of_ceiling']:.0f} %" if "share_of_ceiling" in row else ""
+        cells = (row["work"], row["name"], _ms(row), faster, speed, share, f"{row['peak_rss_mb']:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- Left out: {name}: {reason}." for name, reason in document["left_out"].items()), ""]
+    return "\n".join(lines)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes", description="Runtimes side by side.")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--models", type=Path, default=Path("out/benchmarks/r50"), help="where they are kept")
+    parser.add_argument("--photos", type=Path, help="folder of photos to calibrate INT8 on (default: no INT8)")
+    parser.add_argument("--count", type=int, default=16, help="how many of these photos")
+    parser.add_argument("--photo", type=Path, help="of the full run (default: a drawn figure)")
+    parser.add_argument("--works", nargs="+", choices=("trunk", "head", "full", "ceiling"))
+    parser.add_argument("--canvas", type=int, nargs=2, default=(800, 1344), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--people", type=int, nargs="+", default=(5, 20), help="of the head; the full run: the first")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--runs", type=int, default=12, help="of each runtime")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks/runtimes.json"))
+    options = parser.parse_args(arguments)
+    options.works = options.works or ("trunk", "head", "full", "ceiling")
+    if not 1 <= options.rounds <= options.runs:
+        parser.error(f"--rounds {options.rounds}: needs 1 to --runs ({options.runs}), a run in every round")
+    if any(side % 32 or not 64 <= side <= 1344 for side in options.canvas):
+        parser.error(f"--canvas {options.canvas[0]} {options.canvas[1]}: multiples of 32 from 64 to 1344")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare, measure, print, write JSON and Markdown."""
+    options = parse(arguments)
+    before = machine()
+    photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
+    if photo is None:
+        print(f"runtimes: {options.photo} cannot be read as a picture", file=sys.stderr)
+        return 1
+    high, wide = options.canvas
+    try:
+        models = prepare_models(
+            options.recipe, options.models, [(high, wide), (wide, high)], options.photos, options.count
+        )
+        ways, left_out = precisions(models, capabilities())
+        with tempfile.TemporaryDirectory() as folder:
+            frame = Path(folder) / "frame.jpg"
+            cv2.imwrite(str(frame), frame_of(np.asarray(photo, np.uint8)), [cv2.IMWRITE_JPEG_QUALITY, 90])
+            results = measure(rows(options, models, ways, frame), options)
+    except (WorkerError, RuntimeError) as error:
+        print(f"runtimes: {error}", file=sys.stderr)
+        return 1
+    document = {
+        "machine": before,
+        "recipe": str(options.recipe),
+        **{key: getattr(options, key) for key in ("threads", "runs", "rounds")},
+        "rows": results,
+        "left_out": left_out,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    options.out.with_suffix(".md").write_text(to_markdown(document), encoding="utf-8")
+    print(to_markdown(document))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""`parsing-rcnn quantize`: a command of its own, because it takes a repository and photos, not a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def quantize(
+    calibrate: Annotated[Path, typer.Option(help="Folder of photos with people to measure ranges on.")],
+    out: Annotated[Path, typer.Option(help="The INT8 repository to write.")],
+    repository: Annotated[Path | None, typer.Option(help="fp32 repository (default: the shipped one).")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of the photos.")] = 64,
+    graph: Annotated[
+        list[str] | None, typer.Option(help="detector, parsing or densepose_head; several (default: all).")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A part that stays in fp32, as 'detector backbone.stem'; several.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="onnx: Q/DQ in the ONNX files; openvino: INT8 files of OpenVINO beside them too.")
+    ] = "openvino",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after.")
+    ] = None,
+    sensitivity: Annotated[int, typer.Option(min=0, help="Photos of the sensitivity report; 0: none.")] = 8,
+    times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too.")] = True,
+    report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all cores).")] = None,
+) -> None:
+    """Write a repository in INT8 and report what that costs, part by part, and whether to ship it."""
+    from export.calibration import CalibrationError
+    from export.quantize import Request
+    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.repository import GRAPHS, ModelRepository
+    from training.data.sources import DatasetError
+
+    if target not in ("onnx", "openvino"):
+        raise typer.BadParameter(f"--target {target!r}: choose onnx or openvino")
+    try:
+        request = Request(
+            source=ModelRepository.open(repository),
+            out=out,
+            photos=calibrate,
+            count=count,
+            excluded=_held_out(data),
+            graphs=tuple(graph or GRAPHS),
+            keep=tuple(keep or ()),
+            openvino=target == "openvino",
+            threads=threads,
+        )
+        _run(request, data, sensitivity, times, report or out / "quantization.md")
+    except (CalibrationError, DatasetError, ParsingRCNNError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _held_out(data: Path | None) -> tuple[str, ...]:
+    """Names of the labelled photos that are measured on: they must not calibrate."""
+    from training.data.sources import LabelledPhotos
+
+    if data is None:
+        return ()
+    return tuple(path.name for path in LabelledPhotos.open(data / "ccp", validation=True).images)
+
+
+def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path) -> None:
+    import onnx
+
+    from export.calibration import find_photos
+    from export.quantization_report import analyzers, measure_accuracy, measure_times, to_markdown, write
+    from export.quantization_report import report as describe
+    from export.quantize import Request, quantise_repository, threads_of
+    from export.sensitivity import measure_sensitivity
+    from parsing_rcnn.codecs.image import decode
+    from parsing_rcnn.geometry import fit
+    from parsing_rcnn.repository import GRAPHS
+    from training.evaluation_report import progress_bar
+
+    assert isinstance(request, Request)
+    count, source = threads_of(request), request.source
+    with progress_bar() as progress:
+        done = quantise_repository(request, progress)
+        errors = []
+        if sensitivity:
+            used = {p.name for p in done.calibration.photos}
+            others = find_photos(request.photos, sensitivity, (*request.excluded, *used))
+            canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
+            plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
+            errors = measure_sensitivity(done.ranged, plain, canvases, count, progress)
+        accuracy = None
+        if data is not None:
+            accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
+        spent = measure_times(source, done, count, progress) if times else None
+    document = describe(source, done, accuracy, errors, spent)
+    write(document, path)
+    typer.echo(to_markdown(document))

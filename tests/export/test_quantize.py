@@ -1,0 +1,303 @@
+"""INT8: what is quantised, that it runs and answers nearly alike, what is measured and when it ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from typer.testing import CliRunner
+
+from export.calibration import CalibrationError, calibrate, find_photos
+from export.comparison import answers, compare
+from export.memory_graphs import MemoryGraphs
+from export.openvino_int8 import kept_fp32
+from export.pictures import render_scene
+from export.qdq import group_of, measure_ranges, node_groups, quantise
+from export.quantization_report import decide, report, to_markdown
+from export.quantize import Quantised, Request, quantise_repository
+from export.sensitivity import measure_sensitivity
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from parsing_rcnn.runtime import Runtime, openvino_core
+
+
+def plain(items, _):
+    return items
+
+
+@pytest.fixture(scope="module")
+def small(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
+    """The fresh export on small canvases, so that these tests are quick."""
+    folder = tmp_path_factory.mktemp("small")
+    shutil.copytree(repository, folder, dirs_exist_ok=True)
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, "canvases": [[192, 320]]}))
+    return ModelRepository.open(folder)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes with people that the network finds, as a folder of JPEGs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(3):
+        for people in (1, 2):
+            scene = render_scene(seed, 384, 640, people=people)
+            cv2.imwrite(str(folder / f"{seed}{people}.jpg"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def request_(small: ModelRepository, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Request:
+    out = tmp_path_factory.mktemp("int8")
+    return Request(small, out, photos, count=4, excluded=("21.jpg", "22.jpg"), openvino=False, threads=2)
+
+
+@pytest.fixture(scope="module")
+def quantised(request_: Request) -> Quantised:
+    return quantise_repository(request_, plain)
+
+
+@pytest.fixture(scope="module")
+def held_out(photos: Path) -> list[np.ndarray]:
+    """Canvases that did not calibrate."""
+    scenes = [cv2.cvtColor(cv2.imread(str(photos / f"{name}.jpg")), cv2.COLOR_BGR2RGB) for name in ("21", "22")]
+    return [cv2.resize(scene, (320, 192)) for scene in scenes]
+
+
+def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> None:
+    proto = onnx.load(quantised.repository.graph("detector"))
+    stored = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    made = {name: node for node in proto.graph.node for name in node.output}
+    convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 68
+    for node in convolutions:
+        data, weight = made[node.input[0]], made[node.input[1]]
+        assert data.op_type == weight.op_type == "DequantizeLinear"
+        assert stored[weight.input[0]].dtype == np.int8
+        channels = stored[weight.input[0]].shape[0]
+        assert stored[weight.input[1]].shape == (channels,)  # a scale for each output channel
+        assert not stored[weight.input[2]].any()
+        assert not stored[data.input[2]].any()
+
+
+def test_scores_boxes_and_attention_stay_fp32(quantised: Quantised) -> None:
+    for name in GRAPHS:
+        proto = onnx.load(quantised.repository.graph(name))
+        made = {out: node for node in proto.graph.node for out in node.output}
+        quantised_inputs = {
+            node.op_type
+            for node in proto.graph.node
+            for source in node.input
+            if source in made and made[source].op_type == "DequantizeLinear"
+        }
+        assert quantised_inputs == ({"Conv", "Gemm"} if name == "detector" else {"Conv", "ConvTranspose"})
+
+
+def test_the_repository_runs_and_answers_nearly_alike(
+    small: ModelRepository, quantised: Quantised, held_out: list[np.ndarray]
+) -> None:
+    limits = np.array([0.3, 8], np.float32)
+    exact = Runtime(small, "onnxruntime", threads=2)
+    coarse = Runtime(quantised.repository, "onnxruntime", threads=2)
+    assert coarse.name.endswith("int8+fp32")
+    assert exact.name.endswith(" fp32")
+    one, other = (answers(graphs, held_out, limits) for graphs in (exact, coarse))
+    assert sum(len(found["BOXES"]) for found in one) >= 2
+    difference = compare(one, other)
+    assert difference.unmatched <= 2
+    assert difference.parts > 0.7
+    assert difference.parts < 1.0  # it is INT8, after all
+
+
+def test_the_card_says_what_was_done(quantised: Quantised) -> None:
+    card, source = quantised.repository.card, quantised.repository.path
+    assert card["quantization"]["photos"] == 4
+    assert card["quantization"]["people"] == quantised.calibration.people >= 4
+    assert "backbone.stem" in card["quantization"]["groups"]["detector"]
+    assert quantised.repository.quantised == GRAPHS
+    for name in GRAPHS:
+        file = card["files"][name]
+        assert file["sha256"] == hashlib.sha256((source / file["file"]).read_bytes()).hexdigest()
+    assert {path.name for path in quantised.calibration.photos} == {"01.jpg", "02.jpg", "11.jpg", "12.jpg"}
+
+
+def test_only_the_chosen_part_is_quantised(quantised: Quantised) -> None:
+    ranged = quantised.ranged["parsing"]
+    proto = quantise(ranged, ["trunk.convs"])
+    made = {out: node for node in proto.graph.node for out in node.output}
+    coarse = {
+        node.name
+        for node in proto.graph.node
+        if node.op_type.startswith("Conv") and made.get(node.input[1], node).op_type == "DequantizeLinear"
+    }
+    assert coarse == {name for name, group in ranged.groups.items() if group == "trunk.convs"}
+    assert len(coarse) == 2
+
+
+def test_quantisation_by_hand(tmp_path: Path) -> None:
+    """A 1x1 convolution with scales that can be worked out: inputs in steps of 2/127, weights of 1/127 and 4/127."""
+    weight = np.float32([[1.0, -0.3], [4.0, 1.1]]).reshape(2, 2, 1, 1)
+    proto = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Conv", ["x", "model.fpn.output.0.weight"], ["y"], name="conv")],
+            "tiny",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 1, "w"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 1, "w"])],
+            [numpy_helper.from_array(weight, "model.fpn.output.0.weight")],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+    onnx.save(proto, tmp_path / "tiny.onnx")
+    x = np.float32([[2.0, -0.7, 0.013], [0.2, 1.9, -1.0]]).reshape(1, 2, 1, 3)
+    ranged = measure_ranges(tmp_path / "tiny.onnx", [{"x": x}])
+    assert ranged.groups == {"conv": "fpn.output"}
+    (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"])).run(None, {"x": x})
+    x_steps = np.round(x * 127 / 2).reshape(2, 3)
+    w_steps = np.array([[127, -38], [127, 35]])  # round(-0.3 * 127) and round(1.1 * 127 / 4)
+    expected = (w_steps @ x_steps) * (2 / 127) * np.array([[1 / 127], [4 / 127]])
+    np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5)
+
+
+def test_parts_of_the_network_by_their_weights() -> None:
+    assert group_of("model.backbone.stages.3.1.layers.0.conv.weight::fp32") == "backbone.stages.3"
+    assert group_of("model.backbone.stem.conv.weight::fp32") == "backbone.stem"
+    assert group_of("box.branch.fc1.weight") == "box.fc1"
+    assert group_of("trunk.aspp.branches.2.0.weight::fp32") == "trunk.aspp"
+    groups = node_groups(onnx.load(ModelRepository.open().graph("parsing")))
+    assert len(groups) == 13
+    assert set(groups.values()) == {"trunk.aspp", "trunk.fuse", "trunk.non_local", "trunk.convs", "head.up"}
+
+
+def test_openvino_leaves_the_rest_in_fp32() -> None:
+    pytest.importorskip("openvino")
+    core = openvino_core()
+    for name, layers in (("parsing", 13), ("detector", 72)):
+        path = ModelRepository.open().graph(name)
+        groups = node_groups(onnx.load(path))
+        model = core.read_model(path)
+        kept = set(kept_fp32(model, groups, set(groups.values())))
+        free = [op for op in model.get_ops() if op.get_friendly_name() not in kept]
+        heavy = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
+        assert sum(op.get_type_name() in heavy for op in free) == layers
+        assert not {op.get_type_name() for op in free} & {"NonMaxSuppression", "ROIAlign", "TopK", "Exp", "Gather"}
+        every = set(kept_fp32(model, groups, set()))
+        assert {op.get_friendly_name() for op in model.get_ops()} == every
+
+
+def test_sensitivity_names_the_parts(small: ModelRepository, quantised: Quantised, held_out: list[np.ndarray]) -> None:
+    protos = {name: onnx.load(small.graph(name)) for name in GRAPHS}
+    ranged = {"parsing": quantised.ranged["parsing"]}
+    errors = measure_sensitivity(ranged, protos, held_out, 2, plain)
+    assert errors[0].group == "all"
+    assert errors[0].layers == sum(e.layers for e in errors[1:]) == 13
+    worst = [e.difference.parts for e in errors[1:]]
+    assert worst == sorted(worst)
+    for error in errors:  # the parsing head moves no boxes and no IUV
+        assert error.difference.box == 0
+        assert error.difference.iuv == 1
+    assert errors[0].difference.parts < 1
+
+
+def test_the_rule_by_hand() -> None:
+    assert decide("x", 0.004, 20.0, 10.0).ships is True
+    assert "2.00 times" in decide("x", 0.004, 20.0, 10.0).reason
+    assert decide("x", 0.0051, 20.0, 10.0).ships is False
+    assert decide("x", 0.0, 10.0, 10.0).ships is False
+    assert decide("x", None, 20.0, 10.0).ships is None
+    assert decide("x", -0.01, None, None).ships is None
+    assert "+1.00 points" in decide("x", -0.01, None, None).reason
+
+
+def test_the_page(small: ModelRepository, quantised: Quantised) -> None:
+    figures = {"pictures": 2, "miou": 0.5, "miou_exact_paste": 0.5, "person_iou": 0.9, "iou": {"Hat": 0.3, "Face": 0.7}}
+    worse = {**figures, "miou": 0.49}
+    document = report(small, quantised, {"fp32": figures, "int8 Q/DQ": worse}, [], {"ONNX Runtime fp32": 9.0})
+    page = to_markdown(document)
+    assert "ONNX Runtime on this CPU: **do not ship INT8**: mIoU changes by -1.00 points" in page
+    assert "| **mIoU** | 50.00 | 49.00 |" in page
+    assert "| Hat | 30.0 | 30.0 |" in page
+    assert document["bytes"]["parsing"]["qdq"] < document["bytes"]["parsing"]["fp32"]
+
+
+def test_bad_requests_say_what_to_do(request_: Request, quantised: Quantised, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="no such folder"):
+        find_photos(tmp_path / "none", 1)
+    with pytest.raises(CalibrationError, match=r"4 photos .* 9 are asked for"):
+        find_photos(request_.photos, 9, request_.excluded)
+    with pytest.raises(CalibrationError, match="write the INT8 graphs to another folder"):
+        quantise_repository(replace(request_, out=request_.source.path), plain)
+    with pytest.raises(CalibrationError, match="is in INT8 already"):
+        quantise_repository(replace(request_, source=quantised.repository, out=tmp_path), plain)
+    with pytest.raises(CalibrationError, match="choose from detector, parsing"):
+        quantise_repository(replace(request_, graphs=("backbone",)), plain)
+    empty = tmp_path / "empty.png"
+    cv2.imwrite(str(empty), np.full((192, 320, 3), 90, np.uint8))
+    with pytest.raises(CalibrationError, match="nobody was found"):
+        calibrate(request_.source, Runtime(request_.source, "onnxruntime"), [empty])
+
+
+def test_without_nncf_the_remedy_is_named(request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    wanted = replace(request_, out=tmp_path, openvino=True, graphs=("parsing",), count=1)
+    with pytest.raises(EngineUnavailable, match=r"pip install -r requirements/train\.txt"):
+        quantise_repository(wanted, plain)
+
+
+def test_openvino_int8_by_nncf(request_: Request, tmp_path: Path, held_out: list[np.ndarray]) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf", reason="INT8 for OpenVINO needs nncf (requirements/train.txt)")
+    done = quantise_repository(replace(request_, out=tmp_path, openvino=True, graphs=("parsing",), count=2), plain)
+    own = done.repository.openvino_graph("parsing")
+    assert own.name == "model.xml"
+    assert done.repository.openvino_graph("detector") == done.repository.graph("detector")
+    types = [op.get_type_name() for op in openvino_core().read_model(own).get_ops()]
+    assert types.count("FakeQuantize") >= 13
+    runtime = Runtime(done.repository, "openvino", "fp32", 2)
+    assert runtime.name.endswith("int8 parsing+fp32")
+    limits = np.array([0.3, 8], np.float32)
+    one = answers(Runtime(request_.source, "onnxruntime", threads=2), held_out, limits)
+    difference = compare(one, answers(runtime, held_out, limits))
+    assert 0.9 < difference.parts < 1
+    assert difference.iuv > 0.999  # that graph stays as it was
+
+
+def test_memory_graphs_answer_as_the_runtime_does(small: ModelRepository, held_out: list[np.ndarray]) -> None:
+    limits = np.array([0.3, 8], np.float32)
+    graphs = MemoryGraphs({name: onnx.load(small.graph(name)) for name in GRAPHS}, 2)
+    own = answers(graphs, held_out, limits)
+    difference = compare(answers(Runtime(small, "onnxruntime", threads=2), held_out, limits), own)
+    assert difference.unmatched == 0
+    assert difference.parts > 0.9999
+
+
+def test_the_command(small: ModelRepository, photos: Path, tmp_path: Path) -> None:
+    import typer
+
+    from export.commands import register
+
+    app = typer.Typer()
+    register(app)
+    base = ["quantize", "--repository", str(small.path), "--calibrate", str(photos), "--target", "onnx", "--no-times"]
+    base += ["--graph", "parsing", "--keep", "parsing head.up", "--threads", "2", "--out", str(tmp_path / "int8")]
+    done = CliRunner().invoke(app, [*base, "--count", "2", "--sensitivity", "1"])
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "int8" / "quantization.json").read_text())
+    assert "head.up" not in document["quantization"]["groups"]["parsing"]
+    assert {e["graph"] for e in document["sensitivity"]} == {"parsing"}
+    assert all(decision["ships"] is None for decision in document["decisions"])
+    assert ModelRepository.open(tmp_path / "int8").quantised == ("parsing",)
+    wrong = CliRunner().invoke(app, [*base[:-1], str(tmp_path / "other"), "--count", "2", "--keep", "parsing nose"])
+    assert wrong.exit_code == 1
+    assert "no such part" in wrong.output
