@@ -49,7 +49,7 @@ class Triton:
 
     Raises:
         InvalidOptions: the address has another scheme.
-        EngineUnavailable: nobody answers there.
+        EngineUnavailable: nobody answers there, or the client library is not installed.
     """
 
     def __init__(
