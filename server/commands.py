@@ -45,6 +45,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
     from server.settings import Settings
@@ -55,16 +56,18 @@ def serve(
         settings = Settings(**given)
     except ValidationError as error:
         for e in error.errors():
-            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}", err=True)
+            reason = e["msg"].removeprefix("Value error, ")
+            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
         raise typer.Exit(2) from error
     configure_logging(settings.log_format)
+    ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
     application = create_app(settings)
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        typer.echo(f"error: cannot listen on {where}: {error.strerror}; choose another with --port", err=True)
+        where, reason = f"{settings.host}:{settings.port}", str(error.strerror).partition(" (")[0]
+        typer.echo(f"error: cannot listen on {where}: {reason}; choose another with --port or --host", err=True)
         raise typer.Exit(1) from error
     shown, bound = settings.host, listener.getsockname()[1]
     typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)

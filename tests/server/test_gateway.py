@@ -230,3 +230,31 @@ def test_wrong_settings_are_named() -> None:
     assert "precision" in error
     with pytest.raises(ValueError, match="port"):
         Settings(port=70000)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("triton_url", ("", "triton", "http://a:8001", "a:1,,b:2", "a:b"), ("a:8001", "a.b:1, [::1]:8001")),
+        (
+            "cors",
+            ("example.org", "https://a b", "https://a/path", "ftp://a"),
+            ("", "*", "https://a.b, http://[::1]:80"),
+        ),
+        ("otlp", ("garbage", "127.0.0.1:4318"), ("http://127.0.0.1:4318", "https://c.example/otlp")),
+    ],
+)
+def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], right: tuple[str, ...]) -> None:
+    for value in wrong:
+        with pytest.raises(ValueError, match=name):
+            Settings(**{name: value})  # type: ignore[arg-type]
+    for value in right:
+        assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+def test_a_model_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    process = _serve("--repository", str(tmp_path), "--port", str(_free_port()))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "model_card.json: No such file" in error
+    assert "Traceback" not in error
