@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from parsing_rcnn.codecs.image import ImageLimits
+from parsing_rcnn.codecs.image import ImageLimits, check
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from server import answers
@@ -96,6 +96,7 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call
     ) -> tuple[People, bytes, dict[str, float]]:
         try:
+            check(image, self.limits)  # what is no picture waits for nobody and takes no place
             with self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
