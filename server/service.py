@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,11 @@ class Answer:
     body: bytes
     media_type: str
     stages: dict[str, float] = field(default_factory=dict)
+
+
+def server_timing(stages: Mapping[str, float]) -> str:
+    """The header `Server-Timing`."""
+    return ", ".join(f"{stage};dur={milliseconds:.1f}" for stage, milliseconds in stages.items())
 
 
 class Service:
@@ -108,8 +113,9 @@ class Service:
         except asyncio.CancelledError:
             self.metrics.requests.labels(call.route, "cancelled").inc()
             raise
-        stages = {"queue": queued, **people.timings, "encode": 1000 * (time.perf_counter() - begin)}
-        stages["total"] = stages["queue"] + stages.get("total", 0.0) + stages["encode"]
+        own = {stage: milliseconds for stage, milliseconds in people.timings.items() if stage != "total"}
+        stages = {"queue": queued, **own, "encode": 1000 * (time.perf_counter() - begin)}
+        stages["total"] = stages["queue"] + people.timings.get("total", 0.0) + stages["encode"]
         self.metrics.requests.labels(call.route, "ok").inc()
         self.metrics.observe(people, stages)
         return people, body, stages

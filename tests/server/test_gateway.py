@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ from starlette.testclient import TestClient
 from parsing_rcnn.errors import ModelNotFound
 from parsing_rcnn.people import Options, People
 from server.app import create_app
+from server.commands import serve
 from server.keys import add_key
 from server.settings import Settings
 from tests.server.conftest import Slow, wait_until_ready
@@ -258,3 +261,13 @@ def test_a_model_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "model_card.json: No such file" in error
     assert "Traceback" not in error
+
+
+def test_the_flags_of_the_documentation_exist() -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "docs" / "api.md").read_text()
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))
+    elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
+    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}
+    assert named - elsewhere <= known
+    assert {name[2:].replace("-", "_") for name in known} <= set(Settings.model_fields)
