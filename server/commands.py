@@ -80,7 +80,20 @@ def serve(
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lacks = "encryption" if settings.keys else "keys or encryption"
         typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
+    _allow_files(settings.max_connections + 200)
     uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files where that is low and may be raised: a connection is one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            typer.echo(f"warning: {allowed} files may be open here, fewer than --max-connections needs", err=True)
 
 
 def key(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import logging
 import re
 import signal
 import socket
@@ -16,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from parsing_rcnn.errors import ModelNotFound
 from parsing_rcnn.people import Options, People
@@ -25,6 +29,7 @@ from server.app import create_app
 from server.commands import serve
 from server.keys import add_key
 from server.settings import Settings
+from server.telemetry import configure_logging
 from tests.server.conftest import Slow, wait_until_ready
 
 
@@ -159,6 +164,30 @@ def test_a_bug_is_a_500_that_tells_nothing(photo_jpeg: bytes) -> None:
         assert client.get("/readyz").status_code == 200
 
 
+def test_a_bug_has_an_id_and_headers_and_a_line_in_the_log(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(), Crashing)) as client:  # nothing is raised through to the server either
+        wait_until_ready(client)
+        with capture_logs() as lines:
+            answer = client.post("/v1/analyze", content=photo_jpeg)
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [line["event"] for line in lines] == ["unexpected error", "request"]
+
+
+def test_libraries_log_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        configure_logging("json")
+        logging.getLogger("asyncio").warning("slow %s", "callback")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        (line,) = capsys.readouterr().err.splitlines()
+    finally:
+        logging.getLogger().handlers.clear()
+        structlog.reset_defaults()
+    document = json.loads(line)
+    assert (document["event"], document["logger"], document["level"]) == ("slow callback", "asyncio", "warning")
+
+
 def test_overload_is_refused_and_what_was_accepted_is_answered(photo_jpeg: bytes) -> None:
     slow = Slow()
     with TestClient(create_app(Settings(workers=1, queue=2), lambda: slow)) as client:
@@ -224,6 +253,20 @@ def test_the_command_serves_and_drains(photo_jpeg: bytes) -> None:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.txt", "alice")
+    for more, word in (((), "keys or encryption"), (("--keys", str(tmp_path / "keys.txt")), "without encryption")):
+        process = _serve("--host", "0.0.0.0", "--port", str(_free_port()), *more)
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline() + process.stderr.readline()
+            assert "reachable from other machines" in said
+            assert word in said
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def test_wrong_settings_are_named() -> None:
