@@ -34,11 +34,17 @@ def serve(
     queue: Annotated[int | None, typer.Option(help="Pictures that may wait (default 16).")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes of a picture (default 32 MiB).")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Pixels of a picture (default 64 million).")] = None,
+    max_side: Annotated[int | None, typer.Option(help="Longest side of a picture (default 16384).")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Pictures of a batch (default 16).")] = None,
+    max_connections: Annotated[int | None, typer.Option(help="Connections at the same time (default 1000).")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys (default: nobody needs one).")] = None,
     rate: Annotated[float | None, typer.Option(help="Pictures a second for each caller.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Pictures at once for each caller (default 20).")] = None,
     cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
+    upload_seconds: Annotated[float | None, typer.Option(help="For a body to arrive (default 30).")] = None,
+    drain_seconds: Annotated[int | None, typer.Option(help="For accepted requests after SIGTERM (default 20).")] = None,
     otlp: Annotated[str | None, typer.Option(help="OpenTelemetry collector for traces: http://127.0.0.1:4318.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
@@ -48,6 +54,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
     from server.settings import Settings
@@ -58,23 +65,38 @@ def serve(
         settings = Settings(**given)
     except ValidationError as error:
         for e in error.errors():
-            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}", err=True)
+            reason = e["msg"].removeprefix("Value error, ")
+            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
         raise typer.Exit(2) from error
     configure_logging(settings.log_format)
+    ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
     application = create_app(settings)
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        typer.echo(f"error: cannot listen on {where}: {error.strerror}; choose another with --port", err=True)
+        where, reason = f"{settings.host}:{settings.port}", str(error.strerror).partition(" (")[0]
+        typer.echo(f"error: cannot listen on {where}: {reason}; choose another with --port or --host", err=True)
         raise typer.Exit(1) from error
     shown, bound = settings.host, listener.getsockname()[1]
     typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lacks = "encryption" if settings.keys else "keys or encryption"
         typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
+    _allow_files(settings.max_connections + 200)
     uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files where that is low and may be raised: a connection is one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            typer.echo(f"warning: {allowed} files may be open here, fewer than --max-connections needs", err=True)
 
 
 def key(

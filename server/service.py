@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from parsing_rcnn.codecs.image import ImageLimits
+from parsing_rcnn.codecs.image import ImageLimits, check
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from server import answers
@@ -28,6 +28,11 @@ class Answer:
     body: bytes
     media_type: str
     stages: dict[str, float] = field(default_factory=dict)
+
+
+def server_timing(stages: Mapping[str, float]) -> str:
+    """The header `Server-Timing`."""
+    return ", ".join(f"{stage};dur={milliseconds:.1f}" for stage, milliseconds in stages.items())
 
 
 class Service:
@@ -96,6 +101,7 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call
     ) -> tuple[People, bytes, dict[str, float]]:
         try:
+            check(image, self.limits)  # what is no picture waits for nobody and takes no place
             with self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
@@ -107,8 +113,9 @@ class Service:
         except asyncio.CancelledError:
             self.metrics.requests.labels(call.route, "cancelled").inc()
             raise
-        stages = {"queue": queued, **people.timings, "encode": 1000 * (time.perf_counter() - begin)}
-        stages["total"] = stages["queue"] + stages.get("total", 0.0) + stages["encode"]
+        own = {stage: milliseconds for stage, milliseconds in people.timings.items() if stage != "total"}
+        stages = {"queue": queued, **own, "encode": 1000 * (time.perf_counter() - begin)}
+        stages["total"] = stages["queue"] + people.timings.get("total", 0.0) + stages["encode"]
         self.metrics.requests.labels(call.route, "ok").inc()
         self.metrics.observe(people, stages)
         return people, body, stages

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parsing_rcnn.codecs.image import ImageLimits
@@ -48,6 +49,29 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
     otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("triton_url")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            if not re.fullmatch(r"\s*([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}\s*", address):
+                raise ValueError("each address is host:port, as in 127.0.0.1:8001, separated by commas")
+        return value
+
+    @field_validator("cors")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, (part.strip() for part in value.split(","))):
+            if origin != "*" and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", origin):
+                raise ValueError("each origin is https://host or https://host:port with no path, or *")
+        return value
+
+    @field_validator("otlp")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("a collector's address is like http://127.0.0.1:4318")
+        return value
 
     @property
     def limits(self) -> ImageLimits:

@@ -12,7 +12,7 @@ from server.inputs import TIMEOUT_HEADER, call_of, read_picture, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
 from server.problems import responses
-from server.service import Service
+from server.service import Service, server_timing
 
 router = APIRouter(tags=["analysis"])
 
@@ -122,5 +122,5 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()])
     service.admit(call)
     picture, options = await read_picture(request, options, call)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
-    timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in answer.stages.items())
-    return Response(answer.body, media_type=answer.media_type, headers={"Server-Timing": timing, "Vary": "Accept"})
+    headers = {"Server-Timing": server_timing(answer.stages), "Vary": "Accept"}
+    return Response(answer.body, media_type=answer.media_type, headers=headers)

@@ -19,7 +19,7 @@ from server.catalogue import TASKS, VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import call_of, refuse_coding, while_connected
-from server.service import Service
+from server.service import Service, server_timing
 
 router = APIRouter(tags=["open inference protocol"])
 
@@ -254,7 +254,7 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
         statistics.fail(1000 * (time.perf_counter() - begin))
         raise
     statistics.add(stages)
-    headers = {} if length is None else {_LENGTH: str(length)}
+    headers = {"Server-Timing": server_timing(stages)} | ({} if length is None else {_LENGTH: str(length)})
     return Response(answer, 200, headers, "application/json" if length is None else "application/octet-stream")
 
 

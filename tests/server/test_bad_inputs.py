@@ -97,6 +97,9 @@ def rows(photo: bytes) -> list[Row]:
     field_, no_part = form("file", encoded(small, "JPEG"), "{"), form("photo", encoded(small, "JPEG"))
     pages = form("file", encoded(small, "JPEG"), '{"confidence": "high"}')
     truncated = encoded(small, "PNG")
+    progressive = encoded(small, "JPEG", progressive=True)
+    last = progressive[progressive.rindex(b"\xff\xda") : -2]
+    scans = progressive[:-2] + last * (200 - progressive.count(b"\xff\xda")) + progressive[-2:]
     return [
         Row(
             "animated WebP: its first picture",
@@ -116,10 +119,15 @@ def rows(photo: bytes) -> list[Row]:
         wrong("nothing", 400, "invalid-image", b""),
         wrong("half a JPEG", 400, "invalid-image", photo[: len(photo) // 2]),
         wrong("three bytes of a JPEG", 400, "invalid-image", photo[:3]),
+        wrong("progressive JPEG of 200 scans", 400, "invalid-image", scans),
         wrong("half a PNG", 400, "invalid-image", truncated[: len(truncated) // 2]),
         wrong("text", 415, "unsupported-image", b"hello world"),
         wrong("GIF", 415, "unsupported-image", encoded(small.convert("P"), "GIF")),
         wrong("TIFF", 415, "unsupported-image", encoded(small, "TIFF")),
+        wrong("HEIC", 415, "unsupported-image", b"\0\0\0\x18ftypheic" + bytes(100)),
+        wrong("SVG", 415, "unsupported-image", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        wrong("base64 as the body", 415, "unsupported-image", base64.b64encode(photo)),
+        wrong("a data URL as the body", 415, "unsupported-image", b"data:image/jpeg;base64," + base64.b64encode(photo)),
         wrong("PDF", 415, "unsupported-image", b"%PDF-1.7\n" + bytes(100)),
         wrong("PNG of 80 bytes that says 60000 x 60000", 413, "image-too-large", bomb(60000, 60000)),
         wrong("PNG of 80 bytes that says 2500 x 2500", 413, "image-too-large", bomb(2500, 2500)),

@@ -14,13 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
-from parsing_rcnn.people import Options, People
 from server import fetch as module
 from server.app import create_app
 from server.fetch import fetch
@@ -203,15 +200,6 @@ def test_the_internet_is_public() -> None:
         assert module._is_public(ipaddress.ip_address(address))
 
 
-class Reads(Slow):
-    """An analyzer that says so."""
-
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        if isinstance(image, bytes):
-            raise InvalidImage("it was read")
-        return super().analyze(image, options)
-
-
 def test_what_is_fetched_counts_as_uploaded(
     connected: list[str], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,11 +209,12 @@ def test_what_is_fetched_counts_as_uploaded(
     image = {"type": "url", "value": "https://photos.example/photo"}
 
     def details(images: int, **settings: int) -> list[str]:
-        with TestClient(create_app(Settings(urls=True, **settings), Reads)) as client:  # type: ignore[arg-type]
+        with TestClient(create_app(Settings(urls=True, **settings), Slow)) as client:  # type: ignore[arg-type]
             wait_until_ready(client)
             answer = client.post("/v1/analyze/batch", json={"images": [image] * images, "options": {"max_side": 32}})
         return [result["problem"]["detail"] for result in answer.json()["results"]]
 
-    assert details(3) == ["it was read"] * 3
+    read = "the bytes are of no known image type: JPEG, PNG and WebP are accepted"
+    assert details(3) == [read] * 3
     assert details(3, max_batch_bytes=1100)[2].startswith("the picture has more than 100 bytes")
     assert "all uploads together" in details(3, upload_memory=1300)[2]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import logging
+import re
 import signal
 import socket
 import subprocess
@@ -14,14 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from parsing_rcnn.errors import ModelNotFound
 from parsing_rcnn.people import Options, People
 from server.app import create_app
+from server.commands import serve
 from server.keys import add_key
 from server.settings import Settings
+from server.telemetry import configure_logging
 from tests.server.conftest import Slow, wait_until_ready
 
 
@@ -156,6 +164,30 @@ def test_a_bug_is_a_500_that_tells_nothing(photo_jpeg: bytes) -> None:
         assert client.get("/readyz").status_code == 200
 
 
+def test_a_bug_has_an_id_and_headers_and_a_line_in_the_log(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(), Crashing)) as client:  # nothing is raised through to the server either
+        wait_until_ready(client)
+        with capture_logs() as lines:
+            answer = client.post("/v1/analyze", content=photo_jpeg)
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [line["event"] for line in lines] == ["unexpected error", "request"]
+
+
+def test_libraries_log_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        configure_logging("json")
+        logging.getLogger("asyncio").warning("slow %s", "callback")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        (line,) = capsys.readouterr().err.splitlines()
+    finally:
+        logging.getLogger().handlers.clear()
+        structlog.reset_defaults()
+    document = json.loads(line)
+    assert (document["event"], document["logger"], document["level"]) == ("slow callback", "asyncio", "warning")
+
+
 def test_overload_is_refused_and_what_was_accepted_is_answered(photo_jpeg: bytes) -> None:
     slow = Slow()
     with TestClient(create_app(Settings(workers=1, queue=2), lambda: slow)) as client:
@@ -223,6 +255,20 @@ def test_the_command_serves_and_drains(photo_jpeg: bytes) -> None:
         process.communicate()
 
 
+def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.txt", "alice")
+    for more, word in (((), "keys or encryption"), (("--keys", str(tmp_path / "keys.txt")), "without encryption")):
+        process = _serve("--host", "0.0.0.0", "--port", str(_free_port()), *more)
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline() + process.stderr.readline()
+            assert "reachable from other machines" in said
+            assert word in said
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def test_wrong_settings_are_named() -> None:
     process = _serve("--precision", "int3")
     _, error = process.communicate(timeout=60)
@@ -230,3 +276,41 @@ def test_wrong_settings_are_named() -> None:
     assert "precision" in error
     with pytest.raises(ValueError, match="port"):
         Settings(port=70000)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("triton_url", ("", "triton", "http://a:8001", "a:1,,b:2", "a:b"), ("a:8001", "a.b:1, [::1]:8001")),
+        (
+            "cors",
+            ("example.org", "https://a b", "https://a/path", "ftp://a"),
+            ("", "*", "https://a.b, http://[::1]:80"),
+        ),
+        ("otlp", ("garbage", "127.0.0.1:4318"), ("http://127.0.0.1:4318", "https://c.example/otlp")),
+    ],
+)
+def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], right: tuple[str, ...]) -> None:
+    for value in wrong:
+        with pytest.raises(ValueError, match=name):
+            Settings(**{name: value})  # type: ignore[arg-type]
+    for value in right:
+        assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+def test_a_model_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    process = _serve("--repository", str(tmp_path), "--port", str(_free_port()))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "model_card.json: No such file" in error
+    assert "Traceback" not in error
+
+
+def test_the_flags_of_the_documentation_exist() -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "docs" / "api.md").read_text()
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))
+    elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
+    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}
+    assert named - elsewhere <= known
+    assert {name[2:].replace("-", "_") for name in known} <= set(Settings.model_fields)

@@ -200,3 +200,17 @@ def test_a_deadline_ends_a_slow_upload_too(photo_jpeg: bytes) -> None:
         assert lazy.recv(4000).startswith(b"HTTP/1.1 504")
         assert time.monotonic() - begin < 10
         lazy.close()
+
+
+def test_what_is_no_picture_does_not_wait_for_one(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(queue=4), lambda: slow) as live:
+        busy = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        for body, status in ((b"junk", 415), (photo_jpeg[:3], 400)):  # answered while the engine is at work
+            wrong = post(live, body)
+            assert wrong.recv(4000).startswith(f"HTTP/1.1 {status}".encode())
+            wrong.close()
+        slow.gate.set()
+        assert busy.recv(4000).startswith(b"HTTP/1.1 200")
+        busy.close()
