@@ -7,7 +7,7 @@ Starts a gateway of its own (or watches the one of --url and --pid). Memory is w
 --triton the server's and its models' as well, a shared page counted once (PSS). Pictures of every answer format and of
 one to many people, a video stream, clients that hang up while they send, bodies that are no pictures and wrong options
 go on together; every few seconds its memory, open files and threads are noted with the latencies and outcomes since
-then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot wants matplotlib.
+then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot: matplotlib.
 """
 
 from __future__ import annotations
