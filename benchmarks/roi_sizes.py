@@ -3,8 +3,8 @@
     python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
 One picture of 384x640, network alone, no decoding. For each row competitors in turns, each in its own process: the
-light network in eager torch, torchvision's Mask R-CNN (ResNet-50-FPN, eager) with RoIs of as many cells, and for 32 cells
-and 100 proposals, as it was exported, the light network on OpenVINO. All compute masks or parts of as many people
+light network in eager torch, torchvision's Mask R-CNN (ResNet-50-FPN, eager) with RoIs of as many cells, and for 32
+cells and 100 proposals, as it was exported, the light network on OpenVINO. All compute masks or parts of as many people
 (--people), whatever they see. Weights of the eager networks are random: this measures speed alone. Runs in the training
 environment.
 """
