@@ -36,11 +36,15 @@ FROM ${TRITON_IMAGE} AS triton
 WORKDIR /opt/parsing-rcnn
 COPY requirements/serve.txt requirements/serve.txt
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --target /opt/packages -r requirements/serve.txt
+# The supervisor and Triton's Python models import from both. Some releases run the models in an isolated interpreter, which
+# does not read PYTHONPATH; a .pth file is read by all.
+RUN echo 'import sys; sys.path[:0] = ["/opt/parsing-rcnn", "/opt/packages"]' \
+        > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parsing_rcnn.pth"
+# pyproject.toml marks the folder whose applications are found
+COPY pyproject.toml ./
 COPY server server
 COPY parsing_rcnn parsing_rcnn
 COPY model_repository model_repository
-# the supervisor and Triton's Python models import from both
-ENV PYTHONPATH=/opt/parsing-rcnn:/opt/packages
 USER 1000:1000
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \

@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench test test-serving test-torch test-slow fuzz lint format train plugin plugin-test clean
+.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-slow fuzz lint format train plugin plugin-test clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -14,8 +14,12 @@ serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux
 	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
 	PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
 
-bench: $(VENV)/.serve ## perf_analyzer beside the embedded engine and the gateway of `make serve-triton`; PHOTO=picture
-	$(VENV)/bin/python -m benchmarks.triton --photo $(PHOTO) --gateway http://127.0.0.1:8080 --out out/benchmarks/triton.json
+bench: $(VENV)/.bench ## embedded engine, Triton and gateway side by side (half an hour); PHOTO=one whole person
+	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
+	$(VENV)/bin/python -m benchmarks.triton $(if $(PHOTO),--photo $(PHOTO)) --out out/benchmarks/triton
+
+bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) beside torchvision's Mask R-CNN
+	$(TORCH)/bin/python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
 test: test-serving test-torch ## install and run all tests
 
@@ -26,7 +30,8 @@ test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.rea
 
 test-torch: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
-		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py tests/benchmarks/test_runtimes.py
+		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py tests/benchmarks/test_runtimes.py \
+		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
 	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
@@ -60,6 +65,10 @@ $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml
 
 $(VENV)/.test: $(VENV)/.serve requirements/test.txt
 	$(VENV)/bin/python $(PIP) -r requirements/test.txt
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.serve requirements/bench.txt
+	$(VENV)/bin/python $(PIP) -r requirements/bench.txt
 	touch $@
 
 $(VENV)-%/.ready: requirements/%.txt

@@ -19,14 +19,10 @@ import http.client
 import json
 import queue
 import re
-import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from urllib.parse import urlencode
 import cv2
 
 from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.serving import gateway
 
 ENGINE = ("detector", "parsing", "densepose")
 PEOPLE = {
@@ -86,39 +83,6 @@ class Gateway:
         if response.will_close:
             self._connection.close()
         return Answer(response.status, ms, {name: float(value) for name, value in timing}, len(data), begin)
-
-
-@contextmanager
-def gateway() -> Iterator[tuple[int, int]]:
-    """(port, process id) of a gateway that is ready.
-
-    Raises:
-        RuntimeError: it did not get ready; its reason stands on standard error.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "parsing_rcnn", "serve", "--port", str(port)], stdout=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(600):
-            if process.poll() is not None:
-                raise RuntimeError(f"the gateway ended with status {process.returncode}")
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(0.2)
-        else:
-            raise RuntimeError("the gateway was not ready within two minutes")
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -25,16 +25,24 @@ from benchmarks.rounds import answer
 PERSON = 1  # of the 91 COCO classes
 
 
-def build(short_side: int, example: torch.Tensor, people: int = 1) -> MaskRCNN:
-    """The network, with activations of sound size on `example` (float [3,H,W] in 0..1)."""
+def build(
+    short_side: int, example: torch.Tensor, *, detections: int = 1, proposals: int = 1000, roi: int = 14
+) -> MaskRCNN:
+    """The network, with activations of sound size on `example` (float [3,H,W] in 0..1).
+
+    Args:
+        detections: that are kept; proposals: that the box head sees; roi: cells of a RoI of the mask head.
+    """
     torch.manual_seed(0)
     model = maskrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
         min_size=short_side,
         max_size=4 * short_side,
-        box_detections_per_img=people,
+        box_detections_per_img=detections,
+        rpn_post_nms_top_n_test=proposals,
     )
+    model.roi_heads.mask_roi_pool.output_size = (roi, roi)
     norms = [module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -55,7 +63,7 @@ def prepare(
     def read() -> torch.Tensor:
         return decode_jpeg(data, ImageReadMode.RGB).float().div(255)
 
-    model = build(short_side, read(), people)
+    model = build(short_side, read(), detections=people)
 
     @torch.inference_mode()
     def step() -> Mapping[str, float]:

@@ -1,11 +1,13 @@
 """Hours of everything at once: does the gateway's memory stay flat, do files stay open, do answers stay quick?
 
     python -m benchmarks.soak --minutes 30 --photo PHOTO --out out/soak.json --plot out/soak.png
+    python -m benchmarks.soak --minutes 30 --triton ...      # before a Triton server of its own
 
-Starts a gateway of its own (or watches the one of --url and --pid). Pictures of every answer format and of one to many
-people, a video stream, clients that hang up while they send, bodies that are no pictures and wrong options go on
-together; every few seconds its memory, open files and threads are noted with the latencies and outcomes since then. It
-ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot needs matplotlib.
+Starts a gateway of its own (or watches the one of --url and --pid). Memory is what all watched processes hold, with
+--triton the server's and its models' as well, a shared page counted once (PSS). Pictures of every answer format and of
+one to many people, a video stream, clients that hang up while they send, bodies that are no pictures and wrong options
+go on together; every few seconds its memory, open files and threads are noted with the latencies and outcomes since
+then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot: matplotlib.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from benchmarks.embedded import drawn_person, frame_of
-from benchmarks.gateway import KINDS, Gateway, gateway, memory_mb, percentile
+from benchmarks.gateway import KINDS, Gateway, percentile
+from benchmarks.serving import family, gateway, triton_server
 
 ALLOWED = frozenset({200, 400, 413, 415, 422, 503})
 PEOPLE = (1, 3, 8, 23)  # of a picture, in turns
@@ -122,14 +125,39 @@ class Load:
                 return
 
 
-def sample(process: int, seen: Seen, begin: float) -> dict[str, Any]:
-    """One row: the state of the process, and what was seen since the last one."""
+def memory_mb(processes: Sequence[int]) -> float:
+    """Memory of processes together; a page that several share counts once (Linux)."""
+    total = 0
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it ended
+            continue
+        total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return total / 1024
+
+
+def count(processes: Sequence[int], what: str) -> int:
+    """Entries of a folder of /proc of all processes together."""
+    found = 0
+    for process in processes:
+        with suppress(OSError):
+            found += len(list(Path(f"/proc/{process}/{what}").iterdir()))
+    return found
+
+
+def sample(roots: Mapping[str, int], seen: Seen, begin: float) -> dict[str, Any]:
+    """One row: the state of these processes and their descendants, and what was seen since the last one."""
+    groups = {name: family(process) for name, process in roots.items()}
+    processes = [process for group in groups.values() for process in group]
+    memory = {name: memory_mb(group) for name, group in groups.items()}
     latencies, outcomes = seen.take()
     return {
         "minutes": (time.monotonic() - begin) / 60,
-        "memory_mb": memory_mb(process)["now"],
-        "files": len(list(Path(f"/proc/{process}/fd").iterdir())),
-        "threads": len(list(Path(f"/proc/{process}/task").iterdir())),
+        "memory_mb": sum(memory.values()),
+        "memory_mb_of": memory,
+        "files": count(processes, "fd"),
+        "threads": count(processes, "task"),
         "ms_median": statistics.median(latencies) if latencies else None,
         "ms_p99": percentile(latencies, 0.99) if latencies else None,
         "outcomes": outcomes,
@@ -167,7 +195,10 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     minutes = [row["minutes"] for row in rows]
     figure, (memory, latency) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 5), layout="constrained")
-    memory.plot(minutes, [row["memory_mb"] for row in rows], color="#2b6cb0")
+    memory.plot(minutes, [row["memory_mb"] for row in rows], color="#2b6cb0", label="all")
+    for name in rows[0]["memory_mb_of"] if len(rows[0]["memory_mb_of"]) > 1 else ():
+        memory.plot(minutes, [row["memory_mb_of"][name] for row in rows], linewidth=0.8, label=name)
+    memory.legend()
     memory.set(ylabel="memory, MB", ylim=(0, None))
     files = memory.twinx()
     files.plot(minutes, [row["files"] for row in rows], color="#b7791f", linewidth=0.8)
@@ -189,23 +220,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photo", type=Path, help="a picture of people; default: a drawn figure")
     parser.add_argument("--url", help="a gateway that runs already, on this machine")
     parser.add_argument("--pid", type=int, help="its process")
+    parser.add_argument("--triton", action="store_true", help="put a Triton server behind the gateway")
+    parser.add_argument("--shared-memory", action="store_true", help="with --triton: between the two")
     parser.add_argument("--out", type=Path, help="where to write everything as JSON")
     parser.add_argument("--plot", type=Path, help="where to draw it")
     options = parser.parse_args(arguments)
     if (options.url is None) != (options.pid is None):
         parser.error("--url and --pid go together")
+    if options.url and options.triton:
+        parser.error("--triton starts a gateway of its own: leave --url out")
+    if options.shared_memory and not options.triton:
+        parser.error("--shared-memory goes with --triton")
     photo = cv2.imread(str(options.photo)) if options.photo else drawn_person()
     if photo is None:
         parser.exit(1, f"error: {options.photo}: no picture that OpenCV reads\n")
     frame = cv2.imencode(".jpg", frame_of(photo), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     rows: list[dict[str, Any]] = []
     with ExitStack() as running:
-        port, process = (urlsplit(options.url).port, options.pid) if options.url else running.enter_context(gateway())
+        roots, given = {}, []
+        if options.triton:
+            server = running.enter_context(triton_server())
+            roots["triton"] = server.pid
+            given = ["--engine", "triton", "--triton-url", server.grpc]
+            given += ["--triton-shared-memory"] if options.shared_memory else []
+        if options.url:
+            port, roots["gateway"] = urlsplit(options.url).port, options.pid
+        else:
+            port, roots["gateway"] = running.enter_context(gateway(given))
         load = running.enter_context(Load(port, frame, options.pause))
         begin = time.monotonic()
         while time.monotonic() - begin < 60 * options.minutes:
             time.sleep(options.every)
-            rows.append(sample(process, load.seen, begin))
+            rows.append(sample(roots, load.seen, begin))
     summary = verdict(rows)
     print(json.dumps(summary, indent=1))
     if options.out:

@@ -1,197 +1,192 @@
-"""Triton's ensembles by perf_analyzer, beside the engine in this process and the gateway, on the same picture.
+"""Triton's ensembles beside the embedded engine and the gateway, on pictures of nobody, one, five and twenty people.
 
-    make serve-triton                                # in another terminal
-    python -m benchmarks.triton --photo PHOTO --out out/benchmarks/triton.json
+    python -m benchmarks.triton --photo PHOTO --out out/benchmarks/triton
 
-Rows: the embedded engine (one after another), perf_analyzer over gRPC and HTTP at each concurrency, the gateway at each
-concurrency. Milliseconds are medians; people per execution of a head come from Triton's statistics. Prints a Markdown
-table. perf_analyzer is the one that scripts/install_triton.sh unpacks, or the one on PATH.
+PHOTO shows one whole person (default: a drawn figure). Starts a Triton server (or takes the one of --grpc and --http)
+and a gateway before it, and one with the engine in its own process. Rows: the embedded engine, as its gateway runs it:
+one picture after another; the ensemble by perf_analyzer over gRPC, HTTP and shared memory, or by tritonclient where
+that program does not run; the gateways, answering npz; each at every concurrency. People per execution of a head, and
+what each step takes, are differences of Triton's statistics. Writes OUT.json, OUT.csv, OUT.md, and with matplotlib
+OUT.png: latency against throughput, and the steps.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import csv
 import json
-import os
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.crowd import NobodyFound, crowd, cut_out
+from benchmarks.embedded import drawn_person, machine
+from benchmarks.perf import TRANSPORTS, Load, threads_load, triton_load
+from benchmarks.serving import gateway, triton_server
+from benchmarks.triton_report import write
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Client
 
-UNPACKED = Path(__file__).resolve().parent.parent / ".triton" / "perf_analyzer"
+Picture = tuple[int, int, bytes]  # people drawn, people found, JPEG
 HEADS = ("parsing", "densepose_head")
+STEPS = ("preprocess", "detector", *HEADS, "postprocess")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: pictures a second, milliseconds, and people a head computed at once (None: not Triton)."""
+    """One measurement.
 
-    name: str
+    Attributes:
+        system: what answered; people: that the engine finds in the picture, of `asked` that were drawn.
+        client: "pa" (perf_analyzer), "python", or "sdk".
+        people_per_execution: that a head computed at once; stages: milliseconds of a request by step, waiting apart.
+            Both of Triton alone.
+    """
+
+    system: str
+    asked: int
+    people: int
     concurrency: int
     per_second: float
     p50_ms: float
     p95_ms: float
+    client: str = "python"
     people_per_execution: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
 
 
-def find_perf_analyzer() -> tuple[str, dict[str, str]]:
-    """(program, environment).
+def statistics_of(http: str) -> dict[str, dict[str, int]]:
+    """{step: counters since the server began}; times in nanoseconds."""
+    found = {}
+    for step in STEPS:
+        with urllib.request.urlopen(f"http://{http}/v2/models/{step}/stats", timeout=10) as answer:
+            (model,) = json.load(answer)["model_stats"]
+        own = model["inference_stats"]
+        found[step] = {
+            "requests": own["success"]["count"],
+            "people": model["inference_count"],
+            "executions": model["execution_count"],
+            "queue": own["queue"]["ns"],
+            "compute": sum(own[f"compute_{part}"]["ns"] for part in ("input", "infer", "output")),
+        }
+    return found
 
-    Raises:
-        FileNotFoundError: it is nowhere.
-    """
-    unpacked = UNPACKED / "perf_analyzer"
-    if unpacked.is_file():
-        return str(unpacked), {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED)}
-    found = shutil.which("perf_analyzer")
-    if found is None:
-        raise FileNotFoundError(f"no perf_analyzer in {UNPACKED} or on PATH: run scripts/install_triton.sh")
-    return found, dict(os.environ)
+
+def differences(
+    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
+) -> tuple[float | None, dict[str, float]]:
+    """(people that a head computed at once, milliseconds of each step and of waiting for it) in between."""
+    moved = {step: {name: value - before[step][name] for name, value in own.items()} for step, own in after.items()}
+    executions = sum(moved[head]["executions"] for head in HEADS)
+    people = sum(moved[head]["people"] for head in HEADS) / executions if executions else None
+    stages = {}
+    for step, own in moved.items():
+        if own["requests"]:
+            stages[step] = own["compute"] / own["requests"] / 1e6
+            stages[f"{step} queue"] = own["queue"] / own["requests"] / 1e6
+    return people, stages
 
 
-def perf_analyzer(
-    address: str, protocol: str, model: str, photo: bytes, concurrency: int, seconds: float
-) -> tuple[float, float, float]:
-    """(requests a second, p50, p95 in milliseconds) of one run of perf_analyzer."""
-    program, environment = find_perf_analyzer()
-    with tempfile.TemporaryDirectory() as folder:
-        data, report = Path(folder) / "in.json", Path(folder) / "out.csv"
-        # a BYTES element carries its length in front
-        element = len(photo).to_bytes(4, "little") + photo
-        content = {"content": {"b64": base64.b64encode(element).decode()}, "shape": [1]}
-        data.write_text(json.dumps({"data": [{"IMAGE": content}]}))
-        command = [
-            program, "-m", model, "-u", address, "-i", protocol, "--input-data", str(data), "--concurrency-range",
-            str(concurrency), "--measurement-interval", str(int(1000 * seconds)), "--max-trials", "3",
-            # three windows whatever they say: the spread belongs into the report, not into a refusal
-            "--stability-percentage", "999", "--percentile", "95", "-f", str(report),
-        ]  # fmt: skip
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if not report.is_file():
-            raise RuntimeError(
-                f"perf_analyzer ended with status {ended.returncode}: {(ended.stderr or ended.stdout)[-2000:]}"
+def rows_of(options: argparse.Namespace, pictures: Sequence[Picture], pipeline: Pipeline) -> Iterator[Row]:
+    """Everything, one row at a time."""
+
+    def row(system: str, picture: Picture, concurrency: int, load: Load, **more: Any) -> Row:
+        asked, people, _ = picture
+        return Row(system, asked, people, concurrency, load.per_second, load.p50_ms, load.p95_ms, **more)
+
+    with ThreadPoolExecutor(1) as engine:  # as the gateway does it
+        for picture, concurrency in product(pictures, options.concurrency):
+            ask = lambda photo=picture[2]: engine.submit(pipeline.analyze, photo).result()  # noqa: E731
+            yield row(
+                "embedded engine", picture, concurrency, threads_load(lambda a=ask: a, concurrency, options.seconds)
             )
-        with report.open() as file:
-            (row,) = csv.DictReader(file)
-    return (
-        float(row["Inferences/Second"]),
-        float(row["p50 latency"]) / 1000,
-        float(row["p95 latency"]) / 1000,
-    )
+    with ExitStack() as running:
+        http, grpc = options.http, options.grpc
+        if grpc is None:
+            server = running.enter_context(triton_server(options.repository))
+            http, grpc = server.http, server.grpc
+        for picture, concurrency in product(pictures, options.concurrency):
+            for transport in options.transports:
+                before = statistics_of(http)
+                load, client = triton_load(
+                    transport, http, grpc, options.model, picture[2], concurrency, options.seconds
+                )
+                together, stages = differences(before, statistics_of(http))
+                yield row(
+                    f"Triton, {transport}", picture, concurrency, load,
+                    client=client, people_per_execution=together, stages=stages,
+                )  # fmt: skip
+        before_triton = ["--engine", "triton", "--triton-url", grpc]
+        for name, arguments in (
+            ("gateway before Triton", before_triton),
+            ("gateway before Triton, shared memory", [*before_triton, "--triton-shared-memory"]),
+            ("gateway, embedded engine", []),
+        ):
+            if not arguments:
+                running.close()  # Triton makes room
+            with gateway(arguments) as (port, _), Client.connect(f"http://127.0.0.1:{port}") as sdk:
+                for picture, concurrency in product(pictures, options.concurrency):
+                    asked_sdk = lambda photo=picture[2]: sdk.analyze(photo)  # noqa: E731
+                    load = threads_load(lambda a=asked_sdk: a, concurrency, options.seconds)
+                    yield row(name, picture, concurrency, load, client="sdk")
 
 
-def people_per_execution(http: str) -> Callable[[], float | None]:
-    """Call the result after some load: people that a head computed at once, on average since now."""
-
-    def counts() -> tuple[int, int]:
-        totals = [0, 0]
-        for head in HEADS:
-            with urllib.request.urlopen(f"http://{http}/v2/models/{head}/stats", timeout=10) as answer:
-                (found,) = json.load(answer)["model_stats"]
-            totals[0] += found["inference_count"]
-            totals[1] += found["execution_count"]
-        return totals[0], totals[1]
-
-    before = counts()
-
-    def since() -> float | None:
-        people, executions = (b - a for a, b in zip(before, counts(), strict=True))
-        return people / executions if executions else None
-
-    return since
+def product(pictures: Sequence[Picture], concurrency: Sequence[int]) -> Iterator[tuple[Picture, int]]:
+    """Every picture at every concurrency."""
+    return ((picture, count) for picture in pictures for count in concurrency)
 
 
-def load(ask: Callable[[], Any], concurrency: int, seconds: float) -> tuple[float, float, float]:
-    """(answers a second, p50, p95 in milliseconds) of threads that each ask one after another."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-
-    def run() -> None:
-        while time.perf_counter() < end:
-            begin = time.perf_counter()
-            ask()
-            times.append(1000 * (time.perf_counter() - begin))
-
-    threads = [threading.Thread(target=run) for _ in range(concurrency)]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    spent = time.perf_counter() - begin
-    ordered = sorted(times)
-    return len(times) / spent, statistics.median(times), ordered[int(0.95 * (len(ordered) - 1))]
+def pictures_of(photo: NDArray[np.uint8], counts: Sequence[int], pipeline: Pipeline) -> list[Picture]:
+    """(people drawn, people found, 1080p JPEG) of each."""
+    person = cut_out(pipeline, photo)
+    drawn = [(count, crowd(photo, person, count)) for count in counts]
+    return [(count, len(pipeline.analyze(picture)), picture) for count, picture in drawn]
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All rows."""
-    photo = options.photo.read_bytes()
-    rows = []
+def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """All rows, and on what they were measured."""
+    photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo))
+    if photo is None:
+        raise OSError(f"{options.photo}: no picture that OpenCV reads")
     pipeline = Pipeline(options.repository)
-    people = len(pipeline.analyze(photo))
-    load(lambda: pipeline.analyze(photo), 1, 1.0)
-    rows.append(Row("embedded engine", 1, *load(lambda: pipeline.analyze(photo), 1, options.seconds)))
-    for protocol, address in (("grpc", options.grpc), ("http", options.http)):
-        for concurrency in options.concurrency:
-            since = people_per_execution(options.http)
-            found = perf_analyzer(address, protocol, options.model, photo, concurrency, options.seconds)
-            rows.append(Row(f"Triton, {protocol}", concurrency, *found, since()))
-    if options.gateway is not None:
-        with Client.connect(options.gateway) as client:
-            for concurrency in options.concurrency:
-                rows.append(Row("gateway, npz", concurrency, *load(lambda: client.analyze(photo), concurrency, 5.0)))
-    return {"people": people, "model": options.model, "rows": [asdict(row) for row in rows]}
-
-
-def table(result: dict[str, Any]) -> str:
-    """Markdown."""
-    lines = [
-        f"| {result['people']} people, {result['model']} | at once | pictures/s | p50 ms | p95 ms | people/execution |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in result["rows"]:
-        people = "" if row["people_per_execution"] is None else f"{row['people_per_execution']:.1f}"
-        lines.append(
-            f"| {row['name']} | {row['concurrency']} | {row['per_second']:.1f} | {row['p50_ms']:.1f} "
-            f"| {row['p95_ms']:.1f} | {people} |"
-        )
-    return "\n".join(lines) + "\n"
+    pictures = pictures_of(np.asarray(photo, np.uint8), options.people, pipeline)
+    about = {"machine": machine(), "model": options.model, "runtime": pipeline.info.runtime}
+    rows = []
+    for row in rows_of(options, pictures, pipeline):
+        say(f"{row.system}, {row.people} people, {row.concurrency} at once: {row.per_second:.1f} pictures/s")
+        rows.append(asdict(row))
+    return {**about, "rows": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photo", type=Path, required=True)
-    parser.add_argument("--repository", type=Path, help="of the embedded engine (default: the shipped one)")
-    parser.add_argument("--grpc", default="127.0.0.1:8001")
-    parser.add_argument("--http", default="127.0.0.1:8000")
-    parser.add_argument("--gateway", help="for example http://127.0.0.1:8080")
-    parser.add_argument("--model", default="human_analysis")
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--photo", type=Path, help="of one whole person (default: a drawn figure)")
+    parser.add_argument("--repository", type=Path, help="model repository (default: the shipped one)")
+    parser.add_argument("--grpc", help="a Triton server that runs already: host:port of gRPC; needs --http")
+    parser.add_argument("--http", help="its HTTP: host:port")
+    parser.add_argument("--model", default="human_analysis", choices=["human_analysis", "human_parsing", "densepose"])
+    parser.add_argument("--people", type=int, nargs="+", default=[0, 1, 5, 20])
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--transports", nargs="+", default=list(TRANSPORTS), choices=TRANSPORTS)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement (perf_analyzer takes three)")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks/triton"), help="without an ending")
     options = parser.parse_args(arguments)
+    if (options.grpc is None) != (options.http is None):
+        parser.error("--grpc and --http go together")
     try:
-        result = measure(options)
-    except (OSError, RuntimeError) as error:
+        result = measure(options, lambda line: print(line, file=sys.stderr, flush=True))
+    except (OSError, RuntimeError, NobodyFound) as error:
         sys.exit(f"error: {error}")
-    print(table(result))
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1))
+    print(write(result, options.out))
 
 
 if __name__ == "__main__":

@@ -227,9 +227,12 @@ def _instances(kind: str, count: int = 1, *, turns: int | None = None, profiles:
 
 
 def _queue(size: int, delay: int = 0) -> str:
-    """What may wait, how long, and for how many microseconds the first waits for others to be computed with it."""
+    """What may wait, how long, and for how many microseconds the first waits for others to be computed with it.
+
+    Half a minute is what the gateway gives a picture; a caller's own deadline can only be shorter.
+    """
     wait = f"  max_queue_delay_microseconds: {delay}\n" if delay else ""
-    policy = "timeout_action: REJECT default_timeout_microseconds: 10000000 allow_timeout_override: true"
+    policy = "timeout_action: REJECT default_timeout_microseconds: 30000000 allow_timeout_override: true"
     return f"dynamic_batching {{\n{wait}  default_queue_policy {{ {policy} max_queue_size: {size} }}\n}}\n"
 
 

@@ -195,8 +195,7 @@ class Supervisor:
             self._stopping.wait(pause)
 
     def _start(self) -> None:
-        for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
-            leaked.unlink(missing_ok=True)  # of a server that was killed; nobody else has this prefix
+        self._clear()
         sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
@@ -269,6 +268,12 @@ class Supervisor:
         # processes of python models outlive a server that was killed; they are in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""
+        for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
+            leaked.unlink(missing_ok=True)
 
 
 def _refuse_taken_ports(launch: Launch) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import soak
-from benchmarks.soak import main, verdict
+from benchmarks.serving import family
+from benchmarks.soak import Seen, main, memory_mb, sample, verdict
 
 
 def row(minutes: float, memory: float, **outcomes: int) -> dict[str, Any]:
@@ -24,6 +29,27 @@ def test_growth_is_that_of_the_second_half() -> None:
     assert summary["faults"] == {}
     assert summary["memory_mb"] == {"begin": 100, "end": 401, "most": 401}
     assert verdict([row(1, 5, **{"500": 1, "0": 2, "503": 7})])["faults"] == {"500": 1, "0": 2}
+
+
+def test_memory_is_that_of_every_process_that_a_server_started() -> None:
+    # sh and what it runs: both are seen, and a process that ended is not an error
+    with subprocess.Popen(["sh", "-c", "sleep 60; true"]) as process:
+        while len(family(process.pid)) < 2:
+            pass
+        group = family(process.pid)
+        assert memory_mb(group) > memory_mb(group[:1]) > 0
+        taken = sample({"a": process.pid, "b": group[1]}, Seen(), time.monotonic())
+        assert taken["memory_mb"] == pytest.approx(sum(taken["memory_mb_of"].values()))
+        assert taken["threads"] == 3  # the sleeper counts for both
+        os.kill(group[1], signal.SIGKILL)
+        process.kill()
+    assert memory_mb(group) == 0
+
+
+def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--shared-memory"])
+    assert "--triton" in capsys.readouterr().err
 
 
 def test_all_kinds_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,25 @@ def test_the_files_of_the_gateways_image_serve(tmp_path: Path) -> None:
     assert process.returncode in (0, -signal.SIGTERM)  # uvicorn drains, and then ends as it was told to
 
 
+def test_the_files_of_tritons_image_know_its_command(tmp_path: Path) -> None:
+    copied(stages()["triton"], tmp_path / "image")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "image"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "200",
+    }
+    words = re.findall(r'"([^"]+)"', stages()["triton"].all("CMD")[-1])
+    command = [sys.executable, "-m", "parsing_rcnn", *words, "--help"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Start a Triton server" in done.stdout
+    for model in ("preprocess", "detector", "parsing"):
+        config = Path("model_repository", model, "configs", "cpu.pbtxt")
+        assert (tmp_path / "image" / config).is_file()
+        assert not ignored(ROOT / config)
+
+
 def test_hadolint_has_nothing_to_say() -> None:
     if not HADOLINT.is_file():
         pytest.skip("needs hadolint in an environment of its own: make .venv-deploy/.ready")
@@ -176,6 +195,12 @@ def test_compose_names_what_exists() -> None:
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), f"{name} would be open to other machines"
     assert services["triton"]["shm_size"] == "1gb"
+    # a machine without a GPU starts it as well: the GPU is an addition
+    assert "deploy" not in services["triton"]
+    addition = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
+    assert addition.keys() <= services.keys()
+    (device,) = addition["triton"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = [t for job in prometheus["scrape_configs"] for s in job["static_configs"] for t in s["targets"]]
     assert {target.split(":")[0] for target in targets} <= services.keys()

@@ -77,7 +77,12 @@ def test_gateways_know_every_triton(rendered: dict[str, list[dict[str, Any]]]) -
         servers = one(rendered[overlay], "StatefulSet", "triton")["spec"]
         arguments = one(rendered[overlay], "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]["args"]
         named = arguments[arguments.index("--triton-url") + 1].split(",")
-        assert named == [f"triton-{k}.{servers['serviceName']}:8001" for k in range(servers["replicas"])]
+        most = servers.get("replicas")
+        if most is None:
+            scaler = one(rendered[overlay], "HorizontalPodAutoscaler", "triton")["spec"]
+            assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "triton"}
+            most = scaler["maxReplicas"]
+        assert named == [f"triton-{k}.{servers['serviceName']}:8001" for k in range(most)]
     volumes = one(rendered["gpu"], "StatefulSet", "triton")["spec"]["template"]["spec"]["volumes"]
     assert volumes[0]["emptyDir"]["medium"] == "Memory"
 

@@ -48,10 +48,12 @@ def test_every_metric_exists() -> None:
     for expression in expressions():
         for name in re.findall(r"\b((?:parsing_rcnn|process|nv)_\w+)", expression):
             assert name in exposed | TRITON, f"{name} in {expression}"
-    adapter = yaml.safe_load((DEPLOY / "prometheus/adapter.yaml").read_text())["rules"]["custom"][0]
-    assert adapter["seriesQuery"].split("{")[0] in recorded
-    scaling = (DEPLOY / "kubernetes/base/scaling.yaml").read_text()
-    assert f"name: {adapter['name']['as']}" in scaling
+    manifests = ("base/scaling.yaml", "overlays/gpus/triton-scaling.yaml")
+    for adapter, manifest in zip(
+        yaml.safe_load((DEPLOY / "prometheus/adapter.yaml").read_text())["rules"]["custom"], manifests, strict=True
+    ):
+        assert adapter["seriesQuery"].split("{")[0] in recorded
+        assert f"name: {adapter['name']['as']}" in (DEPLOY / "kubernetes" / manifest).read_text()
 
 
 def test_every_stage_and_outcome_exists() -> None:

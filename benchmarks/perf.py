@@ -1,0 +1,183 @@
+"""Load on Triton's ensembles: by perf_analyzer, or by a client of our own where that program does not run."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import functools
+import importlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.rounds import percentile
+
+UNPACKED = Path(__file__).resolve().parent.parent / ".triton" / "perf_analyzer"
+TRANSPORTS = ("grpc", "http", "shared memory")
+_ANSWER = 4 * 1024 * 1024  # bytes of the largest output: IUV of 64 people takes 3.1 MB
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was answered: pictures a second, milliseconds."""
+
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+
+
+@functools.cache
+def find_perf_analyzer() -> tuple[str, dict[str, str]] | None:
+    """(program, environment) of the one that scripts/install_triton.sh unpacked or that is on PATH; None: none runs."""
+    unpacked = UNPACKED / "perf_analyzer"
+    found = [(str(unpacked), {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED)})] if unpacked.is_file() else []
+    on_path = shutil.which("perf_analyzer")
+    found += [(on_path, dict(os.environ))] if on_path else []
+    for program, environment in found:
+        try:
+            asked = subprocess.run([program, "--version"], env=environment, capture_output=True, check=False)
+        except OSError:
+            continue
+        if asked.returncode == 0:
+            return program, environment
+    return None
+
+
+def triton_load(
+    transport: str, http: str, grpc: str, model: str, photo: bytes, concurrency: int, seconds: float
+) -> tuple[Load, str]:
+    """(what an ensemble answered, by which client) to so many requests at a time.
+
+    Args:
+        transport: one of `TRANSPORTS`; shared memory goes with gRPC. http, grpc: Triton's addresses.
+    """
+    if find_perf_analyzer() is not None:
+        return perf_analyzer(transport, http if transport == "http" else grpc, model, photo, concurrency, seconds), "pa"
+    return python_client(transport, http if transport == "http" else grpc, model, photo, concurrency, seconds), "python"
+
+
+def perf_analyzer(transport: str, address: str, model: str, photo: bytes, concurrency: int, seconds: float) -> Load:
+    """One run of perf_analyzer: three windows, longer ones where not enough was answered within one.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it said.
+    """
+    found = find_perf_analyzer()
+    if found is None:
+        raise RuntimeError(f"no perf_analyzer in {UNPACKED} or on PATH that runs: run scripts/install_triton.sh")
+    program, environment = found
+    with tempfile.TemporaryDirectory() as folder:
+        data, report = Path(folder) / "in.json", Path(folder) / "out.csv"
+        # a BYTES element carries its length in front
+        element = len(photo).to_bytes(4, "little") + photo
+        content = {"content": {"b64": base64.b64encode(element).decode()}, "shape": [1]}
+        data.write_text(json.dumps({"data": [{"IMAGE": content}]}))
+        command = [
+            program, "-m", model, "-u", address, "-i", "http" if transport == "http" else "grpc",
+            "--input-data", str(data), "--concurrency-range", str(concurrency), "--max-trials", "3",
+            # three windows whatever they say: the spread belongs into the report, not into a refusal
+            "--stability-percentage", "999", "--percentile", "95", "-f", str(report),
+        ]  # fmt: skip
+        if transport == "shared memory":
+            command += ["--shared-memory", "system", "--output-shared-memory-size", str(_ANSWER)]
+        said = ""
+        for window in (seconds, 4 * seconds, 16 * seconds):
+            timed = [*command, "--measurement-interval", str(int(1000 * window))]
+            ended = subprocess.run(timed, env=environment, capture_output=True, text=True, check=False)
+            said = (ended.stderr or ended.stdout)[-2000:]
+            if report.is_file() or "larger time window" not in said:
+                break
+        if not report.is_file():
+            raise RuntimeError(f"perf_analyzer ended with status {ended.returncode}: {said}")
+        with report.open() as file:
+            (row,) = csv.DictReader(file)
+    return Load(float(row["Inferences/Second"]), float(row["p50 latency"]) / 1000, float(row["p95 latency"]) / 1000)
+
+
+def python_client(transport: str, address: str, model: str, photo: bytes, concurrency: int, seconds: float) -> Load:
+    """The same by tritonclient, each thread with its own connection; it takes more of the machine than C++ does."""
+    return threads_load(lambda: _asker(transport, address, model, photo), concurrency, seconds)
+
+
+def _asker(transport: str, address: str, model: str, photo: bytes) -> Callable[[], Any]:
+    library = importlib.import_module("tritonclient.http" if transport == "http" else "tritonclient.grpc")
+    client = library.InferenceServerClient(address)
+    tensor = library.InferInput("IMAGE", [1], "BYTES")
+    if transport != "shared memory":
+        tensor.set_data_from_numpy(np.array([photo], dtype=np.object_))
+        return functools.partial(client.infer, model, [tensor])
+    from multiprocessing.shared_memory import SharedMemory
+
+    names = [output.name for output in client.get_model_metadata(model).outputs]
+    memory = SharedMemory(create=True, size=len(photo) + 4 + _ANSWER * len(names))
+    memory.buf[:4], memory.buf[4 : 4 + len(photo)] = len(photo).to_bytes(4, "little"), photo
+    client.register_system_shared_memory(memory.name, f"/{memory.name}", memory.size)
+    tensor.set_shared_memory(memory.name, len(photo) + 4)
+    outputs = [library.InferRequestedOutput(name) for name in names]
+    for index, output in enumerate(outputs):
+        output.set_shared_memory(memory.name, _ANSWER, len(photo) + 4 + _ANSWER * index)
+
+    def ask() -> None:
+        client.infer(model, [tensor], outputs=outputs)
+
+    def close() -> None:
+        client.unregister_system_shared_memory(memory.name)
+        memory.close()
+        memory.unlink()
+
+    ask.close = close  # type: ignore[attr-defined]
+    return ask
+
+
+def threads_load(make: Callable[[], Callable[[], Any]], concurrency: int, seconds: float) -> Load:
+    """Answers to threads that each ask one after another; `make` gives each thread its own function."""
+    times: list[float] = []
+    failures: list[Exception] = []
+    start = threading.Barrier(concurrency + 1)
+
+    def run() -> None:
+        try:
+            ask = make()
+            ask()  # connections are opened, and what is compiled late is compiled
+        except Exception as error:
+            failures.append(error)
+            start.abort()
+            return
+        try:
+            start.wait()
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                begin = time.perf_counter()
+                ask()
+                times.append(1000 * (time.perf_counter() - begin))
+        except threading.BrokenBarrierError:  # another one failed
+            pass
+        except Exception as error:
+            failures.append(error)
+        finally:
+            getattr(ask, "close", lambda: None)()
+
+    threads = [threading.Thread(target=run) for _ in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    with contextlib.suppress(threading.BrokenBarrierError):
+        start.wait()
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    spent = time.perf_counter() - begin
+    if failures:
+        raise RuntimeError(f"a client failed: {failures[0]}") from failures[0]
+    return Load(len(times) / spent, statistics.median(times), percentile(times, 0.95))

@@ -1,0 +1,104 @@
+"""What a newcomer does: `make serve-triton`, the first photo, Ctrl-C. Run by .ci/run.
+
+    python3 scripts/check_serve_triton.py [ARGUMENTS OF MAKE]
+
+Ends with status 1, and the end of the log, when the gateway is not ready within three minutes, the photo of
+docs/pictures is not answered, or something goes on after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "docs" / "pictures" / "astronaut.jpg"
+READY, END = 180.0, 60.0  # seconds
+
+
+def main() -> None:
+    """Start, ask, stop."""
+    names = ("PARSING_RCNN_PORT", "TRITON_HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
+    url = f"http://127.0.0.1:{ports['PARSING_RCNN_PORT']}"
+    begin = time.monotonic()
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            ["make", "serve-triton", *sys.argv[1:]],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            wait_until_ready(f"{url}/readyz", server, begin)
+            people = analyze(f"{url}/v1/analyze")
+            print(f"make serve-triton: {people} person in the first photo after {time.monotonic() - begin:.0f} s")
+            server.terminate()
+            server.wait(END)
+            left = [name for name, port in ports.items() if listening(port)]
+            if left:
+                raise RuntimeError(f"after SIGTERM something listens on {', '.join(left)}")
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            log.seek(0)
+            sys.exit(f"{log.read()[-4000:]}\nerror: {error}")
+        finally:
+            if server.poll() is None or any(map(listening, ports.values())):
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def wait_until_ready(url: str, server: subprocess.Popen[bytes], begin: float) -> None:
+    """Until the gateway can analyse."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            reason = f"{url} says {error.code}: {error.read().decode()[:300]}"
+        except OSError as error:
+            reason = f"{url}: {error}"
+        if server.poll() is not None:
+            raise RuntimeError(f"make ended with status {server.returncode}")
+        if time.monotonic() - begin > READY:
+            raise RuntimeError(f"not ready within {READY:.0f} s: {reason}")
+        time.sleep(0.5)
+
+
+def analyze(url: str) -> int:
+    """People that the gateway finds in the photo."""
+    request = urllib.request.Request(url, PHOTO.read_bytes(), {"Content-Type": "image/jpeg"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        people = len(json.load(answer)["predictions"])
+    if not people:
+        raise RuntimeError(f"nobody was found in {PHOTO}")
+    return people
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def listening(port: int) -> bool:
+    """Whether somebody answers on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    main()
