@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 
-from training.checkpoint import load_state, load_weights, save_state, save_weights
+from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.mixture import Mixture
 from training.data.sample import Sample
@@ -100,6 +100,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.train.autocast == "fp16")
         self.objective = Objective(
             self.model,
+            parsing=config.train.parsing,
             densepose=config.train.densepose,
             only=config.train.only,
             half=config.train.half_size_losses,
@@ -118,17 +119,27 @@ class Trainer:
         self.step, self.elapsed = 0, 0.0
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint in the run's folder. Returns whether there was one."""
+        """Go on from the last checkpoint in the run's folder. Returns whether there was one.
+
+        Raises:
+            CheckpointError: it is broken, or of another network or optimiser.
+        """
         path = self.out / "state.pt"
         if not path.is_file():
             return False
         state = load_state(path)
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.model.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            self.step, self.elapsed = state["step"], state["elapsed"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            said = str(error).splitlines()[:2]
+            raise CheckpointError(
+                f"{path}: a run of another recipe ({' '.join(said)}); take another --out, or --fresh"
+            ) from error
         return True
 
     def save(self) -> None:

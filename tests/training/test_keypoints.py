@@ -103,6 +103,7 @@ def recipe(coco: Path, *overrides: str) -> Config:
         "train.workers=0",
         "train.warmup=2",
         "train.autocast=none",
+        "train.parsing=false",
         "train.densepose=false",
         "train.ema_decay=0",
         "train.backbone_norm=train",
@@ -156,6 +157,7 @@ def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp
     own = (
         "model.keypoints=false",
         "model.parsing_classes=59",
+        "train.parsing=true",
         "train.densepose=true",
         "train.iterations=1",
         "data.annotated=[]",
