@@ -185,6 +185,7 @@ class TrainConfig(_Strict):
     """Optimiser, schedule and processes.
 
     Attributes:
+        warm_start: weights that a run begins from, as `train --warm-start` names them (which holds over this).
         parsing, densepose: train these branches.
         only: train nothing but this part, on the features of the rest as they are: at a third of the cost.
         half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
@@ -203,6 +204,7 @@ class TrainConfig(_Strict):
         time_budget_minutes: shortens the schedule so that it always ends.
     """
 
+    warm_start: Path | None = None
     parsing: bool = True
     densepose: bool = False
     only: Literal["detector", "parsing", "densepose"] | None = None

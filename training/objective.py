@@ -42,6 +42,7 @@ class Objective(nn.Module):
         only: of this part alone; no gradient reaches the rest of the network.
         half: losses of the branches before the last x2.
         weigh_rare: rare CIHP classes weigh more (`class_weights`).
+        layout: of pictures in memory, the network's.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Objective(nn.Module):
         only: Literal["detector", "parsing", "densepose"] | None = None,
         half: bool = False,
         weigh_rare: bool = False,
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
         super().__init__()
+        self.layout = layout
         self.model, self.only, self.half = model, only, half
         self.parsing, self.densepose = parsing and only != "densepose", densepose and only != "parsing"
         self.config = model.config
@@ -76,7 +79,7 @@ class Objective(nn.Module):
         self.generator.manual_seed(seed)
         images = torch.from_numpy(np.stack([s.image for s in samples])).to(device).permute(0, 3, 1, 2)
         with torch.set_grad_enabled(self.only is None and torch.is_grad_enabled()):
-            pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
+            pyramid = self.model.pyramid(images.contiguous(memory_format=self.layout))
         if self.only in ("parsing", "densepose"):
             rois, owners = self._shaken(samples)
             return self._people(pyramid, samples, rois, owners)
@@ -186,11 +189,13 @@ class Objective(nn.Module):
         self, pyramid: dict[int, Tensor], samples: list[Sample], rois: list[Tensor], owners: list[Tensor]
     ) -> dict[str, Tensor]:
         """Losses of the branches over the same RoIs, each where its labels are known."""
+        if not (self.parsing or self.densepose or self.model.keypoint_head is not None):
+            return {}
         drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
         if not any(len(d.rois) for d in drawn):
             wanted = (self.model.parsing_head, self.parsing), (self.model.densepose_head, self.densepose)
             heads = [head for head, on in wanted if on] + [h for h in (self.model.keypoint_head,) if h is not None]
-            return {"parsing": _nothing(*heads)} if heads else {}
+            return {"parsing": _nothing(*heads)}
         features = self.model.roi_features(pyramid, [d.rois for d in drawn])
         parts = torch.cat([d.parts for d in drawn])
         losses = {}

@@ -69,6 +69,13 @@ def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
             part.eval().requires_grad_(False)
 
 
+def memory_format(config: Config, device: torch.device) -> torch.memory_format:
+    """Channels last, but for a ResNet in fp32 on a CPU: RoIAlign and its gradient want the other order there, and
+    turning maps over costs more than convolutions gain."""
+    plain = device.type == "cpu" and config.train.autocast == "none"
+    return torch.contiguous_format if plain and config.model.backbone.startswith("res") else torch.channels_last
+
+
 class Trainer:
     """Everything that a run needs to go on after a stop.
 
@@ -86,11 +93,13 @@ class Trainer:
         self.config, self.out = config, out
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.train.seed)
+        warm_start = warm_start or config.train.warm_start
         self.model = build_model(config.model, imagenet=warm_start is None)
         if warm_start is not None:
             load_weights(warm_start, self.model)
         prepare(self.model, config.train)
-        self.model.to(self.world.device, memory_format=torch.channels_last)
+        layout = memory_format(config, self.world.device)
+        self.model.to(self.world.device, memory_format=layout)
         if config.train.backbone_norm == "sync":
             if self.world.device.type != "cuda":
                 raise ConfigError("train.backbone_norm=sync needs GPUs; on the CPU set train.backbone_norm=train")
@@ -105,6 +114,7 @@ class Trainer:
             only=config.train.only,
             half=config.train.half_size_losses,
             weigh_rare=config.train.weigh_rare,
+            layout=layout,
         ).to(self.world.device)
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = config.train.accumulate * self.world.size

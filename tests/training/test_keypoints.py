@@ -163,9 +163,8 @@ def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp
         "data.annotated=[]",
         "data.sources={photos: 1.0}",
     )
-    begun = Trainer(
-        recipe(coco, *own), data_folder, tmp_path / "parsing", tmp_path / "keypoints" / "weights.safetensors"
-    )
+    weights = f"train.warm_start={tmp_path / 'keypoints' / 'weights.safetensors'}"
+    begun = Trainer(recipe(coco, *own, weights), data_folder, tmp_path / "parsing")
     after = begun.model.state_dict()
     assert not any(name.startswith("keypoint_head.") for name in after)
     for name, value in before.items():

@@ -74,7 +74,7 @@ def test_a_run_leaves_weights_recipe_and_log(tmp_path: Path, data_folder: Path) 
 def test_a_run_of_another_recipe_does_not_go_on(tmp_path: Path, data_folder: Path) -> None:
     Trainer(recipe("train.iterations=1"), data_folder, tmp_path).run()
     other = Trainer(recipe("model.branch.conv_channels=64"), data_folder, tmp_path)
-    with pytest.raises(CheckpointError, match="another recipe.*--fresh"):
+    with pytest.raises(CheckpointError, match=r"another recipe.*--fresh"):
         other.resume()
 
 
@@ -113,6 +113,7 @@ def test_the_average_follows() -> None:
         model.weight.fill_(1.0)
     average.update(model, 1000)
     assert float(average.model.weight) == pytest.approx(0.5)
+    assert WeightAverage(model, 0.0).model is model  # no average, no copy
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
