@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,20 +53,32 @@ def _start(who: str, arguments: Sequence[str], threads: int) -> Worker:
 def _row(worker: Worker, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     figures = summarise(answers)
     speed = 1000 * worker.about["pictures"] / figures["ms_median"]
-    return {**worker.about, **figures, "pictures_per_second": speed}
+    held = [frame["gpu_mb"] for answer in answers for frame in answer["stages"] if "gpu_mb" in frame]
+    return {**worker.about, **figures, "pictures_per_second": speed, "peak_gpu_mb": max(held, default=None)}
 
 
 def table(result: dict[str, Any]) -> str:
     """Markdown."""
-    lines = ["| training | pictures/s | s a step | peak memory MB |", "|---|---:|---:|---:|"]
+    lines = ["| training | pictures/s | s a step | peak memory MB | of the GPU |", "|---|---:|---:|---:|---:|"]
     for row in result["rows"]:
         speed, seconds = row["pictures_per_second"], row["ms_median"] / 1000
-        lines.append(f"| {row['name']} | {speed:.2f} | {seconds:.2f} | {row['peak_rss_mb']:.0f} |")
+        held = "" if row.get("peak_gpu_mb") is None else f"{row['peak_gpu_mb']:.0f}"
+        lines.append(f"| {row['name']} | {speed:.2f} | {seconds:.2f} | {row['peak_rss_mb']:.0f} | {held} |")
     for heads, label in (("none", "without heads"), ("all", "each with its head")):
         q = result["ours_over_torchvision"][heads]
         span = f"{q['least_round']:.2f}-{q['greatest_round']:.2f}"
-        lines.append(f"| ours over torchvision, {label} | {q['median']:.2f}x ({span}) | | |")
+        lines.append(f"| ours over torchvision, {label} | {q['median']:.2f}x ({span}) | | | |")
+    lines += ["", _bottleneck(result["rows"])]
     return "\n".join(lines) + "\n"
+
+
+def _bottleneck(rows: Sequence[dict[str, Any]]) -> str:
+    """How many processes of the data loader keep the fastest row of ours fed."""
+    loader = next(row["pictures_per_second"] for row in rows if row["who"] == "loader")
+    wanted = max(row["pictures_per_second"] for row in rows if row["who"] == "ours")
+    processes = math.ceil(wanted / loader)
+    place = "the network" if processes == 1 else f"the loader, with fewer than {processes} processes (train.workers)"
+    return f"One process of the loader makes {loader / wanted:.1f} times what our fastest row takes: {place} is slower."
 
 
 def main() -> None:

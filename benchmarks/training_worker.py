@@ -5,7 +5,8 @@
 `ours` is Parsing R-CNN R50-FPN of training/configs/paper with the branch profile gce-paper; `torchvision` is its Mask
 R-CNN R50-FPN. Both begin with random weights and see the same pictures at the same size, up to 2000 proposals a picture
 of at most 2000 a level, 512 RoIs of the box branch, frozen batch norms and two frozen stages, SGD with momentum.
-With `--heads none` neither has a mask or parsing head: what is left is the same network.
+With `--heads none` neither has a mask or parsing head: what is left is the same network. Ours is trained as
+`parsing-rcnn train` does, torchvision's as its references do: memory format, norms and loop are each one's own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ from training.data.sample import Sample
 from training.train import Trainer
 
 CONFIG = Path(__file__).resolve().parent.parent / "training" / "configs" / "paper" / "cihp_r50_1x.yaml"
-Heads = Literal["all", "none"]
 Step = Callable[[], Mapping[str, float]]
 _PROPOSALS = 2000
 
@@ -52,30 +51,25 @@ def trainer(options: argparse.Namespace, out: Path) -> Trainer:
         "train.workers=0",
         f"train.device={options.device}",
         f"train.autocast={options.autocast}",
+        f"train.parsing={str(options.heads == 'all').lower()}",
     )
     return Trainer(load_config(CONFIG, overrides), options.dataset, out)
 
 
-def pictures(loop: Trainer, heads: Heads) -> Callable[[], list[Sample]]:
-    """Batches of the data loader's own making, one after the other; without part labels when no head is there."""
+def pictures(loop: Trainer) -> Callable[[], list[Sample]]:
+    """Batches of the data loader's own making, one after the other."""
     numbers = count()
-
-    def draw() -> list[Sample]:
-        batch = loop.mixture[next(numbers)]
-        return batch if heads == "all" else [replace(s, instance_ids=np.zeros_like(s.instance_ids)) for s in batch]
-
-    return draw
+    return lambda: loop.mixture[next(numbers)]
 
 
 def ours(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     """(name, one training step) of Parsing R-CNN."""
     loop = trainer(options, out)
-    draw = pictures(loop, options.heads)
+    draw = pictures(loop)
 
     def step() -> Mapping[str, float]:
         loop.update([draw()])
-        _wait(loop.world.device)
-        return {}
+        return _done(loop.world.device)
 
     return f"Parsing R-CNN R50-FPN, {_heads(options.heads, 'gce-paper')}", step
 
@@ -83,7 +77,8 @@ def ours(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
 def peer(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     """(name, one training step) of torchvision's network, in the loop that its references show."""
     loop = trainer(options, out)
-    draw, device = pictures(loop, "all"), loop.world.device
+    draw, device = pictures(loop), loop.world.device
+    del loop.model, loop.parallel, loop.objective, loop.average, loop.optimizer  # only its pictures are wanted
     model = _build(options).to(device)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
     kind = torch.bfloat16 if options.autocast == "bf16" else torch.float16
@@ -98,8 +93,7 @@ def peer(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
         optimizer.zero_grad(set_to_none=True)
         losses.backward()
         optimizer.step()
-        _wait(device)
-        return {}
+        return _done(device)
 
     kind_of = "Mask R-CNN" if options.heads == "all" else "Faster R-CNN"
     return f"torchvision {torchvision.__version__} {kind_of} R50-FPN", step
@@ -132,7 +126,7 @@ def _target(sample: Sample, device: torch.device) -> dict[str, torch.Tensor]:
 
 def loader(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     """(name, one batch) of our data loader in this process, without training."""
-    draw = pictures(trainer(options, out), "all")
+    draw = pictures(trainer(options, out))
 
     def step() -> Mapping[str, float]:
         draw()
@@ -141,13 +135,16 @@ def loader(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     return "our data loader alone, one process", step
 
 
-def _heads(heads: Heads, name: str) -> str:
+def _heads(heads: str, name: str) -> str:
     return name if heads == "all" else "no parsing head"
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _done(device: torch.device) -> Mapping[str, float]:
+    """Wait for a GPU; the most memory that it has held, MB."""
+    if device.type != "cuda":
+        return {}
+    torch.cuda.synchronize()
+    return {"gpu_mb": torch.cuda.max_memory_allocated() / 2**20}
 
 
 def prepare(options: argparse.Namespace, out: Path) -> tuple[Mapping[str, Any], Step]:
@@ -158,6 +155,7 @@ def prepare(options: argparse.Namespace, out: Path) -> tuple[Mapping[str, Any], 
     step()
     about = {
         "name": name,
+        "who": options.who,
         "runtime": f"torch {torch.__version__}",
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() and options.device != "cpu" else "CPU",
         "autocast": options.autocast,

@@ -17,24 +17,25 @@ class ArraysOnly(pickle.Unpickler):
         super().__init__(file, encoding=encoding)
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _reconstruct
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return _frombuffer
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
-            return _scalar
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        """What stands for a global; NumPy 2 has another name for the modules of NumPy 1.
+
+        Raises:
+            UnpicklingError: it is none of a few.
+        """
+        allowed = _ALLOWED.get((module.replace("numpy._core.", "numpy.core."), name))
+        if allowed is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return allowed
 
 
-def _reconstruct(kind: type, shape: tuple[int, ...], code: object) -> NDArray[Any]:
+_NDARRAY = object()  # stands for the class where a pickle names it: calling that would allocate whatever it asks for
+
+
+def _reconstruct(kind: object, shape: tuple[int, ...], code: object) -> NDArray[Any]:
     """What numpy's own function of this name gives: an empty array that takes its state afterwards."""
-    return np.ndarray.__new__(np.ndarray, shape, "b")
+    if kind is not _NDARRAY or shape != (0,):
+        raise pickle.UnpicklingError(f"it asks for an array of {shape} before there are values")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
 
 
 def _frombuffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
@@ -42,9 +43,22 @@ def _frombuffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], ord
 
 
 def _scalar(kind: np.dtype[Any], value: bytes) -> Any:
+    if len(value) != kind.itemsize:
+        raise pickle.UnpicklingError(f"a number of {kind.itemsize} bytes is given as {len(value)}")
     return np.frombuffer(value, dtype=kind)[0]
 
 
 def _encode(text: str, encoding: str) -> bytes:
     """Protocol 2 of Python 3 writes bytes as text."""
     return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _encode,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -77,7 +79,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
     if path.is_dir():
         state = _exported(path, model)
     elif path.is_file():
-        state = load_file(path)
+        try:
+            state = load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path}: no safetensors, or cut off ({error}); bring other files in by `parsing-rcnn import`"
+            ) from error
     else:
         raise CheckpointError(f"{path}: no such checkpoint")
     if any(name.startswith(_KEYPOINTS) for name in state):
@@ -107,10 +114,11 @@ def load_recipe(path: Path) -> Config:
     beside, key = (path / CARD, "recipe") if path.is_dir() else (path.with_suffix(".json"), "config")
     if not beside.is_file():
         raise CheckpointError(f"{beside}: the recipe beside the checkpoint is missing")
-    document = json.loads(beside.read_text())
-    if key not in document:
-        raise CheckpointError(f"{beside}: holds no {key}")
-    return Config.model_validate(document[key])
+    try:
+        return Config.model_validate(json.loads(beside.read_text(encoding="utf-8"))[key])
+    except (ValueError, KeyError, TypeError) as error:
+        said = str(error).splitlines()[:3]
+        raise CheckpointError(f"{beside}: holds no {key} that this version reads: {' '.join(said)}") from error
 
 
 def load_model(path: Path) -> tuple[ParsingRCNN, Config]:
@@ -150,6 +158,14 @@ def save_state(path: Path, state: dict[str, Tensor | Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The state of `save_state`; tensors and plain containers only, never code."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """The state of `save_state`; tensors and plain containers only, never code.
+
+    Raises:
+        CheckpointError: not such a file, or cut off.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: no state of a run, or cut off: {said}; --fresh begins anew") from error
     return state

@@ -147,6 +147,9 @@ class DataConfig(_Strict):
         canvases: (height, width) of the pictures of a batch; `final_canvases` for the last `final_fraction` of a run.
         short_sides, longest_side: instead of canvases, whole pictures of the annotated datasets, epoch by epoch, wide
             ones and tall ones apart, each at one of these short sides, padded to the largest of its batch (paper).
+        test_short_side, test_longest_side: in torch, pictures are measured at this short side, each on a canvas of its
+            own (paper: 800, 1333); none: on the canvases that are exported.
+        test_padding: what fills such a canvas up: the grey of training, or the mean of pixels, as others have it.
         pseudo_labels: what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled; `pseudo_fraction` of the photos drawn.
         annotated: folders or files that `parsing-rcnn datasets check` knows.
         scenes: a folder of more JPEGs without people, beside the backgrounds of the data folder.
@@ -170,6 +173,9 @@ class DataConfig(_Strict):
     colours: bool = True
     short_sides: tuple[int, ...] = ()
     longest_side: int = Field(default=1400, ge=32)
+    test_short_side: int | None = Field(default=None, ge=32, le=4000)
+    test_longest_side: int = Field(default=1333, ge=32, le=4000)
+    test_padding: Literal["grey", "mean"] = "grey"
     canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))
     final_canvases: tuple[tuple[int, int], ...] = ((640, 384), (640, 384), (512, 512), (384, 640))
     final_fraction: float = 0.2
@@ -179,7 +185,8 @@ class TrainConfig(_Strict):
     """Optimiser, schedule and processes.
 
     Attributes:
-        densepose: train the DensePose branch.
+        warm_start: weights that a run begins from, as `train --warm-start` names them (which holds over this).
+        parsing, densepose: train these branches.
         only: train nothing but this part, on the features of the rest as they are: at a third of the cost.
         half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
         weigh_rare: rare CIHP classes weigh more in the parsing loss (not in the paper).
@@ -197,6 +204,8 @@ class TrainConfig(_Strict):
         time_budget_minutes: shortens the schedule so that it always ends.
     """
 
+    warm_start: Path | None = None
+    parsing: bool = True
     densepose: bool = False
     only: Literal["detector", "parsing", "densepose"] | None = None
     half_size_losses: bool = False
@@ -242,14 +251,17 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise ConfigError(f"{path}: is its own base")
     try:
-        raw: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+        raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    bases = raw.pop("base", [])
+    bases = raw.pop("base", []) if isinstance(raw, dict) else None
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(f"{path}: a recipe is `key: value` lines, and its base a path or a list of paths")
     merged: dict[str, Any] = {}
-    for name in [bases] if isinstance(bases, str) else bases:
+    for name in bases:
         merged = _merged(merged, _read(path.parent / name, (*above, path.resolve())))
     return _merged(merged, raw)
 
@@ -276,11 +288,16 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         key, separator, value = item.partition("=")
         if not separator:
             raise ConfigError(f"--set {item!r}: write it as section.key=value")
-        target = raw
+        target: Any = raw
         *parents, leaf = key.split(".")
         for parent in parents:
-            target = target.setdefault(parent, {})
-        target[leaf] = yaml.safe_load(value)
+            target = target.setdefault(parent, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {item!r}: {'.'.join(parents)} is one value, and holds no {leaf}")
+        try:
+            target[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item!r}: {value!r} is not YAML") from error
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

@@ -9,15 +9,20 @@ from torch import nn
 
 
 class WeightAverage:
-    """Average of parameters and of floating buffers (batch-norm statistics), with a ramp over the first steps."""
+    """Average of parameters and of floating buffers (batch-norm statistics), with a ramp over the first steps.
+
+    A decay of 0 is no average: `model` is then the trained network itself, and costs nothing.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copy.deepcopy(model).eval().requires_grad_(False) if decay else model
         self.decay = decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards `model`; early steps move faster, so the start is forgotten."""
+        if not self.decay:
+            return
         decay = min(self.decay, (1 + step) / (10 + step))
         source = model.state_dict()
         for name, value in self.model.state_dict().items():

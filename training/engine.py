@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import ModelInfo
-from parsing_rcnn.pipeline import GraphPipeline
+from parsing_rcnn.codecs.image import check
+from parsing_rcnn.geometry import Window, turned_size
+from parsing_rcnn.people import ModelInfo, Options
+from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
@@ -20,6 +23,8 @@ from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
 
 CANVASES = ((384, 640), (640, 384), (512, 512))
+LONGEST = 4000  # pixels of a canvas's longer side
+_STEP = 32
 
 
 class TorchGraphs:
@@ -87,7 +92,8 @@ class TorchAnalyzer(GraphPipeline):
         model: on any device.
         config: its recipe.
         version: of the weights.
-        canvases: (height, width) of the network inputs, multiples of 32.
+        canvases: (height, width) of the network inputs, multiples of 32; a recipe with `data.test_short_side` makes its
+            own for every picture.
 
     Example:
         >>> analyzer = TorchAnalyzer(*load_checkpoint(Path("runs/light/weights.safetensors")))  # doctest: +SKIP
@@ -97,16 +103,47 @@ class TorchAnalyzer(GraphPipeline):
     def __init__(
         self, model: ParsingRCNN, config: Config, version: str = "", canvases: Sequence[tuple[int, int]] = CANVASES
     ) -> None:
-        self.model = model
+        self.model, self.config = model, config
         graphs = TorchGraphs(model)
         taxonomy = CIHP if config.model.parsing_classes == len(CIHP) else MHP
         info = ModelInfo(
             name=config.name,
             version=version,
             runtime=graphs.name,
-            tasks={"parsing": True, "densepose": config.train.densepose},
+            tasks={"parsing": config.train.parsing, "densepose": config.train.densepose},
             classes=taxonomy.classes,
             canvases=tuple(canvases),
             card={"recipe": config.model_dump(mode="json")},
         )
         super().__init__(graphs, info, taxonomy)
+
+    def preprocess(
+        self,
+        image: bytes | NDArray[np.uint8],
+        options: Options,
+        watch: Stopwatch,
+        canvases: Sequence[tuple[int, int]] | None = None,
+    ) -> tuple[NDArray[np.uint8], Window]:
+        """See `GraphPipeline`."""
+        data = self.config.data
+        if canvases is None and data.test_short_side is not None:
+            height, width = self._size(image)
+            canvases = [scaled_canvas(height, width, data.test_short_side, data.test_longest_side)]
+        canvas, window = super().preprocess(image, options, watch, canvases)
+        if data.test_padding == "mean":
+            rows, columns = round(window.scale_y * window.height), round(window.scale_x * window.width)
+            canvas[rows:] = canvas[:, columns:] = np.rint(self.config.model.pixel_mean)
+        return canvas, window
+
+    def _size(self, image: bytes | NDArray[np.uint8]) -> tuple[int, int]:
+        if isinstance(image, np.ndarray):
+            return (image.shape[0], image.shape[1]) if image.ndim == 3 and image.size else (1, 1)  # refused further on
+        header = check(image, self.limits)
+        return turned_size(header.height, header.width, header.orientation)
+
+
+def scaled_canvas(height: float, width: float, short: int, longest: int = LONGEST) -> tuple[int, int]:
+    """(height, width) of a canvas for a picture with this short side, the long one at most `longest` pixels."""
+    scale = min(short / min(height, width), longest / max(height, width))
+    rows, columns = (_STEP * max(1, math.ceil(round(side * scale, 3) / _STEP)) for side in (height, width))
+    return rows, columns

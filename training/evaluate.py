@@ -43,6 +43,7 @@ SURE = 0.5
 LEAST_SCORE = 0.05
 LEAST_OVERLAP = 0.5
 LEAST_HEIGHT = 64
+_UNTRAINED = "the parsing head of this model is not trained"
 
 Item = TypeVar("Item")
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -106,12 +107,16 @@ def evaluate(
         ("backgrounds", data / "backgrounds", "--data is the folder that holds backgrounds", _backgrounds),
         ("groups", data / "groups" / "annotations.json", "--data is the folder that holds groups", _groups),
     ):
-        if needed.exists():
+        if name == "photos" and not analyzer.info.tasks.get("parsing"):
+            result.absent[name] = _UNTRAINED
+        elif needed.exists():
             result.figures[name] = measure(analyzer, data, progress, result)
         else:
             result.absent[name] = f"no {needed}: {remedy}"
     _both_tasks(analyzer, data, synthetic, progress, result)
-    if crowd is not None and (crowd / "annotations.json").exists():
+    if not analyzer.info.tasks.get("parsing"):
+        result.absent["crowd"] = _UNTRAINED
+    elif crowd is not None and (crowd / "annotations.json").exists():
         result.figures["crowd"] = _crowd(analyzer, crowd, progress, result)
     else:
         result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"

@@ -11,7 +11,7 @@ A picture without any detection counts as background, and its people as missed; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,19 @@ def evaluate_dataset(
         DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
     """
     classes = len(analyzer.info.classes)
-    if reader.classes not in (None, classes):
+    if analyzer.info.tasks.get("parsing") and reader.classes not in (None, classes):
         raise DatasetError(
             f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model "
             "that was trained on its classes (CIHP has 20, MHP v2 59)"
         )
     found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
-    densepose = bool(analyzer.info.tasks.get("densepose"))
+    parses, densepose = (bool(analyzer.info.tasks.get(task)) for task in ("parsing", "densepose"))
     pictures: list[tuple[int, float]] = []
     for index in progress(range(len(reader)), reader.name):
         record = reader.read(index)
         pointed = surface is not None and densepose and any(p.points is not None for p in record.people)
+        if not parses:
+            record = replace(record, parts=None)
         # boxes come with any task; parts are the cheaper one
         tasks = {"densepose"} if pointed and record.parts is None else {"parsing", *(["densepose"] if pointed else [])}
         people = analyzer.analyze(record.image.read_bytes(), Options(tasks=frozenset(tasks), confidence=LEAST_SCORE))

@@ -38,24 +38,28 @@ class Objective(nn.Module):
     """Losses of one batch. Sampling draws from a generator of its own, so a seed repeats a run.
 
     Args:
-        densepose: also of the DensePose branch.
+        parsing, densepose: of these branches.
         only: of this part alone; no gradient reaches the rest of the network.
         half: losses of the branches before the last x2.
         weigh_rare: rare CIHP classes weigh more (`class_weights`).
+        layout: of pictures in memory, the network's.
     """
 
     def __init__(
         self,
         model: ParsingRCNN,
         *,
+        parsing: bool = True,
         densepose: bool = False,
         only: Literal["detector", "parsing", "densepose"] | None = None,
         half: bool = False,
         weigh_rare: bool = False,
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
         super().__init__()
+        self.layout = layout
         self.model, self.only, self.half = model, only, half
-        self.densepose = densepose and only != "parsing"
+        self.parsing, self.densepose = parsing and only != "densepose", densepose and only != "parsing"
         self.config = model.config
         self.output = (2 if half else 4) * self.config.branch.roi_size
         cihp = model.config.parsing_classes == len(CIHP.classes)
@@ -75,10 +79,10 @@ class Objective(nn.Module):
         self.generator.manual_seed(seed)
         images = torch.from_numpy(np.stack([s.image for s in samples])).to(device).permute(0, 3, 1, 2)
         with torch.set_grad_enabled(self.only is None and torch.is_grad_enabled()):
-            pyramid = self.model.pyramid(images.contiguous(memory_format=torch.channels_last))
+            pyramid = self.model.pyramid(images.contiguous(memory_format=self.layout))
         if self.only in ("parsing", "densepose"):
             rois, owners = self._shaken(samples)
-            return self._people(pyramid, samples, rois, owners, parse=self.only == "parsing")
+            return self._people(pyramid, samples, rois, owners)
         size = (images.shape[2], images.shape[3])
         losses, rois, owners = self._detector(pyramid, samples, size)
         return losses if self.only == "detector" else losses | self._people(pyramid, samples, rois, owners)
@@ -182,29 +186,23 @@ class Objective(nn.Module):
         return list(torch.softmax(logits.float(), 1)[:, 1].split([len(p) for p in proposals]))
 
     def _people(
-        self,
-        pyramid: dict[int, Tensor],
-        samples: list[Sample],
-        rois: list[Tensor],
-        owners: list[Tensor],
-        *,
-        parse: bool = True,
+        self, pyramid: dict[int, Tensor], samples: list[Sample], rois: list[Tensor], owners: list[Tensor]
     ) -> dict[str, Tensor]:
-        """Losses of the branches, or of DensePose alone, over the same RoIs, each where its labels are known."""
+        """Losses of the branches over the same RoIs, each where its labels are known."""
+        if not (self.parsing or self.densepose or self.model.keypoint_head is not None):
+            return {}
         drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
         if not any(len(d.rois) for d in drawn):
-            heads = [self.model.parsing_head] + [self.model.densepose_head] * self.densepose
-            heads += [] if self.model.keypoint_head is None else [self.model.keypoint_head]
+            wanted = (self.model.parsing_head, self.parsing), (self.model.densepose_head, self.densepose)
+            heads = [head for head, on in wanted if on] + [h for h in (self.model.keypoint_head,) if h is not None]
             return {"parsing": _nothing(*heads)}
         features = self.model.roi_features(pyramid, [d.rois for d in drawn])
         parts = torch.cat([d.parts for d in drawn])
         losses = {}
         if self.model.keypoint_head is not None:
             losses["keypoints"] = self._keypoints(features, drawn)
-        if parse and bool((parts != IGNORE_LABEL).any()):
+        if self.parsing:
             losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), parts, self.weights)
-        elif parse and self.model.keypoint_head is None:  # nobody's parts are known, as in DensePose-COCO
-            losses["parsing"] = _nothing(self.model.parsing_head)
         if self.densepose:
             losses |= self._densepose(self.model.densepose(features, half=self.half), drawn, parts)
         return losses

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 
-from training.checkpoint import load_state, load_weights, save_state, save_weights
+from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.mixture import Mixture
 from training.data.sample import Sample
@@ -69,6 +69,13 @@ def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
             part.eval().requires_grad_(False)
 
 
+def memory_format(config: Config, device: torch.device) -> torch.memory_format:
+    """Channels last, but for a ResNet in fp32 on a CPU: RoIAlign and its gradient want the other order there, and
+    turning maps over costs more than convolutions gain."""
+    plain = device.type == "cpu" and config.train.autocast == "none"
+    return torch.contiguous_format if plain and config.model.backbone.startswith("res") else torch.channels_last
+
+
 class Trainer:
     """Everything that a run needs to go on after a stop.
 
@@ -86,11 +93,13 @@ class Trainer:
         self.config, self.out = config, out
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.train.seed)
+        warm_start = warm_start or config.train.warm_start
         self.model = build_model(config.model, imagenet=warm_start is None)
         if warm_start is not None:
             load_weights(warm_start, self.model)
         prepare(self.model, config.train)
-        self.model.to(self.world.device, memory_format=torch.channels_last)
+        layout = memory_format(config, self.world.device)
+        self.model.to(self.world.device, memory_format=layout)
         if config.train.backbone_norm == "sync":
             if self.world.device.type != "cuda":
                 raise ConfigError("train.backbone_norm=sync needs GPUs; on the CPU set train.backbone_norm=train")
@@ -100,10 +109,12 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.train.autocast == "fp16")
         self.objective = Objective(
             self.model,
+            parsing=config.train.parsing,
             densepose=config.train.densepose,
             only=config.train.only,
             half=config.train.half_size_losses,
             weigh_rare=config.train.weigh_rare,
+            layout=layout,
         ).to(self.world.device)
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = config.train.accumulate * self.world.size
@@ -118,17 +129,27 @@ class Trainer:
         self.step, self.elapsed = 0, 0.0
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint in the run's folder. Returns whether there was one."""
+        """Go on from the last checkpoint in the run's folder. Returns whether there was one.
+
+        Raises:
+            CheckpointError: it is broken, or of another network or optimiser.
+        """
         path = self.out / "state.pt"
         if not path.is_file():
             return False
         state = load_state(path)
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.model.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            self.step, self.elapsed = state["step"], state["elapsed"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            said = str(error).splitlines()[:2]
+            raise CheckpointError(
+                f"{path}: a run of another recipe ({' '.join(said)}); take another --out, or --fresh"
+            ) from error
         return True
 
     def save(self) -> None:

@@ -6,7 +6,6 @@ view at the final boxes; maps of mirrored views are turned back, left and right 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,12 +21,9 @@ from parsing_rcnn.pipeline import Stopwatch, validate
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED
-from training.engine import CANVASES, TorchAnalyzer, to_images
+from training.engine import CANVASES, TorchAnalyzer, scaled_canvas, to_images
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
-
-_LONGEST = 4000  # pixels of a canvas's longer side
-_STEP = 32
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -166,10 +162,3 @@ class AugmentedAnalyzer(TorchAnalyzer):
             turned.append(unflip_iuv(*maps) if view.flipped else maps)
         coarse, index, u, v = (torch.stack(planes).mean(0) for planes in zip(*turned, strict=True))
         return coarse, index, u, v
-
-
-def scaled_canvas(height: float, width: float, short: int) -> tuple[int, int]:
-    """(height, width) of a canvas for a picture with this short side, the long one at most 4000 pixels."""
-    scale = min(short / min(height, width), _LONGEST / max(height, width))
-    rows, columns = (_STEP * max(1, math.ceil(round(side * scale, 3) / _STEP)) for side in (height, width))
-    return rows, columns

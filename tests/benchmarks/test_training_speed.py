@@ -12,11 +12,18 @@ from benchmarks.training_speed import table
 
 
 def test_the_table_has_every_row_and_ratio() -> None:
-    rows = [{"name": name, "pictures_per_second": 2.0, "ms_median": 1000.0, "peak_rss_mb": 10.0} for name in "ab"]
+    common = {"ms_median": 1000.0, "peak_rss_mb": 10.0}
+    rows = [
+        {"name": "a", "who": "ours", "pictures_per_second": 2.0, "peak_gpu_mb": 7.0, **common},
+        {"name": "b", "who": "loader", "pictures_per_second": 0.8, "peak_gpu_mb": None, **common},
+    ]
     quotient = {"median": 1.25, "least_round": 1.1, "greatest_round": 1.5}
     lines = table({"rows": rows, "ours_over_torchvision": {"none": quotient, "all": quotient}}).splitlines()
-    assert len(lines) == 6
-    assert lines[2] == "| a | 2.00 | 1.00 | 10 |"
+    assert len(lines) == 8
+    assert lines[2] == "| a | 2.00 | 1.00 | 10 | 7 |"
+    assert lines[3] == "| b | 0.80 | 1.00 | 10 |  |"
+    assert "0.4 times" in lines[7]
+    assert "fewer than 3 processes" in lines[7]
     assert "without heads | 1.25x (1.10-1.50)" in lines[4]
 
 

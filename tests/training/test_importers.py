@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from parsing_rcnn.cli import build
 from tests.training.detectron2_reference import Variant
 from training.checkpoint import CheckpointError, load_model
+from training.importers.files import read_tensors
 from training.importers.importer import import_checkpoint
 
 Tensors = dict[str, Tensor]
@@ -176,6 +179,68 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
             import_checkpoint(tmp_path / name, tmp_path / "own.safetensors")
     assert not (tmp_path / "own.safetensors").exists()
     assert not (tmp_path / "ran").exists()
+
+
+def _call(module: str, name: str, *arguments: bytes) -> bytes:
+    """A pickle that calls a global: protocol 0, written by hand."""
+    return f"c{module}\n{name}\n".encode() + b"(" + b"".join(arguments) + b"tR."
+
+
+ARRAY = b"cnumpy\nndarray\n"
+HOSTILE = {
+    "a command": _call("os", "system", b"S'touch RAN'\n"),
+    "eval": _call("builtins", "eval", b'S\'open("RAN", "w")\'\n'),
+    "getattr": _call("builtins", "getattr", ARRAY, b"S'tofile'\n"),
+    "a file by numpy": _call("numpy", "load", b"S'x.npy'\n"),
+    "another name in a known module": _call("numpy.core.multiarray", "fromfile", b"S'x'\n"),
+    "a dotted name": pickle.PROTO + b"\x04" + b"\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+    "a huge array": _call("numpy", "ndarray", b"(L1000000000000L\nt"),
+    "a huge array, rebuilt": _call("numpy.core.multiarray", "_reconstruct", ARRAY, b"(L1000000000000L\nt", b"S'b'\n"),
+    "a persistent name": b"Pwhere\n.",
+    "an empty number": _call("numpy.core.multiarray", "scalar", b"cnumpy\ndtype\n(S'f4'\ntR", b"S''\n"),
+    "an extension": b"\x82\x01.",
+    "deep nesting": b"(" * 100_000 + b"t" * 100_000 + b".",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles_run_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrapped in (HOSTILE[name], b"(S'model'\n" + HOSTILE[name][:-1] + b"d."):
+        (tmp_path / "file.pkl").write_bytes(wrapped)
+        with pytest.raises(CheckpointError, match=r"file\.pkl"):
+            read_tensors(tmp_path / "file.pkl")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.pkl"]
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
+def test_cut_and_altered_files_are_named_or_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"file{suffix}"
+    tensors = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
+    if suffix == ".pkl":
+        path.write_bytes(pickle.dumps({"model": {k: v.numpy() for k, v in tensors.items()}}, protocol=2))
+    elif suffix == ".pth":
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    assert torch.equal(read_tensors(path)["a.weight"], tensors["a.weight"])
+    whole, rng = path.read_bytes(), random.Random(7)
+    for attempt in range(150):
+        broken = bytearray(whole)
+        if attempt % 2:
+            broken = broken[: rng.randrange(len(broken))]
+        for _ in range(rng.randrange(4) if attempt % 2 else 1 + rng.randrange(4)):
+            if broken:
+                broken[rng.randrange(len(broken))] = rng.randrange(256)
+        path.write_bytes(bytes(broken))
+        with contextlib.suppress(CheckpointError):  # the only error that may come of it
+            assert all(isinstance(value, Tensor) for value in read_tensors(path).values())
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    save_file({"a.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "nan.safetensors")
+    with pytest.raises(CheckpointError, match=r"a\.weight holds values that are no finite numbers"):
+        read_tensors(tmp_path / "nan.safetensors")
 
 
 def test_a_part_of_a_file_is_reported_and_only_written_on_request(tmp_path: Path) -> None:

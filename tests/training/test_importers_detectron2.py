@@ -69,7 +69,8 @@ def test_the_whole_inference_is_the_same(name: str, tmp_path: Path) -> None:
     assert not report.unfit
     assert sum(report.unused.values()) == (6 if "WC2" in name else 0)
     assert report.fresh == ("parsing_head", "parsing_trunk")
-    own, _ = load_model(tmp_path / "own.safetensors")
+    own, config = load_model(tmp_path / "own.safetensors")
+    assert (config.train.parsing, config.train.densepose, config.data.test_short_side) == (False, True, 800)
 
     picture = (255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(4))).round()  # BGR
     with torch.inference_mode():

@@ -103,6 +103,7 @@ def recipe(coco: Path, *overrides: str) -> Config:
         "train.workers=0",
         "train.warmup=2",
         "train.autocast=none",
+        "train.parsing=false",
         "train.densepose=false",
         "train.ema_decay=0",
         "train.backbone_norm=train",
@@ -156,14 +157,14 @@ def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp
     own = (
         "model.keypoints=false",
         "model.parsing_classes=59",
+        "train.parsing=true",
         "train.densepose=true",
         "train.iterations=1",
         "data.annotated=[]",
         "data.sources={photos: 1.0}",
     )
-    begun = Trainer(
-        recipe(coco, *own), data_folder, tmp_path / "parsing", tmp_path / "keypoints" / "weights.safetensors"
-    )
+    weights = f"train.warm_start={tmp_path / 'keypoints' / 'weights.safetensors'}"
+    begun = Trainer(recipe(coco, *own, weights), data_folder, tmp_path / "parsing")
     after = begun.model.state_dict()
     assert not any(name.startswith("keypoint_head.") for name in after)
     for name, value in before.items():

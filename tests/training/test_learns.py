@@ -58,7 +58,8 @@ COMMON = (
     "train.iterations=150",
     "train.frozen_stages=0",
     "train.backbone_norm=train",
-    "train.autocast=bf16",
+    # where a processor has no bf16, emulating it takes many times as long
+    f"train.autocast={'bf16' if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else 'none'}",
     "train.device=auto",
     "model.pretrained=false",
     "model.branch.rois_per_image=1",

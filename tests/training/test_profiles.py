@@ -137,3 +137,28 @@ def test_bases_are_merged_and_circles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(ConfigError, match="not YAML"):
         load_config(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("train.learning_rat=1", r"train\.learning_rat: Extra inputs"),
+        ("train.iterations=0", r"train\.iterations: .*greater than or equal to 1"),
+        ("train.optimizer=adam", r"train\.optimizer: .*'adamw' or 'sgd'"),
+        ("model.branch.roi_size=wide", r"model\.branch\.roi_size: .*integer"),
+        ("data.sources={phots: 1}", r"data\.sources\.phots"),
+        ("model.backbone.depth=50", r"model\.backbone is one value, and holds no depth"),
+        ("train.steps=[1", r"'\[1' is not YAML"),
+        ("train.steps", r"write it as section\.key=value"),
+    ],
+)
+def test_a_wrong_key_is_named(item: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_config(CONFIGS / "light.yaml", (item,))
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "base: 3", "base: [3]", "just words"])
+def test_files_that_are_no_recipes_are_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"odd\.yaml: a recipe is"):
+        load_config(tmp_path / "odd.yaml")

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from parsing_rcnn import __version__
-from training.checkpoint import CheckpointError, load_recipe, load_weights
+from training.checkpoint import CheckpointError, load_recipe, load_state, load_weights
 from training.config import Config, load_config
 from training.ema import WeightAverage
+from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model
 from training.report import write_report
 from training.train import Trainer, TrainingDiverged
@@ -70,6 +71,13 @@ def test_a_run_leaves_weights_recipe_and_log(tmp_path: Path, data_folder: Path) 
     assert any(p.name.startswith("events.out.tfevents") for p in tmp_path.iterdir())
 
 
+def test_a_run_of_another_recipe_does_not_go_on(tmp_path: Path, data_folder: Path) -> None:
+    Trainer(recipe("train.iterations=1"), data_folder, tmp_path).run()
+    other = Trainer(recipe("model.branch.conv_channels=64"), data_folder, tmp_path)
+    with pytest.raises(CheckpointError, match=r"another recipe.*--fresh"):
+        other.resume()
+
+
 def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
     batch = trainer.mixture[0]
@@ -105,11 +113,24 @@ def test_the_average_follows() -> None:
         model.weight.fill_(1.0)
     average.update(model, 1000)
     assert float(average.model.weight) == pytest.approx(0.5)
+    assert WeightAverage(model, 0.0).model is model  # no average, no copy
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_weights(tmp_path / "none.safetensors", torch.nn.Linear(1, 1))
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match="no safetensors, or cut off"):
+        load_weights(tmp_path / "broken.safetensors", torch.nn.Linear(1, 1))
+    for content in ("{", "{}", '{"config": {"name": 3}}'):
+        (tmp_path / "broken.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"broken\.json: holds no config"):
+            load_recipe(tmp_path / "broken.safetensors")
+    (tmp_path / "state.pt").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match="no state of a run"):
+        load_state(tmp_path / "state.pt")
+    with pytest.raises(BackboneWeightsError, match="no weights of torchvision's resnet50"):
+        ResNet().load_imagenet(tmp_path / "state.pt")
 
 
 def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:

@@ -16,6 +16,11 @@ from torch import Tensor
 from training.arrays_only import ArraysOnly
 from training.checkpoint import CheckpointError
 
+# whatever readers say of files that are cut off, altered, or made to harm: nothing of them is run in any case
+_BROKEN = (
+    pickle.UnpicklingError, SafetensorError, EOFError, ValueError, TypeError, AttributeError, LookupError,
+    ArithmeticError, MemoryError, RecursionError, ImportError, AssertionError,
+)  # fmt: skip
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 
 
@@ -39,29 +44,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 found = ArraysOnly(file, encoding="latin1").load()
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, EOFError, ValueError, TypeError, AttributeError) as error:
+    except _BROKEN as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path}: not a file of weights alone, and nothing else is read from it: {first}"
         ) from error
-    except RuntimeError as error:  # what torch calls a broken archive
+    except (RuntimeError, OSError) as error:  # what torch calls a broken archive
         raise CheckpointError(f"{path}: broken or cut off: {str(error).splitlines()[0]}") from error
     while isinstance(found, Mapping):
         inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
             break
         found = inner
-    tensors = _tensors(found) if isinstance(found, Mapping) else {}
+    tensors = _tensors(found, path) if isinstance(found, Mapping) else {}
     if not tensors:
         raise CheckpointError(f"{path}: holds no named tensors")
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def _tensors(found: Mapping[Any, Any]) -> dict[str, Tensor]:
+def _tensors(found: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     tensors = {}
     for name, given in found.items():
         array = isinstance(given, np.ndarray) and given.dtype.kind in "fiu"
         value = torch.from_numpy(np.array(given)) if array else given
         if isinstance(name, str) and isinstance(value, Tensor):
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"{path}: {name} holds values that are no finite numbers")
             tensors[name] = value.float() if value.is_floating_point() else value
     return tensors

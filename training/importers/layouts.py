@@ -127,10 +127,14 @@ def _depth(found: Tensors, pattern: str) -> str:
     return member
 
 
-def _recipe(profile: str | None, name: str, model: dict[str, object]) -> Config:
+def _recipe(
+    profile: str | None, name: str, model: dict[str, object], *, parsing: bool = False, densepose: bool = False
+) -> Config:
     config = load_config(_PROFILES / f"{profile}.yaml") if profile else Config()
     document = config.model_dump()
     document["name"] = name
+    document["data"] |= {"test_short_side": 800, "test_longest_side": 1333, "test_padding": "mean"}  # all three test so
+    document["train"] |= {"parsing": parsing, "densepose": densepose}
     for key, value in model.items():
         document["model"][key] = {**document["model"][key], **value} if isinstance(value, dict) else value
     return Config.model_validate(document)
@@ -153,7 +157,8 @@ def _detectron2(found: Tensors, eps: float) -> Translation:
     }
     if "pixel_mean" in found:  # files of 2020 hold it, in the order of their pictures: blue, green, red
         model["pixel_mean"] = tuple(round(value, 4) for value in found["pixel_mean"].flatten().flip(0).tolist())
-    out = Translation(_recipe(profile, "detectron2", model))
+    headed = any(name.startswith(f"{_D2_HEAD}.") for name in found)
+    out = Translation(_recipe(profile, "detectron2", model, densepose=headed))
     out.used.update({"pixel_mean", "pixel_std"} & found.keys())
     out.remarks.append("pictures go in as detectron2 has them: shortest side 800, longest 1333, padded by the mean")
     if any(name.startswith(tuple(f"{_D2_PREDICTOR}.{kind}_lowres" for kind in _D2_CONFIDENCES)) for name in found):
@@ -290,6 +295,8 @@ def _zoo(found: Tensors, eps: float) -> Translation:
             "zoo",
             "parsing-rcnn-zoo",
             {"backbone": member, "parsing_classes": 20 if classes is None else classes.shape[1]},
+            parsing="Parsing_RCNN" in heads,
+            densepose="UV_RCNN" in heads,
         )
     )
     out.remarks.append(

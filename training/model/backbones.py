@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -177,10 +179,17 @@ class ResNet(nn.Module):
                 f"{path or 'model.backbone_weights'}: no such file; name the state dict of torchvision's "
                 f"{self.member}, or set model.pretrained=false, or give --warm-start"
             )
-        if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            if path.suffix == ".safetensors":
+                found = load_file(path)
+            else:
+                found = torch.load(path, map_location="cpu", weights_only=True)
+            names = list(found)
+        except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BackboneWeightsError(f"{path}: no weights of torchvision's {self.member}: {first}") from error
+        if not names or not all(isinstance(value, Tensor) for value in found.values()):
+            raise BackboneWeightsError(f"{path}: no state dict of torchvision's {self.member}")
         stem = {"conv1": "stem.0", "bn1": "stem.1"}
         own = {}
         for name, value in found.items():
