@@ -5,7 +5,7 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench test test-serving test-torch test-slow fuzz lint format train plugin plugin-test clean
+.PHONY: serve serve-triton bench test test-serving test-torch test-slow fuzz lint format train plugin plugin-test tensorrt-bindings clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -33,7 +33,7 @@ fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong 
 	PYTHONPATH=. $(VENV)-atheris/bin/python tests/server/fuzz/readers.py -max_total_time=120
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures (most of an hour)
-	$(TORCH)/bin/python $(PYTEST) -m slow tests/training
+	$(TORCH)/bin/python $(PYTEST) -m slow tests/training tests/export
 
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .
@@ -83,6 +83,10 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	cmake --build build/plugin-sanitized
 	ctest --test-dir build/plugin-sanitized --output-on-failure
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
+
+tensorrt-bindings: $(TORCH)/.train ## TensorRT's Python classes (10, 11) and TensorRT for RTX into build/tensorrt: tests/export/tensorrt uses them, no GPU needed
+	for version in 10 11 rtx; do \
+		$(TORCH)/bin/python $(PIP) --no-deps --upgrade --target build/tensorrt/$$version -r requirements/tensorrt_$$version.txt; done
 
 clean: ## remove environments and caches
 	rm -rf $(VENV) $(VENV)-* .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
