@@ -159,10 +159,17 @@ def test_compute_capability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_plugin_that_is_absent_or_refused(tmp_path: Path) -> None:
-    registry = SimpleNamespace(load_library=lambda path: None)
+    registry = SimpleNamespace(load_library=lambda path: None, get_creator=lambda *name: None)
     trt = SimpleNamespace(__version__="11.4.0", get_plugin_registry=lambda: registry)
     with pytest.raises(PluginMissing, match=r"no such file.*make plugin TENSORRT_INCLUDE_DIR"):
         builder.load_plugin(trt, tmp_path / "libprcnn_plugin.so")
     (tmp_path / "libprcnn_plugin.so").write_bytes(b"")
     with pytest.raises(PluginMissing, match=r"TensorRT 11.4.0 does not take it"):
         builder.load_plugin(trt, tmp_path / "libprcnn_plugin.so")
+
+
+def test_a_plugin_is_registered_once(tmp_path: Path) -> None:
+    asked = []
+    registry = SimpleNamespace(get_creator=lambda *name: asked.append(name) or object())
+    builder.load_plugin(SimpleNamespace(get_plugin_registry=lambda: registry), tmp_path / "absent.so")
+    assert asked == [("PyramidRoiAlign", "1", "")]
