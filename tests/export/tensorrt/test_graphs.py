@@ -103,6 +103,20 @@ def test_nms_looks_for_what_is_used() -> None:
     assert found == [77, 9]
 
 
+def test_nms_sees_no_score_that_tensorrt_would_drop() -> None:
+    """TensorRT leaves out what is not above 0, its default threshold; objectness is below 0 for most anchors."""
+    inputs: Values = {"CANVAS": render_scene(4, 256, 320), "LIMITS": np.array([0.3, 64], np.float32)}
+    plain, ready = load("detector"), prepared("detector")
+    first, mapped = (
+        next(n for n in model.graph.node if n.op_type == "NonMaxSuppression").input[1] for model in (plain, ready)
+    )
+    logits = run_part(plain, inputs, [first])[first].ravel()
+    scores = run_part(ready, inputs, [mapped])[mapped].ravel()
+    assert (logits < 0).any()
+    assert ((scores > 0) & (scores < 1)).all()
+    np.testing.assert_array_equal(np.argsort(-scores, kind="stable"), np.argsort(-logits, kind="stable"))
+
+
 def test_values_are_cut_before_they_become_uint8(tmp_path: Path) -> None:
     """TensorRT's cast is undefined outside of 0..255, ONNX Runtime's wraps round."""
     value = helper.make_tensor_value_info
