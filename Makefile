@@ -5,7 +5,8 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-slow fuzz lint format train plugin plugin-test clean
+.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-slow fuzz lint format train plugin plugin-test \
+	tensorrt-bindings clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -92,6 +93,10 @@ plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvisi
 	cmake --build build/plugin-sanitized
 	ctest --test-dir build/plugin-sanitized --output-on-failure
 	$(TORCH)/bin/python $(PYTEST) tests/export/plugin
+
+tensorrt-bindings: $(TORCH)/.train ## TensorRT's Python classes (10, 11) and TensorRT for RTX into build/tensorrt: tests/export/tensorrt uses them, no GPU needed
+	for version in 10 11 rtx; do \
+		$(TORCH)/bin/python $(PIP) --no-deps --upgrade --target build/tensorrt/$$version -r requirements/tensorrt_$$version.txt; done
 
 clean: ## remove environments and caches
 	rm -rf $(VENV) $(VENV)-* .triton build dist *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -10,8 +10,6 @@ the two; runtimes do that once, when they load the file.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
@@ -129,13 +127,18 @@ class _Typing:
 def _fold_norms(graph: GraphProto) -> None:
     """Conv, BatchNormalization -> Conv of weights w * s, bias (b - mean) * s + shift; s = scale / sqrt(var + eps)."""
     makers = {name: node for node in graph.node for name in node.output}
-    readers = Counter(name for node in graph.node for name in node.input)
+    users = _users(graph)
     changes: dict[str, list[NodeProto]] = {}
     axes = numpy_helper.from_array(np.array([1, 2, 3], np.int64), "::kernel_axes")
     for norm in [node for node in graph.node if node.op_type == "BatchNormalization"]:
         conv = makers.get(norm.input[0])
-        if conv is None or conv.op_type != "Conv" or readers[norm.input[0]] != 1:
+        if conv is None or conv.op_type != "Conv":
             continue
+        others = [node for node in users[conv.output[0]] if node.output[0] != norm.output[0]]
+        if any(node.op_type != "Shape" for node in others):
+            continue
+        for node in others:  # the norm keeps the shape
+            node.input[0] = norm.output[0]
         _, scale, shift, mean, variance = norm.input
         eps = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
         name = f"{norm.output[0]}::norm"
@@ -156,7 +159,7 @@ def _fold_norms(graph: GraphProto) -> None:
         del whole.input[1:], whole.output[:]
         whole.input.extend([f"{name}_weight", f"{name}_bias"])
         whole.output.append(norm.output[0])
-        changes |= {conv.output[0]: [], norm.output[0]: [*folded, whole]}
+        changes |= {conv.output[0]: [*folded, whole], norm.output[0]: []}
     if changes:
         graph.initializer.append(axes)
         _replace(graph, changes)
@@ -165,10 +168,7 @@ def _fold_norms(graph: GraphProto) -> None:
 def _scale_before_attention(graph: GraphProto) -> None:
     """MatMul(q, k) * s -> MatMul(q * s, k): a product of long vectors may leave fp16's range before it is scaled."""
     makers = {name: node for node in graph.node for name in node.output}
-    users: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
+    users = _users(graph)
     scalars = {t.name for t in graph.initializer if numpy_helper.to_array(t).size == 1}
     scalars |= {n.output[0] for n in graph.node if n.op_type == "Constant" and _size(n) == 1}
     for softmax in [node for node in graph.node if node.op_type == "Softmax"]:
@@ -191,6 +191,15 @@ def _raise_opset(model: onnx.ModelProto) -> None:
     for opset in model.opset_import:
         if opset.domain == "":
             opset.version = _BF16_OPSET
+
+
+def _users(graph: GraphProto) -> dict[str, list[NodeProto]]:
+    """The nodes that read each tensor."""
+    found: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
 
 
 def _size(constant: NodeProto) -> int:

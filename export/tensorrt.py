@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export.plugin import BUILD, TENSORRT_LIBRARY
+from export.plugin_node import OPERATOR, VERSION
 from export.tensorrt_profiles import Profile
 
 VERSIONS = (10, 11)
@@ -155,16 +156,19 @@ def compute_capability(library: str = "libcuda.so.1") -> tuple[int, int]:
 
 
 def load_plugin(trt: Any, path: Path) -> None:
-    """Register PyramidRoiAlign.
+    """Register PyramidRoiAlign, once a process.
 
     Raises:
         PluginMissing: the library is absent, or TensorRT does not take it.
     """
     how = "make plugin TENSORRT_INCLUDE_DIR=folder of NvInfer.h"
+    registry = trt.get_plugin_registry()
+    if registry.get_creator(OPERATOR, str(VERSION), "") is not None:
+        return
     if not path.is_file():
         raise PluginMissing(f"{path}: no such file, and the detector needs it; {how} builds it, --plugin names it")
     try:
-        handle = trt.get_plugin_registry().load_library(str(path))
+        handle = registry.load_library(str(path))
     except RuntimeError as error:
         raise PluginMissing(f"{path}: {error}; build it again against TensorRT {trt.__version__}: {how}") from error
     if handle is None:

@@ -14,8 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from export.plugin_node import DOMAIN, prune, use_plugin
 
-LARGEST_TOP_K = 3840  # TensorRT's limits on what it chooses at once
-LARGEST_NMS = 5000
+LARGEST_NMS = 5000  # boxes that TensorRT chooses from at once
 
 
 class TensorRTGraphError(ValueError):
@@ -119,12 +118,25 @@ def _whole_numbers(node: NodeProto) -> list[NodeProto]:
 
 
 def _limit_nms(graph: GraphProto, limits: Iterable[int]) -> None:
-    """ONNX lets NMS find any number of boxes; only the first ones are used, and they come by score."""
-    found = [node for node in graph.node if node.op_type == "NonMaxSuppression"]
-    for node, limit in zip(found, limits, strict=False):
-        name = f"{node.output[0]}::most"
-        graph.initializer.append(numpy_helper.from_array(np.array([limit], np.int64), name))
-        node.input[2] = name
+    """ONNX lets NMS find any number of boxes; only the first ones are used, and they come by score.
+
+    TensorRT drops scores of 0 and below where no threshold is given, and an objectness is a logit: scores are mapped to
+    what lies between 0 and 1, in the same order. They leave NMS nowhere.
+    """
+    rest, nodes = list(limits), []
+    for node in graph.node:
+        if node.op_type == "NonMaxSuppression":
+            name = node.output[0]
+            graph.initializer.append(numpy_helper.from_array(np.array([rest.pop(0)], np.int64), f"{name}::most"))
+            nodes += [
+                helper.make_node("Softsign", [node.input[1]], [f"{name}::sign"], name=f"{name}::sign"),
+                helper.make_node("Mul", [f"{name}::sign", "::half"], [f"{name}::small"], name=f"{name}::small"),
+                helper.make_node("Add", [f"{name}::small", "::half"], [f"{name}::scores"], name=f"{name}::scores"),
+            ]
+            node.input[1], node.input[2] = f"{name}::scores", f"{name}::most"
+        nodes.append(node)
+    graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "::half"))
+    _set_nodes(graph, nodes)
 
 
 def _casts_to(node: NodeProto, kind: int) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
-from export.onnx import export_repository
-from parsing_rcnn.repository import ModelRepository
+from export.onnx import detector, export_repository
+from export.options import ExportOptions
+from parsing_rcnn.repository import CARD as CARD_FILE
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from training.checkpoint import load_model
 from training.model.parsing_rcnn import ParsingRCNN
 
 CARD = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
+ROWS = 5  # of the detector with a fixed number of them
 
 torch.set_num_threads(2)
 
@@ -29,4 +35,19 @@ def repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("repository")
     _, config = load_model(ModelRepository.open().path)
     export_repository(model, config, folder, version="test", card=CARD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def static_repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped repository with a detector of a fixed number of rows."""
+    folder = tmp_path_factory.mktemp("static")
+    shipped = ModelRepository.open().path
+    for graph in GRAPHS[1:]:
+        shutil.copytree(shipped / graph / "1", folder / graph / "1")
+    options = ExportOptions(static_people=ROWS)
+    (folder / "detector" / "1").mkdir(parents=True)
+    onnx.save(detector(model, options), folder / "detector" / "1" / "model.onnx")
+    card = json.loads((shipped / CARD_FILE).read_text())
+    (folder / CARD_FILE).write_text(json.dumps({**card, **options.told()}))
     return folder

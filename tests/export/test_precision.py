@@ -129,6 +129,7 @@ def test_names_types_and_weights_stay(graph: str, precision: str) -> None:
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_what_stays_fp32(precision: str) -> None:
     detector = to_precision(load("detector"), precision)
+    assert not any(node.op_type == "BatchNormalization" for node in detector.graph.node)
     lower = lower_tensors(detector, precision)
     boxes = {
         "TopK",

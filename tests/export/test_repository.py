@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from export.graphs import DetectorGraph
 from export.repository import files, read_shapes, tensors
 from parsing_rcnn.cli import build
-from parsing_rcnn.repository import ModelRepository
-from training.checkpoint import save_weights
+from parsing_rcnn.repository import CARD, ModelRepository
+from training.checkpoint import load_model, save_weights
 from training.config import Config
 from training.model.parsing_rcnn import build_model
 
@@ -29,10 +35,13 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     config = Config.model_validate({"name": "tiny", "model": model})
     save_weights(tmp_path / "weights.safetensors", build_model(config.model), config, {})
     out = tmp_path / "models"
-    arguments = ["export", str(tmp_path / "weights.safetensors"), "--out", str(out), "--target", "triton"]
+    words = ["--target", "tensorrt", "--print-trtexec", "--precision", "fp16", "--size", "256x320", "--size", "320x256"]
+    words += ["--proposals", "50", "--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
+    arguments = ["export", str(tmp_path / "weights.safetensors"), "--out", str(out), *words]
     result = CliRunner().invoke(build(), arguments)
     assert result.exit_code == 0, result.output
     shapes = read_shapes(out)
+    what_the_options_did(out, result.output)
     assert (shapes.channels, shapes.roi, shapes.cells, shapes.classes) == (16, 32, 128, 59)
     text = (out / "parsing" / "configs" / "cpu.pbtxt").read_text()
     assert "dims: [16, 32, 32]" in text
@@ -40,10 +49,36 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     assert (out / "preprocess" / "1" / "model.py").is_file()
 
 
-def test_an_unknown_target_is_refused() -> None:
-    result = CliRunner().invoke(build(), ["export", "weights.safetensors", "--target", "tflite"])
-    assert result.exit_code == 2
-    assert "choose onnx, openvino or triton" in result.output
+def what_the_options_did(out: Path, printed: str) -> None:
+    card = json.loads((out / CARD).read_text())
+    assert card["canvases"] == [[256, 320], [320, 256]]
+    assert card["recipe"]["model"]["rpn"]["proposals_test"] == 50
+    assert {key: card[key] for key in ("precision", "static_people", "max_people", "people_buckets")} == {
+        "precision": "fp16",
+        "static_people": 6,
+        "max_people": 8,
+        "people_buckets": [1, 8],
+    }
+    detector = (out / "detector" / "config.pbtxt").read_text()
+    assert "dims: [6, 4]" in detector
+    assert 'profile: ["0", "1"]' in detector
+    assert "max_batch_size: 8" in (out / "parsing" / "config.pbtxt").read_text()
+    assert re.search(r"detector/1/model.onnx \(\d+\.\d MB; 256x320 [\d.]+ GFLOP, 320x256 [\d.]+ GFLOP\)", printed)
+    assert re.search(r"parsing/1/model.onnx \(\d+\.\d MB; a person [\d.]+ GFLOP\)", printed)
+    lines = [line for line in printed.splitlines() if line.startswith("trtexec ")]
+    assert len(lines) == 3
+    assert "--profile=1 --minShapes=CANVAS:320x256x3" in lines[0]
+    assert "--profile=1 --minShapes=ROI_FEATURES:2x16x32x32 --optShapes=ROI_FEATURES:8x16x32x32" in lines[1]
+    model, recipe = load_model(out)  # the files are the checkpoint, whatever they compute in
+    assert recipe.model.rpn.proposals_test == 50
+    session = onnxruntime.InferenceSession(out / "detector" / "1" / "model.onnx")
+    canvas, limits = np.zeros((64, 96, 3), np.uint8), np.array([0.0, 4], np.float32)
+    boxes, _, count, features = session.run(None, {"CANVAS": canvas, "LIMITS": limits})
+    assert count[0] == 4  # of anybody: random weights
+    assert boxes.shape == (6, 4)
+    assert features.shape == (6, 16, 32, 32)
+    (rebuilt,) = DetectorGraph(model, 6, static=True)(torch.from_numpy(canvas), torch.from_numpy(limits))[2]
+    assert rebuilt == 4
 
 
 @pytest.mark.parametrize("ensemble", ["human_analysis", "human_parsing", "densepose"])

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 from export.graphs import DetectorGraph
-from export.onnx import detector
-from export.options import ExportOptions
 from export.pictures import render_scene
 from export.repository import files, read_shapes
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from tests.export.conftest import ROWS
 from training.model.parsing_rcnn import ParsingRCNN
 
-ROWS = 5
 # minimum score, most people: nobody is sure enough; nobody is wanted; some; as many as rows; more than rows
 LIMITS = ((1.1, 64.0), (0.0, 0.0), (0.05, 16.0), (0.0, 3.0), (0.0, 5.0), (0.0, 64.0))
-
-
-@pytest.fixture(scope="module")
-def static(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped repository with such a detector."""
-    folder = tmp_path_factory.mktemp("static")
-    shipped = ModelRepository.open().path
-    for graph in GRAPHS[1:]:
-        shutil.copytree(shipped / graph / "1", folder / graph / "1")
-    options = ExportOptions(static_people=ROWS)
-    (folder / "detector" / "1").mkdir(parents=True)
-    onnx.save(detector(model, options), folder / "detector" / "1" / "model.onnx")
-    card = json.loads((shipped / CARD).read_text())
-    (folder / CARD).write_text(json.dumps({**card, **options.told()}))
-    return folder
 
 
 def whole(model: ParsingRCNN, canvas: np.ndarray, limits: tuple[float, float], *, static: bool) -> list[np.ndarray]:
@@ -72,8 +51,8 @@ def test_the_limits_say_what_they_are_meant_to(model: ParsingRCNN) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_pipelines_give_the_same_people(static: Path, runtime: str) -> None:
-    usual, fixed = (Pipeline(path, runtime=runtime, precision="fp32") for path in (None, static))
+def test_pipelines_give_the_same_people(static_repository: Path, runtime: str) -> None:
+    usual, fixed = (Pipeline(path, runtime=runtime, precision="fp32") for path in (None, static_repository))
     scene = render_scene(3, 256, 320)
     numbers = []
     for least, most in ((1.0, 64), (0.05, 64), (0.0, 3), (0.0, ROWS), (0.0, 64)):
@@ -93,8 +72,8 @@ def test_pipelines_give_the_same_people(static: Path, runtime: str) -> None:
     assert numbers[2:] == [3, ROWS, ROWS]
 
 
-def test_triton_is_told_the_number_of_rows(static: Path) -> None:
-    written = files(read_shapes(static))
+def test_triton_is_told_the_number_of_rows(static_repository: Path) -> None:
+    written = files(read_shapes(static_repository))
     for path in ("config.pbtxt", "configs/ort_gpu.pbtxt", "configs/cpu.pbtxt"):
         text = written[f"detector/{path}"]
         assert f'name: "BOXES" data_type: TYPE_FP32 dims: [{ROWS}, 4]' in text

@@ -36,10 +36,15 @@ def run_part(model: onnx.ModelProto, given: Values, wanted: list[str]) -> Values
     nodes = [n for n in part.graph.node if not set(n.output) & set(given)]
     del part.graph.node[:], part.graph.input[:], part.graph.output[:], part.graph.value_info[:]
     part.graph.node.extend(nodes)
-    part.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    part.graph.output.extend(
+        helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), None) for name in wanted
+    )
     for value in part.graph.output:
         known = [o for o in model.graph.output if o.name == value.name]
-        value.type.CopyFrom(known[0].type if known else helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        if known:
+            value.type.CopyFrom(known[0].type)
     prune(part)
     needed = {name for n in part.graph.node for name in n.input}
     for name in needed & set(given):

@@ -1,0 +1,45 @@
+"""Parses and builds graphs with TensorRT for RTX, whose parser and builder need no GPU, by export.tensorrt's own steps.
+
+    python tests/export/tensorrt/real_builder.py FOLDER PLANS
+
+FOLDER holds the packages tensorrt_rtx_bindings and tensorrt_rtx_libs. PLANS is a JSON list of [graph, folder, profiles,
+"parse" or "build"]. It has no runner for NonMaxSuppression and cannot take our plugin, so a detector is at most parsed,
+and with standard operators in the place of the plugin's nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(folder: Path, plans: str) -> None:
+    sys.path.insert(0, str(folder))
+    import tensorrt_rtx_bindings as trt
+
+    from export.tensorrt import Plan, configure, parse
+    from export.tensorrt_profiles import Profile
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    answers: list[dict[str, Any]] = []
+    for graph, place, profiles, step in json.loads(plans):
+        shapes = tuple(Profile(name, *(tuple(shape) for shape in shapes)) for name, *shapes in profiles)
+        plan = Plan(graph, Path(place), shapes, plugin=False)
+        builder = trt.Builder(logger)
+        network = parse(trt, logger, builder, plan)
+        outputs = [network.get_output(k) for k in range(network.num_outputs)]
+        answer: dict[str, Any] = {t.name: [t.dtype.name, list(t.shape)] for t in outputs}
+        if step == "build":
+            config = configure(trt, builder, plan, b"", 1 << 30)
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+            engine = builder.build_serialized_network(network, config)
+            answer["engine"] = 0 if engine is None else len(bytes(engine))
+        answers.append(answer)
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,155 @@
+"""The builder against TensorRT's own Python classes (10 and 11), and TensorRT for RTX's builder; no GPU is needed.
+
+`make tensorrt-bindings` puts them into build/tensorrt; they are not needed for anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import NodeProto, helper, numpy_helper
+
+from export.plugin_node import OPERATOR
+from export.precision import to_precision
+from export.tensorrt_graph import for_tensorrt
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from tests.export.conftest import ROWS
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "build" / "tensorrt"
+FUNCTIONS = (
+    "createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "createInferRuntime_INTERNAL",
+    "createNvOnnxParserRefitter_INTERNAL", "createNvOnnxParser_INTERNAL", "getBuilderPluginRegistry",
+    "getNvOnnxParserVersion", "getPluginRegistry", "initLibNvInferPlugins",
+)  # fmt: skip
+
+
+def have(version: str) -> Path:
+    folder = FOLDER / version
+    if not folder.is_dir():
+        pytest.skip(f"no TensorRT {version} in build/tensorrt: `make tensorrt-bindings`")
+    return folder
+
+
+def program(name: str, *words: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    command = [sys.executable, str(Path(__file__).with_name(name)), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("version", ["10", "11"])
+def test_every_call_has_a_signature(version: str, tmp_path: Path) -> None:
+    bindings = have(version)
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler on this machine")
+    libraries, repository = tmp_path / "libraries", tmp_path / "repository"
+    libraries.mkdir()
+    (tmp_path / "empty.c").write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in FUNCTIONS))
+    for name in ("nvinfer", "nvonnxparser", "nvinfer_plugin"):
+        soname = f"lib{name}.so.{version}"
+        command = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", tmp_path / "empty.c", "-o", libraries / soname]
+        subprocess.run(command, check=True)
+    for graph in GRAPHS:
+        (repository / graph / "1").mkdir(parents=True)
+        shutil.copy(ModelRepository.open().graph(graph), repository / graph / "1")
+    shutil.copy(ModelRepository.open().path / CARD, repository)
+    said = program("signatures.py", str(bindings), str(libraries), str(repository))
+    assert f"model_trt{version}." in said
+    assert "_sm90.plan" in said
+    for call in ("load_library", "parse", "set_timing_cache", "add_optimization_profile", "build_serialized_network"):
+        assert f"'{call}'" in said
+
+
+def real(*plans: Any) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = json.loads(program("real_builder.py", str(have("rtx")), json.dumps(plans)))
+    return answers
+
+
+def stored(folder: Path, graph: str, model: onnx.ModelProto) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "model.tensorrt.onnx")
+    return str(folder)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_heads_are_built(precision: str, tmp_path: Path) -> None:
+    have("rtx")
+    profiles = [["ROI_FEATURES", *([n, 64, 32, 32] for n in shapes)] for shapes in ((1, 1, 1), (2, 4, 4), (5, 16, 16))]
+    plans = []
+    for graph in GRAPHS[1:]:
+        model = for_tensorrt(
+            to_precision(onnx.load(ModelRepository.open().graph(graph)), precision), proposals=1, people=1
+        )
+        plans.append([graph, stored(tmp_path / graph, graph, model), profiles, "build"])
+    parsing, densepose = real(*plans)
+    assert parsing.pop("engine") > 1e5
+    assert densepose.pop("engine") > 1e5
+    assert parsing == {
+        "PARTS": ["UINT8", [-1, 128, 128]],
+        "PART_SCORES": ["FLOAT", [-1, 20]],
+        "PART_PROBS": ["UINT8", [-1, 20, 128, 128]],
+    }
+    assert densepose == {"IUV": ["UINT8", [-1, 3, 128, 128]]}
+
+
+def without_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """PyramidRoiAlign as nodes that the parser knows, of the same shapes: the largest value of a map, everywhere."""
+    nodes: list[NodeProto] = []
+    constants = model.graph.initializer
+    for node in model.graph.node:
+        if node.op_type != OPERATOR:
+            nodes.append(node)
+            continue
+        size = next(a.i for a in node.attribute if a.name == "output_size")
+        name = f"{node.output[0]}::shape"
+        constants.append(numpy_helper.from_array(np.array([1, size, size], np.int64), f"{name}_rest"))
+        nodes += [
+            helper.make_node("GlobalMaxPool", [node.input[1]], [f"{name}_most"]),
+            helper.make_node("Shape", [node.input[0]], [f"{name}_rows"], start=0, end=1),
+            helper.make_node("Concat", [f"{name}_rows", f"{name}_rest"], [name], axis=0),
+            helper.make_node("Expand", [f"{name}_most", name], list(node.output)),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_a_static_detector_is_parsed_to_its_number_of_rows(static_repository: Path, tmp_path: Path) -> None:
+    have("rtx")
+    plans = []
+    for precision in ("fp32", "fp16", "bf16"):
+        model = to_precision(onnx.load(static_repository / "detector" / "1" / "model.onnx"), precision)
+        graph = without_plugin(for_tensorrt(model, proposals=100, people=ROWS))
+        plans.append(["detector", stored(tmp_path / precision, "detector", graph), [], "parse"])
+    for answer in real(*plans):
+        assert answer == {
+            "BOXES": ["FLOAT", [ROWS, 4]],
+            "SCORES": ["FLOAT", [ROWS]],
+            "COUNT": ["INT32", [1]],
+            "ROI_FEATURES": ["FLOAT", [ROWS, 64, 32, 32]],
+        }
+
+
+def test_a_graph_that_is_refused(tmp_path: Path) -> None:
+    """As exported, uint8 in the middle: what `for_tensorrt` is for."""
+    have("rtx")
+    folder = stored(tmp_path, "densepose_head", onnx.load(ModelRepository.open().graph("densepose_head")))
+    command = [sys.executable, str(Path(__file__).with_name("real_builder.py")), str(FOLDER / "rtx")]
+    plans = json.dumps([["densepose_head", folder, [], "parse"]])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, plans], capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode != 0
+    assert "BuildFailed" in done.stderr
+    assert "does not take it: Cast" in done.stderr
+    assert "UINT8" in done.stderr

@@ -1,0 +1,175 @@
+"""Plans, commands and the reasons why no engine is built; TensorRT itself is in test_bindings.py."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from export import tensorrt as builder
+from export.options import ExportOptions
+from export.repository import files, read_shapes
+from export.tensorrt import NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
+from export.tensorrt_plans import write_plans
+from export.tensorrt_profiles import Profile, canvas_profiles, canvases, people_profiles
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+
+
+def test_canvas_profiles_by_hand() -> None:
+    sizes = [(384, 640), (640, 384), (512, 512), (512, 832), (832, 512), (672, 672)]
+    assert canvas_profiles(sizes) == (
+        Profile("CANVAS", (384, 640, 3), (384, 640, 3), (512, 832, 3)),
+        Profile("CANVAS", (640, 384, 3), (640, 384, 3), (832, 512, 3)),
+        Profile("CANVAS", (512, 512, 3), (512, 512, 3), (672, 672, 3)),
+    )
+    assert canvas_profiles([(64, 96)]) == (Profile("CANVAS", (64, 96, 3), (64, 96, 3), (64, 96, 3)),)
+
+
+def test_people_profiles_cover_every_number() -> None:
+    profiles = people_profiles((1, 4, 16, 64), (8, 32, 32))
+    assert [(p.least[0], p.best[0], p.largest[0]) for p in profiles] == [
+        (1, 1, 1),
+        (2, 4, 4),
+        (5, 16, 16),
+        (17, 64, 64),
+    ]
+    assert {p.largest[1:] for p in profiles} == {(8, 32, 32)}
+
+
+def test_canvases_of_every_model_of_a_card() -> None:
+    card = {"canvases": [[1, 2], [3, 4]], "models": {"fast": {"canvases": [[1, 2]]}, "large": {"canvases": [[5, 6]]}}}
+    assert canvases(card) == [(1, 2), (3, 4), (5, 6)]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped graphs and card."""
+    folder, shipped = tmp_path_factory.mktemp("engines"), ModelRepository.open().path
+    for graph in GRAPHS:
+        (folder / graph / "1").mkdir(parents=True)
+        shutil.copy(shipped / graph / "1" / "model.onnx", folder / graph / "1")
+    shutil.copy(shipped / CARD, folder)
+    return folder
+
+
+def test_plans_and_commands(repository: Path) -> None:
+    plans = write_plans(repository, ExportOptions())
+    assert [(plan.graph, plan.plugin, len(plan.profiles)) for plan in plans] == [
+        ("detector", True, 3),
+        ("parsing", False, 4),
+        ("densepose_head", False, 4),
+    ]
+    words = shlex.split(trtexec(plans[0], Path("/p/libprcnn_plugin.so"), Path("/cache")))
+    folder = repository / "detector" / "1"
+    assert words[:5] == [
+        "trtexec",
+        f"--onnx={folder}/model.tensorrt.onnx",
+        f"--saveEngine={folder}/model.plan",
+        "--stronglyTyped",
+        "--skipInference",
+    ]
+    assert "--dynamicPlugins=/p/libprcnn_plugin.so" in words
+    assert words[-4:] == [
+        "--profile=2",
+        "--minShapes=CANVAS:512x512x3",
+        "--optShapes=CANVAS:512x512x3",
+        "--maxShapes=CANVAS:672x672x3",
+    ]
+    assert "dynamicPlugins" not in trtexec(plans[1])
+
+
+def test_engines_lie_where_triton_looks(repository: Path) -> None:
+    written = files(read_shapes(repository))
+    for plan in write_plans(repository, ExportOptions()):
+        text = written[f"{plan.graph}/config.pbtxt"]
+        assert f'default_model_filename: "{builder.ENGINE}"' in text
+        assert plan.folder == repository / plan.graph / "1"
+        named = json.loads(text.split("profile: ")[1].split(" }]")[0])
+        assert named == [str(k) for k in range(len(plan.profiles))]
+
+
+def test_buckets_of_the_card(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path / "r")
+    options = ExportOptions(max_people=8, people_buckets=(1, 2, 8))
+    card = json.loads((repository / CARD).read_text())
+    (tmp_path / "r" / CARD).write_text(json.dumps({**card, **options.told()}))
+    plans = write_plans(tmp_path / "r", options)
+    assert [p.largest[0] for p in plans[1].profiles] == [1, 2, 8]
+    written = files(read_shapes(tmp_path / "r"))
+    assert "max_batch_size: 8" in written["parsing/config.pbtxt"]
+    assert "max_batch_size: 64" in written["parsing/configs/cpu.pbtxt"]
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
+def test_tensorrt_is_not_installed() -> None:
+    with pytest.raises(TensorRTMissing, match=r"is not installed.*pip install tensorrt-cu13.*--print-trtexec"):
+        builder.load_tensorrt()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "words"),
+    [
+        (
+            "raise ImportError('libnvinfer.so.11: cannot open shared object file')",
+            TensorRTMissing,
+            "its libraries do not load .libnvinfer.so.11",
+        ),
+        ("__version__ = '8.6.1'", TensorRTVersion, "TensorRT 8.6.1 is installed; these engines need 10 or 11"),
+    ],
+)
+def test_an_installation_that_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, kind: type[Exception], words: str
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(kind, match=words):
+        builder.load_tensorrt()
+    sys.modules.pop("tensorrt", None)
+
+
+def driver(folder: Path, status: int) -> str:
+    """A library with the driver's functions: `status` from the first, compute capability 8.9 from the last."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler on this machine")
+    (folder / "driver.c").write_text(
+        f"int cuInit(unsigned flags) {{ return {status}; }}\n"
+        "int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }\n"
+        "int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 75 ? 8 : 9; return 0; }\n"
+    )
+    library = folder / f"libcuda_{status}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", folder / "driver.c", "-o", library], check=True)
+    return str(library)
+
+
+def test_compute_capability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert builder.compute_capability(driver(tmp_path, 0)) == (8, 9)
+    with pytest.raises(NoGpu, match=r"no NVIDIA driver here.*build where the kind of GPU is"):
+        builder.compute_capability("libno_such_driver.so")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(NoGpu, match=r"shows no GPU, CUDA error 100 \(CUDA_VISIBLE_DEVICES='7'\)"):
+        builder.compute_capability(driver(tmp_path, 100))
+
+
+def test_a_plugin_that_is_absent_or_refused(tmp_path: Path) -> None:
+    registry = SimpleNamespace(load_library=lambda path: None, get_creator=lambda *name: None)
+    trt = SimpleNamespace(__version__="11.4.0", get_plugin_registry=lambda: registry)
+    with pytest.raises(PluginMissing, match=r"no such file.*make plugin TENSORRT_INCLUDE_DIR"):
+        builder.load_plugin(trt, tmp_path / "libprcnn_plugin.so")
+    (tmp_path / "libprcnn_plugin.so").write_bytes(b"")
+    with pytest.raises(PluginMissing, match=r"TensorRT 11.4.0 does not take it"):
+        builder.load_plugin(trt, tmp_path / "libprcnn_plugin.so")
+
+
+def test_a_plugin_is_registered_once(tmp_path: Path) -> None:
+    asked = []
+    registry = SimpleNamespace(get_creator=lambda *name: asked.append(name) or object())
+    builder.load_plugin(SimpleNamespace(get_plugin_registry=lambda: registry), tmp_path / "absent.so")
+    assert asked == [("PyramidRoiAlign", "1", "")]
