@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from export.onnx import export_repository
+from export.pictures import render_scene
 from parsing_rcnn.repository import ModelRepository
 from training.checkpoint import load_model
 from training.model.parsing_rcnn import ParsingRCNN
@@ -29,4 +32,19 @@ def repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("repository")
     _, config = load_model(ModelRepository.open().path)
     export_repository(model, config, folder, version="test", card=CARD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds ccp/ with two labelled validation photos: scenes, with a "coat" in their middle."""
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "ccp" / "images").mkdir(parents=True)
+    (folder / "ccp" / "labels").mkdir()
+    for seed, name in enumerate(("0003", "0013")):
+        scene = render_scene(seed, 192, 320, people=1)
+        cv2.imwrite(str(folder / "ccp" / "images" / f"{name}.jpg"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+        labels = np.zeros((192, 320), np.uint8)
+        labels[60:140, 130:190] = 7
+        cv2.imwrite(str(folder / "ccp" / "labels" / f"{name}.png"), labels)
     return folder

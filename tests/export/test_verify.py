@@ -78,6 +78,18 @@ def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: 
     assert "**broken**" in to_markdown(report)
 
 
+def test_miou_changes_by_nothing_in_fp32(repository: Path, labelled: Path) -> None:
+    one = [s for s in rendered_situations() if s.name == "tiny"]
+    report, _, _ = verify(repository, data=labelled, situations=one)
+    assert report["passed"], to_markdown(report)
+    assert [row["name"].split()[0] for row in report["miou"]][:2] == ["torch", "onnxruntime"]
+    for row in report["miou"]:
+        assert row["photos"] == 2
+        assert 0 < row["miou"] < 1
+        assert abs(row["change"]) < 1e-4
+    assert "## mIoU on 2 labelled validation photos" in to_markdown(report)
+
+
 def _answer(shift: float, label: int, score: float = 0.9) -> dict[str, np.ndarray]:
     return {
         "BOXES": np.array([[10.0 + shift, 10, 110, 210], [200, 10, 300, 200]], np.float32),
