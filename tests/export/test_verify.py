@@ -63,7 +63,7 @@ def test_the_report_is_written_with_pictures(verified: Verified, tmp_path: Path)
     sheet = tmp_path / "pictures" / "parity_onnxruntime_fp32.jpg"
     assert str(sheet.relative_to(tmp_path)) in page
     picture = cv2.imread(str(sheet))
-    assert picture.shape[0] >= 6 * 240  # a row for each rendered situation with people
+    assert picture.shape[0] >= 6 * 160  # a row for each rendered situation with people
 
 
 def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_photos_are_never_shown(tmp_path: Path) -> None:
 def test_differences_are_red() -> None:
     scene = Situation("one", (render_scene(0, 240, 320),), np.array([0.05, 2], np.float32))
     sheet = difference_sheet([scene], [[_answer(0, 1)]], [[_answer(0, 2)]], CIHP)
-    assert tuple(sheet[100, 2 * 320 + 60]) == (255, 0, 0)  # inside the first box
-    assert len({int(c) for c in sheet[220, 2 * 320 + 60]}) == 1  # outside: grey
+    assert tuple(sheet[60, 2 * 213 + 40]) == (255, 0, 0)  # inside the first box
+    assert len({int(c) for c in sheet[150, 2 * 213 + 40]}) == 1  # outside: grey
 
 
 def test_no_tensorrt_is_said() -> None:
