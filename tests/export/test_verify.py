@@ -184,12 +184,17 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     done = runner.invoke(app, ["export", str(tmp_path / "weights.safetensors"), "--out", str(out)])
     assert done.exit_code == 0, done.output
     report = tmp_path / "parity.md"
-    verified = runner.invoke(app, ["verify", "--repository", str(out), "--out", str(report)])
+    quick = ["verify", "--repository", str(out), "--situation", "tiny"]
+    verified = runner.invoke(app, [*quick, "--out", str(report)])
     assert verified.exit_code == 0, verified.output
+    assert [s["name"] for s in json.loads(report.with_suffix(".json").read_text())["situations"]] == ["tiny"]
     assert report.with_suffix(".json").is_file()
     missing = runner.invoke(app, ["export", str(tmp_path / "none.safetensors")])
     assert missing.exit_code == 1
     assert "none" in missing.output
-    nothing = runner.invoke(app, ["verify", "--repository", str(out), "--photos", str(tmp_path)])
+    unknown = runner.invoke(app, ["verify", "--situation", "crowd"])
+    assert unknown.exit_code == 2
+    assert "choose from nobody, 1 person" in unknown.output
+    nothing = runner.invoke(app, [*quick, "--photos", str(tmp_path / "none")])
     assert nothing.exit_code == 2
     assert "no JPEG photos" in nothing.output
