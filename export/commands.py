@@ -85,6 +85,10 @@ def verify(
     from training.evaluation_report import progress_bar
 
     try:
+        chosen = chosen_situations(situation or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
         taxonomy = ModelRepository.open(repository).taxonomy
         with progress_bar() as progress:
             report, found, situations = run(
@@ -94,10 +98,10 @@ def verify(
                 checkpoint,
                 also=also or (),
                 data=data,
-                situations=chosen_situations(situation or ()),
+                situations=chosen,
                 progress=progress,
             )
-    except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError, ValueError) as error:
+    except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(to_markdown(report))

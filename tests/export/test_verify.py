@@ -194,7 +194,7 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     assert "none" in missing.output
     unknown = runner.invoke(app, ["verify", "--situation", "crowd"])
     assert unknown.exit_code == 2
-    assert "choose from nobody, 1 person" in unknown.output
+    assert "crowd" in unknown.output
     nothing = runner.invoke(app, [*quick, "--photos", str(tmp_path / "none")])
     assert nothing.exit_code == 2
     assert "no JPEG photos" in nothing.output
