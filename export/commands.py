@@ -152,12 +152,16 @@ def verify(
         list[Path] | None, typer.Option(help="A repository of the same weights in another precision; several.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that holds ccp/ with labels: the change of mIoU.")] = None,
+    situation: Annotated[
+        list[str] | None, typer.Option(help="Only this rendered situation, as '20 people'; several (default: all).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the report here (Markdown; JSON and pictures beside it).")
     ] = None,
 ) -> None:
     """Hold torch and every runtime against each other in every situation; exit 1 beyond the stated limits."""
     from export.parity_report import to_markdown, write_report
+    from export.situations import chosen_situations
     from export.verify import verify as run
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
@@ -166,10 +170,21 @@ def verify(
     from training.evaluation_report import progress_bar
 
     try:
+        chosen = chosen_situations(situation or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
         taxonomy = ModelRepository.open(repository).taxonomy
         with progress_bar() as progress:
             report, found, situations = run(
-                repository, photos, count, checkpoint, also=also or (), data=data, progress=progress
+                repository,
+                photos,
+                count,
+                checkpoint,
+                also=also or (),
+                data=data,
+                situations=chosen,
+                progress=progress,
             )
     except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)

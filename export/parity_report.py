@@ -18,7 +18,7 @@ from export.verify import Answers
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
 
-_TILE = 240  # pixels, height of a picture of a sheet
+_TILE = 160  # pixels, height of a picture of a sheet
 
 
 def to_markdown(report: dict[str, Any], sheets: Sequence[str] = ()) -> str:

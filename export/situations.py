@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def rendered_situations() -> list[Situation]:
         _one("tiny", render_scene(3, 96, 160, people=2)),
         _one("huge", _tiles(3, 2, 4, 1344, 1344)),
     ]
+
+
+def chosen_situations(names: Sequence[str]) -> list[Situation]:
+    """The rendered situations of these names; none given: all.
+
+    Raises:
+        ValueError: there is none of such a name.
+    """
+    every = {s.name: s for s in rendered_situations()}
+    unknown = [name for name in names if name not in every]
+    if unknown:
+        raise ValueError(f"--situation {unknown[0]!r}: choose from {', '.join(every)}")
+    return [every[name] for name in names] or list(every.values())
 
 
 def photo_situation(repository: ModelRepository, folder: Path, count: int) -> Situation:

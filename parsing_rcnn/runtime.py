@@ -169,7 +169,10 @@ class Runtime:
         if kind not in RUNTIMES:
             raise InvalidOptions(f"runtime {kind!r}: choose one of {', '.join(RUNTIMES)}")
         if precision not in PRECISIONS:
-            raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+            raise InvalidOptions(
+                f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}; INT8 is a repository that "
+                "`parsing-rcnn quantize` writes"
+            )
         self.repository = repository
         self.threads = threads or len(os.sched_getaffinity(0))
         self.kind = _choose() if kind == "auto" else kind

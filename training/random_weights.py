@@ -3,9 +3,10 @@
     python -m training.random_weights training/configs/paper/cihp_r50_1x.yaml --out runs/random_r50
 
 Plain random weights explode through a hundred layers, and near-equal scores make the order of proposals a matter of
-rounding. So the network is settled on a picture: every batch norm takes its statistics from it, proposals and boxes
-get scores that are spread as a trained network's, and the non-local block, which training starts as the identity,
-does something.
+rounding. So the network is settled on a picture: every convolution and fully connected layer is scaled to outputs of
+unit deviation (layer-sequential unit variance, Mishkin and Matas 2016), every batch norm takes its statistics from the
+picture, residuals count for three tenths, proposals and boxes get scores that are spread as a trained network's, and
+the non-local block, which training starts as the identity, does something.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from training.checkpoint import save_weights
 from training.config import Config, load_config
@@ -23,6 +25,8 @@ from training.model.branch import NonLocal
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 _OBJECTNESS, _SCORE, _DELTA = 1.0, 2.0, 0.5  # standard deviations over a picture
+_RESIDUAL = 0.3
+_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 @torch.no_grad()
@@ -39,6 +43,8 @@ def random_model(config: Config, canvas: tuple[int, int] = (256, 320), seed: int
         for block in (m for m in model.modules() if isinstance(m, NonLocal)):
             start = block.out if isinstance(block.norm, nn.Identity) else block.norm
             nn.init.normal_(start.weight, std=0.1)
+        for block in (m for m in model.modules() if isinstance(m, Bottleneck)):
+            nn.init.constant_(block.bn3.weight, _RESIDUAL)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -50,25 +56,41 @@ def random_model(config: Config, canvas: tuple[int, int] = (256, 320), seed: int
 
 
 def _settle(model: ParsingRCNN, picture: Tensor) -> None:
+    seen: set[nn.Module] = set()
+
+    def scale(layer: nn.Module, _: tuple[Tensor, ...], outputs: Tensor) -> Tensor | None:
+        if layer in seen:  # one layer serves several levels: the first, the finest, decides
+            return None
+        seen.add(layer)
+        factor = 1 / outputs.std().clamp(min=1e-9)
+        layer.weight.mul_(factor)
+        if layer.bias is not None:
+            layer.bias.mul_(factor)
+        return outputs * factor
+
+    hooks = [m.register_forward_hook(scale) for m in model.modules() if isinstance(m, _LAYERS)]
+    _pass(model, picture)
+    for hook in hooks:
+        hook.remove()
+
+
+def _pass(model: ParsingRCNN, picture: Tensor) -> None:
+    """Everything once, in the order of the layers; scores and deltas are spread on the way."""
     height, width = picture.shape[2:]
     pyramid = model.pyramid(picture)
     logits, deltas, anchors = model.rpn(pyramid)
-    _spread(model.rpn.objectness, torch.cat(logits, 1), _OBJECTNESS)
-    _spread(model.rpn.deltas, torch.cat(deltas, 1), _DELTA)
+    model.rpn.objectness.weight.mul_(_OBJECTNESS)
+    model.rpn.deltas.weight.mul_(_DELTA)
     logits, deltas, anchors = model.rpn(pyramid)
     proposals = model.rpn.propose(
         [x[0] for x in logits], [x[0] for x in deltas], anchors, (height, width), model.config.rpn.proposals_test
     )
-    scores, refined = model.box(pyramid, [proposals])
-    _spread(model.box.score, scores, _SCORE)
-    _spread(model.box.delta, refined, _DELTA)
+    model.box(pyramid, [proposals])
+    model.box.score.weight.mul_(_SCORE)
+    model.box.delta.weight.mul_(_DELTA)
     features = model.roi_features(pyramid, [proposals[:8]])
     model.parsing(features)
     model.densepose(features)
-
-
-def _spread(layer: nn.Conv2d | nn.Linear, outputs: Tensor, deviation: float) -> None:
-    layer.weight.mul_(deviation / outputs.std().clamp(min=1e-9))
 
 
 def _picture(canvas: tuple[int, int], generator: torch.Generator) -> Tensor:

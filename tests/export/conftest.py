@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import onnx
 import pytest
 import torch
 
 from export.onnx import detector, export_repository
 from export.options import ExportOptions
+from export.pictures import render_scene
 from parsing_rcnn.repository import CARD as CARD_FILE
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from training.checkpoint import load_model
@@ -50,4 +53,19 @@ def static_repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFacto
     onnx.save(detector(model, options), folder / "detector" / "1" / "model.onnx")
     card = json.loads((shipped / CARD_FILE).read_text())
     (folder / CARD_FILE).write_text(json.dumps({**card, **options.told()}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds ccp/ with two labelled validation photos: scenes, with a "coat" in their middle."""
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "ccp" / "images").mkdir(parents=True)
+    (folder / "ccp" / "labels").mkdir()
+    for seed, name in enumerate(("0003", "0013")):
+        scene = render_scene(seed, 192, 320, people=1)
+        cv2.imwrite(str(folder / "ccp" / "images" / f"{name}.jpg"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+        labels = np.zeros((192, 320), np.uint8)
+        labels[60:140, 130:190] = 7
+        cv2.imwrite(str(folder / "ccp" / "labels" / f"{name}.png"), labels)
     return folder

@@ -23,7 +23,7 @@ from export.memory_graphs import MemoryGraphs
 from export.openvino_int8 import kept_fp32
 from export.pictures import render_scene
 from export.qdq import group_of, measure_ranges, node_groups, quantise
-from export.quantization_report import decide, report, to_markdown
+from export.quantization_report import analyzers, decide, measure_accuracy, measure_times, report, to_markdown
 from export.quantize import Quantised, Request, quantise_repository
 from export.sensitivity import measure_sensitivity
 from parsing_rcnn.errors import EngineUnavailable
@@ -217,6 +217,19 @@ def test_the_rule_by_hand() -> None:
     assert decide("x", None, 20.0, 10.0).ships is None
     assert decide("x", -0.01, None, None).ships is None
     assert "+1.00 points" in decide("x", -0.01, None, None).reason
+
+
+def test_accuracy_and_times_of_every_way(small: ModelRepository, quantised: Quantised, labelled: Path) -> None:
+    compared = analyzers(small, quantised, 2)
+    assert list(compared) == ["fp32", "int8 Q/DQ"]  # no INT8 files of OpenVINO were asked for
+    figures = measure_accuracy(compared, labelled, plain)
+    assert figures["fp32"]["pictures"] == 2
+    assert len(figures["fp32"]["iou"]) == 20
+    assert 0 < figures["int8 Q/DQ"]["miou"] < 1
+    assert figures["int8 Q/DQ"]["miou"] != figures["fp32"]["miou"]
+    times = measure_times(small, quantised, 2, plain)
+    assert list(times) == ["ONNX Runtime fp32", "ONNX Runtime int8"]
+    assert min(times.values()) > 0
 
 
 def test_the_page(small: ModelRepository, quantised: Quantised) -> None:

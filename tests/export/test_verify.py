@@ -63,7 +63,7 @@ def test_the_report_is_written_with_pictures(verified: Verified, tmp_path: Path)
     sheet = tmp_path / "pictures" / "parity_onnxruntime_fp32.jpg"
     assert str(sheet.relative_to(tmp_path)) in page
     picture = cv2.imread(str(sheet))
-    assert picture.shape[0] >= 6 * 240  # a row for each rendered situation with people
+    assert picture.shape[0] >= 6 * 160  # a row for each rendered situation with people
 
 
 def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
@@ -76,6 +76,18 @@ def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: 
     report, _, _ = verify(repository, checkpoint=tmp_path / "other.safetensors", situations=one)
     assert not report["passed"]
     assert "**broken**" in to_markdown(report)
+
+
+def test_miou_changes_by_nothing_in_fp32(repository: Path, labelled: Path) -> None:
+    one = [s for s in rendered_situations() if s.name == "tiny"]
+    report, _, _ = verify(repository, data=labelled, situations=one)
+    assert report["passed"], to_markdown(report)
+    assert [row["name"].split()[0] for row in report["miou"]][:2] == ["torch", "onnxruntime"]
+    for row in report["miou"]:
+        assert row["photos"] == 2
+        assert 0 < row["miou"] < 1
+        assert abs(row["change"]) < 1e-4
+    assert "## mIoU on 2 labelled validation photos" in to_markdown(report)
 
 
 def _answer(shift: float, label: int, score: float = 0.9) -> dict[str, np.ndarray]:
@@ -141,8 +153,8 @@ def test_photos_are_never_shown(tmp_path: Path) -> None:
 def test_differences_are_red() -> None:
     scene = Situation("one", (render_scene(0, 240, 320),), np.array([0.05, 2], np.float32))
     sheet = difference_sheet([scene], [[_answer(0, 1)]], [[_answer(0, 2)]], CIHP)
-    assert tuple(sheet[100, 2 * 320 + 60]) == (255, 0, 0)  # inside the first box
-    assert len({int(c) for c in sheet[220, 2 * 320 + 60]}) == 1  # outside: grey
+    assert tuple(sheet[60, 2 * 213 + 40]) == (255, 0, 0)  # inside the first box
+    assert len({int(c) for c in sheet[150, 2 * 213 + 40]}) == 1  # outside: grey
 
 
 def test_no_tensorrt_is_said() -> None:
@@ -172,12 +184,17 @@ def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: P
     done = runner.invoke(app, ["export", str(tmp_path / "weights.safetensors"), "--out", str(out)])
     assert done.exit_code == 0, done.output
     report = tmp_path / "parity.md"
-    verified = runner.invoke(app, ["verify", "--repository", str(out), "--out", str(report)])
+    quick = ["verify", "--repository", str(out), "--situation", "tiny"]
+    verified = runner.invoke(app, [*quick, "--out", str(report)])
     assert verified.exit_code == 0, verified.output
+    assert [s["name"] for s in json.loads(report.with_suffix(".json").read_text())["situations"]] == ["tiny"]
     assert report.with_suffix(".json").is_file()
     missing = runner.invoke(app, ["export", str(tmp_path / "none.safetensors")])
     assert missing.exit_code == 1
     assert "none" in missing.output
-    nothing = runner.invoke(app, ["verify", "--repository", str(out), "--photos", str(tmp_path)])
+    unknown = runner.invoke(app, ["verify", "--situation", "crowd"])
+    assert unknown.exit_code == 2
+    assert "crowd" in unknown.output
+    nothing = runner.invoke(app, [*quick, "--photos", str(tmp_path / "none")])
     assert nothing.exit_code == 2
     assert "no JPEG photos" in nothing.output
