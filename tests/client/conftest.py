@@ -7,20 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
-import uvicorn
 
-from parsing_rcnn.pipeline import Pipeline
-from server.app import create_app
-from server.settings import Settings
+if TYPE_CHECKING:
+    from parsing_rcnn.pipeline import Pipeline
+
+# what serves is imported where it is used: PyAV is tested in an environment without it
 
 
 @contextmanager
 def serving(app: Any, port: int = 0) -> Iterator[str]:
     """Serve an ASGI application in a thread: its address."""
+    import uvicorn
+
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -47,6 +48,11 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
 @pytest.fixture(scope="session")
 def gateway_url(pipeline: Pipeline) -> Iterator[str]:
     """Address of a gateway."""
+    import httpx2
+
+    from server.app import create_app
+    from server.settings import Settings
+
     with serving(create_app(Settings(), lambda: pipeline)) as url:
         while httpx2.get(f"{url}/readyz").status_code != 200:
             time.sleep(0.05)

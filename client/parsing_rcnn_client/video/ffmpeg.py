@@ -247,7 +247,7 @@ class FFmpegWriter:
         options: Sequence[str] = ("-preset", "superfast", "-crf", "20"),
     ) -> None:
         self.target, self.info = target, info
-        self._part = _partial(target)
+        self._part = partial_of(target)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(-_SHIFT), "-f", "matroska", "-i", "pipe:0"]
@@ -330,7 +330,7 @@ class FFmpegWriter:
         )
 
 
-def _partial(target: str) -> Path | None:
+def partial_of(target: str) -> Path | None:
     """A name beside the target until it is whole; None for addresses."""
     if "://" in target:
         return None

@@ -317,7 +317,7 @@ class Live:
     ) -> Source:
         """Start a source; arguments as in `Source`. One that is not endless, a file, may end without being lost."""
         settings = replace(self._settings, reconnect=self._settings.reconnect and endless)
-        source = Source(name, open_reader, open_sink, lambda frame: self.ask(frame), settings, self._stop)
+        source = Source(name, open_reader, open_sink, self.ask, settings, self._stop)
         self.sources.append(source)
         return source
 

@@ -23,7 +23,7 @@ Number = TypeVar("Number", np.uint8, np.float32)
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
 _STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
-_MISMATCH = 13.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
+_MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
 
 @dataclass(frozen=True)

@@ -202,5 +202,5 @@ def test_a_window_shows_the_pictures_and_may_be_closed(screen: str, tmp_path: Pa
 def test_a_window_without_a_screen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(InvalidOptions, match="no screen here.*mjpeg:8090"):
+    with pytest.raises(InvalidOptions, match=r"no screen here.*mjpeg:8090"):
         WindowSink("walk", VideoInfo(320, 240, 25))

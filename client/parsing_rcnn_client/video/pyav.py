@@ -1,0 +1,231 @@
+"""Video by PyAV, the optional extra `pyav`: FFmpeg's libraries in this process instead of the program beside it.
+
+It spares copying every frame through a pipe. It is not the default because its wheels bundle codecs under the GPL and
+because a file that crashes a decoder here takes the whole process along.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn_client.video.ffmpeg import hidden, is_live, partial_of
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing
+
+
+def library() -> Any:
+    """The module `av`.
+
+    Raises:
+        VideoToolMissing: it is not installed.
+    """
+    try:
+        import av
+    except ImportError:
+        raise VideoToolMissing(
+            "PyAV is not installed: pip install 'parsing-rcnn-client[pyav]', or take the program ffmpeg (--backend ffmpeg)"
+        ) from None
+    return av
+
+
+class PyAVReader:
+    """Frames of a file or a network stream; arguments as in `FFmpegReader`.
+
+    Raises:
+        VideoError: the source cannot be opened.
+        VideoToolMissing: PyAV is not installed.
+    """
+
+    def __init__(self, source: str, *, live: bool | None = None, pace: bool = False) -> None:
+        self.source, self._pace, self._closed = source, pace, False
+        self.damaged: str | None = None
+        """What went wrong while the rest could be read, for example a broken tail."""
+        self._av = library()
+        live = is_live(source) if live is None else live
+        options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"} if live else {}
+        where, form = (f"/dev/video{source}", "v4l2") if source.isdigit() else (source, None)
+        try:
+            self._container = self._av.open(where, format=form, options=options, timeout=10.0 if live else None)
+            self._stream = next((s for s in self._container.streams.video if not _is_cover(s)), None)
+            if self._stream is None:
+                raise VideoError(f"{hidden(source)}: cannot be read as video (it has no pictures)")
+            self._stream.thread_type = "SLICE" if live else "AUTO"
+            self._frames = self._decoded()
+            self._first = next(self._frames, None)  # rotation is known of frames only
+        except (self._av.FFmpegError, OSError) as error:
+            raise VideoError(f"{hidden(source)}: cannot be read as video ({error.strerror or 'no video'})") from None
+        if self._first is None:
+            raise VideoError(f"{hidden(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
+        self._info = self._describe(live)
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the container and its first frame say."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, in order of their times."""
+        index, last, begin = 0, float("-inf"), time.monotonic()
+        size = self._info.width, self._info.height
+        while self._first is not None and not self._closed:
+            moment = self._first.time
+            step = 1 / self._info.fps
+            moment = last + step if moment is None or moment <= last else float(moment)
+            first = last == float("-inf")
+            last = moment if moment != float("-inf") else 0.0
+            begin = begin - last if first else begin
+            if self._pace:
+                time.sleep(max(begin + last - time.monotonic(), 0))
+            yield Frame(index, last, _upright(self._first, size), time.monotonic())
+            index += 1
+            self._first = next(self._frames, None)
+
+    def close(self) -> None:
+        """Stop reading. Safe to call twice, from any thread."""
+        self._closed = True
+
+    def _decoded(self) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(self._stream):
+                if self._closed:
+                    break
+                try:
+                    yield from packet.decode()
+                except self._av.FFmpegError as error:  # one bad packet; the next key frame is whole again
+                    self.damaged = str(error.strerror)
+        except self._av.FFmpegError as error:
+            self.damaged = str(error.strerror)
+        finally:
+            self._container.close()
+
+    def _describe(self, live: bool) -> VideoInfo:
+        stream, first = self._stream, self._first
+        turned = int(first.rotation) % 180 != 0
+        width, height = (first.height, first.width) if turned else (first.width, first.height)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        length = stream.duration * stream.time_base if stream.duration else Fraction(self._container.duration or 0, 10**6)
+        frames = stream.frames or round(length * rate) or None
+        audio = bool(self._container.streams.audio)
+        return VideoInfo(width, height, float(rate), stream.time_base, None if live else frames, audio, live)
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in str(stream.disposition).lower()
+
+
+def _upright(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    turns = round(int(frame.rotation) / 90) % 4
+    wide, high = size if turns % 2 == 0 else size[::-1]
+    image = frame.to_ndarray(format="rgb24", width=wide, height=high)
+    return np.ascontiguousarray(np.rot90(image, turns))
+
+
+class PyAVWriter:
+    """Writes a file; arguments as in `FFmpegWriter`.
+
+    Raises:
+        VideoError: the encoder or the container refuses.
+        VideoToolMissing: PyAV is not installed.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        info: VideoInfo,
+        *,
+        sound_of: str | None = None,
+        codec: str = "libx264",
+        options: dict[str, str] | None = None,
+    ) -> None:
+        self.target, self.info, self._closed = target, info, False
+        self._av, self._part = library(), partial_of(target)
+        self._sound: Any = None
+        self._packets: Iterator[Any] = iter(())
+        clock = info.time_base
+        exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
+        self._clock = clock if exact else Fraction(1, 90000)
+        self._size = info.width + info.width % 2, info.height + info.height % 2
+        mp4 = Path(target).suffix.lower() in (".mp4", ".m4v", ".mov")
+        try:
+            flags = {"movflags": "+faststart"} if mp4 else {}
+            self._container = self._av.open(str(self._part or target), "w", container_options=flags)
+            self._stream = self._container.add_stream(codec, options=options or {"preset": "superfast", "crf": "20"})
+            self._stream.width, self._stream.height = self._size
+            self._stream.pix_fmt, self._stream.time_base = "yuv420p", self._clock
+            self._stream.codec_context.time_base = self._clock
+            self._stream.codec_context.color_range, self._stream.codec_context.colorspace = 1, 1  # video levels, BT.709
+            self._stream.codec_context.color_primaries, self._stream.codec_context.color_trc = 1, 1
+            if sound_of is not None:
+                self._open_sound(sound_of)
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise self._failed(error) from None
+        self._waiting = next(self._packets, None)
+
+    def write(self, image: NDArray[np.uint8], time: float) -> None:
+        """Add a frame."""
+        height, width = image.shape[:2]
+        edge = self._size[1] - height, self._size[0] - width
+        if any(edge):
+            image = np.pad(image, ((0, edge[0]), (0, edge[1]), (0, 0)))
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG")
+        frame.pts, frame.time_base = round(time / self._clock), self._clock
+        try:
+            self._copy_sound(until=time)
+            self._container.mux(self._stream.encode(frame))
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            self.abort()
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """Finish the file, which then takes its name. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._container.mux(self._stream.encode(None))
+            self._copy_sound(until=float("inf"))
+            self._container.close()
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise self._failed(error) from None
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+        if self._part is not None:
+            self._part.replace(self.target)
+
+    def abort(self) -> None:
+        """Stop and leave no file."""
+        if not self._closed:
+            self._closed = True
+            self._container.close()
+            if self._part is not None:
+                self._part.unlink(missing_ok=True)
+
+    def _open_sound(self, source: str) -> None:
+        self._sound = self._av.open(source)
+        tracks = {s.index: self._container.add_stream_from_template(s) for s in self._sound.streams.audio}
+
+        def packets() -> Iterator[Any]:
+            for packet in self._sound.demux(*self._sound.streams.audio):
+                if packet.dts is not None:  # the last one of each stream is empty
+                    moment = float(packet.dts * packet.time_base)
+                    packet.stream = tracks[packet.stream.index]
+                    yield moment, packet
+
+        self._packets = packets()
+
+    def _copy_sound(self, until: float) -> None:
+        while self._waiting is not None and self._waiting[0] <= until:
+            self._container.mux(self._waiting[1])
+            self._waiting = next(self._packets, None)
+
+    def _failed(self, error: Exception) -> VideoError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason})")

@@ -1,0 +1,77 @@
+"""PyAV behind the same interface: what the program ffmpeg reads and writes, to the frame and to the tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av", reason="needs PyAV: pip install -r requirements/supervision.txt in an environment of its own")
+
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader
+from parsing_rcnn_client.video.media import VideoError, VideoInfo
+from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
+
+
+def source(folder: Path, ffmpeg: Callable[..., str], turn: int = 90) -> Path:
+    """20 frames of a variable rate that begin at 0.4 s, turned, with sound."""
+    steady, turned = folder / "steady.mp4", folder / f"turned{turn}.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-f", "lavfi", "-i", "sine=440:d=1.5")
+    late = "select='not(eq(mod(n,3),1))',setpts=PTS+0.4/TB"
+    ffmpeg(*lavfi, "-vf", late, "-fps_mode", "passthrough", "-preset", "ultrafast", "-c:a", "aac", steady)
+    ffmpeg("-i", steady, "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", turned)
+    return turned
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_frames_times_and_facts_are_those_of_ffmpeg(tmp_path: Path, ffmpeg: Callable[..., str], turn: int) -> None:
+    path = str(source(tmp_path, ffmpeg, turn))
+    ours, theirs = PyAVReader(path), FFmpegReader(path)
+    assert ours.info == theirs.info
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.time == pytest.approx(other.time, abs=1e-6)
+        assert np.abs(mine.image.astype(int) - other.image).mean() < 4
+    ours.close()
+    ours.close()
+
+
+def test_what_it_writes_has_the_same_times_and_the_same_sound(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    path, out = source(tmp_path, ffmpeg), tmp_path / "out.mp4"
+    reader = PyAVReader(str(path))
+    writer = PyAVWriter(str(out), reader.info, sound_of=str(path))
+    frames = list(reader)
+    for frame in frames:
+        writer.write(frame.image, frame.time)
+    writer.close()
+    writer.close()
+    assert times(out) == times(path)
+    sound = ("-map", "0:a", "-c", "copy", "-f", "md5", "-")
+    assert ffmpeg("-i", out, *sound) == ffmpeg("-i", path, *sound)
+    again = list(FFmpegReader(str(out)))
+    assert np.abs(again[7].image.astype(int) - frames[7].image).mean() < 6
+
+
+def test_damage_and_what_is_no_video_are_said(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    whole, broken, text = tmp_path / "whole.mkv", tmp_path / "broken.mkv", tmp_path / "notes.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-preset", "ultrafast", "-g", "5", whole)
+    data = whole.read_bytes()
+    broken.write_bytes(data[: len(data) * 6 // 10])
+    assert 5 <= len(list(PyAVReader(str(broken)))) < 30
+    text.write_text("no video")
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=0.1", tmp_path / "sound.wav")
+    for path in (text, tmp_path / "missing.mp4", tmp_path / "sound.wav"):
+        with pytest.raises(VideoError, match="cannot be read as video"):
+            PyAVReader(str(path))
+
+
+def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"a\.mp4: PyAV cannot write it .*nothing-such"):
+        PyAVWriter(str(tmp_path / "a.mp4"), VideoInfo(64, 64, 25), codec="nothing-such")
+    stopped = PyAVWriter(str(tmp_path / "b.mp4"), VideoInfo(63, 64, 25))
+    stopped.write(np.zeros((64, 63, 3), np.uint8), 0)
+    stopped.abort()
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith("b.mp4")] == []
