@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _JPEG_QUALITY = 95
 
+Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
 
 
@@ -35,6 +36,7 @@ def annotate(
     in_flight: InFlight = 2,
     jsonl: Annotated[Path | None, typer.Option(help="Also write one JSON line a frame here.")] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.")] = None,
+    backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may be away or busy.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
@@ -44,9 +46,11 @@ def annotate(
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.annotate import Settings
+    from parsing_rcnn_client.video.backends import check
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
+        check(backend)
         _check_files(source, out, jsonl, coco)
         settings = Settings(
             look=shown.look(),
@@ -60,7 +64,7 @@ def annotate(
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
-    summary, damage = _annotate(engine, source, out, jsonl, coco, settings)
+    summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
     if damage is not None:
         typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
     if as_json:
@@ -70,19 +74,24 @@ def annotate(
 
 
 def _annotate(
-    engine: Analyzer, source: str, out: Path | None, jsonl: Path | None, coco: Path | None, settings: Settings
+    engine: Analyzer,
+    source: str,
+    out: Path | None,
+    jsonl: Path | None,
+    coco: Path | None,
+    settings: Settings,
+    backend: str,
 ) -> tuple[Summary, str | None]:
     """Do it, with a progress bar: (what was done, what is damaged in the source)."""
-    from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
+    from parsing_rcnn_client.video.backends import open_reader, open_writer
     from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
     try:
-        reader = FFmpegReader(source, live=False)
+        reader = open_reader(source, backend, live=False)
         try:
             records: list[Record] = [] if jsonl is None else [JsonLines(jsonl)]
             records += [] if coco is None else [CocoVideo(coco, Path(source).name, reader.info)]
-            sound = source if reader.info.audio else None
-            writer = None if out is None else FFmpegWriter(str(out), reader.info, sound_of=sound)
+            writer = None if out is None else open_writer(str(out), reader, backend)
             return _with_progress(engine, reader, writer, records, settings), reader.damaged
         finally:
             reader.close()
@@ -131,6 +140,7 @@ def stream(
     in_flight: InFlight = 1,
     reconnect: Annotated[bool, typer.Option(help="Open a source again when it is lost.")] = True,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this time.")] = None,
+    backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one frame.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -139,10 +149,12 @@ def stream(
     Ctrl-C stops cleanly: files are finished. Exit code 1 when a source or an output failed, 2 on wrong options.
     """
     from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.backends import check
     from parsing_rcnn_client.video.live import MODES, Live, LiveSettings
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
+        check(backend)
         targets = _targets(sources, out or ["mjpeg:8090"])
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
@@ -159,7 +171,7 @@ def stream(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for source, target in zip(sources, targets, strict=True):
-            _start(live, source, target, page)
+            _start(live, source, target, page, backend)
         _wait(live, seconds)
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
@@ -175,8 +187,9 @@ def stream(
         typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
 
-def _start(live: Live, source: str, target: str, page: MjpegPage | None) -> None:
-    from parsing_rcnn_client.video.ffmpeg import FFmpegReader, hidden, is_live
+def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:
+    from parsing_rcnn_client.video.backends import open_reader
+    from parsing_rcnn_client.video.ffmpeg import hidden, is_live
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
     name = hidden(source)
@@ -192,7 +205,7 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None) -> None
         return FileSink(target, reader.info)
 
     network = is_live(source) or "://" in source
-    live.add(name, lambda: FFmpegReader(source, live=network, pace=not network), open_sink, endless=network)
+    live.add(name, lambda: open_reader(source, backend, live=network, pace=not network), open_sink, endless=network)
 
 
 def _wait(live: Live, seconds: float | None) -> None:

@@ -37,9 +37,7 @@ def open_reader(
     return FFmpegReader(source, live=live, pace=pace)
 
 
-def open_writer(
-    target: str, reader: FFmpegReader | PyAVReader, backend: str = "ffmpeg"
-) -> FFmpegWriter | PyAVWriter:
+def open_writer(target: str, reader: FFmpegReader | PyAVReader, backend: str = "ffmpeg") -> FFmpegWriter | PyAVWriter:
     """A file that takes a reader's pictures at their times, with its sound copied.
 
     Raises:

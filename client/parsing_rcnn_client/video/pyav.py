@@ -29,7 +29,7 @@ def library() -> Any:
         import av
     except ImportError:
         raise VideoToolMissing(
-            "PyAV is not installed: pip install 'parsing-rcnn-client[pyav]', or take the program ffmpeg (--backend ffmpeg)"
+            "PyAV is not installed: pip install 'parsing-rcnn-client[pyav]', or take the program (--backend ffmpeg)"
         ) from None
     return av
 
@@ -52,12 +52,12 @@ class PyAVReader:
         where, form = (f"/dev/video{source}", "v4l2") if source.isdigit() else (source, None)
         try:
             self._container = self._av.open(where, format=form, options=options, timeout=10.0 if live else None)
-            self._stream = next((s for s in self._container.streams.video if not _is_cover(s)), None)
+            self._stream: Any = next((s for s in self._container.streams.video if not _is_cover(s)), None)
             if self._stream is None:
                 raise VideoError(f"{hidden(source)}: cannot be read as video (it has no pictures)")
             self._stream.thread_type = "SLICE" if live else "AUTO"
             self._frames = self._decoded()
-            self._first = next(self._frames, None)  # rotation is known of frames only
+            self._first: Any = next(self._frames, None)  # rotation is known of frames only
         except (self._av.FFmpegError, OSError) as error:
             raise VideoError(f"{hidden(source)}: cannot be read as video ({error.strerror or 'no video'})") from None
         if self._first is None:
@@ -109,7 +109,9 @@ class PyAVReader:
         turned = int(first.rotation) % 180 != 0
         width, height = (first.height, first.width) if turned else (first.width, first.height)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        length = stream.duration * stream.time_base if stream.duration else Fraction(self._container.duration or 0, 10**6)
+        length = (
+            stream.duration * stream.time_base if stream.duration else Fraction(self._container.duration or 0, 10**6)
+        )
         frames = stream.frames or round(length * rate) or None
         audio = bool(self._container.streams.audio)
         return VideoInfo(width, height, float(rate), stream.time_base, None if live else frames, audio, live)
@@ -174,7 +176,9 @@ class PyAVWriter:
         if any(edge):
             image = np.pad(image, ((0, edge[0]), (0, edge[1]), (0, 0)))
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG")
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG"
+        )
         frame.pts, frame.time_base = round(time / self._clock), self._clock
         try:
             self._copy_sound(until=time)
