@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -86,61 +87,83 @@ def annotate(
     Raises:
         ParsingRCNNError: the source, the engine or the output failed.
     """
-    follower = Follower(settings.confidence, settings.smoothing)
-    wanted = request(settings.look.tasks | settings.tasks, settings.confidence, settings.max_people)
-    busy_engine, busy_reader = [0.0], [0.0]
-    begin, done = time.perf_counter(), 0
-
-    def analyse(frame: Frame) -> People:
-        start = time.perf_counter()
-        try:
-            return engine.analyze(frame.image, wanted)
-        finally:
-            busy_engine[0] += time.perf_counter() - start
-
-    def draw(tracked: Tracked) -> tuple[Tracked, NDArray[np.uint8]]:
-        shown = tracked.frame.image
-        if writer is not None:
-            shown = render(shown, tracked.people, tracked.numbers, tracked.shown, settings.look)
-        return tracked, shown
-
     with Stages() as stages, ThreadPoolExecutor(settings.in_flight, "analyze") as pool:
-
-        def ask(frame: Frame) -> tuple[Frame, Future[People] | None]:
-            return frame, pool.submit(analyse, frame) if frame.index % settings.every == 0 else None
-
-        waits = [0.0]
-
-        def follow(asked: tuple[Frame, Future[People] | None]) -> Tracked:
-            frame, future = asked
-            start = time.perf_counter()
-            people = None if future is None else future.result()
-            waits[0] += time.perf_counter() - start
-            return follower.follow(frame, people)
-
-        def read(reader: Reader) -> Iterator[Frame]:
-            start = time.perf_counter()
-            for frame in reader:
-                busy_reader[0] += time.perf_counter() - start
-                yield frame
-                start = time.perf_counter()
-
-        frames = stages.run("read", read(reader), lambda frame: frame, 2)
-        asked = stages.run("ask", frames, ask, max(settings.in_flight - 1, 1))
-        tracked = stages.run("follow", asked, follow, 2)
+        run = _Run(engine, reader, writer, settings, pool)
+        begin, done = time.perf_counter(), 0
+        frames = stages.run("read", run.read(), lambda frame: frame, 2)
+        asked = stages.run("ask", frames, run.ask, max(settings.in_flight - 1, 1))
+        tracked = stages.run("follow", asked, run.follow, 2)
         try:
-            for result, picture in stages.run("draw", tracked, draw, 2):
-                start = time.perf_counter()
-                for record in records:
-                    record.add(result)
-                if writer is not None:
-                    writer.write(picture, result.frame.time)
-                stages.busy["write"] = stages.busy.get("write", 0.0) + time.perf_counter() - start
+            for result, picture in stages.run("draw", tracked, run.draw, 2):
+                run.write(result, picture, records)
                 done += 1
                 progress(done)
         finally:
             reader.close()
-        busy = {**stages.busy, "read": busy_reader[0], "analyze": busy_engine[0] / settings.in_flight}
-    busy["follow"] -= waits[0]
-    del busy["ask"]
-    return Summary(done, follower.count, time.perf_counter() - begin, busy)
+        busy = run.busy(stages.busy)
+    return Summary(done, run.follower.count, time.perf_counter() - begin, busy)
+
+
+class _Run:
+    """The work of every stage, with the time it takes; each method belongs to one thread."""
+
+    def __init__(
+        self, engine: Analyzer, reader: Reader, writer: Writer | None, settings: Settings, pool: ThreadPoolExecutor
+    ) -> None:
+        self.follower = Follower(settings.confidence, settings.smoothing)
+        self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
+        self._pool, self._wanted = (
+            pool,
+            request(settings.look.tasks | settings.tasks, settings.confidence, settings.max_people),
+        )
+        self._reading = self._waiting = self._writing = 0.0
+        self._analysing: deque[float] = deque()  # from several threads, so it is added up at the end
+
+    def read(self) -> Iterator[Frame]:
+        start = time.perf_counter()
+        for frame in self._reader:
+            self._reading += time.perf_counter() - start
+            yield frame
+            start = time.perf_counter()
+
+    def ask(self, frame: Frame) -> tuple[Frame, Future[People] | None]:
+        analysed = frame.index % self._settings.every == 0
+        return frame, self._pool.submit(self._analyse, frame) if analysed else None
+
+    def follow(self, asked: tuple[Frame, Future[People] | None]) -> Tracked:
+        frame, future = asked
+        start = time.perf_counter()
+        people = None if future is None else future.result()
+        self._waiting += time.perf_counter() - start
+        return self.follower.follow(frame, people)
+
+    def draw(self, tracked: Tracked) -> tuple[Tracked, NDArray[np.uint8]]:
+        shown = tracked.frame.image
+        if self._writer is not None:
+            shown = render(shown, tracked.people, tracked.numbers, tracked.shown, self._settings.look)
+        return tracked, shown
+
+    def write(self, tracked: Tracked, picture: NDArray[np.uint8], records: Sequence[Record]) -> None:
+        start = time.perf_counter()
+        for record in records:
+            record.add(tracked)
+        if self._writer is not None:
+            self._writer.write(picture, tracked.frame.time)
+        self._writing += time.perf_counter() - start
+
+    def busy(self, stages: dict[str, float]) -> dict[str, float]:
+        """Stage -> seconds of work: of the threads of the stages, and what only this class knows."""
+        return {
+            "read": self._reading,
+            "analyze": sum(self._analysing) / self._settings.in_flight,
+            "follow": stages["follow"] - self._waiting,
+            "draw": stages["draw"],
+            "write": self._writing,
+        }
+
+    def _analyse(self, frame: Frame) -> People:
+        start = time.perf_counter()
+        try:
+            return self._engine.analyze(frame.image, self._wanted)
+        finally:
+            self._analysing.append(time.perf_counter() - start)

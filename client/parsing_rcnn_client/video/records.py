@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -68,53 +70,76 @@ class JsonLines:
 
 
 class CocoVideo:
-    """COCO annotations of a video: `videos`, `images` (its frames), `annotations` with a `track_id` each."""
+    """COCO annotations of a video, as of COCO's instances with what video datasets add.
+
+    `videos` has one entry (`id`, `name`, `width`, `height`, `fps`), `images` one for each frame (`video_id`, `frame_id`
+    from 0, `time` in seconds), `annotations` one for each person in each frame: `track_id`, `bbox` (x, y, width,
+    height; steadied), `score`, and, where maps were computed, `segmentation` (RLE of the full frame) and `area`. The
+    entries wait in files beside the result, so that a long video takes no more memory than a short one.
+    """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._closed = path, False
-        self._document: dict[str, Any] = {
+        self._path, self._count = path, 0
+        self._head = {
             "videos": [{"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}],
             "categories": [{"id": 1, "name": "person"}],
-            "images": [],
-            "annotations": [],
         }
+        folder = path.parent
+        self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last frame
+        self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
         people, frame = tracked.people, tracked.frame
-        image_id = frame.index + 1
         height, width = people.image_size
-        self._document["images"].append(
-            {
-                "id": image_id,
-                "video_id": 1,
-                "frame_id": frame.index,
-                "time": round(frame.time, 6),
-                "width": width,
-                "height": height,
-            }
-        )
-        annotations = self._document["annotations"]
+        image = {
+            "id": frame.index + 1,
+            "video_id": 1,
+            "frame_id": frame.index,
+            "time": round(frame.time, 6),
+            "width": width,
+            "height": height,
+        }
+        _append(self._images, image)
         for index in range(len(people)):
-            x1, y1, x2, y2 = (round(float(v), 2) for v in tracked.shown[index])
-            entry: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "video_id": 1,
-                "track_id": int(tracked.numbers[index]),
-                "category_id": 1,
-                "score": round(float(people.scores[index]), 4),
-                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                "iscrowd": 0,
-            }
-            if people.parts is not None or people.iuv is not None:
-                mask, _ = people.mask(index)
-                entry |= {"segmentation": person_rle(people, index), "area": int(mask.sum())}
-            annotations.append(entry)
+            self._count += 1
+            _append(self._annotations, self._annotation(tracked, index, frame.index + 1))
 
     def close(self) -> None:
-        """Write the file. Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            self._path.write_bytes(dumps(self._document))
+        """Write the file, which then takes its name. Safe to call twice."""
+        if self._images.closed:
+            return
+        part = self._path.with_name(self._path.name + ".part")
+        with part.open("wb") as whole:
+            whole.write(dumps(self._head)[:-1])
+            for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
+                whole.write(b',"' + name + b'":[')
+                entries.seek(0)
+                shutil.copyfileobj(entries, whole)
+                entries.close()
+                whole.write(b"]")
+            whole.write(b"}")
+        part.replace(self._path)
+
+    def _annotation(self, tracked: Tracked, index: int, image_id: int) -> dict[str, Any]:
+        people = tracked.people
+        x1, y1, x2, y2 = (round(float(v), 2) for v in tracked.shown[index])
+        entry: dict[str, Any] = {
+            "id": self._count,
+            "image_id": image_id,
+            "video_id": 1,
+            "track_id": int(tracked.numbers[index]),
+            "category_id": 1,
+            "score": round(float(people.scores[index]), 4),
+            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+            "iscrowd": 0,
+        }
+        if people.parts is not None or people.iuv is not None:
+            mask, _ = people.mask(index)
+            entry |= {"segmentation": person_rle(people, index), "area": int(mask.sum())}
+        return entry
+
+
+def _append(entries: IO[bytes], entry: dict[str, Any]) -> None:
+    entries.write((b",\n" if entries.tell() else b"") + dumps(entry))
