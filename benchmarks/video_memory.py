@@ -1,11 +1,11 @@
 """Does memory stay flat over a long video?
 
-    python -m benchmarks.video_memory --data DATA [--frames 10000] [--every 1] [--out out/video_memory.json] [--plot FILE]
+    python -m benchmarks.video_memory --data DATA [--frames 10000] [--every 1] [--out FILE.json] [--plot FILE.png]
 
-A walk of three people (benchmarks/walk.py) at 320x180, over and over, from file to annotated file with JSON lines and COCO
-annotations, by the embedded engine. The resident memory of this process and of its ffmpeg processes is noted every hundredth
-of the run; reported are megabytes at a tenth, at the half and at the end, and the slope of a line through all notes after the
-first tenth, where buffers and caches fill.
+A walk of three people (benchmarks/walk.py) at 320x180, over and over, from file to annotated file with JSON lines and
+COCO annotations, by the embedded engine. The resident memory of this process and of its ffmpeg processes is noted every
+hundredth of the run; reported are megabytes at a tenth, at the half and at the end, and the slope of a line through all
+notes after the first tenth, where buffers and caches fill.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ Box = NDArray[np.float32]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
+_OUTLINE = 3.0  # votes that a new label has which puts somebody where nobody was, or nobody where somebody was
 _STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
 _MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
@@ -92,7 +93,10 @@ class Votes:
     def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: float) -> Votes:
         """After new labels; where the memory is not believed they stand alone."""
         agree = labels == self.labels
-        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), np.float32(keep - 1))
+        # the outline follows the picture sooner than what is inside it: there a memory that lags shows most
+        outline = (labels == 0) != (self.labels == 0)
+        against = np.where(outline, np.float32(_OUTLINE * (keep - 1)), np.float32(keep - 1))
+        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), against)
         new = (standing < 0) | ~believed
         standing = np.where(believed, np.abs(standing), np.float32(1 - keep))
         return Votes(np.where(new, labels, self.labels), standing)
