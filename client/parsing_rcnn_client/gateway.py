@@ -1,27 +1,21 @@
-"""A running gateway as an `Analyzer`, for threads and for asyncio: pooled connections, deadlines, safe retries.
-
-An analysis changes nothing on the server, so a lost connection or a busy server (503, 429) is asked again until the
-deadline; a refusal of the picture or of an option never is.
-"""
+"""A running gateway as an `Analyzer`, for threads and for asyncio: pooled connections, deadlines, safe retries."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import httpx2
 import numpy as np
-import stamina
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn_client.retries import retrying, seconds_left, too_late
 from parsing_rcnn_client.wire import (
     DEFAULTS,
     MODELS,
-    Busy,
     Call,
     analyze_call,
     read_error,
@@ -29,8 +23,6 @@ from parsing_rcnn_client.wire import (
     read_people,
     taxonomy_of,
 )
-
-_ATTEMPTS = 1000  # the deadline ends the tries, not their number
 
 
 def _base(url: str) -> str:
@@ -40,31 +32,11 @@ def _base(url: str) -> str:
     return url.rstrip("/")
 
 
-def again(error: Exception) -> bool | float:
-    """Whether to try once more: never for a refusal or a deadline; a busy server says when."""
-    if isinstance(error, Busy):
-        return error.retry_after
-    return isinstance(error, EngineUnavailable) and not isinstance(error, DeadlineExceeded)
-
-
-def _retrying(timeout: float) -> Any:
-    return stamina.retry_context(on=again, attempts=_ATTEMPTS, timeout=timeout, wait_initial=0.05, wait_max=2.0)
-
-
 def _lost(url: str, error: httpx2.HTTPError | httpx2.InvalidURL) -> EngineUnavailable:
     if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
-        return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
+        return too_late(url)
     reason = str(error) or type(error).__name__
     return EngineUnavailable(f"{url}: no answer ({reason}); is the gateway running? `parsing-rcnn serve` starts one")
-
-
-def _left(end: float, url: str, last: EngineUnavailable | None) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        if last is not None:  # why the earlier tries failed says more than that time is up
-            raise last
-        raise DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
-    return left
 
 
 class Gateway:
@@ -130,9 +102,9 @@ class Gateway:
 
     def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
         end, last = time.monotonic() + timeout, None
-        for attempt in _retrying(timeout):
+        for attempt in retrying(timeout):
             with attempt:
-                left = _left(end, self.url, last)
+                left = seconds_left(end, self.url, last)
                 try:
                     answer = self._http.request(
                         call.method,
@@ -184,9 +156,9 @@ class AsyncGateway:
 
     async def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
         end, last = time.monotonic() + timeout, None
-        async for attempt in _retrying(timeout):
+        async for attempt in retrying(timeout):
             with attempt:
-                left = _left(end, self.url, last)
+                left = seconds_left(end, self.url, last)
                 try:
                     answer = await self._http.request(
                         call.method,

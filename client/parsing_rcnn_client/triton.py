@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,8 @@ from parsing_rcnn.errors import (
 )
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
-from parsing_rcnn_client.wire import DEFAULTS, Busy, GatewayError, encode_image
+from parsing_rcnn_client.retries import retrying, seconds_left
+from parsing_rcnn_client.wire import DEFAULTS, Busy, GatewayError, ModelMissing, encode_image
 
 # tasks -> the ensemble that computes these and nothing else
 _ENSEMBLES = {
@@ -33,7 +35,8 @@ _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
 # what the models say before a colon
 _REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
 _FULL = ("maximum queue size", "Request timeout expired")
-_AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded")
+_AWAY = ("UNAVAILABLE", "is not healthy", "is not ready", "unloaded")
+_MISSING = ("NOT_FOUND", "unknown model", "is not found")
 
 
 class Triton:
@@ -42,7 +45,7 @@ class Triton:
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
-        timeout: seconds for one picture.
+        timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
         taxonomy: of the part maps, which Triton does not say.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
 
@@ -115,13 +118,23 @@ class Triton:
         parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
         if options.max_side is not None:
             parameters["max_side"] = options.max_side
-        limit: dict[str, Any] = {"client_timeout": self.timeout} if self._grpc else {}
-        try:
-            answer = self._client.infer(model, [source], outputs=wanted, parameters=parameters, **limit)
-            arrays = {name: answer.as_numpy(name) for name in names}
-        except (self._failure, OSError) as error:
-            raise self._lost(error) from None
-        return self._people(arrays)
+        answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
+        return self._people({name: answer.as_numpy(name) for name in names})
+
+    def _infer(self, model: str, **request: Any) -> Any:
+        """Ask until there is an answer, a refusal, or no time left."""
+        end, last = time.monotonic() + self.timeout, None
+        for attempt in retrying(self.timeout):
+            with attempt:
+                left = seconds_left(end, self.url, last)
+                limit = {"client_timeout": left} if self._grpc else {}
+                try:
+                    return self._client.infer(model, **request, **limit)
+                except (self._failure, OSError) as error:
+                    found = self._lost(error)
+                    last = found if isinstance(found, EngineUnavailable) else None
+                    raise found from None
+        raise AssertionError("stamina ends with an answer or an error")
 
     def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
         size = arrays["IMAGE_SIZE"].reshape(-1).tolist()
@@ -151,6 +164,8 @@ class Triton:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
         if any(word in message for word in _FULL):
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
+        if any(word in status or word in message for word in _MISSING):
+            return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
         if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")

@@ -52,6 +52,10 @@ class Busy(EngineUnavailable):
         self.retry_after = retry_after
 
 
+class ModelMissing(EngineUnavailable):
+    """The server is there and has no such model: asking again would not help."""
+
+
 _LONGEST = 600_000  # milliseconds, the gateway's limit
 
 

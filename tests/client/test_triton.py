@@ -5,6 +5,7 @@ It speaks what the ensembles of DESIGN.md do; the tests of the real tritonserver
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -77,6 +78,53 @@ def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, pho
     assert (len(only), only.iuv) == (1, None)
     assert len(client.analyze(np.zeros((64, 64, 3), np.uint8))) == 0
     assert dict(client.info.tasks) == {"parsing": True, "densepose": False}
+
+
+def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    def start(port: int) -> tuple[Any, int]:
+        server = grpc.server(ThreadPoolExecutor(2))
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Ensembles(pipeline), server)
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+        return server, port
+
+    first, port = start(0)
+    client = Client.triton(f"grpc://127.0.0.1:{port}", timeout=60)
+    assert len(client.analyze(photo_jpeg)) >= 1
+    first.stop(None).wait()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.analyze, photo_jpeg)
+        time.sleep(0.5)
+        assert not answer.done()
+        second, _ = start(port)
+        assert len(answer.result(60)) >= 1
+    client.close()
+    second.stop(None)
+
+
+def test_a_full_queue_is_asked_again_and_a_missing_model_is_not(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    class Full(Ensembles):
+        asked = 0
+
+        def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            Full.asked += 1
+            if request.model_name == "densepose":
+                context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'densepose' is not found")
+            if Full.asked == 1:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+            return super().ModelInfer(request, context)
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Full(pipeline), server)
+    client = Client.triton(f"grpc://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", timeout=60)
+    server.start()
+    assert len(client.analyze(photo_jpeg)) >= 1
+    assert Full.asked == 2
+    with pytest.raises(EngineUnavailable, match="has no such model"):
+        client.analyze(photo_jpeg, Options(frozenset({"densepose"})))
+    assert Full.asked == 3
+    client.close()
+    server.stop(None)
 
 
 def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
