@@ -22,7 +22,6 @@ Box = NDArray[np.float32]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
-_OUTLINE = 3.0  # votes that a new label has which puts somebody where nobody was, or nobody where somebody was
 _STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
 _MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
@@ -33,14 +32,14 @@ class Smoothing:
 
     Attributes:
         labels: share of a label's standing that survives 1/30 s, 0..1. At 30 frames a second a steady label gives way
-            after k frames of another, labels**k < 1/2: 0.93 needs ten.
+            after k frames of another, labels**k < 1/2: 0.94 needs twelve.
         uv: the same of U and V.
         steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
         agile: how much the cut-off grows with speed, Hz per box height and second.
     """
 
-    labels: float = 0.93
+    labels: float = 0.94
     uv: float = 0.6
     steady: float = 1.0
     agile: float = 60.0
@@ -93,10 +92,7 @@ class Votes:
     def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: float) -> Votes:
         """After new labels; where the memory is not believed they stand alone."""
         agree = labels == self.labels
-        # the outline follows the picture sooner than what is inside it: there a memory that lags shows most
-        outline = (labels == 0) != (self.labels == 0)
-        against = np.where(outline, np.float32(_OUTLINE * (keep - 1)), np.float32(keep - 1))
-        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), against)
+        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), np.float32(keep - 1))
         new = (standing < 0) | ~believed
         standing = np.where(believed, np.abs(standing), np.float32(1 - keep))
         return Votes(np.where(new, labels, self.labels), standing)

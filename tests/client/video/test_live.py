@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import Any
 from urllib.request import urlopen
 
 import cv2
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, SinkClosed, Source
@@ -157,6 +160,27 @@ def test_an_engine_that_goes_and_comes_back() -> None:
     live.close()
     assert source.state.failed == 3
     assert source.state.shown >= 6  # frames go on, only without people
+
+
+def test_a_gateway_that_dies_and_returns(pipeline: Pipeline, serve_app: Any) -> None:
+    from server.app import create_app
+    from server.settings import Settings
+
+    app = lambda: create_app(Settings(), lambda: pipeline)  # noqa: E731
+    with ExitStack() as stack:
+        url = stack.enter_context(serve_app(app()))
+        live = Live(Gateway(url, timeout=1.5, jpeg_quality=95), LiveSettings(BOXES))
+        source = start(live, iter([Camera(fps=30, scale=5)]), Screen())
+        until(lambda: source.state.analysed >= 2, 60)
+        stack.close()
+        until(lambda: source.state.failed >= 1)
+        assert source.state.problem is not None
+        assert "no answer" in source.state.problem
+        before, shown = source.state.analysed, source.state.shown
+        stack.enter_context(serve_app(app(), int(url.rpartition(":")[2])))
+        until(lambda: source.state.analysed >= before + 2, 60)
+        live.close()
+    assert source.state.shown > shown
 
 
 def test_four_sources_of_different_speed_get_as_much_of_the_engine() -> None:
