@@ -218,7 +218,7 @@ def _wait(live: Live, seconds: float | None) -> None:
         shown = Table("source", "fps in", "fps out", "dropped", "lag ms", "state", box=None)
         passed = max(time.monotonic() - begin, 1e-3)
         for s in (source.state for source in live.sources):
-            state = s.problem or ("live" if s.connected else "connecting")
+            state = s.problem or s.engine_problem or ("live" if s.connected else "connecting")
             rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
             shown.add_row(s.name, *rates, state)
         return shown

@@ -85,7 +85,8 @@ class State:
         failed: that the engine did not answer.
         reconnects: times that the source was opened again.
         connected: whether it delivers now.
-        problem: the last one, of the source or of the engine.
+        problem: of the source, until it delivers again.
+        engine_problem: why the last frame had no answer of the engine, until one has.
         lag: seconds between the arrival of a frame and its showing, the longest of late.
     """
 
@@ -98,6 +99,7 @@ class State:
     reconnects: int = 0
     connected: bool = False
     problem: str | None = None
+    engine_problem: str | None = None
     lag: float = 0.0
 
 
@@ -261,10 +263,11 @@ class Source:
             if not isinstance(error, EngineUnavailable):
                 raise
             self.state.failed += 1
-            self.state.problem = error.detail
+            self.state.engine_problem = error.detail
             self._show(self._follower.follow(frame, None))
             return
         self.state.analysed += 1
+        self.state.engine_problem = None
         tracked = self._follower.follow(frame, people)
         if self._settings.mode == "align":
             self._show(tracked)
