@@ -40,7 +40,7 @@ class Source:
 def find_sources(names: Sequence[str], out: Path) -> list[Source]:
     """All pictures that `names` stand for, sorted within each name, each once.
 
-    "-" is standard input: one encoded picture, or names, one a line.
+    "-" is standard input: one encoded picture, or names of files and folders, one a line, there or not.
 
     A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder.
 
@@ -48,14 +48,18 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
         InvalidOptions: a name stands for nothing, or two pictures would write the same results.
     """
     found: dict[Path, Source] = {}
-    names = list(names)
+    names, listed = list(names), []
     if "-" in names:
         data = sys.stdin.buffer.read()
         names.remove("-")
         if _is_picture(data):
             found[Path("-")] = Source(Path("-"), out / "stdin", data)
         else:
-            names += [line for line in data.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
+            listed = [line for line in data.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
+    for name in listed:
+        # one name of thousands that is not there is told with the pictures that failed
+        for path, place in _expand(name) if Path(name).exists() else [(Path(name), Path(Path(name).stem))]:
+            found.setdefault(path.resolve(), Source(path, out / place))
     for name in names:
         before = len(found)
         for path, place in _expand(name):

@@ -57,3 +57,8 @@ def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.Mo
     assert (str(one.target), one.read()[:2]) == ("out/stdin", b"\xff\xd8")
     given(f"{tree / 'b.jpg'}\n\n{tree / 'a.PNG'}\n".encode())
     assert [s.path.name for s in find_sources(["-"], Path("out"))] == ["b.jpg", "a.PNG"]
+    given(f"{tree / 'deep'}\n{tree / 'gone.jpg'}\n".encode())
+    found = find_sources(["-"], Path("out"))
+    assert [s.path.name for s in found] == ["a.webp", "gone.jpg"]
+    with pytest.raises(FileNotFoundError):
+        found[1].read()
