@@ -271,11 +271,10 @@ class Smoother:
     def _where(self, frame: Grey, before: Box, now: Box, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """For each cell under the box now: its place among the cells of the box before, and whether to believe it."""
         assert self._last is not None
-        # each box at its own time, so that little is left to be found by the flow: what the box did not follow
-        new, old = frame.cells(now, side), self._last.cells(before, side)
+        new, old = frame.cells(now, side), self._last.cells(now, side)
         flow = self._went(new, old)
         difference = _mismatch(new, old, flow)
-        where = _grid(side) + flow
+        where = _cells(now, flow, before, side)
         inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
         believed = (difference < _MISMATCH) & inside
         # a third of the pixels inexplicable: another scene, where the other matches are chance
