@@ -36,8 +36,9 @@ _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
 # what the models say before a colon
 _REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
 _FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
-_AWAY = ("UNAVAILABLE", "is not healthy", "is not ready", "unloaded")
-_MISSING = ("NOT_FOUND", "unknown model", "is not found")
+# a server that starts or ends has models without "available versions", which pass; what "is not found" does not come
+_AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded", "no available versions")
+_MISSING = "is not found"
 
 
 class Triton:
@@ -174,7 +175,7 @@ class Triton:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
         if _FULL in message:
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
-        if any(word in status or word in message for word in _MISSING):
+        if _MISSING in message:
             return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
         if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")

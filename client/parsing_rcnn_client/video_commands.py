@@ -183,8 +183,8 @@ def stream(
             if page is not None:
                 page.close()
             engine.close()
-    if as_json:
-        typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+            if as_json:  # also when a source failed
+                typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
 
 def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:

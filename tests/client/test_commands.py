@@ -167,12 +167,16 @@ def test_annotate_writes_a_video_and_records(clip: Path, tmp_path: Path) -> None
     assert out.stat().st_size > 1000
 
 
-def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path) -> None:
+def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path, photo_jpeg: bytes) -> None:
+    atlas = str(tmp_path / "atlas.jpg")
+    Path(atlas).write_bytes(photo_jpeg)
     for arguments, code, says in (
         ((str(clip),), 2, "nothing to write"),
         ((str(clip), "-o", str(clip)), 2, "is the source itself"),
         ((str(clip), "-o", str(tmp_path / "o.mp4"), "--layers", "bones"), 2, "choose from parts"),
         ((str(tmp_path / "none.mp4"), "-o", str(tmp_path / "o.mp4")), 1, "cannot be read as video"),
+        (("rtsp://camera/door", "-o", str(tmp_path / "o.mp4")), 2, "has no end"),
+        ((str(clip), "-o", str(tmp_path / "o.mp4"), "--layers", "texture", "--atlas", atlas), 2, "6 rows of 4 squares"),
     ):
         done = run("annotate", *arguments, "--threads", "1")
         assert done.returncode == code, done.stderr
@@ -204,6 +208,16 @@ def test_stream_of_a_file_ends_with_it_and_an_interrupt_finishes_the_output(clip
     assert "Traceback" not in said
     probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(out)]
     assert float(subprocess.run(probe, check=True, capture_output=True, text=True).stdout) > 0
+
+
+def test_stream_tells_of_a_source_that_never_came_and_prints_its_json(clip: Path) -> None:
+    gone = ("http://127.0.0.1:9/none.mjpg", "-o", "mjpeg:0", "--seconds", "2", "--threads", "1", "--json")
+    done = run("stream", *gone)
+    assert done.returncode == 1
+    assert "cannot be read as video" in done.stderr
+    assert "Traceback" not in done.stderr
+    (state,) = json.loads(done.stdout)
+    assert (state["frames"], state["connected"]) == (0, False)
 
 
 def test_the_command_line_starts_without_what_it_may_not_need() -> None:

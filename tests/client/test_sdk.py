@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import doctest
 import socket
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import parsing_rcnn_client.client
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
@@ -137,9 +135,3 @@ def test_asyncio_gives_the_same(gateway_url: str, pipeline: Pipeline, photo_jpeg
     assert isinstance(last, People)
     assert same(first, last)
     assert same(first, pipeline.analyze(photo_jpeg))
-
-
-def test_docstring_examples_run() -> None:
-    done = doctest.testmod(parsing_rcnn_client.client)
-    assert done.attempted >= 4
-    assert done.failed == 0

@@ -102,7 +102,9 @@ def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo
     second.stop(None)
 
 
-def test_a_full_queue_is_asked_again_and_a_missing_model_is_not(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+def test_a_full_queue_and_a_server_that_ends_are_asked_again_and_a_missing_model_is_not(
+    pipeline: Pipeline, photo_jpeg: bytes
+) -> None:
     class Full(Ensembles):
         asked = 0
 
@@ -112,6 +114,9 @@ def test_a_full_queue_is_asked_again_and_a_missing_model_is_not(pipeline: Pipeli
                 context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'densepose' is not found")
             if Full.asked == 1:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+            if Full.asked == 2:  # what tritonserver says while it ends
+                detail = "Request for unknown model: 'human_analysis' has no available versions"
+                context.abort(grpc.StatusCode.NOT_FOUND, detail)
             return super().ModelInfer(request, context)
 
     server = grpc.server(ThreadPoolExecutor(2))
@@ -119,10 +124,10 @@ def test_a_full_queue_is_asked_again_and_a_missing_model_is_not(pipeline: Pipeli
     client = Client.triton(f"grpc://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", timeout=60)
     server.start()
     assert len(client.analyze(photo_jpeg)) >= 1
-    assert Full.asked == 2
+    assert Full.asked == 3
     with pytest.raises(EngineUnavailable, match="has no such model"):
         client.analyze(photo_jpeg, Options(frozenset({"densepose"})))
-    assert Full.asked == 3
+    assert Full.asked == 4
     client.close()
     server.stop(None)
 
