@@ -13,7 +13,7 @@ serve: $(VENV)/.serve ## install and start the gateway on the embedded engine wi
 
 serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux x86-64)
 	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
-	PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
+	exec env PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
 
 bench: $(VENV)/.bench ## embedded engine, Triton and gateway side by side (half an hour); PHOTO=one whole person
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh

@@ -8,6 +8,7 @@ docs/pictures is not answered, or something goes on after SIGTERM.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,18 +45,16 @@ def main() -> None:
         try:
             wait_until_ready(f"{url}/readyz", server, begin)
             people = analyze(f"{url}/v1/analyze")
-            print(f"make serve-triton: {people} person in the first photo after {time.monotonic() - begin:.0f} s")
+            print(f"make serve-triton: {people} people in the first photo after {time.monotonic() - begin:.0f} s")
             server.terminate()
             server.wait(END)
-            left = [name for name, port in ports.items() if listening(port)]
-            if left:
-                raise RuntimeError(f"after SIGTERM something listens on {', '.join(left)}")
+            wait_until_gone(ports)  # make does not wait for what it ends
         except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             log.seek(0)
             sys.exit(f"{log.read()[-4000:]}\nerror: {error}")
         finally:
-            if server.poll() is None or any(map(listening, ports.values())):
-                os.killpg(server.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)  # it failed, or make ended before what it had started
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes], begin: float) -> None:
@@ -73,6 +72,15 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], begin: float) ->
         if time.monotonic() - begin > READY:
             raise RuntimeError(f"not ready within {READY:.0f} s: {reason}")
         time.sleep(0.5)
+
+
+def wait_until_gone(ports: dict[str, int]) -> None:
+    """Until nobody listens on these ports."""
+    end = time.monotonic() + END
+    while left := [name for name, port in ports.items() if listening(port)]:
+        if time.monotonic() > end:
+            raise RuntimeError(f"{END:.0f} s after SIGTERM something listens on {', '.join(left)}")
+        time.sleep(0.2)
 
 
 def analyze(url: str) -> int:

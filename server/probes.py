@@ -21,6 +21,7 @@ from parsing_rcnn.triton_models import PROBE
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
 _TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
+_MUCH_TOO_OFTEN = 10 * _TOO_OFTEN  # of one that answers others: an instance of it may hang
 _QUIET = 1.0  # seconds
 _PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re.MULTILINE)
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
@@ -43,6 +44,7 @@ class Prober:
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
         self._instances: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
 
     def __enter__(self) -> Prober:
@@ -73,10 +75,19 @@ class Prober:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
                 late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
                 self._late[name] = self._late[name] + 1 if late else 0
-                if error.status() == "StatusCode.UNAVAILABLE" or 0 < self._late[name] < _TOO_OFTEN:
+                if error.status() == "StatusCode.UNAVAILABLE" or 0 < self._late[name] < self._patience(name):
                     continue
                 yield name, str(error.message())
             self._late[name] = 0
+
+    def _patience(self, name: str) -> int:
+        """Late probes after which a model is sick: few when nothing of it ended since the last, many when it works."""
+        try:
+            (model,) = self._client.get_inference_statistics(name, client_timeout=_DEADLINE).model_stats
+        except InferenceServerException:
+            return _TOO_OFTEN
+        before, self._ends[name] = self._ends.get(name), model.inference_stats.success.count
+        return _TOO_OFTEN if before == self._ends[name] else _MUCH_TOO_OFTEN
 
     def reload(self, name: str) -> str | None:
         """Unload and load: loading alone does nothing to a model whose process is dead. Returns why it failed."""

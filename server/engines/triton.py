@@ -220,12 +220,14 @@ class TritonEngine:
         ask = self._stepwise if options.part_probs else self._ensemble
         upstream.in_flight += 1
         try:
-            return await ask(upstream, image, options, max(deadline - time.monotonic(), 0.001))
+            people = await ask(upstream, image, options, max(deadline - time.monotonic(), 0.001))
         except ServerLost as error:
             self._eject(upstream, error.detail)
             raise
         finally:
             upstream.in_flight -= 1
+        upstream.late = 0  # whatever its probes say, it answers
+        return people
 
     async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """One request: preprocess, detector, heads and postprocess inside Triton."""
