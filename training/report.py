@@ -23,6 +23,9 @@ def write_report(run: Path, data: Path) -> None:
     if not (data / "ccp" / "images").is_dir() or not (data / "groups" / "annotations.json").is_file():
         return
     analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
+    tasks = analyzer.info.tasks
+    if not any(tasks.values()):  # keypoints alone leave nothing to paint
+        return
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     groups = GroupPhotos.open(data / "groups", validation=True)
     chosen = [*photos.images[::9][:12], *groups.images[::27][:12]]
@@ -30,8 +33,9 @@ def write_report(run: Path, data: Path) -> None:
     for path in chosen:
         image = read_jpeg(path)
         people = analyzer.analyze(image)
-        cells.append(_cell(people.draw(image)))
-        if analyzer.info.tasks["densepose"]:
+        if tasks["parsing"]:
+            cells.append(_cell(people.draw(image)))
+        if tasks["densepose"]:
             cells.append(_cell(draw.iuv(people, image)))
     write_sheet(cells, run / "sheet.png")
 
