@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from training.model.parsing_rcnn import ParsingRCNN
 LIMITS = ((1.1, 64.0), (0.0, 0.0), (0.05, 16.0), (0.0, 3.0), (0.0, 5.0), (0.0, 64.0))
 
 
-def whole(model: ParsingRCNN, canvas: np.ndarray, limits: tuple[float, float], *, static: bool) -> list[np.ndarray]:
+@cache
+def whole(model: ParsingRCNN, limits: tuple[float, float], static: bool) -> list[np.ndarray]:
+    """The detector's answer to one scene, in torch."""
+    canvas = render_scene(3, 256, 320)
     graph = DetectorGraph(model, ROWS if static else 64, static=static)
     with torch.inference_mode():
         return [t.numpy() for t in graph(torch.from_numpy(canvas), torch.tensor(limits))]
@@ -28,9 +32,8 @@ def whole(model: ParsingRCNN, canvas: np.ndarray, limits: tuple[float, float], *
 
 @pytest.mark.parametrize("limits", LIMITS)
 def test_in_torch(model: ParsingRCNN, limits: tuple[float, float]) -> None:
-    canvas = render_scene(3, 256, 320)
-    boxes, scores, count, features = whole(model, canvas, limits, static=False)
-    found = whole(model, canvas, limits, static=True)
+    boxes, scores, count, features = whole(model, limits, False)
+    found = whole(model, limits, True)
     kept = min(int(count[0]), ROWS)
     assert [values.shape[0] for values in found] == [ROWS, ROWS, 1, ROWS]
     assert found[2] == [kept]
@@ -42,8 +45,7 @@ def test_in_torch(model: ParsingRCNN, limits: tuple[float, float]) -> None:
 
 
 def test_the_limits_say_what_they_are_meant_to(model: ParsingRCNN) -> None:
-    canvas = render_scene(3, 256, 320)
-    counts = [int(whole(model, canvas, limits, static=False)[2][0]) for limits in LIMITS]
+    counts = [int(whole(model, limits, False)[2][0]) for limits in LIMITS]
     assert counts[:2] == [0, 0]
     assert 0 < counts[2] < ROWS
     assert counts[3:5] == [3, 5]
