@@ -1,7 +1,7 @@
 """INT8 for OpenVINO on CPUs, by NNCF: post-training, ranges and biases from the calibration photos.
 
-What is quantised is what `export.qdq` quantises, and the additions between those layers. Weights take seven bits where
-a CPU without VNNI would overflow, so the same file is right on every x86-64 CPU.
+What is quantised is what `export.qdq` quantises, and the additions between those layers. Weights take
+seven of the eight bits (NNCF's overflow fix): CPUs without VNNI would overflow else, and one file serves every CPU.
 """
 
 from __future__ import annotations
