@@ -69,8 +69,9 @@ def quantised(request_: Request) -> Quantised:
 
 @pytest.fixture(scope="module")
 def held_out(photos: Path) -> list[np.ndarray]:
-    """Canvases that did not calibrate."""
-    scenes = [cv2.cvtColor(cv2.imread(str(photos / f"{name}.jpg")), cv2.COLOR_BGR2RGB) for name in ("21", "22")]
+    """Canvases that did not calibrate: two other scenes, and two mirrored."""
+    scenes = [cv2.cvtColor(cv2.imread(str(photos / f"{n}.jpg")), cv2.COLOR_BGR2RGB) for n in ("21", "22", "01", "11")]
+    scenes[2:] = [np.ascontiguousarray(scene[:, ::-1]) for scene in scenes[2:]]
     return [cv2.resize(scene, (320, 192)) for scene in scenes]
 
 
