@@ -77,8 +77,7 @@ def export(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     try:
-        described = json.loads(card.read_text()) if card is not None else _untold()
-        _write_graphs(checkpoint, out, version, described, options)
+        _write_graphs(checkpoint, out, version, card, options)
         if target == "openvino":
             _write_openvino(out)
         if target in ("triton", "tensorrt"):
@@ -90,13 +89,16 @@ def export(
         raise typer.Exit(1) from error
 
 
-def _write_graphs(checkpoint: Path, out: Path, version: str, card: dict[str, object], options: ExportOptions) -> None:
+def _write_graphs(checkpoint: Path, out: Path, version: str, card: Path | None, options: ExportOptions) -> None:
     from export.cost import gigaflops
     from export.onnx import export_repository
     from training.checkpoint import load_model
 
     model, recipe = load_model(checkpoint)
-    files = export_repository(model, recipe, out, version=version, card=card, options=options)
+    # without a card, what the recipe trains is what is known of the weights
+    trained = {"parsing": {"trained": recipe.train.parsing}, "densepose": {"trained": recipe.train.densepose}}
+    described = {"tasks": trained} if card is None else json.loads(card.read_text())
+    files = export_repository(model, recipe, out, version=version, card=described, options=options)
     costs = gigaflops(model, options.canvases(recipe), options.proposals)
     for name, path in files.items():
         cost = ", ".join(f"{what} {number:.3g} GFLOP" for what, number in costs[name].items())
@@ -136,11 +138,6 @@ def _write_engines(out: Path, options: ExportOptions, plugin: Path | None, print
         if isinstance(error, TensorRTMissing):
             typer.echo("\n".join(commands))
         raise typer.Exit(1) from error
-
-
-def _untold() -> dict[str, object]:
-    """A card for weights about which nothing is known but that their parsing head was trained."""
-    return {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
 
 
 def verify(

@@ -32,7 +32,7 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
         "backbone": "efficientnet_lite0", "fpn": {"channels": 16}, "box": {"channels": 8}, "parsing_classes": 59,
         "branch": {"roi_size": 32, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 0},
     }  # fmt: skip
-    config = Config.model_validate({"name": "tiny", "model": model})
+    config = Config.model_validate({"name": "tiny", "model": model, "train": {"parsing": False, "densepose": True}})
     save_weights(tmp_path / "weights.safetensors", build_model(config.model), config, {})
     out = tmp_path / "models"
     words = ["--target", "tensorrt", "--print-trtexec", "--precision", "fp16", "--size", "256x320", "--size", "320x256"]
@@ -53,6 +53,7 @@ def what_the_options_did(out: Path, printed: str) -> None:
     card = json.loads((out / CARD).read_text())
     assert card["canvases"] == [[256, 320], [320, 256]]
     assert card["recipe"]["model"]["rpn"]["proposals_test"] == 50
+    assert card["tasks"] == {"parsing": {"trained": False}, "densepose": {"trained": True}}  # as the recipe trains them
     assert {key: card[key] for key in ("precision", "static_people", "max_people", "people_buckets")} == {
         "precision": "fp16",
         "static_people": 6,
