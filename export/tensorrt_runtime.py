@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.tensorrt import PLUGIN, load_plugin
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 
@@ -41,6 +42,8 @@ class _Engine:
         self._trt = trt
         self._logger = trt.Logger(trt.Logger.WARNING)
         trt.init_libnvinfer_plugins(self._logger, "")
+        if PLUGIN.is_file():  # engines without its nodes do not miss it
+            load_plugin(trt, PLUGIN)
         self._engine = trt.Runtime(self._logger).deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise RuntimeError(f"{path}: TensorRT {trt.__version__} cannot read this engine; build it again with it")
@@ -53,6 +56,8 @@ class _Engine:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         stream = torch.cuda.current_stream()
         held = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])).cuda() for name in self.inputs}
+        profile = self._profile({name: tuple(tensor.shape) for name, tensor in held.items()})
+        self._context.set_optimization_profile_async(profile, stream.cuda_stream)
         for name, tensor in held.items():
             self._context.set_input_shape(name, tuple(tensor.shape))
             self._context.set_tensor_address(name, tensor.data_ptr())
@@ -67,6 +72,18 @@ class _Engine:
             size = int(np.prod(allocator.shape)) * kind.itemsize
             found[name] = allocator.memory[:size].cpu().numpy().view(kind).reshape(allocator.shape)
         return found
+
+    def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """The first profile of the engine that holds these shapes."""
+        for number in range(self._engine.num_optimization_profiles):
+            bounds = {name: self._engine.get_tensor_profile_shape(name, number) for name in shapes}
+            if all(
+                low <= size <= high
+                for name, shape in shapes.items()
+                for low, size, high in zip(bounds[name][0], shape, bounds[name][2], strict=True)
+            ):
+                return number
+        raise RuntimeError(f"no profile of the engine holds {dict(shapes)}: build it for this size (export --size)")
 
 
 def _allocator(trt: Any) -> Any:
