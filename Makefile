@@ -5,8 +5,8 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-slow fuzz lint format train plugin plugin-test \
-	tensorrt-bindings clean
+.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
+	format train plugin plugin-test tensorrt-bindings clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
 	$(VENV)/bin/parsing-rcnn serve
@@ -29,9 +29,14 @@ test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.rea
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
-test-torch: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) tests/training tests/export tests/benchmarks/test_training_speed.py \
-		tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_ladder.py tests/benchmarks/test_runtimes.py \
+test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
+	$(MAKE) --no-print-directory --output-sync=target -j2 test-training test-export
+
+test-training: $(TORCH)/.train
+	$(TORCH)/bin/python $(PYTEST) tests/training tests/benchmarks/test_training_speed.py tests/benchmarks/test_ladder.py
+
+test-export: $(TORCH)/.train
+	$(TORCH)/bin/python $(PYTEST) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
 		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)

@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not torch.equal(first["parsing_head.up.deconv.weight"], other["parsing_head.up.deconv.weight"])
 
 
+@pytest.mark.slow
 def test_parity_at_a_tiny_width() -> None:
     report = verify_random(narrow(load_config(PAPER / "cihp_r50_1x.yaml")), (64, 96))
     assert report["passed"], report["pairs"]
