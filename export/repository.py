@@ -24,7 +24,6 @@ from parsing_rcnn.runtime import MAX_PEOPLE
 PROFILES = ("cpu", "ort_gpu")
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
 _PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
-_SLOTS = "COMPUTE"  # of the rate limiter: what takes all cores it can get holds one; `parsing-rcnn triton` gives two
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
 _CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Parsing", "densepose_head": "DensePose",
             "postprocess": "Postprocess"}  # fmt: skip
@@ -151,13 +150,8 @@ def files(shapes: Shapes) -> dict[str, str]:
         people = every[name] if not heads else _one_person(every[name])
         queue = (_queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)) + _warmup(name, shapes)
         engine = _instances("KIND_GPU", profiles=len(shapes.buckets) if heads else shapes.profiles)
-        # Two detectors, so that one computes while the other's tensors travel. Where they compete with a head, they get
-        # two turns to its one, and people gather before it: nobody has to wait for company where there is none.
-        cpu = (
-            _instances("KIND_CPU", turns=2) + _queue(_PEOPLE)
-            if heads
-            else _instances("KIND_CPU", 2, turns=1) + _queue(_PICTURES)
-        )
+        # one instance of each, on all cores: more would only push each other off them
+        cpu = _instances("KIND_CPU") + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {
             "config.pbtxt": _backend("tensorrt", "model.plan") + engine + queue,
             "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + _instances("KIND_GPU") + queue,
@@ -212,18 +206,10 @@ def _backend(name: str, file: str = "model.py") -> str:
     return f'backend: "{name}"\ndefault_model_filename: "{file}"\n'
 
 
-def _instances(kind: str, count: int = 1, *, turns: int | None = None, profiles: int = 0) -> str:
-    """Instances of a model.
-
-    Args:
-        turns: the rate limiter lets one run for so many of a model that has 1; None: it has no say.
-        profiles: of an engine; Triton picks from those that are named by a request's shapes.
-    """
+def _instances(kind: str, count: int = 1, *, profiles: int = 0) -> str:
+    """Instances of a model; `profiles`: of an engine, Triton picks from those that are named by a request's shapes."""
     chosen = f" profile: {json.dumps([str(k) for k in range(profiles)])}" if profiles else ""
-    limit = ""
-    if turns is not None:
-        limit = f' rate_limiter {{ resources [{{ name: "{_SLOTS}" global: true count: 1 }}] priority: {turns} }}'
-    return f"instance_group [{{ kind: {kind} count: {count}{chosen}{limit} }}]\n"
+    return f"instance_group [{{ kind: {kind} count: {count}{chosen} }}]\n"
 
 
 def _queue(size: int, delay: int = 0) -> str:

@@ -6,14 +6,10 @@ which exists nowhere but in its stub processes; this module needs nothing of Tri
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import struct
-import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,66 +20,10 @@ from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
-from parsing_rcnn.repository import CARD, ModelRepository
+from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, PEOPLE_BUCKETS, Runtime
 
 Arrays = dict[str, NDArray[Any]]
-PROBE = "probe"  # the parameter of a request that asks whether a server is well
-
-
-class Presence:
-    """Whether another process detects people of the same repository right now.
-
-    Two pictures at a time are computed faster by one thread each than by two threads each, one picture alone faster by
-    two; so each process has to know of the others. It holds a shared lock on a byte of the card while it detects, and
-    asks the kernel who else does. Nothing is written, and a process that is killed holds nothing.
-
-    Args:
-        repository: folder of the card.
-    """
-
-    _FLOCK = "hhqqi"  # type, whence, start, length, process: struct flock of Linux
-
-    def __init__(self, repository: Path) -> None:
-        self._file = (repository / CARD).open("rb")
-
-    def others(self) -> bool:
-        """Whether some process but this one is between `enter` and `leave`."""
-        asked = struct.pack(self._FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        found = fcntl.fcntl(self._file, fcntl.F_GETLK, asked)
-        return bool(struct.unpack(self._FLOCK, found)[0] != fcntl.F_UNLCK)
-
-    def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
-
-
-class Runtimes:
-    """One graph on all cores for a picture alone, and on half of them for pictures that overlap.
-
-    Args:
-        alone: the first; crowded: makes the second (None: there is none).
-        warm: compiles what requests will need. The second is warmed in the background: a model that is loaded again
-            answers before that.
-    """
-
-    def __init__(self, alone: Runtime, crowded: Callable[[], Runtime] | None, warm: Callable[[Runtime], None]) -> None:
-        warm(alone)
-        self._alone = self._crowded = alone
-
-        def prepare(make: Callable[[], Runtime]) -> None:
-            made = make()
-            warm(made)
-            self._crowded = made
-
-        if crowded is not None:
-            threading.Thread(target=prepare, args=(crowded,), daemon=True).start()
-
-    def choose(self, *, others: bool) -> Runtime:
-        """The runtime for now."""
-        return self._crowded if others else self._alone
 
 
 class Step(ABC):
@@ -111,18 +51,12 @@ class Step(ABC):
         found = self.configuration.get("parameters", {}).get(name, {})
         return str(found.get("string_value", default))
 
-    def runtimes(self, graph: str, warm: Callable[[Runtime], None]) -> Runtimes:
-        """The runtimes of one graph, as the configuration asks for them; its parameter `threads` fixes theirs."""
+    def runtime(self, graph: str) -> Runtime:
+        """The runtime of one graph, as the configuration asks for it; its parameter `threads` is of one inference."""
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
-
-        def make(count: int | None) -> Runtime:
-            return Runtime(repository, kind, precision, count, graphs=(graph,))
-
-        alone = make(int(threads) if threads else None)
-        half = alone.threads // 2
-        return Runtimes(alone, None if threads or not half else lambda: make(half), warm)
+        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
 
     @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -211,14 +145,9 @@ class Detector(Single):
     """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
 
     def open(self) -> None:
-        self.presence = Presence(self.repository)
-        canvases = ModelRepository.open(self.repository).canvases
-
-        def warm(graph: Runtime) -> None:
-            for height, width in canvases:
-                graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
-
-        self.graphs = self.runtimes("detector", warm)
+        self.graph = self.runtime("detector")
+        for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
+            self.graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         canvas, limits = inputs["CANVAS"], inputs["LIMITS"]
@@ -227,24 +156,17 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
-        if PROBE in parameters:  # nobody's picture: it makes nobody's picture slower
-            return self.graphs.choose(others=False).detector(canvas, limits)
-        with self.presence:
-            return self.graphs.choose(others=self.presence.others()).detector(canvas, limits)
+        return self.graph.detector(canvas, limits)
 
 
 class Head(Step):
     """A head over the RoIs of all waiting requests: they are computed together and told apart again."""
 
     def open(self) -> None:
-        self.presence = Presence(self.repository)
+        self.graph = self.runtime(self.configuration["name"])
         dims = self.configuration["input"][0]["dims"]
-
-        def warm(graph: Runtime) -> None:
-            for people in PEOPLE_BUCKETS:
-                self.compute(graph, np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
-
-        self.graphs = self.runtimes(self.configuration["name"], warm)
+        for people in PEOPLE_BUCKETS:
+            self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         try:
@@ -256,7 +178,7 @@ class Head(Step):
         features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
         names = {name for request in requests for name in request.requested_output_names()}
         together = features[0] if len(features) == 1 else np.concatenate(features)
-        answers = self.compute(self.graphs.choose(others=self.presence.others()), together, names)
+        answers = self.compute(together, names)
         ends = np.cumsum([len(own) for own in features])
         return [
             self.respond(request, {name: array[end - len(own) : end] for name, array in answers.items()})
@@ -264,22 +186,22 @@ class Head(Step):
         ]
 
     @abstractmethod
-    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
         """ROI_FEATURES [n,C,32,32] to the named outputs, [n,...] each."""
 
 
 class Parsing(Head):
     """ROI_FEATURES -> PARTS, PART_SCORES and, where it is asked for, PART_PROBS."""
 
-    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
-        return graph.parsing(features, probabilities="PART_PROBS" in names)
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return self.graph.parsing(features, probabilities="PART_PROBS" in names)
 
 
 class DensePose(Head):
     """ROI_FEATURES -> IUV."""
 
-    def compute(self, graph: Runtime, features: NDArray[np.float32], names: set[str]) -> Arrays:
-        return graph.densepose(features)
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        return self.graph.densepose(features)
 
 
 class Postprocess(Single):

@@ -123,8 +123,6 @@ class Launch:
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
-            # two computations at a time share the cores; more would only push each other off them
-            *(["--rate-limit=execution_count", "--rate-limit-resource=COMPUTE:2"] if profile == "cpu" else []),
             *([f"--backend-config=tensorrt,plugins={plugin}"] if profile == "gpu" and plugin.is_file() else []),
         ]
 

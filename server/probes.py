@@ -16,8 +16,6 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.triton_models import PROBE
-
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
 _TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
@@ -70,7 +68,7 @@ class Prober:
         for name in self._models:
             try:
                 for _ in range(self._instances_of(name)):  # they take turns
-                    self._client.infer(name, self._probe(name), parameters={PROBE: 1}, client_timeout=_DEADLINE)
+                    self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
             except InferenceServerException as error:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
                 late = error.status() == "StatusCode.DEADLINE_EXCEEDED"

@@ -24,7 +24,6 @@ from parsing_rcnn.errors import (
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.triton_models import PROBE
 from server.call import Call
 from server.engines.base import offload
 from server.engines.shared_memory import UNSURE, SharedMemory
@@ -128,9 +127,9 @@ class TritonEngine:
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_PROBE_EVERY)
 
     async def _probe(self, upstream: Upstream) -> None:
-        """A tiny inference through every step; Triton is told that it is one, so that it slows nobody down."""
+        """A tiny inference through every step."""
         given = {"IMAGE": _picture(tiny_picture())}
-        await infer(upstream, "human_analysis", given, ("BOXES",), _PROBE_DEADLINE, Options(max_people=1), {PROBE: 1})
+        await infer(upstream, "human_analysis", given, ("BOXES",), _PROBE_DEADLINE, Options(max_people=1))
 
     async def _forget(self) -> None:
         """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""

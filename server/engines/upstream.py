@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,13 +81,12 @@ async def infer(
     outputs: Sequence[str],
     timeout: float,
     options: Options,
-    marks: Mapping[str, int] = MappingProxyType({}),
 ) -> Arrays:
     """One inference. A cancelled caller cancels it in Triton as well; what waits there longer than its caller is
     dropped.
 
     Args:
-        timeout: seconds; marks: further parameters.
+        timeout: seconds.
 
     Raises:
         ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
@@ -100,7 +98,7 @@ async def infer(
         tensor.set_data_from_numpy(values)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name) for name in outputs]
-    answer = await _ask(upstream, model, tensors, wanted, timeout, options, marks)
+    answer = await _ask(upstream, model, tensors, wanted, timeout, options)
     return {name: answer.as_numpy(name) for name in outputs}
 
 
@@ -134,7 +132,7 @@ async def infer_shared(
     for name, (offset, size) in places.items():
         wanted.append(triton.InferRequestedOutput(name))
         wanted[-1].set_shared_memory(slot.name, size, offset)
-    answer = await _ask(upstream, model, [tensor], wanted, timeout, options, {})
+    answer = await _ask(upstream, model, [tensor], wanted, timeout, options)
     found = {}
     for name, (offset, _) in places.items():
         output = answer.get_output(name)
@@ -175,10 +173,8 @@ async def _ask(
     wanted: Sequence[triton.InferRequestedOutput],
     timeout: float,
     options: Options,
-    marks: Mapping[str, int],
 ) -> Any:
     parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
-    parameters |= marks
     if options.max_side is not None:
         parameters["max_side"] = options.max_side
     try:

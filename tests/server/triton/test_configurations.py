@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 GRAPHS = ("detector", "parsing", "densepose_head")
 STEPS = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
@@ -74,18 +74,10 @@ def test_requests_may_wait_but_not_for_ever_and_not_in_any_number(model: str, re
         assert policy.allow_timeout_override, path  # the caller's own deadline
 
 
-def test_on_the_cpu_what_takes_all_cores_takes_turns(repository: Path) -> None:
-    turns = {}
+def test_on_the_cpu_one_instance_has_all_cores(repository: Path) -> None:
     for model in STEPS:
         (group,) = read(repository / model / "configs" / "cpu.pbtxt").instance_group
-        if group.HasField("rate_limiter"):
-            (slot,) = group.rate_limiter.resources
-            assert (slot.name, slot.count) == ("COMPUTE", 1)
-            assert getattr(slot, "global")
-            turns[model] = group.rate_limiter.priority
-    assert turns == {"detector": 1, "parsing": 2, "densepose_head": 2}
-    for model in STEPS:
-        assert not read(repository / model / "config.pbtxt").instance_group[0].HasField("rate_limiter")
+        assert (group.count, group.kind) == (1, ModelInstanceGroup.KIND_CPU), model
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)

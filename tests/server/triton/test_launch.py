@@ -36,7 +36,6 @@ def test_the_command_names_profile_ports_and_shared_memory(repository: Path, any
     assert "--model-config-name=cpu" in command
     assert {"--http-port=1", "--grpc-port=2", "--metrics-port=3", "--http-address=127.0.0.1"} <= set(command)
     assert "--backend-config=python,shm-region-prefix-name=prcnn_2_" in command
-    assert "--rate-limit-resource=COMPUTE:2" in command
     # without a name, Triton reads config.pbtxt: the engines
     assert not any(part.startswith("--model-config-name") for part in launch.command(anywhere, "gpu"))
 
