@@ -32,14 +32,14 @@ class Smoothing:
 
     Attributes:
         labels: share of a label's standing that survives 1/30 s, 0..1. At 30 frames a second a steady label gives way
-            after k frames of another, labels**k < 1/2: 0.94 needs twelve.
+            after k frames of another, labels**k < 1/2: 0.92 needs nine.
         uv: the same of U and V.
         steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
         agile: how much the cut-off grows with speed, Hz per box height and second.
     """
 
-    labels: float = 0.94
+    labels: float = 0.92
     uv: float = 0.6
     steady: float = 1.0
     agile: float = 60.0

@@ -69,13 +69,13 @@ def test_a_new_scene_is_believed_at_once() -> None:
     assert (cut.parts[0] != other).mean() < 0.1  # type: ignore[index]
 
 
-def test_a_lasting_change_wins_after_twelve_frames() -> None:
+def test_a_lasting_change_wins_after_nine_frames() -> None:
     image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
     for t in range(60):
         smoother.update(image, people(truth(), 60), ONE, t / 30)
     other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
-    shown = [smoother.update(image, people(other, 60), ONE, 2 + t / 30)[0].parts[0, 64, 64] for t in range(13)]  # type: ignore[index]
-    assert shown == [5] * 11 + [7] * 2
+    shown = [smoother.update(image, people(other, 60), ONE, 2 + t / 30)[0].parts[0, 64, 64] for t in range(10)]  # type: ignore[index]
+    assert shown == [5] * 8 + [7] * 2
 
 
 def test_people_are_carried_through_frames_without_an_analysis() -> None:
