@@ -199,7 +199,9 @@ class Supervisor:
         log.info("starting", command=" ".join(command))
         # a session of its own: Ctrl-C reaches us, and we let the server drain
         self._process = subprocess.Popen(
-            command, env={**os.environ, **self.installation.environment}, start_new_session=True
+            _ends_with_us() + command,
+            env={**os.environ, **self.installation.environment},
+            start_new_session=True,
         )
 
     def _watch(self, ready: Callable[[], None]) -> None:
@@ -272,6 +274,12 @@ class Supervisor:
         """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""
         for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
             leaked.unlink(missing_ok=True)
+
+
+def _ends_with_us() -> list[str]:
+    """Linux then ends the server when its supervisor is killed: nobody would watch it, and it would hold the ports."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "TERM"] if program else []
 
 
 def _refuse_taken_ports(launch: Launch) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -123,3 +127,33 @@ def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repo
     assert not subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout
     assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
     client.close()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not here")
+def test_a_killed_supervisor_takes_its_server_along(installation: Installation, repository: Path) -> None:
+    ports = free_ports(3)
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository), *named],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    pattern = f"bin/tritonserver .*--grpc-port={ports[1]} "  # the supervisor names the port as well
+
+    def servers() -> list[str]:
+        return subprocess.run(
+            ["pgrep", "-f", "--", pattern], capture_output=True, text=True, check=False
+        ).stdout.split()
+
+    def within(seconds: float, condition: Callable[[], bool]) -> bool:
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.1)
+        return condition()
+
+    with Prober(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
+        assert within(120, prober.server_ready)
+    (server,) = servers()
+    supervisor.kill()
+    supervisor.wait()
+    assert within(60, lambda: not servers())
+    assert within(60, lambda: not subprocess.run(["pgrep", "-g", server], capture_output=True, check=False).stdout)
