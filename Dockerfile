@@ -1,12 +1,14 @@
 # syntax=docker/dockerfile:1
-# Three images from one file:
+# Four images from one file:
 #
 #   docker build -t parsing-rcnn .                                   the gateway on the CPU, no CUDA (the default, `gateway`)
 #   docker build -t parsing-rcnn-triton --target triton --build-arg TRITON_IMAGE=... .          Triton with the repository
 #   docker build -t parsing-rcnn-triton --target triton-plugin --build-arg TENSORRT_IMAGE=... . and with PyramidRoiAlign
+#   docker build -t parsing-rcnn-engines --target engines --build-arg TENSORRT_IMAGE=... .   builds engines when it runs
 #
-# TRITON_IMAGE and TENSORRT_IMAGE are NVIDIA's `tritonserver` and `tensorrt` of one release, with their registry in front;
-# engines are built where they run (`parsing-rcnn export`), because they hold for one kind of GPU and one TensorRT.
+# TRITON_IMAGE and TENSORRT_IMAGE are NVIDIA's `tritonserver` and `tensorrt` of one release, with their registry in front.
+# Engines hold for one kind of GPU and one TensorRT, and no build of an image sees a GPU: the image `engines` makes them on
+# the GPU that it is started on, into the volume that Triton reads (compose.gpu.yaml, deploy/kubernetes/overlays/gpu).
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 ARG TRITON_IMAGE=tritonserver:26.07-py3
 ARG TENSORRT_IMAGE=tensorrt:26.07-py3
@@ -30,6 +32,34 @@ COPY export/plugin export/plugin
 RUN cmake -S export/plugin -B build/plugin -DCMAKE_BUILD_TYPE=Release -DPRCNN_CUDA=ON \
         -DTENSORRT_INCLUDE_DIR="$(dirname "$(find /usr/include /usr/local -name NvInfer.h -print -quit)")" \
     && cmake --build build/plugin --target prcnn_plugin --parallel
+
+# ---- graphs as TensorRT's parser takes them, and the trtexec command of each engine
+FROM ${PYTHON_IMAGE} AS graphs
+WORKDIR /opt/parsing-rcnn
+COPY requirements/train.txt requirements/train.txt
+RUN python -m pip install --no-cache-dir --disable-pip-version-check -r requirements/train.txt
+COPY pyproject.toml ./
+COPY parsing_rcnn parsing_rcnn
+COPY training training
+COPY export export
+COPY model_repository model_repository
+ENV PARSING_RCNN_CACHE=/models/cache
+RUN python -m parsing_rcnn export model_repository --out /models/repository --target tensorrt --precision fp16 \
+        --plugin /models/build/plugin/libprcnn_plugin.so --print-trtexec > /models/said.txt \
+    && grep "^trtexec " /models/said.txt > /models/trtexec.txt \
+    && rm /models/said.txt
+
+# ---- engines: built for the GPU that this image is started on, into /models
+FROM ${TENSORRT_IMAGE} AS engines
+COPY --from=graphs /models /opt/engines
+COPY --from=plugin /build/build/plugin/libprcnn_plugin.so /opt/engines/build/plugin/libprcnn_plugin.so
+COPY scripts/build_engines.sh /usr/local/bin/build_engines.sh
+RUN install -d -o 1000 -g 1000 /models
+# where releases of that image keep trtexec
+ENV PATH=/usr/src/tensorrt/bin:/opt/tensorrt/bin:/workspace/tensorrt/bin:$PATH
+USER 1000:1000
+VOLUME /models
+ENTRYPOINT ["/usr/local/bin/build_engines.sh"]
 
 # ---- Triton: ensembles, heads and detector; the profile is picked by what it finds (engines, a GPU, neither)
 FROM ${TRITON_IMAGE} AS triton

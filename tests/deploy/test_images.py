@@ -174,6 +174,91 @@ def test_the_files_of_tritons_image_know_its_command(tmp_path: Path) -> None:
         assert not ignored(ROOT / config)
 
 
+def test_the_files_of_the_graphs_image_know_their_command(tmp_path: Path) -> None:
+    stage = stages()["graphs"]
+    copied(stage, tmp_path / "image")
+    (run,) = [rest for rest in stage.all("RUN") if "parsing_rcnn export" in rest]
+    asked = run.split(">")[0].split()[4:]  # after `python -m parsing_rcnn export`
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "image"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "parsing_rcnn", "export", *asked, "--help"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    options = {word for word in asked if word.startswith("--")}
+    assert len(options) == 5
+    assert {option for option in options if option not in shown} == set()
+
+
+@dataclass
+class Builder:
+    """build_engines.sh beside stand-ins for NVIDIA's two programs: what is under test is what it does around them."""
+
+    root: Path
+    version: str = "v101300"
+    gpu: str | None = "NVIDIA H100 PCIe, 9.0"
+    trtexec: str = 'for word; do case $word in --saveEngine=*) echo engine > "${word#--saveEngine=}" ;; esac; done'
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        programs = self.root / "programs"
+        programs.mkdir(exist_ok=True)
+        asked = f"echo '&&&& RUNNING TensorRT.trtexec [TensorRT {self.version}]'\n{self.trtexec}\n"
+        seen = "exit 9\n" if self.gpu is None else f"echo '{self.gpu}'\n"
+        for name, text in (("trtexec", asked), ("nvidia-smi", seen)):
+            (programs / name).write_text("#!/bin/sh\n" + text)
+            (programs / name).chmod(0o755)
+        return subprocess.run(
+            [str(ROOT / "scripts" / "build_engines.sh"), str(self.root / "from"), str(self.root / "to")],
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    commands = []
+    for model in ("detector", "parsing"):
+        folder = Path("repository", model, "1")
+        (tmp_path / "from" / folder).mkdir(parents=True)
+        (tmp_path / "from" / folder / "model.tensorrt.onnx").write_text(model)
+        engine = tmp_path / "to" / folder / "model.plan"
+        commands.append(f"trtexec --onnx={engine.with_name('model.tensorrt.onnx')} --saveEngine={engine}\n")
+    (tmp_path / "from" / "build").mkdir()
+    (tmp_path / "from" / "trtexec.txt").write_text("".join(commands))
+    (tmp_path / "to").mkdir()
+    return Builder(tmp_path)
+
+
+def test_engines_are_built_once_for_a_gpu_a_tensorrt_and_graphs(builder: Builder) -> None:
+    def built() -> bool:
+        done = builder.run()
+        assert done.returncode == 0, done.stderr
+        assert len(list(builder.root.glob("to/repository/*/1/model.plan"))) == 2
+        return "2 engines" in done.stdout
+
+    assert built()
+    assert not built()
+    builder.version = "v110400"
+    assert built()
+    builder.gpu = "NVIDIA A10, 8.6"
+    assert built()
+    assert not built()
+    (builder.root / "from/repository/parsing/1/model.tensorrt.onnx").write_text("other weights")
+    assert built()
+
+
+def test_engines_that_cannot_be_built_are_no_success(builder: Builder) -> None:
+    builder.trtexec = 'case "$*" in *parsing*) echo "[E] no kernel" >&2; exit 1 ;; esac'
+    for _ in range(2):  # what failed is not taken for done the next time
+        done = builder.run()
+        assert done.returncode == 1
+        assert "[E] no kernel" in done.stderr
+        assert "error: trtexec failed" in done.stderr
+    builder.gpu = None
+    done = builder.run()
+    assert done.returncode == 1
+    assert "error: no GPU: start the container with --gpus all" in done.stderr
+
+
 def test_hadolint_has_nothing_to_say() -> None:
     if not HADOLINT.is_file():
         pytest.skip("needs hadolint in an environment of its own: make .venv-deploy/.ready")
@@ -198,9 +283,17 @@ def test_compose_names_what_exists() -> None:
     # a machine without a GPU starts it as well: the GPU is an addition
     assert "deploy" not in services["triton"]
     addition = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
-    assert addition.keys() <= services.keys()
-    (device,) = addition["triton"]["deploy"]["resources"]["reservations"]["devices"]
-    assert device["capabilities"] == ["gpu"]
+    assert addition.keys() == {"engines", "triton"}
+    for service in addition.values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+        assert service["build"]["target"] in stages()
+    # Triton waits for the engines, and reads them where they are written
+    assert addition["triton"]["depends_on"] == {"engines": {"condition": "service_completed_successfully"}}
+    written = addition["engines"]["volumes"][0].split(":")
+    assert addition["triton"]["volumes"] == [":".join([*written, "ro"])]
+    assert f"{written[1]}/repository" in addition["triton"]["command"]
+    assert stages()["engines"].all("VOLUME") == [written[1]]
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = [t for job in prometheus["scrape_configs"] for s in job["static_configs"] for t in s["targets"]]
     assert {target.split(":")[0] for target in targets} <= services.keys()

@@ -83,8 +83,18 @@ def test_gateways_know_every_triton(rendered: dict[str, list[dict[str, Any]]]) -
             assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "triton"}
             most = scaler["maxReplicas"]
         assert named == [f"triton-{k}.{servers['serviceName']}:8001" for k in range(most)]
-    volumes = one(rendered["gpu"], "StatefulSet", "triton")["spec"]["template"]["spec"]["volumes"]
-    assert volumes[0]["emptyDir"]["medium"] == "Memory"
+
+
+@needs_tools
+def test_a_pod_of_triton_builds_the_engines_that_it_reads(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for overlay in ("gpu", "gpus"):
+        pod = one(rendered[overlay], "StatefulSet", "triton")["spec"]["template"]["spec"]
+        assert {v["name"]: v["emptyDir"].get("medium") for v in pod["volumes"]} == {"shm": "Memory", "engines": None}
+        (builder,), (server,) = pod["initContainers"], pod["containers"]
+        (written,) = builder["volumeMounts"]
+        assert {**written, "readOnly": True} in server["volumeMounts"]
+        assert server["args"][server["args"].index("--repository") + 1] == f"{written['mountPath']}/repository"
+        assert builder["resources"]["limits"]["nvidia.com/gpu"] == server["resources"]["limits"]["nvidia.com/gpu"]
 
 
 def test_the_key_file_of_the_base_lets_nobody_in() -> None:

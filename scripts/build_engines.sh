@@ -1,0 +1,40 @@
+#!/bin/sh
+# TensorRT engines of the model repository for this machine's GPU, into a volume: what the image `engines` runs.
+#
+#   build_engines.sh [FROM [TO]]     FROM/repository: graphs; FROM/trtexec.txt: a command an engine; TO: what Triton reads
+#
+# Engines hold for one kind of GPU and one TensorRT: they are built again when either, or a graph, has changed.
+set -eu
+from=${1:-/opt/engines}
+to=${2:-/models}
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+command -v trtexec >/dev/null || fail "no trtexec on PATH: run this in an image of TensorRT"
+gpu=$(nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null) ||
+    fail "no GPU: start the container with --gpus all (NVIDIA's container toolkit)"
+[ -w "$to" ] || fail "$to cannot be written by user $(id -u)"
+
+# trtexec names its version first, whatever it is asked
+made_of=$({ trtexec --help | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1; echo "$gpu"
+    cd "$from" && find . -type f | sort | xargs sha256sum; } | sha256sum)
+if [ "$(cat "$to/made_of" 2>/dev/null)" = "$made_of" ]; then
+    echo "the engines in $to are those of this GPU, this TensorRT and these graphs"
+    exit 0
+fi
+
+rm -rf "$to/repository" "$to/build" "$to/made_of"
+mkdir -p "$to/cache" # timings of kernels: the next build is quick
+cp -R "$from/repository" "$from/build" "$to/"
+built=0
+while read -r command; do
+    echo "$command"
+    # the file is this image's own, and is written as a command line
+    eval "$command" </dev/null || fail "trtexec failed; its reason stands above"
+    built=$((built + 1))
+done <"$from/trtexec.txt"
+[ "$built" -gt 0 ] || fail "$from/trtexec.txt has no commands"
+echo "$made_of" >"$to/made_of"
+echo "$built engines in $to for $gpu"
