@@ -1,9 +1,10 @@
-"""What a newcomer does: `make serve-triton`, the first photo, Ctrl-C. Run by .ci/run.
+"""What a newcomer does: `make serve-triton`, the first photo, Ctrl-C. Before the end both processes are killed once.
 
     python3 scripts/check_serve_triton.py [ARGUMENTS OF MAKE]
 
 Ends with status 1, and the end of the log, when the gateway is not ready within three minutes, the photo of
-docs/pictures is not answered, or something goes on after SIGTERM.
+docs/pictures is not answered, service does not come back after a kill, or something goes on after SIGTERM.
+Run by .ci/run.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "docs" / "pictures" / "astronaut.jpg"
-READY, END = 180.0, 60.0  # seconds
+READY, END, WELL = 180.0, 60.0, 10.0  # seconds
 
 
 def main() -> None:
@@ -46,6 +48,13 @@ def main() -> None:
             wait_until_ready(f"{url}/readyz", server, begin)
             people = analyze(f"{url}/v1/analyze")
             print(f"make serve-triton: {people} people in the first photo after {time.monotonic() - begin:.0f} s")
+            for command in ("triton", "serve"):
+                begin = time.monotonic()
+                kill(f"-m parsing_rcnn {command} ", server)
+                refused = wait_until_served(f"{url}/v1/analyze", server, begin)
+                said = ", ".join(f"{count} x {reason}" for reason, count in refused.items()) or "nothing refused"
+                seconds = time.monotonic() - begin - WELL
+                print(f"`parsing-rcnn {command}` killed: service after {seconds:.0f} s ({said})")
             server.terminate()
             server.wait(END)
             wait_until_gone(ports)  # make does not wait for what it ends
@@ -72,6 +81,37 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], begin: float) ->
         if time.monotonic() - begin > READY:
             raise RuntimeError(f"not ready within {READY:.0f} s: {reason}")
         time.sleep(0.5)
+
+
+def kill(command: str, server: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the process of this command line in the server's session."""
+    asked = ["pgrep", "--session", str(server.pid), "--full", "--", command]
+    (found,) = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(found), signal.SIGKILL)
+
+
+def wait_until_served(url: str, server: subprocess.Popen[bytes], begin: float) -> Counter[str]:
+    """Until photos are answered for ten seconds; what was said before: only 503 and broken connections may be."""
+    refused: Counter[str] = Counter()
+    well_since = None
+    while well_since is None or time.monotonic() - well_since < WELL:
+        try:
+            analyze(url)
+            well_since = well_since or time.monotonic()
+            continue
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or not error.headers.get("Retry-After"):
+                raise
+            refused["503"] += 1
+        except OSError as error:
+            refused[type(getattr(error, "reason", error)).__name__] += 1
+        well_since = None
+        if server.poll() is not None:
+            raise RuntimeError(f"make ended with status {server.returncode}")
+        if time.monotonic() - begin > READY:
+            raise RuntimeError(f"no service {READY:.0f} s after a process was killed: {dict(refused)}")
+        time.sleep(0.2)
+    return refused
 
 
 def wait_until_gone(ports: dict[str, int]) -> None:

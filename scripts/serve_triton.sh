@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A Triton server on the shipped models and the gateway before it; Ctrl-C ends both, the gateway first.
+# A Triton server on the shipped models and the gateway before it; Ctrl-C ends both, the gateway first. Whichever of the two
+# is killed is started again; one that ends by itself, or is asked to, takes the other along.
 #
 # PYTHON is the interpreter of the serving environment (default: .venv/bin/python); further arguments go to the gateway.
 set -uo pipefail
@@ -7,10 +8,36 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 grpc=${TRITON_GRPC_PORT:-8001}
 
-"$python" -m parsing_rcnn triton --grpc-port "$grpc" --http-port "${TRITON_HTTP_PORT:-8000}" \
+# keep PORT COMMAND...: starts the command again as long as signals end it that mean no stop, once nobody listens on PORT
+keep() {
+	local port=$1 child='' status stopping=''
+	shift
+	trap 'stopping=yes; kill -TERM $child 2>/dev/null' TERM
+	while [ -z "$stopping" ]; do
+		"$@" &
+		child=$!
+		wait "$child"
+		status=$?
+		if [ -n "$stopping" ]; then # the signal ended that wait, not the command
+			wait "$child"
+			exit
+		fi
+		case $status in
+		130 | 143) exit "$status" ;; # SIGINT, SIGTERM
+		*) [ "$status" -gt 128 ] || exit "$status" ;;
+		esac
+		echo "error: $* was killed by signal $((status - 128)) and is started again" >&2
+		for _ in {1..100}; do # its server drains; 20 s
+			(: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && [ -z "$stopping" ] || break
+			sleep 0.2
+		done
+	done
+}
+
+keep "$grpc" "$python" -m parsing_rcnn triton --grpc-port "$grpc" --http-port "${TRITON_HTTP_PORT:-8000}" \
 	--metrics-port "${TRITON_METRICS_PORT:-8002}" &
 triton=$!
-"$python" -m parsing_rcnn serve --engine triton --triton-url "127.0.0.1:$grpc" "$@" &
+keep "${PARSING_RCNN_PORT:-8080}" "$python" -m parsing_rcnn serve --engine triton --triton-url "127.0.0.1:$grpc" "$@" &
 gateway=$!
 stop() {
 	kill -TERM "$gateway" 2>/dev/null
