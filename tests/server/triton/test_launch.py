@@ -150,10 +150,12 @@ def test_a_killed_supervisor_takes_its_server_along(installation: Installation, 
             time.sleep(0.1)
         return condition()
 
-    with Prober(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
-        assert within(120, prober.server_ready)
-    (server,) = servers()
-    supervisor.kill()
-    supervisor.wait()
+    try:
+        with Prober(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
+            assert within(120, prober.server_ready)
+        (server,) = servers()
+    finally:
+        supervisor.kill()
+        supervisor.wait()
     assert within(60, lambda: not servers())
     assert within(60, lambda: not subprocess.run(["pgrep", "-g", server], capture_output=True, check=False).stdout)
