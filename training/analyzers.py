@@ -41,12 +41,15 @@ def open_analyzer(
     if checkpoint is not None:
         from training.checkpoint import CheckpointError
         from training.engine import TorchAnalyzer, load_checkpoint
+        from training.keypoint_analyzer import KeypointAnalyzer
         from training.tta import AugmentedAnalyzer
 
         try:
             loaded = load_checkpoint(checkpoint, device)
         except CheckpointError as error:
             raise InvalidOptions(str(error)) from error
+        if loaded[1].model.keypoints:
+            return KeypointAnalyzer(*loaded, scales=scales, flip=flip)
         return AugmentedAnalyzer(*loaded, scales=scales, flip=flip) if scales or flip else TorchAnalyzer(*loaded)
     if server is not None:
         from parsing_rcnn_client.gateway import Gateway

@@ -6,7 +6,7 @@ view at the final boxes; maps of mirrored views are turned back, left and right 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,16 +103,35 @@ class AugmentedAnalyzer(TorchAnalyzer):
         Raises:
             ParsingRCNNError: the image or an option is not usable.
         """
-        validate(options)
         watch = Stopwatch()
+        views, features, boxes, scores, count = self.look(image, options, watch)
+        answers = self.answers(views, features, options, watch)
+        return self.result(views, boxes[:count], scores[:count], answers, watch)
+
+    def look(
+        self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch
+    ) -> tuple[list[View], list[Tensor], Tensor, Tensor, int]:
+        """The views of a picture and the RoI features [n,C,S,S] of each, boxes [n,4] on the first view's canvas, scores
+        [n], and how many are people: with none, n is still 1.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        validate(options)
         views = self._views(image, options, watch)
         pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
         boxes, scores, count = self._detect(views, pyramids, options)
-        watch.lap("detector")
         features = [
             self.model.roi_features(pyramid, [views[0].boxes_to(view, boxes)])
             for view, pyramid in zip(views, pyramids, strict=True)
         ]
+        watch.lap("detector")
+        return views, features, boxes, scores, count
+
+    def answers(
+        self, views: Sequence[View], features: Sequence[Tensor], options: Options, watch: Stopwatch
+    ) -> dict[str, Tensor]:
+        """What the heads say of RoIs over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
         answers: dict[str, Tensor] = {}
         if "parsing" in options.tasks:
             names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if options.part_probs else 2]
@@ -121,8 +140,14 @@ class AugmentedAnalyzer(TorchAnalyzer):
         if "densepose" in options.tasks:
             answers["IUV"] = iuv_answer(*self._densepose(views, features))
             watch.lap("densepose")
-        maps = {name: answer[:count].cpu().numpy() for name, answer in answers.items()}
-        return self.people(views[0].window, boxes[:count].cpu().numpy(), scores[:count].cpu().numpy(), maps, watch)
+        return answers
+
+    def result(
+        self, views: Sequence[View], boxes: Tensor, scores: Tensor, answers: Mapping[str, Tensor], watch: Stopwatch
+    ) -> People:
+        """People of boxes [n,4] on the first view's canvas and scores [n]; of the answers the first n rows."""
+        maps = {name: answer[: len(boxes)].cpu().numpy() for name, answer in answers.items()}
+        return self.people(views[0].window, boxes.cpu().numpy(), scores.cpu().numpy(), maps, watch)
 
     def _views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[View]:
         first = View(*self.preprocess(image, options, watch))
@@ -134,7 +159,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
     def _detect(
         self, views: Sequence[View], pyramids: Sequence[dict[int, Tensor]], options: Options
     ) -> tuple[Tensor, Tensor, int]:
-        """Boxes [n,4] on the first view's canvas, scores [n] and how many are people: with none, n is still 1."""
+        """Boxes, scores and count of `look`."""
         boxes, scores = [], []
         for view, pyramid in zip(views, pyramids, strict=True):
             found = self.model.detect(pyramid, (view.canvas.shape[0], view.canvas.shape[1]))
