@@ -82,12 +82,16 @@ def evaluate(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Of --dataset: leave out pictures where nobody is found.")
     ] = False,
+    exact_paste: Annotated[
+        bool, typer.Option("--exact-paste", help="Of --dataset: parts by their probabilities, as the paper's code.")
+    ] = False,
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""
     from parsing_rcnn.errors import ParsingRCNNError
     from training.analyzers import open_analyzer
     from training.data.sources import DatasetError
     from training.evaluate import run_datasets, run_evaluate
+    from training.metrics.confusion import MissingPredictions
 
     try:
         analyzer = open_analyzer(
@@ -104,7 +108,8 @@ def evaluate(
         )
         try:
             if dataset is not None:
-                run_datasets(analyzer, dataset, images, surface, out, "skip" if skip_missing else "background")
+                missing: MissingPredictions = "skip" if skip_missing else "background"
+                run_datasets(analyzer, dataset, images, surface, out, missing, exact=exact_paste)
             else:
                 run_evaluate(analyzer, data, crowd, synthetic, out)
         finally:

@@ -265,10 +265,10 @@ def _composites(
         yield folder / "images" / image["file_name"], boxes, people
 
 
-def person_map(people: People, index: int) -> NDArray[np.uint8]:
-    """One person's part labels on the whole picture, as if nobody else were there."""
+def person_map(people: People, index: int, *, exact: bool = False) -> NDArray[np.uint8]:
+    """One person's part labels on the whole picture, as if nobody else were there; `exact` as in `People.crop`."""
     canvas = np.zeros(people.image_size, np.uint8)
-    labels, (left, top) = people.crop(index)
+    labels, (left, top) = people.crop(index, exact)
     canvas[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
     return canvas
 
@@ -322,18 +322,22 @@ def run_datasets(
     surface: Path | None,
     out: Path,
     missing_predictions: MissingPredictions = "background",
+    *,
+    exact: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The command on published datasets: those splits that their authors keep for measuring, or all if there is none.
 
     Args:
         path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
         surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
+        exact: paste parts by their probabilities.
 
     Returns:
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
 
     Raises:
         DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
+        InvalidOptions: `exact`, and the analyzer is a server.
     """
     from training.data.datasets.check import find_datasets
     from training.evaluate_datasets import evaluate_dataset, open_surface
@@ -343,9 +347,12 @@ def run_datasets(
     chosen = [reader for reader in readers if reader.validation] or readers
     body = open_surface(surface) if surface is not None else None
     with progress_bar() as progress:
-        results = {r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions) for r in chosen}
+        results = {
+            r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen
+        }
     figures = {name: result.figures for name, result in results.items()}
-    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "splits": figures}
+    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "exact_paste": exact}
+    document["splits"] = figures
     write_datasets(document, results, chosen, out, analyzer)
     print_datasets(figures)
     return figures

@@ -32,6 +32,10 @@ def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) ->
         found.append(document["splits"])
         assert document["splits"]["CIHP, Validation"]["people"] == 1
     assert found[0] == found[1]
+    command = ["evaluate", "--dataset", str(tmp_path), "--server", gateway_url, "--exact-paste"]
+    refused = CliRunner().invoke(build(), command)
+    assert refused.exit_code == 1
+    assert "do not travel" in refused.output
     assert 0 < found[0]["CIHP, Validation"]["pixel_accuracy"] < 1
 
 
