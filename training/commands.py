@@ -70,6 +70,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Of --checkpoint: cpu or cuda.")] = "cpu",
     scales: Annotated[str, typer.Option(help="Of --checkpoint: further short sides, as 512,640.")] = "",
     flip: Annotated[bool, typer.Option("--flip", help="Of --checkpoint: mirrored views too.")] = False,
+    uv_symmetry: Annotated[
+        Path | None, typer.Option(help="Of --flip: DensePose's UV_symmetry_transforms.mat (default: the recipe's).")
+    ] = None,
     server: Annotated[str | None, typer.Option(help="A running gateway, as http://127.0.0.1:8080.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Of --server: seconds for one picture.")] = 60.0,
     dataset: Annotated[
@@ -99,6 +102,7 @@ def evaluate(
             device=device,
             scales=_sides(scales),
             flip=flip,
+            symmetry=uv_symmetry,
             server=server,
             timeout=timeout,
             repository=repository,

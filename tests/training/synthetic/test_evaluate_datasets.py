@@ -249,6 +249,7 @@ def test_the_command_measures_exported_models_and_checkpoints(dataset: Path, tmp
     ("arguments", "says"),
     [
         (["--flip"], "--checkpoint"),
+        (["--checkpoint", "a", "--uv-symmetry", "b.mat"], "--flip"),
         (["--checkpoint", "nowhere.safetensors"], "nowhere"),
         (["--checkpoint", "a", "--server", "http://127.0.0.1:1"], "exclude each other"),
         (["--checkpoint", "a", "--scales", "wide"], "--scales"),
