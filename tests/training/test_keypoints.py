@@ -153,6 +153,7 @@ def test_flips_exchange_the_sides_of_keypoints(coco: Path, tmp_path: Path) -> No
 def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe(coco, "train.iterations=60"), tmp_path, tmp_path / "keypoints")
     batch = trainer.mixture[0]
+    assert all(sample.origin.startswith(str(coco.parents[1] / "train2017")) for sample in batch)
     falls = [trainer.update([batch]) for _ in range(30)]
     assert set(falls[0]) == {"rpn_objectness", "rpn_box", "box_class", "box_delta", "keypoints"}
     assert float(falls[0]["keypoints"]) == pytest.approx(math.log(64 * 64), abs=1.5)  # it begins by knowing nothing

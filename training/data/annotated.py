@@ -128,6 +128,7 @@ class AnnotatedPictures:
             True,
             points={label: points[label] for label in labels[keep].tolist() if label in points},
             keypoints={label: keypoints[label] for label in labels[keep].tolist() if label in keypoints},
+            origin=str(record.image),
         )
 
     def _points(

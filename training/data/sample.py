@@ -50,6 +50,7 @@ class Sample:
         mapped: values in `instances` of the people whose IUV is known.
         points: DensePose points of people by their `instance_ids`; keypoints: float32 [17,3] of COCO (x, y in canvas
             pixels, visibility 0..2) likewise. These people have no part labels.
+        origin: the file that it was made of, or else the source (for messages).
     """
 
     image: NDArray[np.uint8]
@@ -63,6 +64,7 @@ class Sample:
     mapped: tuple[int, ...] = ()
     points: dict[int, PlacedPoints] = field(default_factory=dict)
     keypoints: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True)
