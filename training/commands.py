@@ -38,6 +38,7 @@ def train(
     from training.data.sources import DatasetError
     from training.distributed import join, leave
     from training.model.backbones import BackboneWeightsError
+    from training.optimisation import linear_scaling
     from training.report import write_report
     from training.train import Trainer, TrainingDiverged
 
@@ -45,6 +46,8 @@ def train(
         recipe = load_config(config, tuple(set_ or ()))
         world = join(recipe.train.device)
         trainer = Trainer(recipe, data, out, warm_start, world)
+        if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
+            typer.echo(said, err=True)
         if not fresh and trainer.resume() and world.leads:
             typer.echo(f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
