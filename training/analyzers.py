@@ -14,6 +14,7 @@ def open_analyzer(
     device: str = "cpu",
     scales: tuple[int, ...] = (),
     flip: bool = False,
+    symmetry: Path | None = None,
     server: str | None = None,
     timeout: float = 60.0,
     repository: Path | None = None,
@@ -24,30 +25,38 @@ def open_analyzer(
     """The analyzer that the options name.
 
     Args:
-        checkpoint: weights of a run, in torch on `device`; `scales` and `flip` as in `AugmentedAnalyzer`.
+        checkpoint: weights of a run, in torch on `device`; `scales`, `flip` and `symmetry` as in `AugmentedAnalyzer`.
         server: address of a gateway; timeout: seconds for one picture.
         repository, model, runtime, precision: exported models otherwise, see `parsing_rcnn.pipeline.Pipeline`.
 
     Raises:
         InvalidOptions: options that exclude each other, or a checkpoint that cannot be read.
+        DatasetError: the symmetry cannot be read.
         ParsingRCNNError: it cannot be opened.
     """
     if checkpoint is not None and server is not None:
         raise InvalidOptions("--checkpoint and --server exclude each other: name one")
     if (scales or flip) and checkpoint is None:
         raise InvalidOptions("--scales and --flip need --checkpoint: only the network in torch is augmented")
+    if symmetry is not None and not flip:
+        raise InvalidOptions("--uv-symmetry says how U and V mirror: it goes with --flip")
     if (checkpoint or server) and (repository or model or (runtime, precision) != ("auto", "auto")):
         raise InvalidOptions("--repository, --model, --runtime and --precision are of exported models: leave them out")
     if checkpoint is not None:
         from training.checkpoint import CheckpointError
         from training.engine import TorchAnalyzer, load_checkpoint
+        from training.keypoint_analyzer import KeypointAnalyzer
         from training.tta import AugmentedAnalyzer
 
         try:
             loaded = load_checkpoint(checkpoint, device)
         except CheckpointError as error:
             raise InvalidOptions(str(error)) from error
-        return AugmentedAnalyzer(*loaded, scales=scales, flip=flip) if scales or flip else TorchAnalyzer(*loaded)
+        if loaded[1].model.keypoints:
+            return KeypointAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
+        if scales or flip:
+            return AugmentedAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
+        return TorchAnalyzer(*loaded)
     if server is not None:
         from parsing_rcnn_client.gateway import Gateway
 

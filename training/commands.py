@@ -38,6 +38,7 @@ def train(
     from training.data.sources import DatasetError
     from training.distributed import join, leave
     from training.model.backbones import BackboneWeightsError
+    from training.optimisation import linear_scaling
     from training.report import write_report
     from training.train import Trainer, TrainingDiverged
 
@@ -45,6 +46,8 @@ def train(
         recipe = load_config(config, tuple(set_ or ()))
         world = join(recipe.train.device)
         trainer = Trainer(recipe, data, out, warm_start, world)
+        if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
+            typer.echo(said, err=True)
         if not fresh and trainer.resume() and world.leads:
             typer.echo(f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
@@ -70,6 +73,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Of --checkpoint: cpu or cuda.")] = "cpu",
     scales: Annotated[str, typer.Option(help="Of --checkpoint: further short sides, as 512,640.")] = "",
     flip: Annotated[bool, typer.Option("--flip", help="Of --checkpoint: mirrored views too.")] = False,
+    uv_symmetry: Annotated[
+        Path | None, typer.Option(help="Of --flip: DensePose's UV_symmetry_transforms.mat (default: the recipe's).")
+    ] = None,
     server: Annotated[str | None, typer.Option(help="A running gateway, as http://127.0.0.1:8080.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Of --server: seconds for one picture.")] = 60.0,
     dataset: Annotated[
@@ -82,12 +88,16 @@ def evaluate(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Of --dataset: leave out pictures where nobody is found.")
     ] = False,
+    exact_paste: Annotated[
+        bool, typer.Option("--exact-paste", help="Of --dataset: parts by their probabilities, as the paper's code.")
+    ] = False,
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""
     from parsing_rcnn.errors import ParsingRCNNError
     from training.analyzers import open_analyzer
     from training.data.sources import DatasetError
     from training.evaluate import run_datasets, run_evaluate
+    from training.metrics.confusion import MissingPredictions
 
     try:
         analyzer = open_analyzer(
@@ -95,6 +105,7 @@ def evaluate(
             device=device,
             scales=_sides(scales),
             flip=flip,
+            symmetry=uv_symmetry,
             server=server,
             timeout=timeout,
             repository=repository,
@@ -104,7 +115,8 @@ def evaluate(
         )
         try:
             if dataset is not None:
-                run_datasets(analyzer, dataset, images, surface, out, "skip" if skip_missing else "background")
+                missing: MissingPredictions = "skip" if skip_missing else "background"
+                run_datasets(analyzer, dataset, images, surface, out, missing, exact=exact_paste)
             else:
                 run_evaluate(analyzer, data, crowd, synthetic, out)
         finally:

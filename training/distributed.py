@@ -29,6 +29,14 @@ class World:
         """Whether this process writes logs and checkpoints."""
         return self.rank == 0
 
+    def gathered(self, value: int | None) -> list[int | None]:
+        """The values of all processes, by rank; every process has to ask."""
+        if self.size == 1:
+            return [value]
+        values: list[int | None] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
 
 def join(device: str = "auto") -> World:
     """Join the processes that torchrun started (NCCL on GPUs, gloo on CPUs), or be alone.

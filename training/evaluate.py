@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Analyzer, Options, People
 from training.consistency import measure_consistency
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
@@ -148,6 +149,8 @@ def _model(analyzer: Analyzer) -> dict[str, Any]:
 def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
     """Figures (JSON-compatible, fractions 0..1) of the labelled photos; each photo's own go into `result`.
 
+    Those of the exact paste are NaN where the analyzer gives no probabilities.
+
     Raises:
         DatasetError: the photos or their labels are absent or broken.
     """
@@ -155,13 +158,15 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
     classes = len(CIHP_TO_14)
     fast, exact, main_only = (ConfusionMatrix(classes) for _ in range(3))
     found = 0
-    options = Options(tasks=frozenset({"parsing"}), confidence=SURE, part_probs=True)
+    probabilities = gives_probabilities(analyzer, photos.images[0].read_bytes())
+    options = Options(tasks=frozenset({"parsing"}), confidence=SURE, part_probs=probabilities)
     for path, label_path in progress(list(zip(photos.images, photos.labels, strict=True)), "photos"):
         truth = _read_labels(label_path)
         people = analyzer.analyze(path.read_bytes(), options)
         prediction = people.label_map()
         fast.add(truth, prediction)
-        exact.add(truth, people.label_map(exact=True))
+        if options.part_probs:
+            exact.add(truth, people.label_map(exact=True))
         overlaps = _overlaps(people, truth)
         main_only.add(truth, people.select(np.argsort(-overlaps)[:1]).label_map())
         found += bool((overlaps >= LEAST_OVERLAP).any())
@@ -186,6 +191,15 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
         "iou_14": dict(zip(NAMES_14, merged.iou().tolist(), strict=True)),
         "truth_pixels": dict(zip(analyzer.info.classes, fast.counts.sum(1).tolist(), strict=True)),
     }
+
+
+def gives_probabilities(analyzer: Analyzer, image: bytes) -> bool:
+    """Whether an analyzer answers with the class probabilities that the exact paste needs: a server does not."""
+    try:
+        analyzer.analyze(image, Options(tasks=frozenset({"parsing"}), part_probs=True))
+    except InvalidOptions:
+        return False
+    return True
 
 
 def _overlaps(people: People, truth: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -251,10 +265,10 @@ def _composites(
         yield folder / "images" / image["file_name"], boxes, people
 
 
-def person_map(people: People, index: int) -> NDArray[np.uint8]:
-    """One person's part labels on the whole picture, as if nobody else were there."""
+def person_map(people: People, index: int, *, exact: bool = False) -> NDArray[np.uint8]:
+    """One person's part labels on the whole picture, as if nobody else were there; `exact` as in `People.crop`."""
     canvas = np.zeros(people.image_size, np.uint8)
-    labels, (left, top) = people.crop(index)
+    labels, (left, top) = people.crop(index, exact)
     canvas[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
     return canvas
 
@@ -308,18 +322,22 @@ def run_datasets(
     surface: Path | None,
     out: Path,
     missing_predictions: MissingPredictions = "background",
+    *,
+    exact: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The command on published datasets: those splits that their authors keep for measuring, or all if there is none.
 
     Args:
         path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
         surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
+        exact: paste parts by their probabilities.
 
     Returns:
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
 
     Raises:
         DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
+        InvalidOptions: `exact`, and the analyzer is a server.
     """
     from training.data.datasets.check import find_datasets
     from training.evaluate_datasets import evaluate_dataset, open_surface
@@ -329,9 +347,12 @@ def run_datasets(
     chosen = [reader for reader in readers if reader.validation] or readers
     body = open_surface(surface) if surface is not None else None
     with progress_bar() as progress:
-        results = {r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions) for r in chosen}
+        results = {
+            r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen
+        }
     figures = {name: result.figures for name, result in results.items()}
-    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "splits": figures}
+    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "exact_paste": exact}
+    document["splits"] = figures
     write_datasets(document, results, chosen, out, analyzer)
     print_datasets(figures)
     return figures

@@ -1,8 +1,14 @@
 """Measure an analyzer on published datasets, by the protocols that their papers use (docs of each metric say which).
 
 - part labels (CIHP, MHP v2): mIoU, pixel and mean class accuracy over the whole set, AP^p 50 and vol, PCP50
-- DensePose points: GPS and GPSm AP on the body that measures them; area ranges go by the boxes
+- DensePose points: GPS and GPSm AP on the body that measures them
+- COCO keypoints: AP by OKS, of a network that has a head for them
 - boxes, wherever there are people: AP of COCO
+
+Area ranges go by what the annotations say of silhouettes, and by the boxes where they say nothing.
+
+Parts are pasted by the nearest cell, as what serves does, or by interpolated probabilities (`exact`), as the authors'
+code does. Whoever scores at least .3 (CIHP) or .05 (MHP v2) is on the map that mIoU is measured on, as theirs.
 
 A picture without any detection counts as background, and its people as missed; the authors' code leaves it out
 (`missing_predictions="skip"`).
@@ -13,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
 from training.data.sources import DatasetError
 from training.evaluate import LEAST_SCORE, SURE, person_map
@@ -34,15 +41,30 @@ from training.metrics.densepose import (
 )
 from training.metrics.detection import PictureBoxes, average_precision, box_areas, box_coverage, box_iou
 from training.metrics.detection import mean_average_precision as mean_box_precision
+from training.metrics.keypoints import SIGMAS, PictureKeypoints, compare, keypoint_average_precision
 from training.metrics.matching import AREAS
 from training.metrics.parsing import ParsedPeople
 from training.metrics.smpl import SmplSurface, SurfaceError
 
+_ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # by the number of classes: the least score on a map (the authors' code)
 _EVALUATED = 255.0  # the published evaluation divides dp_x by this; training divides by 256
 _FRAME = 256
 _LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@runtime_checkable
+class KeypointLocator(Analyzer, Protocol):
+    """An analyzer that also knows where COCO's 17 keypoints lie."""
+
+    def locate(self, image: bytes | NDArray[np.uint8], options: Options) -> tuple[People, NDArray[np.float32]]:
+        """What `analyze` gives, and everybody's keypoints float32 [n,17,3]: x, y in the picture's pixels, score.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        ...
 
 
 @dataclass
@@ -54,6 +76,7 @@ class _Collected:
     boxes: list[PictureBoxes] = field(default_factory=list)
     points: list[PicturePoints] = field(default_factory=list)
     masked: list[PicturePoints] = field(default_factory=list)
+    keypoints: list[PictureKeypoints] = field(default_factory=list)
     labelled: int = 0
     pointed: int = 0
 
@@ -63,8 +86,8 @@ class DatasetResult:
     """Figures (JSON-compatible, fractions 0..1) of a split, its boxes, and how well each picture was read.
 
     Attributes:
-        pictures: (index for the reader, 0..1): mean IoU of its classes, or mean GPS of its people, or mean IoU of their
-            boxes.
+        pictures: (index for the reader, 0..1): mean IoU of its classes, or mean GPS or OKS of its people, or mean IoU
+            of their boxes.
     """
 
     figures: dict[str, Any]
@@ -78,11 +101,14 @@ def evaluate_dataset(
     progress: Progress,
     surface: Surface | None = None,
     missing_predictions: MissingPredictions = "background",
+    *,
+    exact: bool = False,
 ) -> DatasetResult:
     """Measure one split.
 
     Args:
         surface: the body that GPS is measured on; without one there are no GPS figures.
+        exact: paste parts by their probabilities, which servers do not give.
 
     Raises:
         DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
@@ -98,21 +124,38 @@ def evaluate_dataset(
     pictures: list[tuple[int, float]] = []
     for index in progress(range(len(reader)), reader.name):
         record = reader.read(index)
-        pointed = surface is not None and densepose and any(p.points is not None for p in record.people)
         if not parses:
             record = replace(record, parts=None)
-        # boxes come with any task; parts are the cheaper one
-        tasks = {"densepose"} if pointed and record.parts is None else {"parsing", *(["densepose"] if pointed else [])}
-        people = analyzer.analyze(record.image.read_bytes(), Options(tasks=frozenset(tasks), confidence=LEAST_SCORE))
-        found.boxes.append(_boxes(people, record.people))
-        quality = _box_quality(found.boxes[-1])
-        if pointed:
-            assert surface is not None
-            quality = _points(found, people, record, surface)
-        if record.parts is not None:
-            quality = _parsing(found, people, record)
-        pictures.append((index, quality))
+        pointed = densepose and any(p.points is not None for p in record.people)
+        body = surface if pointed else None
+        options = Options(_tasks(record, body), confidence=LEAST_SCORE, part_probs=exact and record.parts is not None)
+        pictures.append((index, _measure(found, analyzer, record, body, options, keypoints=reader.keypoints)))
     return DatasetResult(_figures(found, len(reader), analyzer.info.classes), found.boxes, pictures)
+
+
+def _tasks(record: Record, body: Surface | None) -> frozenset[str]:
+    wanted = {name for name, it in (("parsing", record.parts), ("densepose", body)) if it is not None}
+    return frozenset(wanted or {"parsing"})  # boxes come with any task; parts are the cheaper one
+
+
+def _measure(
+    found: _Collected, analyzer: Analyzer, record: Record, body: Surface | None, options: Options, *, keypoints: bool
+) -> float:
+    """Analyze a picture and take in what there is to compare; returns how well it was read."""
+    image, located = record.image.read_bytes(), None
+    if keypoints and isinstance(analyzer, KeypointLocator):
+        people, located = analyzer.locate(image, options)
+    else:
+        people = analyzer.analyze(image, options)
+    found.boxes.append(_boxes(people, record.people))
+    quality = _box_quality(found.boxes[-1])
+    if located is not None:
+        quality = _keypoints(found, people, located, record.people)
+    if body is not None:
+        quality = _points(found, people, record, body)
+    if record.parts is not None:
+        quality = _parsing(found, people, record, exact=options.part_probs)
+    return quality
 
 
 def _box_quality(boxes: PictureBoxes) -> float:
@@ -129,17 +172,18 @@ def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
     return PictureBoxes(people.boxes, people.scores, of(crowd=False), of(crowd=True))
 
 
-def _parsing(found: _Collected, people: People, record: Record) -> float:
+def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) -> float:
     """Take a picture in; returns its own mean IoU over classes."""
     assert record.parts is not None
     assert record.instances is not None
     found.labelled += 1
-    sure = people.select(people.scores >= SURE)
-    found.classes.add(record.parts, sure.label_map() if len(people) else None)
+    on_map = people.select(people.scores >= _ON_MAP.get(len(found.classes), SURE)).label_map(exact)
+    found.classes.add(record.parts, on_map if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
-    found.parsed.add([person_map(people, index) for index in range(len(people))], people.scores, truths)
+    said = [person_map(people, index, exact=exact) for index in range(len(people))]
+    found.parsed.add(said, people.scores, truths)
     own = ConfusionMatrix(len(found.classes))
-    own.add(record.parts, sure.label_map())
+    own.add(record.parts, on_map)
     return own.mean_iou()
 
 
@@ -160,12 +204,31 @@ def _points(found: _Collected, people: People, record: Record, surface: Surface)
             similarity[index, column] = _similarity(surface, people, index, person.box, person.points)
             silhouettes[index, column] = _silhouette_iou(people, index, person.box, person.points)
     covered = np.where(crowd[None], box_coverage(people.boxes, boxes), overlap)
-    common = (covered, box_areas(people.boxes), box_areas(boxes), pointless, crowd)
+    common = (covered, box_areas(people.boxes), _areas(annotated), pointless, crowd)
     found.pointed += int((~pointless).sum())
     found.points.append(PicturePoints(people.scores, similarity, *common))
     found.masked.append(PicturePoints(people.scores, np.sqrt(similarity * silhouettes), *common))
     best = similarity[:, ~pointless]
     return float(best.max(0).mean()) if best.size else float(pointless.all())
+
+
+def _areas(annotated: Sequence[Annotated]) -> NDArray[np.float64]:
+    boxes = box_areas(np.array([p.box for p in annotated], np.float64).reshape(-1, 4))
+    return np.array([b if p.area is None else p.area for p, b in zip(annotated, boxes, strict=True)], np.float64)
+
+
+def _keypoints(
+    found: _Collected, people: People, keypoints: NDArray[np.float32], annotated: Sequence[Annotated]
+) -> float:
+    """Take a picture in; returns the mean over its people with keypoints of the best OKS."""
+    unknown = np.zeros((len(SIGMAS), 3), np.float32)
+    truth = np.reshape([unknown if p.keypoints is None else p.keypoints for p in annotated], (-1, *unknown.shape))
+    boxes = np.array([p.box for p in annotated], np.float64).reshape(-1, 4)
+    crowd = np.array([p.crowd for p in annotated], bool)
+    picture = compare(people.scores, keypoints, truth, boxes, _areas(annotated), crowd)
+    found.keypoints.append(picture)
+    best = picture.similarity[:, ~picture.unlabelled]
+    return float(best.max(0).mean()) if best.size else float(picture.unlabelled.all())
 
 
 def _similarity(
@@ -219,6 +282,14 @@ def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str
                 f"{name}_ap_medium": gps_average_precision(pictures_, area=AREAS["medium"]),
                 f"{name}_ap_large": gps_average_precision(pictures_, area=AREAS["large"]),
             }
+    if found.keypoints:
+        figures |= {
+            "keypoint_ap": keypoint_average_precision(found.keypoints),
+            "keypoint_ap_50": keypoint_average_precision(found.keypoints, 0.5),
+            "keypoint_ap_75": keypoint_average_precision(found.keypoints, 0.75),
+            "keypoint_ap_medium": keypoint_average_precision(found.keypoints, area=AREAS["medium"]),
+            "keypoint_ap_large": keypoint_average_precision(found.keypoints, area=AREAS["large"]),
+        }
     return figures
 
 

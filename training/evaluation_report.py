@@ -95,6 +95,8 @@ def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, s
         limit = None if goal is None else int(-goal)
         verdict = "" if limit is None else "reached" if value <= limit else "missed"
         return f"{value} of {pictures}", "" if limit is None else f"<= {limit}", verdict
+    if math.isnan(value):  # a server gives no probabilities to paste exactly
+        return "-", "", ""
     verdict = "" if goal is None else "reached" if value >= goal else "missed"
     return f"{100 * value:.1f} %", "" if goal is None else f">= {100 * goal:.0f} %", verdict
 

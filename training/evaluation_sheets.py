@@ -15,7 +15,7 @@ from training.consistency import label_maps, part_map
 from training.data.datasets.records import Reader, Record
 from training.data.sources import read_jpeg
 from training.evaluate import SURE, GroupResult, PhotoResult
-from training.evaluate_datasets import DatasetResult
+from training.evaluate_datasets import DatasetResult, KeypointLocator
 from training.evaluate_synthetic import SyntheticResult
 
 TILE = 256  # pixels, height of one picture of a sheet
@@ -137,7 +137,12 @@ def dataset_sheet(
 def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray[np.uint8]:
     image = _read(record.image)
     tasks = {"parsing"} if record.parts is not None else {t for t, on in analyzer.info.tasks.items() if on}
-    people = analyzer.analyze(record.image.read_bytes(), Options(tasks=frozenset(tasks), confidence=SURE))
+    options = Options(tasks=frozenset(tasks), confidence=SURE)
+    located: NDArray[np.float32] = np.zeros((0, 0, 3), np.float32)
+    if isinstance(analyzer, KeypointLocator) and any(person.keypoints is not None for person in record.people):
+        people, located = analyzer.locate(record.image.read_bytes(), options)
+    else:
+        people = analyzer.analyze(record.image.read_bytes(), options)
     found, true = image.copy(), image.copy()
     if record.parts is not None:
         palette = (CIHP if len(analyzer.info.classes) == len(CIHP) else MHP).palette
@@ -148,6 +153,8 @@ def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray
         colour = (128, 128, 128) if person.crowd else (255, 255, 255)
         x1, y1, x2, y2 = np.rint(person.box).astype(int).tolist()
         cv2.rectangle(true, (x1, y1), (x2, y2), colour, 2)
+        if person.keypoints is not None:
+            _dots(true, person.keypoints[person.keypoints[:, 2] > 0], colour)
         if person.points is not None:
             scale = (person.box[2:] - person.box[:2]) / person.points.regions.shape[0]
             for x, y, part in zip(person.points.x, person.points.y, person.points.part, strict=True):
@@ -155,8 +162,15 @@ def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray
                 cv2.circle(true, at, 3, DENSEPOSE.palette[int(part)][::-1].tolist(), -1)
     for x1, y1, x2, y2 in np.rint(people.boxes).astype(int).tolist():
         cv2.rectangle(found, (x1, y1), (x2, y2), (0, 220, 0), 1)
+    for own in located:
+        _dots(found, own, (0, 220, 0))
     tile = np.hstack([_to_height(picture) for picture in (image, true, found)])
     return _caption(tile, f"{record.image.stem}  {100 * quality:.0f} %")
+
+
+def _dots(image: NDArray[np.uint8], points: NDArray[np.float32], colour: tuple[int, int, int]) -> None:
+    for x, y in np.rint(points[:, :2] - 0.5).astype(int).tolist():
+        cv2.circle(image, (x, y), 3, colour, -1)
 
 
 def _painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

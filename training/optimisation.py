@@ -77,3 +77,14 @@ def scaled(config: TrainConfig, processes: int) -> TrainConfig:
             "steps": tuple(math.ceil(step / factor) for step in config.steps),
         }
     )
+
+
+def linear_scaling(recipe: TrainConfig, run: TrainConfig, processes: int) -> str | None:
+    """What `scaled` made of a recipe for a run, for people; None where it left it as it is."""
+    pictures = (run.images_per_process or 1) * run.accumulate * processes
+    if pictures == recipe.batch_size:
+        return None
+    return (
+        f"{pictures} pictures a step instead of {recipe.batch_size}: learning rate {run.learning_rate:g} instead of "
+        f"{recipe.learning_rate:g}, {run.iterations} steps instead of {recipe.iterations} (linear scaling)"
+    )

@@ -132,12 +132,18 @@ class Trainer:
         """Go on from the last checkpoint in the run's folder. Returns whether there was one.
 
         Raises:
-            CheckpointError: it is broken, or of another network or optimiser.
+            CheckpointError: it is broken, of another network or optimiser, or not there for all processes.
         """
         path = self.out / "state.pt"
-        if not path.is_file():
+        state = load_state(path) if path.is_file() else None
+        steps = self.world.gathered(None if state is None else state.get("step"))
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"{path}: the hosts of this run see different ones (none, or other steps); --out has to be one folder "
+                "for all hosts, or state.pt has to be copied to each"
+            )
+        if state is None:
             return False
-        state = load_state(path)
         try:
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
@@ -238,8 +244,9 @@ class Trainer:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
             bad = ", ".join(name for name, loss in losses.items() if not bool(torch.isfinite(loss)))
+            pictures = ", ".join(sample.origin for sample in samples)
             raise TrainingDiverged(
-                f"batch {batch} of seed {config.seed}: {bad} is not finite; lower train.learning_rate "
+                f"batch {batch} of seed {config.seed} ({pictures}): {bad} is not finite; lower train.learning_rate "
                 f"(now {config.learning_rate}) or look at that batch"
             )
         self.scaler.scale(total / count).backward()

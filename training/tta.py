@@ -1,13 +1,15 @@
 """Test-time augmentation: a picture at several sizes and mirrored, the answers averaged as probabilities.
 
 As in the evaluation published with Parsing R-CNN: the boxes of all views go through one NMS, then the heads read every
-view at the final boxes; maps of mirrored views are turned back, left and right exchanged, U and V where charts mirror.
+view at the final boxes; maps of mirrored views are turned back, left and right exchanged, U and V as charts mirror: by
+the table that the recipe names (`data.uv_symmetry`, of SMPL's charts), or as our own charts do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Stopwatch, validate
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
-from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED
+from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
 from training.engine import CANVASES, TorchAnalyzer, scaled_canvas, to_images
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
@@ -63,11 +65,22 @@ def unflip_parts(maps: Tensor, table: NDArray[np.uint8]) -> Tensor:
     return maps.flip(-1)[:, torch.from_numpy(table.astype(np.int64)).to(maps.device)]
 
 
-def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Maps:
-    """The DensePose head's maps of a mirrored picture -> of the picture."""
+def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor, tables: Tensor | None = None) -> Maps:
+    """The DensePose head's maps of a mirrored picture -> of the picture.
+
+    Args:
+        tables: fp32 [2,24,256,256], U and V in the mirror by part, V * 255 and U * 255 (`PointSymmetry`); None: our
+            charts, of which four parts turn around.
+    """
+    if tables is None:
+        u, v = u.clone(), v.clone()
+        u[:, FLIPS_U] = 1 - u[:, FLIPS_U]
+        v[:, FLIPS_V] = 1 - v[:, FLIPS_V]
+    else:
+        part = torch.arange(tables.shape[1], device=u.device)[:, None, None]
+        row, column = ((m[:, 1:].clamp(0, 1) * 255).long() for m in (v, u))
+        u, v = (torch.cat([m[:, :1], table[part, row, column]], 1) for m, table in zip((u, v), tables, strict=True))
     u, v = unflip_parts(u, MIRRORED), unflip_parts(v, MIRRORED)
-    u[:, FLIPS_U] = 1 - u[:, FLIPS_U]
-    v[:, FLIPS_V] = 1 - v[:, FLIPS_V]
     regions = DENSEPOSE_COARSE.flip_table()[: coarse.shape[1]]  # of two channels none is anybody's left
     return unflip_parts(coarse, regions), unflip_parts(index, MIRRORED), u, v
 
@@ -79,6 +92,10 @@ class AugmentedAnalyzer(TorchAnalyzer):
         model, config, version, canvases: as for `TorchAnalyzer`.
         scales: short sides (pixels) of further views, rounded up to multiples of 32.
         flip: mirror every view as well.
+        symmetry: DensePose's UV_symmetry_transforms.mat, how U and V mirror (None: as the recipe says).
+
+    Raises:
+        DatasetError: the symmetry is needed and not there.
     """
 
     def __init__(
@@ -90,9 +107,11 @@ class AugmentedAnalyzer(TorchAnalyzer):
         *,
         scales: Sequence[int] = (),
         flip: bool = False,
+        symmetry: Path | None = None,
     ) -> None:
         super().__init__(model, config, version, canvases)
         self.scales, self.flip = tuple(scales), flip
+        self.tables = _tables(symmetry or config.data.uv_symmetry, model) if flip and config.train.densepose else None
         views = [*(["mirrored"] if flip else []), *(f"short side {scale}" for scale in scales)]
         self._info = replace(self._info, runtime=", ".join([self._info.runtime, *views]))
 
@@ -103,16 +122,35 @@ class AugmentedAnalyzer(TorchAnalyzer):
         Raises:
             ParsingRCNNError: the image or an option is not usable.
         """
-        validate(options)
         watch = Stopwatch()
+        views, features, boxes, scores, count = self.look(image, options, watch)
+        answers = self.answers(views, features, options, watch)
+        return self.result(views, boxes[:count], scores[:count], answers, watch)
+
+    def look(
+        self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch
+    ) -> tuple[list[View], list[Tensor], Tensor, Tensor, int]:
+        """The views of a picture and the RoI features [n,C,S,S] of each, boxes [n,4] on the first view's canvas, scores
+        [n], and how many are people: with none, n is still 1.
+
+        Raises:
+            ParsingRCNNError: the image or an option is not usable.
+        """
+        validate(options)
         views = self._views(image, options, watch)
         pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
         boxes, scores, count = self._detect(views, pyramids, options)
-        watch.lap("detector")
         features = [
             self.model.roi_features(pyramid, [views[0].boxes_to(view, boxes)])
             for view, pyramid in zip(views, pyramids, strict=True)
         ]
+        watch.lap("detector")
+        return views, features, boxes, scores, count
+
+    def answers(
+        self, views: Sequence[View], features: Sequence[Tensor], options: Options, watch: Stopwatch
+    ) -> dict[str, Tensor]:
+        """What the heads say of RoIs over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
         answers: dict[str, Tensor] = {}
         if "parsing" in options.tasks:
             names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if options.part_probs else 2]
@@ -121,8 +159,14 @@ class AugmentedAnalyzer(TorchAnalyzer):
         if "densepose" in options.tasks:
             answers["IUV"] = iuv_answer(*self._densepose(views, features))
             watch.lap("densepose")
-        maps = {name: answer[:count].cpu().numpy() for name, answer in answers.items()}
-        return self.people(views[0].window, boxes[:count].cpu().numpy(), scores[:count].cpu().numpy(), maps, watch)
+        return answers
+
+    def result(
+        self, views: Sequence[View], boxes: Tensor, scores: Tensor, answers: Mapping[str, Tensor], watch: Stopwatch
+    ) -> People:
+        """People of boxes [n,4] on the first view's canvas and scores [n]; of the answers the first n rows."""
+        maps = {name: answer[: len(boxes)].cpu().numpy() for name, answer in answers.items()}
+        return self.people(views[0].window, boxes.cpu().numpy(), scores.cpu().numpy(), maps, watch)
 
     def _views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[View]:
         first = View(*self.preprocess(image, options, watch))
@@ -134,7 +178,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
     def _detect(
         self, views: Sequence[View], pyramids: Sequence[dict[int, Tensor]], options: Options
     ) -> tuple[Tensor, Tensor, int]:
-        """Boxes [n,4] on the first view's canvas, scores [n] and how many are people: with none, n is still 1."""
+        """Boxes, scores and count of `look`."""
         boxes, scores = [], []
         for view, pyramid in zip(views, pyramids, strict=True):
             found = self.model.detect(pyramid, (view.canvas.shape[0], view.canvas.shape[1]))
@@ -159,6 +203,14 @@ class AugmentedAnalyzer(TorchAnalyzer):
         for view, own in zip(views, features, strict=True):
             coarse, index, u, v = self.model.densepose(own)
             maps = (torch.softmax(coarse, 1), torch.softmax(index, 1), u, v)
-            turned.append(unflip_iuv(*maps) if view.flipped else maps)
+            turned.append(unflip_iuv(*maps, self.tables) if view.flipped else maps)
         coarse, index, u, v = (torch.stack(planes).mean(0) for planes in zip(*turned, strict=True))
         return coarse, index, u, v
+
+
+def _tables(path: Path | None, model: ParsingRCNN) -> Tensor | None:
+    """What a file says of the mirror, fp32 [2,24,256,256] on the device of the network."""
+    if path is None:
+        return None
+    symmetry = PointSymmetry.read(path)
+    return torch.from_numpy(np.stack([symmetry.u, symmetry.v])).to(model.mean.device)

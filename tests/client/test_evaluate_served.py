@@ -32,7 +32,33 @@ def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) ->
         found.append(document["splits"])
         assert document["splits"]["CIHP, Validation"]["people"] == 1
     assert found[0] == found[1]
+    command = ["evaluate", "--dataset", str(tmp_path), "--server", gateway_url, "--exact-paste"]
+    refused = CliRunner().invoke(build(), command)
+    assert refused.exit_code == 1
+    assert "do not travel" in refused.output
     assert 0 < found[0]["CIHP, Validation"]["pixel_accuracy"] < 1
+
+
+def test_held_out_photos_over_a_gateway(gateway_url: str, tmp_path: Path) -> None:
+    image = drawn_person()
+    parts = np.zeros(image.shape[:2], np.uint8)
+    parts[image.shape[0] // 4 : -9, image.shape[1] // 3 : -image.shape[1] // 3] = 5
+    for folder, suffix, array in (("images", "jpg", image), ("labels", "png", parts)):
+        (tmp_path / "ccp" / folder).mkdir(parents=True)
+        for number in (3, 4):  # of them the first is held out
+            cv2.imwrite(str(tmp_path / "ccp" / folder / f"{number:04d}.{suffix}"), array)
+    found = []
+    for number, engine in enumerate((["--server", gateway_url], ["--precision", "auto"])):
+        out = tmp_path / str(number)
+        result = CliRunner().invoke(build(), ["evaluate", "--data", str(tmp_path), "--out", str(out), *engine])
+        assert result.exit_code == 0, result.output
+        found.append(json.loads((out / "results.json").read_text())["photos"])
+    served, embedded = found
+    assert served["pictures"] == 1
+    assert served["miou_exact_paste"] is None  # probabilities do not travel
+    assert embedded["miou_exact_paste"] is not None
+    for name in ("miou", "pixel_accuracy", "person_iou", "iou"):
+        assert served[name] == embedded[name]
 
 
 def test_no_gateway_there_is_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from training.checkpoint import save_state
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -61,6 +64,19 @@ def test_two_processes_take_the_steps_of_one_that_accumulates(tmp_path: Path, da
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_hosts_that_do_not_share_the_run_are_told_so(tmp_path: Path, data_folder: Path) -> None:
+    (tmp_path / "host0").mkdir()
+    save_state(tmp_path / "host0" / "state.pt", {"step": 3})  # the first host alone has the run
+    python = shlex.join([sys.executable, *command(data_folder, tmp_path / "host", "train.iterations=4")])
+    each = python.replace(str(tmp_path / "host"), f"{tmp_path}/host$RANK")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python", "bash", "-c", each]
+    done = subprocess.run(
+        [sys.executable, *torchrun], check=False, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode != 0
+    assert "--out has to be one folder for all hosts" in done.stderr
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from training.config import Config, load_config
 from training.model.parsing_rcnn import build_model
-from training.optimisation import build_optimizer, scaled, schedule
+from training.optimisation import build_optimizer, linear_scaling, scaled, schedule
 from training.train import prepare
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
@@ -58,6 +58,12 @@ def test_another_batch_scales_rates_and_lengths(
     ).train
     run = scaled(config, processes)
     assert run.images_per_process == pictures
+    said = linear_scaling(config, run, processes)
+    if factor == 1:
+        assert said is None
+    else:
+        wanted = f"{16 * factor:g} pictures a step instead of 16: learning rate {0.02 * factor:g} instead of 0.02, "
+        assert said == wanted + f"{45000 / factor:.0f} steps instead of 45000 (linear scaling)"
     assert run.learning_rate == pytest.approx(0.02 * factor)
     assert run.backbone_learning_rate == pytest.approx(0.02 * factor)
     assert run.iterations == 45000 / factor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -102,7 +103,9 @@ def test_nan_names_the_batch(tmp_path: Path, data_folder: Path) -> None:
     with pytest.raises((TrainingDiverged, RuntimeError)) as caught:
         trainer.update([trainer.mixture[0]])
     assert isinstance(caught.value, TrainingDiverged)
-    assert "batch 0" in str(caught.value)
+    assert "batch 0 of seed 0 (" in str(caught.value)
+    assert all(sample.origin in ("photos", "crowds", "groups", "empty") for sample in trainer.mixture[0])
+    assert ", ".join(sample.origin for sample in trainer.mixture[0]) in str(caught.value)
 
 
 def test_the_average_follows() -> None:
@@ -131,6 +134,30 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
         load_state(tmp_path / "state.pt")
     with pytest.raises(BackboneWeightsError, match="no weights of torchvision's resnet50"):
         ResNet().load_imagenet(tmp_path / "state.pt")
+
+
+class Harmful:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_state_that_asks_to_run_code_runs_none(tmp_path: Path) -> None:
+    for name, content in (("a", Harmful(tmp_path / "ran")), ("b", {"model": {}, "step": Harmful(tmp_path / "ran")})):
+        for legacy in (False, True):
+            torch.save(content, tmp_path / f"{name}.pt", _use_new_zipfile_serialization=not legacy)
+            with pytest.raises(CheckpointError, match=f"{name}\\.pt: no state of a run"):
+                load_state(tmp_path / f"{name}.pt")
+    # with weights likewise: safetensors hold no code, and nothing else is read
+    torch.save({"layer.weight": Harmful(tmp_path / "ran")}, tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match="no safetensors"):
+        load_weights(tmp_path / "weights.safetensors", torch.nn.Linear(1, 1))
+    torch.save(Harmful(tmp_path / "ran"), tmp_path / "resnet50.pth")
+    with pytest.raises(BackboneWeightsError, match="no weights of torchvision's resnet50"):
+        ResNet().load_imagenet(tmp_path / "resnet50.pth")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.io import savemat
 
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE_COARSE
 from training.config import Config
-from training.data.iuv import mirror_values
+from training.data.iuv import PointSymmetry, mirror_values
+from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN, build_model
@@ -183,3 +187,38 @@ def test_channels_turn_as_labels_do() -> None:
     assert np.abs(turned.astype(int) - expected)[:, 1:].transpose(0, 2, 3, 1)[body].max() <= 1
     region = unflip_parts(coarse, DENSEPOSE_COARSE.flip_table()).argmax(1).numpy()
     np.testing.assert_array_equal(region, DENSEPOSE_COARSE.flip_table()[coarse.argmax(1).numpy()[:, :, ::-1]])
+
+
+def test_charts_of_smpl_mirror_by_their_table(tmp_path: Path, model: ParsingRCNN) -> None:
+    rng = np.random.default_rng(3)
+    stored = rng.random((2, 24, 256, 256)).astype(np.float32)
+    as_cells = np.empty((2, 1, 24), object)
+    for axis in range(2):
+        for part in range(24):
+            as_cells[axis, 0, part] = stored[axis, part]
+    path = tmp_path / "UV_symmetry_transforms.mat"
+    savemat(path, {"U_transforms": as_cells[0], "V_transforms": as_cells[1]})
+    coarse, index = 3 * torch.randn(2, 15, 8, 8), 3 * torch.randn(2, 25, 8, 8)
+    u, v = torch.rand(2, 2, 25, 8, 8)
+    maps = unflip_iuv(coarse, index, u, v, torch.from_numpy(stored))
+    # what training does with the annotated points of a mirrored picture, at every cell and of every part
+    symmetry = PointSymmetry.read(path)
+    for part in range(1, 25):
+        numbers = np.full(u[:, part].numel(), part)
+        other, wanted_u, wanted_v = symmetry.mirror(numbers, u[:, part].numpy().ravel(), v[:, part].numpy().ravel())
+        for turned, wanted in ((maps[2], wanted_u), (maps[3], wanted_v)):
+            np.testing.assert_array_equal(turned[:, other[0]].flip(-1).numpy().ravel(), wanted)
+
+    config = recipe()
+    named = config.model_copy(update={"data": config.data.model_copy(update={"uv_symmetry": path})})
+    assert AugmentedAnalyzer(model, config, flip=True).tables is None
+    for analyzer in (
+        AugmentedAnalyzer(model, named, flip=True),
+        AugmentedAnalyzer(model, config, flip=True, symmetry=path),
+    ):
+        assert analyzer.tables is not None
+        np.testing.assert_array_equal(analyzer.tables.numpy(), stored)
+    path.unlink()
+    AugmentedAnalyzer(model, named, scales=(96,))  # without a mirror it is not asked for
+    with pytest.raises(DatasetError, match=r"UV_symmetry_transforms\.mat: .*--uv-symmetry"):
+        AugmentedAnalyzer(model, named, flip=True)

@@ -12,13 +12,12 @@ from training.config import DataConfig
 from training.data.datasets.check import find_datasets
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
 from training.data.iuv import PointSymmetry, mirror_regions
-from training.data.sample import FILL, PlacedPoints, Sample, View, no_boxes, random_view
+from training.data.sample import FILL, MIRRORED_KEYPOINTS, PlacedPoints, Sample, View, no_boxes, random_view
 from training.data.sources import DatasetError
 
 _LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
 _LEAST_PIXELS = (12, 5)  # height and width of a person on the canvas
 _STRIDE = 32  # of the pyramid's top: canvases are multiples
-_MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])  # COCO's keypoints, nose first
 
 
 class AnnotatedPictures:
@@ -129,6 +128,7 @@ class AnnotatedPictures:
             True,
             points={label: points[label] for label in labels[keep].tolist() if label in points},
             keypoints={label: keypoints[label] for label in labels[keep].tolist() if label in keypoints},
+            origin=str(record.image),
         )
 
     def _points(
@@ -154,7 +154,7 @@ class AnnotatedPictures:
     def _moved(keypoints: NDArray[np.float32], view: View) -> NDArray[np.float32]:
         places = keypoints[:, :2] @ view.matrix[:, :2].T + view.matrix[:, 2]
         moved = np.concatenate([places, keypoints[:, 2:]], 1).astype(np.float32)
-        return moved[_MIRRORED] if view.flipped else moved
+        return moved[MIRRORED_KEYPOINTS] if view.flipped else moved
 
     def _placed(self, box: NDArray[np.float32], points: DensePosePoints, view: View) -> PlacedPoints:
         side = points.regions.shape[0]

@@ -95,7 +95,10 @@ class PointSymmetry:
                 for key in ("U_transforms", "V_transforms")
             ]
         except (OSError, KeyError, ValueError, NotImplementedError) as error:
-            raise DatasetError(f"{path}: not a file of DensePose's symmetry ({error})") from error
+            raise DatasetError(
+                f"{path}: not a file of DensePose's symmetry ({error}); data.uv_symmetry (evaluate --uv-symmetry) "
+                "names UV_symmetry_transforms.mat, which comes with DensePose's UV_data"
+            ) from error
         for table in tables:
             if table.shape != (24, 256, 256):
                 raise DatasetError(f"{path}: tables of {table.shape}, not 24 of 256x256")

@@ -100,7 +100,9 @@ class Mixture(Dataset[list[Sample]]):
         }
         if self.annotated is not None:
             makers["annotated"] = self.annotated.draw
-        sample: Sample = makers[str(rng.choice(self.names, p=self.weights))](rng, size)
+        source = str(rng.choice(self.names, p=self.weights))
+        sample: Sample = makers[source](rng, size)
+        sample.origin = sample.origin or source
         self._colours(sample, rng)
         return sample
 

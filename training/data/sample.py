@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 FILL = 114  # the grey that pads canvases, in training as in serving
 IGNORE_LABEL = 255  # in label maps: no loss reads this pixel
+# COCO's keypoints, nose first, as a mirror exchanges them
+MIRRORED_KEYPOINTS = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Sample:
         mapped: values in `instances` of the people whose IUV is known.
         points: DensePose points of people by their `instance_ids`; keypoints: float32 [17,3] of COCO (x, y in canvas
             pixels, visibility 0..2) likewise. These people have no part labels.
+        origin: the file that it was made of, or else the source (for messages).
     """
 
     image: NDArray[np.uint8]
@@ -61,6 +64,7 @@ class Sample:
     mapped: tuple[int, ...] = ()
     points: dict[int, PlacedPoints] = field(default_factory=dict)
     keypoints: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,11 +32,3 @@ def keypoint_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     if not bool(valid.any()):
         return logits.sum() * 0
     return F.cross_entropy(logits.float().flatten(2)[valid], targets[valid])
-
-
-def located(logits: Tensor, boxes: Tensor) -> Tensor:
-    """Where the keypoints are: the middle of the best cell of each map, fp32 [r,K,2] in canvas pixels."""
-    size = logits.shape[-1]
-    best = logits.flatten(2).argmax(-1)
-    cells = torch.stack([best % size, best // size], -1) + 0.5
-    return boxes[:, None, :2] + cells / size * (boxes[:, 2:] - boxes[:, :2])[:, None]

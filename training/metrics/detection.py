@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, curve, interpolated_precision, match, within
+from training.metrics.matching import (
+    AREAS,
+    COCO_IOUS,
+    Outcome,
+    by_score,
+    curve,
+    interpolated_precision,
+    judged,
+    match,
+    within,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +82,7 @@ def judge(
     counts = np.concatenate([wanted, np.zeros(len(crowd), bool)])
     taken = match(overlap, counts, np.arange(len(counts)) >= len(truth), iou)
     outside = ~within(box_areas(boxes), area) | (boxes[:, 3] - boxes[:, 1] < min_height)
-    right = (taken >= 0) & np.append(counts, False)[taken]
-    ignored = np.where(taken >= 0, ~right, outside)
-    return Outcome(np.asarray(picture.scores, np.float64)[order], right, ignored, int(wanted.sum()))
+    return judged(np.asarray(picture.scores)[order], taken, counts, outside)
 
 
 def precision_recall(

@@ -1,4 +1,7 @@
-"""How COCO gives detections to people and draws the curve: what box AP and GPS AP share (pycocotools' COCOeval)."""
+"""How COCO gives detections to people and draws the curve: what box AP, GPS AP and keypoint AP share.
+
+By pycocotools' COCOeval.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,16 @@ def match(
                 free[best] = crowd[best]
                 break
     return taken
+
+
+def judged(
+    scores: NDArray[np.floating], taken: NDArray[np.intp], counts: NDArray[np.bool_], outside: NDArray[np.bool_]
+) -> Outcome:
+    """Detections by descending score [n], whom each took (`match`), which people count [m], and which detections lie
+    `outside` [n] of the range that is measured: taking nobody, they are ignored."""
+    right = (taken >= 0) & np.append(counts, False)[taken]
+    ignored = np.where(taken >= 0, ~right, outside)
+    return Outcome(np.asarray(scores, np.float64), right, ignored, int(counts.sum()))
 
 
 def within(areas: NDArray[np.floating], limits: tuple[float, float]) -> NDArray[np.bool_]:

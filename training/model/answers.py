@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def part_answer(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,3 +31,28 @@ def iuv_answer(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
     chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
     scaled = torch.cat([chosen_u, chosen_v], 1) * 255
     return torch.cat([parts.to(torch.float32).to(torch.uint8), scaled.to(torch.uint8)], 1)
+
+
+def keypoint_answer(logits: Tensor, boxes: Tensor) -> Tensor:
+    """Where each keypoint lies, as Mask R-CNN's authors read it (He et al. 2017, section 5, and their code).
+
+    A RoI's maps are scaled to the whole pixels of its box (bicubic); the best pixel's middle is the place, and its
+    probability, over the map as it was, the score.
+
+    Args:
+        logits: [n,K,S,S]; boxes: [n,4] in pixels.
+
+    Returns:
+        fp32 [n,K,3]: x, y in the pixels of the boxes, and the score, which scaling may lift above 1.
+    """
+    sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+    out = logits.new_zeros((*logits.shape[:2], 3), dtype=torch.float32)
+    for row, (width, height) in enumerate(sizes.ceil().int().tolist()):
+        own = logits[row].float()
+        scaled = F.interpolate(own[None], size=(height, width), mode="bicubic", align_corners=False)[0]
+        best, cell = scaled.flatten(1).max(1)
+        middle = torch.stack([cell % width, cell // width], 1) + 0.5
+        whole = middle.new_tensor([width, height])
+        out[row, :, :2] = boxes[row, :2] + middle * (sizes[row] / whole)
+        out[row, :, 2] = torch.exp(best - own.flatten(1).logsumexp(1))
+    return out

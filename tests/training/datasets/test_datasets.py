@@ -127,6 +127,17 @@ def test_one_map_a_person(layout: str, request: pytest.FixtureRequest) -> None:
     assert len(record.people) == 2
 
 
+def test_mhps_test_split_is_for_measuring_and_may_come_without_maps(mhp: Path) -> None:
+    for number in (5, 6):
+        picture(mhp / f"test/images/{number}.jpg")
+    assert [reader.name for reader in find_datasets(mhp)] == ["MHP v2, train"]
+    save(mhp / "test/parsing_annos/6_01_01.png", np.dstack([per_person()[0]] * 3))
+    (mhp / "list/test_all.txt").write_text("6\n")
+    train, test = find_datasets(mhp)
+    assert (train.validation, test.validation) == (False, True)
+    assert len(test) == len(test.read(0).people) == 1
+
+
 def test_densepose_points_and_regions(densepose: Path) -> None:
     (reader,) = CocoPeople.find(densepose, None)
     person, crowd = reader.read(0).people

@@ -167,6 +167,39 @@ def test_pictures_without_an_answer_count_or_not(dataset: Path) -> None:
     assert counted["miou"] < skipped["miou"]
 
 
+class Doubtful(Knowing):
+    """Finds all, the first person with a score of .4, the others with .2."""
+
+    def spoil(self, people: People) -> People:
+        return replace(people, scores=np.where(np.arange(len(people)) == 0, 0.4, 0.2).astype(np.float32))
+
+
+def test_people_are_on_the_map_from_the_score_of_the_authors_code(dataset: Path) -> None:
+    figures = evaluate_dataset(Doubtful(dataset), RawCihp(dataset), plain).figures
+    first = evaluate_dataset(OneMissing(dataset), RawCihp(dataset), plain).figures
+    assert figures["people"] > COUNT
+    for name in ("miou", "pixel_accuracy"):  # from .3 on CIHP: those of .4 and none of .2
+        assert figures[name] == first[name]
+    assert figures["ap_p_50"] == figures["pcp_50"] == 1  # which all count people of any score
+
+
+class Blurred(Knowing):
+    """Gives probabilities that say something else than the labels: nothing but hats."""
+
+    def spoil(self, people: People) -> People:
+        assert people.parts is not None
+        hats = np.zeros((len(people), len(CIHP), SIDE, SIDE), np.uint8)
+        hats[:, 1] = 255
+        return replace(people, part_probs=hats)
+
+
+def test_the_exact_paste_reads_probabilities(dataset: Path) -> None:
+    labels = evaluate_dataset(Blurred(dataset), RawCihp(dataset), plain).figures
+    exact = evaluate_dataset(Blurred(dataset), RawCihp(dataset), plain, exact=True).figures
+    assert labels["ap_p_50"] == 1
+    assert exact["ap_p_50"] == exact["iou"]["Face"] == 0
+
+
 def test_other_classes_are_refused(dataset: Path, tmp_path: Path) -> None:
     write_layout(dataset, "mhp", tmp_path)
     (reader,) = find_datasets(tmp_path)
@@ -195,6 +228,7 @@ def test_the_command_measures_exported_models_and_checkpoints(dataset: Path, tmp
     for name in ("datasets_precision_recall.png", "datasets_worst_0.png"):
         assert cv2.imread(str(out / name)).std() > 10
     assert not (out / "datasets_classes.png").exists()  # points have no classes
+    assert document["exact_paste"] is False
     assert 0 <= figures["gps_ap"] <= figures["gps_ap_50"] <= 1
     model = {
         "fpn": {"channels": 8},
@@ -215,6 +249,7 @@ def test_the_command_measures_exported_models_and_checkpoints(dataset: Path, tmp
     ("arguments", "says"),
     [
         (["--flip"], "--checkpoint"),
+        (["--checkpoint", "a", "--uv-symmetry", "b.mat"], "--flip"),
         (["--checkpoint", "nowhere.safetensors"], "nowhere"),
         (["--checkpoint", "a", "--server", "http://127.0.0.1:1"], "exclude each other"),
         (["--checkpoint", "a", "--scales", "wide"], "--scales"),

@@ -77,7 +77,7 @@ def test_keypoints(dataset: Path) -> None:
         assert not points[points[:, 2] == 0].any()
         seen = points[points[:, 2] == 2]
         # to a tenth of a pixel: a point at an edge may round to the neighbour
-        columns, rows = seen[:, 0].astype(int), seen[:, 1].astype(int)
+        columns, rows = np.rint(seen[:, :2]).astype(int).T  # COCO numbers pixels
         assert (human[rows.clip(0, 191), columns.clip(0, 159)] == annotation["human"]).mean() > 0.8
         shoulders, ankles = points[5:7], points[15:17]
         yaw = annotation["synthetic"]["yaw"]

@@ -36,6 +36,7 @@ class CocoPeople:
         rows = [row for found in self.coco.annotations.values() for row in found]
         kinds = {"dp_I": "DensePose", "keypoints": "keypoints"}
         self.kinds = tuple(kind for key, kind in kinds.items() if any(key in row for row in rows))
+        self.keypoints = "keypoints" in self.kinds
         self.name = f"{annotations.name} ({', '.join(self.kinds) or 'boxes'})"
 
     def __len__(self) -> int:
@@ -76,8 +77,14 @@ class CocoPeople:
                 where = f"{self.coco.path}: annotation {row.get('id')}"
                 raise DatasetError(f"{where}: {flat.size} keypoint numbers, not {3 * _KEYPOINTS}")
             keypoints = flat.reshape(_KEYPOINTS, 3)
+            # COCO numbers pixels; a mirror at the picture's edge needs their middles
+            keypoints[keypoints[:, 2] > 0, :2] += 0.5
         return Annotated(
-            self.coco.box(row), bool(row.get("iscrowd", 0)), points=self.coco.points(row), keypoints=keypoints
+            self.coco.box(row),
+            bool(row.get("iscrowd", 0)),
+            points=self.coco.points(row),
+            keypoints=keypoints,
+            area=self.coco.area(row),
         )
 
     @classmethod

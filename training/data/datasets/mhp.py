@@ -15,19 +15,21 @@ from training.data.sources import DatasetError
 
 _MASKS = ("parsing_annos", "annotations")
 _SUFFIX = len("_00_00.png")  # number of people, number of the person
+_SPLITS = {"train": "train", "val": "val", "test": "test_all"}  # and what the list of each is called
 
 
 class RawMhp:
-    """{train,val}/{images,parsing_annos}, the pictures of list/SPLIT.txt where there is one."""
+    """{train,val,test}/{images,parsing_annos}, the pictures of list/SPLIT.txt (test_all.txt) where there is one."""
 
     def __init__(self, root: Path, split: str) -> None:
         self.root, self.split = root, split
         self.name = f"MHP v2, {split}"
         self.validation = split != "train"
         self.classes: int | None = len(MHP)
+        self.keypoints = False
         folder = root / split
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
-        listed = root / "list" / f"{split}.txt"
+        listed = root / "list" / f"{_SPLITS[split]}.txt"
         if listed.is_file():
             self.stems = tuple(listed.read_text().split())
         else:
@@ -70,15 +72,17 @@ class RawMhp:
 
     @classmethod
     def find(cls, root: Path) -> list[RawMhp]:
-        """The splits below a folder.
+        """The splits below a folder; pictures to be tested on come without maps too, and are then left.
 
         Raises:
-            DatasetError: a split has pictures and no maps, or maps and no pictures.
+            DatasetError: another split has pictures and no maps, or one has maps and no pictures.
         """
         found = []
-        for split in ("train", "val"):
+        for split in _SPLITS:
             pictures = (root / split / "images").is_dir()
             maps = any((root / split / name).is_dir() for name in _MASKS)
+            if split == "test" and not maps:
+                continue
             if pictures != maps:
                 absent = " or ".join(_MASKS) if pictures else "images"
                 raise DatasetError(f"{root / split}: no {absent}; a split of MHP v2 holds images and {_MASKS[0]}")

@@ -48,7 +48,9 @@ class Annotated:
         box: float32 [4], (x1, y1, x2, y2) in pixels.
         crowd: a region of many people, neither person nor background.
         label: the value of this person in `Record.instances`, 0 without part labels.
-        points: of DensePose; keypoints: float32 [17,3] of COCO (x, y, visibility 0..2).
+        points: of DensePose; keypoints: float32 [17,3] of COCO: x, y in pixels from the picture's corner, so that the
+            middle of the first pixel is .5, and visibility 0..2.
+        area: pixels of the silhouette, None where nobody says.
     """
 
     box: NDArray[np.float32]
@@ -56,6 +58,7 @@ class Annotated:
     label: int = 0
     points: DensePosePoints | None = None
     keypoints: NDArray[np.float32] | None = None
+    area: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +86,13 @@ class Reader(Protocol):
         name: what people call it.
         validation: whether its authors keep it for measuring; a folder's splits of this kind are never trained on.
         classes: of its part labels, background included; None where it has none.
+        keypoints: whether there are any.
     """
 
     name: str
     validation: bool
     classes: int | None
+    keypoints: bool
 
     def __len__(self) -> int: ...
 
@@ -238,6 +243,19 @@ class CocoFile:
         if box.shape != (4,) or (box[2:] <= 0).any():
             raise DatasetError(f"{self.path}: annotation {row.get('id')}: bbox {row.get('bbox')} is no box x, y, w, h")
         return np.concatenate([box[:2], box[:2] + box[2:]])
+
+    def area(self, row: dict[str, Any]) -> float | None:
+        """Pixels of an annotation's silhouette; None where the file does not say.
+
+        Raises:
+            DatasetError: no number, or a negative one.
+        """
+        if "area" not in row:
+            return None
+        area = numbers(row["area"])
+        if area.shape != () or area < 0:
+            raise DatasetError(f"{self.path}: annotation {row.get('id')}: area {row['area']} is no number of pixels")
+        return float(area)
 
     def points(self, row: dict[str, Any]) -> DensePosePoints | None:
         """DensePose annotation of a person, None without one.

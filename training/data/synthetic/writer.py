@@ -129,6 +129,7 @@ def _annotation(
     assert box is not None
     x1, y1, x2, y2 = (float(v) for v in box)
     keypoints = rendered.keypoints[person - 1].astype(np.float64)
+    keypoints[keypoints[:, 2] > 0, :2] -= 0.5  # COCO numbers pixels, and the middle of the first is 0
     rng = np.random.default_rng([index, person])
     rows, columns = np.nonzero(mask)
     chosen = rng.permutation(len(rows))[:_POINTS]
