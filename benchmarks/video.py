@@ -130,7 +130,7 @@ def flicker(
 
 def score_walk(engine: Analyzer, walk: Walk) -> dict[str, dict[str, float | int]]:
     """Follow a walk in four ways over the same answers of the engine."""
-    wanted = request(frozenset({"parsing"}), 0.5, 64)
+    wanted = request(engine, frozenset({"parsing"}), 0.5, 64, STEADY)
     ways: dict[str, tuple[int, Smoothing | None]] = {
         "raw": (1, None),
         "smoothed": (1, STEADY),

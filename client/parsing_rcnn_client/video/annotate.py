@@ -114,7 +114,13 @@ class _Run:
         self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
         self._pool, self._wanted = (
             pool,
-            request(settings.look.tasks | settings.tasks, settings.confidence, settings.max_people),
+            request(
+                engine,
+                settings.look.tasks | settings.tasks,
+                settings.confidence,
+                settings.max_people,
+                settings.smoothing,
+            ),
         )
         self._reading = self._waiting = self._writing = 0.0
         self._analysing: deque[float] = deque()  # from several threads, so it is added up at the end
