@@ -32,7 +32,7 @@ class Smoothing:
         labels: share of a label's standing that survives 1/30 s, 0..1, where an engine says labels only. At 30 frames
             a second a steady label gives way after k frames of another, labels**k < 1/2: 0.92 needs nine.
         shares: the same of the probabilities of the parts, where an engine says them (`Options.part_probs`).
-        outline: the same of either between a person and the background.
+        outline: the same between a person and the background.
         uv: the same of U and V.
         steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
@@ -254,7 +254,7 @@ class Smoother:
         flow = self._went(new, old)
         difference = _mismatch(new, old, flow)
         where = _cells(now, flow, before, side)
-        inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
+        inside = cv2.inRange(where, (-0.5, -0.5), (side - 0.5, side - 0.5)) > 0
         believed = (difference < _MISMATCH) & inside
         # a third of the pixels inexplicable: another scene, where the other matches are chance
         return where, believed if believed.mean() > 2 / 3 else np.zeros_like(believed)
@@ -289,8 +289,12 @@ def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArr
     """Cells of `now` moved by `flow`, as cells of `before`: float32 [S,S,2]."""
     size_now, size_before = now[2:] - now[:2], np.maximum(before[2:] - before[:2], np.float32(1e-3))
     scale = size_now / size_before
-    offset = (now[:2] - before[:2]) * side / size_before
-    return np.asarray((grid(side) + flow + 0.5) * scale + offset - 0.5, np.float32)
+    offset = (now[:2] - before[:2]) * side / size_before + (scale - 1) / 2
+    # rows of pairs: NumPy is slow where its last axis is two long
+    rows = (grid(side) + flow).reshape(side, 2 * side)
+    rows *= np.tile(scale, side)
+    rows += np.tile(offset, side)
+    return np.asarray(rows, np.float32).reshape(side, side, 2)
 
 
 def _grown(box: Box) -> Box:
@@ -335,8 +339,8 @@ def _voted(
             else Votes.first(labels, keep)
         )
 
-    def planes(classes: Sequence[int]) -> NDArray[np.float32]:
-        return moved_planes(probabilities[list(classes)], lies).astype(np.float32)
+    def planes(classes: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return moved_planes([probabilities[name] for name in classes], lies)
 
     if isinstance(memory, Averages):
         return memory.moved(where).heard(labels, planes, believed, keep)

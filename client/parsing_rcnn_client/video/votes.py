@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", np.uint8, np.float32)
 
-Planes = Callable[[Sequence[int]], NDArray[np.float32]]
-"""Probabilities of some classes, float32 [k,S,S] in 0..255."""
+Planes = Callable[[Sequence[int]], list[NDArray[np.uint8]]]
+"""Probabilities of some classes, uint8 [S,S] each, times 255."""
 
-_FAINT = 32.0  # of 255: a class that is nowhere likelier than this is forgotten
+_FAINT = 64.0  # of 255: a class that is nowhere likelier than this is forgotten
 _LOYALTY = 25.0  # of 255, that another label has to be likelier than the one shown
 
 
@@ -31,18 +31,13 @@ class Keep:
     Attributes:
         labels: of votes.
         shares: of averages.
-        outline: of either, where the old or the new label is the background: what a person uncovers is seen at once,
+        outline: of averages, where the old or the new label is the background: what a person uncovers is seen sooner,
             and engines are surer of outlines than of clothes.
     """
 
     labels: float
     shares: float
     outline: float
-
-    def between(self, one: NDArray[np.uint8], other: NDArray[np.uint8], inside: float) -> NDArray[np.float32]:
-        """Cell by cell, float32 [S,S]; `inside` where both labels are parts."""
-        same = _both(one, other)
-        return np.where(same, np.float32(inside), np.float32(min(inside, self.outline)))
 
 
 @dataclass
@@ -63,10 +58,10 @@ class Votes:
 
     def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: Keep) -> Votes:
         """After new labels; where the memory is not believed they stand alone."""
-        stay = keep.between(labels, self.labels, keep.labels)
-        standing = stay * self.standing + np.where(labels == self.labels, 1 - stay, stay - 1)
+        stay, gain = np.float32(keep.labels), np.float32(1 - keep.labels)
+        standing = stay * self.standing + np.where(labels == self.labels, gain, -gain)
         new = (standing < 0) | ~believed
-        standing = np.where(believed, np.abs(standing), 1 - stay)
+        standing = np.where(believed, np.abs(standing), gain)
         return Votes(np.where(new, labels, self.labels), standing)
 
 
@@ -77,18 +72,18 @@ class Averages:
     Attributes:
         labels: uint8 [S,S].
         classes: those remembered, ascending.
-        shares: float32 [k,S,S] in 0..255, of each of them.
+        shares: float32 [S,S] in 0..255, of each of them.
     """
 
     labels: NDArray[np.uint8]
     classes: list[int]
-    shares: NDArray[np.float32]
+    shares: list[NDArray[np.float32]]
 
     @classmethod
     def first(cls, labels: NDArray[np.uint8], planes: Planes) -> Averages:
         """Labels seen once."""
         classes = _present(labels)
-        return cls(labels, classes, planes(classes))
+        return cls(labels, classes, [plane.astype(np.float32) for plane in planes(classes)])
 
     def moved(self, where: NDArray[np.float32]) -> Averages:
         """The same at other cells: `where` float32 [S,S,2] of (x, y)."""
@@ -96,17 +91,20 @@ class Averages:
 
     def heard(self, labels: NDArray[np.uint8], planes: Planes, believed: NDArray[np.bool_], keep: Keep) -> Averages:
         """After new labels and their probabilities; where the memory is not believed they stand alone."""
-        likely = self.shares.max(axis=(1, 2)) >= _FAINT
-        before = {c: plane for c, plane, some in zip(self.classes, self.shares, likely, strict=True) if some}
+        before = {c: plane for c, plane in zip(self.classes, self.shares, strict=True) if plane.max() >= _FAINT}
         classes = sorted(before.keys() | set(_present(labels)))
-        shares = planes(classes)
-        stay = keep.between(labels, self.labels, keep.shares) * believed
-        shares *= 1 - stay
-        for name, plane in before.items():
-            shares[classes.index(name)] += plane * stay
-        best, winner = np.full(labels.shape, -1, np.float32), np.zeros_like(labels)
-        for name, share in zip(classes, shares, strict=True):
-            score = share + np.float32(_LOYALTY) * ((self.labels == name) & believed)
+        parts = np.minimum(labels, self.labels) > 0
+        stay = np.where(parts, np.float32(keep.shares), np.float32(keep.outline)) * believed
+        loyalty = believed * np.float32(_LOYALTY)
+        best, winner, shares = np.full(labels.shape, -1, np.float32), np.zeros_like(labels), []
+        for name, plane in zip(classes, planes(classes), strict=True):
+            share = plane.astype(np.float32)
+            # the mean of both, by their weights
+            change = before[name] - share if name in before else -share
+            change *= stay
+            share += change
+            shares.append(share)
+            score = share + loyalty * (self.labels == name)
             np.copyto(winner, np.uint8(name), where=score > best)
             np.maximum(best, score, out=best)
         return Averages(winner, classes, shares)
@@ -117,14 +115,14 @@ def look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Numbe
     return sample(plane, where, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
-def moved_planes(planes: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Number]:
-    """Planes [k,S,S], bilinearly at `where`; 0 beyond them."""
-    found: list[NDArray[np.generic]] = []
+def moved_planes(planes: Sequence[NDArray[Number]], where: NDArray[np.float32]) -> list[NDArray[Number]]:
+    """Planes [S,S], bilinearly at `where`; 0 beyond them."""
+    found: list[NDArray[Number]] = []
     for start in range(0, len(planes), 4):  # four at a time cost little more than one
-        together = cv2.merge(list(planes[start : start + 4]))
-        moved = sample(np.asarray(together, planes.dtype), where, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
-        found += cv2.split(moved)
-    return np.asarray(np.stack(found), planes.dtype)
+        together = np.asarray(cv2.merge(list(planes[start : start + 4])), planes[0].dtype)
+        moved = cv2.split(sample(together, where, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT))
+        found += [np.asarray(plane, together.dtype) for plane in moved]
+    return found
 
 
 def sample(plane: NDArray[Number], where: NDArray[np.float32], how: int, border: int) -> NDArray[Number]:
@@ -139,11 +137,6 @@ def grid(side: int) -> NDArray[np.float32]:
     """(x, y) of every cell, float32 [S,S,2]."""
     ramp = np.arange(side, dtype=np.float32)
     return np.stack(np.meshgrid(ramp, ramp), axis=2)
-
-
-def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where neither is the background."""
-    return np.minimum(one, other) > 0
 
 
 def _present(labels: NDArray[np.uint8]) -> list[int]:
