@@ -20,7 +20,7 @@ Number = TypeVar("Number", np.uint8, np.float32)
 Planes = Callable[[Sequence[int]], list[NDArray[np.uint8]]]
 """Probabilities of some classes, uint8 [S,S] each, times 255."""
 
-_FAINT = 64.0  # of 255: a class that is nowhere likelier than this is forgotten
+_FAINT = 64.0  # of 255: a class that is not seen now, and remembered nowhere as likelier than this, is forgotten
 _LOYALTY = 25.0  # of 255, that another label has to be likelier than the one shown
 
 
@@ -82,7 +82,7 @@ class Averages:
     @classmethod
     def first(cls, labels: NDArray[np.uint8], planes: Planes) -> Averages:
         """Labels seen once."""
-        classes = _present(labels)
+        classes = sorted(_present(labels))
         return cls(labels, classes, [plane.astype(np.float32) for plane in planes(classes)])
 
     def moved(self, where: NDArray[np.float32]) -> Averages:
@@ -91,8 +91,9 @@ class Averages:
 
     def heard(self, labels: NDArray[np.uint8], planes: Planes, believed: NDArray[np.bool_], keep: Keep) -> Averages:
         """After new labels and their probabilities; where the memory is not believed they stand alone."""
-        before = {c: plane for c, plane in zip(self.classes, self.shares, strict=True) if plane.max() >= _FAINT}
-        classes = sorted(before.keys() | set(_present(labels)))
+        seen, remembered = _present(labels), zip(self.classes, self.shares, strict=True)
+        before = {c: plane for c, plane in remembered if c in seen or plane.max() >= _FAINT}
+        classes = sorted(before.keys() | seen)
         parts = np.minimum(labels, self.labels) > 0
         stay = np.where(parts, np.float32(keep.shares), np.float32(keep.outline)) * believed
         loyalty = believed * np.float32(_LOYALTY)
@@ -139,6 +140,6 @@ def grid(side: int) -> NDArray[np.float32]:
     return np.stack(np.meshgrid(ramp, ramp), axis=2)
 
 
-def _present(labels: NDArray[np.uint8]) -> list[int]:
+def _present(labels: NDArray[np.uint8]) -> set[int]:
     """The classes of a map, background always."""
-    return sorted({0, *np.flatnonzero(np.bincount(labels.ravel())).tolist()})
+    return {0, *np.flatnonzero(np.bincount(labels.ravel())).tolist()}
