@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn_client.video.media import Frame
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
@@ -80,6 +81,13 @@ class Follower:
         return Tracked(frame, people, numbers, shown, analysed=False)
 
 
-def request(tasks: frozenset[str], confidence: float, max_people: int) -> Options:
-    """What to ask an engine for: doubtful people too, since they may continue a track."""
-    return Options(tasks=tasks, confidence=max(min(confidence, 0.1), confidence / 2), max_people=max_people)
+def request(
+    engine: Analyzer, tasks: frozenset[str], confidence: float, max_people: int, smoothing: Smoothing | None
+) -> Options:
+    """What to ask an engine for: doubtful people too, since they may continue a track, and how sure it is of the parts.
+
+    Probabilities are too large to travel, so only the engine in this process is asked for them.
+    """
+    sure = smoothing is not None and "parsing" in tasks and isinstance(engine, GraphPipeline)
+    low = max(min(confidence, 0.1), confidence / 2)
+    return Options(tasks=tasks, confidence=low, max_people=max_people, part_probs=sure)

@@ -307,7 +307,9 @@ class Live:
         self._engine, self._settings = engine, settings
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(in_flight, "analyze")  # first come, first served
-        self._options: Options = request(settings.look.tasks, settings.confidence, settings.max_people)
+        self._options: Options = request(
+            engine, settings.look.tasks, settings.confidence, settings.max_people, settings.smoothing
+        )
         self.sources: list[Source] = []
 
     def add(

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
+from parsing_rcnn_client.video.votes import Averages, Keep, Votes, grid, look_up, moved_planes, sample
 
 Box = NDArray[np.float32]
-Number = TypeVar("Number", np.uint8, np.float32)
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
 _STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
@@ -31,8 +29,10 @@ class Smoothing:
     """How much memory.
 
     Attributes:
-        labels: share of a label's standing that survives 1/30 s, 0..1. At 30 frames a second a steady label gives way
-            after k frames of another, labels**k < 1/2: 0.92 needs nine.
+        labels: share of a label's standing that survives 1/30 s, 0..1, where an engine says labels only. At 30 frames
+            a second a steady label gives way after k frames of another, labels**k < 1/2: 0.92 needs nine.
+        shares: the same of the probabilities of the parts, where an engine says them (`Options.part_probs`).
+        outline: the same between a person and the background.
         uv: the same of U and V.
         steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
@@ -40,9 +40,15 @@ class Smoothing:
     """
 
     labels: float = 0.92
+    shares: float = 0.85
+    outline: float = 0.8
     uv: float = 0.6
     steady: float = 1.0
     agile: float = 60.0
+
+    def keep(self, gap: float) -> Keep:
+        """What survives `gap` times 1/30 s."""
+        return Keep(self.labels**gap, self.shares**gap, self.outline**gap)
 
 
 STEADY = Smoothing()
@@ -74,31 +80,6 @@ class Grey:
 
 
 @dataclass
-class Votes:
-    """Labels with their standing: uint8 [S,S] and float32 [S,S] in 0..1."""
-
-    labels: NDArray[np.uint8]
-    standing: NDArray[np.float32]
-
-    @classmethod
-    def first(cls, labels: NDArray[np.uint8], keep: float) -> Votes:
-        """Labels seen once."""
-        return cls(labels, np.full(labels.shape, 1 - keep, np.float32))
-
-    def moved(self, where: NDArray[np.float32]) -> Votes:
-        """The same at other cells: `where` float32 [S,S,2] of (x, y)."""
-        return Votes(_look_up(self.labels, where), _look_up(self.standing, where))
-
-    def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: float) -> Votes:
-        """After new labels; where the memory is not believed they stand alone."""
-        agree = labels == self.labels
-        standing = np.float32(keep) * self.standing + np.where(agree, np.float32(1 - keep), np.float32(keep - 1))
-        new = (standing < 0) | ~believed
-        standing = np.where(believed, np.abs(standing), np.float32(1 - keep))
-        return Votes(np.where(new, labels, self.labels), standing)
-
-
-@dataclass
 class Memory:
     """What is remembered of one track."""
 
@@ -107,7 +88,7 @@ class Memory:
     speed: NDArray[np.float64]
     time: float
     score: float
-    parts: Votes | None
+    parts: Votes | Averages | None
     charts: Votes | None
     uv: NDArray[np.uint8] | None  # [2,S,S]
     part_scores: NDArray[np.float32] | None
@@ -139,7 +120,8 @@ class Smoother:
             time: of the frame, seconds.
 
         Returns:
-            (the people with steadied maps, which lie in boxes a little larger; steadied boxes float32 [n,4] to show).
+            (the people with steadied maps, which lie in boxes a little larger, and without `part_probs`; steadied boxes
+            float32 [n,4] to show).
         """
         frame = Grey(image)
         parts = None if people.parts is None else people.parts.copy()
@@ -157,7 +139,7 @@ class Smoother:
                 iuv[index] = np.concatenate([memory.charts.labels[None], memory.uv])
                 iuv[index, 1:, memory.charts.labels == 0] = 0
         self._last = frame
-        return replace(people, boxes=boxes, parts=parts, iuv=iuv), shown
+        return replace(people, boxes=boxes, parts=parts, part_probs=None, iuv=iuv), shown
 
     def forget(self, alive: Sequence[int]) -> None:
         """Drop every track that is not among `alive`."""
@@ -197,29 +179,26 @@ class Smoother:
         scores = None if people.part_scores is None else people.part_scores[index]
         # a memory of seconds, not of frames: fewer analyses a second each count for more
         gap = 1.0 if memory is None else float(np.clip((time - memory.time) * 30, 1, 30))
-        keep = 0.0 if self.settings is None else self.settings.labels**gap
+        keep = Keep(0, 0, 0) if self.settings is None else self.settings.keep(gap)
         if memory is None or self._last is None or self.settings is None:
             parts = None if labels is None else Votes.first(labels, keep)
             charts = None if iuv is None else Votes.first(iuv[0], keep)
             return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], scores)
         shown, speed = self._steadied(memory, box, time)
         # maps lie in the steadied box as well: in the shaking one their cells would shake
-        grid = _grown(shown)
-        labels, iuv = _laid(labels, box, grid), _laid(iuv, box, grid)
-        parts, charts, uv = None, None, None
+        cells = _grown(shown)
+        voted, charts, uv = None, None, None
         some = labels if labels is not None else iuv
         if some is not None:
-            where, believed = self._where(frame, memory.box, grid, some.shape[-1])
+            where, believed = self._where(frame, memory.box, cells, some.shape[-1])
             if labels is not None:
-                same = memory.parts is not None and memory.parts.labels.shape == labels.shape
-                parts = (
-                    memory.parts.moved(where).heard(labels, believed, keep)
-                    if same and memory.parts is not None
-                    else Votes.first(labels, keep)
+                probabilities = None if people.part_probs is None else people.part_probs[index]
+                voted = _voted(
+                    memory.parts, labels, probabilities, _places(box, cells, some.shape[-1]), where, believed, keep
                 )
             if iuv is not None:
-                charts, uv = self._charts(memory, iuv, where, believed, gap)
-        return Memory(grid, shown, speed, time, score, parts, charts, uv, scores)
+                charts, uv = self._charts(memory, _laid(iuv, box, cells), where, believed, gap)
+        return Memory(cells, shown, speed, time, score, voted, charts, uv, scores)
 
     def _charts(
         self,
@@ -230,12 +209,12 @@ class Smoother:
         gap: float,
     ) -> tuple[Votes, NDArray[np.uint8]]:
         assert self.settings is not None
-        keep, stay = self.settings.labels**gap, np.float32(self.settings.uv**gap)
+        keep, stay = self.settings.keep(gap), np.float32(self.settings.uv**gap)
         if memory.charts is None or memory.uv is None or memory.charts.labels.shape != iuv.shape[1:]:
             return Votes.first(iuv[0], keep), iuv[1:]
         before = memory.charts.moved(where)
         charts = before.heard(iuv[0], believed, keep)
-        old = np.stack([_look_up(plane, where) for plane in memory.uv]).astype(np.float32)
+        old = np.stack([look_up(plane, where) for plane in memory.uv]).astype(np.float32)
         new = iuv[1:].astype(np.float32)
         mixed = np.where(before.labels == iuv[0], old * stay + new * (1 - stay), new)
         uv = np.where(charts.labels == iuv[0], np.where(believed, mixed, new), old)
@@ -250,7 +229,7 @@ class Smoother:
         flow = self._went(frame.cells(predicted, side), self._last.cells(predicted, side))
         cell = (predicted[2:] - predicted[:2]) / side
         # cells of the prediction that show the person now are those whose place in the last frame was the person
-        inside = _look_up(votes.labels, _cells(predicted, flow, memory.box, side)) > 0
+        inside = look_up(votes.labels, _cells(predicted, flow, memory.box, side)) > 0
         if inside.sum() >= 16:
             back = np.median(flow[inside], axis=0) * cell  # from now to the last frame, pixels
             size = memory.box[2:] - memory.box[:2]
@@ -258,7 +237,7 @@ class Smoother:
             predicted = np.concatenate([centre - size / 2, centre + size / 2]).astype(np.float32)
         where, _ = self._where(frame, memory.box, predicted, side)
         shift = predicted - memory.box
-        uv = None if memory.uv is None else np.stack([_look_up(plane, where) for plane in memory.uv])
+        uv = None if memory.uv is None else np.stack([look_up(plane, where) for plane in memory.uv])
         return replace(
             memory,
             box=predicted,
@@ -275,7 +254,7 @@ class Smoother:
         flow = self._went(new, old)
         difference = _mismatch(new, old, flow)
         where = _cells(now, flow, before, side)
-        inside = ((where > -0.5) & (where < side - 0.5)).all(axis=2)
+        inside = cv2.inRange(where, (-0.5, -0.5), (side - 0.5, side - 0.5)) > 0
         believed = (difference < _MISMATCH) & inside
         # a third of the pixels inexplicable: another scene, where the other matches are chance
         return where, believed if believed.mean() > 2 / 3 else np.zeros_like(believed)
@@ -298,7 +277,7 @@ class Smoother:
 
 def _mismatch(new: NDArray[np.uint8], old: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Grey levels that the moved picture differs by, averaged over 5x5 cells."""
-    moved = _sample(old, _grid(len(new)) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    moved = sample(old, grid(len(new)) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.blur(cv2.absdiff(new, moved), (5, 5)), np.uint8)
 
 
@@ -306,18 +285,16 @@ def _share(cutoff: NDArray[np.float64] | float, seconds: float) -> NDArray[np.fl
     return np.asarray(1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff) * seconds)))
 
 
-@lru_cache(4)
-def _grid(side: int) -> NDArray[np.float32]:
-    ramp = np.arange(side, dtype=np.float32)
-    return np.stack(np.meshgrid(ramp, ramp), axis=2)
-
-
 def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArray[np.float32]:
     """Cells of `now` moved by `flow`, as cells of `before`: float32 [S,S,2]."""
     size_now, size_before = now[2:] - now[:2], np.maximum(before[2:] - before[:2], np.float32(1e-3))
     scale = size_now / size_before
-    offset = (now[:2] - before[:2]) * side / size_before
-    return np.asarray((_grid(side) + flow + 0.5) * scale + offset - 0.5, np.float32)
+    offset = (now[:2] - before[:2]) * side / size_before + (scale - 1) / 2
+    # rows of pairs: NumPy is slow where its last axis is two long
+    rows = (grid(side) + flow).reshape(side, 2 * side)
+    rows *= np.tile(scale, side)
+    rows += np.tile(offset, side)
+    return np.asarray(rows, np.float32).reshape(side, side, 2)
 
 
 def _grown(box: Box) -> Box:
@@ -326,25 +303,48 @@ def _grown(box: Box) -> Box:
     return np.concatenate([box[:2] - margin, box[2:] + margin]).astype(np.float32)
 
 
-def _laid(maps: NDArray[np.uint8] | None, box: Box, grid: Box) -> NDArray[np.uint8] | None:
-    """Maps [...,S,S] of one box in the cells of another."""
-    if maps is None:
-        return None
-    side = maps.shape[-1]
-    where = _cells(grid, np.zeros((side, side, 2), np.float32), box, side)
-    if maps.ndim == 2:
-        return _look_up(maps, where)
-    return np.stack([_look_up(plane, where) for plane in maps])
+def _places(box: Box, cells: Box, side: int) -> NDArray[np.float32]:
+    """Where the cells of one box lie among those of another: float32 [S,S,2]."""
+    return _cells(cells, np.zeros((side, side, 2), np.float32), box, side)
 
 
-def _look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Number]:
-    return _sample(plane, where, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+def _laid(maps: NDArray[np.uint8], box: Box, cells: Box) -> NDArray[np.uint8]:
+    """Maps [k,S,S] of one box in the cells of another."""
+    where = _places(box, cells, maps.shape[-1])
+    return np.stack([look_up(plane, where) for plane in maps])
 
 
-def _sample(plane: NDArray[Number], where: NDArray[np.float32], how: int, border: int) -> NDArray[Number]:
-    # one map of pairs, so the second is None, which OpenCV's types forget; an empty array in its place gives rubbish
-    found = cv2.remap(plane, where, None, how, borderMode=border, borderValue=0)  # type: ignore[call-overload]
-    return np.asarray(found, plane.dtype)
+def _voted(
+    memory: Votes | Averages | None,
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.uint8] | None,
+    lies: NDArray[np.float32],
+    where: NDArray[np.float32],
+    believed: NDArray[np.bool_],
+    keep: Keep,
+) -> Votes | Averages:
+    """The memory of parts after new labels and, where an engine says them, probabilities [classes,S,S].
+
+    Args:
+        lies: where the cells lie in the new maps, as `_places` says.
+        where: and in the memory.
+    """
+    labels = look_up(labels, lies)
+    if memory is not None and memory.labels.shape != labels.shape:
+        memory = None
+    if probabilities is None:
+        return (
+            memory.moved(where).heard(labels, believed, keep)
+            if isinstance(memory, Votes)
+            else Votes.first(labels, keep)
+        )
+
+    def planes(classes: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return moved_planes([probabilities[name] for name in classes], lies)
+
+    if isinstance(memory, Averages):
+        return memory.moved(where).heard(labels, planes, believed, keep)
+    return Averages.first(labels, planes)
 
 
 def _people(memories: Sequence[Memory], blank: People) -> People:

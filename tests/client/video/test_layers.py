@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,18 @@ def test_a_hidden_face_is_gone_and_the_rest_is_not(image: np.ndarray, people: Pe
     assert np.abs(picture[face].astype(int) - image[face]).mean() > 30
     assert picture[face].std() < 0.7 * image[face].std()
     np.testing.assert_array_equal(picture[60:], image[60:])
+
+
+@pytest.mark.parametrize("box", [[40, 10, 104, 106], [-20.4, -9.7, 71.3, 90.2], [150.6, 3.3, 159.2, 119.9]])
+def test_every_pixel_of_a_face_is_hidden_wherever_the_box_lies(box: list[float], people: People) -> None:
+    # a picture of stripes one pixel wide: what is hidden is smooth
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[:, ::2] = 255
+    moved = replace(people, boxes=np.array([box], np.float32))
+    for style in ("pixelate", "blur"):
+        picture = drawn(image, moved, layers=("anonymise",), hide="faces", style=style)
+        face = moved.label_map() == FACE
+        assert (picture[face] == image[face]).mean() < 0.02
 
 
 def test_where_no_head_was_found_the_top_of_the_box_is_hidden(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from parsing_rcnn import draw
 from parsing_rcnn.people import People
 from parsing_rcnn_client.video.layers import Look, render
-from parsing_rcnn_client.video.surface import enlarge, texels_of, wire_frame
+from parsing_rcnn_client.video.surface import HALF, Ink, enlarge, lay_over, texels_of, wire_frame
 
 SIDE = 64
 ONE = np.array([1], np.intp)
@@ -103,6 +103,28 @@ def test_cells_reach_their_own_pixels_even_when_the_box_leaves_the_picture() -> 
     found = enlarge(cells, box, people.window(0))
     assert found.shape == (40, 80)
     assert found[0, [14, 19, 20, 25]].tolist() == pytest.approx([0, 45, 55, 100])
+
+
+@pytest.mark.parametrize("height", [40, 300])
+def test_mixing_is_that_of_real_numbers(height: int) -> None:
+    random = np.random.default_rng(height)
+    photo = random.integers(0, 256, (height, 50, 3)).astype(np.uint8)
+    photo[:20] = 255
+    colours, weights = random.integers(0, 256, (height, 50, 3)), random.integers(0, 257, (height, 50))
+    colours[:20], weights[:10] = 255, random.integers(126, 130, (10, 50))
+    share = weights[:, :, None] / 256
+    expected = photo * (1 - share) + colours * share
+    ink = Ink((colours * weights[:, :, None] + HALF).astype(np.uint16), (256 - weights).astype(np.uint16))
+    lay_over(photo, ink)
+    np.testing.assert_array_equal(photo, np.floor(expected + 0.5))
+
+
+def test_more_than_white_stays_white() -> None:
+    # rounding colours and rest apart from each other may come to more than 65535
+    ink = Ink(np.full((4, 4, 3), 255 * 128 + HALF, np.uint16), np.full((4, 4), 129, np.uint16))
+    photo = np.full((4, 4, 3), 255, np.uint8)
+    lay_over(photo, ink)
+    assert photo.min() == 255
 
 
 def _window(width: int, height: int):  # type: ignore[no-untyped-def]
