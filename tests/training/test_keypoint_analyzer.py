@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.people import ModelInfo, Options, People
+from tests.training.tiny import tiny_network, tiny_recipe
 from training.analyzers import open_analyzer
 from training.checkpoint import save_weights
 from training.config import Config
@@ -23,7 +24,7 @@ from training.data.sample import MIRRORED_KEYPOINTS
 from training.evaluate_datasets import KeypointLocator, evaluate_dataset
 from training.keypoint_analyzer import KeypointAnalyzer
 from training.model.answers import keypoint_answer
-from training.model.parsing_rcnn import ParsingRCNN, build_model
+from training.model.parsing_rcnn import ParsingRCNN
 
 CANVASES = ((96, 128),)
 EVERYBODY = Options(tasks=frozenset(), confidence=0.0, max_people=4)
@@ -56,25 +57,12 @@ def test_places_agree_with_torchvision() -> None:
 
 
 def recipe() -> Config:
-    model = {
-        "backbone": "efficientnet_lite0",
-        "keypoints": True,
-        "fpn": {"channels": 8},
-        "rpn": {"anchor_sizes": [16, 32, 64, 96, 128], "pre_nms": 40, "proposals_test": 20},
-        "box": {"channels": 16},
-        "branch": {
-            "roi_size": 8, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 1, "conv_channels": 8,
-        },
-    }  # fmt: skip
-    return Config.model_validate({"name": "tiny", "model": model, "train": {"parsing": False}})
+    return tiny_recipe({"parsing": False}, keypoints=True)
 
 
 @pytest.fixture(scope="module")
 def model() -> ParsingRCNN:
-    torch.manual_seed(4)
-    network = build_model(recipe().model)
-    for layer in (network.box.score, network.box.delta, network.rpn.objectness, network.rpn.deltas):
-        torch.nn.init.normal_(layer.weight, std=0.05)  # fresh layers say the same of every box
+    network = tiny_network(recipe())
     assert network.keypoint_head is not None
     torch.nn.init.normal_(network.keypoint_head.up.deconv.weight, std=2.0)
     return network.eval()

@@ -13,12 +13,13 @@ from scipy.io import savemat
 
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE_COARSE
+from tests.training.tiny import tiny_network, tiny_recipe
 from training.config import Config
 from training.data.iuv import PointSymmetry, mirror_values
 from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer
 from training.model.answers import iuv_answer, part_answer
-from training.model.parsing_rcnn import ParsingRCNN, build_model
+from training.model.parsing_rcnn import ParsingRCNN
 from training.tta import AugmentedAnalyzer, View, scaled_canvas, unflip_iuv, unflip_parts
 
 CANVASES = ((96, 128), (128, 96))
@@ -26,24 +27,12 @@ EVERYBODY = Options(confidence=0.0, max_people=4, part_probs=True)
 
 
 def recipe() -> Config:
-    model = {
-        "backbone": "efficientnet_lite0",
-        "fpn": {"channels": 8},
-        "rpn": {"anchor_sizes": [16, 32, 64, 96, 128], "pre_nms": 40, "proposals_test": 20},
-        "box": {"channels": 16},
-        "branch": {
-            "roi_size": 8, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 1, "conv_channels": 8,
-        },
-    }  # fmt: skip
-    return Config.model_validate({"name": "tiny", "model": model, "train": {"densepose": True}})
+    return tiny_recipe({"densepose": True})
 
 
 @pytest.fixture(scope="module")
 def model() -> ParsingRCNN:
-    torch.manual_seed(4)
-    network = build_model(recipe().model)
-    for layer in (network.box.score, network.box.delta, network.rpn.objectness, network.rpn.deltas):
-        torch.nn.init.normal_(layer.weight, std=0.05)  # fresh layers say the same of every box
+    network = tiny_network(recipe())
     for head in (network.parsing_head, network.densepose_head):
         torch.nn.init.normal_(head.up.deconv.weight, std=2.0)
         torch.nn.init.normal_(head.up.deconv.bias, std=0.3)

@@ -106,6 +106,7 @@ def test_a_server_that_dies_and_returns_loses_no_frame(walk_video: Path, pipelin
     annotate(engine, FFmpegReader(str(walk_video)), None, Settings(), records=[seen], progress=on_frame)
     thread.join()
     stack.close()
+    assert killed.is_set()
     follows(seen.frames, 12)
 
 

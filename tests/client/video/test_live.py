@@ -219,9 +219,10 @@ def test_closing_the_window_ends_the_work_and_is_no_error() -> None:
             raise SinkClosed
 
     live = Live(Engine(None), LiveSettings(BOXES))
-    start(live, iter([Camera()]), Closed())
+    source = start(live, iter([Camera()]), Closed())
     until(lambda: not live.running)
     live.close()
+    assert source.state.reconnects == 0  # the camera was well
 
 
 def test_a_source_that_never_gave_a_picture_is_an_error() -> None:
