@@ -78,7 +78,7 @@ def annotate(
 
     Args:
         engine: that analyses.
-        reader: of the source. It is closed at the end.
+        reader: of the source. It is closed at the end. With a writer, its frames are drawn over where they can be.
         writer: of the result; None writes records only. It is not closed here.
         settings: how.
         records: take every frame with its people. They are not closed here.
