@@ -45,7 +45,8 @@ def join(device: str = "auto") -> World:
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises:
-        ConfigError: CUDA is asked for and there is none.
+        ConfigError: CUDA is asked for and there is none, or this host has fewer GPUs than processes (NCCL refuses that,
+            and they would wait for each other's turns at every answer that Python asks of the GPU).
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -53,6 +54,11 @@ def join(device: str = "auto") -> World:
         )
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     local = int(os.environ.get("LOCAL_RANK", "0"))
+    if gpu and local >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {local + 1} of this host has no GPU of its own: torch sees {torch.cuda.device_count()}; start at "
+            "most that many (torchrun --nproc_per_node); train.accumulate makes up for the batch"
+        )
     where = torch.device("cuda", local) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(where)

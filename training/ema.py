@@ -25,8 +25,11 @@ class WeightAverage:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
         source = model.state_dict()
+        averages, values = [], []
         for name, value in self.model.state_dict().items():
             if value.dtype.is_floating_point:
-                value.lerp_(source[name], 1 - decay)
+                averages.append(value)
+                values.append(source[name])
             else:
                 value.copy_(source[name])
+        torch._foreach_lerp_(averages, values, 1 - decay)  # a GPU takes hundreds of tensors in a few launches

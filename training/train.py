@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -191,6 +192,7 @@ class Trainer:
             ),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
+            worker_init_fn=_one_thread,
         )
         with ExitStack() as stack:
             report = stack.enter_context(_Report(self.out, config, self.step)) if self.world.leads else None
@@ -199,11 +201,12 @@ class Trainer:
             while self.step < config.iterations:
                 losses = self.update([next(batches) for _ in range(config.accumulate)])
                 self.elapsed = time.monotonic() - begin
+                over = config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60
                 if report is not None:
-                    report.step(self.step, self.elapsed, losses)
+                    report.step(self.step, self.elapsed, losses, last=over or self.step == config.iterations)
                 if self.step % config.checkpoint_every == 0:
                     self.save()
-                if config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60:
+                if over:
                     break
         self.save()
 
@@ -253,6 +256,11 @@ class Trainer:
         return losses
 
 
+def _one_thread(_: int) -> None:
+    """Loaders are as many as the cores that they may use: OpenCV's own threads would crowd each other out."""
+    cv2.setNumThreads(1)
+
+
 def _seed(seed: int, batch: int) -> int:
     """A seed for what is drawn in one batch: no state to save, and a run resumes at any step to the same numbers."""
     return int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -274,9 +282,9 @@ class _Report:
         self.writer.close()
         self.log.close()
 
-    def step(self, step: int, elapsed: float, losses: dict[str, Tensor]) -> None:
-        """Note a step that is done."""
-        if step % _REPORT_EVERY and step < self.config.iterations:
+    def step(self, step: int, elapsed: float, losses: dict[str, Tensor], *, last: bool) -> None:
+        """Note a step that is done: every tenth, and the last."""
+        if step % _REPORT_EVERY and not last:
             return
         seconds = (time.monotonic() - self.last) / (step - self.reported)
         self.last, self.reported = time.monotonic(), step

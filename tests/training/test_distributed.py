@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from training.checkpoint import save_state
+from training.config import ConfigError
+from training.distributed import join
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -116,3 +118,11 @@ def test_asking_for_a_gpu_where_there_is_none_says_so(tmp_path: Path, data_folde
     assert done.returncode == 1
     assert "train.device=cpu" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="process 3 of this host has no GPU of its own: torch sees 2"):
+        join()

@@ -160,6 +160,16 @@ def test_a_state_that_asks_to_run_code_runs_none(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_run_that_its_time_ends_says_where_it_got(tmp_path: Path, data_folder: Path) -> None:
+    trainer = Trainer(recipe("train.iterations=50", "train.time_budget_minutes=0.0001"), data_folder, tmp_path / "run")
+    trainer.run()
+    assert trainer.step == 1
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1]
+    write_report(tmp_path / "run", data_folder)
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:
     config = recipe(
         "train.iterations=10",
