@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class GraphPipeline:
         self.graphs = graphs
         self.limits = limits or ImageLimits()
         self._info, self._taxonomy = info, taxonomy
+        self._nobody: dict[tuple[str, bool], dict[str, NDArray[Any]]] = {}
 
     @property
     def info(self) -> ModelInfo:
@@ -69,16 +71,25 @@ class GraphPipeline:
         count = int(found["COUNT"][0])
         # a static detector has more rows than people
         features = found["ROI_FEATURES"][: max(count, 1)]
-        answers: dict[str, NDArray[Any]] = {}
-        # nobody: the heads run on the dummy row and the slice below empties it, so every shape stays what it is
+        maps: dict[str, NDArray[Any]] = {}
         if "parsing" in options.tasks:
-            answers |= self.graphs.parsing(features, probabilities=options.part_probs)
+            head = partial(self.graphs.parsing, features, probabilities=options.part_probs)
+            maps |= self._head(("parsing", options.part_probs), head, count)
             watch.lap("parsing")
         if "densepose" in options.tasks:
-            answers |= self.graphs.densepose(features)
+            maps |= self._head(("densepose", False), partial(self.graphs.densepose, features), count)
             watch.lap("densepose")
-        maps = {name: answer[:count] for name, answer in answers.items()}
         return self.people(window, found["BOXES"][:count], found["SCORES"][:count], maps, watch)
+
+    def _head(
+        self, key: tuple[str, bool], head: Callable[[], dict[str, NDArray[Any]]], count: int
+    ) -> dict[str, NDArray[Any]]:
+        """What a head says of `count` people. Of nobody it is asked once (about a dummy row), for shapes and types."""
+        if count == 0 and key in self._nobody:
+            return self._nobody[key]
+        answers = head()
+        self._nobody.setdefault(key, {name: answer[:0].copy() for name, answer in answers.items()})
+        return {name: answer[:count] for name, answer in answers.items()}
 
     def people(
         self,

@@ -142,7 +142,7 @@ def options_of(parameters: Mapping[str, Any]) -> Options:
 
 
 class Detector(Single):
-    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row)."""
+    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row; features that are NaN are of nobody)."""
 
     def open(self) -> None:
         self.graph = self.runtime("detector")
@@ -156,11 +156,17 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
-        return self.graph.detector(canvas, limits)
+        found = self.graph.detector(canvas, limits)
+        if found["COUNT"][0] == 0:  # an ensemble has to pass a row on; the heads need not compute it
+            found["ROI_FEATURES"] = np.full_like(found["ROI_FEATURES"], np.nan)
+        return found
 
 
 class Head(Step):
-    """A head over the RoIs of all waiting requests: they are computed together and told apart again."""
+    """A head over the RoIs of all waiting requests: they are computed together and told apart again.
+
+    Rows of nobody (see `Detector`) are answered by zeros, which nobody reads, without computing them.
+    """
 
     def open(self) -> None:
         self.graph = self.runtime(self.configuration["name"])
@@ -178,12 +184,34 @@ class Head(Step):
         features = [self.inputs(request)["ROI_FEATURES"] for request in requests]
         names = {name for request in requests for name in request.requested_output_names()}
         together = features[0] if len(features) == 1 else np.concatenate(features)
-        answers = self.compute(together, names)
+        answers = self._of_people(together, names)
         ends = np.cumsum([len(own) for own in features])
         return [
             self.respond(request, {name: array[end - len(own) : end] for name, array in answers.items()})
             for request, own, end in zip(requests, features, ends, strict=True)
         ]
+
+    def _of_people(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        somebody = ~np.isnan(features[:, 0, 0, 0])
+        if somebody.all():
+            return self.compute(features, names)
+        if somebody.any():
+            found = self.compute(features[somebody], names)
+        else:
+            found = {name: self._nothing(name) for name in names}
+        return {name: self._spread(array, somebody) for name, array in found.items()}
+
+    def _nothing(self, name: str) -> NDArray[Any]:
+        """No rows of an output, in the shape and type that the configuration says."""
+        (output,) = (o for o in self.configuration["output"] if o["name"] == name)
+        return np.zeros((0, *map(int, output["dims"])), self.utils.triton_string_to_numpy(output["data_type"]))
+
+    @staticmethod
+    def _spread(array: NDArray[Any], somebody: NDArray[np.bool_]) -> NDArray[Any]:
+        """The rows at the places of `somebody`, zeros between them."""
+        whole = np.zeros((len(somebody), *array.shape[1:]), array.dtype)
+        whole[somebody] = array
+        return whole
 
     @abstractmethod
     def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:

@@ -53,6 +53,29 @@ def test_the_answer_lies_where_the_person_is_at_any_size(pipeline: Pipeline, pho
     assert best > 0.7
 
 
+def test_heads_are_not_run_for_nobody(pipeline: Pipeline, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = np.full((300, 400, 3), 120, np.uint8)
+    options = [Options(part_probs=probabilities) for probabilities in (False, True)]
+    somebody = [pipeline.analyze(photo_jpeg, o) for o in options]
+    first = [pipeline.analyze(grey, o) for o in options]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a head was run for nobody")
+
+    monkeypatch.setattr(pipeline.graphs, "parsing", refuse)
+    monkeypatch.setattr(pipeline.graphs, "densepose", refuse)
+    again = [pipeline.analyze(grey, o) for o in options]
+    for name in ("parts", "part_scores", "part_probs", "iuv"):
+        for one, before, now in zip(somebody, first, again, strict=True):
+            wanted = getattr(one, name)
+            assert (getattr(now, name) is None) == (wanted is None), name
+            if wanted is not None:
+                assert getattr(now, name).shape == getattr(before, name).shape == (0, *wanted.shape[1:]), name
+                assert getattr(now, name).dtype == wanted.dtype, name
+    with pytest.raises(AssertionError, match="for nobody"):
+        pipeline.analyze(photo_jpeg)
+
+
 def test_options(pipeline: Pipeline, photo_jpeg: bytes) -> None:
     only = pipeline.analyze(photo_jpeg, Options(tasks=frozenset({"parsing"}), confidence=0.0, max_people=3))
     assert len(only) == 3

@@ -176,6 +176,39 @@ def test_sixty_four_people_are_not_too_many(triton: Running, head: str, output: 
     client.close()
 
 
+def test_rows_of_nobody_are_passed_on_and_not_computed(triton: Running) -> None:
+    import tritonclient.grpc as library
+
+    client = library.InferenceServerClient(triton.grpc)
+    canvas = library.InferInput("CANVAS", [384, 640, 3], "UINT8")
+    canvas.set_data_from_numpy(np.full((384, 640, 3), 114, np.uint8))
+    limits = library.InferInput("LIMITS", [2], "FP32")
+    limits.set_data_from_numpy(np.array([0.5, 64], np.float32))
+    found = client.infer("detector", [canvas, limits])
+    nobody = found.as_numpy("ROI_FEATURES")
+    assert found.as_numpy("COUNT").tolist() == [0]
+    assert nobody.shape[0] == 1
+    assert np.isnan(nobody).all()
+    people = np.random.default_rng(2).normal(size=(2, *nobody.shape[1:])).astype(np.float32)
+    for head, outputs in (("parsing", ("PARTS", "PART_SCORES", "PART_PROBS")), ("densepose_head", ("IUV",))):
+
+        def ask_head(
+            rows: NDArray[np.float32], head: str = head, outputs: tuple[str, ...] = outputs
+        ) -> list[NDArray[Any]]:
+            tensor = library.InferInput("ROI_FEATURES", list(rows.shape), "FP32")
+            tensor.set_data_from_numpy(rows)
+            answer = client.infer(head, [tensor], outputs=[library.InferRequestedOutput(name) for name in outputs])
+            return [answer.as_numpy(name) for name in outputs]
+
+        whole = ask_head(np.concatenate([people[:1], nobody, people[1:]]))
+        for mixed, own, alone in zip(whole, ask_head(people), ask_head(nobody), strict=True):
+            assert not mixed[1].any()
+            assert not alone.any()
+            assert alone.shape == (1, *own.shape[1:])
+            np.testing.assert_array_equal(mixed[[0, 2]], own)
+    client.close()
+
+
 def test_what_waits_longer_than_its_caller_is_dropped(triton: Running, photo: bytes) -> None:
     """The first is computed, however long that takes; the others wait behind it for more than they were given."""
     import tritonclient.grpc as library
