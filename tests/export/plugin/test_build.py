@@ -77,3 +77,29 @@ def test_nvcc_compiles_the_kernel(tmp_path: Path) -> None:
     # the CUDA runtime is inside: it loads where there is no GPU, and beside any other version
     assert not re.search(r"NEEDED.*(cuda|nvinfer)", needed)
     assert ctypes.CDLL(str(library)).prcnn_abi_version() == 1
+
+
+PLACES = """
+#include "roi_align.h"
+extern "C" __global__ void places(const float* start, const float* step, const int* bin, float* out) {
+    out[threadIdx.x] = parsing_rcnn::place(start[0], step[0], bin[0], 1, 2.0f);
+}
+extern "C" __global__ void fused(const float* a, float* out) {
+    out[0] = a[0] * a[1] + a[2];
+}
+"""
+
+
+def test_places_of_samples_are_not_fused_on_the_device(tmp_path: Path) -> None:
+    """One rounding less would move a sample of a large picture by a bit, and the answer by 1e-4."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc on this machine")
+    (tmp_path / "places.cu").write_text(PLACES)
+    command = ["nvcc", "-O3", "-std=c++17", "-arch=sm_90", "-ptx", f"-I{SOURCE / 'include'}", "places.cu"]
+    subprocess.run([*command, "-o", "places.ptx"], check=True, cwd=tmp_path)
+    code = {part.split("(")[0]: part for part in (tmp_path / "places.ptx").read_text().split(".entry ")[1:]}
+    assert "fma.rn.f32" in code["fused"], "nvcc fuses no more: this test says nothing"
+    assert "fma" not in code["places"]
+    assert code["places"].count("mul.rn.f32") == 2  # with .rn said, ptxas may not fuse them either
+    assert code["places"].count("add.rn.f32") == 2
+    assert "add.f32" not in code["places"]
