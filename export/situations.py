@@ -14,7 +14,7 @@ from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.geometry import fit
 from parsing_rcnn.repository import ModelRepository
 
-# drawn figures get low scores from networks trained on photos: what counts here is that everybody's rows are computed
+# below what is ever served: faint people are compared too
 _LEAST = 0.05
 
 

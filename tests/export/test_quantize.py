@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
 from export.calibration import CalibrationError, calibrate, find_photos
-from export.comparison import answers, compare
+from export.comparison import answers, box_overlap, compare
 from export.memory_graphs import MemoryGraphs
 from export.openvino_int8 import kept_fp32
 from export.pictures import render_scene
@@ -113,9 +113,12 @@ def test_the_repository_runs_and_answers_nearly_alike(
     assert coarse.name.endswith("int8+fp32")
     assert exact.name.endswith(" fp32")
     one, other = (answers(graphs, held_out, limits) for graphs in (exact, coarse))
-    assert sum(len(found["BOXES"]) for found in one) >= 2
+    assert [len(found["BOXES"]) for found in one] == [1, 2, 1, 1]
+    for exact_answer, coarse_answer in zip(one, other, strict=True):  # nobody is lost, nobody added, boxes stay about
+        assert len(coarse_answer["BOXES"]) == len(exact_answer["BOXES"])
+        assert box_overlap(exact_answer["BOXES"], coarse_answer["BOXES"]).max(1).min() > 0.8
     difference = compare(one, other)
-    assert difference.unmatched <= 2
+    assert difference.people > difference.unmatched / 2  # of somebody the parts are compared
     assert difference.parts > 0.7
     assert difference.parts < 1.0  # it is INT8, after all
 
