@@ -21,16 +21,30 @@ export class Camera {
     this.video = document.createElement("video");
     Object.assign(this.video, { srcObject: this.media, muted: true, playsInline: true });
     await this.video.play();
-    this.socket = stream(this.query);
-    this.socket.addEventListener("open", () => this.watch());
-    this.socket.addEventListener("message", (event) => this.answered(JSON.parse(event.data)));
-    this.socket.addEventListener("close", () => this.closed());
+    this.connect();
     this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
   }
 
-  watch() {
-    if (this.stopped) return;
-    this.video.requestVideoFrameCallback(() => this.watch());
+  connect() {
+    const socket = (this.socket = stream(this.query));
+    const own = (act) => (event) => socket === this.socket && act(event);
+    socket.addEventListener("open", own(() => this.turn(socket)));
+    socket.addEventListener("message", own((event) => this.answered(JSON.parse(event.data))));
+    socket.addEventListener("close", own(() => this.closed()));
+  }
+
+  // other options: another stream, with the same webcam, when the old one has given its place back
+  ask(query) {
+    const old = this.socket;
+    Object.assign(this, { query, socket: null });
+    this.sent.clear();
+    old.addEventListener("close", () => this.stopped || this.connect());
+    old.close();
+  }
+
+  turn(socket) {
+    if (this.stopped || socket !== this.socket) return;
+    this.video.requestVideoFrameCallback(() => this.turn(socket));
     if (this.sent.size >= ON_THE_WAY) this.skipped++;
     else this.send();
   }
@@ -45,7 +59,7 @@ export class Camera {
     canvas.getContext("2d").drawImage(this.video, 0, 0, width, height);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
     taken.bitmap = canvas.transferToImageBitmap();
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(frame(number, await blob.arrayBuffer()));
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(frame(number, await blob.arrayBuffer()));
   }
 
   answered(answer) {

@@ -1,11 +1,11 @@
 // Takes a photo or the webcam, asks the gateway once for each picture, and draws everything here: layers, opacity and
-// scores then cost no request.
+// higher scores then cost no request.
 import { askWith, get, request } from "./gateway.js";
 import { Camera } from "./camera.js";
 import { at, decodeAll, layer } from "./layers.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, photo: null, people: [], answer: null, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null };
+const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null };
 
 async function start() {
   const [taxonomies, [model]] = await Promise.all([get("/v1/taxonomies"), whenReady()]);
@@ -47,10 +47,12 @@ function fail(error) {
 }
 
 const least = () => Number($("score").value) / 100;
+const LEAST = 0.05; // of the slider
+const MAPS = { include: "parts,label_map,iuv", mask_format: "none" };
 
-function query(extra = {}) {
+function query(confidence, extra = {}) {
   const tasks = Object.keys(state.tasks).filter((task) => state.tasks[task]).join(",");
-  return new URLSearchParams({ tasks, confidence: "0.05", ...extra });
+  return new URLSearchParams({ tasks, confidence: confidence.toFixed(2), ...extra });
 }
 
 async function open(file) {
@@ -70,15 +72,7 @@ async function open(file) {
   $("viewer").hidden = $("another").hidden = !photo;
   $("panel").hidden = true;
   draw();
-  $("busy").hidden = false;
-  try {
-    await ready();
-    await analyze(file, ticket);
-  } catch (error) {
-    if (ticket === state.ticket) fail(error);
-  } finally {
-    if (ticket === state.ticket) $("busy").hidden = true;
-  }
+  await analyze(file, ticket, least());
 }
 
 async function ready() {
@@ -90,17 +84,42 @@ async function ready() {
   }
 }
 
-async function analyze(file, ticket) {
-  const begin = performance.now();
-  const response = await request(`/v1/analyze?${query({ include: "parts,label_map,iuv", mask_format: "none", exact: "true" })}`, { method: "POST", body: file });
-  const answer = await response.json();
-  const people = await decodeAll(answer);
-  if (ticket !== state.ticket) return;
-  Object.assign(state, { answer, people });
-  const [server, all] = [1000 * answer.time, performance.now() - begin].map((ms) => ms.toFixed(0));
-  $("figures").textContent = `${server} ms on the server, ${all} in all`;
-  $("panel").hidden = false;
-  draw();
+async function analyze(file, ticket, confidence) {
+  let done = false;
+  $("busy").hidden = false;
+  try {
+    await ready();
+    const begin = performance.now();
+    const response = await request(`/v1/analyze?${query(confidence, { ...MAPS, exact: "true" })}`, { method: "POST", body: file });
+    const answer = await response.json();
+    const people = await decodeAll(answer);
+    if (ticket !== state.ticket) return;
+    Object.assign(state, { answer, people, asked: confidence });
+    const [server, all] = [1000 * answer.time, performance.now() - begin].map((ms) => ms.toFixed(0));
+    $("figures").textContent = `${server} ms on the server, ${all} in all`;
+    $("panel").hidden = false;
+    draw();
+    done = true;
+  } catch (error) {
+    if (ticket === state.ticket) fail(error);
+  } finally {
+    if (ticket === state.ticket) $("busy").hidden = true;
+  }
+  if (done) await lower(); // it may have been moved meanwhile
+}
+
+// Who is below the slider was not asked for: the faint cost as much as the certain. Moved lower, it asks once more, for
+// everybody it can show.
+async function lower() {
+  if (!state.answer || least() >= state.asked) return;
+  if (state.camera) {
+    state.asked = LEAST;
+    state.camera.ask(query(LEAST, MAPS));
+  } else if ($("busy").hidden) {
+    $("error").hidden = true;
+    const ticket = ++state.ticket;
+    await analyze(await state.file, ticket, LEAST);
+  }
 }
 
 async function webcam() {
@@ -126,9 +145,10 @@ async function webcam() {
       const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
       $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
       draw();
+      lower();
     };
-    const camera = new Camera(query({ include: "parts,label_map,iuv", mask_format: "none" }), answered, stopped);
-    Object.assign(state, { camera, file: null, people: [], answer: null, probe: null });
+    const camera = new Camera(query(least(), MAPS), answered, stopped);
+    Object.assign(state, { camera, file: null, people: [], answer: null, asked: least(), probe: null });
     document.body.classList.add("live");
     showCamera(true);
     await camera.start();
@@ -308,7 +328,7 @@ async function download(kind) {
   } else {
     const [accept, extra, ending] = DOWNLOADS[kind];
     if (!picture) throw new Error("Stop the webcam first: its last frame can then be downloaded.");
-    const path = `/v1/analyze?${query({ confidence: least().toFixed(2), ...extra })}`;
+    const path = `/v1/analyze?${query(least(), extra)}`;
     blob = await (await request(path, { method: "POST", body: picture, headers: { Accept: accept } })).blob();
     file = `${stem}${ending}`;
   }
@@ -326,6 +346,7 @@ $("file").addEventListener("change", (event) => {
 for (const button of document.querySelectorAll("[data-action=webcam]")) button.addEventListener("click", webcam);
 window.addEventListener("resize", draw);
 for (const id of ["parts", "iuv", "contours", "boxes", "opacity", "score"]) $(id).addEventListener("input", draw);
+$("score").addEventListener("input", () => lower().catch(fail));
 for (const kind of ["mouseover", "focusin"]) $("legend").addEventListener(kind, (event) => highlight(Number(event.target.closest("li")?.dataset.id ?? 0)));
 for (const kind of ["mouseleave", "focusout"]) $("legend").addEventListener(kind, () => highlight(0));
 $("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = name(under(event))));

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from PIL import Image
@@ -90,6 +92,7 @@ def analysed(page: Any, path: Path) -> None:
     upload(page, path)
     until(lambda: text(page, "summary"))
     set_score(page, 5)  # whatever the weights think of the photo
+    until(lambda: not page.find_element(By.ID, "busy").is_displayed())
 
 
 def set_score(page: Any, value: int) -> None:
@@ -117,6 +120,27 @@ def test_layers_are_drawn_and_taken_away(page: Any, photo: Path) -> None:
     assert len(seen) == 5
     set_score(page, 95)
     assert pixels(page) not in seen or text(page, "summary") == "Nobody found"
+
+
+def test_faint_people_are_asked_for_when_the_slider_shows_them(page: Any, photo: Path) -> None:
+    def asked() -> list[str]:
+        names = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+        return [dict(parse_qsl(urlsplit(n).query))["confidence"] for n in names if urlsplit(n).path == "/v1/analyze"]
+
+    upload(page, photo)
+    until(lambda: text(page, "summary"))
+    assert asked() == ["0.50"]
+    certain = text(page, "summary")
+    for value in (80, 50):  # who is known already costs nothing
+        set_score(page, value)
+    for value in (20, 5, 60, 30):
+        set_score(page, value)
+        until(lambda: not page.find_element(By.ID, "busy").is_displayed())
+    assert asked() == ["0.50", "0.05"]
+    set_score(page, 5)
+    people = [int(number) for number in re.findall(r"\d+", certain + text(page, "summary"))]
+    assert people[-1] >= people[0] >= 1
+    assert text(page, "error") == ""
 
 
 def test_pointing_names_the_part(page: Any, photo: Path, client: TestClient, photo_jpeg: bytes) -> None:
@@ -229,13 +253,22 @@ return [...document.querySelectorAll("body *")]
 """
 
 
+STREAMS = "return window.streams.map((address) => new URL(address).searchParams.get('confidence'))"
+
+
 def test_webcam(page: Any) -> None:
+    page.execute_script(
+        "window.streams = []; const Own = WebSocket;"
+        "window.WebSocket = class extends Own {"
+        " constructor(to, ...rest) { super(to, ...rest); streams.push(String(to)); } }"
+    )
     page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
     set_score(page, 5)
     figures = until(lambda: "fps" in text(page, "figures") and "– fps" not in text(page, "figures"))
     assert figures
     assert "frames left out" in text(page, "figures")
     assert text(page, "error") == ""
+    assert page.execute_script(STREAMS) == ["0.50", "0.05"]  # the slider's, then everybody whom it can show
     page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
     assert text(page, "summary").endswith(("person", "people"))
     still = pixels(page)
