@@ -150,12 +150,13 @@ class ParsingGraph(nn.Module):
 class DensePoseGraph(nn.Module):
     """ROI_FEATURES [n,C,32,32] -> IUV uint8 [n,3,128,128]: part 0..24, U and V of that part times 255.
 
-    The coarse segmentation gates the part index, as in the reference implementations.
+    What is background: `ModelConfig.densepose_background`.
     """
 
     def __init__(self, model: ParsingRCNN) -> None:
         super().__init__()
         self.trunk, self.head = model.densepose_trunk, model.densepose_head
+        self.background = model.config.densepose_background
 
     def forward(self, features: Tensor) -> Tensor:
-        return iuv_answer(*self.head(self.trunk(features)))
+        return iuv_answer(*self.head(self.trunk(features)), self.background)

@@ -120,6 +120,8 @@ class ModelConfig(_Strict):
         keypoints: a head for COCO's 17 keypoints on the parsing branch's trunk, which is trained where keypoints are
             annotated: what the branches may begin from (`training.checkpoint.load_weights`).
         densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
+        densepose_background: what says that a cell of IUV is background: "either" of coarse segmentation and part index,
+            as in the reference implementations, or the "coarse" one alone; the best of the 24 parts follows.
     """
 
     backbone: Literal[
@@ -132,6 +134,7 @@ class ModelConfig(_Strict):
     parsing_classes: int = 20
     keypoints: bool = False
     densepose_coarse: Literal[2, 15] = 15
+    densepose_background: Literal["either", "coarse"] = "either"
     fpn: FpnConfig = FpnConfig()
     rpn: RpnConfig = RpnConfig()
     box: BoxConfig = BoxConfig()

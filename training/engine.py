@@ -60,7 +60,7 @@ class TorchGraphs:
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
         maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device))
-        return {"IUV": iuv_answer(*maps).cpu().numpy()}
+        return {"IUV": iuv_answer(*maps, self.model.config.densepose_background).cpu().numpy()}
 
 
 def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> torch.Tensor:

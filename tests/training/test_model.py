@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from training.config import Config, ConfigError, load_config
 from training.model import boxes as box_ops
+from training.model.answers import iuv_answer
 from training.model.backbones import BackboneWeightsError, EfficientNetLite
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
@@ -180,3 +182,16 @@ def test_resnet_weights_are_read_by_torchvisions_names(tmp_path: Path) -> None:
         config = load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (f"model.backbone_weights={tmp_path}/{name}",))
         with pytest.raises(BackboneWeightsError, match=message):
             build_model(config.model, imagenet=True)
+
+
+@pytest.mark.parametrize(("background", "part"), [("either", [0, 0, 4]), ("coarse", [0, 7, 4])])
+def test_which_maps_call_a_cell_background(background: Literal["either", "coarse"], part: list[int]) -> None:
+    """Three cells: nobody by the coarse map; nobody by the part index, whose next best is 7; part 4 by both."""
+    coarse, index = torch.zeros(1, 15, 1, 3), torch.zeros(1, 25, 1, 3)
+    coarse[0, 0, 0, 0], coarse[0, 3, 0, 1], coarse[0, 5, 0, 2] = 1.0, 1.0, 1.0
+    index[0, 9, 0, 0], index[0, 0, 0, 1], index[0, 7, 0, 1], index[0, 4, 0, 2] = 5.0, 5.0, 4.0, 5.0
+    u = torch.arange(25.0)[None, :, None, None].expand(1, 25, 1, 3) / 51  # of part p: p / 51, which is 5 p of 255
+    iuv = iuv_answer(coarse, index, u, 1 - u, background)[0, :, 0]
+    assert iuv[0].tolist() == part
+    assert (iuv[1].int() - 5 * torch.tensor(part)).abs().max() <= 1  # U is cut, not rounded, to 8 bits
+    assert (iuv[2].int() - torch.tensor([255 - 5 * p if p else 0 for p in part])).abs().max() <= 1

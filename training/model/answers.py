@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,12 +22,16 @@ def part_answer(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return parts.to(torch.float32).to(torch.uint8), scores, quantised
 
 
-def iuv_answer(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def iuv_answer(
+    coarse: Tensor, index: Tensor, u: Tensor, v: Tensor, background: Literal["either", "coarse"] = "either"
+) -> Tensor:
     """Coarse [n,15,S,S], part [n,25,S,S] (logits or probabilities), U, V [n,25,S,S] -> IUV uint8 [n,3,S,S].
 
-    The coarse segmentation gates the part index, as in the reference implementations.
+    Args:
+        background: `ModelConfig.densepose_background`.
     """
-    parts = index.argmax(1, keepdim=True) * (coarse.argmax(1, keepdim=True) > 0)
+    best = index.argmax(1, keepdim=True) if background == "either" else index[:, 1:].argmax(1, keepdim=True) + 1
+    parts = best * (coarse.argmax(1, keepdim=True) > 0)
     body = (parts > 0).to(u.dtype)
     chosen_u = torch.gather(u, 1, parts).clamp(0, 1) * body
     chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
