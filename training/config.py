@@ -120,7 +120,7 @@ class ModelConfig(_Strict):
         keypoints: a head for COCO's 17 keypoints on the parsing branch's trunk, which is trained where keypoints are
             annotated: what the branches may begin from (`training.checkpoint.load_weights`).
         densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
-        densepose_background: what says that a cell of IUV is background: "either" of coarse segmentation and part index,
+        densepose_background: what says a cell of IUV is background: "either" of coarse segmentation and part index,
             as in the reference implementations, or the "coarse" one alone; the best of the 24 parts follows.
     """
 

@@ -157,9 +157,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
             answers |= dict(zip(names, part_answer(self._parsing(views, features)), strict=False))
             watch.lap("parsing")
         if "densepose" in options.tasks:
-            answers["IUV"] = iuv_answer(
-                *self._densepose(views, features), self.model.config.densepose_background
-            )
+            answers["IUV"] = iuv_answer(*self._densepose(views, features), self.model.config.densepose_background)
             watch.lap("densepose")
         return answers
 
