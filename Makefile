@@ -37,7 +37,7 @@ test-training: $(TORCH)/.train
 
 test-export: $(TORCH)/.train
 	$(TORCH)/bin/python $(PYTEST) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
-		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_triton_report.py
+		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_design.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
 	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
