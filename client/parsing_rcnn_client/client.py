@@ -39,6 +39,7 @@ class Client:
     """
 
     def __init__(self, engine: Analyzer) -> None:
+        _refuse_address("Client", engine)
         self.engine = engine
 
     @classmethod
@@ -118,6 +119,11 @@ class Client:
         self.close()
 
 
+def _refuse_address(name: str, engine: object) -> None:
+    if isinstance(engine, str):
+        raise TypeError(f"{name}({engine!r}): this takes an engine; a gateway's address goes to {name}.connect()")
+
+
 def _outcome(future: Future[People]) -> People | Exception:
     error = future.exception()
     if error is None:
@@ -180,6 +186,7 @@ class AsyncClient:
     """
 
     def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
+        _refuse_address("AsyncClient", engine)
         self.engine = engine
         self._room = asyncio.Semaphore(in_flight)
         self._in_flight = in_flight

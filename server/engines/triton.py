@@ -41,11 +41,13 @@ from server.engines.upstream import (
 )
 from server.probes import tiny_picture
 
-_PROBE_EVERY = 1.0  # seconds
+_PROBE_EVERY = 2.0  # seconds; it takes the detector's time for a whole canvas
+_AGAIN = 1.0  # seconds, where the last probe failed
 _PROBE_DEADLINE = 10.0
 _TOO_OFTEN = 4  # probes that are refused or late one after another
+_EVERYTHING = frozenset({"parsing", "densepose"})
 _ENSEMBLES = {
-    frozenset({"parsing", "densepose"}): "human_analysis",
+    _EVERYTHING: "human_analysis",
     frozenset({"parsing"}): "human_parsing",
     frozenset({"densepose"}): "densepose",
     frozenset(): "human_parsing",  # boxes alone: the maps are not asked for
@@ -102,7 +104,8 @@ class TritonEngine:
                 if self._share and self._memory is None:
                     self._memory = SharedMemory(self._limit, await rows_of(upstream))
                     self._probes.append(asyncio.create_task(self._forget()))
-                await self._probe(upstream)
+                if not _proven(upstream):
+                    await self._probe(upstream)
             except ServerLost as error:
                 self._eject(upstream, error.detail)
             except InferenceServerException as error:
@@ -123,8 +126,8 @@ class TritonEngine:
                 upstream.healthy, upstream.reason = True, ""
                 upstream.failed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_EVERY):
-                    await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_PROBE_EVERY)
+                async with asyncio.timeout(_PROBE_EVERY if upstream.healthy else _AGAIN):
+                    await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_AGAIN)
 
     async def _probe(self, upstream: Upstream) -> None:
         """A tiny inference through every step."""
@@ -226,6 +229,8 @@ class TritonEngine:
         finally:
             upstream.in_flight -= 1
         upstream.late = 0  # whatever its probes say, it answers
+        if options.tasks == _EVERYTHING and not options.part_probs:
+            upstream.proven = time.monotonic()
         return people
 
     async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
@@ -316,6 +321,11 @@ class TritonEngine:
             await upstream.client.close()
         if self._memory is not None:
             self._memory.close()
+
+
+def _proven(upstream: Upstream) -> bool:
+    """Whether a picture went through every step a moment ago: a probe would say no more."""
+    return upstream.healthy and time.monotonic() - upstream.proven < _PROBE_EVERY
 
 
 def _picture(image: bytes) -> NDArray[np.object_]:

@@ -53,6 +53,7 @@ class Upstream:
     """One Triton server: its connection, whether its last probe came back, and requests on their way.
 
     Attributes:
+        proven: when (`time.monotonic`) a picture last went through every step.
         local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
     """
 
@@ -63,6 +64,7 @@ class Upstream:
     reason: str = "not asked yet"
     in_flight: int = 0
     late: int = 0
+    proven: float = -math.inf
     local: bool = True
     registered: set[str] = field(default_factory=set)
     failed: asyncio.Event = field(default_factory=asyncio.Event)

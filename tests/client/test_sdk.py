@@ -135,3 +135,9 @@ def test_asyncio_gives_the_same(gateway_url: str, pipeline: Pipeline, photo_jpeg
     assert isinstance(last, People)
     assert same(first, last)
     assert same(first, pipeline.analyze(photo_jpeg))
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_an_address_in_an_engines_place_is_refused(client: type[Client] | type[AsyncClient]) -> None:
+    with pytest.raises(TypeError, match=rf"{client.__name__}\('http://host:8080'\).*{client.__name__}\.connect\(\)"):
+        client("http://host:8080")  # type: ignore[arg-type]
