@@ -43,6 +43,7 @@ class Prober:
         self._inputs: dict[str, list[triton.InferInput]] = {}
         self._instances: dict[str, int] = {}
         self._ends: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
 
     def __enter__(self) -> Prober:
@@ -64,11 +65,19 @@ class Prober:
         return all(self._client.is_model_ready(name, client_timeout=_DEADLINE) for name in self._models)
 
     def sick(self) -> Iterator[tuple[str, str]]:
-        """(model, what it answered) of every model that does not compute."""
+        """(model, what it answered) of every model that does not compute.
+
+        A model that has answered somebody since the last round computes. It is not probed: a request that comes while
+        its only instance computes a probe may wait half a second for Triton 2.51 to see that the instance is free.
+        """
         for name in self._models:
             try:
+                if self._works(name):
+                    self._late[name] = 0
+                    continue
                 for _ in range(self._instances_of(name)):  # they take turns
                     self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
+                    self._answered[name] += 1
             except InferenceServerException as error:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
                 late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
@@ -78,14 +87,23 @@ class Prober:
                 yield name, str(error.message())
             self._late[name] = 0
 
+    def _works(self, name: str) -> bool:
+        """Whether a model has answered others since the last round, by the only instance that it has."""
+        before, self._answered[name] = self._answered.get(name), self._successes(name)
+        return before is not None and before < self._answered[name] and self._instances_of(name) == 1
+
     def _patience(self, name: str) -> int:
         """Late probes after which a model is sick: few when nothing of it ended since the last, many when it works."""
         try:
-            (model,) = self._client.get_inference_statistics(name, client_timeout=_DEADLINE).model_stats
+            before, self._ends[name] = self._ends.get(name), self._successes(name)
         except InferenceServerException:
             return _TOO_OFTEN
-        before, self._ends[name] = self._ends.get(name), model.inference_stats.success.count
         return _TOO_OFTEN if before == self._ends[name] else _MUCH_TOO_OFTEN
+
+    def _successes(self, name: str) -> int:
+        """Requests that a model has answered since it was loaded."""
+        (model,) = self._client.get_inference_statistics(name, client_timeout=_DEADLINE).model_stats
+        return int(model.inference_stats.success.count)
 
     def reload(self, name: str) -> str | None:
         """Unload and load: loading alone does nothing to a model whose process is dead. Returns why it failed."""

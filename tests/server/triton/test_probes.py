@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton_client
 from tritonclient.utils import InferenceServerException
 
-from server.probes import Prober
+from server.probes import Prober, tiny_picture
+from tests.server.triton.conftest import Running
 
 
 class Late:
@@ -36,7 +40,28 @@ def test_how_often_a_probe_may_be_late(tmp_path: Path, step: int, rounds: int) -
     with Prober("127.0.0.1:1", "http://127.0.0.1:1/metrics", tmp_path) as prober:
         prober._client.close()
         prober._client = Late(step)
-        prober._inputs["detector"], prober._instances["detector"] = [], 1
+        # of two instances one may hang while the other answers; a single one that answers is not even probed
+        prober._inputs["detector"], prober._instances["detector"] = [], 2 if step else 1
         found = [list(prober.sick()) for _ in range(rounds)]
     assert found[:-1] == [[]] * (rounds - 1)
     assert found[-1] == [("detector", "Deadline Exceeded")]
+
+
+def test_a_model_that_answers_is_not_probed(triton: Running) -> None:
+    """A picture that comes while the detector computes a probe would wait half a second: Triton looks that rarely."""
+    client = triton_client.InferenceServerClient(triton.grpc)
+    picture = triton_client.InferInput("IMAGE", [1], "BYTES")
+    picture.set_data_from_numpy(np.array([tiny_picture()], np.object_))
+
+    def answered() -> int:
+        (model,) = client.get_inference_statistics("detector").model_stats
+        return int(model.inference_stats.success.count)
+
+    for _ in range(3):  # whatever has to be compiled
+        client.infer("human_analysis", [picture])
+    before, sent, end = answered(), 0, time.monotonic() + 6  # the supervisor of the tests goes round every second
+    while time.monotonic() < end:
+        client.infer("human_analysis", [picture])
+        sent += 1
+    assert 0 <= answered() - before - sent <= 1  # a round may have begun before the first picture
+    client.close()
