@@ -1,8 +1,8 @@
 """A tritonserver of our own: found, started on the repository, watched, and started again.
 
 Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
-each model gets a tiny inference of its own every two seconds; one that fails is unloaded and loaded again, and a server
-that does not answer is started again, after a pause that doubles up to half a minute.
+each model that nobody asks gets a tiny inference of its own every two seconds; one that fails is unloaded and loaded
+again, and a server that does not answer is started again, after a pause that doubles up to half a minute.
 """
 
 from __future__ import annotations
