@@ -101,9 +101,16 @@ def match(first: Tensors, second: Tensors) -> list[tuple[int, int]]:
     """Rows of the same person in both runs of one picture."""
     if not len(first["BOXES"]) or not len(second["BOXES"]):
         return []
-    overlap = box_overlap(first["BOXES"], second["BOXES"])
+    overlap = box_overlap(_solid(first["BOXES"]), _solid(second["BOXES"]))
     best = [(i, int(j)) for i, j in enumerate(overlap.argmax(1))]
     return [(i, j) for i, j in best if overlap[i, j] >= _SAME and overlap[:, j].argmax() == i]
+
+
+def _solid(boxes: NDArray[Any]) -> NDArray[np.float64]:
+    """Boxes of at least one pixel: what was cut to a line by the border overlaps nothing, not even itself."""
+    boxes = boxes.astype(np.float64)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    return boxes
 
 
 def box_overlap(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

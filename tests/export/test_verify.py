@@ -118,6 +118,16 @@ def test_differences_by_hand() -> None:
     assert fewer.within(Tolerance(0.25, 0.1, 0.1, 1e-3, 0.999))  # one of the four of both runs
 
 
+def test_a_box_that_the_border_cut_to_a_line_is_still_somebody() -> None:
+    one, other, away = _answer(0, 1), _answer(0, 1), _answer(0, 1)
+    one["BOXES"][0] = [85, 0, 150, 0]
+    other["BOXES"][0] = [85.02, 0, 150, 0]
+    away["BOXES"][0] = [85, 30, 150, 30]
+    assert compare([one], [other]).unmatched == 0
+    assert compare([one], [other]).box == pytest.approx(0.02, abs=1e-5)
+    assert compare([one], [away]).unmatched == 2
+
+
 def test_labels_and_uv_by_hand() -> None:
     one, other = _answer(0, 1), _answer(0, 1)
     other["PARTS"][0, 0, :2] = 5  # 2 of 16 pixels of one person
