@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ import cv2
 
 from benchmarks.embedded import drawn_person, frame_of, machine
 from benchmarks.rounds import ROOT, Worker, answer, interleave, ratios, summarise
+from benchmarks.runtimes_prepare import COMMAND, run
 
 RECIPE = ROOT / "training" / "configs" / "light.yaml"
 AS_SHIPPED = "as shipped"
@@ -59,13 +59,10 @@ def write_design(overrides: Sequence[str], out: Path) -> dict[str, float]:
     from training.random_weights import write_random
 
     checkpoint = write_random(RECIPE, out, lambda _: load_config(RECIPE, tuple(overrides)))
-    command = [sys.executable, "-m", "parsing_rcnn", "export", str(checkpoint), "--out", str(out)]
-    done = subprocess.run([*command, "--version", "random"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+    told = run([*COMMAND, "export", str(checkpoint), "--out", str(out), "--version", "random"])
 
     def said(pattern: str) -> float:
-        return sum(float(number) for number in re.findall(pattern, done.stdout))
+        return sum(float(number) for number in re.findall(pattern, told))
 
     return {
         "mb": said(r"\(([\d.]+) MB"),

@@ -47,9 +47,9 @@ def prepare_models(
     """
     checkpoint, exported, int8 = folder / "weights.safetensors", folder / "fp32", folder / "int8"
     if not checkpoint.is_file():
-        _run([sys.executable, "-m", "training.random_weights", str(recipe), "--out", str(folder)])
+        run([sys.executable, "-m", "training.random_weights", str(recipe), "--out", str(folder)])
     if not (exported / CARD).is_file():
-        _run([*COMMAND, "export", str(checkpoint), "--out", str(exported), "--version", "random"])
+        run([*COMMAND, "export", str(checkpoint), "--out", str(exported), "--version", "random"])
         card = json.loads((exported / CARD).read_text())
         (exported / CARD).write_text(json.dumps({**card, "canvases": canvases}))
     missing = ""
@@ -59,11 +59,17 @@ def prepare_models(
         missing = "nncf is not installed (requirements/train.txt)"
     elif not (int8 / CARD).is_file():
         calibration = ("--calibrate", str(photos), "--count", str(count), "--sensitivity", "0", "--no-times")
-        _run([*COMMAND, "quantize", "--repository", str(exported), "--out", str(int8), *calibration])
+        run([*COMMAND, "quantize", "--repository", str(exported), "--out", str(int8), *calibration])
     return Models(checkpoint, exported, None if missing else int8, missing)
 
 
-def _run(command: list[str]) -> None:
+def run(command: Sequence[str]) -> str:
+    """What a command writes to standard output.
+
+    Raises:
+        RuntimeError: it failed; its words are in the message.
+    """
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
