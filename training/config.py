@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from parsing_rcnn.taxonomy import CIHP, MHP
 
 Norm = Literal["none", "batch", "group"]
+_GROUPS = 8  # of group norms, the least: what their channels have to be a multiple of
+
+
+def _canvas(canvas: tuple[int, int]) -> tuple[int, int]:
+    if any(side < 64 or side % 32 for side in canvas):
+        raise ValueError(f"{list(canvas)} is no (height, width) in steps of 32, from 64 on")
+    return canvas
+
+
+def _levels(levels: tuple[int, ...]) -> tuple[int, ...]:
+    if levels[0] < 2 or levels[-1] > 6 or any(b - a != 1 for a, b in pairwise(levels)):
+        raise ValueError(f"{list(levels)} are no neighbouring levels of the pyramid, from 2 (P2) to 6 (P6)")
+    return levels
+
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Levels = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_levels)]
+Canvases = Annotated[tuple[Annotated[tuple[int, int], AfterValidator(_canvas)], ...], Field(min_length=1)]
 
 
 class ConfigError(ValueError):
@@ -22,8 +47,16 @@ class _Strict(BaseModel):
 class FpnConfig(_Strict):
     """Feature pyramid: P2..P5 from the backbone, P6 by max-pooling P5."""
 
-    channels: int = 256
+    channels: Count = 256
     norm: Norm = "none"
+
+    @field_validator("norm")
+    @classmethod
+    def _grouped(cls, norm: Norm, info: ValidationInfo) -> Norm:
+        channels = info.data.get("channels", 0)
+        if norm == "group" and channels % _GROUPS:
+            raise ValueError(f"group norms need a multiple of {_GROUPS} channels, and fpn.channels is {channels}")
+        return norm
 
 
 class RpnConfig(_Strict):
@@ -38,21 +71,29 @@ class RpnConfig(_Strict):
         pre_nms, pre_nms_train: best anchors of a level that NMS sees, in tests and in training (None: as many).
     """
 
-    levels: tuple[int, ...] = (2, 3, 4, 5, 6)
-    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    levels: Levels = (2, 3, 4, 5, 6)
+    anchor_sizes: tuple[Positive, ...] = Field(default=(32.0, 64.0, 128.0, 256.0, 512.0), validate_default=True)
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     anchor_offset: float = 0.5
     round_anchors: bool = False
-    least_side: float = Field(default=0.0, ge=0.0)
+    least_side: Amount = 0.0
     rank_by_probability: bool = False
-    foreground_iou: float = 0.7
-    background_iou: float = 0.3
-    anchors_per_image: int = 256
-    nms_iou: float = 0.7
-    pre_nms: int = 1000
-    pre_nms_train: int | None = Field(default=None, ge=1)
-    proposals_train: int = 2000
-    proposals_test: int = 1000
+    foreground_iou: Share = 0.7
+    background_iou: Share = 0.3
+    anchors_per_image: Count = 256
+    nms_iou: Share = 0.7
+    pre_nms: Count = 1000
+    pre_nms_train: Count | None = None
+    proposals_train: Count = 2000
+    proposals_test: Count = 1000
+
+    @field_validator("anchor_sizes")
+    @classmethod
+    def _one_a_level(cls, sizes: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        levels = info.data.get("levels", sizes)  # absent: it is wrong itself, and said so
+        if len(sizes) != len(levels):
+            raise ValueError(f"{len(sizes)} sizes, but rpn.levels has {len(levels)} levels: one size each")
+        return sizes
 
 
 class BoxConfig(_Strict):
@@ -62,14 +103,14 @@ class BoxConfig(_Strict):
         hard_negatives: half of the background boxes drawn are those with the highest person score (not in the paper).
     """
 
-    levels: tuple[int, ...] = (2, 3, 4, 5)
-    channels: int = 1024
-    roi_size: int = 7
-    rois_per_image: int = 512
-    positive_fraction: float = 0.25
-    foreground_iou: float = 0.5
+    levels: Levels = (2, 3, 4, 5)
+    channels: Count = 1024
+    roi_size: Count = 7
+    rois_per_image: Count = 512
+    positive_fraction: Share = 0.25
+    foreground_iou: Share = 0.5
     hard_negatives: bool = False
-    nms_iou: float = 0.5
+    nms_iou: Share = 0.5
 
 
 class BranchConfig(_Strict):
@@ -88,25 +129,35 @@ class BranchConfig(_Strict):
         half: run everything at half the resolution and add it to a 1x1 convolution at the full one (`gce-fast`).
     """
 
-    levels: tuple[int, ...] = (2,)
+    levels: Levels = (2,)
     decoder: bool = False
-    roi_size: int = 32
+    roi_size: Count = 32
     context: Literal["gce", "aspp", "non_local", "none"] = "gce"
-    aspp_channels: int = 256
-    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    aspp_channels: Count = 256
+    aspp_rates: tuple[Count, ...] = (6, 12, 18)
     pool_norm: Norm = "none"
     fuse_norm: Norm | None = None
-    channels: int = 256
-    non_local_channels: int = 256
+    channels: Count = 256
+    non_local_channels: Count = 256
     non_local_norm: Norm = "batch"
     pool_keys: bool = False
-    convs_before: int = 0
-    convs: int = 4
-    conv_channels: int = 512
+    convs_before: Whole = 0
+    convs: Whole = 4
+    conv_channels: Count = 512
     half: bool = False
     norm: Norm = "batch"
-    rois_per_image: int = 32
-    densepose_iou: float = 0.5
+    rois_per_image: Count = 32
+    densepose_iou: Share = 0.5
+
+    @field_validator("norm")
+    @classmethod
+    def _grouped(cls, norm: Norm, info: ValidationInfo) -> Norm:
+        for name in ("aspp_channels", "channels", "conv_channels"):
+            if norm == "group" and info.data.get(name, 0) % _GROUPS:
+                raise ValueError(
+                    f"group norms need a multiple of {_GROUPS} channels, and branch.{name} is {info.data[name]}"
+                )
+        return norm
 
 
 class ModelConfig(_Strict):
@@ -141,6 +192,13 @@ class ModelConfig(_Strict):
     branch: BranchConfig = BranchConfig()
     share_trunk: bool = False
 
+    @field_validator("parsing_classes")
+    @classmethod
+    def _known(cls, classes: int) -> int:
+        if classes not in (len(CIHP), len(MHP)):
+            raise ValueError(f"{classes} classes are of no taxonomy here: CIHP has {len(CIHP)}, MHP v2 {len(MHP)}")
+        return classes
+
 
 class DataConfig(_Strict):
     """What a batch is drawn from.
@@ -162,26 +220,33 @@ class DataConfig(_Strict):
         colours: jitter and degrade the pixels (the paper does not).
     """
 
-    sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered", "annotated"], float] = Field(
+    sources: dict[Literal["photos", "crowds", "groups", "empty", "rendered", "annotated"], Amount] = Field(
         default={"photos": 0.35, "crowds": 0.30, "groups": 0.30, "empty": 0.05}
     )
     pseudo_labels: Path | None = None
-    pseudo_fraction: float = 0.35
+    pseudo_fraction: Share = 0.35
     annotated: tuple[Path, ...] = ()
     scenes: Path | None = None
     things: Path | None = None
     rendered: Path | None = None
-    rendered_fraction: float = 0.25
+    rendered_fraction: Share = 0.25
     uv_symmetry: Path | None = None
     colours: bool = True
-    short_sides: tuple[int, ...] = ()
+    short_sides: tuple[Annotated[int, Field(ge=32, le=4000)], ...] = ()
     longest_side: int = Field(default=1400, ge=32)
     test_short_side: int | None = Field(default=None, ge=32, le=4000)
     test_longest_side: int = Field(default=1333, ge=32, le=4000)
     test_padding: Literal["grey", "mean"] = "grey"
-    canvases: tuple[tuple[int, int], ...] = ((416, 256), (416, 256), (320, 320), (256, 416))
-    final_canvases: tuple[tuple[int, int], ...] = ((640, 384), (640, 384), (512, 512), (384, 640))
-    final_fraction: float = 0.2
+    canvases: Canvases = ((416, 256), (416, 256), (320, 320), (256, 416))
+    final_canvases: Canvases = ((640, 384), (640, 384), (512, 512), (384, 640))
+    final_fraction: Share = 0.2
+
+    @field_validator("sources")
+    @classmethod
+    def _some(cls, sources: dict[str, float]) -> dict[str, float]:
+        if not sum(sources.values()) > 0:
+            raise ValueError("no source has a weight: a batch is drawn from one, annotated: 1 for example")
+        return sources
 
 
 class TrainConfig(_Strict):
@@ -216,25 +281,25 @@ class TrainConfig(_Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     autocast: Literal["none", "bf16", "fp16"] = "none"
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    iterations: int = Field(default=4000, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    images_per_process: int | None = Field(default=None, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    learning_rate: float = 1e-3
-    backbone_learning_rate: float = 3e-4
-    bias_rate: float = 1.0
-    weight_decay: float = 1e-4
-    steps: tuple[int, ...] = ()
-    warmup: int = 100
-    warmup_start: float = 0.0
-    clip_norm: float | None = 10.0
-    ema_decay: float = 0.998
-    frozen_stages: int = Field(default=0, ge=0)
+    iterations: Count = 4000
+    batch_size: Count = 8
+    images_per_process: Count | None = None
+    accumulate: Count = 1
+    learning_rate: Amount = 1e-3
+    backbone_learning_rate: Amount = 3e-4
+    bias_rate: Amount = 1.0
+    weight_decay: Amount = 1e-4
+    steps: tuple[Whole, ...] = ()
+    warmup: Whole = 100
+    warmup_start: Share = 0.0
+    clip_norm: Positive | None = 10.0
+    ema_decay: Share = 0.998
+    frozen_stages: Whole = 0
     backbone_norm: Literal["statistics", "frozen", "train", "sync"] = "statistics"
-    time_budget_minutes: float | None = None
-    checkpoint_every: int = 200
-    workers: int = 1
-    seed: int = 0
+    time_budget_minutes: Positive | None = None
+    checkpoint_every: Count = 200
+    workers: Whole = 1
+    seed: Whole = 0
 
 
 class Config(_Strict):
@@ -306,4 +371,4 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+        raise ConfigError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error

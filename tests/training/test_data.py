@@ -157,7 +157,8 @@ def test_things_fill_pictures_without_people(data_folder: Path, tmp_path: Path) 
     thing[5:35, 5:25] = (255, 0, 0, 255)  # OpenCV writes BGRA: pure blue, transparent around it
     cv2.imwrite(str(tmp_path / "thing.png"), thing)
     sources: dict[str, float] = {"empty": 1.0}
-    recipe = config().model_copy(update={"data": config(**sources).data.model_copy(update={"things": tmp_path})})
+    recipe = config(**sources)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"things": tmp_path})})
     mixture = Mixture(data_folder, recipe)
     samples = [mixture._empty(np.random.default_rng(k), (160, 128)) for k in range(12)]
     blue = [((s.image[..., 2] > 250) & (s.image[..., :2] < 5).all(2)).sum() for s in samples]

@@ -166,6 +166,44 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         load_config(CONFIGS / "light.yaml", ("train.iterations=many",))
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.parsing_classes=21",
+        "model.rpn.levels=[2,3,4,5,6,7]",
+        "model.rpn.ratios=[0.0]",
+        "model.rpn.anchor_sizes=[32,64]",
+        "model.box.levels=[]",
+        "model.branch.levels=[2,4]",
+        "model.fpn.norm=cosine",
+        "data.sources={}",
+        "data.sources={annotated: 0}",
+        "data.canvases=[[100,100]]",
+        "data.short_sides=[0]",
+        "train.learning_rate=-1",
+        "train.learning_rate=.inf",
+        "train.warmup=-5",
+        "train.checkpoint_every=0",
+        "train.seed=-1",
+        "train.workers=-1",
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(override: str) -> None:
+    key = override.split("=")[0]
+    with pytest.raises(ConfigError, match=rf"cihp_r50_1x\.yaml: {key}[.:]"):
+        load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (override,))
+
+
+def test_values_that_do_not_fit_each_other_are_named() -> None:
+    recipe = CONFIGS / "paper" / "cihp_r50_1x.yaml"
+    with pytest.raises(ConfigError, match=r"5 sizes, but rpn\.levels has 3 levels"):
+        load_config(recipe, ("model.rpn.levels=[2,3,4]",))
+    with pytest.raises(ConfigError, match=r"multiple of 8 channels, and fpn\.channels is 12"):
+        load_config(recipe, ("model.fpn={norm: group, channels: 12}",))
+    with pytest.raises(ConfigError, match=r"multiple of 8 channels, and branch\.conv_channels is 20"):
+        load_config(recipe, ("model.branch.norm=group", "model.branch.conv_channels=20"))
+
+
 def test_resnet_weights_are_read_by_torchvisions_names(tmp_path: Path) -> None:
     reference = resnet50(weights=None).eval()
     torch.save(reference.state_dict(), tmp_path / "resnet50.pth")

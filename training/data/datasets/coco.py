@@ -45,8 +45,8 @@ class CocoPeople:
     def useful(self, *, keypoints: bool = False) -> NDArray[np.int64]:
         """See `Reader`: with anybody who is not a crowd, or with ten labelled keypoints."""
         found = []
-        for index, about in enumerate(self.coco.images):
-            rows = [row for row in self.coco.annotations[about["id"]] if not row.get("iscrowd", 0)]
+        for index in range(len(self)):
+            rows = [row for row in self._rows(index) if not row.get("iscrowd", 0)]
             labelled = sum(value > 0 for row in rows for value in row.get("keypoints", ())[2::3])
             if labelled >= _LEAST_KEYPOINTS if keypoints else rows:
                 found.append(index)
@@ -58,16 +58,23 @@ class CocoPeople:
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
-        about = self.coco.images[index]
         image = self.images / self.coco.name(index)
         if not image.is_file():
             raise DatasetError(f"{image}: missing; --images is the folder of the pictures")
-        people = tuple(self._person(row) for row in self.coco.annotations[about["id"]])
+        people = tuple(self._person(row) for row in self._rows(index))
         return Record(image, self.coco.size(index), people)
 
     def strays(self) -> Iterator[str]:
-        """See `Reader`: pictures may be there for other files."""
-        return iter(())
+        """See `Reader`: annotations that are left out; pictures may be there for other files."""
+        for rows in self.coco.annotations.values():
+            for row in filter(self.coco.flat, rows):
+                name = f"{self.coco.path}: annotation {row.get('id')}"
+                yield f"{name}: bbox {row['bbox']} has no extent; it is left out, training and evaluation go on"
+
+    def _rows(self, index: int) -> list[dict[str, Any]]:
+        """Annotations of a picture, but those whose box has no extent: the genuine COCO files hold some."""
+        rows = self.coco.annotations[self.coco.images[index]["id"]]
+        return [row for row in rows if not self.coco.flat(row)]
 
     def _person(self, row: dict[str, Any]) -> Annotated:
         keypoints = None

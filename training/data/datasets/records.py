@@ -244,6 +244,12 @@ class CocoFile:
             raise DatasetError(f"{self.path}: annotation {row.get('id')}: bbox {row.get('bbox')} is no box x, y, w, h")
         return np.concatenate([box[:2], box[:2] + box[2:]])
 
+    @staticmethod
+    def flat(row: dict[str, Any]) -> bool:
+        """Whether an annotation's box is four numbers, and of no extent: COCO's own 2206849 is."""
+        box = numbers(row.get("bbox", ()))
+        return box.shape == (4,) and bool((box[2:] <= 0).any())
+
     def area(self, row: dict[str, Any]) -> float | None:
         """Pixels of an annotation's silhouette; None where the file does not say.
 
