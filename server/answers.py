@@ -33,6 +33,8 @@ def check(options: AnalyzeOptions, wanted: Format) -> None:
     """
     if wanted is not Format.PNG or options.render is None:
         return
+    if options.render is Render.INDS and not options.tasks:
+        raise InvalidOptions("render=inds needs the task parsing or densepose; add one to tasks")
     needs = {Render.PARTS: Task.PARSING, Render.IUV: Task.DENSEPOSE, Render.CONTOUR: Task.DENSEPOSE}
     missing = needs.get(options.render)
     if missing is not None and missing not in options.tasks:
@@ -98,9 +100,11 @@ def add_files(
     people: People,
     document: bytes,
 ) -> None:
-    """Put a picture's files into an archive, named as DensePose's tools name them."""
+    """Put a picture's files into an archive, named as DensePose's tools name them; of boxes alone there are no maps."""
     archive.writestr(f"{stem}.json", document)
-    pictures = {Render.OVERLAY: "overlay", Render.INDS: "INDS"}
+    pictures = {Render.OVERLAY: "overlay"}
+    if options.tasks:
+        pictures[Render.INDS] = "INDS"
     if Task.PARSING in options.tasks:
         pictures[Render.PARTS] = "parts"
     if Task.DENSEPOSE in options.tasks:

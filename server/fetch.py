@@ -57,7 +57,7 @@ async def fetch(
                 status, location, body = await _get(host, address, target, most, hold, tls)
                 if status not in _MOVED:
                     break
-                url = urljoin(url, location)
+                url = _next(url, location)
             else:
                 raise InvalidImage(f"the address redirects more than {_REDIRECTS} times: give the last one")
     except TimeoutError:
@@ -67,6 +67,14 @@ async def fetch(
     if status != 200:
         raise InvalidImage(f"the address answers {status}, not 200: send the picture itself")
     return body
+
+
+def _next(url: str, location: str) -> str:
+    """Where a redirect leads."""
+    try:
+        return urljoin(url, location)
+    except ValueError:  # https://[
+        raise InvalidImage("the address redirects to what is no address: send the picture itself") from None
 
 
 def _parts(url: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from parsing_rcnn.errors import InvalidOptions
 from server.problems import MalformedRequest
 
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
+_LENGTH = re.compile(r"[0-9]{1,12}")
 _HOW = "IMAGE is BYTES [1]: one encoded picture, as binary data or as base64 with the parameter content_type=base64"
 
 
@@ -31,7 +33,7 @@ class InferRequest:
     Attributes:
         id: the client's, sent back.
         image: the encoded picture.
-        parameters: of the request: confidence, max_people, max_side, timeout (microseconds).
+        parameters: of the request, as they came: confidence, max_people, max_side, timeout (microseconds).
         outputs: name -> whether it is wanted as binary data; in the client's order. None: all of them.
         binary: what `outputs` that say nothing are.
     """
@@ -57,7 +59,7 @@ def parse(body: bytes, header_length: str | None, names: tuple[str, ...]) -> Inf
     """
     end = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdigit()) or int(header_length[:12]) > end:
+        if not _LENGTH.fullmatch(header_length) or int(header_length) > end:
             raise MalformedRequest(
                 f"Inference-Header-Content-Length: {header_length[:40]!r}, but the body has {end} bytes"
             )

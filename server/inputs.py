@@ -25,7 +25,9 @@ from server.problems import MalformedRequest, UnsupportedCoding
 from server.settings import Settings
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
+LONGEST_MS = 600_000
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 
 T = TypeVar("T")
@@ -52,9 +54,9 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
     given = connection.headers.get(TIMEOUT_HEADER)
     deadline = None
     if given is not None:
-        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= 600_000:
+        if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= LONGEST_MS:
             raise InvalidOptions(
-                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to 600000"
+                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to {LONGEST_MS}"
             )
         deadline = connection.scope["begun"] + int(given) / 1000
     trace = connection.headers.get("traceparent", "")

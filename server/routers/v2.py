@@ -14,11 +14,12 @@ from starlette.responses import Response
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import validate
 from server.call import Call
 from server.catalogue import TASKS, VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.inputs import call_of, refuse_coding, while_connected
+from server.inputs import LONGEST_MS, call_of, refuse_coding, while_connected
 from server.service import Service, server_timing
 
 router = APIRouter(tags=["open inference protocol"])
@@ -264,7 +265,11 @@ def _service(request: Request) -> Service:
 
 
 def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call]:
-    """Parameters come as numbers or as their text, as Triton's clients send them."""
+    """Parameters come as numbers or as their text, as Triton's clients send them.
+
+    Raises:
+        InvalidOptions: one is no number, or out of its range.
+    """
     values: dict[str, Any] = {}
     for name, kind in (("confidence", float), ("max_people", int), ("max_side", int), ("timeout", int)):
         if name in asked.parameters:
@@ -272,11 +277,13 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
                 values[name] = kind(str(asked.parameters[name]))
             except ValueError as error:
                 raise InvalidOptions(f"{name}: {str(asked.parameters[name])[:40]!r} is no number") from error
-    microseconds = values.pop("timeout", 0)
+    microseconds = min(values.pop("timeout", 0), 1000 * LONGEST_MS)
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
-    return Options(tasks=TASKS[model], **values), call
+    options = Options(tasks=TASKS[model], **values)
+    validate(options)
+    return options, call
 
 
 def _tensors(people: People, names: tuple[str, ...]) -> dict[str, Any]:

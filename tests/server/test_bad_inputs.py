@@ -100,6 +100,7 @@ def rows(photo: bytes) -> list[Row]:
     progressive = encoded(small, "JPEG", progressive=True)
     last = progressive[progressive.rindex(b"\xff\xda") : -2]
     scans = progressive[:-2] + last * (200 - progressive.count(b"\xff\xda")) + progressive[-2:]
+    jpeg, empty = encoded(small, "JPEG"), struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
     return [
         Row(
             "animated WebP: its first picture",
@@ -120,6 +121,10 @@ def rows(photo: bytes) -> list[Row]:
         wrong("half a JPEG", 400, "invalid-image", photo[: len(photo) // 2]),
         wrong("three bytes of a JPEG", 400, "invalid-image", photo[:3]),
         wrong("progressive JPEG of 200 scans", 400, "invalid-image", scans),
+        wrong("JPEG of 5000 empty comments", 400, "invalid-image", jpeg[:2] + b"\xff\xfe\0\2" * 5000 + jpeg[2:]),
+        wrong("JPEG of 5000 restart markers", 400, "invalid-image", jpeg[:2] + b"\xff\xd0" * 5000 + jpeg[2:]),
+        wrong("JPEG of 100,000 fill bytes", 400, "invalid-image", jpeg[:2] + b"\xff" * 100_000 + jpeg[2:]),
+        wrong("PNG of 70,000 empty chunks", 400, "invalid-image", truncated[:33] + empty * 70_000 + truncated[33:]),
         wrong("half a PNG", 400, "invalid-image", truncated[: len(truncated) // 2]),
         wrong("text", 415, "unsupported-image", b"hello world"),
         wrong("GIF", 415, "unsupported-image", encoded(small.convert("P"), "GIF")),
@@ -144,6 +149,7 @@ def rows(photo: bytes) -> list[Row]:
         options("a side too small", "?max_side=3"),
         options("a rendering that does not exist", "?render=hologram"),
         options("a rendering of what is not computed", "?render=iuv&tasks=parsing"),
+        options("instances of boxes alone", "?render=inds&tasks="),
         wrong("JSON that ends early", 400, "malformed-request", b"{", headers=JSON),
         wrong("JSON, a list", 400, "malformed-request", b"[]", headers=JSON),
         wrong("JSON, an image that is text", 400, "malformed-request", {"image": good}, headers=JSON),
@@ -185,6 +191,9 @@ def rows(photo: bytes) -> list[Row]:
         ),
         Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
         Row("a deadline that is no number", 422, "invalid-options", photo, headers={"X-Timeout-Ms": "soon"}),
+        Row(
+            "a deadline of 5009 digits", 422, "invalid-options", photo, headers={"X-Timeout-Ms": f"{5:09}" + 5000 * "0"}
+        ),
         Row("a body in gzip", 415, "unsupported-coding", photo, headers={"Content-Encoding": "gzip"}),
         wrong("batch of none", 400, "malformed-request", {"images": []}, headers=JSON, path=BATCH),
         wrong("batch of 17", 400, "malformed-request", {"images": [image] * 17}, headers=JSON, path=BATCH),

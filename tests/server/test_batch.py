@@ -58,6 +58,16 @@ def test_a_batch_as_an_archive(client: TestClient, photo_jpeg: bytes) -> None:
         assert Image.open(io.BytesIO(archive.read("a_IUV.png"))).size == (512, 512)
 
 
+def test_archives_of_boxes_alone(client: TestClient, photo_jpeg: bytes) -> None:
+    batch = client.post(URL, params={"tasks": ""}, files={"file": ("photo.jpg", photo_jpeg)}, headers=ZIP)
+    single = client.post("/v1/analyze", params={"tasks": ""}, content=photo_jpeg, headers=ZIP)
+    for answer in (batch, single):
+        assert answer.status_code == 200, answer.text
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert set(archive.namelist()) == {"photo.json", "photo_overlay.png"}
+            assert json.loads(archive.read("photo.json"))["predictions"]
+
+
 def test_the_archive_of_one_picture_holds_what_the_routes_give(client: TestClient, photo_jpeg: bytes) -> None:
     answer = client.post("/v1/analyze", content=photo_jpeg, headers=ZIP)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:

@@ -40,9 +40,8 @@ class Site(BaseHTTPRequestHandler):
         what, _, rest = self.path[1:].partition("/")
         if what == "moved":
             self.send_response(302)
-            self.send_header(
-                "Location", {"home": "/photo", "inside": "https://inside/photo"}.get(rest, f"/moved/{rest}")
-            )
+            known = {"home": "/photo", "inside": "https://inside/photo", "nowhere": "https://["}
+            self.send_header("Location", known.get(rest, f"/moved/{rest}"))
             self.end_headers()
             return
         if what == "slow":
@@ -164,6 +163,8 @@ def test_redirects(connected: list[str], trusting: ssl.SSLContext) -> None:
     with pytest.raises(InvalidImage, match="more than 3 times"):
         run("https://photos.example/moved/round", names, trusting)
     assert len(connected) == 7
+    with pytest.raises(InvalidImage, match="what is no address"):
+        run("https://photos.example/moved/nowhere", names, trusting)
 
 
 def test_what_does_not_answer_with_a_picture(

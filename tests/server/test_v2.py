@@ -98,9 +98,11 @@ def test_base64_in_json(client: TestClient, photo_jpeg: bytes) -> None:
         "parameters": {"content_type": "base64"},
         "data": [base64.b64encode(photo_jpeg).decode()],
     }
-    answer = client.post(URL, json={"id": "x", "inputs": [tensor], "outputs": [{"name": "SCORES"}]})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["outputs"][0]["data"][0] > 0.5
+    for parameters in ({}, {"timeout": 400 * "9"}):  # whoever waits for ever waits as long as may be
+        wanted = {"id": "x", "inputs": [tensor], "outputs": [{"name": "SCORES"}], "parameters": parameters}
+        answer = client.post(URL, json=wanted)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"][0]["data"][0] > 0.5
 
 
 def test_errors_have_the_protocols_form(client: TestClient, photo_jpeg: bytes) -> None:
@@ -126,6 +128,7 @@ def test_errors_have_the_protocols_form(client: TestClient, photo_jpeg: bytes) -
             "bytes",
         ),
         (URL, b"{}", {"Inference-Header-Content-Length": "-1"}, 400, "Length"),
+        (URL, b"{}", {"Inference-Header-Content-Length": 5000 * "0"}, 400, "Length"),
         (URL, b"{}", {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         (URL, json.dumps(tensor(parameters={"shared_memory_region": "r"})).encode(), {}, 422, "shared memory"),
         (URL, json.dumps({**tensor(), "outputs": [{"name": "MASKS"}]}).encode(), {}, 400, "base64"),
@@ -144,6 +147,9 @@ def test_options_out_of_range_are_named(official: triton.InferenceServerClient, 
     for parameters, word in (({"confidence": 2}, "confidence"), ({"max_people": "many"}, "max_people")):
         with pytest.raises(InferenceServerException, match=word):
             official.infer("human_parsing", [picture(photo_jpeg)], parameters=parameters)
+    for name in ("max_people", "max_side"):  # beyond any integer of the wire
+        with pytest.raises(InferenceServerException, match=f"{name}: 9999"):
+            official.infer("human_parsing", [picture(photo_jpeg)], parameters={name: 400 * "9"})
     with pytest.raises(InferenceServerException, match="MASKS"):
         official.infer("human_parsing", [picture(photo_jpeg)], outputs=[triton.InferRequestedOutput("MASKS")])
     with pytest.raises(InferenceServerException, match="time"):
