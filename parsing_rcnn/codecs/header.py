@@ -27,6 +27,14 @@ _NOT_ACCEPTED = (
     (b"\x93NUMPY", "a numpy array"),
 )
 _EXIF_ORIENTATION = 0x0112
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""JPEG's markers without a length."""
+_MAX_FILL = 65_536
+"""Bytes 0xFF before one of JPEG's markers."""
+_MAX_SEGMENTS = 4096
+"""Before a JPEG's frame header: 32 MiB hold 512 of full length, and a picture of a camera has about ten."""
+_MAX_CHUNKS = 65_536
+"""Of a PNG or WebP: libpng's are of 8 KiB, of which 32 MiB hold 4096. Some million empty ones would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def peek(data: bytes) -> ImageHeader:
         data: an encoded JPEG, PNG or WebP.
 
     Raises:
-        InvalidImage: the bytes are empty, or end or are damaged before the size is known.
+        InvalidImage: the bytes are empty, end or are damaged before the size is known, or have very many parts.
         UnsupportedImage: another type of file.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -94,22 +102,24 @@ def _guess(data: bytes) -> str:
 
 
 def _peek_jpeg(data: bytes) -> ImageHeader:
-    orientation = 1
+    orientation: int | None = None
     at = 2
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         if data[at] != 0xFF:
             raise InvalidImage(f"damaged JPEG: no marker at byte {at}")
+        if data[at + 1] == 0xFF:
+            filled = data[at : at + _MAX_FILL]
+            at += len(filled) - len(filled.lstrip(b"\xff")) - 1
         marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker in (0x01, *range(0xD0, 0xD9)):  # stand-alone markers
+        if marker == 0xFF:
+            raise InvalidImage(f"damaged JPEG: {_MAX_FILL} bytes of 0xFF and no marker after them")
+        if marker in _ALONE:
             at += 2
             continue
         if marker in (0xD9, 0xDA):
             raise InvalidImage("damaged JPEG: the pixels begin before any frame header")
         (length,) = struct.unpack_from(">H", data, at + 2)
-        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\x00\x00":
+        if marker == 0xE1 and orientation is None and data[at + 4 : at + 10] == b"Exif\x00\x00":
             orientation = _orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width = struct.unpack_from(">BHH", data, at + 4)
@@ -117,28 +127,31 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
                 raise UnsupportedImage(f"a JPEG of {precision} bits a channel: 8 are accepted")
             # Entropy-coded bytes stuff 0xFF with 0x00, so this pair occurs as a marker only.
             scans = max(data.count(b"\xff\xda", at), 1) if marker in (0xC2, 0xC6, 0xCA, 0xCE) else 1
-            return ImageHeader("jpeg", width, height, orientation, scans=scans)
+            return ImageHeader("jpeg", width, height, orientation or 1, scans=scans)
         at += 2 + length
+    raise InvalidImage(f"damaged JPEG: {_MAX_SEGMENTS} markers and no frame header among them")
 
 
 def _peek_png(data: bytes) -> ImageHeader:
     if data[12:16] != b"IHDR":
         raise InvalidImage("damaged PNG: the first chunk is not IHDR")
     width, height = struct.unpack_from(">II", data, 16)
-    orientation = frames = 1
+    orientation: int | None = None
+    frames = 1
     for kind, body in _chunks(data, start=8, order=">", head=">I4s", tail=4):
-        if kind == b"eXIf":
+        if kind == b"eXIf" and orientation is None:
             orientation = _orientation(body)
         elif kind == b"acTL":
             frames = max(struct.unpack_from(">I", body)[0], 1)
         elif kind == b"IEND":
             break
-    return ImageHeader("png", width, height, orientation, frames)
+    return ImageHeader("png", width, height, orientation or 1, frames)
 
 
 def _peek_webp(data: bytes) -> ImageHeader:
     size: tuple[int, int] | None = None
-    orientation, frames = 1, 0
+    orientation: int | None = None
+    frames = 0
     for kind, body in _chunks(data, start=12, order="<", head="<4sI", tail=0):
         if kind == b"VP8X" and size is None:
             size = (1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"))
@@ -152,18 +165,25 @@ def _peek_webp(data: bytes) -> ImageHeader:
             size = (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
         elif kind == b"ANMF":
             frames += 1
-        elif kind == b"EXIF":
+        elif kind == b"EXIF" and orientation is None:
             orientation = _orientation(body.removeprefix(b"Exif\x00\x00"))
     if size is None:
         raise InvalidImage("damaged WebP: no image chunk")
-    return ImageHeader("webp", size[0], size[1], orientation, max(frames, 1))
+    return ImageHeader("webp", size[0], size[1], orientation or 1, max(frames, 1))
 
 
 def _chunks(data: bytes, *, start: int, order: str, head: str, tail: int) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, body) of each chunk; the last body may be short, and what follows a broken chunk is left out."""
+    """(kind, body) of each chunk; the last body may be short, and what follows a broken chunk is left out.
+
+    Raises:
+        InvalidImage: there are more than `_MAX_CHUNKS`.
+    """
     view = memoryview(data)
-    at = start
+    at, count = start, 0
     while at + 8 <= len(data):
+        count += 1
+        if count > _MAX_CHUNKS:
+            raise InvalidImage(f"the image has more than {_MAX_CHUNKS} chunks: save it anew")
         first, second = struct.unpack_from(head, data, at)
         length, kind = (first, second) if order == ">" else (second, first)
         # Pixel chunks can be megabytes and tell nothing here beyond their first bytes.

@@ -296,3 +296,47 @@ def test_sixteen_bits_become_the_nearest_eight() -> None:
     wanted = np.rint(values / 257.0).astype(np.uint8)
     seen = decode(encode(Image.fromarray(values), "PNG"))
     np.testing.assert_array_equal(seen, np.repeat(wanted[:, :, None], 3, axis=2))
+
+
+_IDAT = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+
+
+@pytest.mark.parametrize(
+    ("format", "part"),
+    [("JPEG", b"\xff"), ("JPEG", b"\xff\xd0"), ("JPEG", b"\xff\xfe\0\2"), ("PNG", _IDAT), ("WEBP", b"ANMF\0\0\0\0")],
+    ids=["fill bytes", "restart markers", "comments", "PNG chunks", "WebP chunks"],
+)
+def test_a_header_of_millions_of_parts_is_given_up(format: str, part: bytes) -> None:
+    data = encode(photo(), format)
+    at = {"JPEG": 2, "PNG": 33, "WEBP": len(data)}[format]  # where a decoder would skip them
+    with pytest.raises(InvalidImage, match=r"65536|4096"):
+        peek(data[:at] + part * (31 * 2**20 // len(part)) + data[at:])
+
+
+def test_orientations_by_the_thousand_are_not_all_read() -> None:
+    def exif(orientation: int) -> bytes:
+        entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+        return b"MM\0*" + struct.pack(">IH", 8, 1) + entry
+
+    blocks = [exif(6), *[exif(3)] * 1000]
+    jpeg = encode(photo(), "JPEG")
+    segments = [b"\xff\xe1" + struct.pack(">H", 8 + len(b)) + b"Exif\0\0" + b for b in blocks]
+    assert peek(jpeg[:2] + b"".join(segments) + jpeg[2:]).orientation == 6  # the first one, as Pillow does
+    assert peek(png_of(4, 4, *[(b"eXIf", b) for b in blocks])).orientation == 6
+
+
+def test_pictures_of_many_parts_are_read() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    # a colour profile of 4 MB lies in 64 KiB segments; comments and fill bytes come on top
+    jpeg = encode(photo(), "JPEG", exif=exif, icc_profile=bytes(4_000_000))
+    many = jpeg[:2] + b"\xff\xfe\0\6abcd" * 2000 + b"\xff" * 5000 + jpeg[2:]
+    header = peek(many)
+    assert (header.width, header.height, header.orientation) == (64, 48, 6)
+    assert np.array_equal(decode(many), decode(jpeg))
+    rows = np.pad(photo(64, 96).reshape(64, -1), ((0, 0), (1, 0)))  # the first byte of a row is its filter: none
+    pixels = zlib.compress(rows.tobytes(), 0)
+    pieces = [(b"IDAT", pixels[at : at + 1]) for at in range(len(pixels))]  # more than 32 MiB hold of libpng's 8 KiB
+    assert len(pieces) > 4096
+    png = png_of(96, 64, *pieces, (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
+    assert np.array_equal(decode(png), np.rot90(photo(64, 96), -1))
