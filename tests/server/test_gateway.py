@@ -175,6 +175,29 @@ def test_a_bug_has_an_id_and_headers_and_a_line_in_the_log(photo_jpeg: bytes) ->
     assert [line["event"] for line in lines] == ["unexpected error", "request"]
 
 
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_bug_in_the_log_shows_no_key_and_no_picture(
+    style: str, tmp_path: Path, photo_jpeg: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "keys.txt"
+    key = add_key(keys, "alice")
+    try:
+        configure_logging(style)
+        with TestClient(create_app(Settings(keys=keys), Crashing)) as client:
+            wait_until_ready(client)
+            answer = client.post("/v1/analyze", content=photo_jpeg, headers={"Authorization": f"Bearer {key}"})
+        said = capsys.readouterr().err
+    finally:
+        logging.getLogger().handlers.clear()
+        structlog.reset_defaults()
+    assert answer.status_code == 500
+    assert "ZeroDivisionError: a secret of the inside" in said
+    assert "test_gateway.py" in said  # where it happened
+    assert key not in said
+    assert "JFIF" not in said
+    assert len(said) < 20_000
+
+
 def test_libraries_log_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         configure_logging("json")
