@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
 
+import structlog
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
+from parsing_rcnn.codecs.image import ImageLimits
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.repository import ModelRepository
 from server.admission import TokenBuckets
 from server.catalogue import Catalogue
 from server.engines.base import Engine
@@ -33,6 +38,8 @@ from server.settings import Settings
 from server.telemetry import Metrics
 from server.tracing import Tracing
 
+log = structlog.get_logger("server")
+
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
 
 Boxes are absolute pixels of the upright original (EXIF applied), x2 and y2 exclusive; `x` and `y` are box centres.
@@ -46,6 +53,10 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     Args:
         settings: None reads the environment.
         load: makes the analyzer (None: the embedded pipeline of the settings).
+
+    Raises:
+        InvalidOptions: settings that do not go together.
+        ModelNotFound: with Triton, whose classes this process names: no model repository here.
     """
     settings = settings or Settings()
     engine, tracing = _engine(settings, load), Tracing(settings.otlp)
@@ -111,6 +122,7 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
     if settings.engine == "triton" and load is None:
         from server.engines.triton import TritonEngine
 
+        _check_before_triton(settings)
         urls = [url.strip() for url in settings.triton_url.split(",") if url.strip()]
         return TritonEngine(
             urls,
@@ -120,6 +132,30 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
             shared=settings.triton_shared_memory,
         )
     return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
+
+
+def _check_before_triton(settings: Settings) -> None:
+    """Settings of this process that Triton's models have of their own.
+
+    Raises:
+        InvalidOptions: one promises what Triton would not keep.
+    """
+    repository = ModelRepository.open(settings.repository)
+    if ModelRepository.open(settings.repository, settings.model).canvases != repository.canvases:
+        raise InvalidOptions(
+            f"--model {settings.model} is for the embedded engine; with --engine triton it is the parameter `model` of "
+            "preprocess in Triton's own repository that decides: leave --model out"
+        )
+    for limit in fields(ImageLimits):
+        ours, theirs = getattr(settings.limits, limit.name), limit.default
+        if ours > theirs:
+            raise InvalidOptions(
+                f"--{limit.name.replace('_', '-')} {ours}: Triton's preprocess takes {theirs} at most; lower it, or "
+                "let this process compute: --engine embedded"
+            )
+    unused = sorted(settings.model_fields_set & {"runtime", "precision", "threads", "workers", "queue"})
+    if unused:
+        log.warning("not used: Triton's own configuration decides", settings=", ".join(unused))
 
 
 def _pipeline(settings: Settings) -> Callable[[], Analyzer]:

@@ -29,7 +29,7 @@ class Statistics:
     def add(self, stages: dict[str, float]) -> None:
         """Count an answer; `stages` in milliseconds."""
         self.last = int(time.time() * 1000)
-        infer = sum(ms for stage, ms in stages.items() if stage in ("detector", "parsing", "densepose"))
+        infer = sum(ms for stage, ms in stages.items() if stage in ("detector", "parsing", "densepose", "triton"))
         parts = {
             "success": stages["total"],
             "queue": stages["queue"],

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.errors import InvalidOptions, ModelNotFound
 from parsing_rcnn.people import Options, People
 from server.app import create_app
 from server.commands import serve
@@ -319,6 +319,27 @@ def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], r
             Settings(**{name: value})  # type: ignore[arg-type]
     for value in right:
         assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "large"}, "--model large is for the embedded engine"),
+        ({"max_pixels": 100_000_000}, "--max-pixels 100000000: Triton's preprocess takes 64000000 at most"),
+        ({"max_side": 20000}, "--max-side 20000"),
+        ({"max_bytes": 1 << 26}, "--max-bytes 67108864"),
+    ],
+)
+def test_what_triton_would_not_keep_is_refused_at_the_start(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidOptions, match=words):
+        create_app(Settings(engine="triton", **settings))  # type: ignore[arg-type]
+
+
+def test_what_triton_decides_is_said_at_the_start() -> None:
+    with capture_logs() as logs:
+        create_app(Settings(engine="triton", model="fast", max_pixels=1_000_000, threads=2, workers=2))
+        create_app(Settings(engine="triton"))
+    assert [line["settings"] for line in logs] == ["threads, workers"]
 
 
 def test_a_model_that_is_not_there_ends_the_start(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -24,6 +26,7 @@ from server.engines.shared_memory import FOLDER, PREFIX
 from server.settings import Settings
 from tests.server.triton.conftest import Running, free_ports
 
+SECONDS = 'parsing_rcnn_stage_seconds_sum{stage="total"}'
 NPZ = {"accept": "application/x-npz"}
 
 
@@ -74,6 +77,39 @@ def test_the_same_answer_as_the_embedded_engine(
     assert len(ours["boxes"])
     for name, array in ours.items():
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("query", ["", "&exact=true"])
+def test_the_time_in_triton_is_counted(gateway: TestClient, photo: bytes, query: str) -> None:
+    def seconds() -> float:
+        lines = gateway.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(SECONDS))
+
+    before = seconds()
+    answer = gateway.post(f"/v1/analyze?confidence=0&max_people=2{query}", content=photo)
+    document = answer.json()
+    spent = document["timings_ms"]["triton"]
+    assert spent > 0
+    assert document["timings_ms"] == {"triton": spent, "total": spent}
+    assert document["time"] == pytest.approx(spent / 1000, abs=1e-5)
+    stages = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert list(stages) == ["queue", "triton", "encode", "total"]
+    assert float(stages["total"]) >= float(stages["triton"]) == pytest.approx(spent, abs=0.06)
+    assert seconds() - before >= spent / 1000 - 1e-6
+
+
+def test_the_time_in_triton_is_inference_to_the_protocol(gateway: TestClient, photo: bytes) -> None:
+    def spent() -> int:
+        (model,) = gateway.get("/v2/models/densepose/stats").json()["model_stats"]
+        return int(model["inference_stats"]["compute_infer"]["ns"])
+
+    before = spent()
+    image = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
+    asked = {"inputs": [{**image, "data": [base64.b64encode(photo).decode()]}], "outputs": [{"name": "BOXES"}]}
+    assert gateway.post("/v2/models/densepose/infer", json=asked).status_code == 200
+    assert spent() > before
+    beyond = gateway.post("/v2/models/densepose/infer", json={**asked, "parameters": {"max_people": 400 * "9"}})
+    assert beyond.status_code == 422, beyond.text
 
 
 def test_the_exact_paste_goes_step_by_step(gateway: TestClient, pipeline: Pipeline, photo: bytes) -> None:
