@@ -96,6 +96,11 @@ class Launch:
         """Of the names of this server's shared memory."""
         return f"prcnn_{self.grpc_port}_"
 
+    @property
+    def plugin(self) -> Path:
+        """The library that registers PyramidRoiAlign when Triton opens it, where `make plugin` and images put it."""
+        return self.repository.parent / "build" / "plugin" / "libprcnn_triton.so"
+
     def address(self, port: int) -> str:
         """host:port, an IPv6 address in brackets."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
@@ -106,7 +111,7 @@ class Launch:
         ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
         # Triton's HTTP library and gRPC have each their own way to write an IPv6 address
         hosts = dict.fromkeys(ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
-        plugin = self.repository.parent / "build" / "plugin" / "libprcnn_plugin.so"
+        plugins = [self.plugin] if profile == "gpu" and self.plugin.is_file() else []
         return [
             str(installation.program),
             f"--model-repository={self.repository}",
@@ -123,7 +128,7 @@ class Launch:
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
-            *([f"--backend-config=tensorrt,plugins={plugin}"] if profile == "gpu" and plugin.is_file() else []),
+            *(f"--backend-config=tensorrt,plugins={plugin}" for plugin in plugins),
         ]
 
 
@@ -160,6 +165,8 @@ class Supervisor:
             else choose_profile(launch.repository, installation)
         )
         log.info("profile", profile=self.profile, reason=why)
+        if self.profile == "gpu":
+            _refuse_missing_plugin(launch)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
 
@@ -280,6 +287,16 @@ def _ends_with_us() -> list[str]:
     """Linux then ends the server when its supervisor is killed: nobody would watch it, and it would hold the ports."""
     program = shutil.which("setpriv")
     return [program, "--pdeathsig", "TERM"] if program else []
+
+
+def _refuse_missing_plugin(launch: Launch) -> None:
+    """Without the plugin Triton cannot load an engine that has it, and would be started again for ever."""
+    graph = launch.repository / "detector" / "1" / "model.tensorrt.onnx"
+    if not launch.plugin.is_file() and graph.is_file() and b"PyramidRoiAlign" in graph.read_bytes():
+        raise EngineUnavailable(
+            f"{launch.plugin}: no such file, and the engine of {graph.parent} needs it; `make plugin "
+            "TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it, --profile ort_gpu does without"
+        )
 
 
 def _refuse_taken_ports(launch: Launch) -> None:

@@ -201,7 +201,8 @@ private:
 
 }  // namespace
 
-// What TensorRT's registry, trtexec --dynamicPlugins and Triton's `plugins` option look for in a plugin library.
+// What TensorRT's registry looks for in a library that it opens itself: loadLibrary, so trtexec --dynamicPlugins and
+// Python. Triton opens plugin libraries without it: see register.cpp.
 extern "C" PRCNN_API void setLoggerFinder(ILoggerFinder*) {}
 
 extern "C" PRCNN_API IPluginCreatorInterface* const* getCreators(int32_t& count) {

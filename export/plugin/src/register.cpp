@@ -1,0 +1,52 @@
+// What makes libprcnn_triton.so of the plugin: to open the library is to register PyramidRoiAlign, as with
+// REGISTER_TENSORRT_PLUGIN.
+//
+// Triton's TensorRT backend opens the libraries of its `plugins` option with dlopen and does no more. trtexec
+// (--dynamicPlugins) and Python (load_library) ask TensorRT's registry to open libprcnn_plugin.so, which registers what
+// getCreators names, and fails for a name that it has already: so there are two libraries. Nothing of TensorRT is linked:
+// the registry is that of the TensorRT that the process has loaded, of the version whose headers this was built with.
+#include <cstdint>
+#include <cstdio>
+
+#include <dlfcn.h>
+
+#include <NvInfer.h>
+
+extern "C" nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count);
+
+namespace {
+
+#define PRCNN_TEXT_OF(value) #value
+#define PRCNN_TEXT(value) PRCNN_TEXT_OF(value)
+constexpr char const* kTensorRT = "libnvinfer.so." PRCNN_TEXT(NV_TENSORRT_MAJOR);
+
+using Registry = nvinfer1::IPluginRegistry* (*)();
+
+// From the library by its name, for a server may have opened it for itself alone; else from whatever all may see.
+Registry find_registry() {
+    void* const library = dlopen(kTensorRT, RTLD_NOW | RTLD_NOLOAD);
+    return reinterpret_cast<Registry>(dlsym(library ? library : RTLD_DEFAULT, "getPluginRegistry"));
+}
+
+bool register_creators() {
+    Registry const find = find_registry();
+    nvinfer1::IPluginRegistry* const registry = find ? find() : nullptr;
+    if (!registry) {
+        std::fprintf(stderr,
+                     "libprcnn_triton.so: %s is not loaded here, so PyramidRoiAlign is not registered: build this "
+                     "library with the headers of the server's own TensorRT\n",
+                     kTensorRT);
+        return false;
+    }
+    bool all = true;
+    int32_t count = 0;
+    nvinfer1::IPluginCreatorInterface* const* const creators = getCreators(count);
+    for (int32_t i = 0; i < count; ++i) all = registry->registerCreator(*creators[i], "") && all;
+    if (!all)
+        std::fprintf(stderr, "libprcnn_triton.so: TensorRT does not take PyramidRoiAlign: it has one of that name\n");
+    return all;
+}
+
+[[maybe_unused]] bool const registered = register_creators();
+
+}  // namespace

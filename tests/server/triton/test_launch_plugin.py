@@ -1,0 +1,50 @@
+"""The library of PyramidRoiAlign, which Triton's TensorRT backend is to open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parsing_rcnn.errors import EngineUnavailable
+from server.launch import Installation, Launch, Supervisor
+from tests.server.triton.conftest import free_ports
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "tritonserver", tmp_path / "backends")
+
+
+@pytest.fixture
+def launch(tmp_path: Path, repository: Path) -> Launch:
+    """A repository whose detector's graph for TensorRT has nodes of the plugin."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for found in repository.iterdir():
+        if found.name != "detector":
+            (models / found.name).symlink_to(found)
+    version = models / "detector" / "1"
+    version.mkdir(parents=True)
+    (version / "model.onnx").symlink_to(repository / "detector" / "1" / "model.onnx")
+    (version / "model.tensorrt.onnx").write_bytes(b"\x12\x0fPyramidRoiAlign\x1a")
+    http, grpc, metrics = free_ports(3)
+    return Launch(models, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="gpu")
+
+
+def test_engines_are_not_served_without_the_plugin_that_they_have(launch: Launch, anywhere: Installation) -> None:
+    with pytest.raises(EngineUnavailable, match=r"libprcnn_triton\.so: no such file.*make plugin"):
+        Supervisor(launch, anywhere)
+    (launch.repository / "detector" / "1" / "model.tensorrt.onnx").write_bytes(b"\x12\x08RoiAlign\x1a")
+    assert not any("plugins=" in word for word in Supervisor(launch, anywhere).launch.command(anywhere, "gpu"))
+
+
+def test_triton_opens_the_library_that_registers_itself(launch: Launch, anywhere: Installation) -> None:
+    """Beside libprcnn_plugin.so, which registers nothing by being opened."""
+    folder = launch.repository.parent / "build" / "plugin"
+    folder.mkdir(parents=True)
+    for name in ("libprcnn_plugin.so", "libprcnn_triton.so"):
+        (folder / name).touch()
+    command = Supervisor(launch, anywhere).launch.command(anywhere, "gpu")
+    assert f"--backend-config=tensorrt,plugins={folder / 'libprcnn_triton.so'}" in command
+    assert not any("plugins=" in word for word in launch.command(anywhere, "cpu"))
