@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from dataclasses import dataclass, replace
 from typing import Any
@@ -179,5 +180,8 @@ async def _answer(
 
 
 async def _problem(socket: WebSocket, number: int | None, mailbox: Mailbox, error: ParsingRCNNError) -> None:
-    document = {"frame_id": number, "dropped": mailbox.dropped, "problem": describe(socket, error)}
+    problem = describe(socket, error)
+    if error.retry_after is not None:  # seconds; by HTTP the header Retry-After says it
+        problem["retry_after"] = math.ceil(error.retry_after)
+    document = {"frame_id": number, "dropped": mailbox.dropped, "problem": problem}
     await socket.send_text(orjson.dumps(document).decode())
