@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,6 +69,21 @@ class Service:
             self.metrics.requests.labels(call.route, error.code).inc()
             raise
 
+    @contextmanager
+    def place(self, call: Call) -> Iterator[None]:
+        """Hold one place of the queue over several pictures, which go one after the other through `run` with `placed`.
+
+        Raises:
+            EngineUnavailable: every place is taken.
+        """
+        try:
+            self.admission.check()
+        except ParsingRCNNError as error:
+            self.metrics.requests.labels(call.route, error.code).inc()
+            raise
+        with self.admission.place():
+            yield
+
     async def analyze(self, image: bytes, options: AnalyzeOptions, wanted: Format, call: Call) -> Answer:
         """Analyse one picture and encode the answer.
 
@@ -80,9 +96,16 @@ class Service:
         return Answer(body, wanted.value, stages)
 
     async def run(
-        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call
+        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call, *, placed: bool = False
     ) -> tuple[bytes, dict[str, float]]:
         """One picture through the engine and through `encode`, which runs on a thread.
+
+        Args:
+            image: encoded.
+            options: of the analysis.
+            encode: makes the answer's body.
+            call: whose deadline is kept.
+            placed: the caller holds a `place`; else this takes one.
 
         Returns:
             What `encode` returned, milliseconds by stage.
@@ -93,16 +116,16 @@ class Service:
             ParsingRCNNError: the picture, an option or the engine's state does not allow it.
         """
         with self.tracing.picture(call) as span:
-            people, body, stages = await self._counted(image, options, encode, span.call)
+            people, body, stages = await self._counted(image, options, encode, span.call, placed)
             span.answered(len(people), stages)
         return body, stages
 
     async def _counted(
-        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call
+        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call, placed: bool
     ) -> tuple[People, bytes, dict[str, float]]:
         try:
             check(image, self.limits)  # what is no picture waits for nobody and takes no place
-            with self.admission.place():
+            with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
                     begin = time.perf_counter()

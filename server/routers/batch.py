@@ -94,9 +94,9 @@ _EXAMPLE = {
 async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
     """Send a form with one part `file` for each picture, or JSON with `images`.
 
-    The pictures are computed one after the other, so a batch takes one place of the queue. Where the time of
-    X-Timeout-Ms ends before the batch does, the rest of it has status 504; where it ends before the batch is here, the
-    answer has.
+    The pictures are computed one after the other, so a batch takes one place of the queue, and keeps it until the last
+    one is answered. Where the time of X-Timeout-Ms ends before the batch does, the rest of it has status 504; where it
+    ends before the batch is here, the answer has.
     """
     wanted = choose(request.headers.get("accept"), None, _OFFERED)
     service: Service = request.app.state.service
@@ -105,7 +105,8 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Que
     pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
     batch = _Batch(request, service, options, call)
     make = batch.archive if wanted is Format.ZIP else batch.document
-    body = await while_connected(request, make(pictures))
+    with service.place(call):
+        body = await while_connected(request, make(pictures))
     return Response(body, media_type=wanted.value, headers={"Vary": "Accept"})
 
 
@@ -154,19 +155,26 @@ class _Batch:
     ) -> bytes | ParsingRCNNError:
         if isinstance(picture, ParsingRCNNError):
             return picture
+        work = partial(encode, picture)
         try:
-            body, _ = await self.service.run(picture.data, self.options.core(), partial(encode, picture), self.call)
+            body, _ = await self.service.run(picture.data, self.options.core(), work, self.call, placed=True)
         except ParsingRCNNError as error:
             return error
         return body
 
 
 def _stems(pictures: list[Picture | ParsingRCNNError]) -> list[str]:
-    """File names without folders and endings, each once."""
+    """File names without folders and endings, each once, also where large and small letters are the same."""
     stems: list[str] = []
-    for index, picture in enumerate(pictures):
+    taken = {"errors"}  # errors.json tells of all pictures
+    for picture in pictures:
         name = picture.name if isinstance(picture, Picture) else "photo"
         stem = PurePath(name.replace("\\", "/")).stem.lstrip(".")[:100] or "photo"
         stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)
-        stems.append(stem if stem not in stems else f"{stem}_{index}")
+        unique, count = stem, 0
+        while unique.casefold() in taken:
+            count += 1
+            unique = f"{stem}_{count}"
+        taken.add(unique.casefold())
+        stems.append(unique)
     return stems

@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
 from tests.server.test_analyze import refused
+from tests.server.test_limits import metric, post, until
 
 URL = "/v1/analyze/batch"
 ZIP = {"Accept": "application/zip"}
@@ -56,6 +62,57 @@ def test_a_batch_as_an_archive(client: TestClient, photo_jpeg: bytes) -> None:
         assert set(archive.namelist()) == names
         assert json.loads(archive.read("errors.json"))["c"]["status"] == 415
         assert Image.open(io.BytesIO(archive.read("a_IUV.png"))).size == (512, 512)
+
+
+def test_every_file_of_an_archive_has_a_name_of_its_own(client: TestClient, photo_jpeg: bytes) -> None:
+    names = ("a_1.jpg", "a.jpg", "a.png", "A.webp", "errors.jpg", "bad.jpg")
+    files = [("file", (name, b"?" if name == "bad.jpg" else photo_jpeg)) for name in names]
+    answer = client.post(URL, params={"tasks": "", "max_people": 1}, files=files, headers=ZIP)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        stems = {name.removesuffix(".json") for name in archive.namelist() if name.endswith(".json")}
+        assert stems == {"a_1", "a", "a_2", "A_3", "errors_1", "errors"}
+        lower = [name.lower() for name in archive.namelist()]  # as some disks see them
+        assert len(set(lower)) == len(lower) == 2 * 5 + 1
+        assert set(json.loads(archive.read("errors.json"))) == {"bad"}
+
+
+def test_a_batch_keeps_its_place_among_others(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(queue=4), lambda: slow) as live, ThreadPoolExecutor(2) as pool:
+        files = [("file", (f"{k}.jpg", photo_jpeg)) for k in range(3)]
+        answer = pool.submit(httpx.post, f"http://{live.address}{URL}", files=files, timeout=30)
+        assert slow.begun.acquire(timeout=10)
+        assert metric(live, "parsing_rcnn_held") == 1
+        others = [post(live, photo_jpeg) for _ in range(4)]
+        until(lambda: metric(live, "parsing_rcnn_held") == 5)
+        beyond = post(live, photo_jpeg)
+        assert beyond.recv(4000).startswith(b"HTTP/1.1 503")  # from now on fewer may wait
+        late = httpx.post(f"http://{live.address}{URL}", files=files)
+        assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        slow.gate.set()
+        assert [result["status"] for result in answer.result().json()["results"]] == [200, 200, 200]
+        for other in others:
+            assert other.recv(4000).startswith(b"HTTP/1.1 200")
+        for each in (beyond, *others):
+            each.close()
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+
+
+def test_a_batch_whose_client_goes_frees_its_place(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(queue=4), lambda: slow) as live:
+        image = {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}
+        body = json.dumps({"images": [image] * 3}).encode()
+        head = (
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+            connection.sendall(head.encode() + body)
+            assert slow.begun.acquire(timeout=10)
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        slow.gate.set()
+        assert httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg).status_code == 200
+        assert sum(slow.begun.acquire(blocking=False) for _ in range(3)) == 1  # that one: the batch's rest never began
 
 
 def test_archives_of_boxes_alone(client: TestClient, photo_jpeg: bytes) -> None:
