@@ -25,13 +25,13 @@ COPY parsing_rcnn parsing_rcnn
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . -e client \
     && /opt/venv/bin/python -m pip uninstall --yes pip
 
-# ---- the library of the custom operator, for Triton's TensorRT backend
+# ---- the custom operator: libprcnn_plugin.so for trtexec, libprcnn_triton.so for Triton's TensorRT backend
 FROM ${TENSORRT_IMAGE} AS plugin
 WORKDIR /build
 COPY export/plugin export/plugin
 RUN cmake -S export/plugin -B build/plugin -DCMAKE_BUILD_TYPE=Release -DPRCNN_CUDA=ON \
         -DTENSORRT_INCLUDE_DIR="$(dirname "$(find /usr/include /usr/local -name NvInfer.h -print -quit)")" \
-    && cmake --build build/plugin --target prcnn_plugin --parallel
+    && cmake --build build/plugin --target prcnn_plugin prcnn_triton --parallel
 
 # ---- graphs as TensorRT's parser takes them, and the trtexec command of each engine
 FROM ${PYTHON_IMAGE} AS graphs
@@ -52,7 +52,8 @@ RUN python -m parsing_rcnn export model_repository --out /models/repository --ta
 # ---- engines: built for the GPU that this image is started on, into /models
 FROM ${TENSORRT_IMAGE} AS engines
 COPY --from=graphs /models /opt/engines
-COPY --from=plugin /build/build/plugin/libprcnn_plugin.so /opt/engines/build/plugin/libprcnn_plugin.so
+COPY --from=plugin /build/build/plugin/libprcnn_plugin.so /build/build/plugin/libprcnn_triton.so \
+    /opt/engines/build/plugin/
 COPY scripts/build_engines.sh /usr/local/bin/build_engines.sh
 RUN install -d -o 1000 -g 1000 /models
 # where releases of that image keep trtexec
@@ -83,7 +84,7 @@ ENTRYPOINT ["python3", "-m", "parsing_rcnn"]
 CMD ["triton", "--host", "0.0.0.0", "--log-format", "json"]
 
 FROM triton AS triton-plugin
-COPY --from=plugin /build/build/plugin/libprcnn_plugin.so build/plugin/libprcnn_plugin.so
+COPY --from=plugin /build/build/plugin/libprcnn_triton.so build/plugin/libprcnn_triton.so
 
 # ---- the gateway: the last stage is what `docker build .` makes
 FROM ${PYTHON_IMAGE} AS gateway

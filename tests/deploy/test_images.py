@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from server.launch import Launch
+
 ROOT = Path(__file__).resolve().parents[2]
 HADOLINT = ROOT / ".venv-deploy" / "bin" / "hadolint"
 
@@ -187,6 +189,32 @@ def test_the_files_of_the_graphs_image_know_their_command(tmp_path: Path) -> Non
     options = {word for word in asked if word.startswith("--")}
     assert len(options) == 5
     assert {option for option in options if option not in shown} == set()
+
+
+def test_each_image_has_the_plugin_library_that_it_opens() -> None:
+    """trtexec and Triton open a library each: see export/plugin/src/register.cpp."""
+    found = stages()
+    (build,) = found["plugin"].all("RUN")
+    assert "--target prcnn_plugin prcnn_triton" in build
+    (run,) = [rest for rest in found["graphs"].all("RUN") if "parsing_rcnn export" in rest]
+    builders = re.findall(r"--plugin (\S+)", run)
+    assert [Path(library).name for library in builders] == ["libprcnn_plugin.so"]
+
+    def put(stage: Stage, home: str) -> set[str]:
+        places = set()
+        for copy in stage.all("COPY"):
+            _, *sources, target = copy.split()
+            for source in sources:
+                if copy.startswith("--from=plugin"):
+                    places.add(str(Path(home, target, Path(source).name if target.endswith("/") else "")))
+        return places
+
+    triton = str(Launch(Path("/opt/parsing-rcnn/model_repository")).plugin)
+    assert put(found["triton-plugin"], "/opt/parsing-rcnn") == {triton}
+    # the image `engines` hands all of /opt/engines/build on, to /models
+    volume = str(Launch(Path("/models/repository")).plugin)
+    engines = {place.replace("/opt/engines", "/models") for place in put(found["engines"], "/")}
+    assert engines == {*builders, volume}
 
 
 @dataclass
