@@ -79,6 +79,19 @@ def test_nvcc_compiles_the_kernel(tmp_path: Path) -> None:
     assert ctypes.CDLL(str(library)).prcnn_abi_version() == 1
 
 
+def test_the_kernel_is_built_for_every_card_from_the_t4_on(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None or shutil.which("nvcc") is None:
+        pytest.skip("no cmake or no nvcc on this machine")
+    command = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path), "-DPRCNN_CUDA=ON"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (commands,) = tmp_path.glob("CMakeFiles/prcnn_kernel.dir/build.make")
+    asked = set(re.findall(r"code=(\w+)", commands.read_text()))
+    assert asked == {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "compute_120"}
+    known = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
+    assert asked - {"compute_120"} <= set(known)
+
+
 PLACES = """
 #include "roi_align.h"
 extern "C" __global__ void places(const float* start, const float* step, const int* bin, float* out) {
