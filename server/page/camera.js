@@ -3,14 +3,20 @@ import { Problem, frame, get, stream } from "./gateway.js";
 
 const LONGEST = 960; // pixels: the network sees fewer
 const ON_THE_WAY = 2;
+const PATIENCE = 5; // seconds without an answer, after which that is said
+const GIVE_UP = 30; // seconds without an answer, after which the webcam is stopped
 
 export class Camera {
-  // onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onStop(error or null) once
-  constructor(query, onAnswer, onStop) {
-    Object.assign(this, { query, onAnswer, onStop, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
+  // onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
+  // something to wait for ("" when that is over), onStop(error or null) once
+  constructor(onAnswer, onNotice, onStop) {
+    Object.assign(this, { onAnswer, onNotice, onStop, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
+    Object.assign(this, { silent: 0, until: 0, said: "" }); // seconds without an answer, when to send again, the notice
   }
 
-  async start() {
+  // it may be stopped while the browser asks: what comes open after that is closed at once
+  async start(query) {
+    if (this.stopped) return;
     if (!navigator.mediaDevices) throw new Problem({ detail: "Browsers give the webcam to pages on https or localhost only." });
     try {
       this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
@@ -18,11 +24,15 @@ export class Camera {
       const reasons = { NotAllowedError: "this page may not use it: allow it in the browser", NotFoundError: "none was found", NotReadableError: "another program uses it" };
       throw new Problem({ detail: `The webcam could not be opened: ${reasons[error.name] ?? error.message}.` });
     }
+    if (this.stopped) return this.release();
+    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
     this.video = document.createElement("video");
     Object.assign(this.video, { srcObject: this.media, muted: true, playsInline: true });
     await this.video.play();
+    if (this.stopped) return;
+    this.query = query;
+    this.clock = setInterval(() => this.tick(), 1000);
     this.connect();
-    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
   }
 
   connect() {
@@ -45,7 +55,7 @@ export class Camera {
   turn(socket) {
     if (this.stopped || socket !== this.socket) return;
     this.video.requestVideoFrameCallback(() => this.turn(socket));
-    if (this.sent.size >= ON_THE_WAY) this.skipped++;
+    if (this.sent.size >= ON_THE_WAY || performance.now() < this.until) this.skipped++;
     else this.send();
   }
 
@@ -65,15 +75,39 @@ export class Camera {
   answered(answer) {
     if (this.stopped) return;
     this.dropped = answer.dropped;
-    if (answer.problem && answer.problem.status !== 503) return this.stop(new Problem(answer.problem, answer.problem.status));
+    this.silent = 0;
+    const problem = answer.problem && new Problem(answer.problem, answer.problem.status);
+    const wait = answer.problem?.retry_after; // seconds, where time heals
+    if (problem && wait === undefined) return this.stop(problem);
     const taken = this.sent.get(answer.frame_id);
     for (const number of this.sent.keys()) if (number <= answer.frame_id) this.sent.delete(number);
-    if (taken && !answer.problem) this.onAnswer(answer, taken.bitmap, performance.now() - taken.at);
+    const now = performance.now();
+    if (problem) {
+      this.until = now + 1000 * wait;
+      this.say(`${problem.message}. The next frame is sent in ${wait} s.`);
+      return;
+    }
+    if (now >= this.until) this.say("");
+    if (taken) this.onAnswer(answer, taken.bitmap, now - taken.at);
+  }
+
+  say(text) {
+    if (text !== this.said) this.onNotice((this.said = text));
+  }
+
+  // every second; counted, because a computer that slept is not a gateway that is silent
+  tick() {
+    const waiting = this.sent.size > 0 || this.socket?.readyState !== WebSocket.OPEN;
+    this.silent = waiting ? this.silent + 1 : 0;
+    const text = `The gateway has not answered for ${this.silent} s`;
+    if (this.silent >= GIVE_UP) this.stop(new Problem({ detail: `${text}: the webcam was stopped.` }));
+    else if (this.silent > 0 && this.silent % PATIENCE === 0) this.say(`${text}.`);
   }
 
   // a browser does not tell why a WebSocket was refused, a request by HTTP does
   async closed() {
     if (this.stopped) return;
+    clearInterval(this.clock); // the visitor may be asked for a key now
     const opened = this.number > 0;
     let error = new Problem({ detail: opened ? "The stream was closed by the gateway." : "The gateway takes no more streams now. Try again in a moment." });
     await get("/v1/models").catch((reason) => (error = reason));
@@ -83,8 +117,13 @@ export class Camera {
   stop(error = null) {
     if (this.stopped) return;
     this.stopped = true;
+    clearInterval(this.clock);
     this.socket?.close();
-    this.media?.getTracks().forEach((track) => track.stop());
+    this.release();
     this.onStop(error);
+  }
+
+  release() {
+    this.media?.getTracks().forEach((track) => track.stop());
   }
 }

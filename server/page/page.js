@@ -5,7 +5,7 @@ import { Camera } from "./camera.js";
 import { at, decodeAll, layer } from "./layers.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null };
+const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false };
 
 async function start() {
   const [taxonomies, [model]] = await Promise.all([get("/v1/taxonomies"), whenReady()]);
@@ -44,6 +44,15 @@ started.catch(fail);
 function fail(error) {
   $("error").textContent = error.message;
   $("error").hidden = false;
+}
+
+// What passes by itself. Fixed, so that nothing below moves; and slow to go, so that it does not flicker where it comes
+// again and again.
+let fading = 0;
+function notice(text, linger = 1500) {
+  clearTimeout(fading);
+  if (text) $("notice").textContent = text;
+  else fading = setTimeout(() => ($("notice").textContent = ""), linger);
 }
 
 const least = () => Number($("score").value) / 100;
@@ -112,7 +121,7 @@ async function analyze(file, ticket, confidence) {
 // everybody it can show.
 async function lower() {
   if (!state.answer || least() >= state.asked) return;
-  if (state.camera) {
+  if (state.live) {
     state.asked = LEAST;
     state.camera.ask(query(LEAST, MAPS));
   } else if ($("busy").hidden) {
@@ -124,38 +133,46 @@ async function lower() {
 
 async function webcam() {
   if (state.camera) return state.camera.stop();
-  state.ticket++; // an answer to a photo comes too late now
   $("error").hidden = true;
-  $("busy").hidden = true;
-  const pace = { last: null, interval: null, latency: null, busy: false };
+  const pace = { last: null, interval: null, latency: null };
   const smooth = (old, now) => (old === null ? now : 0.9 * old + 0.1 * now);
+  let newest = -1;
+  let confidence;
+  const answered = async (answer, photo, milliseconds) => {
+    const people = await decodeAll(answer);
+    if (state.camera !== camera || newest > answer.frame_id) return;
+    newest = answer.frame_id;
+    if (!state.live) goLive(confidence);
+    const now = performance.now();
+    if (pace.last !== null) pace.interval = smooth(pace.interval, now - pace.last);
+    pace.last = now;
+    pace.latency = smooth(pace.latency, milliseconds);
+    state.photo?.close();
+    Object.assign(state, { photo, people, answer });
+    $("viewer").hidden = $("another").hidden = $("panel").hidden = false;
+    $("drop").hidden = true;
+    const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
+    $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
+    draw();
+    lower();
+  };
+  const camera = (state.camera = new Camera(answered, notice, stopped));
+  showCamera(true);
   try {
     await ready();
-    const answered = async (answer, photo, milliseconds) => {
-      const people = await decodeAll(answer);
-      if (state.camera !== camera || state.answer?.frame_id > answer.frame_id) return;
-      const now = performance.now();
-      if (pace.last !== null) pace.interval = smooth(pace.interval, now - pace.last);
-      pace.last = now;
-      pace.latency = smooth(pace.latency, milliseconds);
-      state.photo?.close();
-      Object.assign(state, { photo, people, answer });
-      $("viewer").hidden = $("another").hidden = $("panel").hidden = false;
-      $("drop").hidden = true;
-      const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
-      $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
-      draw();
-      lower();
-    };
-    const camera = new Camera(query(least(), MAPS), answered, stopped);
-    Object.assign(state, { camera, file: null, people: [], answer: null, asked: least(), probe: null });
-    document.body.classList.add("live");
-    showCamera(true);
-    await camera.start();
+    confidence = least();
+    await camera.start(query(confidence, MAPS));
   } catch (error) {
-    if (state.camera) state.camera.stop(error);
-    else fail(error);
+    camera.stop(error);
   }
+}
+
+// With the first frame that was answered, and no earlier, the webcam takes the place of a photo: it may be refused.
+function goLive(confidence) {
+  state.ticket++; // an answer to the photo comes too late now
+  Object.assign(state, { file: null, asked: confidence, probe: null, live: true });
+  $("busy").hidden = true;
+  document.body.classList.add("live");
 }
 
 function showCamera(running) {
@@ -164,11 +181,13 @@ function showCamera(running) {
 
 // The last frame stays, as a photo that can be downloaded and analysed again.
 function stopped(error) {
-  state.camera = null;
+  const { live } = state;
+  Object.assign(state, { camera: null, live: false });
   document.body.classList.remove("live");
   showCamera(false);
+  notice("", 0);
   if (error) fail(error);
-  if (!state.photo || !state.answer) return;
+  if (!live) return;
   const canvas = new OffscreenCanvas(state.photo.width, state.photo.height);
   canvas.getContext("2d").drawImage(state.photo, 0, 0);
   state.file = canvas.convertToBlob({ type: "image/png" }).then((blob) => new File([blob], "webcam.png"));
