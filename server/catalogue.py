@@ -11,6 +11,8 @@ from typing import Any
 from parsing_rcnn.repository import ModelRepository
 
 VERSION = "1"
+CELLS = 128
+"""On a side of every map: `parsing-rcnn export` writes no others."""
 TASKS = {
     "human_analysis": frozenset({"parsing", "densepose"}),
     "human_parsing": frozenset({"parsing"}),
@@ -73,9 +75,12 @@ class Statistics:
 
 
 class Catalogue:
-    """The models as Triton would describe them: the repository's configurations of the ensembles.
+    """The models as Triton would describe them: the tensors of its ensembles, of which a repository need have none.
 
     Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
+
+    Args:
+        repository: for the number of classes (None: found as `ModelRepository.open` says).
     """
 
     def __init__(self, repository: Path | None) -> None:
@@ -85,19 +90,24 @@ class Catalogue:
     @cached_property
     def configurations(self) -> dict[str, dict[str, Any]]:
         """Model -> `ModelConfig` as JSON, with the names of the protocol buffers."""
-        from google.protobuf import json_format, text_format
+        from google.protobuf import json_format
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-        found, folder = {}, ModelRepository.open(self._repository).path
-        for name in TASKS:
-            message = text_format.Parse((folder / name / "config.pbtxt").read_text(), ModelConfig())
+        found, classes = {}, len(ModelRepository.open(self._repository).taxonomy)
+        for name, tasks in TASKS.items():
+            message = ModelConfig(
+                name=name,
+                platform="parsing_rcnn",
+                version_policy={"latest": {"num_versions": 1}},
+                input=[{"name": "IMAGE", "data_type": "TYPE_STRING", "dims": [1]}],
+                output=[{"name": n, "data_type": kind, "dims": dims} for n, kind, dims in _outputs(tasks, classes)],
+            )
             document = json_format.MessageToDict(
                 message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
             for tensor in (*document["input"], *document["output"]):
                 tensor["dims"] = [int(n) for n in tensor["dims"]]
-            del document["ensemble_scheduling"]
-            found[name] = document | {"platform": "parsing_rcnn"}
+            found[name] = document
         return found
 
     def outputs(self, model: str) -> tuple[str, ...]:
@@ -123,3 +133,17 @@ class Catalogue:
             "inputs": tensors(configuration["input"]),
             "outputs": tensors(configuration["output"]),
         }
+
+
+def _outputs(tasks: frozenset[str], classes: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """(name, type, dimensions: -1 is the number of people) of what a model answers."""
+    found: list[tuple[str, str, tuple[int, ...]]] = [
+        ("BOXES", "TYPE_FP32", (-1, 4)),
+        ("SCORES", "TYPE_FP32", (-1,)),
+        ("IMAGE_SIZE", "TYPE_INT32", (2,)),
+    ]
+    if "parsing" in tasks:
+        found += [("PARTS", "TYPE_UINT8", (-1, CELLS, CELLS)), ("PART_SCORES", "TYPE_FP32", (-1, classes))]
+    if "densepose" in tasks:
+        found.append(("IUV", "TYPE_UINT8", (-1, 3, CELLS, CELLS)))
+    return found

@@ -125,9 +125,12 @@ async def all_statistics(request: Request) -> dict[str, Any]:
     summary="The models",
     responses=_gives([{"name": "densepose", "version": VERSION, "state": "READY", "reason": ""}]),
 )
-async def index() -> list[dict[str, str]]:
-    """Names and states."""
-    return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in TASKS]
+async def index(request: Request) -> list[dict[str, str]]:
+    """Names and states: one engine computes them all, so they are ready together."""
+    engine: Engine = request.app.state.engine
+    reason = engine.not_ready
+    state = "READY" if reason is None else "UNAVAILABLE"
+    return [{"name": name, "version": VERSION, "state": state, "reason": reason or ""} for name in TASKS]
 
 
 @router.get(

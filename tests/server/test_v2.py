@@ -5,19 +5,27 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from google.protobuf import json_format, text_format
 from starlette.testclient import TestClient
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import Pipeline
-from tests.server.conftest import Live
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from server.app import create_app
+from server.settings import Settings
+from tests.server.conftest import Live, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 PERF_ANALYZER = ROOT / ".triton" / "perf_analyzer" / "perf_analyzer"
@@ -36,6 +44,11 @@ def picture(data: bytes) -> triton.InferInput:
     return tensor
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def test_what_the_official_client_asks_first(official: triton.InferenceServerClient) -> None:
     assert official.is_server_live()
     assert official.is_server_ready()
@@ -52,6 +65,61 @@ def test_what_the_official_client_asks_first(official: triton.InferenceServerCli
         "human_parsing",
         "densepose",
     }
+
+
+def test_models_are_described_as_triton_has_them(client: TestClient) -> None:
+    """What the gateway says is what the shipped ensembles are, steps aside."""
+    folder = ModelRepository.open().path
+    for name in ("human_analysis", "human_parsing", "densepose"):
+        shipped = text_format.Parse((folder / name / "config.pbtxt").read_text(), ModelConfig())
+        shipped.ClearField("ensemble_scheduling")
+        shipped.platform = "parsing_rcnn"
+        said = json_format.ParseDict(client.get(f"/v2/models/{name}/config").json(), ModelConfig())
+        assert said == shipped
+
+
+def test_a_repository_of_graphs_alone_is_enough(
+    client: TestClient, pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path
+) -> None:
+    """What `parsing-rcnn export` writes where it is not asked for Triton's configurations."""
+    shipped = ModelRepository.open().path
+    for name in (*GRAPHS, CARD):
+        (tmp_path / name).symlink_to(shipped / name)
+    tensor = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
+    body = {"inputs": [{**tensor, "data": [base64.b64encode(photo_jpeg).decode()]}], "outputs": [{"name": "SCORES"}]}
+    application = create_app(Settings(repository=tmp_path), lambda: pipeline)
+    with TestClient(application, raise_server_exceptions=False) as alone:
+        wait_until_ready(alone)
+        for name in ("human_analysis", "human_parsing", "densepose"):
+            for path in (f"/v2/models/{name}", f"/v2/models/{name}/config"):
+                assert alone.get(path).json() == client.get(path).json()
+            answer = alone.post(f"/v2/models/{name}/infer", json=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["outputs"][0]["data"][0] > 0.5
+
+
+def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
+    def failing() -> Analyzer:
+        raise ModelNotFound("the file has gone")
+
+    def states(of: TestClient) -> set[tuple[str, str]]:
+        return {(model["state"], model["reason"]) for model in of.post("/v2/repository/index").json()}
+
+    assert states(client) == {("READY", "")}
+    dead = free_port()
+    for settings, load, reason in (
+        (Settings(), failing, "the file has gone"),
+        (Settings(engine="triton", triton_url=f"127.0.0.1:{dead}"), None, f"127.0.0.1:{dead}"),
+    ):
+        with TestClient(create_app(settings, load)) as broken:
+            end = time.monotonic() + 30
+            while reason not in broken.get("/readyz").text:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            assert broken.get("/v2/health/ready").status_code == 503
+            ((state, said),) = states(broken)
+            assert state == "UNAVAILABLE"
+            assert reason in said
 
 
 @pytest.mark.parametrize("binary", [True, False])
