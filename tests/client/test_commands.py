@@ -184,30 +184,78 @@ def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path, photo_jpeg: byt
         assert "Traceback" not in done.stderr
 
 
-def test_stream_of_a_file_ends_with_it_and_an_interrupt_finishes_the_output(clip: Path, tmp_path: Path) -> None:
-    out = tmp_path / "live.mp4"
-    done = run("stream", str(clip), "-o", str(out), "--threads", "1", "--json")
+def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:
+    done = run("stream", str(clip), "-o", str(tmp_path / "live.mp4"), "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     (state,) = json.loads(done.stdout)
     assert state["frames"] == 10
     assert state["shown"] + state["dropped"] + state["failed"] >= 10
-    endless = tmp_path / "endless.mp4"
-    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "60", "-i", str(clip), "-c", "copy", endless], check=True)
-    command = [sys.executable, "-m", "parsing_rcnn", "stream", str(endless), "-o", str(out), "--threads", "1"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    part = tmp_path / ".live.part.mp4"
+
+
+def began(command: list[str], sign: Path) -> subprocess.Popen[str]:
+    """Start a command as a terminal does, in a process group of its own, and wait until it writes."""
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 60
-    while not part.exists():
-        assert process.poll() is None
+    while not sign.exists() or not sign.stat().st_size:
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(process.communicate()[1])
+        time.sleep(0.05)
+    return process
+
+
+@pytest.fixture
+def endless(clip: Path) -> Path:
+    """Minutes of noise, which fills every buffer of whoever writes it."""
+    noise, path = clip.with_name("noise.mp4"), clip.with_name("endless.mp4")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, "-vf", "noise=alls=90:allf=t", noise], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "300", "-i", noise, "-c", "copy", path], check=True)
+    return path
+
+
+@pytest.mark.parametrize(("command", "code"), [("annotate", 130), ("stream", 0)])
+def test_ctrl_c_finishes_the_output(endless: Path, tmp_path: Path, command: str, code: int) -> None:
+    out = tmp_path / "out.mp4"
+    arguments = [command, str(endless), "-o", str(out), "--threads", "1"]
+    lines = tmp_path / "out.jsonl"
+    arguments += ["--jsonl", str(lines)] if command == "annotate" else []
+    process = began([sys.executable, "-m", "parsing_rcnn", *arguments], tmp_path / ".out.part.mp4")
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    probe = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
+    frames = int(subprocess.run([*probe, str(out)], check=True, capture_output=True, text=True).stdout.strip(",\n"))
+    assert frames > 0
+    if command == "annotate":
+        assert len(lines.read_text().splitlines()) >= frames
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_ffmpeg_ends_when_the_command_is_killed(endless: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), "-o", str(out), "--threads", "1"]
+    process = began(command, tmp_path / ".out.part.mp4")
+
+    def left() -> list[str]:
+        """Processes that have this test's folder on their command line."""
+        found = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        return [path.parent.name for path in found if str(tmp_path).encode() in _read(path)]
+
+    assert len(left()) >= 3  # the command, the reader and the writer
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 30
+    while left():
         assert time.monotonic() < end
         time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
-    probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(out)]
-    assert float(subprocess.run(probe, check=True, capture_output=True, text=True).stdout) > 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def test_stream_tells_of_a_source_that_never_came_and_prints_its_json(clip: Path) -> None:

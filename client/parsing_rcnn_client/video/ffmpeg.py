@@ -48,6 +48,15 @@ def tool(name: str) -> str:
     return found
 
 
+def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Run ffmpeg or ffplay in a session of its own.
+
+    Ctrl-C in a terminal goes to a whole process group, and ffmpeg must outlive it to finish its file. It ends by itself
+    when its pipe does, whatever became of this process.
+    """
+    return subprocess.Popen(command, start_new_session=True, **pipes)
+
+
 def hidden(source: str) -> str:
     """A source without its password, for messages."""
     parts = urlsplit(source)
@@ -143,7 +152,7 @@ class FFmpegReader:
         command += ["-copyts", *input_options(source, live=self.live), "-map", "0:V:0", "-an", "-sn", "-dn"]
         command += ["-vf", f"scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
         command += ["-f", "rawvideo", "-"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self._times: queue.Queue[float | None] = queue.Queue()
         self._said: deque[str] = deque(maxlen=20)
         self._closed = False
@@ -257,7 +266,7 @@ class FFmpegWriter:
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
         command += self._container()
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
+        self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
         self._closed = False
         self._send(matroska.header(info.width, info.height))
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.backoff import Backoff
-from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, tool
+from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, start, tool
 from parsing_rcnn_client.video.live import Sink, SinkClosed
 from parsing_rcnn_client.video.media import VideoError, VideoInfo
 
@@ -100,7 +100,7 @@ class WindowSink:
         command = [tool("ffplay"), "-loglevel", "error", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
         command += ["-pixel_format", "rgb24", "-video_size", f"{info.width}x{info.height}", "-framerate", "120"]
         command += ["-window_title", title, "-i", "-"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = start(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     @staticmethod
     def require_screen() -> None:
