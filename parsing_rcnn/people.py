@@ -188,6 +188,10 @@ class People:
     def mask(self, index: int, exact: bool = False) -> tuple[NDArray[np.bool_], tuple[int, int]]:
         """One person's silhouette: where a part is, or where I > 0 when parsing was not asked for.
 
+        Args:
+            index: of the person.
+            exact: as in `crop`, or `smooth` as in `iuv_crop`.
+
         Returns:
             (bool [h,w], (x0, y0) of its top left pixel in the picture).
 
@@ -195,7 +199,7 @@ class People:
             ValueError: neither parts nor IUV were computed.
         """
         if self.parts is None and self.iuv is not None:
-            iuv, offset = self.iuv_crop(index)
+            iuv, offset = self.iuv_crop(index, smooth=exact)
             return iuv[0] > 0, offset
         labels, offset = self.crop(index, exact)
         return labels > 0, offset
@@ -215,20 +219,26 @@ class People:
             np.copyto(canvas[self.window(index).slices], labels, where=labels > 0)
         return canvas
 
-    def instance_map(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def instance_map(self, exact: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Who is where: 0 for nobody, else the person's index plus one, the higher score in front.
+
+        Args:
+            exact: as in `mask`.
 
         Returns:
             uint8 [H,W], or uint16 with more than 255 people.
         """
         canvas = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
         for index in self._back_to_front():
-            mask, _ = self.mask(index)
+            mask, _ = self.mask(index, exact)
             canvas[self.window(index).slices][mask] = index + 1
         return canvas
 
-    def iuv_map(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
+    def iuv_map(self, smooth: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
         """IUV of the whole picture, the higher score in front.
+
+        Args:
+            smooth: as in `iuv_crop`.
 
         Returns:
             (uint8 [H,W,3] of I, U times 255, V times 255; instances [H,W] as in `instance_map`, by I > 0).
@@ -236,7 +246,7 @@ class People:
         canvas = np.zeros((*self.image_size, 3), dtype=np.uint8)
         instances = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
         for index in self._back_to_front():
-            iuv, _ = self.iuv_crop(index)
+            iuv, _ = self.iuv_crop(index, smooth)
             where = self.window(index).slices
             mask = iuv[0] > 0
             np.copyto(canvas[where], cv2.merge(list(iuv)), where=mask[:, :, None])

@@ -64,7 +64,7 @@ def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
         people,
         include=[str(i) for i in options.include],
         mask_format=str(options.mask_format),
-        exact=options.exact and people.part_probs is not None,
+        exact=options.exact,
     )
     asked = {str(t) for t in options.tasks}
     untrained = sorted(task for task, trained in info.tasks.items() if task in asked and not trained)
@@ -79,13 +79,17 @@ def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
 
 
 def render(image: bytes, limits: ImageLimits, people: People, what: Render, exact: bool) -> bytes:
-    """One PNG of a picture's people."""
+    """One PNG of a picture's people.
+
+    Args:
+        exact: of the options; the engine was asked for the probabilities of the parts then.
+    """
     if what is Render.PARTS:
-        return png.encode_palette(people.label_map(exact=exact and people.part_probs is not None), people.taxonomy)
+        return png.encode_palette(people.label_map(exact), people.taxonomy)
     if what is Render.IUV:
-        return png.encode_iuv(people.iuv_map()[0])
+        return png.encode_iuv(people.iuv_map(smooth=exact)[0])
     if what is Render.INDS:
-        return png.encode_inds(people.iuv_map()[1] if people.parts is None else people.instance_map())
+        return png.encode_inds(people.instance_map(exact))
     original = decode(image, limits)
     drawn = draw.contours(original, people) if what is Render.CONTOUR else draw.overlay(original, people)
     return png.encode_rgb(drawn)

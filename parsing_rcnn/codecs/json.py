@@ -43,14 +43,14 @@ def to_json(
             is left out.
         mask_format: "rle": full frame; "png": cut to the box; "polygon": the largest outline (holes and further
             pieces are lost); "none".
-        exact: as in `People.crop`; and IUV is pasted smoothly.
+        exact: parts as in `People.crop`, where there are any; and IUV is pasted smoothly.
 
     Returns:
         `image` {width, height}, `predictions` in the order of the people, `timings_ms`.
 
     Raises:
         InvalidOptions: an unknown name in `include` or `mask_format`.
-        ValueError: `exact` without `part_probs`.
+        ValueError: `exact`, and parts without `part_probs`.
     """
     unknown = sorted(set(include) - set(INCLUDE))
     if unknown:

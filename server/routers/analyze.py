@@ -116,11 +116,13 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()])
 
     Options come in the query, in the form's part `options` (JSON) or in the JSON body, which win over the query.
     """
-    wanted = choose(request.headers.get("accept"), options.render)
+    accept = request.headers.get("accept")
+    choose(accept, options.render)  # what cannot be made is refused before the picture is read
     service: Service = request.app.state.service
     call = call_of(request, "analyze")
     service.admit(call)
     picture, options = await read_picture(request, options, call)
+    wanted = choose(accept, options.render)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
     headers = {"Server-Timing": server_timing(answer.stages), "Vary": "Accept"}
     return Response(answer.body, media_type=answer.media_type, headers=headers)

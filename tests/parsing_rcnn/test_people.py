@@ -189,6 +189,28 @@ def test_a_smooth_iuv_crop_interpolates_inside_a_part_and_never_across_its_edge(
     assert abs(row[40] - 200) <= 1
 
 
+def test_smooth_maps_of_the_picture_are_the_smooth_crops() -> None:
+    iuv = np.zeros((1, 3, 8, 8), np.uint8)
+    iuv[0, 0, 2:6, 2:6] = 3
+    iuv[0, 1, 2:6, 2:6] = 40 * np.arange(4)
+    people = make([[0, 0, 64, 64]], (64, 64), iuv=iuv)
+    values, owner = people.iuv_map(smooth=True)
+    crop = people.iuv_crop(0, smooth=True)[0]
+    assert np.array_equal(values, crop.transpose(1, 2, 0))
+    assert np.array_equal(owner > 0, crop[0] > 0)
+    assert np.array_equal(people.instance_map(exact=True), owner)
+    assert not np.array_equal(people.instance_map(), owner)
+
+
+def test_exact_instances_are_the_exact_silhouettes() -> None:
+    probabilities = np.zeros((1, len(CIHP), 8, 8), np.uint8)
+    probabilities[0, 0] = 255
+    probabilities[0, :2, 2:6, 2:6] = [[[55]], [[200]]]
+    people = make([[0, 0, 64, 64]], (64, 64), parts=probabilities.argmax(1).astype(np.uint8), part_probs=probabilities)
+    assert np.array_equal(people.instance_map(exact=True) > 0, people.label_map(exact=True) > 0)
+    assert not np.array_equal(people.instance_map(exact=True), people.instance_map())
+
+
 def test_more_than_255_people_need_16_bits() -> None:
     boxes = [[x, 0, x + 1, 1] for x in range(300)]
     people = make(boxes, (1, 300), parts=np.ones((300, 1, 1), np.uint8))

@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -113,6 +114,24 @@ def test_accept_chooses_the_format(client: TestClient, photo_jpeg: bytes) -> Non
     assert "application/x-npz" in refused.json()["detail"]
 
 
+def test_a_rendering_may_be_asked_for_in_the_body(client: TestClient, photo_jpeg: bytes) -> None:
+    image = {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}
+    render = {"render": "parts"}
+    want = client.post(URL, params=render, content=photo_jpeg)
+    in_json = client.post(URL, json={"image": image, "options": render})
+    in_form = client.post(URL, files={"file": ("p", photo_jpeg)}, data={"options": json.dumps(render)})
+    over_query = client.post(URL, params={"render": "iuv"}, json={"image": image, "options": render})
+    for answer in (in_json, in_form, over_query):
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.content == want.content
+    taken_back = client.post(URL, params={"render": "iuv"}, json={"image": image, "options": {"render": None}})
+    narrow = client.post(URL, json={"image": image, "options": render}, headers={"Accept": "application/json"})
+    for answer in (taken_back, narrow):
+        assert people_of(answer)
+    refused(client.post(URL, json={"image": image, "options": {**render, "tasks": []}}), 422, "render=parts")
+    refused(client.post(URL, content=b"?", headers={"Accept": "text/html"}), 406, "text/html")
+
+
 def test_npz_holds_the_arrays(client: TestClient, photo_jpeg: bytes) -> None:
     response = client.post(URL, content=photo_jpeg, headers={"Accept": "application/x-npz"})
     with np.load(io.BytesIO(response.content)) as arrays:
@@ -139,6 +158,28 @@ def test_options_do_what_they_say(client: TestClient, photo_jpeg: bytes) -> None
     assert exact["parts_png"] != parsing["parts_png"]
     small = client.post(URL, params={"max_side": "128"}, content=photo_jpeg).json()
     assert small["image"] == {"width": 512, "height": 512}
+
+
+@pytest.mark.parametrize(("render", "tasks"), [("iuv", "densepose"), ("inds", "densepose"), ("inds", "parsing")])
+def test_exact_is_for_every_map(client: TestClient, photo_jpeg: bytes, render: str, tasks: str) -> None:
+    def picture(**more: str) -> NDArray[np.uint8]:
+        answer = client.post(URL, params={"render": render, **more}, content=photo_jpeg)
+        assert answer.status_code == 200, answer.text
+        return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+    plain, exact = picture(tasks=tasks), picture(tasks=tasks, exact="true")
+    assert 0 < (plain != exact).mean() < 0.2  # edges, and U and V between the cells
+    if render == "iuv":  # whatever else is computed
+        np.testing.assert_array_equal(picture(exact="true"), exact)
+
+
+def test_exact_smooths_iuv_in_json_with_one_task_and_with_both(client: TestClient, photo_jpeg: bytes) -> None:
+    def chart(**query: str) -> str:
+        return str(people_of(client.post(URL, params=query, content=photo_jpeg))[0]["densepose"]["labels_uv_str"])
+
+    exact = chart(tasks="densepose", exact="true")
+    assert exact != chart(tasks="densepose")
+    assert exact == chart(exact="true")
 
 
 def test_an_untrained_head_is_said(client: TestClient, photo_jpeg: bytes) -> None:
