@@ -84,7 +84,8 @@ export class Camera {
     const now = performance.now();
     if (problem) {
       this.until = now + 1000 * wait;
-      this.say(`${problem.message}. The next frame is sent in ${wait} s.`);
+      const why = problem.message.replace(/: come back .*/, ""); // by HTTP; here the page does
+      this.say(`${why}. The next frame is sent in ${wait} s.`);
       return;
     }
     if (now >= this.until) this.say("");
