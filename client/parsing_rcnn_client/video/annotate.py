@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,8 @@ class _Run:
     def __init__(
         self, engine: Analyzer, reader: Reader, writer: Writer | None, settings: Settings, pool: ThreadPoolExecutor
     ) -> None:
-        self.follower = Follower(settings.confidence, settings.smoothing)
+        # the next analysis always comes here, however far apart two frames are
+        self.follower = Follower(settings.confidence, settings.smoothing, gap=math.inf)
         self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
         self._pool, self._wanted = (
             pool,

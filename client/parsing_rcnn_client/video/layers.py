@@ -136,6 +136,11 @@ def paint(
                 _frame(canvas, shown[index], int(numbers[index]), float(people.scores[index]))
 
 
+def veiled(image: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
+    """A frame in which nobody can be recognised, for when "anonymise" cannot know whom to hide: uint8 [H,W,3] RGB."""
+    return _coarse(image, look.style)
+
+
 def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, layer: str, alpha: float) -> None:
     """Colour one person's cells, with an outline in the colour of the track."""
     maps = people.parts if layer == "parts" else people.iuv
@@ -235,12 +240,17 @@ def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> 
         cover = enlarge(cells, box, window)
     x, y, wide, high = cv2.boundingRect(cover)
     patch = canvas[window.slices][y : y + high, x : x + wide]
-    many = 8 if look.style == "pixelate" else 5  # across the longer side: too few to tell who it is
+    cv2.copyTo(_coarse(patch, look.style), cover[y : y + high, x : x + wide], patch)
+
+
+def _coarse(patch: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
+    """A picture with so few cells that nobody can tell who it is."""
+    high, wide = patch.shape[:2]
+    many = 8 if style == "pixelate" else 5  # across the longer side
     small = (max(round(wide * many / max(wide, high)), 1), max(round(high * many / max(wide, high)), 1))
     coarse = cv2.resize(patch, small, interpolation=cv2.INTER_AREA)
-    how = cv2.INTER_NEAREST if look.style == "pixelate" else cv2.INTER_CUBIC
-    covered = cv2.resize(coarse, (wide, high), interpolation=how)
-    cv2.copyTo(covered, cover[y : y + high, x : x + wide], patch)
+    how = cv2.INTER_NEAREST if style == "pixelate" else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(coarse, (wide, high), interpolation=how), np.uint8)
 
 
 def _hidden(people: People, index: int, whom: str) -> NDArray[np.bool_] | None:

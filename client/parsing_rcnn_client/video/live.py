@@ -17,7 +17,7 @@ from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look, render
+from parsing_rcnn_client.video.layers import Look, render, veiled
 from parsing_rcnn_client.video.media import Frame, Reader, VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
 
@@ -264,7 +264,8 @@ class Source:
                 raise
             self.state.failed += 1
             self.state.engine_problem = error.detail
-            self._show(self._follower.follow(frame, None))
+            if self._settings.mode == "align":  # otherwise it was shown, and newer ones after it
+                self._show(self._follower.follow(frame, None))
             return
         self.state.analysed += 1
         self.state.engine_problem = None
@@ -286,7 +287,10 @@ class Source:
     def _show(self, tracked: Tracked) -> None:
         assert self._sink is not None
         look = self._settings.look
-        picture = render(tracked.frame.image, tracked.people, tracked.numbers, tracked.shown, look)
+        if "anonymise" in look.layers and not tracked.covered:
+            picture = veiled(tracked.frame.image, look)
+        else:
+            picture = render(tracked.frame.image, tracked.people, tracked.numbers, tracked.shown, look)
         self._sink.show(picture, tracked.frame.time)
         self.state.shown += 1
         lag = time.monotonic() - tracked.frame.arrived

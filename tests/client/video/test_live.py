@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.request import urlopen
 
@@ -160,6 +161,64 @@ def test_an_engine_that_goes_and_comes_back() -> None:
     live.close()
     assert source.state.failed == 3
     assert source.state.shown >= 6  # frames go on, only without people
+
+
+class Faces(Camera):
+    """Pictures with something to recognise."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        noise = np.random.default_rng(1).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+        for frame in super().__iter__():
+            yield replace(frame, image=noise)
+
+
+class Film:
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[NDArray[np.uint8]] = []
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+        self.shown.append(image)
+
+    def close(self) -> None:
+        pass
+
+
+def told(image: NDArray[np.uint8]) -> bool:
+    """Whether anything can be recognised in a picture of `Faces`: neighbouring pixels differ."""
+    return bool(np.abs(np.diff(image.astype(int), axis=1)).mean() > 20)
+
+
+@pytest.mark.parametrize("mode", ["align", "low-latency"])
+@pytest.mark.parametrize("style", ["pixelate", "blur"])
+def test_what_no_answer_covers_is_hidden_whole(mode: str, style: str) -> None:
+    engine, film = Engine(None, delay=0.05, failures=3), Film()
+    look = Look(layers=("anonymise", "boxes"), style=style)
+    live = Live(engine, LiveSettings(look, mode=mode))
+    source = live.add("camera", lambda: Faces(fps=50), lambda reader: film)
+    until(lambda: source.state.failed == 3)
+    before = list(film.shown)
+    assert len(before) >= 2
+    assert not any(told(image) for image in before)
+    until(lambda: source.state.analysed >= 3)  # nobody is there, and that is known now
+    until(lambda: told(film.shown[-1]))
+    engine.failures = 10**6
+    until(lambda: source.state.failed > 3)  # no answer is on its way any more
+    until(lambda: not told(film.shown[-1]))
+    at = len(film.shown)
+    until(lambda: len(film.shown) > at + 5)
+    live.close()
+    assert not any(told(image) for image in film.shown[at:])
+
+
+def test_without_the_layer_that_hides_pictures_are_shown_as_they_are() -> None:
+    film = Film()
+    live = Live(Engine(None, failures=10**6), LiveSettings(BOXES))
+    live.add("camera", lambda: Faces(fps=50), lambda reader: film)
+    until(lambda: len(film.shown) >= 3)
+    live.close()
+    assert all(told(image) for image in film.shown)
 
 
 def test_a_gateway_that_dies_and_returns(pipeline: Pipeline, serve_app: Any) -> None:
