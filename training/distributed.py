@@ -29,6 +29,14 @@ class World:
         """Whether this process writes logs and checkpoints."""
         return self.rank == 0
 
+    def of_leader(self, value: float) -> float:
+        """The first process's value, in all of them; every process has to ask."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(told, 0)
+        return float(told)
+
     def gathered(self, value: int | None) -> list[int | None]:
         """The values of all processes, by rank; every process has to ask."""
         if self.size == 1:

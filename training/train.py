@@ -27,6 +27,12 @@ from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
 
 _REPORT_EVERY = 10
+# keys of `train` that a run may change when it goes on; any other makes it another run
+_MAY_CHANGE = {
+    *("warm_start", "device", "autocast", "workers", "accumulate", "images_per_process", "checkpoint_every"),
+    *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
+    *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
+}
 
 
 class TrainingDiverged(RuntimeError):
@@ -132,8 +138,11 @@ class Trainer:
     def resume(self) -> bool:
         """Go on from the last checkpoint in the run's folder. Returns whether there was one.
 
+        Rates, their schedule and the length are those of the recipe as it is now; anything else has to be as it was.
+
         Raises:
-            CheckpointError: it is broken, of another network or optimiser, or not there for all processes.
+            CheckpointError: it is broken, of another recipe or of more or fewer pictures a step, or not there for
+                all processes.
         """
         path = self.out / "state.pt"
         state = load_state(path) if path.is_file() else None
@@ -146,9 +155,13 @@ class Trainer:
         if state is None:
             return False
         try:
+            self._compare(path, json.loads(state["recipe"]), state["pictures"])
+            rates = [{key: group[key] for key in ("base", "weight_decay")} for group in self.optimizer.param_groups]
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, own in zip(self.optimizer.param_groups, rates, strict=True):
+                group.update(own)  # the checkpoint's own would hold over a recipe whose rates were changed
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.step, self.elapsed = state["step"], state["elapsed"]
@@ -158,6 +171,27 @@ class Trainer:
                 f"{path}: a run of another recipe ({' '.join(said)}); take another --out, or --fresh"
             ) from error
         return True
+
+    def _compare(self, path: Path, saved: dict[str, Any], pictures: int) -> None:
+        """Refuse a checkpoint of another recipe, or of steps that saw more or fewer pictures."""
+        remedy = "take another --out, or --fresh; --warm-start begins a new run from its weights"
+        now = _flat(json.loads(self.recipe.digest_json()))
+        free = {"name", *(f"train.{key}" for key in _MAY_CHANGE)}
+        before = _flat(saved)
+        other = [key for key in sorted({*now, *before} - free) if now.get(key) != before.get(key)]
+        if other:
+            said = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:4])
+            raise CheckpointError(f"{path}: a run of another recipe ({said}); {remedy}")
+        if pictures != self.pictures:
+            raise CheckpointError(
+                f"{path}: its steps saw {pictures} pictures, and would see {self.pictures} now (processes x "
+                f"train.images_per_process x train.accumulate); make these {pictures} again, or {remedy}"
+            )
+
+    @property
+    def pictures(self) -> int:
+        """Pictures of a step, over all processes."""
+        return (self.config.train.images_per_process or 1) * self.batches
 
     def save(self) -> None:
         """Checkpoint: the average as weights.safetensors (what is exported), the rest as state.pt."""
@@ -174,6 +208,8 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "step": self.step,
                 "elapsed": self.elapsed,
+                "recipe": self.recipe.digest_json(),
+                "pictures": self.pictures,
             },
         )
 
@@ -201,6 +237,8 @@ class Trainer:
             while self.step < config.iterations:
                 losses = self.update([next(batches) for _ in range(config.accumulate)])
                 self.elapsed = time.monotonic() - begin
+                if config.time_budget_minutes is not None:  # one clock: rates and the end are the same everywhere
+                    self.elapsed = self.world.of_leader(self.elapsed)
                 over = config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60
                 if report is not None:
                     report.step(self.step, self.elapsed, losses, last=over or self.step == config.iterations)
@@ -254,6 +292,15 @@ class Trainer:
             )
         self.scaler.scale(total / count).backward()
         return losses
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """{"section.key": value} of a recipe; what is drawn from is one value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = isinstance(value, dict) and key != "sources"
+        found |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
+    return found
 
 
 def _one_thread(_: int) -> None:

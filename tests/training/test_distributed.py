@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from training.checkpoint import save_state
@@ -66,6 +67,40 @@ def test_two_processes_take_the_steps_of_one_that_accumulates(tmp_path: Path, da
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+LATE = """
+import sys, time
+from pathlib import Path
+from safetensors.torch import save_file
+from training.config import load_config
+from training.distributed import join, leave
+from training.train import Trainer
+
+config, data, out, *overrides = sys.argv[1:]
+world = join("cpu")
+trainer = Trainer(load_config(Path(config), tuple(overrides)), Path(data), Path(out) / str(world.rank), world=world)
+time.sleep(0.7 * world.rank)  # its own clock would end it steps later, at other rates
+trainer.run()
+weights = {name: value.contiguous() for name, value in trainer.model.state_dict().items()}
+save_file(weights, Path(out) / f"{world.rank}.safetensors", {"step": str(trainer.step)})
+leave()
+"""
+
+
+def test_a_time_budget_ends_all_processes_at_the_same_step(tmp_path: Path, data_folder: Path) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    config = str(ROOT / "training" / "configs" / "light.yaml")
+    overrides = (*SMALL, "train.iterations=100000", "train.time_budget_minutes=0.1")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run([*torchrun, str(script), config, str(data_folder), str(tmp_path), *overrides])
+    one, other = (safe_open(tmp_path / f"{rank}.safetensors", "pt") for rank in (0, 1))
+    assert int(one.metadata()["step"]) == int(other.metadata()["step"]) > 2
+    trained = [name for name in one.keys() if name.startswith(("rpn.", "parsing_"))]  # noqa: SIM118 (no mapping)
+    assert trained
+    for name in trained:
+        assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
 
 
 def test_hosts_that_do_not_share_the_run_are_told_so(tmp_path: Path, data_folder: Path) -> None:

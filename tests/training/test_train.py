@@ -79,6 +79,34 @@ def test_a_run_of_another_recipe_does_not_go_on(tmp_path: Path, data_folder: Pat
         other.resume()
 
 
+def test_what_makes_it_another_run_is_named(tmp_path: Path, data_folder: Path) -> None:
+    Trainer(recipe("train.iterations=1"), data_folder, tmp_path).run()
+    for override, said in (
+        ("train.seed=7", r"train\.seed was 0, is 7"),
+        ("data.colours=false", r"data\.colours was True, is False"),
+        ("data.sources={photos: 1.0}", r"data\.sources was"),
+        ("train.images_per_process=1", r"steps saw 2 pictures, and would see 1 now"),
+    ):
+        with pytest.raises(CheckpointError, match=said + r".*--fresh"):
+            Trainer(recipe(override), data_folder, tmp_path).resume()
+    assert Trainer(recipe("train.images_per_process=1", "train.accumulate=2"), data_folder, tmp_path).resume()
+
+
+def test_a_run_goes_on_with_the_rates_of_its_recipe_as_it_is_now(tmp_path: Path, data_folder: Path) -> None:
+    """What a run that diverged is told: lower train.learning_rate."""
+    Trainer(recipe("train.iterations=1", "train.learning_rate=0.02"), data_folder, tmp_path).run()
+    lower = recipe("train.iterations=3", "train.learning_rate=0.0001", "train.weight_decay=0.5")
+    resumed, begun = (Trainer(lower, data_folder, tmp_path / name) for name in ("", "afresh"))
+    assert resumed.resume()
+    said, wanted = (
+        [(group["base"], group["weight_decay"]) for group in trainer.optimizer.param_groups]
+        for trainer in (resumed, begun)
+    )
+    assert said == wanted
+    assert (0.0001, 0.5) in said
+    assert any(state["exp_avg"].abs().sum() > 0 for state in resumed.optimizer.state.values())  # and its momentum
+
+
 def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
     batch = trainer.mixture[0]
