@@ -70,6 +70,7 @@ class Objective(nn.Module):
         self.possible: Tensor
         self.weights: Tensor | None
         self.generator = torch.Generator()
+        self.synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
     def forward(self, samples: list[Sample], seed: int) -> dict[str, Tensor]:
         """{name: scalar loss} of a batch on one canvas size; `seed` decides which boxes are drawn."""
@@ -193,9 +194,7 @@ class Objective(nn.Module):
             return {}
         drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
         if not any(len(d.rois) for d in drawn):
-            wanted = (self.model.parsing_head, self.parsing), (self.model.densepose_head, self.densepose)
-            heads = [head for head, on in wanted if on] + [h for h in (self.model.keypoint_head,) if h is not None]
-            return {"parsing": _nothing(*heads)}
+            return {"parsing": self._nobody(pyramid, drawn)}
         features = self.model.roi_features(pyramid, [d.rois for d in drawn])
         parts = torch.cat([d.parts for d in drawn])
         losses = {}
@@ -207,8 +206,29 @@ class Objective(nn.Module):
             losses |= self._densepose(self.model.densepose(features, half=self.half), drawn, parts)
         return losses
 
+    def _nobody(self, pyramid: dict[int, Tensor], drawn: list[_Drawn]) -> Tensor:
+        """A loss of zero that reaches every parameter of the branches: processes wait for each other's gradients.
+
+        Batch norms over all GPUs wait for each other as well: with those the branches see one RoI, the whole canvas.
+        """
+        keypoint_head = self.model.keypoint_head
+        if not self.synchronised:
+            wanted = (self.model.parsing_head, self.parsing), (self.model.densepose_head, self.densepose)
+            heads = [head for head, on in wanted if on] + [head for head in (keypoint_head,) if head is not None]
+            return torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()
+        rois = [d.rois for d in drawn]
+        height, width = (4 * side for side in pyramid[2].shape[2:])
+        rois[0] = rois[0].new_tensor([[0, 0, width, height]])
+        features = self.model.roi_features(pyramid, rois)
+        maps = [] if keypoint_head is None else [self.model.keypoints(features, half=self.half)]
+        maps += [self.model.parsing(features, half=self.half)] if self.parsing else []
+        maps += self.model.densepose(features, half=self.half) if self.densepose else ()
+        return torch.stack([m.sum() * 0 for m in maps]).sum()
+
     def _keypoints(self, features: Tensor, drawn: list[_Drawn]) -> Tensor:
         known = torch.cat([d.jointed for d in drawn])
+        if not bool(known.any()):
+            return self.model.keypoints(features[:1], half=self.half).sum() * 0
         rois, keypoints = torch.cat([d.rois for d in drawn])[known], torch.cat([d.keypoints for d in drawn])
         logits = self.model.keypoints(features[known], half=self.half)
         return keypoint_loss(logits, *keypoint_targets(keypoints, rois, self.output))
@@ -217,20 +237,23 @@ class Objective(nn.Module):
         """RoIs of people with labels, as many as the recipe has, and what is known under each."""
         config = self.config.branch
         ids = self._put(sample.instance_ids)[owner]
-        labelled = torch.nonzero(ids > 0)[:, 0]
+        usable = ids > 0
+        pointed = self._among(ids, tuple(sample.points))
+        jointed = self._among(ids, tuple(sample.keypoints))
+        if sample.points:
+            # before the draw, as in the authors' code: who is too far off for points would take the place of another
+            overlap = box_ops.iou(boxes, self._put(sample.boxes)).gather(1, owner[:, None])[:, 0]
+            pointed &= overlap >= config.densepose_iou
+            usable &= pointed | jointed | ~self._among(ids, tuple(sample.points))
+        labelled = torch.nonzero(usable)[:, 0]
         order = torch.randperm(len(labelled), generator=self.generator, device=labelled.device)
         rows = labelled[order[: config.rois_per_image]]
         own, rois = ids[rows], boxes[rows]
+        pointed, jointed = pointed[rows], jointed[rows]
         instances = self._put(sample.instances).long()
         parts = parsing_targets(self._put(sample.parts).long(), instances, rois, own, self.output)
         mapped = self._among(own, sample.mapped)
-        pointed = self._among(own, tuple(sample.points))
-        jointed = self._among(own, tuple(sample.keypoints))
-        parts[pointed | jointed] = IGNORE_LABEL
-        if sample.points:
-            true = self._put(sample.boxes)[owner[rows]]
-            close = torch.diagonal(box_ops.iou(rois, true)) >= config.densepose_iou
-            pointed &= close
+        parts[self._among(own, (*sample.points, *sample.keypoints))] = IGNORE_LABEL
         iuv = None
         if sample.iuv is not None and bool(mapped.any()):
             iuv = iuv_targets(self._put(sample.iuv), instances, rois[mapped], own[mapped], self.output)
@@ -261,11 +284,6 @@ class Objective(nn.Module):
         rest = ~mapped & ~pointed
         losses["iuv_possible"] = possible_loss(index[rest], parts[rest], self.possible)
         return losses
-
-
-def _nothing(*heads: nn.Module) -> Tensor:
-    """A loss of zero that reaches the parameters of these heads: processes wait for each other's gradients."""
-    return torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()
 
 
 @dataclass
