@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import check
-from parsing_rcnn.geometry import Window, turned_size
+from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
 from parsing_rcnn.people import ModelInfo, Options
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
@@ -126,10 +126,14 @@ class TorchAnalyzer(GraphPipeline):
     ) -> tuple[NDArray[np.uint8], Window]:
         """See `GraphPipeline`."""
         data = self.config.data
+        own = canvases is None and data.test_short_side is not None
         if canvases is None and data.test_short_side is not None:
-            height, width = self._size(image)
-            canvases = [scaled_canvas(height, width, data.test_short_side, data.test_longest_side)]
+            canvases = [scaled_size(*self._size(image), data.test_short_side, data.test_longest_side)]
         canvas, window = super().preprocess(image, options, watch, canvases)
+        if own:
+            height, width = padded(*canvas.shape[:2])
+            beyond = ((0, height - canvas.shape[0]), (0, width - canvas.shape[1]), (0, 0))
+            canvas = np.pad(canvas, beyond, constant_values=PAD_VALUE)
         if data.test_padding == "mean":
             rows, columns = round(window.scale_y * window.height), round(window.scale_x * window.width)
             canvas[rows:] = canvas[:, columns:] = np.rint(self.config.model.pixel_mean)
@@ -142,8 +146,18 @@ class TorchAnalyzer(GraphPipeline):
         return turned_size(header.height, header.width, header.orientation)
 
 
-def scaled_canvas(height: float, width: float, short: int, longest: int = LONGEST) -> tuple[int, int]:
-    """(height, width) of a canvas for a picture with this short side, the long one at most `longest` pixels."""
+def scaled_size(height: float, width: float, short: int, longest: int = LONGEST) -> tuple[int, int]:
+    """(height, width) of a picture scaled to this short side, its long one at most `longest` pixels."""
     scale = min(short / min(height, width), longest / max(height, width))
-    rows, columns = (_STEP * max(1, math.ceil(round(side * scale, 3) / _STEP)) for side in (height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def padded(height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the smallest canvas, in steps of 32, that holds a picture."""
+    rows, columns = (_STEP * math.ceil(side / _STEP) for side in (height, width))
     return rows, columns
+
+
+def scaled_canvas(height: float, width: float, short: int) -> tuple[int, int]:
+    """(height, width) of a canvas for a picture with about this short side: in steps of 32, which it fills."""
+    return padded(*scaled_size(height, width, short))

@@ -40,13 +40,19 @@ def test_the_papers_recipes_test_at_800_and_at_most_1333() -> None:
 
 @pytest.mark.parametrize(
     ("height", "width", "shape", "inner"),
-    [(60, 80, (96, 128), (96, 128)), (40, 60, (96, 128), (85, 128)), (50, 200, (64, 160), (40, 160))],
+    [
+        (60, 80, (96, 128), (96, 128)),
+        (40, 60, (96, 128), (85, 128)),
+        (50, 200, (64, 160), (40, 160)),
+        (72, 128, (96, 160), (75, 133)),  # at most 133: it does not fill the canvas, which is larger
+    ],
 )
 def test_every_picture_has_its_own_canvas(
     height: int, width: int, shape: tuple[int, int], inner: tuple[int, int]
 ) -> None:
     base = load_config(PAPER / "cihp_r50_1x.yaml", TINY)
-    data = base.data.model_copy(update={"test_short_side": 96, "test_longest_side": 160 if width == 200 else 128})
+    short, longest = {200: (96, 160), 128: (80, 133)}.get(width, (96, 128))
+    data = base.data.model_copy(update={"test_short_side": short, "test_longest_side": longest})
     engine = analyzer(base.model_copy(update={"data": data.model_copy(update={"test_padding": "mean"})}))
     picture = np.full((height, width, 3), 10, np.uint8)
     encoded = cv2.imencode(".png", picture)[1].tobytes()
