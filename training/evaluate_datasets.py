@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
+from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
 from training.data.sources import DatasetError
 from training.evaluate import LEAST_SCORE, SURE, person_map
 from training.metrics.confusion import ConfusionMatrix, MissingPredictions
@@ -142,11 +142,15 @@ def _measure(
     found: _Collected, analyzer: Analyzer, record: Record, body: Surface | None, options: Options, *, keypoints: bool
 ) -> float:
     """Analyze a picture and take in what there is to compare; returns how well it was read."""
-    image, located = record.image.read_bytes(), None
+    image, located = as_labelled(record.image), None
     if keypoints and isinstance(analyzer, KeypointLocator):
         people, located = analyzer.locate(image, options)
     else:
         people = analyzer.analyze(image, options)
+    if people.image_size != record.size:
+        raise DatasetError(
+            f"{record.image}: analysed as {people.image_size} pixels, but its labels are of {record.size}"
+        )
     found.boxes.append(_boxes(people, record.people))
     quality = _box_quality(found.boxes[-1])
     if located is not None:

@@ -12,7 +12,7 @@ from parsing_rcnn import draw
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, MHP
 from training.consistency import label_maps, part_map
-from training.data.datasets.records import Reader, Record
+from training.data.datasets.records import Reader, Record, as_labelled, read_pixels
 from training.data.sources import read_jpeg
 from training.evaluate import SURE, GroupResult, PhotoResult
 from training.evaluate_datasets import DatasetResult, KeypointLocator
@@ -135,14 +135,14 @@ def dataset_sheet(
 
 
 def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray[np.uint8]:
-    image = _read(record.image)
+    image = np.ascontiguousarray(read_pixels(record.image)[..., ::-1])
     tasks = {"parsing"} if record.parts is not None else {t for t, on in analyzer.info.tasks.items() if on}
     options = Options(tasks=frozenset(tasks), confidence=SURE)
     located: NDArray[np.float32] = np.zeros((0, 0, 3), np.float32)
     if isinstance(analyzer, KeypointLocator) and any(person.keypoints is not None for person in record.people):
-        people, located = analyzer.locate(record.image.read_bytes(), options)
+        people, located = analyzer.locate(as_labelled(record.image), options)
     else:
-        people = analyzer.analyze(record.image.read_bytes(), options)
+        people = analyzer.analyze(as_labelled(record.image), options)
     found, true = image.copy(), image.copy()
     if record.parts is not None:
         palette = (CIHP if len(analyzer.info.classes) == len(CIHP) else MHP).palette

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.config import DataConfig
 from training.data.datasets.check import find_datasets
-from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record
+from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, read_pixels
 from training.data.iuv import PointSymmetry, mirror_regions
 from training.data.sample import FILL, MIRRORED_KEYPOINTS, PlacedPoints, Sample, View, no_boxes, random_view
 from training.data.sources import DatasetError
 
 _LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
-_LEAST_PIXELS = (12, 5)  # height and width of a person on the canvas
+_LEAST_PIXELS = (12, 5)  # height and width of a person on a drawn canvas; whole pictures (paper) keep everybody
 _STRIDE = 32  # of the pyramid's top: canvases are multiples
 
 
@@ -64,7 +63,7 @@ class AnnotatedPictures:
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """A picture whole or in part on a canvas of (height, width), mirrored half of the time."""
         record = self.record(int(rng.integers(len(self))))
-        image = _read(record)
+        image = read_pixels(record.image)
         scale = min(size[0] / image.shape[0], size[1] / image.shape[1]) * float(np.exp(rng.uniform(-0.15, 0.5)))
         centre = (image.shape[1] * rng.uniform(0.35, 0.65), image.shape[0] * rng.uniform(0.35, 0.65))
         view = random_view(rng, centre, (size[1] / 2, size[0] / 2), scale, degrees=0.0)
@@ -84,13 +83,13 @@ class AnnotatedPictures:
         chosen = []
         for index in self._epoch[1][place]:
             record = self.record(int(index))
-            image = _read(record)
+            image = read_pixels(record.image)
             view = self._whole(rng, image.shape[0], image.shape[1])
             extent = view.boxes(np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32), (1 << 20, 1 << 20))[0]
             chosen.append((record, image, view, extent))
         largest = np.max([extent[2:] for *_, extent in chosen], 0)
         width, height = (int(np.ceil(side / _STRIDE)) * _STRIDE for side in largest)
-        return [self._sample(record, image, view, (height, width)) for record, image, view, _ in chosen]
+        return [self._sample(record, image, view, (height, width), (1, 1)) for record, image, view, _ in chosen]
 
     def _whole(self, rng: np.random.Generator, height: int, width: int) -> View:
         short = int(rng.choice(self.config.short_sides))
@@ -99,7 +98,14 @@ class AnnotatedPictures:
         across = np.array([-scale, 0, width * scale] if flipped else [scale, 0, 0])
         return View(np.stack([across, [0, scale, 0]]), flipped)
 
-    def _sample(self, record: Record, image: NDArray[np.uint8], view: View, size: tuple[int, int]) -> Sample:
+    def _sample(
+        self,
+        record: Record,
+        image: NDArray[np.uint8],
+        view: View,
+        size: tuple[int, int],
+        least: tuple[int, int] = _LEAST_PIXELS,
+    ) -> Sample:
         blank = np.zeros(size, np.uint8)
         parts = blank if record.parts is None else view.warp(record.parts, size, labels=True, fill=0)
         instances = blank if record.instances is None else view.warp(record.instances, size, labels=True, fill=0)
@@ -112,12 +118,7 @@ class AnnotatedPictures:
         extent = moved[:, 2:] - moved[:, :2]
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) * abs(np.linalg.det(view.matrix[:, :2]))
         visible = extent.prod(1) / np.maximum(whole, 1.0)
-        keep = (
-            ~crowd
-            & (visible > _LEAST_VISIBLE)
-            & (extent[:, 1] >= _LEAST_PIXELS[0])
-            & (extent[:, 0] >= _LEAST_PIXELS[1])
-        )
+        keep = ~crowd & (visible > _LEAST_VISIBLE) & (extent[:, 1] >= least[0]) & (extent[:, 0] >= least[1])
         return Sample(
             view.warp(image, size, labels=False, fill=FILL),
             moved[keep] if len(moved) else no_boxes(),
@@ -181,10 +182,3 @@ def grouped(rng: np.random.Generator, wide: NDArray[np.bool_], count: int) -> li
             order = np.resize(rng.permutation(group), -(-len(group) // count) * count)
             batches += list(order.reshape(-1, count))
     return [batches[index] for index in rng.permutation(len(batches))]
-
-
-def _read(record: Record) -> NDArray[np.uint8]:
-    image = cv2.imread(str(record.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DatasetError(f"{record.image}: missing, or cannot be read as a picture")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

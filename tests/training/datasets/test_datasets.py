@@ -368,6 +368,22 @@ def test_whole_pictures_at_several_sizes(cihp: Path) -> None:
     assert epochs == [[False, True, True]] * 2
 
 
+def test_whole_pictures_keep_the_smallest_person(cihp: Path) -> None:
+    """Nobody says in the paper that small people are ignored; canvases that are drawn do ignore them."""
+    small = np.zeros(SIZE, np.uint8)
+    small[4:8, 10:13] = 1  # 6.4 x 4.8 or 8 x 6 canvas pixels at a short side of 64 or 80
+    save(cihp / "Training" / "Category_ids" / "0000000.png", np.where(small, 2, 0).astype(np.uint8))
+    save(cihp / "Training" / "Human_ids" / "0000000.png", small)
+    heights = [
+        float(sample.boxes[0, 3] - sample.boxes[0, 1])
+        for number in range(2)
+        for sample in paper_batches(cihp)[number]
+        if len(sample.boxes) == 1 and not len(sample.ignore)
+    ]
+    assert heights
+    assert max(heights) < 12
+
+
 def test_short_sides_are_for_annotated_datasets_alone(cihp: Path) -> None:
     data = DataConfig(sources={"annotated": 1.0, "photos": 1.0}, annotated=(cihp,), short_sides=(64,))
     with pytest.raises(DatasetError, match=r"data\.short_sides"):

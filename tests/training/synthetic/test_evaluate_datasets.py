@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
@@ -101,6 +103,38 @@ def test_the_true_iuv_reaches_every_point(dataset: Path) -> None:
     # the protocol's 255 against the 256 that points are written with moves a point by up to a pixel
     assert figures["gps_ap"] > 0.75
     assert figures["gpsm_ap_50"] > 0.9
+
+
+def test_labels_are_of_the_pixels_as_stored(dataset: Path, tmp_path: Path) -> None:
+    """A tag that asks viewers to turn the picture turns neither its labels nor what is measured against them."""
+    split = tmp_path / "Training"
+    shutil.copytree(dataset, split)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures = sorted((split / "Images").glob("*.jpg"))
+    assert len(pictures) == COUNT
+    for path in pictures:
+        Image.open(path).save(path, quality="keep", exif=exif)
+    seen = []
+
+    class Looking(Knowing):
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            assert isinstance(image, np.ndarray)
+            seen.append(image.shape[:2])
+            return self.spoil(list(self.known.values())[len(seen) - 1])
+
+    reader = RawCihp(split)
+    figures = evaluate_dataset(Looking(dataset), reader, plain).figures
+    assert seen == [reader.size(index) for index in range(COUNT)]
+    assert figures["miou"] > 0.9
+
+    class Turning(Looking):
+        def spoil(self, people: People) -> People:
+            return replace(people, image_size=(1, 2))
+
+    seen.clear()
+    with pytest.raises(DatasetError, match=r"\.jpg: analysed as \(1, 2\) pixels, but its labels are of"):
+        evaluate_dataset(Turning(dataset), reader, plain)
 
 
 def test_pictures_are_ranked_by_what_is_wrong_with_them(dataset: Path, tmp_path: Path) -> None:

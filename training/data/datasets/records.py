@@ -145,16 +145,39 @@ def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(plane)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture.
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """A picture as stored, uint8 [H,W,3] RGB: labels are of its pixels before any EXIF turn.
 
     Raises:
         DatasetError: missing or no picture.
     """
-    found = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if found is None:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
         raise DatasetError(f"{path}: missing, or cannot be read as a picture")
-    return int(found.shape[0]), int(found.shape[1])
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def as_labelled(path: Path) -> bytes | NDArray[np.uint8]:
+    """A picture for an analyzer: the file, or its pixels where EXIF would have it turned and its labels are not.
+
+    Raises:
+        DatasetError: missing or no picture.
+    """
+    try:
+        data = path.read_bytes()
+        return data if peek(data).orientation == 1 else read_pixels(path)
+    except (OSError, ParsingRCNNError) as error:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as stored; all of it is decoded.
+
+    Raises:
+        DatasetError: missing or no picture.
+    """
+    height, width = read_pixels(path).shape[:2]
+    return height, width
 
 
 def header_size(path: Path) -> tuple[int, int]:
@@ -308,10 +331,10 @@ def numbers(values: Any) -> NDArray[np.float32]:
 
 
 def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where: Path) -> tuple[Annotated, ...]:
-    """Everybody in a pair of maps, boxes around what is visible.
+    """Everybody in a pair of maps, boxes around what is visible. Parts where nobody is make no person.
 
     Raises:
-        DatasetError: the maps have unequal sizes, or parts lie where nobody is.
+        DatasetError: the maps have unequal sizes.
     """
     if parts.shape != instances.shape:
         raise DatasetError(f"{where}: {instances.shape} pixels, but the class map has {parts.shape}")
