@@ -22,7 +22,7 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
         target: folder and stem.
         people: found in `image`.
         image: uint8 [H,W,3] RGB, upright.
-        exact: paste part labels from their probabilities.
+        exact: paste part labels from their probabilities, and interpolate U and V.
 
     Returns:
         The files written.
@@ -35,7 +35,7 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
     if people.parts is not None:
         files["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is not None:
-        iuv, instances = people.iuv_map()
+        iuv, instances = people.iuv_map(smooth=exact)
         files["_IUV.png"] = png.encode_iuv(iuv)
         files["_INDS.png"] = png.encode_inds(instances)
     files[LAST] = json.dumps(json.to_json(people, exact=exact))
