@@ -81,7 +81,7 @@ class AnalyzeOptions(BaseModel):
     ]
     mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
     max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
-    exact: bool = Field(False, description="Paste parts from probabilities and interpolate U and V: slower, cleaner edges.")
+    exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
     render: Render | None = Field(None, description="What an image/png answer shows (default: overlay).")
 
     def merged(self, other: dict[str, Any]) -> AnalyzeOptions:
