@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from asyncio.transports import BaseTransport, Transport
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from server.problems import MEDIA_TYPE, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
@@ -43,6 +46,40 @@ class ConnectionLimits:
     linger_seconds: float = 5.0
 
 
+class _Patience:
+    """Waits for the reader of what was written, and ends the connection where it takes too little of it.
+
+    Args:
+        transport: of the connection.
+        seconds: in which the reader takes `_PROGRESS` bytes, or all that there is.
+        call_later: of the loop.
+    """
+
+    def __init__(self, transport: Transport, seconds: float, call_later: Callable[..., asyncio.TimerHandle]) -> None:
+        self._transport, self._seconds, self._call_later = transport, seconds, call_later
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """More is written than the reader has taken."""
+        if self._timer is None:
+            held = self._transport.get_write_buffer_size()
+            self._timer = self._call_later(self._seconds, self._check, held)
+
+    def end(self) -> None:
+        """It has taken it, or is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self, before: int) -> None:
+        self._timer = None
+        if before - self._transport.get_write_buffer_size() < min(_PROGRESS, before):
+            log.info("closed", reason=f"in {self._seconds:g} s less than {_PROGRESS} bytes were read")
+            self._transport.abort()
+        else:
+            self.begin()
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection within `ConnectionLimits`."""
 
@@ -54,10 +91,11 @@ class Connection(HttpToolsProtocol):
         self._fields = 0  # bytes of this request's line, headers and trailers
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
-        self._reading: asyncio.TimerHandle | None = None  # for what it reads
+        self._reader: _Patience | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._reader = _Patience(transport, self.limits.read_seconds, self.loop.call_later)
         self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds)
         if len(self.connections) > self.limits.connections:
@@ -139,6 +177,7 @@ class Connection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
         super().handle_websocket_upgrade()
+        self.transport.set_write_buffer_limits(0)  # `Stream` hears of every byte that is not taken at once
 
     def send_400_response(self, msg: str) -> None:
         if not self._too_long:
@@ -176,23 +215,13 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reading is None:
-            held = self.transport.get_write_buffer_size()
-            self._reading = self.loop.call_later(self.limits.read_seconds, self._check_reader, held)
+        if self._reader is not None:
+            self._reader.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
-
-    def _check_reader(self, before: int) -> None:
-        self._reading = None
-        if before - self.transport.get_write_buffer_size() < _PROGRESS:
-            log.info("closed", reason=f"in {self.limits.read_seconds:g} s less than {_PROGRESS} bytes were read")
-            self.transport.abort()
-        elif self.flow.write_paused:
-            self.pause_writing()
+        if self._reader is not None:
+            self._reader.end()
 
     def _within(self, seconds: float | None) -> None:
         """Close the connection after a time; None: whenever."""
@@ -228,9 +257,38 @@ class Connection(HttpToolsProtocol):
 
     def _stop_timers(self) -> None:
         self._within(None)
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        if self._reader is not None:
+            self._reader.end()
+
+
+class Stream(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket connection within `ConnectionLimits`: where nobody reads, it would wait for ever to close."""
+
+    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.limits = limits
+        self._reader: _Patience | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self._reader = _Patience(cast(Transport, transport), self.limits.read_seconds, self.loop.call_later)
+        if self.transport.get_write_buffer_size():  # of answers to requests before the stream
+            self.pause_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._reader is not None:
+            self._reader.end()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._reader is not None:
+            self._reader.begin()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reader is not None:
+            self._reader.end()
 
 
 def configuration(application: FastAPI, settings: Settings, limits: ConnectionLimits | None = None) -> uvicorn.Config:
@@ -239,7 +297,7 @@ def configuration(application: FastAPI, settings: Settings, limits: ConnectionLi
     return uvicorn.Config(
         application,
         http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # uvicorn calls it like the class
-        ws="websockets-sansio",
+        ws=partial(Stream, limits=limits),  # type: ignore[arg-type]
         ws_max_size=settings.max_bytes + 8,
         ws_per_message_deflate=False,  # pictures are compressed already
         log_config=None,

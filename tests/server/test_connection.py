@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from structlog.testing import capture_logs
 
 from parsing_rcnn.people import Options, People
@@ -183,6 +185,56 @@ def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
         patient.close()
         with np.load(io.BytesIO(received.partition(b"\r\n\r\n")[2])) as arrays:
             assert arrays["iuv"].shape == (64, 3, 128, 128)
+
+
+class Nobody(Slow):
+    """Finds nobody in a picture of 700 x 700."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (700, 700))
+
+
+def streaming(live: Live, buffered: int = 4096) -> socket.socket:
+    """A stream whose first frame is sent, and whose answer of 1.5 MB has begun to come."""
+    noise, buffer = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8), io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffered)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", live.port))
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    head = f"GET /v1/stream?render=overlay HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Version: 13\r\n\r\n"
+    connection.sendall(head.encode())
+    received = b""
+    while not received.endswith(b"\r\n\r\n"):
+        received += connection.recv(1)
+    assert received.startswith(b"HTTP/1.1 101")
+    payload = bytes(8) + buffer.getvalue()  # with a mask of zeros
+    connection.sendall(b"\x82\xff" + struct.pack(">QI", len(payload), 0) + payload)
+    assert connection.recv(2) == b"\x82\x7f"  # binary, of 64 KiB or more
+    return connection
+
+
+def test_streams_that_are_not_read_are_let_go() -> None:
+    live = Live(Settings(max_streams=2), Nobody, LIMITS)
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    with live:
+        with capture_logs() as lines:
+            sleepers = [streaming(live) for _ in range(2)]
+            sleepers[1].sendall(b"\x88\x80\0\0\0\0")  # says that it closes, and does not read either
+            until(lambda: sum(line["event"] == "closed" for line in lines) == 2, 20)
+        until(lambda: metric(live, "parsing_rcnn_streams") == 0)
+        until(lambda: not live.server.server_state.connections)
+        patient = streaming(live, 131072)  # who reads slowly, but reads, gets all of it
+        received = b""
+        while len(received) < 8 or len(received) < 8 + struct.unpack_from(">Q", received)[0]:
+            piece = patient.recv(65536)
+            assert piece
+            received += piece
+            time.sleep(0.03)
+        assert Image.open(io.BytesIO(received[16:])).size == (700, 700)
+        for each in (patient, *sleepers):
+            each.close()
 
 
 def test_the_silent_make_room(strict: Live, photo_jpeg: bytes) -> None:
