@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, wrong
+from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, wrong
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
@@ -46,7 +45,7 @@ def predict(
         if exact and (engine_choice.server or engine_choice.triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
         found = find_sources(sources, out)
-        _can_write(out)
+        require_folder(out, f"-o {out}")
         engine = engine_choice.open(timeout)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
@@ -64,15 +63,6 @@ def predict(
         typer.echo("the same command with --resume goes on from there", err=True)
     if report.failed or report.stopped is not None:
         raise typer.Exit(1)
-
-
-def _can_write(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidOptions(f"-o {out}: no folder can be made there ({error.strerror}); name another") from error
-    if not os.access(out, os.W_OK):
-        raise InvalidOptions(f"-o {out}: nothing can be written there; name another folder")
 
 
 def note_untrained(trained: Any, chosen: frozenset[str]) -> None:

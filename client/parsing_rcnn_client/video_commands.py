@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
+from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, require_folder, wrong
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
@@ -87,14 +88,20 @@ def _annotate(
     from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
     try:
-        reader = open_reader(source, backend, live=False)
-        try:
-            records: list[Record] = [] if jsonl is None else [JsonLines(jsonl)]
-            records += [] if coco is None else [CocoVideo(coco, Path(source).name, reader.info)]
+        with ExitStack() as opened:
+            reader = open_reader(source, backend, live=False)
+            opened.callback(reader.close)
+            records: list[Record] = []
             writer = None if out is None else open_writer(str(out), reader, backend)
+            if writer is not None:
+                opened.callback(writer.abort)  # does nothing to what is finished
+            if jsonl is not None:
+                records.append(JsonLines(jsonl))
+                opened.callback(records[-1].abort)
+            if coco is not None:
+                records.append(CocoVideo(coco, Path(source).name, reader.info))
+                opened.callback(records[-1].abort)
             return _with_progress(engine, reader, writer, records, settings), reader.damaged
-        finally:
-            reader.close()
     finally:
         engine.close()
 
@@ -105,13 +112,14 @@ def _with_progress(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from parsing_rcnn.errors import EngineUnavailable
     from parsing_rcnn_client.video.annotate import annotate as run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("frames", total=reader.info.frames)
         try:
-            return run(
+            summary = run(
                 engine,
                 reader,
                 writer,
@@ -119,10 +127,17 @@ def _with_progress(
                 records=records,
                 progress=lambda done: progress.update(bar, completed=done),
             )
-        finally:  # an interrupted run leaves what is done, whole and playable
-            for finished in (writer, *records):
-                if finished is not None:
-                    finished.close()
+        except (KeyboardInterrupt, EngineUnavailable):  # what is done is left whole and playable
+            _finish(writer, *records)
+            raise
+        _finish(writer, *records)
+        return summary
+
+
+def _finish(*outputs: Writer | Record | None) -> None:
+    for output in outputs:
+        if output is not None:
+            output.close()
 
 
 def stream(
@@ -237,6 +252,10 @@ def _targets(sources: list[str], out: list[str]) -> list[str]:
         out = out * len(sources)
     if len(out) != len(sources):
         raise InvalidOptions(f"{len(sources)} sources and {len(out)} outputs: give one --out for each source")
+    for source, target in zip(sources, out, strict=True):
+        if target != "window" and not target.startswith("mjpeg:") and "://" not in target:
+            _check_place(Path(target), source)
+            _check_container(Path(target))
     return out
 
 
@@ -254,14 +273,36 @@ def _page(targets: list[str]) -> MjpegPage | None:
     return MjpegPage(int(port))
 
 
-def _check_files(source: str, *outputs: Path | None) -> None:
+def _check_files(source: str, out: Path | None, *records: Path | None) -> None:
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.ffmpeg import hidden, is_live
 
+    outputs = (out, *records)
     if not any(outputs):
         raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
     if is_live(source):
         raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
     for path in outputs:
-        if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
-            raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
+        if path is not None:
+            _check_place(path, source)
+    if out is not None:
+        _check_container(out)
+
+
+def _check_place(path: Path, source: str) -> None:
+    """Refuse, before anything is analysed, where no file can be."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    if path.is_dir():
+        raise InvalidOptions(f"{path} is a folder: name a file in it")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
+    require_folder(path.parent, str(path))
+
+
+def _check_container(path: Path) -> None:
+    from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.ffmpeg import CONTAINERS
+
+    if path.suffix.lower() not in CONTAINERS:
+        raise InvalidOptions(f"{path}: by its suffix no file that holds this video; name a .mp4, .mov or .mkv")

@@ -14,7 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from parsing_rcnn.cli import build
 from parsing_rcnn.codecs.rle import decode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +184,40 @@ def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path, photo_jpeg: byt
         assert done.returncode == code, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "path", "says"),
+    [
+        ("annotate", "-o", "{folder}", "is a folder"),
+        ("annotate", "-o", "{file}/x.mp4", "no folder can be made there"),
+        ("annotate", "-o", "{folder}/out", "name a .mp4, .mov or .mkv"),
+        ("annotate", "-o", "{folder}/out.webm", "name a .mp4, .mov or .mkv"),
+        ("annotate", "--jsonl", "{file}/x.jsonl", "no folder can be made there"),
+        ("annotate", "--coco", "{folder}", "is a folder"),
+        ("stream", "-o", "{folder}", "is a folder"),
+        ("stream", "-o", "{file}/x.mp4", "no folder can be made there"),
+        ("stream", "-o", "{folder}/out", "name a .mp4, .mov or .mkv"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_opened(
+    clip: Path, tmp_path: Path, command: str, option: str, path: str, says: str
+) -> None:
+    folder, file = tmp_path / "there", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("no folder")
+    given = [str(clip), option, path.format(folder=folder, file=file)]
+    # nobody opens this repository
+    done = CliRunner().invoke(build(), [command, *given, "--repository", str(tmp_path / "none")])
+    assert done.exit_code == 2, done.output
+    assert says in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_stream_never_writes_over_its_source(clip: Path) -> None:
+    done = CliRunner().invoke(build(), ["stream", str(clip), "-o", str(clip)])
+    assert done.exit_code == 2
+    assert "is the source itself" in done.stderr
 
 
 def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import matroska
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, writing
 
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
+"""Suffixes of files that hold H.264."""
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
@@ -306,7 +308,8 @@ class FFmpegWriter:
         if self._process.wait() != 0:
             raise self._failed()
         if self._part is not None:
-            self._part.replace(self.target)
+            with writing(self.target):
+                self._part.replace(self.target)
 
     def abort(self) -> None:
         """Stop and leave no file."""
@@ -340,9 +343,14 @@ class FFmpegWriter:
 
 
 def partial_of(target: str) -> Path | None:
-    """A name beside the target until it is whole; None for addresses."""
+    """A name beside the target until it is whole, in a folder that is made; None for addresses.
+
+    Raises:
+        VideoError: there can be no such folder.
+    """
     if "://" in target:
         return None
     path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.stem}.part{path.suffix}")

@@ -203,6 +203,9 @@ class Source:
                 self.state.problem = error.detail
                 if not self._settings.reconnect:
                     self._failure = error
+            except Exception as error:  # whatever it is, it ends this source: said when the source is closed
+                self._failure = error
+                break
             self.state.connected = False
             if not self._settings.reconnect or self._done():
                 break
@@ -217,8 +220,8 @@ class Source:
         self._reader = reader
         try:
             for frame in reader:
-                if self._sink is None:
-                    self._sink, self._info = self._open_sink(reader), reader.info
+                if self._sink is None and not self._begin_output(reader):
+                    break
                 self.state.connected, self.state.problem = True, None
                 # one clock, and one size, through all reconnects
                 image = self._fitted(frame.image)
@@ -230,6 +233,15 @@ class Source:
                     break
         finally:
             reader.close()
+
+    def _begin_output(self, reader: Reader) -> bool:
+        """Open the output. One that cannot be is the end: it would not come back with the source."""
+        try:
+            self._sink, self._info = self._open_sink(reader), reader.info
+        except Exception as error:  # said when the source is closed
+            self._failure = error
+            self._ended.set()
+        return self._sink is not None
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A picture of the size that the output has, should a source come back with another one."""
@@ -347,11 +359,11 @@ class Live:
             ParsingRCNNError: a source or an output failed; the others are finished all the same.
         """
         self._stop.set()
-        failures = []
+        failures: list[Exception] = []
         for source in self.sources:
             try:
                 source.close()
-            except ParsingRCNNError as error:
+            except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
         self._pool.shutdown(wait=True, cancel_futures=True)
         if failures:

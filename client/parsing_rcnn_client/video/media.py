@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +25,19 @@ class VideoError(ParsingRCNNError):
 
 class VideoToolMissing(EngineUnavailable):
     """The program that decodes and encodes is not installed."""
+
+
+@contextmanager
+def writing(target: str | Path) -> Iterator[None]:
+    """Around what writes a file.
+
+    Raises:
+        VideoError: instead of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VideoError(f"{target}: cannot be written ({error.strerror or error})") from None
 
 
 @dataclass(frozen=True)
@@ -90,4 +105,8 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Finish the output. Safe to call twice."""
+        ...
+
+    def abort(self) -> None:
+        """Stop and leave no file, unless it is finished."""
         ...

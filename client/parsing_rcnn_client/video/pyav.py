@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video.ffmpeg import hidden, is_live, partial_of
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, writing
 
 
 def library() -> Any:
@@ -202,7 +202,8 @@ class PyAVWriter:
             if self._sound is not None:
                 self._sound.close()
         if self._part is not None:
-            self._part.replace(self.target)
+            with writing(self.target):
+                self._part.replace(self.target)
 
     def abort(self) -> None:
         """Stop and leave no file."""

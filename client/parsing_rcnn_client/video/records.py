@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,11 +13,11 @@ import numpy as np
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.convert import person_rle
 from parsing_rcnn_client.video.follow import Tracked
-from parsing_rcnn_client.video.media import VideoInfo
+from parsing_rcnn_client.video.media import VideoInfo, writing
 
 
 class Record(Protocol):
-    """Takes the frames of a video in order."""
+    """Takes the frames of a video in order. Whatever cannot be written is a `VideoError`."""
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -26,6 +27,10 @@ class Record(Protocol):
         """Finish the file."""
         ...
 
+    def abort(self) -> None:
+        """Stop and leave no file, unless it is finished."""
+        ...
+
 
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
@@ -33,9 +38,10 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, masks: bool = True) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._part = path, path.with_name(path.name + ".part")
-        self._file, self._masks = self._part.open("wb"), masks
+        self._path, self._part, self._masks = path, path.with_name(path.name + ".part"), masks
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("wb")
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -46,13 +52,21 @@ class JsonLines:
             "analysed": tracked.analysed,
             "people": people,
         }
-        self._file.write(dumps(line) + b"\n")
+        with writing(self._path):
+            self._file.write(dumps(line) + b"\n")
 
     def close(self) -> None:
         """Finish the file, which then takes its name. Safe to call twice."""
         if not self._file.closed:
+            with writing(self._path):
+                self._file.close()
+                self._part.replace(self._path)
+
+    def abort(self) -> None:
+        """Stop and leave no file, unless it is finished."""
+        with contextlib.suppress(OSError):
             self._file.close()
-            self._part.replace(self._path)
+        self._part.unlink(missing_ok=True)
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
         people = tracked.people
@@ -79,15 +93,16 @@ class CocoVideo:
     """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._count = path, 0
         self._head = {
             "videos": [{"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}],
             "categories": [{"id": 1, "name": "person"}],
         }
         folder = path.parent
-        self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last frame
-        self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last frame
+            self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -101,26 +116,38 @@ class CocoVideo:
             "width": width,
             "height": height,
         }
-        _append(self._images, image)
-        for index in range(len(people)):
-            self._count += 1
-            _append(self._annotations, self._annotation(tracked, index, frame.index + 1))
+        with writing(self._path):
+            _append(self._images, image)
+            for index in range(len(people)):
+                self._count += 1
+                _append(self._annotations, self._annotation(tracked, index, frame.index + 1))
 
     def close(self) -> None:
         """Write the file, which then takes its name. Safe to call twice."""
         if self._images.closed:
             return
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("wb") as whole:
-            whole.write(dumps(self._head)[:-1])
-            for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
-                whole.write(b',"' + name + b'":[')
-                entries.seek(0)
-                shutil.copyfileobj(entries, whole)
+        part = self._part()
+        with writing(self._path):
+            with part.open("wb") as whole:
+                whole.write(dumps(self._head)[:-1])
+                for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
+                    whole.write(b',"' + name + b'":[')
+                    entries.seek(0)
+                    shutil.copyfileobj(entries, whole)
+                    entries.close()
+                    whole.write(b"]")
+                whole.write(b"}")
+            part.replace(self._path)
+
+    def abort(self) -> None:
+        """Stop and leave no file, unless it is finished."""
+        for entries in (self._images, self._annotations):
+            with contextlib.suppress(OSError):
                 entries.close()
-                whole.write(b"]")
-            whole.write(b"}")
-        part.replace(self._path)
+        self._part().unlink(missing_ok=True)
+
+    def _part(self) -> Path:
+        return self._path.with_name(self._path.name + ".part")
 
     def _annotation(self, tracked: Tracked, index: int, image_id: int) -> dict[str, Any]:
         people = tracked.people

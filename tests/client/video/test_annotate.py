@@ -22,7 +22,7 @@ from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Tracked
-from parsing_rcnn_client.video.media import Frame, VideoInfo
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
 from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
 
@@ -122,6 +122,24 @@ def test_an_engine_that_fails_ends_the_run_with_its_message(walk_video: Path) ->
 
     with pytest.raises(EngineUnavailable, match="the engine is gone"):
         annotate(Gone(), FFmpegReader(str(walk_video)), None, Settings())  # type: ignore[arg-type]
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    info = VideoInfo(64, 48, 30)
+    (tmp_path / "file").write_text("no folder")
+    for open_output in (
+        JsonLines,
+        lambda path: CocoVideo(path, "walk", info),
+        lambda path: FFmpegWriter(str(path), info),
+    ):
+        with pytest.raises(VideoError, match=r"file/x\.mp4: cannot be written"):
+            open_output(tmp_path / "file" / "x.mp4")
+    lines = JsonLines(tmp_path / "folder")
+    (tmp_path / "folder").mkdir()  # meanwhile
+    with pytest.raises(VideoError, match=r"folder: cannot be written \(Is a directory\)"):
+        lines.close()
+    lines.abort()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:

@@ -292,6 +292,34 @@ def test_a_source_that_never_gave_a_picture_is_an_error() -> None:
         live.close()
 
 
+def test_an_output_that_cannot_be_opened_is_the_end_and_not_lost() -> None:
+    for error in (VideoError("no such folder"), OSError("disk full")):
+
+        def open_sink(reader: Any, error: Exception = error) -> Screen:
+            raise error
+
+        live = Live(Engine(None), LiveSettings(BOXES, pause=0.01))
+        source = live.add("camera", Camera, open_sink)
+        until(lambda: not live.running)  # noqa: B023
+        with pytest.raises(type(error), match=str(error)):
+            live.close()
+        assert source.state.reconnects == 0
+
+
+def test_whatever_happens_to_one_source_the_others_are_finished() -> None:
+    class Strange(Camera):
+        def __iter__(self) -> Iterator[Frame]:
+            raise RuntimeError("nobody thought of this")
+
+    live, screen = Live(Engine(None), LiveSettings(BOXES)), Screen()
+    strange = live.add("strange", Strange, lambda reader: Screen())
+    start(live, iter([Camera()]), screen)
+    until(lambda: not strange.running and len(screen.shown) > 2)
+    with pytest.raises(RuntimeError, match="nobody thought of this"):
+        live.close()
+    assert screen.closed
+
+
 def test_a_source_that_comes_back_in_another_size_goes_on_in_the_first() -> None:
     class Sizes(Screen):
         def show(self, image: NDArray[np.uint8], seconds: float) -> None:
