@@ -59,6 +59,7 @@ def export(
 ) -> None:
     """Write the ONNX graphs and the model card of a checkpoint, and what else the target needs."""
     from export.options import ExportOptions, OptionError
+    from export.targets import write_engines, write_openvino, write_triton
 
     if target not in TARGETS:
         typer.echo(f"error: --target {target!r}: choose one of {', '.join(TARGETS)}", err=True)
@@ -79,11 +80,11 @@ def export(
     try:
         _write_graphs(checkpoint, out, version, card, options)
         if target == "openvino":
-            _write_openvino(out)
+            write_openvino(out)
         if target in ("triton", "tensorrt"):
-            _write_triton(out)
+            write_triton(out)
         if target == "tensorrt":
-            _write_engines(out, options, plugin, print_trtexec)
+            write_engines(out, plugin, print_trtexec)
     except (OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -103,41 +104,6 @@ def _write_graphs(checkpoint: Path, out: Path, version: str, card: Path | None, 
     for name, path in files.items():
         cost = ", ".join(f"{what} {number:.3g} GFLOP" for what, number in costs[name].items())
         typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB; {cost})")
-
-
-def _write_openvino(out: Path) -> None:
-    from export.openvino import write_models
-
-    for path in write_models(out):
-        typer.echo(f"openvino: {path} ({path.with_suffix('.bin').stat().st_size / 1e6:.1f} MB)")
-
-
-def _write_triton(out: Path) -> None:
-    from export.repository import write_models
-
-    typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
-
-
-def _write_engines(out: Path, options: ExportOptions, plugin: Path | None, print_only: bool) -> None:
-    from export.tensorrt import PLUGIN, TensorRTError, TensorRTMissing, build_engines, trtexec
-    from export.tensorrt_plans import write_plans
-    from parsing_rcnn.runtime import cache_folder
-
-    plans, library, cache = write_plans(out, options), plugin or PLUGIN, cache_folder()
-    for plan in plans:
-        typer.echo(f"tensorrt: {plan.onnx} ({plan.onnx.stat().st_size / 1e6:.1f} MB)")
-    commands = [trtexec(plan, library, cache) for plan in plans]
-    if print_only:
-        typer.echo("\n".join(commands))
-        return
-    try:
-        for path in build_engines(plans, library, cache):
-            typer.echo(f"tensorrt: {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    except TensorRTError as error:
-        typer.echo(f"error: {error}", err=True)
-        if isinstance(error, TensorRTMissing):
-            typer.echo("\n".join(commands))
-        raise typer.Exit(1) from error
 
 
 def verify(

@@ -108,6 +108,11 @@ def prune(model: onnx.ModelProto) -> None:
     graph.initializer.extend(tensors)
 
 
+def casts_to(node: NodeProto, kind: int) -> bool:
+    """Whether a node casts to an element type of ONNX; ONNX Runtime writes `saturate` before `to`."""
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == kind for a in node.attribute)
+
+
 def _bodies(node: NodeProto) -> list[onnx.GraphProto]:
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
@@ -212,7 +217,7 @@ def _unrounded(name: str, graph: _Graph) -> str:
     source = name
     while (maker := graph.makers.get(source)) is not None and maker.op_type == "Cast":
         source = maker.input[0]
-        if maker.attribute[0].i in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+        if casts_to(maker, TensorProto.FLOAT16) or casts_to(maker, TensorProto.BFLOAT16):
             name = source
     return name
 

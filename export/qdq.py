@@ -1,4 +1,4 @@
-"""INT8 for ONNX Runtime and TensorRT: QuantizeLinear/DequantizeLinear pairs in the graph itself.
+"""INT8 for ONNX Runtime and, by `export.tensorrt_graph`, TensorRT: QuantizeLinear/DequantizeLinear pairs in the graph.
 
 Symmetric int8 throughout, weights per output channel, as TensorRT takes them; biases stay fp32. Only convolutions and
 fully connected layers are quantised, and of these the inputs and weights, not the outputs: a range measured before a

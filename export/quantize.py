@@ -2,8 +2,9 @@
 
     parsing-rcnn quantize --calibrate PHOTOS --data DATA --out int8
 
-ONNX files hold Q/DQ pairs (`export.qdq`: ONNX Runtime, TensorRT); beside them lie OpenVINO's own INT8 files
-(`export.openvino_int8`: CPUs), which `parsing_rcnn.runtime` reads where the card names them.
+ONNX files hold Q/DQ pairs (`export.qdq`: ONNX Runtime; TensorRT through `export.tensorrt_graph`, --target tensorrt);
+beside them lie OpenVINO's own INT8 files (`export.openvino_int8`: CPUs), which `parsing_rcnn.runtime` reads where the
+card names them.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[s
 
 def _copy(source: Path, out: Path) -> None:
     """The whole repository but for what other runtimes made of the old graphs."""
-    shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.xml", "*.bin", "*.plan"))
-    for stale in (*out.rglob("model.xml"), *out.rglob("model.bin"), *out.rglob("*.plan")):
+    made = ("model.xml", "model.bin", "*.plan", "model.tensorrt.onnx")
+    shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
+    for stale in (path for pattern in made for path in out.rglob(pattern)):
         stale.unlink()
 
 

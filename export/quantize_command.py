@@ -20,7 +20,11 @@ def quantize(
         list[str] | None, typer.Option(help="A part that stays in fp32, as 'detector backbone.stem'; several.")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="onnx: Q/DQ in the ONNX files; openvino: INT8 files of OpenVINO beside them too.")
+        str,
+        typer.Option(
+            help="onnx: Q/DQ in the ONNX files; openvino: INT8 files of OpenVINO beside them too; tensorrt: Triton's "
+            "files and engines of the ONNX files for this machine's GPU."
+        ),
     ] = "openvino",
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after.")
@@ -29,16 +33,25 @@ def quantize(
     times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too.")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all cores).")] = None,
+    print_trtexec: Annotated[
+        bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
+    ] = False,
+    plugin: Annotated[
+        Path | None, typer.Option(help="libprcnn_plugin.so for TensorRT (default: what `make plugin` built).")
+    ] = None,
 ) -> None:
     """Write a repository in INT8 and report what that costs, part by part, and whether to ship it."""
     from export.calibration import CalibrationError
+    from export.plugin_node import PluginNodeError
     from export.quantize import Request
+    from export.targets import write_engines, write_triton
+    from export.tensorrt_graph import TensorRTGraphError
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import GRAPHS, ModelRepository
     from training.data.sources import DatasetError
 
-    if target not in ("onnx", "openvino"):
-        raise typer.BadParameter(f"--target {target!r}: choose onnx or openvino")
+    if target not in ("onnx", "openvino", "tensorrt"):
+        raise typer.BadParameter(f"--target {target!r}: choose onnx, openvino or tensorrt")
     try:
         request = Request(
             source=ModelRepository.open(repository),
@@ -52,7 +65,10 @@ def quantize(
             threads=threads,
         )
         _run(request, data, sensitivity, times, report or out / "quantization.md")
-    except (CalibrationError, DatasetError, ParsingRCNNError) as error:
+        if target == "tensorrt":
+            write_triton(out)
+            write_engines(out, plugin, print_trtexec)
+    except (CalibrationError, DatasetError, ParsingRCNNError, PluginNodeError, TensorRTGraphError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 

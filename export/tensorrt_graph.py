@@ -12,8 +12,9 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from export.plugin_node import DOMAIN, prune, use_plugin
+from export.plugin_node import DOMAIN, casts_to, prune, use_plugin
 
+PAIR = ("QuantizeLinear", "DequantizeLinear")
 LARGEST_NMS = 5000  # boxes that TensorRT chooses from at once
 
 
@@ -55,13 +56,16 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
 
 
 def _fold_constants(model: onnx.ModelProto) -> None:
-    """What depends on stored weights alone becomes stored weights, of the type that they are used in."""
+    """What depends on stored weights alone becomes stored weights, of the type that they are used in.
+
+    But for INT8 ones: a layer is computed in INT8 where its DequantizeLinear says so, and in fp32 without it.
+    """
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     fixed: list[NodeProto] = []
     open_: list[NodeProto] = []
     for node in graph.node:
-        if all(name in known for name in node.input if name):
+        if node.op_type not in PAIR and all(name in known for name in node.input if name):
             known.update(node.output)
             fixed.append(node)
         else:
@@ -91,7 +95,7 @@ def _float_inside(graph: GraphProto) -> None:
             first.append(helper.make_node("Cast", [value.name], [inner], to=TensorProto.FLOAT, name=f"{inner}::cast"))
     nodes: list[NodeProto] = []
     for node in graph.node:
-        if _casts_to(node, TensorProto.UINT8):
+        if casts_to(node, TensorProto.UINT8):
             nodes += _whole_numbers(node)
         else:
             nodes.append(node)
@@ -137,10 +141,6 @@ def _limit_nms(graph: GraphProto, limits: Iterable[int]) -> None:
         nodes.append(node)
     graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "::half"))
     _set_nodes(graph, nodes)
-
-
-def _casts_to(node: NodeProto, kind: int) -> bool:
-    return node.op_type == "Cast" and helper.get_attribute_value(node.attribute[0]) == kind
 
 
 def _rename_input(nodes: Iterable[NodeProto], name: str, new: str) -> None:

@@ -7,30 +7,30 @@ from pathlib import Path
 
 import onnx
 
-from export.options import ExportOptions
 from export.plugin_node import DOMAIN
 from export.tensorrt import GRAPH, Plan
 from export.tensorrt_graph import for_tensorrt
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets, people_profiles
 from parsing_rcnn.repository import CARD, GRAPHS
+from parsing_rcnn.runtime import MAX_PEOPLE
 
 
-def write_plans(repository: Path, options: ExportOptions) -> list[Plan]:
+def write_plans(repository: Path) -> list[Plan]:
     """Write `model.tensorrt.onnx` beside each `model.onnx`, and say how to build its engine.
 
     Args:
-        repository: of `export_repository`.
-        options: what it was exported with.
+        repository: of `export_repository` or `quantise_repository`.
 
     Raises:
         TensorRTGraphError, PluginNodeError: see `for_tensorrt`.
     """
     card = json.loads((repository / CARD).read_text(encoding="utf-8"))
     proposals = int(card["recipe"]["model"]["rpn"]["proposals_test"])
+    people = int(card.get("static_people") or card.get("max_people", MAX_PEOPLE))
     plans = []
     for name in GRAPHS:
         folder = repository / name / "1"
-        graph = for_tensorrt(onnx.load(folder / "model.onnx"), proposals=proposals, people=options.most_people)
+        graph = for_tensorrt(onnx.load(folder / "model.onnx"), proposals=proposals, people=people)
         onnx.save(graph, folder / GRAPH)
         if name == "detector":
             profiles = canvas_profiles(canvases(card))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from export.qdq import group_of, measure_ranges, node_groups, quantise
 from export.quantization_report import analyzers, decide, measure_accuracy, measure_times, report, to_markdown
 from export.quantize import Quantised, Request, quantise_repository
 from export.sensitivity import measure_sensitivity
+from parsing_rcnn.cli import build
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime, openvino_core
@@ -318,3 +320,26 @@ def test_the_command(small: ModelRepository, photos: Path, tmp_path: Path) -> No
     wrong = CliRunner().invoke(app, [*base[:-1], str(tmp_path / "other"), "--count", "2", "--keep", "parsing nose"])
     assert wrong.exit_code == 1
     assert "no such part" in wrong.output
+
+
+def test_the_command_for_tensorrt(small: ModelRepository, photos: Path, tmp_path: Path) -> None:
+    """INT8 graphs as TensorRT's parser takes them, Triton's files, and how to build the engines elsewhere."""
+    source, out = tmp_path / "fp32", tmp_path / "int8"
+    shutil.copytree(small.path, source)
+    graph = source / "densepose_head" / "1" / "model.tensorrt.onnx"
+    graph.write_bytes(b"of the fp32 graph")
+    asked = ["quantize", "--repository", str(source), "--calibrate", str(photos), "--no-times", "--sensitivity", "0"]
+    asked += ["--graph", "parsing", "--graph", "densepose_head", "--count", "2", "--threads", "2", "--out", str(out)]
+    done = CliRunner().invoke(build(), [*asked, "--target", "onnx"])
+    assert done.exit_code == 0, done.output
+    assert not list(out.rglob("*.tensorrt.onnx"))  # those of the source have other weights
+    done = CliRunner().invoke(build(), [*asked, "--target", "tensorrt", "--print-trtexec"])
+    assert done.exit_code == 0, done.output
+    for name, pairs in (("detector", 0), ("parsing", 9), ("densepose_head", 9)):
+        nodes = onnx.load(out / name / "1" / "model.tensorrt.onnx").graph.node
+        assert sum(node.op_type == "QuantizeLinear" for node in nodes) == pairs
+        assert f"trtexec --onnx={out / name / '1' / 'model.tensorrt.onnx'}" in done.output
+    assert (out / "human_analysis" / "config.pbtxt").is_file()
+    done = CliRunner().invoke(build(), [*asked, "--target", "tensorflow"])
+    assert done.exit_code == 2
+    assert "onnx, openvino or tensorrt" in re.sub(r"[^\w,]+", " ", done.output)

@@ -141,13 +141,12 @@ def main(bindings: Path, libraries: Path, repository: Path) -> None:
     import tensorrt_bindings
 
     import export.tensorrt as builder
-    from export.options import ExportOptions
     from export.tensorrt_plans import write_plans
 
     api = Api(tensorrt_bindings)
     builder.load_tensorrt = lambda: api  # type: ignore[assignment]
     builder.compute_capability = lambda: (9, 0)  # type: ignore[assignment]
-    plans = write_plans(repository, ExportOptions())
+    plans = write_plans(repository)
     plugin = repository / "libprcnn_plugin.so"
     plugin.write_bytes(b"")
     written = builder.build_engines(plans, plugin, repository / "cache")

@@ -18,8 +18,10 @@ import onnx
 import pytest
 from onnx import NodeProto, helper, numpy_helper
 
+from export.pictures import render_scene
 from export.plugin_node import OPERATOR
 from export.precision import to_precision
+from export.qdq import measure_ranges, quantise
 from export.tensorrt_graph import for_tensorrt
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from tests.export.conftest import ROWS
@@ -103,6 +105,23 @@ def test_heads_are_built(precision: str, tmp_path: Path) -> None:
     assert densepose == {"IUV": ["UINT8", [-1, 3, 128, 128]]}
 
 
+def test_heads_are_built_in_int8(tmp_path: Path) -> None:
+    """The engine holds its weights as bytes: it is smaller than that of the same graph without pairs."""
+    have("rtx")
+    features = {"ROI_FEATURES": np.random.default_rng(0).normal(size=(2, 64, 32, 32)).astype(np.float32)}
+    plans = []
+    for graph in GRAPHS[1:]:
+        ranged = measure_ranges(ModelRepository.open().graph(graph), [features])
+        for name, groups in (("int8", tuple(ranged.groups.values())), ("fp32", ())):
+            model = for_tensorrt(quantise(ranged, groups), proposals=1, people=1)
+            profiles = [["ROI_FEATURES", *([n, 64, 32, 32] for n in (1, 4, 16))]]
+            plans.append([graph, stored(tmp_path / graph / name, graph, model), profiles, "build"])
+    answers = real(*plans)
+    for int8, fp32 in zip(answers[::2], answers[1::2], strict=True):
+        assert 1e5 < int8.pop("engine") < fp32.pop("engine")
+        assert int8 == fp32
+
+
 def without_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     """PyramidRoiAlign as nodes that the parser knows, of the same shapes: the largest value of a map, everywhere."""
     nodes: list[NodeProto] = []
@@ -132,6 +151,10 @@ def test_a_static_detector_is_parsed_to_its_number_of_rows(static_repository: Pa
         model = to_precision(onnx.load(static_repository / "detector" / "1" / "model.onnx"), precision)
         graph = without_plugin(for_tensorrt(model, proposals=100, people=ROWS))
         plans.append(["detector", stored(tmp_path / precision, "detector", graph), [], "parse"])
+    inputs = {"CANVAS": render_scene(1, 256, 320), "LIMITS": np.array([0.0, 3], np.float32)}
+    ranged = measure_ranges(static_repository / "detector" / "1" / "model.onnx", [inputs])
+    graph = for_tensorrt(quantise(ranged, tuple(ranged.groups.values())), proposals=100, people=ROWS)
+    plans.append(["detector", stored(tmp_path / "int8", "detector", without_plugin(graph)), [], "parse"])
     for answer in real(*plans):
         assert answer == {
             "BOXES": ["FLOAT", [ROWS, 4]],

@@ -60,7 +60,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_plans_and_commands(repository: Path) -> None:
-    plans = write_plans(repository, ExportOptions())
+    plans = write_plans(repository)
     assert [(plan.graph, plan.plugin, len(plan.profiles)) for plan in plans] == [
         ("detector", True, 3),
         ("parsing", False, 4),
@@ -87,7 +87,7 @@ def test_plans_and_commands(repository: Path) -> None:
 
 def test_engines_lie_where_triton_looks(repository: Path) -> None:
     written = files(read_shapes(repository))
-    for plan in write_plans(repository, ExportOptions()):
+    for plan in write_plans(repository):
         text = written[f"{plan.graph}/config.pbtxt"]
         assert f'default_model_filename: "{builder.ENGINE}"' in text
         assert plan.folder == repository / plan.graph / "1"
@@ -100,7 +100,7 @@ def test_buckets_of_the_card(repository: Path, tmp_path: Path) -> None:
     options = ExportOptions(max_people=8, people_buckets=(1, 2, 8))
     card = json.loads((repository / CARD).read_text())
     (tmp_path / "r" / CARD).write_text(json.dumps({**card, **options.told()}))
-    plans = write_plans(tmp_path / "r", options)
+    plans = write_plans(tmp_path / "r")
     assert [p.largest[0] for p in plans[1].profiles] == [1, 2, 8]
     written = files(read_shapes(tmp_path / "r"))
     assert "max_batch_size: 8" in written["parsing/config.pbtxt"]

@@ -15,6 +15,7 @@ from export.pictures import render_scene
 from export.plugin import PyramidRoiAlign
 from export.plugin_node import OPERATOR
 from export.precision import to_precision
+from export.qdq import measure_ranges, quantise
 from export.tensorrt_graph import TensorRTGraphError, for_tensorrt
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from tests.export.plugin.conftest import cpu_library, pool  # noqa: F401
@@ -94,6 +95,35 @@ def test_types_that_tensorrt_knows(graph: str, precision: str) -> None:
     for name in kernels:
         boxes = name.startswith(("model.rpn.objectness", "model.rpn.deltas"))
         assert stored[name] == (TensorProto.FLOAT if boxes else kind), name
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_int8(graph: str, features: NDArray[np.float32], pool: PyramidRoiAlign) -> None:  # noqa: F811
+    """Layers keep their pairs, weights stay int8, no uint8 is left inside, and the answers are those of the graph."""
+    canvas: Values = {"CANVAS": render_scene(1, 256, 320), "LIMITS": np.array([0.0, 3], np.float32)}
+    inputs = canvas if graph == "detector" else {"ROI_FEATURES": features}
+    ranged = measure_ranges(ModelRepository.open().graph(graph), [inputs])
+    plain = quantise(ranged, tuple(ranged.groups.values()))
+    ready = for_tensorrt(plain, proposals=100, people=64)
+    stored = {t.name: t.data_type for t in ready.graph.initializer}
+    made = {name: node for node in ready.graph.node for name in node.output}
+    layers = [node for node in ready.graph.node if node.name in ranged.groups]
+    assert len(layers) == len(ranged.groups) > 10
+    for layer in layers:
+        data, weight = (made[name] for name in layer.input[:2])
+        assert data.op_type == weight.op_type == "DequantizeLinear"
+        assert made[data.input[0]].op_type == "QuantizeLinear"
+        assert stored[weight.input[0]] == TensorProto.INT8
+    borders = {v.name for v in ready.graph.output if v.type.tensor_type.elem_type == TensorProto.UINT8}
+    casts = [n for n in ready.graph.node if n.op_type == "Cast"]
+    assert {n.output[0] for n in casts for a in n.attribute if a.name == "to" and a.i == TensorProto.UINT8} == borders
+    wanted, found = run(plain, inputs), run_with_library(ready, inputs, pool)
+    for name, values in wanted.items():
+        assert found[name].dtype == values.dtype
+        if values.dtype == np.uint8:
+            assert (found[name] == values).mean() > 0.999, name
+        else:
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=2e-3, err_msg=name)
 
 
 def test_nms_looks_for_what_is_used() -> None:
