@@ -5,17 +5,20 @@ TensorRT knows uint8 at a network's borders alone, has limits on NonMaxSuppressi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from export.plugin_node import DOMAIN, casts_to, prune, use_plugin
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
-LARGEST_NMS = 5000  # boxes that TensorRT chooses from at once
+LARGEST_NMS = 5000  # boxes that TensorRT chooses from at once (INMSLayer, the TopK box limit)
+LARGEST_TOPK = 3840  # K of ITopKLayer
 
 
 class TensorRTGraphError(ValueError):
@@ -34,7 +37,7 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
         proposals, people: at most so many boxes leave the first and the second NMS of a detector.
 
     Raises:
-        TensorRTGraphError: more than `LARGEST_NMS` proposals.
+        TensorRTGraphError: more than `LARGEST_NMS` proposals or candidates for them, or `LARGEST_TOPK` of one level.
         PluginNodeError: see `use_plugin`.
     """
     if proposals > LARGEST_NMS:
@@ -47,6 +50,7 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
     if any(node.op_type == "RoiAlign" for node in result.graph.node):
         result = use_plugin(result)
     _fold_constants(result)
+    _check_candidates(result.graph)
     _float_inside(result.graph)
     _limit_nms(result.graph, (proposals, people))
     prune(result)
@@ -83,6 +87,36 @@ def _fold_constants(model: onnx.ModelProto) -> None:
         numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, values, strict=True)
     )
     _set_nodes(graph, open_)
+
+
+def _check_candidates(graph: GraphProto) -> None:
+    """The best anchors of each level are chosen by TopK, and NMS chooses from all of them."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    counts = [_at_most(node.input[1], values, makers) for node in graph.node if node.op_type == "TopK"]
+    known = [count for count in counts if count is not None]
+    if max(known, default=0) > LARGEST_TOPK:
+        raise TensorRTGraphError(
+            f"the best {max(known)} anchors of a level: TensorRT's TopK gives at most {LARGEST_TOPK}; lower "
+            "model.rpn.pre_nms"
+        )
+    if sum(known) > LARGEST_NMS:
+        raise TensorRTGraphError(
+            f"{sum(known)} candidates of all {len(known)} levels: TensorRT's NMS looks at the best {LARGEST_NMS} "
+            "alone; lower model.rpn.pre_nms"
+        )
+
+
+def _at_most(name: str, values: Mapping[str, NDArray[Any]], makers: Mapping[str, NodeProto]) -> int | None:
+    """A bound of a count, from the constants that it is the smallest of; None: there is none."""
+    if name in values:
+        return int(values[name].max())
+    maker = makers.get(name)
+    if maker is not None and maker.op_type in ("Cast", "Reshape", "Squeeze", "Unsqueeze"):
+        return _at_most(maker.input[0], values, makers)
+    if maker is None or maker.op_type != "Min":
+        return None
+    return min((b for b in (_at_most(i, values, makers) for i in maker.input) if b is not None), default=None)
 
 
 def _float_inside(graph: GraphProto) -> None:

@@ -167,6 +167,34 @@ def test_values_are_cut_before_they_become_uint8(tmp_path: Path) -> None:
     assert found["y"].tolist() == [0, 0, 254, 255, 255] * 2
 
 
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (1250, None),
+        (1251, r"5004 candidates of all 4 levels: .* best 5000 alone; lower model\.rpn\.pre_nms"),
+        (3841, r"best 3841 anchors of a level: .* at most 3840; lower model\.rpn\.pre_nms"),
+    ],
+)
+def test_more_candidates_than_tensorrt_looks_at_are_refused(kept: int, words: str | None) -> None:
+    """In the shipped graph, which takes the best 200 of each of four levels."""
+    model = load("detector")
+    made = {name: node for node in model.graph.node for name in node.output}
+    changed = set()
+    for node in model.graph.node:
+        if node.op_type == "TopK":
+            least = made[made[node.input[1]].input[0]]
+            assert least.op_type == "Min"
+            least.input[1] = "kept"
+            changed.add(least.output[0])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(kept, np.int64), "kept"))
+    assert len(changed) == 4
+    if words is None:
+        for_tensorrt(model, proposals=100, people=64)
+    else:
+        with pytest.raises(TensorRTGraphError, match=words):
+            for_tensorrt(model, proposals=100, people=64)
+
+
 def test_too_many_proposals_are_refused() -> None:
     with pytest.raises(TensorRTGraphError, match=r"5001 proposals: TensorRT's NMS gives at most 5000; lower"):
         for_tensorrt(load("detector"), proposals=5001, people=64)
