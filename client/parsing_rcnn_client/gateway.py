@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import httpx2
@@ -47,6 +46,7 @@ class Gateway:
         timeout: seconds for one picture, waiting and retries included.
         connections: the most at once; more callers wait their turn.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+        retry: False asks once for each picture: for who has a newer picture by the time of the second try.
 
     Raises:
         EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
@@ -54,21 +54,23 @@ class Gateway:
     """
 
     def __init__(
-        self, url: str, timeout: float = 60.0, *, connections: int = 16, jpeg_quality: int | None = None
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        connections: int = 16,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
     ) -> None:
-        self.url, self.timeout, self.jpeg_quality = _base(url), timeout, jpeg_quality
+        self.url, self.timeout, self.jpeg_quality, self._retry = _base(url), timeout, jpeg_quality, retry
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._asking = threading.Lock()
         self._http = httpx2.Client(base_url=self.url, limits=limits, trust_env=False)
         self._info: ModelInfo | None = None
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there; asked once."""
-        with self._asking:
-            if self._info is None:
-                self._info = read_info(self._send(MODELS, self.timeout)[0], self.url)
-            return self._info
+        """What runs there; kept after the first answer."""
+        return self._known(time.monotonic() + self.timeout)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -86,23 +88,30 @@ class Gateway:
         Args:
             image: an encoded JPEG, PNG or WebP, or an upright uint8 [H,W,3] RGB array.
             options: what to compute; class probabilities do not travel.
-            timeout: seconds, instead of the client's.
+            timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
 
         Raises:
             ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
             EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
         """
-        taxonomy = self.taxonomy
-        body, headers = self._send(analyze_call(image, options, self.jpeg_quality), timeout or self.timeout)
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        taxonomy = taxonomy_of(self._known(end).classes, self.url)
+        body, headers = self._send(analyze_call(image, options, self.jpeg_quality), end)
         return read_people(body, headers, taxonomy)
 
     def close(self) -> None:
         """Close the connections. Safe to call twice."""
         self._http.close()
 
-    def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
-        end, last = time.monotonic() + timeout, None
-        for attempt in retrying(timeout):
+    def _known(self, end: float) -> ModelInfo:
+        # threads that begin together each ask: none waits for another one's deadline
+        if self._info is None:
+            self._info = read_info(self._send(MODELS, end)[0], self.url)
+        return self._info
+
+    def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
+        last: EngineUnavailable | None = None
+        for attempt in retrying(end, self._retry):
             with attempt:
                 left = seconds_left(end, self.url, last)
                 try:
@@ -118,7 +127,9 @@ class Gateway:
                     last = _lost(self.url, error)
                     raise last from None
                 if answer.status_code != 200:
-                    raise read_error(answer.status_code, answer.headers, answer.content, self.url)
+                    refusal = read_error(answer.status_code, answer.headers, answer.content, self.url)
+                    last = refusal if isinstance(refusal, EngineUnavailable) else None
+                    raise refusal
         return answer.content, answer.headers
 
 
@@ -126,18 +137,22 @@ class AsyncGateway:
     """`Gateway` for asyncio: the same arguments, the same errors."""
 
     def __init__(
-        self, url: str, timeout: float = 60.0, *, connections: int = 16, jpeg_quality: int | None = None
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        connections: int = 16,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
     ) -> None:
-        self.url, self.timeout, self.jpeg_quality = _base(url), timeout, jpeg_quality
+        self.url, self.timeout, self.jpeg_quality, self._retry = _base(url), timeout, jpeg_quality, retry
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._http = httpx2.AsyncClient(base_url=self.url, limits=limits, trust_env=False)
         self._info: ModelInfo | None = None
 
     async def info(self) -> ModelInfo:
-        """What runs there; asked once."""
-        if self._info is None:
-            self._info = read_info((await self._send(MODELS, self.timeout))[0], self.url)
-        return self._info
+        """What runs there; kept after the first answer."""
+        return await self._known(time.monotonic() + self.timeout)
 
     async def analyze(
         self,
@@ -146,17 +161,23 @@ class AsyncGateway:
         timeout: float | None = None,
     ) -> People:
         """As `Gateway.analyze`."""
-        taxonomy = taxonomy_of((await self.info()).classes, self.url)
-        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), timeout or self.timeout)
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
+        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), end)
         return read_people(body, headers, taxonomy)
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice."""
         await self._http.aclose()
 
-    async def _send(self, call: Call, timeout: float) -> tuple[bytes, httpx2.Headers]:
-        end, last = time.monotonic() + timeout, None
-        async for attempt in retrying(timeout):
+    async def _known(self, end: float) -> ModelInfo:
+        if self._info is None:
+            self._info = read_info((await self._send(MODELS, end))[0], self.url)
+        return self._info
+
+    async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
+        last: EngineUnavailable | None = None
+        async for attempt in retrying(end, self._retry):
             with attempt:
                 left = seconds_left(end, self.url, last)
                 try:
@@ -172,5 +193,7 @@ class AsyncGateway:
                     last = _lost(self.url, error)
                     raise last from None
                 if answer.status_code != 200:
-                    raise read_error(answer.status_code, answer.headers, answer.content, self.url)
+                    refusal = read_error(answer.status_code, answer.headers, answer.content, self.url)
+                    last = refusal if isinstance(refusal, EngineUnavailable) else None
+                    raise refusal
         return answer.content, answer.headers

@@ -39,12 +39,13 @@ class EngineChoice:
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto"
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference (default: all cores).")] = None
 
-    def open(self, timeout: float, jpeg_quality: int | None = None) -> Analyzer:
+    def open(self, timeout: float, jpeg_quality: int | None = None, *, retry: bool = True) -> Analyzer:
         """The engine chosen.
 
         Args:
             timeout: seconds that a server may take for one picture.
             jpeg_quality: of arrays on the way to a server; None sends PNG.
+            retry: whether a server that is away or busy is asked again.
 
         Raises:
             InvalidOptions: two engines at once, or an option of the embedded engine beside a server.
@@ -69,10 +70,10 @@ class EngineChoice:
         if self.server is not None:
             from parsing_rcnn_client.gateway import Gateway
 
-            return Gateway(self.server, timeout, jpeg_quality=jpeg_quality)
+            return Gateway(self.server, timeout, jpeg_quality=jpeg_quality, retry=retry)
         from parsing_rcnn_client.triton import Triton
 
-        return Triton(address, timeout, jpeg_quality=jpeg_quality)
+        return Triton(address, timeout, jpeg_quality=jpeg_quality, retry=retry)
 
 
 @dataclass(frozen=True)

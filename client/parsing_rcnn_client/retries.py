@@ -4,6 +4,7 @@ asked again until the deadline; a refusal of the picture or of an option, or a d
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
@@ -13,18 +14,38 @@ from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn_client.wire import Busy, ModelMissing
 
 _ATTEMPTS = 1000  # the deadline ends the tries, not their number
+_LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
 
 
-def again(error: Exception) -> bool | float:
-    """Whether to try once more: never for a refusal or a deadline; a busy server says when."""
+def again(error: Exception, left: float) -> bool | float:
+    """Whether to try once more, or after how many seconds: never for a refusal or a deadline; a busy server says when.
+
+    Args:
+        error: of the last try.
+        left: seconds until the deadline, which no pause passes.
+    """
     if isinstance(error, Busy):
-        return error.retry_after
-    return isinstance(error, EngineUnavailable) and not isinstance(error, DeadlineExceeded | ModelMissing)
+        return error.retry_after if error.retry_after < left else False
+    if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
+        return False
+    if left > _LONGEST:
+        return True
+    return left * random.uniform(0.3, 0.7) if left > _SHORTEST else False
 
 
-def retrying(timeout: float) -> Any:
-    """Attempts with growing pauses and jitter for so many seconds; see `stamina.retry_context`."""
-    return stamina.retry_context(on=again, attempts=_ATTEMPTS, timeout=timeout, wait_initial=0.05, wait_max=2.0)
+def retrying(end: float, retry: bool = True) -> Any:
+    """Attempts with growing pauses and jitter; see `stamina.retry_context`.
+
+    Args:
+        end: of time.monotonic(), when there is no further one.
+        retry: False for a single attempt.
+    """
+
+    def on(error: Exception) -> bool | float:
+        return again(error, end - time.monotonic())
+
+    attempts = _ATTEMPTS if retry else 1
+    return stamina.retry_context(on, attempts, timeout=None, wait_initial=_SHORTEST, wait_max=_LONGEST)
 
 
 def too_late(url: str) -> DeadlineExceeded:

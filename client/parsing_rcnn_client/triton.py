@@ -50,6 +50,7 @@ class Triton:
         timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
         taxonomy: of the part maps, which Triton does not say.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+        retry: False asks once for each picture.
 
     Raises:
         InvalidOptions: the address has another scheme.
@@ -63,11 +64,13 @@ class Triton:
         *,
         taxonomy: Taxonomy = CIHP,
         jpeg_quality: int | None = None,
+        retry: bool = True,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("grpc", "http") or not parts.netloc:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
+        self._retry = retry
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
@@ -132,7 +135,7 @@ class Triton:
     def _infer(self, model: str, **request: Any) -> Any:
         """Ask until there is an answer, a refusal, or no time left."""
         end, last = time.monotonic() + self.timeout, None
-        for attempt in retrying(self.timeout):
+        for attempt in retrying(end, self._retry):
             with attempt:
                 left = seconds_left(end, self.url, last)
                 # Triton drops what still waits when nobody waits for it any more

@@ -175,7 +175,8 @@ def stream(
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
         look = shown.look()
         page = _page(targets)
-        engine = engine_choice.open(timeout, _JPEG_QUALITY)
+        # by the time of a second try there is a newer picture
+        engine = engine_choice.open(timeout, _JPEG_QUALITY, retry=False)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     smoothing = Smoothing() if shown.smooth else None

@@ -228,6 +228,16 @@ def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:
     assert state["shown"] + state["dropped"] + state["failed"] >= 10
 
 
+def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "live.mp4"
+    away = ("--server", "http://127.0.0.1:9", "--timeout", "60")
+    done = run("stream", str(clip), "-o", str(out), *away, "--json")
+    assert done.returncode == 0, done.stderr
+    (state,) = json.loads(done.stdout)
+    assert state["failed"] >= 3  # not one picture that is asked about again and again
+    assert state["shown"] >= 3
+
+
 def began(command: list[str], sign: Path) -> subprocess.Popen[str]:
     """Start a command as a terminal does, in a process group of its own, and wait until it writes."""
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn_client import AsyncClient, Client, DeadlineExceeded, Gateway, GatewayError
+from parsing_rcnn_client import AsyncClient, AsyncGateway, Busy, Client, DeadlineExceeded, Gateway, GatewayError
 from parsing_rcnn_client.wire import encode_image
 
 
@@ -101,6 +102,80 @@ def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:
     assert 9000 < allowed[0] <= 10_000
     assert allowed[1] <= allowed[0] - 250  # the wait was of its time
     assert asked[1] - asked[0] >= 0.29
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address that refuses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_a_picture_s_own_timeout_holds_from_the_first_one_on(nobody: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(EngineUnavailable, match="is the gateway running"):
+        Gateway(nobody, timeout=60).analyze(b"x", timeout=0.3)
+
+    async def ask() -> None:
+        await AsyncGateway(nobody, timeout=60).analyze(b"x", timeout=0.3)
+
+    with pytest.raises(EngineUnavailable, match="is the gateway running"):
+        asyncio.run(ask())
+    assert time.monotonic() - started < 20
+    with pytest.raises(DeadlineExceeded):
+        Gateway(nobody, timeout=60).analyze(b"x", timeout=0)
+
+
+def test_pictures_in_flight_wait_for_no_other_s_deadline(nobody: str) -> None:
+    started = time.monotonic()
+    with Client.connect(nobody, timeout=3) as client:
+        answers = list(client.analyze_many([b"x"] * 12, in_flight=12))
+    # one after the other they took 36 seconds
+    assert time.monotonic() - started < 20
+    for answer in answers:
+        assert isinstance(answer, EngineUnavailable)
+        assert not isinstance(answer, DeadlineExceeded)  # nobody is there, which says more
+
+
+def test_a_server_that_is_busy_for_longer_than_the_deadline_is_not_waited_for(serve_app: Any) -> None:
+    asked = 0
+
+    async def busy(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] != "http":
+            return
+        asked += 1
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"30")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def ask(url: str) -> None:
+        await AsyncGateway(url, timeout=20).info()
+
+    started = time.monotonic()
+    with serve_app(busy) as url:
+        with pytest.raises(Busy):
+            _ = Gateway(url, timeout=20).info
+        with pytest.raises(Busy):
+            asyncio.run(ask(url))
+    assert asked == 2
+    assert time.monotonic() - started < 20
+
+
+def test_without_retries_a_picture_is_asked_about_once(serve_app: Any) -> None:
+    asked = 0
+
+    async def busy(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] != "http":
+            return
+        asked += 1
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"0.1")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    with serve_app(busy) as url, pytest.raises(Busy):
+        Gateway(url, timeout=20, retry=False).analyze(b"x")
+    assert asked == 1
 
 
 def test_many_pictures_in_order_one_bad_among_them(gateway_url: str, photo_jpeg: bytes, tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ class Live:
     source takes nothing from a slow one.
 
     Args:
-        engine: shared by all.
+        engine: shared by all. One that asks a server again and again holds its frame meanwhile: `retry=False` there.
         settings: of all.
         in_flight: frames at the engine at once.
     """
