@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import matroska
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, writing
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, squared, writing
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of files that hold H.264."""
@@ -111,7 +111,8 @@ def probe(source: str, *, live: bool = False) -> VideoInfo:
 
 
 def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: bool) -> VideoInfo:
-    width, height = int(stream["width"]), int(stream["height"])
+    aspect = _fraction(stream.get("sample_aspect_ratio", "").replace(":", "/"))
+    width, height = squared(int(stream["width"]), aspect), int(stream["height"])
     turn = next((int(d["rotation"]) for d in stream.get("side_data_list", []) if "rotation" in d), 0)
     if turn % 180:
         width, height = height, width
@@ -264,7 +265,8 @@ class FFmpegWriter:
         command += ["-itsoffset", str(-_SHIFT), "-f", "matroska", "-i", "pipe:0"]
         command += ["-i", sound_of, "-map", "0:v", "-map", "1:a?", "-c:a", "copy"] if sound_of else ["-map", "0:v"]
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
-        command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-c:v", codec, *options]
+        command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
+        command += ["-c:v", codec, *options]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
         command += self._container()

@@ -45,7 +45,7 @@ class VideoInfo:
     """What is known before the first frame.
 
     Attributes:
-        width, height: of the upright picture, pixels.
+        width, height: of the upright picture, in square pixels.
         fps: nominal frames a second; the times of the frames are what counts.
         time_base: seconds of one tick of the source's clock.
         frames: how many, where the source says; an estimate.
@@ -60,6 +60,18 @@ class VideoInfo:
     frames: int | None = None
     audio: bool = False
     live: bool = False
+
+
+def squared(width: int, aspect: Fraction | None) -> int:
+    """The width of a picture when its pixels, `aspect` times as wide as high, become square; even where it changes.
+
+    Example:
+        >>> squared(720, Fraction(16, 15)), squared(101, None)
+        (768, 101)
+    """
+    if aspect is None or aspect == 1 or not 1 / 8 < aspect < 8:  # more than that is a mistake of the file
+        return width
+    return max(2 * round(width * aspect / 2), 2)
 
 
 @dataclass(frozen=True, eq=False)

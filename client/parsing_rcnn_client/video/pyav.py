@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video.ffmpeg import hidden, is_live, partial_of
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, writing
+from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, squared, writing
 
 
 def library() -> Any:
@@ -107,7 +107,8 @@ class PyAVReader:
     def _describe(self, live: bool) -> VideoInfo:
         stream, first = self._stream, self._first
         turned = int(first.rotation) % 180 != 0
-        width, height = (first.height, first.width) if turned else (first.width, first.height)
+        width, height = squared(first.width, stream.sample_aspect_ratio), first.height
+        width, height = (height, width) if turned else (width, height)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         length = (
             stream.duration * stream.time_base if stream.duration else Fraction(self._container.duration or 0, 10**6)
@@ -161,6 +162,7 @@ class PyAVWriter:
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt, self._stream.time_base = "yuv420p", self._clock
             self._stream.codec_context.time_base = self._clock
+            self._stream.codec_context.sample_aspect_ratio = Fraction(1)
             self._stream.codec_context.color_range, self._stream.codec_context.colorspace = 1, 1  # video levels, BT.709
             self._stream.codec_context.color_primaries, self._stream.codec_context.color_trc = 1, 1
             if sound_of is not None:

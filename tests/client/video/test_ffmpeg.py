@@ -57,6 +57,21 @@ def test_an_odd_size_without_sound_in_matroska(
     assert times(out) == times(source)
 
 
+@pytest.mark.parametrize(
+    ("turn", "aspect", "size"), [(0, "4/3", (160, 90)), (90, "4/3", (90, 160)), (0, "1/2", (60, 90))]
+)
+def test_pixels_that_are_not_square_become_so(
+    turn: int, aspect: str, size: tuple[int, int], tmp_path: Path, ffmpeg: Callable[..., str]
+) -> None:
+    flat, source, out = tmp_path / "flat.mp4", tmp_path / "source.mp4", tmp_path / "out.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=120x90:r=10:d=0.5", "-vf", f"setsar={aspect}", flat)
+    ffmpeg("-i", flat, "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", source)
+    reader, count = copy(source, out)
+    assert (reader.info.width, reader.info.height, count) == (*size, 5)
+    entries = ("-show_entries", "stream=width,height,sample_aspect_ratio", "-of", "csv=p=0", out)
+    assert ffmpeg(*entries, program="ffprobe").strip().rstrip(",") == f"{size[0]},{size[1]},1:1"
+
+
 def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [240, 240, 240]], np.uint8)
     image = np.repeat(np.repeat(colours[None], 64, 0), 32, 1)

@@ -15,19 +15,21 @@ from parsing_rcnn_client.video.media import VideoError, VideoInfo
 from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
 
 
-def source(folder: Path, ffmpeg: Callable[..., str], turn: int = 90) -> Path:
+def source(folder: Path, ffmpeg: Callable[..., str], turn: int = 90, aspect: str = "1") -> Path:
     """20 frames of a variable rate that begin at 0.4 s, turned, with sound."""
     steady, turned = folder / "steady.mp4", folder / f"turned{turn}.mp4"
     lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-f", "lavfi", "-i", "sine=440:d=1.5")
-    late = "select='not(eq(mod(n,3),1))',setpts=PTS+0.4/TB"
+    late = f"select='not(eq(mod(n,3),1))',setpts=PTS+0.4/TB,setsar={aspect}"
     ffmpeg(*lavfi, "-vf", late, "-fps_mode", "passthrough", "-preset", "ultrafast", "-c:a", "aac", steady)
     ffmpeg("-i", steady, "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", turned)
     return turned
 
 
-@pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_frames_times_and_facts_are_those_of_ffmpeg(tmp_path: Path, ffmpeg: Callable[..., str], turn: int) -> None:
-    path = str(source(tmp_path, ffmpeg, turn))
+@pytest.mark.parametrize(("turn", "aspect"), [(0, "1"), (90, "1"), (180, "1"), (270, "1"), (0, "4/3"), (90, "4/3")])
+def test_frames_times_and_facts_are_those_of_ffmpeg(
+    tmp_path: Path, ffmpeg: Callable[..., str], turn: int, aspect: str
+) -> None:
+    path = str(source(tmp_path, ffmpeg, turn, aspect))
     ours, theirs = PyAVReader(path), FFmpegReader(path)
     assert ours.info == theirs.info
     for mine, other in zip(ours, theirs, strict=True):
@@ -48,6 +50,8 @@ def test_what_it_writes_has_the_same_times_and_the_same_sound(
         writer.write(frame.image, frame.time)
     writer.close()
     writer.close()
+    entries = ("-select_streams", "v", "-show_entries", "stream=sample_aspect_ratio", "-of", "csv=p=0")
+    assert ffmpeg(*entries, out, program="ffprobe").strip().rstrip(",") == "1:1"
     assert times(out) == times(path)
     sound = ("-map", "0:a", "-c", "copy", "-f", "md5", "-")
     assert ffmpeg("-i", out, *sound) == ffmpeg("-i", path, *sound)
