@@ -14,6 +14,8 @@ from parsing_rcnn.people import People
 LAST = ".json"
 """Suffix of the file that is written last."""
 
+_PICTURES = ("_overlay.png", "_parts.png", "_IUV.png", "_INDS.png")
+
 
 def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False) -> list[Path]:
     """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
@@ -52,3 +54,12 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
 def is_done(target: Path) -> bool:
     """Whether an earlier run wrote everything of this picture."""
     return target.with_name(target.name + LAST).is_file()
+
+
+def is_output(path: Path) -> bool:
+    """Whether a picture is a result of an earlier run: named like one, with the arrays or the JSON of it beside it."""
+    for suffix in _PICTURES:
+        if path.name.endswith(suffix):
+            target = path.with_name(path.name.removesuffix(suffix))
+            return any(target.with_name(target.name + other).is_file() for other in (".npz", LAST))
+    return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
+from parsing_rcnn_client.outputs import is_output
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -42,7 +43,8 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
 
     "-" is standard input: one encoded picture, or names of files and folders, one a line, there or not.
 
-    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder.
+    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Results of an
+    earlier run that lie in a folder, or match a glob, are left out.
 
     Raises:
         InvalidOptions: a name stands for nothing, or two pictures would write the same results.
@@ -87,15 +89,19 @@ def _expand(name: str) -> Iterator[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
+            if _is_source(file):
                 yield file, file.relative_to(path).with_suffix("")
     elif path.is_file():  # whatever its suffix: the bytes decide
         yield path, Path(path.stem)
     else:
         for match in sorted(glob.glob(name, recursive=True)):
             file = Path(match)
-            if file.suffix.lower() in SUFFIXES and file.is_file():
+            if _is_source(file):
                 yield file, Path(file.stem)
+
+
+def _is_source(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not is_output(file)
 
 
 def _refuse_clashes(sources: Sequence[Source]) -> None:

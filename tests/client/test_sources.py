@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import People
+from parsing_rcnn_client.outputs import write_outputs
 from parsing_rcnn_client.sources import find_sources
 
 
@@ -32,6 +36,24 @@ def test_a_folder_is_searched_deeply_and_keeps_its_shape(tree: Path) -> None:
 def test_a_pattern_and_a_file_once_each(tree: Path) -> None:
     found = find_sources([str(tree / "*.jpg"), str(tree / "b.jpg")], Path("out"))
     assert [s.path.name for s in found] == ["b.jpg"]
+
+
+@pytest.mark.parametrize("out", ["in/out", "in"])
+def test_results_of_an_earlier_run_are_no_pictures(tree: Path, out: str) -> None:
+    results = tree.parent / out
+    people = People.empty((8, 8))
+    maps = replace(people, parts=np.zeros((0, 4, 4), np.uint8), iuv=np.zeros((0, 3, 4, 4), np.uint8))
+    for source in find_sources([str(tree)], results):
+        write_outputs(source.target, maps, np.zeros((8, 8, 3), np.uint8))
+    assert (results / "b_overlay.png").is_file()
+    (tree / "bus_parts.png").write_bytes(b"")  # a picture that is only named like a result
+    names = ["a.PNG", "b.jpg", "bus_parts.png", "a.webp"]
+    assert [s.path.name for s in find_sources([str(tree)], results)] == names
+    (results / "b.npz").unlink()
+    assert [s.path.name for s in find_sources([str(tree)], results)] == names
+    assert [s.path.name for s in find_sources([str(tree / "*.png")], results)] == ["bus_parts.png"]
+    # who names a result means it
+    assert [s.path.name for s in find_sources([str(results / "b_overlay.png")], results)] == ["b_overlay.png"]
 
 
 def test_a_file_of_any_suffix_is_tried(tree: Path) -> None:
