@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from export.quantize_command import quantize
+from parsing_rcnn.repository import CARD
 
 if TYPE_CHECKING:
     from export.options import ExportOptions
@@ -26,8 +27,12 @@ def register(app: typer.Typer) -> None:
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run with its JSON, or a repository.")],
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
-    version: Annotated[str, typer.Option(help="Version of the weights, for the card.")] = "1",
-    card: Annotated[Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits.")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version of the weights, for the card (default: that of a repository, else 1).")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits (a repository's: its card).")
+    ] = None,
     target: Annotated[
         str,
         typer.Option(
@@ -90,17 +95,20 @@ def export(
         raise typer.Exit(1) from error
 
 
-def _write_graphs(checkpoint: Path, out: Path, version: str, card: Path | None, options: ExportOptions) -> None:
+def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path | None, options: ExportOptions) -> None:
     from export.cost import gigaflops
-    from export.onnx import export_repository
+    from export.onnx import export_repository, taken_over
     from training.checkpoint import load_model
 
+    known = taken_over(checkpoint, options) if (checkpoint / CARD).is_file() else {}
     model, recipe = load_model(checkpoint)
+    of_repository = str(known.pop("version", "1"))
     # without a card, what the recipe trains is what is known of the weights
     trained = {"parsing": {"trained": recipe.train.parsing}, "densepose": {"trained": recipe.train.densepose}}
-    described = {"tasks": trained} if card is None else json.loads(card.read_text())
-    files = export_repository(model, recipe, out, version=version, card=described, options=options)
-    costs = gigaflops(model, options.canvases(recipe), options.proposals)
+    described = json.loads(card.read_text()) if card is not None else known or {"tasks": trained}
+    files = export_repository(model, recipe, out, version=version or of_repository, card=described, options=options)
+    canvases = [(height, width) for height, width in described.get("canvases", options.canvases(recipe))]
+    costs = gigaflops(model, canvases, options.proposals)
     for name, path in files.items():
         cost = ", ".join(f"{what} {number:.3g} GFLOP" for what, number in costs[name].items())
         typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB; {cost})")

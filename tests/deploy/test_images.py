@@ -189,6 +189,9 @@ def test_the_files_of_the_graphs_image_know_their_command(tmp_path: Path) -> Non
     options = {word for word in asked if word.startswith("--")}
     assert len(options) == 5
     assert {option for option in options if option not in shown} == set()
+    # engines are of the repository that the other images serve, by its card: version, canvases of all its models
+    assert (tmp_path / "image" / asked[0] / "model_card.json").is_file()
+    assert not options & {"--card", "--version", "--size"}
 
 
 def test_each_image_has_the_plugin_library_that_it_opens() -> None:

@@ -13,6 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from export.graphs import DetectorGraph
+from export.onnx import taken_over
+from export.options import ExportOptions
 from export.repository import files, read_shapes, tensors
 from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD, ModelRepository
@@ -80,6 +82,21 @@ def what_the_options_did(out: Path, printed: str) -> None:
     assert features.shape == (6, 16, 32, 32)
     (rebuilt,) = DetectorGraph(model, 6, static=True)(torch.from_numpy(canvas), torch.from_numpy(limits))[2]
     assert rebuilt == 4
+
+
+def test_what_an_export_does_not_take_over(tmp_path: Path) -> None:
+    card = dict(ModelRepository.open().card)
+    own = {"precision": "bf16", "max_people": 3, "static_people": 2, "people_buckets": [1, 3]}
+    (tmp_path / CARD).write_text(json.dumps({**card, **own}))
+    kept = taken_over(tmp_path, ExportOptions())
+    assert kept == {key: value for key, value in card.items() if key not in ("files", "recipe")}
+    other = taken_over(tmp_path, ExportOptions(sizes=((256, 320),)))
+    assert kept.keys() - other.keys() == {"canvases", "models"}
+    (tmp_path / CARD).write_text(json.dumps({**card, "quantization": {"groups": {}}}))
+    result = CliRunner().invoke(build(), ["export", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "is in INT8" in result.output
+    assert "quantize --target tensorrt" in result.output
 
 
 @pytest.mark.parametrize("ensemble", ["human_analysis", "human_parsing", "densepose"])

@@ -17,7 +17,7 @@ from export.pictures import render_scene
 from export.situations import Situation, photo_situation, rendered_situations
 from export.tensorrt_runtime import unavailable
 from export.verify import Answers, verify
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -179,20 +179,22 @@ def test_scenes_repeat() -> None:
     assert (render_scene(4, 100, 120) != render_scene(5, 100, 120)).any()
 
 
-def test_export_and_verify_from_the_command_line(model: ParsingRCNN, tmp_path: Path) -> None:
+def test_export_and_verify_from_the_command_line(tmp_path: Path) -> None:
+    """Of a repository, whose card says more of the weights than its recipe does; `test_repository` exports a run."""
     import typer
 
     from export.commands import register
-    from training.checkpoint import load_model, save_weights
 
     app = typer.Typer()
     register(app)
     runner = CliRunner()
-    _, config = load_model(ModelRepository.open().path)
-    save_weights(tmp_path / "weights.safetensors", model, config, {})
-    out = tmp_path / "repository"
-    done = runner.invoke(app, ["export", str(tmp_path / "weights.safetensors"), "--out", str(out)])
+    shipped, out = ModelRepository.open(), tmp_path / "repository"
+    done = runner.invoke(app, ["export", str(shipped.path), "--out", str(out)])
     assert done.exit_code == 0, done.output
+    card = json.loads((out / CARD).read_text())
+    assert card.pop("files").keys() == shipped.card["files"].keys()
+    assert card == {key: value for key, value in shipped.card.items() if key != "files"}
+    assert {"version", "models", "figures", "limits"} <= card.keys()
     report = tmp_path / "parity.md"
     quick = ["verify", "--repository", str(out), "--situation", "tiny"]
     verified = runner.invoke(app, [*quick, "--out", str(report)])
