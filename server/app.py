@@ -59,7 +59,8 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         ModelNotFound: with Triton, whose classes this process names: no model repository here.
     """
     settings = settings or Settings()
-    engine, tracing = _engine(settings, load), Tracing(settings.otlp)
+    engine, tracing, metrics = _engine(settings, load), Tracing(settings.otlp), Metrics()
+    service = Service(engine, settings.limits, metrics, TokenBuckets(settings.rate, settings.burst), tracing)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         yield
         starting.cancel()
         await engine.close()
+        await service.offload.close()
         await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -77,9 +79,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.settings, app.state.engine, app.state.metrics = settings, engine, Metrics()
-    rates = TokenBuckets(settings.rate, settings.burst)
-    app.state.service = Service(engine, settings.limits, app.state.metrics, rates, tracing)
+    app.state.settings, app.state.engine, app.state.service, app.state.metrics = settings, engine, service, metrics
     app.state.catalogue = Catalogue(settings.repository)
     app.state.open_streams = 0
     install(app)

@@ -17,6 +17,7 @@ from server.admission import Admission, TokenBuckets
 from server.answers import Format
 from server.call import Call
 from server.engines.base import Engine
+from server.offload import PIXELS, Offload
 from server.options import AnalyzeOptions
 from server.telemetry import Metrics
 from server.tracing import Tracing
@@ -52,6 +53,7 @@ class Service:
     ) -> None:
         self.engine, self.limits, self.metrics, self.rates, self.tracing = engine, limits, metrics, rates, tracing
         self.admission = Admission(engine.capacity, engine.busy)
+        self.offload = Offload(max(limits.max_pixels, PIXELS))
         metrics.observe_held(lambda: self.admission.held)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
@@ -124,12 +126,12 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call, placed: bool
     ) -> tuple[People, bytes, dict[str, float]]:
         try:
-            check(image, self.limits)  # what is no picture waits for nobody and takes no place
+            header = check(image, self.limits)  # what is no picture waits for nobody and takes no place
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
                     begin = time.perf_counter()
-                    body = await self.engine.offload(encode, people)
+                    body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
             raise

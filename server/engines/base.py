@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from parsing_rcnn.people import ModelInfo, Options, People
 from server.call import Call
@@ -58,15 +56,6 @@ class Engine(Protocol):
         """
         ...
 
-    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run codecs and drawing off the event loop."""
-        ...
-
     async def close(self) -> None:
         """Finish what is in work, drop what waits."""
         ...
-
-
-async def offload(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run codecs and drawing off the event loop, on threads of their own."""
-    return await asyncio.to_thread(function, *arguments)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import structlog
@@ -15,7 +14,6 @@ from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.call import Call
-from server.engines.base import offload
 
 log = structlog.get_logger("server")
 
@@ -109,10 +107,6 @@ class EmbeddedEngine:
 
         # a cancelled caller cancels what waits; what has begun ends first, and the next picture waits for it
         return await asyncio.wrap_future(self._pool.submit(work)), waited
-
-    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """See `Engine`."""
-        return await offload(function, *arguments)
 
     def _ready(self) -> Analyzer:
         if self._analyzer is None:

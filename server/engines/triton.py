@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
 from server.call import Call
-from server.engines.base import offload
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.upstream import (
     TRACE,
@@ -310,10 +309,6 @@ class TritonEngine:
             iuv=maps.get("IUV"),
             taxonomy=self._repository.taxonomy,
         )
-
-    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """See `Engine`."""
-        return await offload(function, *arguments)
 
     async def close(self) -> None:
         """Wait for what is on its way, then disconnect."""
