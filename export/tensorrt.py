@@ -230,7 +230,11 @@ def configure(trt: Any, builder: Any, plan: Plan, timings: bytes, workspace: int
 
 
 def trtexec(plan: Plan, plugin: Path = PLUGIN, cache: Path | None = None) -> str:
-    """The command that builds the engine of a plan with NVIDIA's program."""
+    """The command that builds the engine of a plan with NVIDIA's program.
+
+    Args:
+        cache: folder for its timings, of one GPU and one TensorRT; None: none are kept.
+    """
     words = [
         "trtexec",
         f"--onnx={plan.onnx}",

@@ -18,15 +18,20 @@ gpu=$(nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null)
 [ -w "$to" ] || fail "$to cannot be written by user $(id -u)"
 
 # trtexec names its version first, whatever it is asked
-made_of=$({ trtexec --help | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1; echo "$gpu"
-    cd "$from" && find . -type f | sort | xargs sha256sum; } | sha256sum)
+machine="$(trtexec --help | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1) $gpu"
+made_of=$({ echo "$machine"; cd "$from" && find . -type f | sort | xargs sha256sum; } | sha256sum)
 if [ "$(cat "$to/made_of" 2>/dev/null)" = "$made_of" ]; then
     echo "the engines in $to are those of this GPU, this TensorRT and these graphs"
     exit 0
 fi
 
 rm -rf "$to/repository" "$to/build" "$to/made_of"
-mkdir -p "$to/cache" # timings of kernels: the next build is quick
+# timings of kernels make the next build quick, but they are those of one GPU and one TensorRT
+if [ "$(cat "$to/cache/machine" 2>/dev/null)" != "$machine" ]; then
+    rm -rf "$to/cache"
+    mkdir -p "$to/cache"
+    echo "$machine" >"$to/cache/machine"
+fi
 cp -R "$from/repository" "$from/build" "$to/"
 built=0
 while read -r command; do

@@ -277,6 +277,27 @@ def test_engines_are_built_once_for_a_gpu_a_tensorrt_and_graphs(builder: Builder
     assert built()
 
 
+def test_timings_are_kept_for_one_gpu_and_one_tensorrt(builder: Builder) -> None:
+    """Kernels that are the fastest on one card are not on another, whose build would take their word for it."""
+    timings = builder.root / "to" / "cache" / "trtexec_timings.cache"
+    builder.trtexec += f"\necho timed >> {timings}"
+
+    def found() -> int:
+        done = builder.run()
+        assert done.returncode == 0, done.stderr
+        return len(timings.read_text().splitlines()) // 2  # of each build: two engines
+
+    (builder.root / "to" / "cache").mkdir()
+    timings.write_text("of an earlier version of this script, which did not say whose they are\n" * 2)
+    assert found() == 1
+    (builder.root / "from/repository/parsing/1/model.tensorrt.onnx").write_text("other weights")
+    assert found() == 2
+    builder.gpu = "NVIDIA A10, 8.6"
+    assert found() == 1
+    builder.version = "v110400"
+    assert found() == 1
+
+
 def test_engines_that_cannot_be_built_are_no_success(builder: Builder) -> None:
     builder.trtexec = 'case "$*" in *parsing*) echo "[E] no kernel" >&2; exit 1 ;; esac'
     for _ in range(2):  # what failed is not taken for done the next time
