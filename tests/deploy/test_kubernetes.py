@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,33 @@ def test_a_pod_of_triton_builds_the_engines_that_it_reads(rendered: dict[str, li
         assert {**written, "readOnly": True} in server["volumeMounts"]
         assert server["args"][server["args"].index("--repository") + 1] == f"{written['mountPath']}/repository"
         assert builder["resources"]["limits"]["nvidia.com/gpu"] == server["resources"]["limits"]["nvidia.com/gpu"]
+
+
+@needs_tools
+def test_slices_of_each_card_that_is_named(tmp_path: Path) -> None:
+    """The comment marks taken away, and each card's name put in, as the comment says."""
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    path = tmp_path / "kubernetes" / "overlays" / "gpus" / "kustomization.yaml"
+    text = path.read_text()
+    listed = dict(re.findall(r"([AH]\d00(?: \d\d GB)?) +(mig-\S+)", text))
+    # a seventh of the processors and an eighth of the memory, by NVIDIA's table of profiles
+    assert listed == {
+        "A100 40 GB": "mig-1g.5gb",
+        "A100 80 GB": "mig-1g.10gb",
+        "H100 80 GB": "mig-1g.10gb",
+        "H200": "mig-1g.18gb",
+    }
+    begin = text.index("  # - target:")
+    end = text.index("  - target: {kind: Deployment")
+    taken = re.sub(r"^  # ", "  ", text[begin:end], flags=re.MULTILINE)
+    for name in set(listed.values()):
+        path.write_text(text[:begin] + taken.replace("mig-1g.18gb", name) + text[end:])
+        command = [str(TOOLS / "kubectl"), "kustomize", str(path.parent)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        pod = one(list(yaml.safe_load_all(done.stdout)), "StatefulSet", "triton")["spec"]["template"]["spec"]
+        for container in (*pod["initContainers"], *pod["containers"]):
+            assert container["resources"]["limits"].keys() == {"memory", f"nvidia.com/{name}"}
 
 
 def test_the_key_file_of_the_base_lets_nobody_in() -> None:
