@@ -8,7 +8,11 @@ import re
 import secrets
 from pathlib import Path
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+import structlog
+
+from parsing_rcnn.errors import InvalidOptions
+
+log = structlog.get_logger("server")
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
 
@@ -16,7 +20,8 @@ _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
 class KeyFile:
     """Lines `name sha256-of-the-key`; empty lines and `#` comments are skipped.
 
-    Keys are random and long, so a plain hash of them cannot be searched for; passwords would need a slow one.
+    Keys are random and long, so a plain hash of them cannot be searched for; passwords would need a slow one. Where the
+    file is changed into one that cannot be used, the keys that were known stay known, and the log says so.
 
     Raises:
         InvalidOptions: the file cannot be read, has a line that is no entry, or holds no key.
@@ -26,18 +31,18 @@ class KeyFile:
         self.path = path
         self._stamp: tuple[int, int] | None = None
         self._sums: dict[str, str] = {}
+        self._said: str | None = None  # of a file that cannot be used
         self._read()
 
     def name_of(self, key: str) -> str | None:
-        """Whose key this is, or None; the time that takes does not tell how much of it is right.
-
-        Raises:
-            EngineUnavailable: the file was changed into one that cannot be used.
-        """
+        """Whose key this is, or None; the time that takes does not tell how much of it is right."""
         try:
             self._read()
+            self._said = None
         except InvalidOptions as error:
-            raise EngineUnavailable(error.detail) from None
+            if error.detail != self._said:
+                self._said = error.detail
+                log.error("the key file cannot be used, the keys before it stay", reason=error.detail)
         given = hashlib.sha256(key.encode()).hexdigest()
         found = [name for name, known in self._sums.items() if hmac.compare_digest(known, given)]
         return found[0] if found else None
@@ -76,11 +81,12 @@ def add_key(path: Path, name: str) -> str:
     if not _LINE.match(line):
         raise InvalidOptions(f"{name!r}: a name is 1-64 letters, digits, dots, underscores and hyphens")
     try:
-        if path.exists() and any(old.split()[:1] == [name] for old in path.read_text().splitlines()):
+        before = path.read_text() if path.exists() else ""
+        if any(old.split()[:1] == [name] for old in before.splitlines()):
             raise InvalidOptions(f"{path} has a key named {name}: choose another name, or remove that line first")
         path.touch(mode=0o600)
         with path.open("a") as file:
-            file.write(f"{line}\n")
+            file.write(f"{line}\n" if before.endswith("\n") or not before else f"\n{line}\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOptions(f"the key file {path} cannot be written: {error}") from None
     return key

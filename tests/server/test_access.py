@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -64,10 +65,27 @@ def test_keys_change_while_it_runs(keys: Path) -> None:
         assert (status(old), status(new)) == (200, 200)
         keys.write_text("\n".join(line for line in keys.read_text().splitlines() if not line.startswith("old")))
         assert (status(old), status(new)) == (401, 200)
-        keys.write_text("rubbish\n")
-        answer = client.get("/v1/taxonomies", headers={"X-API-Key": new})
-        assert answer.status_code == 503
-        assert "line 1" in answer.json()["detail"]
+        good = keys.read_text()
+        with capture_logs() as lines:
+            keys.write_text("rubbish\n")
+            assert [(status(old), status(new)) for _ in range(2)] == [(401, 200)] * 2
+            keys.unlink()
+            assert (status(old), status(new)) == (401, 200)
+        reasons = [line["reason"] for line in lines if line["log_level"] == "error"]
+        assert len(reasons) == 2  # each is said once
+        assert "line 1" in reasons[0]
+        assert "cannot be read" in reasons[1]
+        keys.write_text(f"{good}\nalso {hashlib.sha256(old.encode()).hexdigest()}\n")
+        assert (status(old), status(new)) == (200, 200)
+
+
+def test_a_key_is_added_to_a_file_without_a_last_line_end(keys: Path) -> None:
+    alice = add_key(keys, "alice")
+    keys.write_text(keys.read_text().rstrip("\n"))  # as some editors leave it
+    bob = add_key(keys, "bob")
+    known = KeyFile(keys)
+    assert (known.name_of(alice), known.name_of(bob)) == ("alice", "bob")
+    assert len(keys.read_text().splitlines()) == 2
 
 
 def test_key_files_are_checked_at_the_start(keys: Path) -> None:
