@@ -40,6 +40,9 @@ def serve(
     keys: Annotated[Path | None, typer.Option(help="File of API keys (default: nobody needs one).")] = None,
     rate: Annotated[float | None, typer.Option(help="Pictures a second for each caller.")] = None,
     burst: Annotated[int | None, typer.Option(help="Pictures at once for each caller (default 20).")] = None,
+    trusted_proxies: Annotated[
+        str | None, typer.Option(help="Addresses and networks whose X-Forwarded-For counts, by commas (default none).")
+    ] = None,
     cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,

@@ -305,4 +305,6 @@ def configuration(application: FastAPI, settings: Settings, limits: ConnectionLi
         timeout_graceful_shutdown=settings.drain_seconds,
         timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
         server_header=False,
+        proxy_headers=bool(settings.proxies),  # else uvicorn believes whoever asks from this machine
+        forwarded_allow_ips=settings.proxies,
     )

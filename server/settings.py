@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     keys: Path | None = Field(None, description="File of API keys; None: nobody needs one.")
     rate: float | None = Field(None, gt=0, description="Pictures a second for each caller (None: no limit).")
     burst: int = Field(20, ge=1, description="Pictures at once for each caller, where there is a rate.")
+    trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For counts, by commas.")
     cors: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
     urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
@@ -66,6 +68,16 @@ class Settings(BaseSettings):
                 raise ValueError("each origin is https://host or https://host:port with no path, or *")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for network in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ip_network(network)
+            except ValueError:
+                raise ValueError("each is an address or a network, as in 10.0.0.7 or 10.0.0.0/8") from None
+        return value
+
     @field_validator("otlp")
     @classmethod
     def _collector(cls, value: str | None) -> str | None:
@@ -82,6 +94,11 @@ class Settings(BaseSettings):
     def origins(self) -> list[str]:
         """Origins of `cors`."""
         return [origin.strip() for origin in self.cors.split(",") if origin.strip()]
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of `trusted_proxies`."""
+        return [proxy.strip() for proxy in self.trusted_proxies.split(",") if proxy.strip()]
 
     @property
     def max_body(self) -> int:

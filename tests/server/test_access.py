@@ -8,6 +8,7 @@ import os
 import struct
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
@@ -165,6 +166,26 @@ def test_each_caller_has_a_share(keys: Path, photo_jpeg: bytes) -> None:
         files = [("file", (f"{k}.jpg", photo_jpeg)) for k in range(3)]
         refused(client.post("/v1/analyze/batch", files=files, headers={"X-API-Key": bob}), 429, "3 more")
         assert client.post("/v1/analyze/batch", files=files[:2], headers={"X-API-Key": bob}).status_code == 200
+
+
+@pytest.mark.parametrize(("proxies", "status"), [("", 429), ("192.0.2.0/24", 429), ("192.0.2.1, 127.0.0.0/8", 200)])
+def test_only_trusted_proxies_say_who_calls(proxies: str, status: int, photo_jpeg: bytes) -> None:
+    def send(live: Live, *callers: str) -> int:
+        headers = [("X-Forwarded-For", caller) for caller in callers]
+        return httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg, headers=headers).status_code
+
+    with Live(Settings(rate=0.01, burst=1, trusted_proxies=proxies), open_gate) as live:
+        assert send(live, "203.0.113.5") == 200
+        assert send(live, "203.0.113.6") == status
+        assert send(live, "203.0.113.6") == 429
+        # what a caller says by itself stands before what the proxy says of it
+        assert send(live, "203.0.113.7, 203.0.113.6") == send(live, "203.0.113.8", "203.0.113.6") == 429
+
+
+@pytest.mark.parametrize("wrong", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.1 10.0.0.2"])
+def test_proxies_are_addresses(wrong: str) -> None:
+    with pytest.raises(ValueError, match="an address or a network"):
+        Settings(trusted_proxies=wrong)
 
 
 def test_other_origins_need_leave() -> None:
