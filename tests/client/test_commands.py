@@ -169,6 +169,20 @@ def test_annotate_writes_a_video_and_records(clip: Path, tmp_path: Path) -> None
     assert out.stat().st_size > 1000
 
 
+def test_annotate_leaves_nothing_where_its_output_fails(clip: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in" / "two.mkv"
+    source.parent.mkdir()
+    tracks = ("-f", "lavfi", "-i", "sine=440:d=1", "-map", "0", "-map", "1", "-map", "1", "-c:a", "aac")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, *tracks, source], check=True, timeout=60)
+    out = tmp_path / "out"
+    files = ("-o", str(out / "o.flv"), "--jsonl", str(out / "o.jsonl"), "--coco", str(out / "o.json"))
+    done = run("annotate", str(source), *files, "--threads", "1")
+    assert done.returncode == 1
+    assert "at most one audio stream is supported in flv" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(out.iterdir()) == []
+
+
 def test_annotate_says_what_is_wrong(clip: Path, tmp_path: Path, photo_jpeg: bytes) -> None:
     atlas = str(tmp_path / "atlas.jpg")
     Path(atlas).write_bytes(photo_jpeg)

@@ -32,6 +32,8 @@ CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mts", ".m
 """Suffixes of files that hold H.264."""
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
+_SAYS_NOTHING = ": Invalid argument"
+_SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"showinfo.*config in time_base: (\d+)/(\d+)")
 
@@ -240,7 +242,7 @@ class FFmpegWriter:
     Args:
         target: a path, or an rtsp:// or rtmp:// address.
         info: of the source: size and clock.
-        sound_of: a file whose sound is copied.
+        sound_of: a file whose sound is copied, or made AAC where the container does not hold it as it is.
         codec: of the pictures, by ffmpeg's name.
         options: further options of the encoder.
 
@@ -263,7 +265,10 @@ class FFmpegWriter:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(-_SHIFT), "-f", "matroska", "-i", "pipe:0"]
-        command += ["-i", sound_of, "-map", "0:v", "-map", "1:a?", "-c:a", "copy"] if sound_of else ["-map", "0:v"]
+        command += (
+            [*input_options(sound_of, live=False), "-map", "0:v", "-map", "1:a?"] if sound_of else ["-map", "0:v"]
+        )
+        command += ["-c:a", "copy" if _holds(self._part, sound_of) else "aac"] if sound_of else []
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
         command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
         command += ["-c:v", codec, *options]
@@ -334,14 +339,27 @@ class FFmpegWriter:
             raise self._failed() from None
 
     def _failed(self) -> VideoError:
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        # ffmpeg's last line says that it gave up, one before it says why
-        telling = [line for line in lines if not line.startswith(_GIVES_UP)] or lines
-        reason = telling[-1] if telling else "it gave no reason"
-        return VideoError(
-            f"{hidden(self.target)}: ffmpeg cannot write it ({reason.replace(self.target, hidden(self.target))})"
-        )
+        # ffmpeg's last lines say that it gave up, one before them says why
+        telling = [
+            line for line in lines if not line.startswith(_GIVES_UP) and not line.endswith(_SAYS_NOTHING)
+        ] or lines
+        reason = _SPEAKER.sub("", telling[-1]) if telling else "it gave no reason"
+        reason = reason.replace(str(self._part), self.target).replace(self.target, hidden(self.target))
+        return VideoError(f"{hidden(self.target)}: ffmpeg cannot write it ({reason})")
+
+
+def _holds(part: Path | None, sound_of: str) -> bool:
+    """Whether a container takes the sound of a file as it is: ffmpeg is asked to copy a piece of it."""
+    if part is None or part.suffix.lower() in (".ts", ".mts", ".m2ts"):
+        return part is None  # a transport stream takes whatever it is given, and nobody can play it
+    with tempfile.TemporaryDirectory() as folder:
+        command = [tool("ffmpeg"), "-v", "error", "-nostdin", *input_options(sound_of, live=False), "-map", "0:a?"]
+        command += ["-c", "copy", "-frames:a", "1", str(Path(folder, "sound").with_suffix(part.suffix))]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def partial_of(target: str) -> Path | None:

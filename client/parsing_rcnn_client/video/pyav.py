@@ -167,8 +167,10 @@ class PyAVWriter:
             self._stream.codec_context.color_primaries, self._stream.codec_context.color_trc = 1, 1
             if sound_of is not None:
                 self._open_sound(sound_of)
+            self._container.start_encoding()  # the container refuses here, and not after the first analysis
         except (self._av.FFmpegError, OSError, ValueError) as error:
-            raise self._failed(error) from None
+            hint = "" if self._sound is None else "; a container may not hold the sound of its source: .mkv does"
+            raise self._failed(error, hint) from None
         self._waiting = next(self._packets, None)
 
     def write(self, image: NDArray[np.uint8], time: float) -> None:
@@ -233,6 +235,8 @@ class PyAVWriter:
             self._container.mux(self._waiting[1])
             self._waiting = next(self._packets, None)
 
-    def _failed(self, error: Exception) -> VideoError:
+    def _failed(self, error: Exception, hint: str = "") -> VideoError:
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
-        return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason})")
+        return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason}{hint})")

@@ -108,6 +108,35 @@ def test_what_is_no_video_is_said(tmp_path: Path, ffmpeg: Callable[..., str]) ->
         list(FFmpegReader(str(tmp_path / "zero.mkv")))
 
 
+def test_sound_that_a_container_does_not_hold_becomes_aac(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    source = tmp_path / "source.mov"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-f", "lavfi", "-i", "sine=440:d=1")
+    ffmpeg(*lavfi, "-preset", "ultrafast", "-c:a", "pcm_s16le", source)
+    entries = ("-select_streams", "a", "-show_entries", "stream=codec_name", "-of", "csv=p=0")
+    for name, codec in (("out.mp4", "aac"), ("out.ts", "aac"), ("out.mov", "pcm_s16le"), ("out.mkv", "pcm_s16le")):
+        out = tmp_path / name
+        _, count = copy(source, out)
+        assert count == 30
+        assert ffmpeg(*entries, out, program="ffprobe").split()[0].strip(",") == codec
+        assert np.diff(times(out)) == pytest.approx(np.diff(times(source)), abs=0.001)
+
+
+def test_what_ffmpeg_refuses_is_said_in_the_line_that_tells_why(tmp_path: Path, ffmpeg: object) -> None:
+    def write_all(name: str) -> None:
+        writer = FFmpegWriter(str(tmp_path / name), VideoInfo(64, 64, 25))
+        for index in range(100):
+            writer.write(np.zeros((64, 64, 3), np.uint8), index / 25)
+        writer.close()
+
+    with pytest.raises(VideoError, match=r"a\.webm: ffmpeg cannot write it \(Only VP8 or VP9"):
+        write_all("a.webm")
+    with pytest.raises(VideoError, match=r"suitable output format for '.*/a\.nothing'"):
+        write_all("a.nothing")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path, ffmpeg: object) -> None:
     def write_all() -> None:
         writer = FFmpegWriter(str(tmp_path / "a.mp4"), VideoInfo(64, 64, 25), codec="nothing-such")

@@ -92,3 +92,11 @@ def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None
     stopped.write(np.zeros((64, 63, 3), np.uint8), 0)
     stopped.abort()
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith("b.mp4")] == []
+
+
+def test_sound_that_a_container_does_not_hold_is_said_at_once(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    sound = tmp_path / "sound.flac"
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=0.2", sound)
+    with pytest.raises(VideoError, match=r"a\.mov: PyAV cannot write it .*\.mkv does"):
+        PyAVWriter(str(tmp_path / "a.mov"), VideoInfo(64, 64, 25), sound_of=str(sound))
+    assert [path.name for path in tmp_path.iterdir()] == ["sound.flac"]
