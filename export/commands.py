@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from export.quantize_command import quantize
-from parsing_rcnn.repository import CARD
 
 if TYPE_CHECKING:
     from export.options import ExportOptions
@@ -98,6 +97,7 @@ def export(
 def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path | None, options: ExportOptions) -> None:
     from export.cost import gigaflops
     from export.onnx import export_repository, taken_over
+    from parsing_rcnn.repository import CARD
     from training.checkpoint import load_model
 
     known = taken_over(checkpoint, options) if (checkpoint / CARD).is_file() else {}
