@@ -87,13 +87,14 @@ class Window:
             raise ValueError(f"a window has 6 numbers, got shape {np.shape(array)}")
         return cls(*(float(v) for v in values))
 
-    def to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Canvas boxes [n,4] -> float32 [n,4] in pixels of the upright original, clipped to it."""
+    def to_image(self, boxes: NDArray[np.floating], *, clip: bool = True) -> NDArray[np.float32]:
+        """Canvas boxes [n,4] -> float32 [n,4] in pixels of the upright original, clipped to it or not."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         offset = np.array([self.pad_left, self.pad_top] * 2)
         scale = np.array([self.scale_x, self.scale_y] * 2)
         limit = np.array([self.width, self.height] * 2)
-        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), dtype=np.float32)
+        found = (boxes - offset) / scale
+        return np.asarray(np.clip(found, 0, limit) if clip else found, dtype=np.float32)
 
     def to_canvas(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Boxes [n,4] in pixels of the upright original -> float32 [n,4] in canvas pixels."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
@@ -100,7 +101,7 @@ class GraphPipeline:
         watch: Stopwatch,
     ) -> People:
         """The result, from boxes [n,4] on the canvas, scores [n] and what there is of the heads' tensors."""
-        boxes = window.to_image(boxes)
+        boxes, maps = framed(window, boxes, maps)
         watch.lap("postprocess")
         return People(
             boxes=boxes,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
@@ -233,7 +234,7 @@ class DensePose(Head):
 
 
 class Postprocess(Single):
-    """Boxes in pixels of the upright original; the row that stands for nobody is cut off."""
+    """Boxes in pixels of the upright original, and maps over them; the row that stands for nobody is cut off."""
 
     def open(self) -> None:
         """Nothing to load."""
@@ -242,9 +243,9 @@ class Postprocess(Single):
         window = Window.from_array(inputs["WINDOW"])
         count = int(inputs["COUNT"][0])
         names = [name for name in ("SCORES", "PARTS", "PART_SCORES", "IUV") if name in inputs]
-        rows: Arrays = {name: inputs[name][:count] for name in names}
+        boxes, rows = framed(window, inputs["BOXES"][:count], {name: inputs[name][:count] for name in names})
         return {
-            "BOXES": window.to_image(inputs["BOXES"][:count]),
+            "BOXES": boxes,
             "IMAGE_SIZE": np.array([window.height, window.width]).astype(np.int32),
             **rows,
         }

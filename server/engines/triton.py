@@ -22,6 +22,7 @@ from parsing_rcnn.errors import (
     InvalidOptions,
     ParsingRCNNError,
 )
+from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
@@ -294,7 +295,8 @@ class TritonEngine:
             heads.append(ask("densepose_head", features, ("IUV",)))
         maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
         size = np.array([window.height, window.width])
-        return self._people(window.to_image(found["BOXES"][:count]), found["SCORES"][:count], size, maps)
+        boxes, maps = framed(window, found["BOXES"][:count], maps)
+        return self._people(boxes, found["SCORES"][:count], size, maps)
 
     def _people(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: NDArray[Any], maps: Arrays
