@@ -127,8 +127,9 @@ def _with_progress(
                 records=records,
                 progress=lambda done: progress.update(bar, completed=done),
             )
-        except (KeyboardInterrupt, EngineUnavailable):  # what is done is left whole and playable
-            _finish(writer, *records)
+        except (KeyboardInterrupt, EngineUnavailable):
+            if progress.tasks[bar].completed:  # what is done is left whole and playable
+                _finish(writer, *records)
             raise
         _finish(writer, *records)
         return summary

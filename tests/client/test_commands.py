@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs.rle import decode
+from parsing_rcnn.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -264,13 +266,23 @@ def began(command: list[str], sign: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.fixture
-def endless(clip: Path) -> Path:
-    """Minutes of noise, which fills every buffer of whoever writes it."""
-    noise, path = clip.with_name("noise.mp4"), clip.with_name("endless.mp4")
-    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, "-vf", "noise=alls=90:allf=t", noise], check=True, timeout=60)
-    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "300", "-i", noise, "-c", "copy", path], check=True)
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of noise, which soon fills every buffer of whoever writes it."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    folder = tmp_path_factory.mktemp("endless")
+    noise, path = folder / "noise.mp4", folder / "endless.mp4"
+    source = ("-f", "lavfi", "-i", "testsrc=s=480x360:r=10:d=1", "-vf", "noise=alls=90:allf=t")
+    subprocess.run(["ffmpeg", "-v", "error", *source, "-preset", "ultrafast", noise], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "60", "-i", noise, "-c", "copy", path], check=True)
     return path
+
+
+def frames_of(video: Path) -> int:
+    probe = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
+    said = subprocess.run([*probe, str(video)], check=True, capture_output=True, text=True, timeout=60).stdout
+    return int(said.strip(",\n"))
 
 
 @pytest.mark.parametrize(("command", "code"), [("annotate", 130), ("stream", 0)])
@@ -284,12 +296,38 @@ def test_ctrl_c_finishes_the_output(endless: Path, tmp_path: Path, command: str,
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert "Traceback" not in said
-    probe = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
-    frames = int(subprocess.run([*probe, str(out)], check=True, capture_output=True, text=True).stdout.strip(",\n"))
+    frames = frames_of(out)
     assert frames > 0
     if command == "annotate":
         assert len(lines.read_text().splitlines()) >= frames
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_a_server_that_goes_for_good_leaves_what_is_done(
+    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
+) -> None:
+    import httpx2
+
+    from server.app import create_app
+    from server.settings import Settings
+
+    out, lines = tmp_path / "out" / "out.mp4", tmp_path / "out" / "out.jsonl"
+    with serve_app(create_app(Settings(), lambda: pipeline)) as url:
+        while httpx2.get(f"{url}/readyz").status_code != 200:
+            time.sleep(0.05)
+        options = ["-o", str(out), "--jsonl", str(lines), "--server", url, "--timeout", "3"]
+        command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), *options]
+        process = began(command, out.with_name(".out.part.mp4"))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "is the gateway running" in said
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.mp4"]
+    assert frames_of(out) >= 1
+    # and where nothing is done nothing is left
+    options = ["-o", str(tmp_path / "none" / "o.mp4"), "--server", url, "--timeout", "0.2"]
+    done = run("annotate", str(endless), *options)
+    assert (done.returncode, "is the gateway running" in done.stderr) == (1, True)
+    assert list((tmp_path / "none").iterdir()) == []
 
 
 def test_ffmpeg_ends_when_the_command_is_killed(endless: Path, tmp_path: Path) -> None:
@@ -298,11 +336,13 @@ def test_ffmpeg_ends_when_the_command_is_killed(endless: Path, tmp_path: Path) -
     process = began(command, tmp_path / ".out.part.mp4")
 
     def left() -> list[str]:
-        """Processes that have this test's folder on their command line."""
-        found = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        return [path.parent.name for path in found if str(tmp_path).encode() in _read(path)]
+        """The command, the reader and the writer, by the files on their command lines."""
+        commands = {path.parent.name: _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+        return [
+            number for number, line in commands.items() if any(str(f).encode() in line for f in (endless, tmp_path))
+        ]
 
-    assert len(left()) >= 3  # the command, the reader and the writer
+    assert len(left()) >= 3
     process.kill()
     process.communicate(timeout=60)
     end = time.monotonic() + 30
