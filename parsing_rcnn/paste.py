@@ -147,7 +147,7 @@ def paste_charts(
         # Weighted by the part's own cells: cells of other parts hold coordinates of other charts.
         weight = (iuv[0] == part).astype(np.float32)
         planes = cv2.merge([_soften(weight * iuv[1]), _soften(weight * iuv[2]), _soften(weight)])
-        u, v, total = cv2.split(_interpolate(np.asarray(planes, dtype=np.float32), box, view))
+        u, v, total = cv2.split(interpolate(np.asarray(planes, dtype=np.float32), box, view))
         scale = np.float32(1 / 255) / np.maximum(total, np.float32(1e-6))
         where = inside[y : y + height, x : x + width]
         np.copyto(uv[0, y : y + height, x : x + width], u * scale, where=where)
@@ -166,13 +166,13 @@ def _best_class(
     best = np.zeros(window.shape, dtype=np.float32)
     labels = np.zeros(window.shape, dtype=np.uint8)
     for index, plane in planes:
-        score = _interpolate(plane, box, window)
+        score = interpolate(plane, box, window)
         labels[score > best] = index
         best = np.maximum(best, score)
     return labels
 
 
-def _interpolate(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.float32]:
+def interpolate(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.float32]:
     """A map float32 [S,S] or [S,S,C] at the pixel centres of a window, bilinearly."""
     transform = _pixel_to_cell(box, window, plane.shape[:2])
     size = (window.right - window.left, window.bottom - window.top)

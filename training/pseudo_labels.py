@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.paste import interpolate, pixel_window
 from parsing_rcnn.people import Analyzer, Options, People
 from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, read_jpeg
@@ -27,18 +28,12 @@ _SURE = 0.55
 def probability_map(people: People, index: int) -> NDArray[np.float32]:
     """Class probabilities of one person on the whole picture, float32 [classes,H,W]; background elsewhere."""
     assert people.part_probs is not None
-    height, width = people.image_size
-    x1, y1, x2, y2 = (float(v) for v in people.boxes[index])
-    cells = people.part_probs[index].shape[-1]
-    # cell centres -> pixel centres, as parsing_rcnn.paste does it
-    step_x, step_y = (x2 - x1) / cells, (y2 - y1) / cells
-    matrix = np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]])
-    planes = []
-    for index_, plane in enumerate(people.part_probs[index]):
-        border = 255 if index_ == 0 else 0
-        warped = cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(border,) * 3)
-        planes.append(warped.astype(np.float32) / 255)
-    return np.stack(planes)
+    planes = people.part_probs[index].astype(np.float32) / 255
+    found = np.zeros((len(planes), *people.image_size), np.float32)
+    found[0] = 1
+    window = pixel_window(people.boxes[index], people.image_size)
+    found[:, *window.slices] = [interpolate(plane, people.boxes[index], window) for plane in planes]
+    return found
 
 
 def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
