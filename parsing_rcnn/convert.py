@@ -30,12 +30,14 @@ def person_rle(people: People, index: int, exact: bool = False) -> RLE:
     return rle.encode_at(mask, offset, people.image_size)
 
 
-def to_coco(people: People, image_id: int) -> list[dict[str, Any]]:
+def to_coco(people: People, image_id: int, *, boxes: bool = True) -> list[dict[str, Any]]:
     """COCO results, as `pycocotools.coco.COCO.loadRes` takes them.
 
     Args:
         people: of one picture.
         image_id: of the picture in the ground truth.
+        boxes: False leaves `bbox` out where there are maps. pycocotools takes a result's area from its box where it has
+            one, so that AP of silhouettes by area ("small", "medium") would go by the boxes.
 
     Returns:
         One dict a person: `image_id`, `category_id` 1, `score`, `bbox` [x, y, width, height] in pixels, and
@@ -45,8 +47,10 @@ def to_coco(people: People, image_id: int) -> list[dict[str, Any]]:
     for index, (box, score) in enumerate(zip(people.boxes.tolist(), people.scores.tolist(), strict=True)):
         x1, y1, x2, y2 = box
         result: dict[str, Any] = {"image_id": image_id, "category_id": PERSON_CATEGORY, "score": score}
-        result["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-        if people.parts is not None or people.iuv is not None:
+        maps = people.parts is not None or people.iuv is not None
+        if boxes or not maps:
+            result["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+        if maps:
             result["segmentation"] = person_rle(people, index)
         results.append(result)
     return results

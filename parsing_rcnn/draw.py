@@ -58,7 +58,7 @@ def overlay(
     _check_image(image, people)
     canvas = image.copy()
     palette = people.taxonomy.palette if people.parts is not None else DENSEPOSE.palette
-    order = np.argsort(people.scores, kind="stable").tolist()
+    order = people.back_to_front()
     if people.parts is not None or people.iuv is not None:
         for index in order:
             labels = _labels(people, index, smooth)
@@ -90,7 +90,7 @@ def parts(people: People, *, smooth: bool = True) -> NDArray[np.uint8]:
     if people.parts is None or not smooth:
         return people.taxonomy.palette[people.label_map()]
     canvas = np.zeros(people.image_size, dtype=np.uint8)
-    for index in np.argsort(people.scores, kind="stable").tolist():
+    for index in people.back_to_front():
         labels = _labels(people, index, smooth)
         np.copyto(canvas[people.window(index).slices], labels, where=labels > 0)
     return people.taxonomy.palette[canvas]
@@ -127,7 +127,7 @@ def iuv(people: People, image: NDArray[np.uint8] | None = None, *, alpha: float 
     source = _backdrop(people, image)
     canvas = source.copy()
     stretched = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
-    for index in np.argsort(people.scores, kind="stable").tolist():
+    for index in people.back_to_front():
         labels, uv = _charts(people, index)
         where = people.window(index).slices
         colours = np.dstack([stretched[labels], *np.rint(uv * 255).astype(np.uint8)])
@@ -152,7 +152,7 @@ def contours(image: NDArray[np.uint8], people: People, *, levels: int = 10, widt
     """
     _check_image(image, people)
     canvas = image.copy()
-    for index in np.argsort(people.scores, kind="stable").tolist():
+    for index in people.back_to_front():
         labels, uv = _charts(people, index)
         region = canvas[people.window(index).slices]
         # Dimmed first, so that lines show on white clothes as well.
@@ -185,7 +185,7 @@ def texture(
     tiles, opacity = _tiles(atlas)
     last = tiles.shape[1] - 1
     canvas = image.copy()
-    for index in np.argsort(people.scores, kind="stable").tolist():
+    for index in people.back_to_front():
         labels, uv = _charts(people, index)
         inside = labels > 0
         part = labels[inside].astype(np.intp) - 1

@@ -214,7 +214,7 @@ class People:
             uint8 [H,W] class ids.
         """
         canvas = np.zeros(self.image_size, dtype=np.uint8)
-        for index in self._back_to_front():
+        for index in self.back_to_front():
             labels, _ = self.crop(index, exact)
             np.copyto(canvas[self.window(index).slices], labels, where=labels > 0)
         return canvas
@@ -229,7 +229,7 @@ class People:
             uint8 [H,W], or uint16 with more than 255 people.
         """
         canvas = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        for index in self._back_to_front():
+        for index in self.back_to_front():
             mask, _ = self.mask(index, exact)
             canvas[self.window(index).slices][mask] = index + 1
         return canvas
@@ -245,7 +245,7 @@ class People:
         """
         canvas = np.zeros((*self.image_size, 3), dtype=np.uint8)
         instances = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        for index in self._back_to_front():
+        for index in self.back_to_front():
             iuv, _ = self.iuv_crop(index, smooth)
             where = self.window(index).slices
             mask = iuv[0] > 0
@@ -265,11 +265,11 @@ class People:
 
         return to_supervision(self)
 
-    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int, *, boxes: bool = True) -> list[dict[str, Any]]:
         """COCO results for pycocotools: see `parsing_rcnn.convert.to_coco`."""
         from parsing_rcnn.convert import to_coco
 
-        return to_coco(self, image_id)
+        return to_coco(self, image_id, boxes=boxes)
 
     def to_densepose(self) -> list[ChartResult]:
         """Box-relative charts as detectron2's DensePose has them: see `parsing_rcnn.convert.to_densepose`."""
@@ -277,8 +277,8 @@ class People:
 
         return to_densepose(self)
 
-    def _back_to_front(self) -> list[int]:
-        # Reversed, so that of equal scores the first person wins, as in the order of the boxes.
+    def back_to_front(self) -> list[int]:
+        """People in the order in which they are painted over each other: by score, of equal ones the first in front."""
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[::-1]]
 
     def _need(self, name: str, remedy: str) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
-"""PNG out and in: part labels, and the `_IUV.png` and `_INDS.png` of the first DensePose release.
+"""PNG out and in: part labels, and the pair `_IUV.png` and `_INDS.png`, named as in the first DensePose release.
 
-Channel order: an `_IUV.png` holds I, U, V as red, green, blue. OpenCV reads the three in reverse (`image[:, :, ::-1]`).
+Channel order: an `_IUV.png` holds I, U, V as red, green, blue, which OpenCV reads in reverse (`image[:, :, ::-1]`). The
+first release wrote it by OpenCV, with I as blue, and scripts for its files expect that: `bgr` writes and reads it so.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def encode_palette(labels: NDArray[np.uint8], taxonomy: Taxonomy = CIHP) -> byte
     return buffer.getvalue()
 
 
-def encode_iuv(iuv: NDArray[np.uint8]) -> bytes:
+def encode_iuv(iuv: NDArray[np.uint8], *, bgr: bool = False) -> bytes:
     """The `_IUV.png` of a whole picture.
 
     Args:
         iuv: uint8 [H,W,3] of I (0..24), U times 255, V times 255; zero where nobody is.
+        bgr: with I in the blue channel, as in the first DensePose release.
     """
-    return _encode(iuv, 3, _ROWS_REPEAT)
+    return _encode(iuv[..., ::-1] if bgr else iuv, 3, _ROWS_REPEAT)
 
 
 def encode_iuv_planes(iuv: NDArray[np.uint8]) -> bytes:

@@ -188,6 +188,19 @@ def test_to_coco_is_what_pycocotools_loads() -> None:
         assert np.array_equal(mask.decode(annotation["segmentation"]), silhouette(who, index))
 
 
+def test_silhouettes_without_boxes_have_areas_of_their_own() -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    who = people()
+    truth = coco.COCO()
+    truth.dataset = {"images": [{"id": 7, "height": 40, "width": 50}], "categories": [{"id": 1}], "annotations": []}
+    truth.createIndex()
+    loaded = truth.loadRes(json.loads(dumps(who.to_coco(image_id=7, boxes=False))))
+    areas = [annotation["area"] for annotation in loaded.loadAnns(loaded.getAnnIds())]
+    assert areas == [silhouette(who, index).sum() for index in range(2)]
+    bare = People(who.boxes, who.scores, who.image_size)
+    assert all("bbox" in result for result in bare.to_coco(7, boxes=False))
+
+
 def test_to_densepose_forms_agree() -> None:
     who = people()
     result = who.to_densepose()[1]

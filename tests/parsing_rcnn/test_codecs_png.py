@@ -53,6 +53,13 @@ def test_iuv_written_by_opencv_is_read_with_bgr() -> None:
     assert np.array_equal(png.decode_iuv(data.tobytes(), bgr=True), image)
 
 
+def test_iuv_in_blue_is_what_scripts_for_the_first_release_read() -> None:
+    image = np.random.default_rng(0).integers(0, 25, (3, 5, 3), dtype=np.uint8)
+    data = png.encode_iuv(image, bgr=True)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), image)
+    assert np.array_equal(png.decode_iuv(data, bgr=True), image)
+
+
 def test_a_palette_png_is_labels_and_colours_at_once() -> None:
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)
     data = png.encode_palette(image)

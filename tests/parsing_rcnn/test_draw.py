@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_the_front_person_is_not_tinted_by_the_one_behind() -> None:
     both, alone = bare(GREY, people()), bare(GREY, people().select([0]))
     assert np.array_equal(both[60, 70], alone[60, 70])  # both are here
     assert not np.array_equal(both[60, 100], alone[60, 100])
+
+
+def test_of_equal_scores_the_first_is_in_front_as_in_the_label_map() -> None:
+    who = people()
+    who = replace(who, scores=np.full(2, 0.5, np.float32))
+    assert who.label_map()[60, 70] == 7
+    assert (draw.parts(who)[60, 70] == CIHP.palette[7]).all()
+    alone = bare(GREY, who.select([0]))
+    assert np.array_equal(bare(GREY, who)[60, 70], alone[60, 70])
 
 
 def test_boxes_lie_on_the_box() -> None:
