@@ -177,7 +177,7 @@ class Runtime:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
-        self._buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
+        self.people_buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
         if self._static:
             self._open_openvino(precision, graphs)
         else:
@@ -242,7 +242,7 @@ class Runtime:
             return run({"ROI_FEATURES": features}, outputs)
         pieces, done = [], 0
         while done < len(features):
-            size = max(b for b in self._buckets if b <= len(features) - done)
+            size = max(b for b in self.people_buckets if b <= len(features) - done)
             pieces.append(run({"ROI_FEATURES": features[done : done + size]}, outputs))
             done += size
         return pieces[0] if len(pieces) == 1 else {k: np.concatenate([p[k] for p in pieces]) for k in outputs}

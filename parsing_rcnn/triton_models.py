@@ -22,7 +22,7 @@ from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE, PEOPLE_BUCKETS, Runtime
+from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -172,7 +172,7 @@ class Head(Step):
     def open(self) -> None:
         self.graph = self.runtime(self.configuration["name"])
         dims = self.configuration["input"][0]["dims"]
-        for people in PEOPLE_BUCKETS:
+        for people in self.graph.people_buckets:
             self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,37 @@
+"""Steps of the server that need no server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.triton_models import Arrays, DensePose
+
+
+class Counting(DensePose):
+    """Notes how many people each computation is for."""
+
+    def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
+        self.seen = [*getattr(self, "seen", []), len(features)]
+        return super().compute(features, names)
+
+
+def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> None:
+    shipped = ModelRepository.open().path
+    for name in ("detector", "parsing", "densepose_head"):
+        shutil.copytree(shipped / name, tmp_path / name)
+    card = json.loads((shipped / "model_card.json").read_text()) | {"people_buckets": [1, 3]}
+    (tmp_path / "model_card.json").write_text(json.dumps(card))
+    head = Counting()
+    configuration = {
+        "name": "densepose_head",
+        "input": [{"name": "ROI_FEATURES", "dims": [64, 32, 32]}],
+        "output": [{"name": "IUV", "dims": [3, 128, 128]}],
+    }
+    head.initialize({"model_config": json.dumps(configuration), "model_repository": str(tmp_path / "densepose_head")})
+    assert head.seen == [1, 3]
