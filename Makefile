@@ -5,11 +5,11 @@ TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
-.PHONY: serve serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
+.PHONY: serve train-env serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
 	format train plugin plugin-test tensorrt-bindings clean
 
-serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights
-	$(VENV)/bin/parsing-rcnn serve
+serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
+	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
 
 serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux x86-64)
 	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
@@ -55,6 +55,8 @@ lint: $(VENV)/.test ## style, types, import contracts
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+train-env: $(TORCH)/.train ## the environment for training and export: .venv-torch/bin/parsing-rcnn
 
 train: $(TORCH)/.train data/rendered/densepose.json ## train the shipped recipe; DATA=folder with ccp/, groups/, backgrounds/
 	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data $(DATA) --out runs/light

@@ -26,8 +26,6 @@ _CLONE = Path(__file__).resolve().parent.parent
 
 # module that is missing -> what brings it
 _REMEDIES = {
-    "torch": "pip install -r requirements/train.txt (training and export run in an environment of their own)",
-    "onnx": "pip install -r requirements/train.txt",
     "openvino": "pip install 'parsing-rcnn[cpu]'",
     "onnxruntime": "pip install 'parsing-rcnn[cpu]'",
     "tritonclient": "pip install 'parsing-rcnn-client[triton]'",
@@ -36,6 +34,14 @@ _REMEDIES = {
 
 _SERVES = "fastapi fastapi_offline grpc multipart opentelemetry prometheus_client pydantic_settings structlog uvicorn"
 _REMEDIES |= dict.fromkeys(_SERVES.split(), "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone")
+_TRAINS = (
+    "joblib matplotlib nncf numba onnx onnx_ir onnxscript pydantic safetensors scipy tensorboard torch torchvision yaml"
+)
+_REMEDIES |= dict.fromkeys(
+    _TRAINS.split(),
+    "training and export run in an environment of their own: `make train-env` in the clone, then "
+    ".venv-torch/bin/parsing-rcnn (or pip install -r requirements/train.txt)",
+)
 
 
 def build() -> typer.Typer:

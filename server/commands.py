@@ -79,7 +79,8 @@ def serve(
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
         where, reason = f"{settings.host}:{settings.port}", str(error.strerror).partition(" (")[0]
-        typer.echo(f"error: cannot listen on {where}: {reason}; choose another with --port or --host", err=True)
+        remedy = "choose another with --port (`make serve PORT=...`) or --host"
+        typer.echo(f"error: cannot listen on {where}: {reason}; {remedy}", err=True)
         raise typer.Exit(1) from error
     shown, bound = settings.host, listener.getsockname()[1]
     typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)

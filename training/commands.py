@@ -57,6 +57,7 @@ def train(
     finally:
         leave()
     if world.leads:
+        typer.echo(f"{out}/weights.safetensors is whole; drawing curves.png and sheet.png (a minute or two)", err=True)
         write_report(out, data)
 
 
@@ -178,7 +179,7 @@ def render(
             next(steps, None)
         for layout in layouts:
             write_layout(out, layout, out / layout)
-    except (DatasetError, ImportError, typer.BadParameter) as error:
+    except (DatasetError, typer.BadParameter) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -49,19 +49,29 @@ def test_errors_are_one_line_and_no_trace(arguments: list[str], says: str) -> No
     assert "Traceback" not in failed.stderr
 
 
-def test_a_command_whose_packages_are_missing_says_what_brings_them(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("torch", ["train", "training/configs/light.yaml"]),
+        ("scipy", ["render", "-o", "nowhere"]),
+        ("yaml", ["export", "model_repository", "--out", "nowhere"]),
+    ],
+)
+def test_a_command_whose_packages_are_missing_says_what_brings_them(
+    module: str, arguments: list[str], tmp_path: Path
+) -> None:
+    absent = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')"
+    (tmp_path / f"{module}.py").write_text(absent)
     command = [
         sys.executable,
         "-c",
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from parsing_rcnn.cli import main; main()",
     ]
-    arguments = [str(tmp_path), "train", "training/configs/light.yaml"]
-    failed = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    started = [*command, str(tmp_path), *arguments]
+    failed = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.startswith(
-        "error: torch is not installed, and this command needs it: pip install -r requirements/"
-    )
+    assert failed.stderr.startswith(f"error: {module} is not installed, and this command needs it: training and export")
+    assert "`make train-env`" in failed.stderr
 
 
 def test_unknown_options_are_usage_errors() -> None:
