@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parsing_rcnn.codecs.header import peek
@@ -21,7 +22,8 @@ class Source:
 
     Attributes:
         path: of the picture.
-        target: folder and stem of its results, without a suffix.
+        target: folder and stem of its results, without a suffix (with the picture's own where a neighbour differs in
+            nothing else).
         data: the picture itself, when it came through standard input.
     """
 
@@ -43,11 +45,12 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
 
     "-" is standard input: one encoded picture, or names of files and folders, one a line, there or not.
 
-    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Results of an
-    earlier run that lie in a folder, or match a glob, are left out.
+    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Pictures of
+    one folder that differ in nothing but their suffix keep it: out/photo.jpg and out/photo.png. Results of an earlier
+    run that lie in a folder, or match a glob, are left out.
 
     Raises:
-        InvalidOptions: a name stands for nothing, or two pictures would write the same results.
+        InvalidOptions: a name stands for nothing, or pictures of two folders would write the same results.
     """
     found: dict[Path, Source] = {}
     names, listed = list(names), []
@@ -70,9 +73,7 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
             raise InvalidOptions(
                 f"{name}: no picture there; name a file, a folder or a quoted pattern with {', '.join(SUFFIXES)}"
             )
-    sources = list(found.values())
-    _refuse_clashes(sources)
-    return sources
+    return _apart(list(found.values()))
 
 
 def _is_picture(data: bytes) -> bool:
@@ -104,12 +105,31 @@ def _is_source(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.is_file() and not is_output(file)
 
 
-def _refuse_clashes(sources: Sequence[Source]) -> None:
-    taken: dict[Path, Path] = {}
-    for source in sources:
-        other = taken.setdefault(source.target, source.path)
-        if other != source.path:
-            raise InvalidOptions(
-                f"{other} and {source.path} would both write {source.target}.*: rename one, or give their common "
-                "folder, which keeps the folders apart"
-            )
+def _apart(sources: list[Source]) -> list[Source]:
+    """Give pictures of one folder with the same target their whole names: all of them, so that the results of one do not
+    pass for another's when a picture comes to the folder between two runs.
+
+    Raises:
+        InvalidOptions: pictures of two folders have the same target.
+    """
+    while True:
+        groups: dict[Path, list[Source]] = defaultdict(list)
+        for source in sources:
+            groups[source.target].append(source)
+        clashing = {target: group for target, group in groups.items() if len(group) > 1}
+        if not clashing:
+            return sources
+        for target, group in clashing.items():
+            first, *rest = group
+            other = next((s for s in rest if _folder(s) != _folder(first)), None)
+            if other is not None:
+                raise InvalidOptions(
+                    f"{first.path} and {other.path} would both write {target}.*: rename one, or give their common "
+                    "folder, which keeps the folders apart"
+                )
+        # once more: a whole name may be another one's stem, as photo.jpg is that of photo.jpg.png
+        sources = [replace(s, target=s.target.with_name(s.path.name)) if s.target in clashing else s for s in sources]
+
+
+def _folder(source: Source) -> Path | None:
+    return source.path.parent.resolve() if source.data is None else None

@@ -70,6 +70,30 @@ def test_results_that_would_overwrite_each_other_are_refused(tree: Path) -> None
         find_sources([str(tree / "a.PNG"), str(tree / "deep" / "er" / "a.webp")], Path("out"))
 
 
+def test_neighbours_that_differ_in_their_suffix_alone_keep_it(tree: Path) -> None:
+    """All of them, and the same ones whatever the order, so that --resume takes no picture's results for another's."""
+    for name in ("a.jpg", "a.jpg.png", "deep/er/a.jpeg"):
+        (tree / name).write_bytes(b"")
+    apart = {
+        "a.PNG": "out/a.PNG",
+        "a.jpg": "out/a.jpg",
+        "a.jpg.png": "out/a.jpg.png",
+        "b.jpg": "out/b",
+        "deep/er/a.jpeg": "out/deep/er/a.jpeg",
+        "deep/er/a.webp": "out/deep/er/a.webp",
+    }
+    found = find_sources([str(tree)], Path("out"))
+    assert {s.path.relative_to(tree).as_posix(): str(s.target) for s in found} == apart
+    files = find_sources([str(tree / "a.jpg"), str(tree / "*.PNG")], Path("out"))
+    assert sorted(str(s.target) for s in files) == ["out/a.PNG", "out/a.jpg"]
+    # their results are known as such in the next run
+    people = replace(People.empty((8, 8)), parts=np.zeros((0, 4, 4), np.uint8))
+    for source in find_sources([str(tree)], tree):
+        write_outputs(source.target, people, np.zeros((8, 8, 3), np.uint8))
+    assert (tree / "a.jpg.png_parts.png").is_file()
+    assert len(find_sources([str(tree)], tree)) == len(apart)
+
+
 def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def given(data: bytes) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
