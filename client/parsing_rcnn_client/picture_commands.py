@@ -49,13 +49,15 @@ def predict(
         engine = engine_choice.open(timeout)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
-    if not found:
-        raise wrong(f"no pictures in {', '.join(sources)}")
+    if not found.sources:
+        raise wrong(f"no pictures in {', '.join(sources)}" + (f" ({found.note})" if found.note else ""))
+    if found.note:
+        typer.echo(found.note, err=True)
     note_untrained(engine.info.tasks, chosen)
-    report = predict_all(engine, options, found, exact=exact, in_flight=in_flight, resume=resume)
+    report = predict_all(engine, options, found.sources, exact=exact, in_flight=in_flight, resume=resume)
     engine.close()
     if as_json:
-        typer.echo(json.dumps(vars(report)))
+        typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
     for path, reason in report.failed.items():
         typer.echo(f"failed: {path}: {reason}", err=True)
     if report.stopped is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedIma
 from parsing_rcnn_client.outputs import is_output
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+_OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+"""Of pictures that no engine reads: in a folder they are counted, so that nobody misses them in the results."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,39 @@ class Source:
         return self.path.read_bytes() if self.data is None else self.data
 
 
-def find_sources(names: Sequence[str], out: Path) -> list[Source]:
+@dataclass(frozen=True)
+class Found:
+    """What names stand for.
+
+    Attributes:
+        sources: the pictures.
+        left_out: how many pictures of each other type lie beside them: suffix -> files.
+    """
+
+    sources: list[Source]
+    left_out: Counter[str]
+
+    @property
+    def note(self) -> str:
+        """What was left out, for the user; empty when nothing was."""
+        return _note(self.left_out)
+
+
+def find_sources(names: Sequence[str], out: Path) -> Found:
     """All pictures that `names` stand for, sorted within each name, each once.
 
     "-" is standard input: one encoded picture, or names of files and folders, one a line, there or not.
 
     A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Pictures of
     one folder that differ in nothing but their suffix keep it: out/photo.jpg and out/photo.png. Results of an earlier
-    run that lie in a folder, or match a glob, are left out.
+    run that lie in a folder, or match a glob, are left out. So are HEIC, AVIF, GIF, BMP and TIFF, which are counted; a
+    file that is named itself is taken whatever its suffix.
 
     Raises:
         InvalidOptions: a name stands for nothing, or pictures of two folders would write the same results.
     """
     found: dict[Path, Source] = {}
+    others: set[Path] = set()
     names, listed = list(names), []
     if "-" in names:
         data = sys.stdin.buffer.read()
@@ -63,17 +86,32 @@ def find_sources(names: Sequence[str], out: Path) -> list[Source]:
             listed = [line for line in data.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
     for name in listed:
         # one name of thousands that is not there is told with the pictures that failed
-        for path, place in _expand(name) if Path(name).exists() else [(Path(name), Path(Path(name).stem))]:
+        pictures, beside = _expand(name) if Path(name).exists() else ([(Path(name), Path(Path(name).stem))], [])
+        others.update(file.resolve() for file in beside)
+        for path, place in pictures:
             found.setdefault(path.resolve(), Source(path, out / place))
     for name in names:
-        before = len(found)
-        for path, place in _expand(name):
-            found.setdefault(path.resolve(), Source(path, out / place))
-        if len(found) == before and not any(True for _ in _expand(name)):
+        pictures, beside = _expand(name)
+        if not pictures:
+            note = _note(Counter(file.suffix.lower() for file in beside))
             raise InvalidOptions(
                 f"{name}: no picture there; name a file, a folder or a quoted pattern with {', '.join(SUFFIXES)}"
+                + (f" ({note})" if note else "")
             )
-    return _apart(list(found.values()))
+        others.update(file.resolve() for file in beside)
+        for path, place in pictures:
+            found.setdefault(path.resolve(), Source(path, out / place))
+    left_out = Counter(file.suffix.lower() for file in others - found.keys())
+    return Found(_apart(list(found.values())), left_out)
+
+
+def _note(left_out: Counter[str]) -> str:
+    count, types = left_out.total(), ", ".join(sorted(left_out))
+    if count == 0:
+        return ""
+    if count == 1:
+        return f"left out: 1 file of another type ({types}): convert it to JPEG, PNG or WebP"
+    return f"left out: {count} files of other types ({types}): convert them to JPEG, PNG or WebP"
 
 
 def _is_picture(data: bytes) -> bool:
@@ -86,28 +124,24 @@ def _is_picture(data: bytes) -> bool:
     return True
 
 
-def _expand(name: str) -> Iterator[tuple[Path, Path]]:
+def _expand(name: str) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """([(picture, place of its results below the output)], pictures of other types beside them)."""
     path = Path(name)
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if _is_source(file):
-                yield file, file.relative_to(path).with_suffix("")
-    elif path.is_file():  # whatever its suffix: the bytes decide
-        yield path, Path(path.stem)
-    else:
-        for match in sorted(glob.glob(name, recursive=True)):
-            file = Path(match)
-            if _is_source(file):
-                yield file, Path(file.stem)
-
-
-def _is_source(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and file.is_file() and not is_output(file)
+    if path.is_file():  # whatever its suffix: the bytes decide
+        return [(path, Path(path.stem))], []
+    folder = path.is_dir()
+    files = sorted(path.rglob("*") if folder else map(Path, glob.glob(name, recursive=True)))
+    pictures = [
+        (file, file.relative_to(path).with_suffix("") if folder else Path(file.stem))
+        for file in files
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not is_output(file)
+    ]
+    return pictures, [file for file in files if file.suffix.lower() in _OTHER_SUFFIXES and file.is_file()]
 
 
 def _apart(sources: list[Source]) -> list[Source]:
-    """Give pictures of one folder with the same target their whole names: all of them, so that the results of one do not
-    pass for another's when a picture comes to the folder between two runs.
+    """Give pictures of one folder with the same target their whole names: all of them, so that the results of one do
+    not pass for another's when a picture comes to the folder between two runs.
 
     Raises:
         InvalidOptions: pictures of two folders have the same target.

@@ -36,8 +36,10 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> tu
     (base / "in").mkdir()
     (base / "in" / "astronaut.jpg").write_bytes(photo_jpeg)
     (base / "in" / "damaged.jpg").write_bytes(photo_jpeg[:2000])
+    (base / "in" / "phone.heic").write_bytes(b"")
     done = run("predict", str(base / "in"), "-o", str(base / "out"), "--json", "--threads", "1")
     assert "failed: " in done.stderr
+    assert "left out: 1 file of another type (.heic): convert it to JPEG, PNG or WebP\n" in done.stderr
     assert "Traceback" not in done.stderr
     return base / "out", json.loads(done.stdout), done.returncode
 
@@ -46,6 +48,7 @@ def test_one_bad_file_does_not_stop_the_rest(predicted: tuple[Path, dict[str, ob
     out, report, code = predicted
     assert code == 1
     assert [Path(name).name for name in report["failed"]] == ["damaged.jpg"]
+    assert report["left_out"] == 1
     assert sorted(path.name for path in out.iterdir()) == [
         "astronaut.json",
         "astronaut.npz",
@@ -110,6 +113,15 @@ def test_tasks_and_wrong_options(tmp_path: Path, photo_jpeg: bytes) -> None:
     failed = run("predict", str(tmp_path / "missing"), "-o", str(tmp_path / "out"))
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")
+
+
+def test_a_folder_of_other_types_is_told_of(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.GIF"):
+        (tmp_path / name).write_bytes(b"")
+    for arguments, given in (((str(tmp_path),), None), (("-",), f"{tmp_path}\n")):
+        done = run("predict", *arguments, "-o", str(tmp_path / "out"), given=given)
+        assert done.returncode == 2
+        assert "left out: 2 files of other types (.gif, .heic): convert them to JPEG, PNG or WebP" in done.stderr
 
 
 def test_info_and_models_as_json() -> None:

@@ -12,7 +12,12 @@ import pytest
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn_client.outputs import write_outputs
-from parsing_rcnn_client.sources import find_sources
+from parsing_rcnn_client.sources import Source
+from parsing_rcnn_client.sources import find_sources as find
+
+
+def find_sources(names: list[str], out: Path) -> list[Source]:
+    return find(names, out).sources
 
 
 @pytest.fixture
@@ -54,6 +59,30 @@ def test_results_of_an_earlier_run_are_no_pictures(tree: Path, out: str) -> None
     assert [s.path.name for s in find_sources([str(tree / "*.png")], results)] == ["bus_parts.png"]
     # who names a result means it
     assert [s.path.name for s in find_sources([str(results / "b_overlay.png")], results)] == ["b_overlay.png"]
+
+
+def test_pictures_of_other_types_are_counted(tree: Path) -> None:
+    for name in ("one.HEIC", "deep/two.gif", "deep/three.heic", "four.avif.txt"):
+        (tree / name).write_bytes(b"")
+    found = find([str(tree), str(tree / "deep")], Path("out"))  # nothing is counted twice
+    assert len(found.sources) == 3
+    assert found.left_out == {".heic": 2, ".gif": 1}
+    assert found.note == "left out: 3 files of other types (.gif, .heic): convert them to JPEG, PNG or WebP"
+    assert find([str(tree / "*.PNG")], Path("out")).note == ""
+    # who names one means it, and hears of its bytes what they are
+    named = find([str(tree), str(tree / "deep" / "two.gif")], Path("out"))
+    assert "two.gif" in [s.path.name for s in named.sources]
+    assert named.left_out == {".heic": 2}
+
+
+def test_where_only_other_types_are_it_says_so(tree: Path) -> None:
+    (tree / "phone").mkdir()
+    (tree / "phone" / "one.heic").write_bytes(b"")
+    for name in ("phone", "phone/*.heic"):
+        with pytest.raises(
+            InvalidOptions, match=r"no picture there.*left out: 1 file of another type \(\.heic\): conv"
+        ):
+            find([str(tree / name)], Path("out"))
 
 
 def test_a_file_of_any_suffix_is_tried(tree: Path) -> None:
