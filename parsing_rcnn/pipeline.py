@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
-from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
@@ -57,8 +58,12 @@ class GraphPipeline:
         """What runs."""
         return self._info
 
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+    def analyze(self, image: Picture, options: Options = Options()) -> People:  # noqa: B008
         """Find everybody in one picture.
+
+        Args:
+            image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
+            options: what to compute.
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
@@ -117,22 +122,19 @@ class GraphPipeline:
 
     def preprocess(
         self,
-        image: bytes | NDArray[np.uint8],
+        image: Picture,
         options: Options,
         watch: Stopwatch,
         canvases: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.uint8], Window]:
-        """Encoded picture or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
+        """Encoded picture, its path or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
 
         Args:
             canvases: (height, width) to choose from instead of the model's own.
         """
         canvases = canvases or self._info.canvases
+        image = load(image)
         if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise InvalidImage(
-                    f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}"
-                )
             height, width = image.shape[:2]
         else:
             header = check(image, self.limits)
@@ -164,7 +166,7 @@ class Pipeline(GraphPipeline):
         limits: of pictures.
 
     Example:
-        >>> people = Pipeline().analyze(Path("photo.jpg").read_bytes())  # doctest: +SKIP
+        >>> people = Pipeline().analyze("photo.jpg")  # doctest: +SKIP
         >>> people.boxes.shape, people.parts.shape  # doctest: +SKIP
         ((2, 4), (2, 128, 128))
     """

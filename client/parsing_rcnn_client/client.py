@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,16 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn_client.gateway import AsyncGateway, Gateway
 from parsing_rcnn_client.wire import DEFAULTS
-
-Picture = bytes | Path | NDArray[np.uint8]
-"""An encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array."""
-
-
-def _loaded(picture: Picture) -> bytes | NDArray[np.uint8]:
-    return picture.read_bytes() if isinstance(picture, Path) else picture
 
 
 class Client:
@@ -48,7 +43,7 @@ class Client:
 
         Example:
             >>> client = Client.connect("http://127.0.0.1:8080")  # doctest: +SKIP
-            >>> client.analyze(Path("photo.jpg")).boxes  # doctest: +SKIP
+            >>> client.analyze("photo.jpg").boxes  # doctest: +SKIP
         """
         return cls(Gateway(url, timeout, **options))
 
@@ -74,11 +69,15 @@ class Client:
     def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
         """Find everybody in one picture.
 
+        Args:
+            picture: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
+            options: what to compute.
+
         Raises:
-            ParsingRCNNError: the picture or an option is not usable; the engine does not answer.
-            OSError: the path cannot be read.
+            ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read);
+                the engine does not answer.
         """
-        return self.engine.analyze(_loaded(picture), options)
+        return self.engine.analyze(load(picture), options)
 
     def analyze_many(
         self,
@@ -217,7 +216,8 @@ class AsyncClient:
     async def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
         """As `Client.analyze`."""
         async with self._room:
-            image = await asyncio.to_thread(picture.read_bytes) if isinstance(picture, Path) else picture
+            path = isinstance(picture, str | os.PathLike)
+            image = await asyncio.to_thread(load, picture) if path else load(picture)
             return await self.engine.analyze(image, options)
 
     async def analyze_many(

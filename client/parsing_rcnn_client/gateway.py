@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 import httpx2
-import numpy as np
-from numpy.typing import NDArray
 
+from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
@@ -79,14 +78,14 @@ class Gateway:
 
     def analyze(
         self,
-        image: bytes | NDArray[np.uint8],
+        image: Picture,
         options: Options = DEFAULTS,
         timeout: float | None = None,
     ) -> People:
         """Find everybody in one picture.
 
         Args:
-            image: an encoded JPEG, PNG or WebP, or an upright uint8 [H,W,3] RGB array.
+            image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute; class probabilities do not travel.
             timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
 
@@ -156,7 +155,7 @@ class AsyncGateway:
 
     async def analyze(
         self,
-        image: bytes | NDArray[np.uint8],
+        image: Picture,
         options: Options = DEFAULTS,
         timeout: float | None = None,
     ) -> People:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import (
     DeadlineExceeded,
     EngineUnavailable,
@@ -106,8 +107,8 @@ class Triton:
             "human_analysis", "1", f"{name} {version} at {self.url}", present, self.taxonomy.classes, (), {}
         )
 
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = DEFAULTS) -> People:
-        """Find everybody in one picture.
+    def analyze(self, image: Picture, options: Options = DEFAULTS) -> People:
+        """Find everybody in one picture: encoded, a path or an array, as in `Client.analyze`.
 
         Raises:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.

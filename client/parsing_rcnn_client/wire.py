@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
 from parsing_rcnn import errors
 from parsing_rcnn.codecs import npz, png
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
@@ -80,30 +80,29 @@ DEFAULTS = Options()
 MODELS = Call("GET", "/v1/models", "application/json")
 
 
-def encode_image(image: bytes | NDArray[np.uint8], jpeg_quality: int | None = None) -> bytes:
+def encode_image(image: Picture, jpeg_quality: int | None = None) -> bytes:
     """Bytes that a server decodes: encoded pictures pass as they are.
 
     Args:
-        image: an encoded picture, or an upright uint8 [H,W,3] RGB array.
+        image: an encoded picture, the path of one, or an upright uint8 [H,W,3] RGB array.
         jpeg_quality: of arrays, 1..100; None sends them as PNG, which loses nothing and takes ten times as long.
 
     Raises:
-        InvalidImage: an array that is no RGB picture.
+        InvalidImage: a path that cannot be read, an array that is no RGB picture, or something else.
     """
+    image = load(image)
     if not isinstance(image, np.ndarray):
-        return bytes(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InvalidImage(f"an image array is uint8 [height,width,3] RGB, this one is {image.dtype} {image.shape}")
+        return image
     if jpeg_quality is None:
         return png.encode_rgb(image)
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), jpeg_quality, "RGB", "420"))
 
 
-def analyze_call(image: bytes | NDArray[np.uint8], options: Options, jpeg_quality: int | None = None) -> Call:
+def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = None) -> Call:
     """The request that analyses one picture.
 
     Raises:
-        InvalidImage: an array that is no RGB picture.
+        InvalidImage: as of `encode_image`.
         InvalidOptions: class probabilities, which do not travel.
     """
     if options.part_probs:

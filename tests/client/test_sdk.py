@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_many_pictures_in_order_one_bad_among_them(gateway_url: str, photo_jpeg:
         assert len(taken) == 2  # not taken before there is room
         rest = list(results)
     assert [type(r).__name__ for r in (first, *rest)] == [
-        "People", "UnsupportedImage", "People", "FileNotFoundError", "People",
+        "People", "UnsupportedImage", "People", "InvalidImage", "People",
     ]  # fmt: skip
 
 
@@ -210,6 +211,50 @@ def test_asyncio_gives_the_same(gateway_url: str, pipeline: Pipeline, photo_jpeg
     assert isinstance(last, People)
     assert same(first, last)
     assert same(first, pipeline.analyze(photo_jpeg))
+
+
+async def _ask(client: AsyncClient, picture: Any) -> People:
+    try:
+        return await client.analyze(picture)
+    finally:
+        await client.close()
+
+
+@pytest.fixture(params=["gateway", "embedded", "asyncio", "pipeline", "bare gateway"])
+def analyze(request: pytest.FixtureRequest, gateway_url: str, pipeline: Pipeline) -> Callable[[Any], People]:
+    """Each of the front doors that take a picture."""
+    return {
+        "gateway": lambda picture: Client.connect(gateway_url).analyze(picture),
+        "embedded": lambda picture: Client(pipeline).analyze(picture),
+        "asyncio": lambda picture: asyncio.run(_ask(AsyncClient.connect(gateway_url), picture)),
+        "pipeline": pipeline.analyze,
+        "bare gateway": lambda picture: Gateway(gateway_url).analyze(picture),
+    }[request.param]
+
+
+def test_a_path_is_as_good_as_its_bytes(
+    analyze: Callable[[Any], People], pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo_jpeg)
+    expected = pipeline.analyze(photo_jpeg)
+    (entry,) = os.scandir(tmp_path)
+    for given in (str(path), path, entry):
+        assert same(analyze(given), expected)
+
+
+def test_what_is_no_picture_is_said_in_one_line(analyze: Callable[[Any], People], tmp_path: Path) -> None:
+    for given, says in (
+        (str(tmp_path / "gone.jpg"), rf"^{tmp_path}/gone\.jpg: no such file$"),
+        (tmp_path, rf"^{tmp_path}: no file that can be read \(Is a directory\)$"),
+        ("/9j/4AAQ" * 1000, r"^/9j/4AAQ.{0,250}\.\.\.: no file that can be read \(File name too long\)$"),
+        ("a\0b", "no file that can be read"),
+        (None, r"^NoneType is no picture: give bytes, a path or a uint8 \[H,W,3\] array$"),  # of cv2.imread
+        ([1, 2], r"^list is no picture: give bytes, a path or a uint8 \[H,W,3\] array$"),
+        (np.zeros((4, 4, 3)), r"^an image array is uint8 .* this one is float64"),
+    ):
+        with pytest.raises(InvalidImage, match=says):
+            analyze(given)
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
