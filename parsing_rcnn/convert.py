@@ -101,6 +101,10 @@ class ChartResult:
     box: tuple[int, int, int, int]
     score: float
 
+    def __repr__(self) -> str:
+        x0, y0, x1, y1 = self.box
+        return f"ChartResult({x1 - x0}x{y1 - y0} at ({x0}, {y0}): {self.score:.2f})"
+
     @property
     def labels(self) -> NDArray[np.int64]:
         """Part of each pixel, int64 [h,w], 0..24."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 TASKS = ("parsing", "densepose")
 
+_SHOWN = 8
+"""Scores in a `repr`."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -101,6 +104,16 @@ class People:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        # for one line of a loop: how many in width x height, their scores, and what was computed
+        height, width = self.image_size
+        scores = [f"{score:.2f}" for score in self.scores[:_SHOWN]]
+        if len(self) > _SHOWN:
+            scores.append("...")
+        people = f"{len(self)} in {width}x{height}" + (f": {', '.join(scores)}" if scores else "")
+        maps = ", ".join(name for name in ("parts", "part_probs", "iuv") if getattr(self, name) is not None)
+        return f"People({people}; {maps or 'boxes only'})"
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], **fields: Any) -> People:

@@ -247,6 +247,16 @@ def test_select() -> None:
     assert len(people.select([])) == 0
 
 
+def test_people_and_charts_print_as_one_line() -> None:
+    maps = {"parts": np.ones((2, 2, 2), np.uint8), "iuv": np.ones((2, 3, 2, 2), np.uint8)}
+    people = make([[0, 0, 4, 4], [2, 1, 10, 5]], (336, 448), **maps)
+    assert repr(people) == "People(2 in 448x336: 0.90, 0.50; parts, iuv)"
+    assert str(people.to_densepose()) == "[ChartResult(4x4 at (0, 0): 0.90), ChartResult(8x4 at (2, 1): 0.50)]"
+    assert repr(People.empty((336, 448), parts=maps["parts"][:0])) == "People(0 in 448x336; parts)"
+    crowd = make([[0, 0, 4, 4]] * 64)
+    assert repr(crowd) == "People(64 in 30x20: 0.90, 0.89, 0.89, 0.88, 0.87, 0.87, 0.86, 0.86, ...; boxes only)"
+
+
 def test_what_was_not_computed_is_asked_for_by_name() -> None:
     people = make([[0, 0, 4, 4]], parts=np.ones((1, 2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"no iuv.*densepose"):
