@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 
-from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from server.call import Call
 from server.fetch import fetch
 from server.options import AnalyzeOptions
@@ -29,6 +29,7 @@ LONGEST_MS = 600_000
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
+_JSON_HEADER = "`Content-Type: application/json`"
 
 T = TypeVar("T")
 
@@ -128,6 +129,8 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
     # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
     if not body:
         raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
+    if body[:64].lstrip(b" \t\r\n").startswith(b"{"):
+        raise UnsupportedImage(f"the bytes are JSON text: send JSON with {_JSON_HEADER}")
     return Picture(body), options
 
 
@@ -161,7 +164,9 @@ async def _pictures(
         admit(len(pictures))
         return list(pictures), options
     if kind != "application/json":
-        raise MalformedRequest("a batch is a form with one part `file` for each picture, or JSON with `images`")
+        raise MalformedRequest(
+            f"a batch is a form with one part `file` for each picture, or JSON with `images`, sent with {_JSON_HEADER}"
+        )
     document = _object(await request.body(), "the body")
     _known(document, {"images", "options"})
     images = document.get("images")

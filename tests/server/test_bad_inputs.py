@@ -25,6 +25,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
 ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"
 FEW = "?confidence=0&max_people=1&include=masks"
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 INTRODUCTION = """# Bad inputs
 
 What the gateway was sent and what it said, word for word, with its limits lowered to 2,000,000 bytes, 4,000,000 pixels
@@ -133,6 +134,7 @@ def rows(photo: bytes) -> list[Row]:
         wrong("SVG", 415, "unsupported-image", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         wrong("base64 as the body", 415, "unsupported-image", base64.b64encode(photo)),
         wrong("a data URL as the body", 415, "unsupported-image", b"data:image/jpeg;base64," + base64.b64encode(photo)),
+        wrong("JSON as another type (curl -d says form)", 415, "unsupported-image", {"image": image}, headers=FORM),
         wrong("PDF", 415, "unsupported-image", b"%PDF-1.7\n" + bytes(100)),
         wrong("PNG of 80 bytes that says 60000 x 60000", 413, "image-too-large", bomb(60000, 60000)),
         wrong("PNG of 80 bytes that says 2500 x 2500", 413, "image-too-large", bomb(2500, 2500)),
@@ -198,6 +200,7 @@ def rows(photo: bytes) -> list[Row]:
         wrong("batch of none", 400, "malformed-request", {"images": []}, headers=JSON, path=BATCH),
         wrong("batch of 17", 400, "malformed-request", {"images": [image] * 17}, headers=JSON, path=BATCH),
         wrong("batch, one picture as the body", 400, "malformed-request", photo, path=BATCH),
+        wrong("batch, JSON as another type", 400, "malformed-request", {"images": [image]}, headers=FORM, path=BATCH),
         Row("another method", 405, "method-not-allowed", method="GET"),
         Row("another address", 404, "not-found", path="/v1/analyse"),
     ]
