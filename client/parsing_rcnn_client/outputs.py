@@ -17,7 +17,9 @@ LAST = ".json"
 _PICTURES = ("_overlay.png", "_parts.png", "_IUV.png", "_INDS.png")
 
 
-def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False) -> list[Path]:
+def write_outputs(
+    target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False, bgr: bool = False
+) -> list[Path]:
     """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
 
     Args:
@@ -25,6 +27,7 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
         people: found in `image`.
         image: uint8 [H,W,3] RGB, upright.
         exact: paste part labels from their probabilities, and interpolate U and V.
+        bgr: write _IUV.png with I in the blue channel, as in the first DensePose release.
 
     Returns:
         The files written.
@@ -38,7 +41,7 @@ def write_outputs(target: Path, people: People, image: NDArray[np.uint8], *, exa
         files["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is not None:
         iuv, instances = people.iuv_map(smooth=exact)
-        files["_IUV.png"] = png.encode_iuv(iuv)
+        files["_IUV.png"] = png.encode_iuv(iuv, bgr=bgr)
         files["_INDS.png"] = png.encode_inds(instances)
     files[LAST] = json.dumps(json.to_json(people, exact=exact))
     written = []

@@ -23,6 +23,9 @@ def predict(
     engine_choice: EngineChoice,
     tasks: Annotated[str, typer.Option(help="parsing, densepose or both, separated by a comma.")] = "parsing,densepose",
     exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
+    bgr: Annotated[
+        bool, typer.Option("--bgr", help="Write _IUV.png with I in blue, for scripts of the first DensePose release.")
+    ] = False,
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results are there.")] = False,
     timeout: Timeout = 60.0,
@@ -54,7 +57,7 @@ def predict(
     if found.note:
         typer.echo(found.note, err=True)
     note_untrained(engine.info.tasks, chosen)
-    report = predict_all(engine, options, found.sources, exact=exact, in_flight=in_flight, resume=resume)
+    report = predict_all(engine, options, found.sources, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume)
     engine.close()
     if as_json:
         typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,10 +38,27 @@ class Report:
 
 
 def predict_all(
-    engine: Analyzer, options: Options, sources: Sequence[Source], *, exact: bool, in_flight: int, resume: bool
+    engine: Analyzer,
+    options: Options,
+    sources: Sequence[Source],
+    *,
+    exact: bool = False,
+    bgr: bool = False,
+    in_flight: int,
+    resume: bool,
 ) -> Report:
-    """Analyse every picture and write its files. An engine that has gone ends the run: the rest would fail as well."""
+    """Analyse every picture and write its files. An engine that has gone ends the run: the rest would fail as well.
+
+    Args:
+        engine: who computes.
+        options: what to compute.
+        sources: the pictures.
+        exact, bgr: as in `write_outputs`.
+        in_flight: pictures on their way at once.
+        resume: skip pictures whose results are there.
+    """
     report = Report()
+    write = partial(write_outputs, exact=exact, bgr=bgr)
     todo = [s for s in sources if not (resume and is_done(s.target))]
     report.skipped = len(sources) - len(todo)
     columns = (
@@ -60,7 +79,7 @@ def predict_all(
                 if len(waiting) >= in_flight:
                     _settle(*waiting.popleft(), report)
                     progress.advance(bar)
-                waiting.append((source, pool.submit(_one, engine, options, source, exact)))
+                waiting.append((source, pool.submit(_one, engine, options, source, write)))
             while waiting:
                 _settle(*waiting.popleft(), report)
                 progress.advance(bar)
@@ -72,10 +91,10 @@ def predict_all(
     return report
 
 
-def _one(engine: Analyzer, options: Options, source: Source, exact: bool) -> dict[str, Any]:
+def _one(engine: Analyzer, options: Options, source: Source, write: Callable[..., list[Path]]) -> dict[str, Any]:
     data = source.read()
     people = engine.analyze(data, options)
-    files = write_outputs(source.target, people, decode(data), exact=exact)
+    files = write(source.target, people, decode(data))
     return {"source": str(source.path), "people": len(people), "files": [str(f) for f in files]}
 
 

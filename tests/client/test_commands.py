@@ -96,6 +96,22 @@ def test_files_agree_with_each_other(predicted: tuple[Path, dict[str, object], i
     assert overlay.shape == (512, 512, 3)
 
 
+def test_bgr_writes_i_as_the_first_release_did(
+    predicted: tuple[Path, dict[str, object], int], tmp_path: Path, photo_jpeg: bytes
+) -> None:
+    """OpenCV reads blue first: scripts of the first release take I from the channel 0 of its arrays."""
+    picture = tmp_path / "astronaut.jpg"
+    picture.write_bytes(photo_jpeg)
+    done = run("predict", str(picture), "-o", str(tmp_path), "--bgr", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    plain = cv2.imread(str(predicted[0] / "astronaut_IUV.png"))
+    iuv = cv2.imread(str(tmp_path / "astronaut_IUV.png"))
+    assert 0 < iuv[..., 0].max() <= 24
+    np.testing.assert_array_equal(iuv, plain[..., ::-1])
+    inds = [cv2.imread(str(out / "astronaut_INDS.png"), cv2.IMREAD_UNCHANGED) for out in (predicted[0], tmp_path)]
+    np.testing.assert_array_equal(*inds)
+
+
 def test_tasks_and_wrong_options(tmp_path: Path, photo_jpeg: bytes) -> None:
     picture = tmp_path / "a.jpg"
     picture.write_bytes(photo_jpeg)
