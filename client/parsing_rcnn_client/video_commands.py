@@ -307,4 +307,4 @@ def _check_container(path: Path) -> None:
     from parsing_rcnn_client.video.ffmpeg import CONTAINERS
 
     if path.suffix.lower() not in CONTAINERS:
-        raise InvalidOptions(f"{path}: by its suffix no file that holds this video; name a .mp4, .mov or .mkv")
+        raise InvalidOptions(f"{path}: no container of H.264 has this suffix; name a .mp4, .mov or .mkv")
