@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from parsing_rcnn import draw
-from parsing_rcnn.codecs import json, npz, png
+from parsing_rcnn.codecs import jpeg, json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import ModelInfo, People
@@ -21,8 +21,14 @@ class Format(StrEnum):
 
     JSON = "application/json"
     PNG = "image/png"
+    JPEG = "image/jpeg"
     NPZ = "application/x-npz"
     ZIP = "application/zip"
+
+
+PICTURES = (Format.PNG, Format.JPEG)
+NUMBERS = frozenset({Render.PARTS, Render.IUV, Render.INDS})
+"""Renderings whose pixels are labels or coordinates: JPEG would change them."""
 
 
 def check(options: AnalyzeOptions, wanted: Format) -> None:
@@ -31,7 +37,7 @@ def check(options: AnalyzeOptions, wanted: Format) -> None:
     Raises:
         InvalidOptions: `render` needs a task that is not asked for.
     """
-    if wanted is not Format.PNG or options.render is None:
+    if wanted not in PICTURES or options.render is None:
         return
     if options.render is Render.INDS and not options.tasks:
         raise InvalidOptions("render=inds needs the task parsing or densepose; add one to tasks")
@@ -47,8 +53,8 @@ def encode(
     """The answer to one picture."""
     if wanted is Format.NPZ:
         return npz.encode(people)
-    if wanted is Format.PNG:
-        return render(image, limits, people, options.render or Render.OVERLAY, options.exact)
+    if wanted in PICTURES:
+        return render(image, limits, people, options.render or Render.OVERLAY, options.exact, wanted)
     document = to_json(info, options, people)
     if wanted is Format.JSON:
         return document
@@ -78,11 +84,14 @@ def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
     return json.dumps(whole)
 
 
-def render(image: bytes, limits: ImageLimits, people: People, what: Render, exact: bool) -> bytes:
-    """One PNG of a picture's people.
+def render(
+    image: bytes, limits: ImageLimits, people: People, what: Render, exact: bool, wanted: Format = Format.PNG
+) -> bytes:
+    """One picture of a picture's people.
 
     Args:
         exact: of the options; the engine was asked for the probabilities of the parts then.
+        wanted: PNG, or JPEG for what is not of `NUMBERS`.
     """
     if what is Render.PARTS:
         return png.encode_palette(people.label_map(exact), people.taxonomy)
@@ -92,7 +101,7 @@ def render(image: bytes, limits: ImageLimits, people: People, what: Render, exac
         return png.encode_inds(people.instance_map(exact))
     original = decode(image, limits)
     drawn = draw.contours(original, people) if what is Render.CONTOUR else draw.overlay(original, people)
-    return png.encode_rgb(drawn)
+    return jpeg.encode_rgb(drawn) if wanted is Format.JPEG else png.encode_rgb(drawn)
 
 
 def add_files(

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.answers import Format
+from server.answers import NUMBERS, PICTURES, Format
 from server.options import Render
 from server.problems import NotAcceptable
 
-_PREFERRED = (Format.JSON, Format.PNG, Format.NPZ, Format.ZIP)
+_PREFERRED = (Format.JSON, Format.PNG, Format.JPEG, Format.NPZ, Format.ZIP)
 
 
 def choose(accept: str | None, render: Render | None, offered: Sequence[Format] = _PREFERRED) -> Format:
-    """The format with the highest weight; JSON where the client does not care, PNG if it named a rendering.
+    """The format with the highest weight; JSON where the client does not care, a picture if it named a rendering.
 
     Args:
         accept: the header.
-        render: of the options.
+        render: of the options. JPEG is no format for one whose pixels are numbers.
         offered: what the route can make, the best liked first.
 
     Raises:
         NotAcceptable: none of the accepted types can be made.
     """
-    preferred = sorted(offered, key=lambda f: f is not Format.PNG) if render is not None else list(offered)
+    possible = [f for f in offered if f is not Format.JPEG or render not in NUMBERS]
+    preferred = sorted(possible, key=lambda f: f not in PICTURES) if render is not None else possible
     if not accept:
         return preferred[0]
     ranges = [_parse(part) for part in accept.split(",") if part.strip()]
     best, best_weight = None, 0.0
     for candidate in preferred:
-        # the most specific range that covers a type decides its weight (RFC 9110, 12.5.1)
-        covering = [(specific, weight) for kind, weight, specific in map(_ranked, ranges) if _covers(kind, candidate)]
-        weight = max(covering)[1] if covering else 0.0
+        weight = _weight(ranges, candidate)
         if weight > best_weight:
             best, best_weight = candidate, weight
     if best is None:
-        names = ", ".join(f.value for f in offered)
-        raise NotAcceptable(f"Accept: {accept}: nothing of it can be made; choose from {names}")
+        why = "nothing of it can be made"
+        if render is not None and len(possible) < len(offered) and _weight(ranges, Format.JPEG):
+            why = f"the pixels of render={render.value} are numbers, which JPEG would change"
+        raise NotAcceptable(f"Accept: {accept}: {why}; choose from {', '.join(f.value for f in possible)}")
     return best
+
+
+def _weight(ranges: Sequence[tuple[str, float]], candidate: Format) -> float:
+    # the most specific range that covers a type decides its weight (RFC 9110, 12.5.1)
+    covering = [(specific, weight) for kind, weight, specific in map(_ranked, ranges) if _covers(kind, candidate)]
+    return max(covering)[1] if covering else 0.0
 
 
 def _parse(part: str) -> tuple[str, float]:

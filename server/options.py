@@ -65,6 +65,9 @@ class _JsonTypes(BaseModel):
     exact: bool = False
 
 
+_RENDER = "What an image/png answer shows (default: overlay); image/jpeg shows overlay or contour."
+
+
 class AnalyzeOptions(BaseModel):
     """Options of an analysis, in the query, in the `options` part of a form or in the JSON body."""
 
@@ -82,7 +85,7 @@ class AnalyzeOptions(BaseModel):
     mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
     max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
     exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
-    render: Render | None = Field(None, description="What an image/png answer shows (default: overlay).")
+    render: Render | None = Field(None, description=_RENDER)
 
     def merged(self, other: dict[str, Any]) -> AnalyzeOptions:
         """These options with those of a body over them.

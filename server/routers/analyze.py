@@ -1,4 +1,4 @@
-"""`POST /v1/analyze`: a picture in three ways of sending it, an answer in four formats."""
+"""`POST /v1/analyze`: a picture in three ways of sending it, an answer in five formats."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ TIMEOUT_PARAMETER = {
             "content": {
                 Format.JSON.value: {"schema": {"type": "object"}, "example": _EXAMPLE},
                 Format.PNG.value: _BINARY,
+                Format.JPEG.value: _BINARY,
                 Format.NPZ.value: _BINARY,
                 Format.ZIP.value: _BINARY,
             },
@@ -117,7 +118,7 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()])
     Options come in the query, in the form's part `options` (JSON) or in the JSON body, which win over the query.
     """
     accept = request.headers.get("accept")
-    choose(accept, options.render)  # what cannot be made is refused before the picture is read
+    choose(accept, None)  # what can never be made is refused before the body is read; that may name another rendering
     service: Service = request.app.state.service
     call = call_of(request, "analyze")
     service.admit(call)

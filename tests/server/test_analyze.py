@@ -106,12 +106,61 @@ def test_accept_chooses_the_format(client: TestClient, photo_jpeg: bytes) -> Non
         ("image/*;q=0.5, application/json;q=0.4", "image/png"),
         ("text/html, */*;q=0.1", "application/json"),
         ("image/png;q=0, */*", "application/json"),
+        ("image/jpeg", "image/jpeg"),
+        ("image/png;q=0.5, image/jpeg", "image/jpeg"),
+        ("image/jpeg, image/png", "image/png"),
+        ("image/*", "image/png"),
+        ("image/png;q=0, image/*", "image/jpeg"),
+        ("application/json, image/jpeg;q=0.9", "application/json"),
+        ("*/*", "application/json"),
     ):
         response = client.post(URL, content=photo_jpeg, headers={"Accept": accept})
         assert response.headers["content-type"] == kind, accept
     refused = client.post(URL, content=photo_jpeg, headers={"Accept": "text/html"})
     assert refused.status_code == 406
-    assert "application/x-npz" in refused.json()["detail"]
+    assert "image/jpeg, application/x-npz" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("render", ["overlay", "contour"])
+def test_a_jpeg_shows_what_the_png_shows(client: TestClient, photo_jpeg: bytes, render: str) -> None:
+    def picture(kind: str) -> tuple[Image.Image, int]:
+        answer = client.post(URL, params={"render": render}, content=photo_jpeg, headers={"Accept": kind})
+        assert answer.headers["content-type"] == kind
+        assert answer.headers["vary"] == "Accept"
+        picture = Image.open(io.BytesIO(answer.content))
+        assert picture.format == kind.removeprefix("image/").upper()
+        return picture.convert("RGB"), len(answer.content)
+
+    (exact, large), (lossy, small) = picture("image/png"), picture("image/jpeg")
+    assert lossy.size == exact.size == (512, 512)
+    assert small < large / 2
+    apart = np.abs(np.asarray(lossy).astype(int) - np.asarray(exact))
+    assert apart.mean() < 3
+    assert np.percentile(apart, 99.9) < 48  # outlines, lines and letters as well: their colours are not halved
+
+
+def test_numbers_are_never_sent_as_jpeg(client: TestClient, photo_jpeg: bytes) -> None:
+    jpeg = {"Accept": "image/jpeg"}
+    image = {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}
+    for render in ("parts", "iuv", "inds"):
+        query = {"render": render}
+        refused(client.post(URL, params=query, content=photo_jpeg, headers=jpeg), 406, f"render={render}", "image/png")
+        in_body = client.post(URL, json={"image": image, "options": query}, headers=jpeg)
+        refused(in_body, 406, f"render={render}", "JPEG")
+        for accept, kind in (
+            ("image/jpeg, image/png;q=0.1", "image/png"),
+            ("image/*", "image/png"),
+            ("*/*", "image/png"),
+        ):
+            answer = client.post(URL, params=query, content=photo_jpeg, headers={"Accept": accept})
+            assert answer.headers["content-type"] == kind, accept
+    # the body's rendering wins over the query's here, too
+    drawn = client.post(
+        URL, params={"render": "parts"}, json={"image": image, "options": {"render": "overlay"}}, headers=jpeg
+    )
+    assert drawn.headers["content-type"] == "image/jpeg"
+    without = {"render": "contour", "tasks": "parsing"}
+    refused(client.post(URL, params=without, content=photo_jpeg, headers=jpeg), 422, "densepose")
 
 
 def test_a_rendering_may_be_asked_for_in_the_body(client: TestClient, photo_jpeg: bytes) -> None:

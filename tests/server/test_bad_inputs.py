@@ -192,6 +192,7 @@ def rows(photo: bytes) -> list[Row]:
             "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
         ),
         Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
+        Row("labels as JPEG", 406, "not-acceptable", photo, "?render=parts", {"Accept": "image/jpeg"}),
         Row("a deadline that is no number", 422, "invalid-options", photo, headers={"X-Timeout-Ms": "soon"}),
         Row(
             "a deadline of 5009 digits", 422, "invalid-options", photo, headers={"X-Timeout-Ms": f"{5:09}" + 5000 * "0"}

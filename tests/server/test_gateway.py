@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound
 from parsing_rcnn.people import Options, People
+from server.answers import Format
 from server.app import create_app
 from server.commands import serve
 from server.keys import add_key
@@ -84,6 +85,7 @@ def test_openapi_is_complete(client: TestClient) -> None:
     assert analyze["operationId"] == "analyze"
     assert {"200", "400", "406", "413", "415", "422", "503"} <= set(analyze["responses"])
     assert {"image/jpeg", "multipart/form-data", "application/json"} <= set(analyze["requestBody"]["content"])
+    assert set(analyze["responses"]["200"]["content"]) == set(Format)  # whatever Accept may choose
     assert {"confidence", "tasks", "mask_format"} <= {p["name"] for p in analyze["parameters"]}
 
     def references(node: object) -> list[str]:

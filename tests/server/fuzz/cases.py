@@ -119,7 +119,16 @@ def _raw_picture(number: int, random: Random) -> Case:
     types = ("image/jpeg", "image/png", "application/octet-stream", "text/plain", "image/webp; q=1", "", "x" * 300)
     headers = {"Content-Type": random.choice(types)} if random.random() < 0.3 else {}
     if random.random() < 0.2:
-        accepted = ("image/png", "application/x-npz", "application/zip", "*/*", "image/*;q=0", ",;,", "a/b;q=x")
+        accepted = (
+            "image/png",
+            "image/jpeg",
+            "application/x-npz",
+            "application/zip",
+            "*/*",
+            "image/*;q=0",
+            ",;,",
+            "a/b;q=x",
+        )
         headers["Accept"] = random.choice(accepted)
     return Case(number, "picture", f"/v1/analyze{QUERY}", _picture(random), headers)
 

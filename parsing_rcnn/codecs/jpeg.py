@@ -1,0 +1,33 @@
+"""JPEG out: pictures for the eye. Labels and IUV would not survive it; they are PNG (`codecs.png`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import ImageTooLarge
+
+QUALITY = 90
+
+_MAX_SIDE = 65535
+"""The format has 16 bits for it."""
+
+
+def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
+    """A picture as JPEG, with the colours at full resolution: at half of it, thin outlines and letters get a fringe.
+
+    Args:
+        image: uint8 [H,W,3] RGB.
+        quality: 1..100.
+
+    Raises:
+        ImageTooLarge: a side is longer than the format allows.
+        ValueError: no such array.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
+        raise ValueError(f"cannot write {image.dtype} {image.shape} as JPEG")
+    height, width = image.shape[:2]
+    if max(height, width) > _MAX_SIDE:
+        raise ImageTooLarge(f"the image is {width}x{height} pixels, a JPEG has at most {_MAX_SIDE} a side: take a PNG")
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444"))
