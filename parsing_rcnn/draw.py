@@ -299,7 +299,8 @@ def _isolines(
     weight = np.clip(np.float32(width / 2 + 0.5) - np.abs(steps - nearest) / np.maximum(slope, 1e-3), 0, 1)
     # Slopes across the edge of a part are jumps between charts, and flat areas have no line.
     edge = cv2.erode(labels, np.ones((3, 3), np.uint8)) != cv2.dilate(labels, np.ones((3, 3), np.uint8))
-    weight[edge | (labels == 0) | (slope < 1e-3)] = 0
-    shades = np.rint(nearest * np.float32(255 / max(levels - 1, 1))).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(shades, colour_map), cv2.COLOR_BGR2RGB).astype(np.float32)
-    region[:] = np.rint(region + (colours - region) * weight[:, :, None]).astype(np.uint8)
+    lines = (weight > 0) & (labels > 0) & (slope >= 1e-3) & ~edge
+    shades = np.rint(nearest[lines] * np.float32(255 / max(levels - 1, 1))).astype(np.uint8)
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map).reshape(256, 3)[:, ::-1].astype(np.float32)
+    under = region[lines].astype(np.float32)
+    region[lines] = np.rint(under + (table[shades] - under) * weight[lines][:, None]).astype(np.uint8)
