@@ -50,7 +50,9 @@ def test_held_out_photos_over_a_gateway(gateway_url: str, tmp_path: Path) -> Non
     found = []
     for number, engine in enumerate((["--server", gateway_url], ["--precision", "auto"])):
         out = tmp_path / str(number)
-        result = CliRunner().invoke(build(), ["evaluate", "--data", str(tmp_path), "--out", str(out), *engine])
+        none = ["--crowd", str(tmp_path / "none"), "--synthetic", str(tmp_path / "none")]
+        command = ["evaluate", "--data", str(tmp_path), "--out", str(out), *none, *engine]
+        result = CliRunner().invoke(build(), command)
         assert result.exit_code == 0, result.output
         found.append(json.loads((out / "results.json").read_text())["photos"])
     served, embedded = found
