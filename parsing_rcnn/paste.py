@@ -8,6 +8,7 @@ would shift it by up to half a pixel: measured on smooth shapes 60 pixels tall, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -162,14 +163,41 @@ def _soften(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 def _best_class(
     planes: Iterable[tuple[int, NDArray[np.float32]]], box: NDArray[np.floating], window: PixelWindow
 ) -> NDArray[np.uint8]:
-    """One class at a time against the best so far: a tenth of the memory of all classes at once."""
+    """One class at a time against the best so far: a tenth of the memory of all classes at once.
+
+    Each only over the pixels that its own cells reach: elsewhere it is 0 and wins nothing, and a face or a shoe is a
+    small part of its person.
+    """
     best = np.zeros(window.shape, dtype=np.float32)
     labels = np.zeros(window.shape, dtype=np.uint8)
     for index, plane in planes:
-        score = interpolate(plane, box, window)
-        labels[score > best] = index
-        best = np.maximum(best, score)
+        reach = _reach(plane, box, window)
+        score = interpolate(plane, box, reach)
+        where = (
+            slice(reach.top - window.top, reach.bottom - window.top),
+            slice(reach.left - window.left, reach.right - window.left),
+        )
+        np.copyto(labels[where], np.uint8(index), where=score > best[where])
+        np.maximum(best[where], score, out=best[where])
     return labels
+
+
+def _reach(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> PixelWindow:
+    """The pixels of a window that cells above 0 of a map [S,S] have a part in, and a few more; at least one."""
+    x, y, width, height = cv2.boundingRect((plane > 0).view(np.uint8))
+    left, right = _reached(float(box[0]), float(box[2]), (x, x + width), plane.shape[1], (window.left, window.right))
+    top, bottom = _reached(float(box[1]), float(box[3]), (y, y + height), plane.shape[0], (window.top, window.bottom))
+    return PixelWindow(left, top, right, bottom)
+
+
+def _reached(low: float, high: float, cells: tuple[int, int], count: int, span: tuple[int, int]) -> tuple[int, int]:
+    # Bilinearly a cell reaches the centres of its neighbours, and those at the border of the map go on beyond it. Two
+    # more pixels are for rounding.
+    size = max(high - low, 1e-6) / count
+    first = math.floor(low + (cells[0] - 0.5) * size) - 2 if cells[0] > 0 else span[0]
+    last = math.ceil(low + (cells[1] + 0.5) * size) + 2 if cells[1] < count else span[1]
+    first = min(max(first, span[0]), span[1] - 1)
+    return first, min(max(last, first + 1), span[1])
 
 
 def interpolate(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.float32]:
