@@ -45,6 +45,7 @@ KINDS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("JSON, an RLE for every part", JSON, {"include": "masks,part_masks"}),
     ("npz", "application/x-npz", {}),
     ("PNG, overlay", "image/png", {}),
+    ("JPEG, overlay", "image/jpeg", {}),
 )
 ONSET = 1.5  # seconds of the overload that are told apart
 SENDERS = 64  # connections of the overload: more than the gateway has places
