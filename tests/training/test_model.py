@@ -189,7 +189,7 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_is_named_by_its_key(override: str) -> None:
-    key = override.split("=")[0]
+    key = override.split("=", maxsplit=1)[0]
     with pytest.raises(ConfigError, match=rf"cihp_r50_1x\.yaml: {key}[.:]"):
         load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (override,))
 
