@@ -16,6 +16,8 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from server.channel import CHANNEL
+
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
 _TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
@@ -38,7 +40,7 @@ class Prober:
 
     def __init__(self, address: str, metrics: str, repository: Path) -> None:
         self._metrics = metrics
-        self._client = triton.InferenceServerClient(address)
+        self._client = triton.InferenceServerClient(address, channel_args=CHANNEL)
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
         self._instances: dict[str, int] = {}

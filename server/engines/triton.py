@@ -27,6 +27,7 @@ from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
 from server.call import Call
+from server.channel import CHANNEL
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.upstream import (
     TRACE,
@@ -91,7 +92,7 @@ class TritonEngine:
     async def start(self) -> None:
         """Connect; servers are probed from now on."""
         for url in self._urls:
-            upstream = Upstream(url, triton.InferenceServerClient(url))
+            upstream = Upstream(url, triton.InferenceServerClient(url, channel_args=CHANNEL))
             self._upstreams.append(upstream)
             self._probes.append(asyncio.create_task(self._watch(upstream)))
 
@@ -103,8 +104,10 @@ class TritonEngine:
                     metadata = await upstream.client.get_server_metadata(client_timeout=_PROBE_DEADLINE)
                     upstream.name = f"{metadata.name} {metadata.version}"
                 if self._share and self._memory is None:
-                    self._memory = SharedMemory(self._limit, await rows_of(upstream))
-                    self._probes.append(asyncio.create_task(self._forget()))
+                    rows = await rows_of(upstream)
+                    if self._memory is None:  # still: another server's watcher may have been here meanwhile
+                        self._memory = SharedMemory(self._limit, rows)
+                        self._probes.append(asyncio.create_task(self._forget()))
                 if not _proven(upstream):
                     await self._probe(upstream)
             except ServerLost as error:

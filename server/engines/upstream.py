@@ -200,7 +200,8 @@ def _translated(upstream: Upstream, error: InferenceServerException, timeout: fl
         before, found, detail = message.partition(f"{code}: ")
         if found and (not before or before.endswith(", ")):
             return kind(detail)
-    if "shared memory region" in message:
+    # of ours: the python backend also says "shared memory region" when it has no memory for itself
+    if f"shared memory region: '{PREFIX}" in message:
         return SlotUnknown(message)
     if "DEADLINE_EXCEEDED" in status or _TOO_LATE in message:
         return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")

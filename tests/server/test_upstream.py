@@ -1,0 +1,99 @@
+"""What the gateway makes of a Triton server's words: a server of gRPC that says them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc.aio as triton
+from tritonclient.grpc import service_pb2_grpc
+
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.people import Options
+from server.channel import CHANNEL
+from server.engines.shared_memory import PREFIX
+from server.engines.triton import TritonEngine
+from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer
+from server.probes import Prober
+
+NO_MEMORY = (
+    "in ensemble 'human_analysis', Failed to process the request(s) for model instance 'detector_0_0', message: Failed "
+    "to increase the shared memory pool size for key 'prcnn_8001_x' to 67108864 bytes. If you run Triton inside "
+    "docker, use '--shm-size' flag to control the shared memory region size. Error: No space left on device"
+)
+
+
+class Refusing(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers every inference with the same error."""
+
+    message = ""
+
+    def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+        context.abort(grpc.StatusCode.INTERNAL, self.message)
+
+
+@pytest.fixture
+def refusing() -> Iterator[tuple[str, Refusing]]:
+    servicer, server = Refusing(), grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", servicer
+    server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (NO_MEMORY, ServerLost),
+        (f"Unable to find shared memory region: '{PREFIX}1_0'", SlotUnknown),
+        (f"Invalid offset for shared memory region: '{PREFIX}1_0'", SlotUnknown),
+        ("in ensemble 'densepose', inference request for sequence is not healthy", ServerLost),
+    ],
+)
+def test_a_server_without_memory_is_lost_and_a_slot_it_does_not_know_is_not(
+    refusing: tuple[str, Refusing], message: str, kind: type[Exception]
+) -> None:
+    url, servicer = refusing
+    servicer.message = message
+
+    async def ask() -> None:
+        client = triton.InferenceServerClient(url, channel_args=CHANNEL)
+        try:
+            picture = {"IMAGE": np.array([b"x"], np.object_)}
+            await infer(Upstream(url, client), "human_analysis", picture, ("BOXES",), 5.0, Options())
+        finally:
+            await client.close()
+
+    with pytest.raises(EngineUnavailable) as caught:
+        asyncio.run(ask())
+    assert type(caught.value) is kind
+
+
+def test_connections_try_again_every_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """gRPC's own pause grows to two minutes while a server is away; a gateway was seen to be 18 s late after 28."""
+    given: list[dict[str, Any]] = []
+
+    class Noted:
+        def __init__(self, url: str, channel_args: Any = None) -> None:
+            given.append(dict(channel_args or ()))
+
+    monkeypatch.setattr("server.engines.triton.triton.InferenceServerClient", Noted)
+    monkeypatch.setattr("server.probes.triton.InferenceServerClient", Noted)
+    Prober("127.0.0.1:1", "127.0.0.1:2", tmp_path)
+
+    async def start() -> None:
+        engine = TritonEngine(["127.0.0.1:1"], None, 8, 1.0)
+        await engine.start()
+
+    asyncio.run(start())
+    assert len(given) == 2
+    for options in given:
+        assert options["grpc.max_reconnect_backoff_ms"] == 1000
+        assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == 2**31 - 1
