@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.training.detectron2_reference import Variant, detect, proposals
 from training.checkpoint import CheckpointError, load_model
 from training.importers.importer import import_checkpoint
-from training.importers.layouts import translate
+from training.importers.layouts import Source, translate
 from training.model.parsing_rcnn import ParsingRCNN
 
 LEGACY = Variant(legacy=True)
@@ -105,6 +105,32 @@ def test_pixels_that_were_divided_are(tmp_path: Path) -> None:
     plain = translate(state, "detectron2").tensors["backbone.stem.0.weight"]
     divided = translate(state | {"pixel_std": std}, "detectron2").tensors["backbone.stem.0.weight"]
     torch.testing.assert_close(divided * std.flip(0).view(1, 3, 1, 1), plain)
+
+
+@pytest.mark.parametrize(
+    ("source", "stem", "norm", "block"),
+    [
+        (
+            "detectron2",
+            "backbone.bottom_up.stem.conv1",
+            "backbone.bottom_up.stem.conv1.norm",
+            "backbone.bottom_up.res4",
+        ),
+        ("zoo", "Conv_Body.conv1", "Conv_Body.bn1", "Conv_Body.layer3"),
+    ],
+)
+@pytest.mark.parametrize("eps", [0.0, None, 1e-3])
+def test_the_eps_of_norms_is_what_it_is_said_to_be(
+    source: Source, stem: str, norm: str, block: str, eps: float | None
+) -> None:
+    found = {f"{stem}.weight": torch.zeros(64, 3, 7, 7)}
+    found |= {f"{block}.{index}.conv1.weight": torch.zeros(1, 1, 1, 1) for index in range(6)}
+    found |= {f"{norm}.{key}": torch.zeros(64) for key in ("bias", "running_mean")}
+    found |= {f"{norm}.weight": torch.ones(64), f"{norm}.running_var": torch.full((64,), 1e-6)}  # where eps decides
+    tensors = translate(found, source, eps).tensors
+    gain = tensors["backbone.stem.1.weight"] / (tensors["backbone.stem.1.running_var"] + 1e-5).sqrt()
+    wanted = (1e-6 + (1e-5 if eps is None else eps)) ** -0.5
+    torch.testing.assert_close(gain, torch.full((64,), wanted))
 
 
 @pytest.mark.parametrize(

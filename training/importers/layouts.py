@@ -109,11 +109,11 @@ def translate(found: Tensors, source: Source, eps: float | None = None) -> Trans
         CheckpointError: a network of the source that this one cannot be.
     """
     if source == "detectron2":
-        return _detectron2(found, eps or 1e-5)
+        return _detectron2(found, 1e-5 if eps is None else eps)
     if source == "torchvision":
         counted = any(name.endswith("num_batches_tracked") for name in found)
         return _torchvision(found, (1e-5 if counted else 0.0) if eps is None else eps)
-    return _zoo(found, eps or 1e-5)
+    return _zoo(found, 1e-5 if eps is None else eps)
 
 
 def _depth(found: Tensors, pattern: str) -> str:
