@@ -3,7 +3,7 @@
     python3 scripts/check_serve_triton.py [ARGUMENTS OF MAKE]
 
 Ends with status 1, and the end of the log, when the gateway is not ready within three minutes, the photo of
-docs/pictures is not answered, service does not come back after a kill, or something goes on after SIGTERM.
+docs/pictures is not answered, service does not come back after a kill, or something goes on after Ctrl-C.
 Run by .ci/run.
 """
 
@@ -34,6 +34,7 @@ def main() -> None:
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     environment = {**os.environ, **{name: str(port) for name, port in ports.items()}}
     url = f"http://127.0.0.1:{ports['PARSING_RCNN_PORT']}"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so would the server
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
@@ -55,9 +56,9 @@ def main() -> None:
                 said = ", ".join(f"{count} x {reason}" for reason, count in refused.items()) or "nothing refused"
                 seconds = time.monotonic() - begin - WELL
                 print(f"`parsing-rcnn {command}` killed: service after {seconds:.0f} s ({said})")
-            server.terminate()
+            os.killpg(server.pid, signal.SIGINT)  # what a terminal sends
             server.wait(END)
-            wait_until_gone(ports)  # make does not wait for what it ends
+            wait_until_gone(ports)
         except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             log.seek(0)
             sys.exit(f"{log.read()[-4000:]}\nerror: {error}")
@@ -119,7 +120,7 @@ def wait_until_gone(ports: dict[str, int]) -> None:
     end = time.monotonic() + END
     while left := [name for name, port in ports.items() if listening(port)]:
         if time.monotonic() > end:
-            raise RuntimeError(f"{END:.0f} s after SIGTERM something listens on {', '.join(left)}")
+            raise RuntimeError(f"{END:.0f} s after Ctrl-C something listens on {', '.join(left)}")
         time.sleep(0.2)
 
 

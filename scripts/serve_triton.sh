@@ -3,7 +3,7 @@
 # is killed is started again; one that ends by itself, or is asked to, takes the other along.
 #
 # PYTHON is the interpreter of the serving environment (default: .venv/bin/python); further arguments go to the gateway.
-set -uo pipefail
+set -uom pipefail # m: a process group for each `keep`, so that a terminal's Ctrl-C reaches this shell alone
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 grpc=${TRITON_GRPC_PORT:-8001}
@@ -18,8 +18,8 @@ keep() {
 		child=$!
 		wait "$child"
 		status=$?
-		if [ -n "$stopping" ]; then # the signal ended that wait, not the command
-			wait "$child"
+		if [ -n "$stopping" ]; then # the signal ended that wait, not the command; a second one ends the next
+			while kill -0 "$child" 2>/dev/null; do wait "$child"; done
 			exit
 		fi
 		case $status in
@@ -45,7 +45,7 @@ stop() {
 	kill -TERM "$triton" 2>/dev/null
 	wait "$triton"
 }
-trap 'stop; exit 0' INT TERM
+trap 'stop; exit 0' INT TERM HUP
 wait -n "$triton" "$gateway"
 status=$?
 stop
