@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
 from pathlib import Path
 
 import cv2
@@ -16,7 +20,14 @@ from training.data.iuv import COARSE_OF_PART
 from training.data.sources import DatasetError, RenderedPeople
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import LAYOUTS, write_layout
-from training.data.synthetic.writer import Job, _write_annotations, contact_sheet, write_picture, write_sheet
+from training.data.synthetic.writer import (
+    Job,
+    _write_annotations,
+    contact_sheet,
+    write_dataset,
+    write_picture,
+    write_sheet,
+)
 
 COUNT = 4
 
@@ -157,3 +168,34 @@ def test_a_contact_sheet(generator: Generator, tmp_path: Path) -> None:
     assert sheet.shape == (64, 2 * 3 * 64, 3)
     write_sheet(sheet, tmp_path / "sheet.png")
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], sheet)
+
+
+@pytest.mark.usefixtures("generator")
+def test_a_killed_worker_is_an_error(source: Source, tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    steps = write_dataset(Job(source, tmp_path, 1), 400, workers=2)
+    assert next(steps) == 1
+    victim = min(set(multiprocessing.active_children()) - before, key=lambda process: process.pid or 0)
+    os.kill(victim.pid or 0, signal.SIGKILL)
+    said: list[str] = []
+
+    def rest() -> None:
+        try:
+            list(steps)
+        except DatasetError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=rest, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert "fewer --workers" in said[0]
+    assert not (tmp_path / "densepose.json").exists()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_map_that_cannot_be_written_is_an_error(generator: Generator, tmp_path: Path) -> None:
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(DatasetError, match="IUV"):
+        write_picture(generator.picture(0), tmp_path, 0)

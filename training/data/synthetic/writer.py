@@ -11,10 +11,13 @@ densepose.json               COCO with keypoints, and dp_masks, dp_I, dp_U, dp_V
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from training.data.synthetic.scene import Rendered
 
 _FRAME = 256  # DensePose-COCO paints regions and places points in a 256x256 frame of the box
 _POINTS = 100
+_AHEAD = 4  # pictures that wait for each worker
 _LEAST_PIXELS = 24  # a person of fewer pixels is no annotation
 _FOLDERS = ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV")
 
@@ -66,6 +70,9 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     """Render pictures 0..pictures-1 in parallel and then the annotation file; yields how many are done.
 
     Pictures that are there already are rendered again: the same seed gives the same bytes.
+
+    Raises:
+        DatasetError: a worker was killed, or a picture could not be written.
     """
     for folder in _FOLDERS:
         (job.out / folder).mkdir(parents=True, exist_ok=True)
@@ -75,10 +82,22 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     # each process has one core: threads of their matrix products would only wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start, (job,)) as pool:
-        for done, (index, record) in enumerate(pool.imap_unordered(_one, range(pictures), chunksize=4), start=1):
-            records[index] = record
-            yield done
+    # not a multiprocessing.Pool: that replaces a killed worker and waits for ever for the pictures it had
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    try:
+        left = iter(range(pictures))
+        running = {executor.submit(_one, index) for index in itertools.islice(left, _AHEAD * workers)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                index, record = future.result()
+                records[index] = record
+                running |= {executor.submit(_one, index) for index in itertools.islice(left, 1)}
+                yield len(records)
+    except BrokenProcessPool as error:
+        raise DatasetError("a worker was killed (out of memory?); run again with fewer --workers") from error
+    finally:
+        executor.shutdown(cancel_futures=True)
     _write_annotations(job, [records[index] for index in range(pictures)])
 
 
@@ -98,7 +117,11 @@ def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
 
 
 def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
-    """Write one picture with its maps; returns its COCO records."""
+    """Write one picture with its maps; returns its COCO records.
+
+    Raises:
+        DatasetError: a map could not be written.
+    """
     stem = f"{index + 1:07d}"
     quality = int(np.random.default_rng([index, 1]).integers(70, 96))
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(rendered.image), quality=quality)
@@ -111,7 +134,9 @@ def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
         ("Instance_ids", part_instances),
         ("IUV", rendered.iuv),
     ):
-        cv2.imwrite(str(out / folder / f"{stem}.png"), array, fast)
+        path = out / folder / f"{stem}.png"
+        if not cv2.imwrite(str(path), array, fast):
+            raise DatasetError(f"{path}: could not be written; is the disk full?")
     height, width = rendered.category.shape
     image = {"id": index + 1, "file_name": f"{stem}.jpg", "height": height, "width": width}
     annotations = []
@@ -179,9 +204,10 @@ def write_sheet(sheet: NDArray[np.uint8], path: Path) -> None:
     """Save a contact sheet as PNG or JPEG, by the name.
 
     Raises:
-        DatasetError: the name ends in neither.
+        DatasetError: the name ends in neither, or the file could not be written.
     """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DatasetError(f"{path}: a sheet is a .png or .jpg file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+        raise DatasetError(f"{path}: could not be written; is the disk full?")
