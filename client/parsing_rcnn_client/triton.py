@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import threading
 import time
@@ -40,6 +41,14 @@ _FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
 # a server that starts or ends has models without "available versions", which pass; what "is not found" does not come
 _AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded", "no available versions")
 _MISSING = "is not found"
+# the lengths are tritonclient's own, which these replace; gRPC would wait up to two minutes before it connects again
+_CHANNEL = [
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+# of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
+_BROKEN = (OSError, http.client.HTTPException)
 
 
 class Triton:
@@ -83,7 +92,7 @@ class Triton:
             ) from error
         self._address = parts.netloc
         self._local = threading.local()
-        self._shared = self._library.InferenceServerClient(parts.netloc) if self._grpc else None
+        self._shared = self._library.InferenceServerClient(parts.netloc, channel_args=_CHANNEL) if self._grpc else None
 
     @property
     def _client(self) -> Any:
@@ -100,7 +109,7 @@ class Triton:
         try:
             metadata = self._client.get_server_metadata()
             present = {t: self._client.is_model_ready(_ENSEMBLES[frozenset({t})]) for t in ("parsing", "densepose")}
-        except (self._failure, OSError) as error:
+        except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
         name, version = (metadata.name, metadata.version) if self._grpc else (metadata["name"], metadata["version"])
         return ModelInfo(
@@ -145,7 +154,7 @@ class Triton:
                     limit["client_timeout"] = left
                 try:
                     return self._client.infer(model, **request, **limit)
-                except (self._failure, OSError) as error:
+                except (self._failure, *_BROKEN) as error:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
                     raise found from None
@@ -170,7 +179,7 @@ class Triton:
 
     def _lost(self, error: Exception) -> Exception:
         status = str(getattr(error, "status", lambda: None)() or "")
-        message = str(getattr(error, "message", lambda: None)() or error)
+        message = str(getattr(error, "message", lambda: None)() or error or type(error).__name__)
         for code, kind in _REFUSALS.items():
             before, found, detail = message.partition(f"{code}: ")
             if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
@@ -181,6 +190,8 @@ class Triton:
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
         if _MISSING in message:
             return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
-        if isinstance(error, OSError) or any(word in status or word in message for word in _AWAY):
+        # over HTTP, 503 is what gRPC calls UNAVAILABLE
+        away = status == "503" or any(word in status or word in message for word in _AWAY)
+        if away or isinstance(error, _BROKEN):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")

@@ -132,6 +132,27 @@ def test_a_full_queue_and_a_server_that_ends_are_asked_again_and_a_missing_model
     server.stop(None)
 
 
+def test_an_answer_that_is_longer_than_grpc_allows_by_default(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    class Fine(Ensembles):
+        def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            answer = super().ModelInfer(request, context)
+            for number, output in enumerate(answer.outputs):
+                if output.name == "IUV":
+                    output.shape[2:] = 1280, 1280
+                    answer.raw_output_contents[number] = bytes(output.shape[0] * 3 * 1280 * 1280)
+            return answer
+
+    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.max_send_message_length", -1)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Fine(pipeline), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client.triton(f"grpc://127.0.0.1:{port}", timeout=60) as connected:
+        iuv = connected.analyze(photo_jpeg).iuv
+    assert iuv is not None
+    assert iuv.nbytes > 4 * 1024**2
+    server.stop(None)
+
+
 def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
     with pytest.raises(InvalidImage):
         client.analyze(photo_jpeg[:3000])

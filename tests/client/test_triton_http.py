@@ -1,0 +1,85 @@
+"""The Triton transport over HTTP, at a server whose first answers are cut; whole ones: tests/server/triton."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn_client import Client
+
+pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+
+PICTURE = np.zeros((32, 32, 3), np.uint8)
+STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
+SHAPES = {
+    "BOXES": ("FP32", [0, 4]), "SCORES": ("FP32", [0]), "IMAGE_SIZE": ("INT32", [2]),
+    "PARTS": ("UINT8", [0, 128, 128]), "PART_SCORES": ("FP32", [0, 20]), "IUV": ("UINT8", [0, 3, 128, 128]),
+}  # fmt: skip
+
+
+def whole(status: int, document: object) -> bytes:
+    body = json.dumps(document).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+OUTPUTS = [
+    {"name": name, "datatype": kind, "shape": shape, "data": [32, 32] if name == "IMAGE_SIZE" else []}
+    for name, (kind, shape) in SHAPES.items()
+]
+NOBODY = whole(200, {"model_name": "human_analysis", "model_version": "1", "outputs": OUTPUTS})
+BROKEN = {
+    "closed before the answer": b"",
+    "cut in its head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "cut in its body": whole(200, {"outputs": []})[:-4],
+    "no HTTP": b"something else\r\n\r\n",
+    "a server that ends": whole(503, {"error": STOPPING}),
+}
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, list[str]]]:
+    """A server that sends these bytes, the last for ever, and closes after each: its address and what was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(self.path)
+            self.wfile.write(answers[min(len(asked), len(answers)) - 1])
+            self.close_connection = True
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
+    with answering(broken, broken, NOBODY) as (url, asked), Client.triton(url, timeout=30) as client:
+        assert len(client.analyze(PICTURE)) == 0
+        assert len(asked) == 3
+    with answering(broken) as (url, asked), Client.triton(url, timeout=30, retry=False) as client:
+        with pytest.raises(EngineUnavailable, match="no answer"):
+            client.analyze(PICTURE)
+        assert len(asked) == 1
+        with pytest.raises(EngineUnavailable, match="no answer"):
+            _ = client.info
