@@ -69,16 +69,16 @@ class Gateway:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def post(self, body: bytes, accept: str, options: Mapping[str, Any], due: float | None = None) -> Answer:
-        """Send a picture and read the whole answer; the time begins when it was due (default: now)."""
+        """Send a picture and read the answer: status 0 if it is not whole. The time begins when it was due (now)."""
         begin = time.perf_counter() if due is None else due
         address = "/v1/analyze?" + urlencode({**PEOPLE, **options})
         try:
             self._connection.request("POST", address, body, {"Accept": accept})
             response = self._connection.getresponse()
+            data = response.read()
         except (http.client.HTTPException, OSError):
             self._connection.close()
             return Answer(0, 1000 * (time.perf_counter() - begin), {}, 0, begin)
-        data = response.read()
         ms = 1000 * (time.perf_counter() - begin)
         timing = re.findall(r"(\w+);dur=([\d.]+)", response.headers.get("Server-Timing", ""))
         if response.will_close:

@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.server import Server, ServerConnection, serve
 
 from benchmarks import soak
 from benchmarks.serving import family
@@ -50,6 +54,48 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["--shared-memory"])
     assert "--triton" in capsys.readouterr().err
+
+
+class Cut(BaseHTTPRequestHandler):
+    """Answers that end before they are whole."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"pre')
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def not_json(stream: ServerConnection) -> None:
+    for _ in stream:
+        stream.send("no JSON")
+
+
+@pytest.mark.parametrize(
+    ("server", "fault"),
+    [
+        (lambda: ThreadingHTTPServer(("127.0.0.1", 0), Cut), "0"),
+        (lambda: serve(not_json, "127.0.0.1", 0), "stream: JSONDecodeError"),
+    ],
+    ids=["answers", "frames"],
+)
+def test_broken_answers_are_faults_every_time(
+    server: Callable[[], ThreadingHTTPServer | Server], fault: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "soak.json"
+    with server() as broken:
+        thread = threading.Thread(target=broken.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{broken.socket.getsockname()[1]}"
+        try:
+            with pytest.raises(SystemExit):
+                main(["--minutes", "0.06", "--every", "1", "--url", url, "--pid", str(os.getpid()), "--out", str(out)])
+        finally:
+            broken.shutdown()
+            thread.join()
+    assert json.loads(out.read_text())["summary"]["faults"][fault] > 1
 
 
 def test_all_kinds_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
