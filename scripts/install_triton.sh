@@ -3,16 +3,26 @@
 #
 #     scripts/install_triton.sh [FOLDER]
 #
+# FOLDER is made anew when the pins have changed; one with anything else in it is refused.
+#
 # PYTHON is the interpreter whose packages the models run with (default: .venv/bin/python). Nothing is installed into it:
 # the server's stub reads arrays of numpy 1 only (of numpy 2 it gets every stride wrong), so it gets an environment of its
 # own with numpy 1.26 in front of PYTHON's packages, all of which run on either.
 set -eu
+case ${1:-} in
+'') folder=.triton ;;
+/*) folder=$1 ;;
+*) folder=$PWD/$1 ;;
+esac
 cd "$(dirname "$0")/.."
-folder=${1:-.triton}
 python=${PYTHON:-.venv/bin/python}
 
 fail() { echo "error: $*" >&2; exit 1; }
 
+# .installing: of a run that was cut off
+[ ! -e "$folder" ] || [ -d "$folder" ] || fail "$folder: not a folder"
+[ ! -d "$folder" ] || [ -z "$(ls -A "$folder")" ] || ls "$folder"/.installed-* >/dev/null 2>&1 || [ -e "$folder/.installing" ] ||
+	fail "$folder: not empty and not made by this script; name another, or remove it"
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "$(uname -s) $(uname -m): the server's wheel is for Linux x86-64 only; use an image of tritonserver"
 [ -x "$(command -v "$python")" ] || fail "$python: no such interpreter; run \`make serve\` once, or set PYTHON"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -32,29 +42,38 @@ pins=$(cat requirements/triton.txt requirements/triton_python.txt requirements/p
 stamp="$folder/.installed-$version-$(printf '%s' "$pins $packages" | cksum | cut -d ' ' -f 1)"
 [ -e "$stamp" ] && { echo "$folder: already there"; exit 0; }
 
-rm -rf "$folder"
-mkdir -p "$folder/wheels" "$folder/backends/python" "$folder/perf_analyzer"
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+trap 'exit 1' INT TERM HUP
 download() {
-	"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes -d "$folder/wheels" "$@"
+	"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: -d "$wheels" "$@"
 }
-download -r requirements/triton.txt
-download --platform manylinux1_x86_64 -r requirements/perf_analyzer.txt
-"$python" -m zipfile -e "$folder"/wheels/nvidia_pytriton-*.whl "$folder/server"
-"$python" -m zipfile -e "$folder"/wheels/tritonclient-*.whl "$folder/wheels/tritonclient"
+download --require-hashes -r requirements/triton.txt
+download --require-hashes --platform manylinux1_x86_64 -r requirements/perf_analyzer.txt
+download -r requirements/triton_python.txt
+
+# only now: without a network, what was there stays
+mkdir -p "$folder"
+touch "$folder/.installing"
+find "$folder" -mindepth 1 -maxdepth 1 ! -name .installing -exec rm -rf {} +
+mkdir -p "$folder/backends/python" "$folder/perf_analyzer"
+"$python" -m zipfile -e "$wheels"/nvidia_pytriton-*.whl "$folder/server"
+"$python" -m zipfile -e "$wheels"/tritonclient-*.whl "$wheels/tritonclient"
 
 server=$folder/server/pytriton/tritonserver
 [ -f "$server/python_backend_stubs/$version/triton_python_backend_stub" ] || fail "the wheel has no stub for Python $version; use 3.8 to 3.13"
 cp "$server/backends/python/libtriton_python.so" "$server/backends/python/triton_python_backend_utils.py" "$folder/backends/python/"
 cp "$server/python_backend_stubs/$version/triton_python_backend_stub" "$folder/backends/python/"
-cp "$folder"/wheels/tritonclient/*.data/data/bin/perf_analyzer "$folder/perf_analyzer/"
+cp "$wheels"/tritonclient/*.data/data/bin/perf_analyzer "$folder/perf_analyzer/"
 chmod +x "$server/bin/tritonserver" "$folder/backends/python/triton_python_backend_stub" "$folder/perf_analyzer/perf_analyzer"
 libraries=$(cd "$folder/server/nvidia_pytriton.libs" && pwd)
 ln -sf "$libraries"/libb64-*.so.0d "$folder/perf_analyzer/libb64.so.0d"
 ln -sf "$libraries"/libcudart-*.so.12* "$folder/perf_analyzer/libcudart.so.12"
 "$python" -m venv --without-pip "$folder/python"
 site=$("$folder/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --target "$site" -r requirements/triton_python.txt
+"$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-index --find-links "$wheels" \
+	--target "$site" -r requirements/triton_python.txt
 echo "import site; site.addsitedir('$packages')" >"$site/serving.pth"
-rm -r "$folder/wheels"
 touch "$stamp"
+rm "$folder/.installing"
 echo "$folder: Triton 2.51.0 and perf_analyzer; start it with: parsing-rcnn triton"
