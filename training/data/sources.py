@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from training.data.sample import IGNORE_LABEL
 from training.data.splits import background_split, ccp_split, groups_split
 
+UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
+
 
 class DatasetError(ValueError):
     """A dataset folder lacks a file or holds one that does not fit; the message names it."""
@@ -146,8 +148,10 @@ class RenderedPeople:
         """All pictures of a folder.
 
         Raises:
-            DatasetError: the folder is absent or holds no pictures.
+            DatasetError: the folder is absent, holds no pictures, or not all of them yet.
         """
+        if (root / UNFINISHED).exists():
+            raise DatasetError(f"{root}: rendering it was broken off; do it again by `parsing-rcnn render`")
         stems = tuple(sorted(path.stem for path in (root / "Images").glob("*.jpg")))
         if not stems:
             raise DatasetError(f"{root / 'Images'}: no JPEG pictures here; write some by `parsing-rcnn render`")

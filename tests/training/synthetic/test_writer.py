@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -171,11 +172,14 @@ def test_a_contact_sheet(generator: Generator, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("generator")
-def test_a_killed_worker_is_an_error(source: Source, tmp_path: Path) -> None:
+def test_a_killed_worker_is_an_error_and_leaves_no_dataset(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    for name in ("densepose.json", "Images/0001000.jpg"):
+        (tmp_path / name).touch()
     before = set(multiprocessing.active_children())
-    steps = write_dataset(Job(source, tmp_path, 1), 400, workers=2)
+    steps = write_dataset(Job(source, tmp_path, 1), 400, workers=1)
     assert next(steps) == 1
-    victim = min(set(multiprocessing.active_children()) - before, key=lambda process: process.pid or 0)
+    (victim,) = set(multiprocessing.active_children()) - before
     os.kill(victim.pid or 0, signal.SIGKILL)
     said: list[str] = []
 
@@ -191,7 +195,30 @@ def test_a_killed_worker_is_an_error(source: Source, tmp_path: Path) -> None:
     assert not thread.is_alive()
     assert "fewer --workers" in said[0]
     assert not (tmp_path / "densepose.json").exists()
+    assert (tmp_path / "Images" / "0001000.jpg").exists()  # as of CIHP: without IUV/ it was not rendered
+    with pytest.raises(DatasetError, match="broken off"):
+        RenderedPeople.open(tmp_path)
     assert set(multiprocessing.active_children()) <= before
+
+
+@pytest.mark.usefixtures("generator")
+def test_a_smaller_dataset_in_the_folder_of_a_greater_one(dataset: Path, source: Source, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    for name in ("Images/mine.jpg", "IUV/10000001.png"):
+        (tmp_path / name).touch()
+    for layout in LAYOUTS:
+        write_layout(tmp_path, layout, tmp_path / layout)
+    list(write_dataset(Job(source, tmp_path, 3), 1, workers=1))
+    for name in ("Images/mine.jpg", "IUV/10000001.png"):
+        (tmp_path / name).unlink()  # whoever put them there may keep them
+    assert RenderedPeople.open(tmp_path).stems == ("0000001",)
+    assert len(json.loads((tmp_path / "densepose.json").read_text())["images"]) == 1
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
+        assert [path.stem for path in (tmp_path / folder).iterdir()] == ["0000001"]
+    for layout in LAYOUTS:
+        write_layout(tmp_path, layout, tmp_path / layout)
+    (mhp,) = find_datasets(tmp_path / "mhp", None)
+    assert len(mhp.read(0).people) == len(RawCihp(tmp_path).read(0).people)
 
 
 def test_a_map_that_cannot_be_written_is_an_error(generator: Generator, tmp_path: Path) -> None:

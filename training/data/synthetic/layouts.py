@@ -52,6 +52,8 @@ def write_layout(dataset: Path, layout: Layout, out: Path) -> None:
     records: list[_Record] = []
     for number, stem in enumerate(stems, start=1):
         shutil.copyfile(dataset / "Images" / f"{stem}.jpg", images / f"{stem}.jpg")
+        for path in maps.glob(f"{stem}_*_*.png"):  # an earlier dataset had other people there
+            path.unlink()
         size, people = _people(dataset, stem)
         for index, parts in enumerate(people, start=1):
             path = maps / f"{stem}_{len(people):02d}_{index:02d}.png"

@@ -15,6 +15,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +32,7 @@ from parsing_rcnn.codecs import rle
 from parsing_rcnn.taxonomy import CIHP
 from training.data.iuv import COARSE_OF_PART
 from training.data.sample import mask_box
-from training.data.sources import DatasetError
+from training.data.sources import UNFINISHED, DatasetError
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.geodesics import write_surface
 from training.data.synthetic.keypoints import NAMES, SKELETON
@@ -69,13 +70,13 @@ def _one(index: int) -> tuple[int, dict[str, Any]]:
 def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     """Render pictures 0..pictures-1 in parallel and then the annotation file; yields how many are done.
 
-    Pictures that are there already are rendered again: the same seed gives the same bytes.
+    Pictures that are there already are rendered again: the same seed gives the same bytes. Those beyond `pictures`,
+    of an earlier dataset, are removed, and there is no annotation file until every picture is written.
 
     Raises:
         DatasetError: a worker was killed, or a picture could not be written.
     """
-    for folder in _FOLDERS:
-        (job.out / folder).mkdir(parents=True, exist_ok=True)
+    _make_room(job.out, pictures)
     cast = Generator(job.source).cast  # bakes what is missing once, before there are several processes
     write_surface(job.out / "surface.npz", cast.body, cast.wardrobe.atlas)
     records: dict[int, dict[str, Any]] = {}
@@ -101,6 +102,19 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     _write_annotations(job, [records[index] for index in range(pictures)])
 
 
+def _make_room(out: Path, pictures: int) -> None:
+    """Folders for a dataset, without the annotation file and the further pictures of an earlier one."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / UNFINISHED).touch()
+    (out / "densepose.json").unlink(missing_ok=True)
+    rendered = (out / "IUV").is_dir()  # CIHP itself has pictures of such names, and no such folder
+    for folder in _FOLDERS:
+        (out / folder).mkdir(exist_ok=True)
+        for path in (out / folder).iterdir() if rendered else ():
+            if re.fullmatch(r"[0-9]{7}", path.stem) and int(path.stem) > pictures:
+                path.unlink()
+
+
 def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
     annotations = [annotation for record in records for annotation in record["annotations"]]
     for number, annotation in enumerate(annotations, start=1):
@@ -113,7 +127,8 @@ def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
             {"id": 1, "name": "person", "supercategory": "person", "keypoints": NAMES, "skeleton": SKELETON}
         ],
     }
-    (job.out / "densepose.json").write_text(json.dumps(document))
+    (job.out / UNFINISHED).write_text(json.dumps(document))
+    (job.out / UNFINISHED).replace(job.out / "densepose.json")
 
 
 def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
