@@ -115,6 +115,23 @@ def test_skirts_are_skirts(render, generator: Generator, monkeypatch: pytest.Mon
         assert (lap | hands)[inside[0] : inside[-1] + 1].mean() > 0.9
 
 
+def test_hands_are_joined_to_their_sleeves(generator: Generator) -> None:
+    wardrobe, template = generator.cast.wardrobe, generator.cast.body.template
+    tailor, surface = wardrobe.tailor, wardrobe.atlas.surface
+    cloth_ends = np.asarray(surface.points @ tailor.arm)[surface.faces].min(1) > tailor.wrist
+    naked = Outfit(covers=np.zeros(len(template), bool))
+    rng = np.random.default_rng(0)
+    bare = {tuple(face) for face in wardrobe.skin_layer(rng, template, naked, None).faces.tolist()}
+    beyond = {tuple(face) for face in surface.faces[cloth_ends].tolist()}
+    assert len(beyond) > 500
+    assert beyond <= bare
+    for seed in range(48):
+        outfit = wardrobe.dress(np.random.default_rng(seed), bool(seed % 2))
+        if not any((garment.category == CLASS["Gloves"]).any() for garment in outfit.garments):
+            layer = wardrobe.skin_layer(rng, template, outfit, None)
+            assert beyond <= {tuple(face) for face in layer.faces.tolist()}, f"seed {seed}"
+
+
 def test_skin_looks_like_skin() -> None:
     rng = np.random.default_rng(0)
     tones = set()

@@ -145,6 +145,7 @@ class Tailor:
             flare: float32 [19158], more metres outwards.
             tiles: repeats of the texture a metre; wrinkles: amplitude in metres.
         """
+        whole = sheet
         for field in fields:
             cut = sheet.surface.cut(sheet.surface.points @ field)
             keep = cut.above
@@ -167,6 +168,8 @@ class Tailor:
         else:
             classes = np.full(len(sheet.part), CLASS[category])
         covers = np.min(fields, axis=0) > _MARGIN if fields else np.ones(len(self.points), bool)
+        if whole is self.tights:  # they end before the hand, however long a sleeve is asked for
+            covers &= self.arm < self.wrist - _MARGIN
         return Garment(sheet, classes, offset.clip(0.001), uv.astype(np.float32), texture, covers)
 
 
