@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -13,6 +14,7 @@ from training.data.iuv import COARSE_OF_PART, MIRRORED, mirror_values, possible_
 from training.data.synthetic import fabrics, scene
 from training.data.synthetic.generator import Generator
 from training.data.synthetic.outfits import Outfit
+from training.data.synthetic.raster import Hits
 from training.data.synthetic.scene import Rendered, draw_scene
 from training.data.synthetic.shading import Camera
 
@@ -165,6 +167,36 @@ def test_several_people_hide_each_other(generator: Generator) -> None:
     assert 2 <= len(rendered.people) <= 6
     assert rendered.instance.max() <= len(rendered.people)
     assert {"style", "outfit", "woman", "child", "tone", "yaw"} <= set(rendered.people[0])
+
+
+def test_a_pixel_has_the_label_of_most_of_its_samples(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[tuple[Hits, np.ndarray]] = []
+    resolve = scene._resolve
+
+    def listen(hits: Hits, label: np.ndarray) -> Hits:
+        known.append((hits, label))
+        return resolve(hits, label)
+
+    monkeypatch.setattr(scene, "_resolve", listen)
+    rendered = draw_scene(np.random.default_rng(3), generator.cast, BACKDROP, (), 6)
+    ((hits, label),) = known
+    samples = np.where(hits.face >= 0, label[hits.face], 0)
+    height, width = rendered.instance.shape
+    four = samples.reshape(height, 2, width, 2).swapaxes(1, 2).reshape(height * width, 4)
+    depths = hits.depth.reshape(height, 2, width, 2).swapaxes(1, 2).reshape(height * width, 4)
+    keys = rendered.instance.astype(int) * 4096 + rendered.category.astype(int) * 32 + rendered.iuv[..., 0]
+    mixed = 0
+    for key, own, depth in zip(keys.ravel().tolist(), four.tolist(), depths.tolist(), strict=True):
+        counts = Counter(value for value in own if value)
+        if counts.total() < 2:
+            assert key == 0
+            continue
+        most = max(counts.values())
+        nearest = {value: min(z for z, x in zip(depth, own, strict=True) if x == value) for value in counts}
+        tied = [value for value in counts if counts[value] == most]
+        assert key == min(tied, key=nearest.__getitem__)
+        mixed += len(counts) > 1
+    assert mixed > 300
 
 
 def test_a_picture_is_made_by_its_number(generator: Generator) -> None:

@@ -199,12 +199,14 @@ def _render(rng: np.random.Generator, people: list[Person], camera: Camera, back
     light = Light.draw(rng)
     colour, floor = shade(hits, soup, textures, normals, fine, light, shadow_map(points, faces, light))
     image = _compose(rng, colour, hits.face >= 0, floor, background)
-    seen = _resolve(hits)
-    part = _per_face(np.concatenate([layer.part for layer in layers]), seen)
+    person = np.repeat(np.array(owner, np.uint8), sizes)
+    category_of, part_of = (np.concatenate([getattr(layer, name) for layer in layers]) for name in ("category", "part"))
+    seen = _resolve(hits, person * np.int32(4096) + category_of * np.int32(32) + part_of)
+    part = _per_face(part_of, seen)
     chart = interpolate(np.concatenate([layer.chart for layer in layers]), seen)
     iuv = np.dstack([part, np.round(chart * 255).clip(0, 255).astype(np.uint8)])
-    category = _per_face(np.concatenate([layer.category for layer in layers]), seen)
-    instance = _per_face(np.repeat(np.array(owner, np.uint8), sizes), seen)
+    category = _per_face(category_of, seen)
+    instance = _per_face(person, seen)
     keypoints = [see(person.keypoints, k, camera, instance, seen) for k, person in enumerate(people, start=1)]
     facts = [person.facts for person in people]
     return Rendered(image, category, instance, iuv, facts, np.stack(keypoints))
@@ -215,18 +217,24 @@ def _per_face(values: NDArray[np.uint8], hits: Hits) -> NDArray[np.uint8]:
     return np.where(hits.face >= 0, values[hits.face], 0).astype(np.uint8)
 
 
-def _resolve(hits: Hits) -> Hits:
-    """One face a pixel: where at least half of its samples hit somebody, the first sample that did."""
-    face = hits.face
+def _resolve(hits: Hits, label: NDArray[np.int32]) -> Hits:
+    """One sample a pixel: where at least half of its samples hit somebody, one with the label that most of them have.
+
+    Of labels that equally many have it is the nearer one.
+
+    Args:
+        label: [f], one number for each person, class and part.
+    """
     corners = [np.s_[y::_SAMPLES, x::_SAMPLES] for y in range(_SAMPLES) for x in range(_SAMPLES)]
-    count = sum((face[corner] >= 0).astype(np.int8) for corner in corners)
-    chosen, weights, depth = (array[corners[0]].copy() for array in (face, hits.weights, hits.depth))
-    for corner in corners[1:]:
-        missing = chosen < 0
-        chosen[missing] = face[corner][missing]
-        weights[missing] = hits.weights[corner][missing]
-        depth[missing] = hits.depth[corner][missing]
-    return Hits(np.where(count * 2 >= _SAMPLES**2, chosen, -1), weights, depth)
+    face, depth = (np.stack([array[corner] for corner in corners]) for array in (hits.face, hits.depth))
+    hit = face >= 0
+    found = np.where(hit, label[face], -1)
+    votes = np.stack([(found == own).sum(0, dtype=np.int8) for own in found]) * hit
+    best = np.where(votes == votes.max(0), depth, np.inf).argmin(0)
+    rows, columns = np.indices(best.shape, np.int32, sparse=True)
+    at = rows * _SAMPLES + best // _SAMPLES, columns * _SAMPLES + best % _SAMPLES
+    enough = hit.sum(0, dtype=np.int8) * 2 >= _SAMPLES**2
+    return Hits(np.where(enough, hits.face[at], -1).astype(np.int32), hits.weights[at], hits.depth[at])
 
 
 def _compose(
