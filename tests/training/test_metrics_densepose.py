@@ -43,8 +43,10 @@ def test_points_are_the_nearest_of_their_part() -> None:
 
 def test_distances_near_and_far() -> None:
     a, b = np.array([0, 0, 0, 2, -1]), np.array([0, 1, 4, 3, 1])
-    # 0.15 m over the skin is not nearer than 0.15: the anchors' distance holds
     np.testing.assert_allclose(strip().geodesic(a, b), [0, 0.15, 1.5, 0.15, np.inf], rtol=1e-5)
+    for scale, wanted in ((0.6, 0.09), (0.5, 0.05)):  # below 8 cm over the skin the straight line is taken
+        smaller = replace(strip(), position=strip().position * scale, distances=strip().distances * scale)
+        np.testing.assert_allclose(smaller.geodesic(a, b)[1], wanted, rtol=1e-5)
 
 
 def test_similarity_has_a_scale_for_each_part() -> None:

@@ -15,7 +15,8 @@ from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, inter
 # metres: mean geodesic distance between annotators, by coarse part (1 torso, hands, feet ... 8 head)
 _SCALE = np.array([0, 0.351, 0.107, 0.126, 0.237, 0.173, 0.142, 0.128, 0.150])
 _SCALE_PART = np.array([0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8, 8])
-_NEAR = 0.15  # metres: below, the straight line is better than the distance of the anchors
+# metres: below, the straight line is better than the distance of the anchors; more would go through a hand
+_NEAR = 0.08
 _CHUNK = 2048
 _SAME_BOX = 0.8  # overlap from which an unmatched detection shows a person without points
 MOST_DETECTIONS = 20

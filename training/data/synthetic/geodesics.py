@@ -20,7 +20,8 @@ _HEIGHT = 1.7  # metres: the body on which the scale of GPS keeps its meaning
 def write_surface(path: Path, body: Body, atlas: Atlas) -> None:
     """Write the points of all charts and the geodesic distances among anchors, on a body of 1.7 m.
 
-    Arrays: `position` float32 [k,3] metres, `part` uint8 [k], `uv` float32 [k,2], `anchor` int16 [k] nearest anchor,
+    Arrays: `position` float32 [k,3] metres, `part` uint8 [k], `uv` float32 [k,2], `anchor` int16 [k] the nearest
+    anchor over the skin (in older files through the air: a point of the upper lip could have its anchor on the lower),
     `distances` float16 [a,a] metres between anchors (heat method, Crane et al. 2013).
     """
     import potpourri3d
@@ -32,7 +33,13 @@ def write_surface(path: Path, body: Body, atlas: Atlas) -> None:
     scale = np.float32(_HEIGHT / np.ptp(points[:, 2]))
     solver = potpourri3d.MeshHeatMethodDistanceSolver(points.astype(np.float64), faces)
     anchors = _spread(points, _ANCHORS)
-    rows = np.stack([solver.compute_distance(int(a))[anchors] for a in anchors])
+    rows = np.empty((len(anchors), len(anchors)))
+    nearest, owner = np.full(len(points), np.inf), np.zeros(len(points), np.int16)
+    for row, anchor in enumerate(anchors):
+        far = solver.compute_distance(int(anchor))
+        rows[row] = far[anchors]
+        owner[far < nearest] = row
+        nearest = np.minimum(nearest, far)
     distances = ((rows + rows.T) / 2 * scale).clip(0)
     np.fill_diagonal(distances, 0)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +48,7 @@ def write_surface(path: Path, body: Body, atlas: Atlas) -> None:
         position=(position * scale).astype(np.float32),
         part=part.astype(np.uint8),
         uv=np.concatenate([uv for _, uv in atlas.owners]).astype(np.float32),
-        anchor=cKDTree(points[anchors]).query(position)[1].astype(np.int16),
+        anchor=owner[cKDTree(points).query(position)[1]],
         distances=distances.astype(np.float16),
     )
 
