@@ -42,9 +42,10 @@ def test_a_signal_to_the_whole_group_ends_the_gateway_and_then_triton(
     python.write_text(SERVER.format(python=sys.executable, log=str(log)))
     python.chmod(0o755)
     environment = {**os.environ, "PYTHON": str(python), "TRITON_GRPC_PORT": "9", "PARSING_RCNN_PORT": "9"}
-    # a background shell ignores SIGINT, which what it starts inherits
-    command = ["env", "--default-signal=INT", "bash", str(ROOT / "scripts" / "serve_triton.sh")]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as script:
+    # a background shell ignores SIGINT, and nohup SIGHUP, which what they start inherits
+    command = ["env", "--default-signal=INT,TERM,HUP", "bash", str(ROOT / "scripts" / "serve_triton.sh")]
+    script = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
         while not log.exists() or len(log.read_text().splitlines()) < 2:
             assert script.poll() is None
             time.sleep(0.02)
@@ -52,6 +53,8 @@ def test_a_signal_to_the_whole_group_ends_the_gateway_and_then_triton(
             os.killpg(script.pid, sent)
             time.sleep(0.3)
         assert script.wait(30) == 0
+    finally:
+        subprocess.run(["pkill", "-KILL", "--session", str(script.pid)], check=False)
     begun, ended = log.read_text().splitlines()[:2], log.read_text().splitlines()[2:]
     assert set(begun) == {"triton begins", "serve begins"}
     assert ended == ["serve ends", "triton ends"]
