@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -52,8 +53,6 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
-    import socket
-
     import uvicorn
     from pydantic import ValidationError
 
@@ -74,14 +73,7 @@ def serve(
     configure_logging(settings.log_format)
     ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
     application = create_app(settings)
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=128)
-    except OSError as error:
-        where, reason = f"{settings.host}:{settings.port}", str(error.strerror).partition(" (")[0]
-        remedy = "choose another with --port (`make serve PORT=...`) or --host"
-        typer.echo(f"error: cannot listen on {where}: {reason}; {remedy}", err=True)
-        raise typer.Exit(1) from error
+    listener = _listen(settings.host, settings.port)
     shown, bound = settings.host, listener.getsockname()[1]
     typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
@@ -89,6 +81,17 @@ def serve(
         typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
     _allow_files(settings.max_connections + 200)
     uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; where none can, the command ends with the reason."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        reason, remedy = str(error.strerror).partition(" (")[0], "another with --port (`make serve PORT=...`) or --host"
+        typer.echo(f"error: cannot listen on {host}:{port}: {reason}; choose {remedy}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _allow_files(wanted: int) -> None:
