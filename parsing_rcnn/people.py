@@ -169,12 +169,12 @@ class People:
         weights = np.outer(rows, columns).ravel()
         return np.bincount(parts.ravel(), weights=weights, minlength=len(self.taxonomy)).astype(np.int64)
 
-    def iuv_crop(self, index: int, smooth: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def iuv_crop(self, index: int, exact: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """One person's IUV at the picture's resolution.
 
         Args:
             index: of the person.
-            smooth: round outlines, U and V interpolated inside each part, instead of the map's own cells: for the eye.
+            exact: round outlines, U and V interpolated inside each part, instead of the map's own cells: for the eye.
                 Values never mix across the edge of a part, where one chart ends and another begins.
 
         Returns:
@@ -185,7 +185,7 @@ class People:
         """
         window = self.window(index)
         cells = self.iuv_cells(index)
-        if smooth:
+        if exact:
             labels, uv = paste_charts(cells, self.boxes[index], window)
             return np.concatenate([labels[None], np.rint(uv * 255).astype(np.uint8)]), window[:2]
         return paste_nearest(cells, self.boxes[index], window), window[:2]
@@ -203,7 +203,7 @@ class People:
 
         Args:
             index: of the person.
-            exact: as in `crop`, or `smooth` as in `iuv_crop`.
+            exact: as in `crop`, or as in `iuv_crop`.
 
         Returns:
             (bool [h,w], (x0, y0) of its top left pixel in the picture).
@@ -212,7 +212,7 @@ class People:
             ValueError: neither parts nor IUV were computed.
         """
         if self.parts is None and self.iuv is not None:
-            iuv, offset = self.iuv_crop(index, smooth=exact)
+            iuv, offset = self.iuv_crop(index, exact)
             return iuv[0] > 0, offset
         labels, offset = self.crop(index, exact)
         return labels > 0, offset
@@ -247,11 +247,11 @@ class People:
             canvas[self.window(index).slices][mask] = index + 1
         return canvas
 
-    def iuv_map(self, smooth: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
+    def iuv_map(self, exact: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
         """IUV of the whole picture, the higher score in front.
 
         Args:
-            smooth: as in `iuv_crop`.
+            exact: as in `iuv_crop`.
 
         Returns:
             (uint8 [H,W,3] of I, U times 255, V times 255; instances [H,W] as in `instance_map`, by I > 0).
@@ -259,7 +259,7 @@ class People:
         canvas = np.zeros((*self.image_size, 3), dtype=np.uint8)
         instances = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
         for index in self.back_to_front():
-            iuv, _ = self.iuv_crop(index, smooth)
+            iuv, _ = self.iuv_crop(index, exact)
             where = self.window(index).slices
             mask = iuv[0] > 0
             np.copyto(canvas[where], cv2.merge(list(iuv)), where=mask[:, :, None])

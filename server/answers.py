@@ -96,7 +96,7 @@ def render(
     if what is Render.PARTS:
         return png.encode_palette(people.label_map(exact), people.taxonomy)
     if what is Render.IUV:
-        return png.encode_iuv(people.iuv_map(smooth=exact)[0])
+        return png.encode_iuv(people.iuv_map(exact=exact)[0])
     if what is Render.INDS:
         return png.encode_inds(people.instance_map(exact))
     original = decode(image, limits)

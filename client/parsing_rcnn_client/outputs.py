@@ -40,7 +40,7 @@ def write_outputs(
     if people.parts is not None:
         files["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is not None:
-        iuv, instances = people.iuv_map(smooth=exact)
+        iuv, instances = people.iuv_map(exact=exact)
         files["_IUV.png"] = png.encode_iuv(iuv, bgr=bgr)
         files["_INDS.png"] = png.encode_inds(instances)
     files[LAST] = json.dumps(json.to_json(people, exact=exact))

@@ -87,7 +87,7 @@ def _person(people: People, index: int, include: frozenset[str], mask_format: st
     }
     labels = None if people.parts is None else people.crop(index, exact)[0]
     wanted = people.iuv is not None and ("iuv" in include or labels is None)
-    iuv = people.iuv_crop(index, smooth=exact)[0] if wanted else None
+    iuv = people.iuv_crop(index, exact=exact)[0] if wanted else None
     silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)

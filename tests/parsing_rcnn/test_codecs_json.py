@@ -102,7 +102,7 @@ def test_exact_pastes_iuv_smoothly() -> None:
     who = people()
     probs = np.zeros((len(who), 20, *who.parts.shape[1:]), np.uint8)
     exact = read(to_json(replace(who, part_probs=probs), exact=True))["predictions"][0]
-    wanted = who.iuv_crop(0, smooth=True)[0]
+    wanted = who.iuv_crop(0, exact=True)[0]
     assert np.array_equal(decode_chart(exact["densepose"]["labels_uv_str"]), wanted)
 
 

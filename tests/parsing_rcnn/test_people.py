@@ -175,7 +175,7 @@ def test_a_smooth_iuv_crop_interpolates_inside_a_part_and_never_across_its_edge(
     iuv[0, 0] = np.where(np.arange(16) < 8, 2, 15)  # two parts side by side
     iuv[0, 1] = np.where(np.arange(16) < 8, 10 * np.arange(16), 200)
     people = make([[0, 0, 64, 64]], (64, 64), iuv=iuv)
-    (part, u, _), offset = people.iuv_crop(0, smooth=True)
+    (part, u, _), offset = people.iuv_crop(0, exact=True)
     assert offset == (0, 0)
     plain = people.iuv_crop(0)[0]
     assert plain.shape == (3, 64, 64)
@@ -194,8 +194,8 @@ def test_smooth_maps_of_the_picture_are_the_smooth_crops() -> None:
     iuv[0, 0, 2:6, 2:6] = 3
     iuv[0, 1, 2:6, 2:6] = 40 * np.arange(4)
     people = make([[0, 0, 64, 64]], (64, 64), iuv=iuv)
-    values, owner = people.iuv_map(smooth=True)
-    crop = people.iuv_crop(0, smooth=True)[0]
+    values, owner = people.iuv_map(exact=True)
+    crop = people.iuv_crop(0, exact=True)[0]
     assert np.array_equal(values, crop.transpose(1, 2, 0))
     assert np.array_equal(owner > 0, crop[0] > 0)
     assert np.array_equal(people.instance_map(exact=True), owner)
