@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
 
 .PHONY: serve train-env serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
-	format train plugin plugin-test tensorrt-bindings clean
+	format train data-given plugin plugin-test tensorrt-bindings clean
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
 	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
@@ -58,8 +58,11 @@ format: $(VENV)/.test
 
 train-env: $(TORCH)/.train ## the environment for training and export: .venv-torch/bin/parsing-rcnn
 
-train: $(TORCH)/.train data/rendered/densepose.json ## train the shipped recipe; DATA=folder with ccp/, groups/, backgrounds/
+train: data-given $(TORCH)/.train data/rendered/densepose.json ## train the recipe that the shipped weights began with; DATA=folder with ccp/, groups/, backgrounds/
 	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data $(DATA) --out runs/light
+
+data-given:
+	@test -d "$(DATA)/backgrounds" || { echo "error: make train DATA=folder: a folder that holds ccp/, groups/ and backgrounds/"; exit 2; }
 
 data/rendered/densepose.json: $(TORCH)/.train
 	$(TORCH)/bin/parsing-rcnn render -o data/rendered --count 3600 --seed 1 --size 512x512 --size 640x416 \
