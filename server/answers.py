@@ -8,6 +8,9 @@ import zipfile
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import jpeg, json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
@@ -98,10 +101,15 @@ def render(
     if what is Render.IUV:
         return png.encode_iuv(people.iuv_map(exact=exact)[0])
     if what is Render.INDS:
-        return png.encode_inds(people.instance_map(exact))
+        return png.encode_inds(instances(people, exact))
     original = decode(image, limits)
     drawn = draw.contours(original, people) if what is Render.CONTOUR else draw.overlay(original, people)
     return jpeg.encode_rgb(drawn) if wanted is Format.JPEG else png.encode_rgb(drawn)
+
+
+def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Who is where, [H,W]: what pairs with the IUV where there is one, pixel by pixel; else by the part labels."""
+    return people.instance_map(exact) if people.iuv is None else people.iuv_map(exact)[1]
 
 
 def add_files(
@@ -113,14 +121,15 @@ def add_files(
     people: People,
     document: bytes,
 ) -> None:
-    """Put a picture's files into an archive, named as DensePose's tools name them; of boxes alone there are no maps."""
+    """Put a picture's files into an archive, named as DensePose's tools name them: those that `parsing-rcnn predict`
+    writes, and INDS of the parts where there is no IUV; of boxes alone there are no maps."""
     archive.writestr(f"{stem}.json", document)
-    pictures = {Render.OVERLAY: "overlay"}
-    if options.tasks:
-        pictures[Render.INDS] = "INDS"
-    if Task.PARSING in options.tasks:
-        pictures[Render.PARTS] = "parts"
-    if Task.DENSEPOSE in options.tasks:
-        pictures[Render.IUV] = "IUV"
-    for what, ending in pictures.items():
-        archive.writestr(f"{stem}_{ending}.png", render(image, limits, people, what, options.exact))
+    archive.writestr(f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options.exact))
+    if people.parts is not None:
+        archive.writestr(f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact)))
+    if people.iuv is not None:
+        iuv, inds = people.iuv_map(options.exact)
+        archive.writestr(f"{stem}_IUV.png", png.encode_iuv(iuv))
+        archive.writestr(f"{stem}_INDS.png", png.encode_inds(inds))
+    elif people.parts is not None:
+        archive.writestr(f"{stem}_INDS.png", png.encode_inds(instances(people, options.exact)))

@@ -8,12 +8,19 @@ import json
 import socket
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import cv2
 import httpx
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client.outputs import write_outputs
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_analyze import refused
@@ -135,3 +142,34 @@ def test_the_archive_of_one_picture_holds_what_the_routes_give(client: TestClien
                 np.asarray(Image.open(io.BytesIO(alone.content))),
             )
         assert json.loads(archive.read("photo.json"))["predictions"]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_archive_holds_the_pictures_that_predict_writes(
+    client: TestClient, pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path, exact: bool
+) -> None:
+    people = pipeline.analyze(photo_jpeg, Options(part_probs=exact))
+    image = np.asarray(Image.open(io.BytesIO(photo_jpeg)).convert("RGB"))
+    written = write_outputs(tmp_path / "photo", people, image, exact=exact)
+    answer = client.post("/v1/analyze", params={"exact": str(exact)}, content=photo_jpeg, headers=ZIP)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        pictures = [path for path in written if path.suffix == ".png"]
+        assert {path.name for path in pictures} == {name for name in archive.namelist() if name.endswith(".png")}
+        for path in pictures:  # as OpenCV sees them, which knows no palette
+            sent = np.frombuffer(archive.read(path.name), np.uint8)
+            ours, theirs = cv2.imdecode(sent, cv2.IMREAD_UNCHANGED), cv2.imread(path, cv2.IMREAD_UNCHANGED)
+            assert ours.shape == theirs.shape, path.name
+            np.testing.assert_array_equal(ours, theirs, path.name)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_inds_is_where_iuv_is(client: TestClient, photo_jpeg: bytes, exact: bool) -> None:
+    def picture(render: str, **more: str) -> NDArray[np.uint8]:
+        query = {"render": render, "exact": str(exact), **more}
+        return np.asarray(Image.open(io.BytesIO(client.post("/v1/analyze", params=query, content=photo_jpeg).content)))
+
+    inds = picture("inds")
+    assert inds.any()
+    np.testing.assert_array_equal(inds > 0, picture("iuv")[..., 0] > 0)
+    # where there is no IUV, the parts say who is where
+    np.testing.assert_array_equal(picture("inds", tasks="parsing") > 0, picture("parts", tasks="parsing") > 0)
