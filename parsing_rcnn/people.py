@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.paste import (
     PixelWindow,
     cells_covered,
@@ -34,11 +35,15 @@ class Options:
     """What to compute for one picture.
 
     Attributes:
-        tasks: any of "parsing" and "densepose"; boxes are always found.
+        tasks: any of "parsing" and "densepose", or the name of one; boxes are always found.
         confidence: the lowest person score kept, 0..1.
         max_people: the most people kept, by score, 1..64.
         part_probs: also keep the class probabilities, which the exact paste needs.
         max_side: scale the picture down to this longest side before anything else (None: never).
+
+    Example:
+        >>> Options.of(None, {"tasks": "parsing", "confidence": 0.3}) == Options(frozenset({"parsing"}), 0.3)
+        True
     """
 
     tasks: frozenset[str] = frozenset(TASKS)
@@ -46,6 +51,33 @@ class Options:
     max_people: int = 64
     part_probs: bool = False
     max_side: int | None = None
+
+    def __post_init__(self) -> None:
+        tasks: object = self.tasks
+        if not isinstance(tasks, Iterable) or isinstance(tasks, Mapping | bytes):
+            raise InvalidOptions(f"tasks: expected their names, got {tasks!r}; choose from {', '.join(TASKS)}")
+        # a text is an iterable of its letters, none of which is a task
+        object.__setattr__(self, "tasks", frozenset({tasks} if isinstance(tasks, str) else tasks))
+
+    @classmethod
+    def of(cls, options: Options | None, keywords: Mapping[str, Any]) -> Options:
+        """Options as they are given to `analyze`: an object of this class, or keywords that are its fields.
+
+        Raises:
+            InvalidOptions: a keyword is no field.
+            TypeError: `options` is something else, or there are keywords as well.
+        """
+        if options is not None and not isinstance(options, cls):
+            kind = type(options).__name__
+            raise TypeError(f"options: expected Options, got {kind}; write Options(confidence=0.3) or confidence=0.3")
+        known = [own.name for own in fields(cls)]
+        unknown = [name for name in keywords if name not in known]
+        if unknown:
+            raise InvalidOptions(f"{', '.join(unknown)}: unknown; the options are {', '.join(known)}")
+        if options is not None and keywords:
+            names = ", ".join(keywords)
+            raise TypeError(f"{names}: given beside options; put everything into Options(...), or nothing")
+        return cls(**keywords) if options is None else options
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,19 @@ class GraphPipeline:
         """What runs."""
         return self._info
 
-    def analyze(self, image: Picture, options: Options = Options()) -> People:  # noqa: B008
+    def analyze(self, image: Picture, options: Options | None = None, **keywords: Any) -> People:
         """Find everybody in one picture.
 
         Args:
             image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute.
+            keywords: fields of `Options`, instead of `options`: `analyze(image, tasks="parsing", confidence=0.3)`.
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
+            TypeError: as of `Options.of`.
         """
+        options = Options.of(options, keywords)
         validate(options)
         watch = Stopwatch()
         canvas, window = self.preprocess(image, options, watch)
@@ -211,12 +215,20 @@ def validate(options: Options) -> None:
     Raises:
         InvalidOptions: naming the option, its value and its range.
     """
-    unknown = set(options.tasks) - set(TASKS)
+    unknown = options.tasks - set(TASKS)
     if unknown:
-        raise InvalidOptions(f"tasks: {', '.join(sorted(unknown))} is unknown; choose from {', '.join(TASKS)}")
-    if not 0 <= options.confidence <= 1:
-        raise InvalidOptions(f"confidence: {options.confidence} is outside 0..1")
-    if not 1 <= options.max_people <= MAX_PEOPLE:
-        raise InvalidOptions(f"max_people: {options.max_people} is outside 1..{MAX_PEOPLE}")
-    if options.max_side is not None and not 32 <= options.max_side <= 16384:
-        raise InvalidOptions(f"max_side: {options.max_side} is outside 32..16384")
+        raise InvalidOptions(
+            f"tasks: {', '.join(sorted(map(str, unknown)))} is unknown; choose from {', '.join(TASKS)}"
+        )
+    _within("confidence", options.confidence, 0, 1, whole=False)
+    _within("max_people", options.max_people, 1, MAX_PEOPLE)
+    if options.max_side is not None:
+        _within("max_side", options.max_side, 32, 16384)
+
+
+def _within(name: str, value: Any, low: int, high: int, *, whole: bool = True) -> None:
+    number = isinstance(value, Integral if whole else Real)
+    if not number:
+        raise InvalidOptions(f"{name}: {value!r} is no {'whole ' * whole}number in {low}..{high}")
+    if not low <= value <= high:
+        raise InvalidOptions(f"{name}: {value} is outside {low}..{high}")

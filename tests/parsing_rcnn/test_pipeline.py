@@ -118,11 +118,45 @@ def test_extreme_shapes(pipeline: Pipeline, size: tuple[int, int]) -> None:
         (Options(confidence=1.5), r"confidence: 1\.5 is outside 0\.\.1"),
         (Options(max_people=0), r"max_people: 0 is outside 1\.\.64"),
         (Options(max_side=5), r"max_side: 5 is outside 32"),
+        (Options(confidence="0.3"), r"confidence: '0\.3' is no number in 0\.\.1"),
+        (Options(max_people=2.5), r"max_people: 2\.5 is no whole number in 1\.\.64"),
     ],
 )
 def test_wrong_options_are_named(pipeline: Pipeline, photo_jpeg: bytes, options: Options, says: str) -> None:
     with pytest.raises(InvalidOptions, match=says):
         pipeline.analyze(photo_jpeg, options)
+
+
+def test_options_are_an_object_or_keywords(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    wanted = pipeline.analyze(photo_jpeg, Options(frozenset({"parsing"}), confidence=0.0, max_people=3))
+    found = pipeline.analyze(photo_jpeg, tasks="parsing", confidence=0.0, max_people=3)
+    np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    np.testing.assert_array_equal(found.parts, wanted.parts)
+    assert found.iuv is None
+
+
+def test_one_task_may_be_given_by_its_name_and_several_in_any_collection() -> None:
+    assert Options(tasks="parsing").tasks == frozenset({"parsing"})
+    assert Options(tasks=["parsing", "densepose"]) == Options()
+    assert Options(tasks=()) == Options(tasks=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("options", "keywords", "kind", "says"),
+    [
+        (None, {"confidense": 0.3}, InvalidOptions, "confidense: unknown; the options are tasks, confidence, max_peop"),
+        (None, {"tasks": "pose"}, InvalidOptions, "tasks: pose is unknown; choose from"),
+        (None, {"tasks": None}, InvalidOptions, "tasks: expected their names, got None; choose from parsing"),
+        ({"confidence": 0.3}, {}, TypeError, r"options: expected Options, got dict; write Options\(confidence"),
+        (0.3, {}, TypeError, "options: expected Options, got float"),
+        (Options(), {"confidence": 0.3}, TypeError, "confidence: given beside options"),
+    ],
+)
+def test_wrong_ways_to_give_options_name_the_field_and_the_remedy(
+    pipeline: Pipeline, photo_jpeg: bytes, options: object, keywords: dict, kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        pipeline.analyze(photo_jpeg, options, **keywords)
 
 
 @pytest.mark.parametrize(
