@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import httpx2
 
@@ -10,7 +11,7 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.retries import retrying, seconds_left, too_late
+from parsing_rcnn_client.retries import retrying, retrying_async, seconds_left, too_late
 from parsing_rcnn_client.wire import (
     DEFAULTS,
     MODELS,
@@ -30,11 +31,56 @@ def _base(url: str) -> str:
     return url.rstrip("/")
 
 
-def _lost(url: str, error: httpx2.HTTPError | httpx2.InvalidURL) -> EngineUnavailable:
-    if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
-        return too_late(url)
-    reason = str(error) or type(error).__name__
-    return EngineUnavailable(f"{url}: no answer ({reason}); is the gateway running? `parsing-rcnn serve` starts one")
+class _Asked:
+    """One call until it is answered, refused or too late: what goes to the transport, and what its answers mean.
+
+    Args:
+        call: the request.
+        end: of time.monotonic(), when nobody waits for the answer any more.
+        url: of the gateway, for messages.
+    """
+
+    def __init__(self, call: Call, end: float, url: str) -> None:
+        self._call, self._end, self._url = call, end, url
+        self._last: EngineUnavailable | None = None  # why the try before failed
+
+    def request(self) -> dict[str, Any]:
+        """Arguments of the transport's `request`.
+
+        Raises:
+            EngineUnavailable: there is no time left.
+        """
+        left = seconds_left(self._end, self._url, self._last)
+        return {
+            "method": self._call.method,
+            "url": self._call.path,
+            "params": dict(self._call.params),
+            "headers": self._call.headers(left),
+            "content": self._call.content,
+            "timeout": left,
+        }
+
+    def lost(self, error: httpx2.HTTPError | httpx2.InvalidURL) -> EngineUnavailable:
+        """What it means that there was no answer."""
+        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
+            self._last = too_late(self._url)
+        else:
+            said = f"no answer ({str(error) or type(error).__name__})"
+            remedy = "is the gateway running? `parsing-rcnn serve` starts one"
+            self._last = EngineUnavailable(f"{self._url}: {said}; {remedy}")
+        return self._last
+
+    def judge(self, answer: httpx2.Response) -> None:
+        """Nothing, where the answer is one.
+
+        Raises:
+            ParsingRCNNError: it is a refusal.
+        """
+        if answer.status_code == 200:
+            return
+        refusal = read_error(answer.status_code, answer.headers, answer.content, self._url)
+        self._last = refusal if isinstance(refusal, EngineUnavailable) else None
+        raise refusal
 
 
 class Gateway:
@@ -109,26 +155,14 @@ class Gateway:
         return self._info
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        last: EngineUnavailable | None = None
+        asked = _Asked(call, end, self.url)
         for attempt in retrying(end, self._retry):
             with attempt:
-                left = seconds_left(end, self.url, last)
                 try:
-                    answer = self._http.request(
-                        call.method,
-                        call.path,
-                        params=dict(call.params),
-                        headers=call.headers(left),
-                        content=call.content,
-                        timeout=left,
-                    )
+                    answer = self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                    last = _lost(self.url, error)
-                    raise last from None
-                if answer.status_code != 200:
-                    refusal = read_error(answer.status_code, answer.headers, answer.content, self.url)
-                    last = refusal if isinstance(refusal, EngineUnavailable) else None
-                    raise refusal
+                    raise asked.lost(error) from None
+                asked.judge(answer)
         return answer.content, answer.headers
 
 
@@ -175,24 +209,12 @@ class AsyncGateway:
         return self._info
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        last: EngineUnavailable | None = None
-        async for attempt in retrying(end, self._retry):
+        asked = _Asked(call, end, self.url)
+        async for attempt in retrying_async(end, self._retry):
             with attempt:
-                left = seconds_left(end, self.url, last)
                 try:
-                    answer = await self._http.request(
-                        call.method,
-                        call.path,
-                        params=dict(call.params),
-                        headers=call.headers(left),
-                        content=call.content,
-                        timeout=left,
-                    )
+                    answer = await self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                    last = _lost(self.url, error)
-                    raise last from None
-                if answer.status_code != 200:
-                    refusal = read_error(answer.status_code, answer.headers, answer.content, self.url)
-                    last = refusal if isinstance(refusal, EngineUnavailable) else None
-                    raise refusal
+                    raise asked.lost(error) from None
+                asked.judge(answer)
         return answer.content, answer.headers

@@ -66,7 +66,6 @@ class EngineChoice:
         ]
         if chosen:
             raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; {address} has its own")
-        _quiet_retries()
         if self.server is not None:
             from parsing_rcnn_client.gateway import Gateway
 
@@ -177,10 +176,3 @@ def wrong(detail: str) -> typer.Exit:
     """Say what is wrong with the command line; to be raised."""
     typer.echo(f"error: {detail}", err=True)
     return typer.Exit(2)
-
-
-def _quiet_retries() -> None:
-    # a command shows one line when it gives up; each try on the way there belongs into no terminal
-    from stamina.instrumentation import set_on_retry_hooks
-
-    set_on_retry_hooks([])

@@ -8,44 +8,57 @@ import random
 import time
 from typing import Any
 
-import stamina
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn_client.wire import Busy, ModelMissing
 
-_ATTEMPTS = 1000  # the deadline ends the tries, not their number
 _LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
+_JITTER = 1.0  # seconds that a pause is longer by chance, so that clients do not come back together
+_DOUBLINGS = 6  # of the shortest pause, which is above the longest then
 
 
-def again(error: Exception, left: float) -> bool | float:
-    """Whether to try once more, or after how many seconds: never for a refusal or a deadline; a busy server says when.
+def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
+    """Seconds after which to try once more; None: not again. A busy server says when; a refusal is no matter of time.
 
     Args:
         error: of the last try.
         left: seconds until the deadline, which no pause passes.
+        tries: made so far.
     """
     if isinstance(error, Busy):
-        return error.retry_after if error.retry_after < left else False
+        return error.retry_after if error.retry_after < left else None
     if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
-        return False
+        return None
     if left > _LONGEST:
-        return True
-    return left * random.uniform(0.3, 0.7) if left > _SHORTEST else False
+        return min(_SHORTEST * 2.0 ** min(tries - 1, _DOUBLINGS) + random.uniform(0, _JITTER), _LONGEST)
+    return left * random.uniform(0.3, 0.7) if left > _SHORTEST else None
 
 
-def retrying(end: float, retry: bool = True) -> Any:
-    """Attempts with growing pauses and jitter; see `stamina.retry_context`.
+def retrying(end: float, retry: bool = True) -> Retrying:
+    """Attempts with growing pauses and jitter, and not a word about them: the last error says what was wrong.
 
     Args:
         end: of time.monotonic(), when there is no further one.
         retry: False for a single attempt.
     """
+    return Retrying(**_policy(end, retry))
 
-    def on(error: Exception) -> bool | float:
-        return again(error, end - time.monotonic())
 
-    attempts = _ATTEMPTS if retry else 1
-    return stamina.retry_context(on, attempts, timeout=None, wait_initial=_SHORTEST, wait_max=_LONGEST)
+def retrying_async(end: float, retry: bool = True) -> AsyncRetrying:
+    """`retrying` for asyncio."""
+    return AsyncRetrying(**_policy(end, retry))
+
+
+def _policy(end: float, retry: bool) -> dict[str, Any]:
+    def again(error: BaseException) -> bool:
+        return retry and pause(error, end - time.monotonic()) is not None
+
+    def wait(state: RetryCallState) -> float:
+        error = None if state.outcome is None else state.outcome.exception()
+        return pause(error, end - time.monotonic(), state.attempt_number) or 0.0
+
+    return {"retry": retry_if_exception(again), "wait": wait, "reraise": True}
 
 
 def too_late(url: str) -> DeadlineExceeded:

@@ -400,4 +400,4 @@ def test_the_command_line_starts_without_what_it_may_not_need() -> None:
     script = "import sys, typer, parsing_rcnn_client.commands as c; c.register(typer.Typer()); print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert not {"cv2", "numpy", "httpx2", "stamina", "openvino", "onnxruntime"} & set(done.stdout.split())
+    assert not {"cv2", "numpy", "httpx2", "tenacity", "openvino", "onnxruntime"} & set(done.stdout.split())

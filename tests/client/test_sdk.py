@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import AsyncClient, AsyncGateway, Busy, Client, DeadlineExceeded, Gateway, GatewayError
 from parsing_rcnn_client.wire import encode_image
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def same(one: People, other: People) -> bool:
@@ -103,6 +107,38 @@ def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:
     assert 9000 < allowed[0] <= 10_000
     assert allowed[1] <= allowed[0] - 250  # the wait was of its time
     assert asked[1] - asked[0] >= 0.29
+
+
+def test_asking_again_writes_nothing(serve_app: Any) -> None:
+    asked = 0
+
+    async def busy_once(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] != "http":
+            return
+        asked += 1
+        status = 503 if asked % 2 else 404
+        await send({"type": "http.response.start", "status": status, "headers": [(b"retry-after", b"0.1")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    script = """
+import asyncio, sys
+from parsing_rcnn_client import AsyncGateway, Gateway, GatewayError
+try:
+    Gateway(sys.argv[1]).info
+except GatewayError as error:
+    print(error.status)
+try:
+    asyncio.run(AsyncGateway(sys.argv[1]).info())
+except GatewayError as error:
+    print(error.status)
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    with serve_app(busy_once) as url:
+        command = [sys.executable, "-c", script, url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.stdout, done.stderr) == ("404\n404\n", "")
+    assert asked == 4
 
 
 @pytest.fixture
