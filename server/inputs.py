@@ -30,6 +30,11 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
+_FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
+_FORM_OPTIONS = (
+    """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
+    "query, as in ?confidence=0.9"
+)
 
 T = TypeVar("T")
 
@@ -195,13 +200,16 @@ def _kind(request: Request) -> str:
 
 async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tuple[list[Picture], AnalyzeOptions]:
     try:
-        form: FormData = await request.form(max_files=most, max_fields=4)
+        form: FormData = await request.form(max_files=most, max_fields=_FIELDS)
     except HTTPException as error:
-        raise MalformedRequest(f"the form cannot be read: {error.detail}; it may have {most} part(s) `file`") from None
+        raise MalformedRequest(
+            f"the form cannot be read: {error.detail}; it may have {most} part(s) `file` and one `options`"
+        ) from None
     try:
         files, more = form.getlist("file"), form.get("options")
         if not files or not all(isinstance(file, UploadFile) for file in files):
             raise MalformedRequest("the form has no part `file` with a file name: curl -F file=@photo.jpg sends one")
+        _refuse_other_parts(form)
         pictures = [Picture(await f.read(), f.filename or "photo") for f in files if isinstance(f, UploadFile)]
     finally:
         await form.close()
@@ -210,6 +218,21 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
     if not isinstance(more, str):
         raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
     return pictures, _merged(options, _object(more, "the part `options`"))
+
+
+def _refuse_other_parts(form: FormData) -> None:
+    """Refuse what would be ignored, above all options in parts of their own."""
+    names = [name for name, _ in form.multi_items()]
+    unknown = sorted(set(names) - {"file", "options"})
+    if unknown:
+        raise MalformedRequest(f"the form has parts that are not read: {_listed(unknown)}; {_FORM_OPTIONS}")
+    if names.count("options") > 1:
+        raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_FORM_OPTIONS}")
+
+
+def _listed(names: list[str]) -> str:
+    """Names that a client sent, of which there may be many, as long as it likes."""
+    return ", ".join(f"`{name[:40]}`" for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:

@@ -28,6 +28,7 @@ _REQUEST_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
+                "additionalProperties": False,
                 "properties": {
                     "file": {"type": "string", "format": "binary", "description": "The picture."},
                     "options": {"type": "string", "description": "Options as a JSON object."},
@@ -38,6 +39,7 @@ _REQUEST_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["image"],
+                "additionalProperties": False,
                 "properties": {
                     "image": {
                         "type": "object",

@@ -35,6 +35,7 @@ _REQUEST_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
+                "additionalProperties": False,
                 "properties": {
                     "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
                     "options": {"type": "string", "description": "Options as a JSON object."},
@@ -45,6 +46,7 @@ _REQUEST_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["images"],
+                "additionalProperties": False,
                 "properties": {
                     "images": {
                         "type": "array",

@@ -24,6 +24,11 @@ from server.service import Service, server_timing
 
 router = APIRouter(tags=["open inference protocol"])
 
+OPTIONS = {"confidence": float, "max_people": int, "max_side": int, "timeout": int}
+_OF_THE_PROTOCOL = frozenset({"binary_data_output", "priority", "sequence_id", "sequence_start", "sequence_end"})
+"""Parameters that Triton's clients send by themselves; but for the first, nothing here depends on them."""
+_KNOWN = frozenset(OPTIONS) | _OF_THE_PROTOCOL
+
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
 _LENGTH = "Inference-Header-Content-Length"
 
@@ -271,10 +276,13 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
     """Parameters come as numbers or as their text, as Triton's clients send them.
 
     Raises:
-        InvalidOptions: one is no number, or out of its range.
+        InvalidOptions: one is unknown, no number, or out of its range.
     """
+    unknown = sorted(n for n in asked.parameters if n not in _KNOWN and not n.startswith("triton_"))
+    if unknown:
+        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(OPTIONS)}")
     values: dict[str, Any] = {}
-    for name, kind in (("confidence", float), ("max_people", int), ("max_side", int), ("timeout", int)):
+    for name, kind in OPTIONS.items():
         if name in asked.parameters:
             try:
                 values[name] = kind(str(asked.parameters[name]))

@@ -70,10 +70,9 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-def form(name: str, data: bytes, options: str | None = None) -> tuple[bytes, dict[str, str]]:
+def form(name: str, data: bytes, *fields: tuple[str, str]) -> tuple[bytes, dict[str, str]]:
     parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a.jpg"\r\n\r\n'.encode() + data]
-    if options is not None:
-        parts.append(f'--x\r\nContent-Disposition: form-data; name="options"\r\n\r\n{options}'.encode())
+    parts += [f'--x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{value}'.encode() for n, value in fields]
     return b"\r\n".join(parts) + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
 
 
@@ -95,8 +94,12 @@ def rows(photo: bytes) -> list[Row]:
     def options(what: str, query: str) -> Row:
         return Row(what, 422, "invalid-options", encoded(small, "JPEG"), query)
 
-    field_, no_part = form("file", encoded(small, "JPEG"), "{"), form("photo", encoded(small, "JPEG"))
-    pages = form("file", encoded(small, "JPEG"), '{"confidence": "high"}')
+    no_part = form("photo", encoded(small, "JPEG"))
+
+    def fields(what: str, status: int, code: str, *fields: tuple[str, str], path: str = ANALYZE) -> Row:
+        body, headers = form("file", encoded(small, "JPEG"), *fields)
+        return Row(what, status, code, body, headers=headers, path=path)
+
     truncated = encoded(small, "PNG")
     progressive = encoded(small, "JPEG", progressive=True)
     last = progressive[progressive.rindex(b"\xff\xda") : -2]
@@ -186,8 +189,12 @@ def rows(photo: bytes) -> list[Row]:
             headers=JSON,
         ),
         Row("form without `file`", 400, "malformed-request", no_part[0], headers=no_part[1]),
-        Row("form, options that end early", 400, "malformed-request", field_[0], headers=field_[1]),
-        Row("form, an option of another type", 422, "invalid-options", pages[0], headers=pages[1]),
+        fields("form, options that end early", 400, "malformed-request", ("options", "{")),
+        fields("form, an option of another type", 422, "invalid-options", ("options", '{"confidence": "high"}')),
+        fields("form, an option as a part", 400, "malformed-request", ("confidence", "0.9")),
+        fields("form, a misspelt part", 400, "malformed-request", ("option", '{"confidence": 0.9}')),
+        fields("form, ten parts", 400, "malformed-request", *((f"p{n}", "1") for n in range(10))),
+        fields("form, two parts `options`", 400, "malformed-request", ("options", "{}"), ("options", "{}")),
         wrong(
             "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
         ),
@@ -200,6 +207,7 @@ def rows(photo: bytes) -> list[Row]:
         Row("a body in gzip", 415, "unsupported-coding", photo, headers={"Content-Encoding": "gzip"}),
         wrong("batch of none", 400, "malformed-request", {"images": []}, headers=JSON, path=BATCH),
         wrong("batch of 17", 400, "malformed-request", {"images": [image] * 17}, headers=JSON, path=BATCH),
+        fields("batch, an option as a part", 400, "malformed-request", ("tasks", "parsing"), path=BATCH),
         wrong("batch, one picture as the body", 400, "malformed-request", photo, path=BATCH),
         wrong("batch, JSON as another type", 400, "malformed-request", {"images": [image]}, headers=FORM, path=BATCH),
         Row("another method", 405, "method-not-allowed", method="GET"),

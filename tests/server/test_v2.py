@@ -215,6 +215,8 @@ def test_options_out_of_range_are_named(official: triton.InferenceServerClient, 
     for parameters, word in (({"confidence": 2}, "confidence"), ({"max_people": "many"}, "max_people")):
         with pytest.raises(InferenceServerException, match=word):
             official.infer("human_parsing", [picture(photo_jpeg)], parameters=parameters)
+    with pytest.raises(InferenceServerException, match="confidense: there is no such parameter; there are confidence"):
+        official.infer("human_parsing", [picture(photo_jpeg)], parameters={"confidense": 0.9})
     for name in ("max_people", "max_side"):  # beyond any integer of the wire
         with pytest.raises(InferenceServerException, match=f"{name}: 9999"):
             official.infer("human_parsing", [picture(photo_jpeg)], parameters={name: 400 * "9"})
@@ -222,6 +224,13 @@ def test_options_out_of_range_are_named(official: triton.InferenceServerClient, 
         official.infer("human_parsing", [picture(photo_jpeg)], outputs=[triton.InferRequestedOutput("MASKS")])
     with pytest.raises(InferenceServerException, match="time"):
         official.infer("human_parsing", [picture(photo_jpeg)], timeout=1)
+
+
+def test_what_tritons_clients_send_by_themselves_is_no_option(
+    official: triton.InferenceServerClient, photo_jpeg: bytes
+) -> None:
+    answer = official.infer("human_parsing", [picture(photo_jpeg)], sequence_id=7, sequence_start=True, priority=1)
+    assert len(answer.as_numpy("SCORES")) == 1
 
 
 def test_perf_analyzer_runs_against_the_gateway(live: Live, photo_jpeg: bytes, tmp_path: Path) -> None:
