@@ -6,22 +6,23 @@ Profiles, picked by `tritonserver --model-config-name`:
 - `ort_gpu` (configs/ort_gpu.pbtxt): the same ONNX files on ONNX Runtime's CUDA provider, no plugin
 - `cpu` (configs/cpu.pbtxt): python models on the runtime of the embedded engine
 
-A model without a file for a profile has one configuration for all. Names, types and shapes of tensors are written once,
-here, from what the ONNX files hold; tests hold files, graphs and a running server against each other.
+A model without a file for a profile has one configuration for all. Names, types and shapes of what the ensembles answer
+are those of `parsing_rcnn.ensembles`, those of the steps between are written here, from what the ONNX files hold; tests
+hold files, graphs and a running server against each other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
+from parsing_rcnn.ensembles import ENSEMBLES, outputs
 from parsing_rcnn.repository import CARD, GRAPHS
 from parsing_rcnn.runtime import MAX_PEOPLE
 
-PROFILES = ("cpu", "ort_gpu")
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
 _PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
@@ -107,18 +108,15 @@ def read_shapes(repository: Path) -> Shapes:
 
 def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
     """Inputs and outputs of every model, the people of a head as a dimension of their own (docs: DESIGN of tensors)."""
-    s, n = shapes.cells, -1
     image = Tensor("IMAGE", "bytes", (1,))
     canvas, limits = Tensor("CANVAS", "uint8", (-1, -1, 3)), Tensor("LIMITS", "float32", (2,))
     window, count = Tensor("WINDOW", "float32", (6,)), Tensor("COUNT", "int32", (1,))
-    boxes, scores = Tensor("BOXES", "float32", (n, 4)), Tensor("SCORES", "float32", (n,))
-    features = Tensor("ROI_FEATURES", "float32", (n, shapes.channels, shapes.roi, shapes.roi))
+    answers = {name: _answers(tasks, shapes) for name, tasks in ENSEMBLES.items()}
+    boxes, scores, size, *maps = answers["human_analysis"]
+    parts, part_scores, iuv = maps
+    features = Tensor("ROI_FEATURES", "float32", (-1, shapes.channels, shapes.roi, shapes.roi))
     found = [Tensor(t.name, t.kind, (shapes.rows, *t.dims[1:])) for t in (boxes, scores, features)]
-    parts, iuv = Tensor("PARTS", "uint8", (n, s, s)), Tensor("IUV", "uint8", (n, 3, s, s))
-    part_scores = Tensor("PART_SCORES", "float32", (n, shapes.classes))
-    part_probs = Tensor("PART_PROBS", "uint8", (n, shapes.classes, s, s))
-    size = Tensor("IMAGE_SIZE", "int32", (2,))
-    maps = [parts, part_scores, iuv]
+    part_probs = Tensor("PART_PROBS", "uint8", (-1, shapes.classes, shapes.cells, shapes.cells))
     given = [Tensor(t.name, t.kind, t.dims, optional=True) for t in maps]
     return {
         "preprocess": ([image], [canvas, window, limits]),
@@ -126,10 +124,13 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         "parsing": ([features], [parts, part_scores, part_probs]),
         "densepose_head": ([features], [iuv]),
         "postprocess": ([boxes, scores, count, window, *given], [boxes, scores, size, *maps]),
-        "human_analysis": ([image], [boxes, scores, size, *maps]),
-        "human_parsing": ([image], [boxes, scores, size, parts, part_scores]),
-        "densepose": ([image], [boxes, scores, size, iuv]),
+        **{name: ([image], own) for name, own in answers.items()},
     }
+
+
+def _answers(tasks: Iterable[str], shapes: Shapes) -> list[Tensor]:
+    """What an ensemble answers."""
+    return [Tensor(own.name, own.kind, own.dims) for own in outputs(tasks, shapes.classes, shapes.cells)]
 
 
 def files(shapes: Shapes) -> dict[str, str]:
@@ -160,11 +161,11 @@ def files(shapes: Shapes) -> dict[str, str]:
         for path, backend in profiles.items():
             most = shapes.buckets[-1] if path == "config.pbtxt" else MAX_PEOPLE
             found[f"{name}/{path}"] = _model(name, people, backend, most if heads else 0)
-    for name in ("human_analysis", "human_parsing", "densepose"):
+    for name in ENSEMBLES:
         found[f"{name}/config.pbtxt"] = _model(name, every[name], _ensemble(name, every), platform=True)
     for name, step in _CLASSES.items():
         found[f"{name}/1/model.py"] = _PYTHON.format(step=step)
-    for name in ("human_analysis", "human_parsing", "densepose"):
+    for name in ENSEMBLES:
         found[f"{name}/1/.gitkeep"] = ""  # Triton wants a version folder, and git keeps no empty one
     return found
 
@@ -248,13 +249,13 @@ def _sample(name: str, batch: int, inputs: Mapping[str, tuple[str, list[int]]]) 
 
 
 def _ensemble(name: str, every: Mapping[str, tuple[list[Tensor], list[Tensor]]]) -> str:
-    heads = [h for h in ("parsing", "densepose_head") if name in ("human_analysis", _ENSEMBLE_OF[h])]
+    heads = [head for task, head in _HEADS.items() if task in ENSEMBLES[name]]
     wanted = {tensor.name for tensor in every[name][1]}
     steps = [_step(step, every[step], wanted) for step in ("preprocess", "detector", *heads, "postprocess")]
     return "ensemble_scheduling {\n  step [\n" + ",\n".join(steps) + "\n  ]\n}\n"
 
 
-_ENSEMBLE_OF = {"parsing": "human_parsing", "densepose_head": "densepose"}
+_HEADS = {"parsing": "parsing", "densepose": "densepose_head"}
 _INNER = {"BOXES", "SCORES", "PARTS", "PART_SCORES", "IUV"}  # what postprocess reads and writes under one name
 
 

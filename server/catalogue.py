@@ -8,16 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from parsing_rcnn.ensembles import ENSEMBLES, outputs
 from parsing_rcnn.repository import ModelRepository
 
 VERSION = "1"
 CELLS = 128
 """On a side of every map: `parsing-rcnn export` writes no others."""
-TASKS = {
-    "human_analysis": frozenset({"parsing", "densepose"}),
-    "human_parsing": frozenset({"parsing"}),
-    "densepose": frozenset({"densepose"}),
-}
+_TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32", "uint8": "TYPE_UINT8"}
 
 
 @dataclass
@@ -85,7 +82,7 @@ class Catalogue:
 
     def __init__(self, repository: Path | None) -> None:
         self._repository = repository
-        self.statistics = {name: Statistics() for name in TASKS}
+        self.statistics = {name: Statistics() for name in ENSEMBLES}
 
     @cached_property
     def configurations(self) -> dict[str, dict[str, Any]]:
@@ -94,13 +91,16 @@ class Catalogue:
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
         found, classes = {}, len(ModelRepository.open(self._repository).taxonomy)
-        for name, tasks in TASKS.items():
+        for name, tasks in ENSEMBLES.items():
             message = ModelConfig(
                 name=name,
                 platform="parsing_rcnn",
                 version_policy={"latest": {"num_versions": 1}},
                 input=[{"name": "IMAGE", "data_type": "TYPE_STRING", "dims": [1]}],
-                output=[{"name": n, "data_type": kind, "dims": dims} for n, kind, dims in _outputs(tasks, classes)],
+                output=[
+                    {"name": output.name, "data_type": _TYPES[output.kind], "dims": output.dims}
+                    for output in outputs(tasks, classes, CELLS)
+                ],
             )
             document = json_format.MessageToDict(
                 message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -133,17 +133,3 @@ class Catalogue:
             "inputs": tensors(configuration["input"]),
             "outputs": tensors(configuration["output"]),
         }
-
-
-def _outputs(tasks: frozenset[str], classes: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    """(name, type, dimensions: -1 is the number of people) of what a model answers."""
-    found: list[tuple[str, str, tuple[int, ...]]] = [
-        ("BOXES", "TYPE_FP32", (-1, 4)),
-        ("SCORES", "TYPE_FP32", (-1,)),
-        ("IMAGE_SIZE", "TYPE_INT32", (2,)),
-    ]
-    if "parsing" in tasks:
-        found += [("PARTS", "TYPE_UINT8", (-1, CELLS, CELLS)), ("PART_SCORES", "TYPE_FP32", (-1, classes))]
-    if "densepose" in tasks:
-        found.append(("IUV", "TYPE_UINT8", (-1, 3, CELLS, CELLS)))
-    return found

@@ -16,7 +16,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from server.channel import CHANNEL
+from parsing_rcnn.ensembles import CHANNEL
 
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0

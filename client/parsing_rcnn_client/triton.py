@@ -13,40 +13,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn import ensembles
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import (
-    DeadlineExceeded,
-    EngineUnavailable,
-    ImageTooLarge,
-    InvalidImage,
-    InvalidOptions,
-    UnsupportedImage,
-)
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.ensembles import Trouble
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
+from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn_client.retries import retrying, seconds_left
-from parsing_rcnn_client.wire import DEFAULTS, Busy, GatewayError, ModelMissing, encode_image
+from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
 
-# tasks -> the ensemble that computes these and nothing else
-_ENSEMBLES = {
-    frozenset({"parsing", "densepose"}): "human_analysis",
-    frozenset({"parsing"}): "human_parsing",
-    frozenset({"densepose"}): "densepose",
-}
-_OUTPUTS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
-_ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
-# what the models say before a colon
-_REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
-_FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
-# a server that starts or ends has models without "available versions", which pass; what "is not found" does not come
-_AWAY = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "unloaded", "no available versions")
-_MISSING = "is not found"
-# the lengths are tritonclient's own, which these replace; gRPC would wait up to two minutes before it connects again
-_CHANNEL = [
-    ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 # of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
 _BROKEN = (OSError, http.client.HTTPException)
 
@@ -92,7 +67,9 @@ class Triton:
             ) from error
         self._address = parts.netloc
         self._local = threading.local()
-        self._shared = self._library.InferenceServerClient(parts.netloc, channel_args=_CHANNEL) if self._grpc else None
+        self._shared = (
+            self._library.InferenceServerClient(parts.netloc, channel_args=ensembles.CHANNEL) if self._grpc else None
+        )
 
     @property
     def _client(self) -> Any:
@@ -108,7 +85,7 @@ class Triton:
         """What runs there, as far as Triton says."""
         try:
             metadata = self._client.get_server_metadata()
-            present = {t: self._client.is_model_ready(_ENSEMBLES[frozenset({t})]) for t in ("parsing", "densepose")}
+            present = {task: self._client.is_model_ready(ensembles.ensemble_of({task})) for task in TASKS}
         except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
         name, version = (metadata.name, metadata.version) if self._grpc else (metadata["name"], metadata["version"])
@@ -116,29 +93,27 @@ class Triton:
             "human_analysis", "1", f"{name} {version} at {self.url}", present, self.taxonomy.classes, (), {}
         )
 
-    def analyze(self, image: Picture, options: Options = DEFAULTS) -> People:
-        """Find everybody in one picture: encoded, a path or an array, as in `Client.analyze`.
+    def analyze(self, image: Picture, options: Options | None = None, **keywords: Any) -> People:
+        """Find everybody in one picture: encoded, a path or an array, with options as in `Client.analyze`.
 
         Raises:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
-            InvalidOptions: an option is refused, class probabilities, or no task.
+            InvalidOptions: an option is refused, or class probabilities.
             EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
+            TypeError: as of `Options.of`.
         """
+        options = Options.of(options, keywords)
         if options.part_probs:
             raise InvalidOptions(
                 "class probabilities (the exact paste) do not travel: use the embedded engine for them"
             )
-        model = _ENSEMBLES.get(frozenset(options.tasks))
-        if model is None:
-            raise InvalidOptions("Triton's ensembles compute parsing, densepose or both: name at least one task")
+        model = ensembles.ensemble_of(options.tasks)
         data = encode_image(image, self.jpeg_quality)
         source = self._library.InferInput("IMAGE", [1], "BYTES")
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
-        names = (*_ALWAYS, *(n for task in ("parsing", "densepose") if task in options.tasks for n in _OUTPUTS[task]))
+        names = ensembles.names(options.tasks)
         wanted = [self._library.InferRequestedOutput(name) for name in names]
-        parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
-        if options.max_side is not None:
-            parameters["max_side"] = options.max_side
+        parameters = ensembles.parameters_of(options)
         answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
         return self._people({name: answer.as_numpy(name) for name in names})
 
@@ -180,18 +155,16 @@ class Triton:
     def _lost(self, error: Exception) -> Exception:
         status = str(getattr(error, "status", lambda: None)() or "")
         message = str(getattr(error, "message", lambda: None)() or error or type(error).__name__)
-        for code, kind in _REFUSALS.items():
-            before, found, detail = message.partition(f"{code}: ")
-            if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
-                return kind(detail)
-        if "DEADLINE" in status or "Deadline" in message or "timed out" in message or _TOO_LATE in message:
+        refusal = ensembles.refusal_of(message)
+        if refusal is not None:
+            return refusal
+        trouble = ensembles.trouble_of(status, message)
+        if trouble is Trouble.LATE:
             return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
-        if _FULL in message:
+        if trouble is Trouble.FULL:
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
-        if _MISSING in message:
+        if trouble is Trouble.MISSING:
             return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
-        # over HTTP, 503 is what gRPC calls UNAVAILABLE
-        away = status == "503" or any(word in status or word in message for word in _AWAY)
-        if away or isinstance(error, _BROKEN):
+        if trouble is Trouble.AWAY or isinstance(error, _BROKEN):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")

@@ -17,17 +17,13 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.errors import (
-    EngineUnavailable,
-    InvalidOptions,
-    ParsingRCNNError,
-)
+from parsing_rcnn.ensembles import CHANNEL, ensemble_of, names
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
 from server.call import Call
-from server.channel import CHANNEL
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.upstream import (
     TRACE,
@@ -47,14 +43,6 @@ _PROBE_EVERY = 2.0  # seconds; it takes the detector's time for a whole canvas
 _AGAIN = 1.0  # seconds, where the last probe failed
 _PROBE_DEADLINE = 10.0
 _TOO_OFTEN = 4  # probes that are refused or late one after another
-_EVERYTHING = frozenset({"parsing", "densepose"})
-_ENSEMBLES = {
-    _EVERYTHING: "human_analysis",
-    frozenset({"parsing"}): "human_parsing",
-    frozenset({"densepose"}): "densepose",
-    frozenset(): "human_parsing",  # boxes alone: the maps are not asked for
-}
-_MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 
 log = structlog.get_logger("server")
 
@@ -239,14 +227,13 @@ class TritonEngine:
         finally:
             upstream.in_flight -= 1
         upstream.late = 0  # whatever its probes say, it answers
-        if options.tasks == _EVERYTHING and not options.part_probs:
+        if options.tasks.issuperset(TASKS) and not options.part_probs:
             upstream.proven = time.monotonic()
         return people
 
     async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
         """One request: preprocess, detector, heads and postprocess inside Triton."""
-        outputs = ["BOXES", "SCORES", "IMAGE_SIZE", *(n for task in sorted(options.tasks) for n in _MAPS[task])]
-        model = _ENSEMBLES[frozenset(options.tasks)]
+        outputs, model = names(options.tasks), ensemble_of(options.tasks)
         found = await self._through_memory(upstream, model, image, outputs, timeout, options)
         if found is None:
             found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, options)

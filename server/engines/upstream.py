@@ -16,23 +16,12 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from parsing_rcnn.errors import (
-    EngineUnavailable,
-    ImageTooLarge,
-    InvalidImage,
-    InvalidOptions,
-    ParsingRCNNError,
-    UnsupportedImage,
-)
+from parsing_rcnn.ensembles import Trouble, parameters_of, refusal_of, trouble_of
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Options
 from server.engines.shared_memory import FOLDER, PREFIX, Slot
 
-# what the models say before a colon (parsing_rcnn.triton_models)
-_REFUSALS = {e.code: e for e in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
-# of a server that may be well a moment later, or a model of it that a supervisor is loading again
-_ELSEWHERE = ("UNAVAILABLE", "NOT_FOUND", "is not healthy", "is not ready", "Cancelled", "CANCELLED", "unloaded")
 _METADATA = 10.0  # seconds
-_FULL, _TOO_LATE = "maximum queue size", "Request timeout expired"
 
 log = structlog.get_logger("server")
 
@@ -176,15 +165,12 @@ async def _ask(
     timeout: float,
     options: Options,
 ) -> Any:
-    parameters: dict[str, str | int] = {"confidence": repr(options.confidence), "max_people": options.max_people}
-    if options.max_side is not None:
-        parameters["max_side"] = options.max_side
     try:
         return await upstream.client.infer(
             model,
             tensors,
             outputs=wanted,
-            parameters=parameters,
+            parameters=parameters_of(options),
             timeout=math.ceil(1e6 * timeout),
             client_timeout=timeout,
             headers=_trace(),
@@ -195,19 +181,18 @@ async def _ask(
 
 def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
     status, message = str(error.status()), str(error.message())
-    # "in ensemble 'human_analysis', invalid-image: the bytes ..."
-    for code, kind in _REFUSALS.items():
-        before, found, detail = message.partition(f"{code}: ")
-        if found and (not before or before.endswith(", ")):
-            return kind(detail)
+    refusal = refusal_of(message)
+    if refusal is not None:
+        return refusal
     # of ours: the python backend also says "shared memory region" when it has no memory for itself
     if f"shared memory region: '{PREFIX}" in message:
         return SlotUnknown(message)
-    if "DEADLINE_EXCEEDED" in status or _TOO_LATE in message:
+    trouble = trouble_of(status, message)
+    if trouble is Trouble.LATE:
         return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
-    if _FULL in message:
+    if trouble is Trouble.FULL:
         return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
-    if any(word in status or word in message for word in _ELSEWHERE):
+    if trouble is not None:  # another server may have the model that this one lacks
         return ServerLost(f"{upstream.url} cannot answer now ({message}): come back later")
     log.error("triton failed", url=upstream.url, status=status, message=message)
     return ServerLost(f"{upstream.url} failed; its log says why: come back later")

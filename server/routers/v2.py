@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
+from parsing_rcnn.ensembles import ENSEMBLES
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import validate
 from server.call import Call
-from server.catalogue import TASKS, VERSION, Catalogue
+from server.catalogue import VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import LONGEST_MS, call_of, refuse_coding, while_connected
@@ -53,8 +54,8 @@ def _catalogue(request: Request) -> Catalogue:
 
 
 def _known(model: str, version: str | None = None) -> str:
-    if model not in TASKS:
-        raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(TASKS)}")
+    if model not in ENSEMBLES:
+        raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(ENSEMBLES)}")
     if version not in (None, VERSION):
         raise ModelNotFound(f"{model} has the version {VERSION}, not {str(version)[:20]!r}")
     return model
@@ -135,7 +136,7 @@ async def index(request: Request) -> list[dict[str, str]]:
     engine: Engine = request.app.state.engine
     reason = engine.not_ready
     state = "READY" if reason is None else "UNAVAILABLE"
-    return [{"name": name, "version": VERSION, "state": state, "reason": reason or ""} for name in TASKS]
+    return [{"name": name, "version": VERSION, "state": state, "reason": reason or ""} for name in ENSEMBLES]
 
 
 @router.get(
@@ -292,7 +293,7 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
-    options = Options(tasks=TASKS[model], **values)
+    options = Options(tasks=ENSEMBLES[model], **values)
     validate(options)
     return options, call
 

@@ -80,6 +80,16 @@ def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, pho
     assert dict(client.info.tasks) == {"parsing": True, "densepose": False}
 
 
+def test_boxes_alone_are_the_same_from_all_three_clients(
+    client: Client, gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes
+) -> None:
+    with Client.connect(gateway_url) as gateway:
+        for each in (Client(pipeline), gateway, client):
+            people = each.analyze(photo_jpeg, Options(frozenset()))
+            assert (people.parts, people.part_scores, people.iuv) == (None, None, None)
+            np.testing.assert_allclose(people.boxes, pipeline.analyze(photo_jpeg).boxes, atol=1e-3)
+
+
 def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo_jpeg: bytes) -> None:
     def start(port: int) -> tuple[Any, int]:
         server = grpc.server(ThreadPoolExecutor(2))
@@ -158,6 +168,8 @@ def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
         client.analyze(photo_jpeg[:3000])
     with pytest.raises(UnsupportedImage):
         client.analyze(b"no picture")
+    with pytest.raises(InvalidOptions, match="tasks: pose is unknown"):
+        client.analyze(photo_jpeg, Options(frozenset({"pose"})))
     with pytest.raises(InvalidOptions, match="probabilities"):
         client.analyze(photo_jpeg, Options(part_probs=True))
     with pytest.raises(InvalidOptions, match=r"grpc://host:8001"):

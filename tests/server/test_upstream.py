@@ -14,9 +14,9 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2_grpc
 
+from parsing_rcnn.ensembles import CHANNEL
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import Options
-from server.channel import CHANNEL
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine
 from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer
@@ -48,6 +48,15 @@ def refusing() -> Iterator[tuple[str, Refusing]]:
     server.stop(None)
 
 
+async def ask(url: str) -> None:
+    client = triton.InferenceServerClient(url, channel_args=CHANNEL)
+    try:
+        picture = {"IMAGE": np.array([b"x"], np.object_)}
+        await infer(Upstream(url, client), "human_analysis", picture, ("BOXES",), 5.0, Options())
+    finally:
+        await client.close()
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
@@ -62,18 +71,19 @@ def test_a_server_without_memory_is_lost_and_a_slot_it_does_not_know_is_not(
 ) -> None:
     url, servicer = refusing
     servicer.message = message
-
-    async def ask() -> None:
-        client = triton.InferenceServerClient(url, channel_args=CHANNEL)
-        try:
-            picture = {"IMAGE": np.array([b"x"], np.object_)}
-            await infer(Upstream(url, client), "human_analysis", picture, ("BOXES",), 5.0, Options())
-        finally:
-            await client.close()
-
     with pytest.raises(EngineUnavailable) as caught:
-        asyncio.run(ask())
+        asyncio.run(ask(url))
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "message", ["Request for unknown model: 'densepose' has no available versions", "'densepose' is not ready"]
+)
+def test_a_server_that_starts_or_ends_has_not_failed(refusing: tuple[str, Refusing], message: str) -> None:
+    url, servicer = refusing
+    servicer.message = message
+    with pytest.raises(ServerLost, match="cannot answer now"):
+        asyncio.run(ask(url))
 
 
 def test_connections_try_again_every_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""What Triton's ensembles are, for all who write, serve or ask them: names, tensors, parameters, errors, connection.
+
+Nothing of Triton is needed to import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from parsing_rcnn.errors import (
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOptions,
+    ParsingRCNNError,
+    UnsupportedImage,
+)
+from parsing_rcnn.people import TASKS, Options
+
+ENSEMBLES = {
+    "human_analysis": frozenset({"parsing", "densepose"}),
+    "human_parsing": frozenset({"parsing"}),
+    "densepose": frozenset({"densepose"}),
+}
+"""Name of each -> the tasks that it computes."""
+
+MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
+"""Task -> the outputs that only it has."""
+
+_CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
+_CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
+_ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
+
+_MOST = 2**31 - 1  # bytes of a message, as tritonclient has it by itself: `channel_args` replace its own
+
+CHANNEL = [
+    ("grpc.max_send_message_length", _MOST),
+    ("grpc.max_receive_message_length", _MOST),
+    # gRPC waits up to two minutes before it tries an address again that refused: a server that has started, or started
+    # again, would be well long before anybody asks it
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+"""`channel_args` of a gRPC connection to Triton."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of an ensemble: its name, its type as NumPy calls it, and its shape, where -1 is the people."""
+
+    name: str
+    kind: str
+    dims: tuple[int, ...]
+
+
+def outputs(tasks: Iterable[str], classes: int, cells: int) -> list[Output]:
+    """What is computed for these tasks.
+
+    Args:
+        tasks: "parsing", "densepose", both or none.
+        classes: of the parts.
+        cells: on a side of every map.
+    """
+    every = (
+        Output("BOXES", "float32", (-1, 4)),
+        Output("SCORES", "float32", (-1,)),
+        Output("IMAGE_SIZE", "int32", (2,)),
+        Output("PARTS", "uint8", (-1, cells, cells)),
+        Output("PART_SCORES", "float32", (-1, classes)),
+        Output("IUV", "uint8", (-1, 3, cells, cells)),
+    )
+    wanted = names(tasks)
+    return [output for output in every if output.name in wanted]
+
+
+def names(tasks: Iterable[str]) -> tuple[str, ...]:
+    """Names of what is computed for these tasks, in the order of `outputs`."""
+    asked = frozenset(tasks)
+    return (*_ALWAYS, *(name for task in TASKS if task in asked for name in MAPS[task]))
+
+
+def ensemble_of(tasks: Iterable[str]) -> str:
+    """The ensemble that computes these tasks and the least besides.
+
+    Raises:
+        InvalidOptions: there is no such task.
+    """
+    asked = frozenset(tasks)
+    if asked not in _CHEAPEST:
+        unknown = ", ".join(sorted(asked - set(TASKS)))
+        raise InvalidOptions(f"tasks: {unknown} is unknown; choose from {', '.join(TASKS)}")
+    return _CHEAPEST[asked]
+
+
+def parameters_of(options: Options) -> dict[str, str | int]:
+    """The parameters of a request: all options but the tasks, which the model's name says."""
+    parameters: dict[str, str | int] = {"confidence": repr(float(options.confidence)), "max_people": options.max_people}
+    if options.max_side is not None:
+        parameters["max_side"] = options.max_side
+    return parameters
+
+
+# what the models say before a colon (parsing_rcnn.triton_models)
+_REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
+
+
+def refusal_of(message: str) -> ParsingRCNNError | None:
+    """The error that a model answered with, where `message` is one: "in ensemble 'densepose', invalid-image: ..."."""
+    for code, kind in _REFUSALS.items():
+        before, found, detail = message.partition(f"{code}: ")
+        if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
+            return kind(detail)
+    return None
+
+
+class Trouble(Enum):
+    """Why a server did not answer."""
+
+    LATE = "the time is up"
+    FULL = "as many wait as may"
+    MISSING = "it has no such model"
+    AWAY = "it may be well a moment later"
+
+
+# a server that starts or ends has models without "available versions"; a supervisor may be loading one again
+_AWAY = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "Cancelled", "is not healthy", "is not ready", "unloaded",
+         "no available versions")  # fmt: skip
+
+
+def trouble_of(status: str, message: str) -> Trouble | None:
+    """What an answer of Triton that is no refusal means; None for what nobody expects.
+
+    Args:
+        status: "StatusCode.UNAVAILABLE" of gRPC, "503" of HTTP, or "" without an answer.
+        message: what came with it.
+    """
+    if "DEADLINE" in status or "Request timeout expired" in message or (not status and "timed out" in message):
+        return Trouble.LATE
+    if "maximum queue size" in message:
+        return Trouble.FULL
+    if "is not found" in message:
+        return Trouble.MISSING
+    # over HTTP, 503 is what gRPC calls UNAVAILABLE
+    away = status == "503" or any(word in status or word in message for word in _AWAY)
+    return Trouble.AWAY if away else None
