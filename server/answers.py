@@ -16,7 +16,7 @@ from parsing_rcnn.codecs import jpeg, json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import ModelInfo, People
-from server.options import AnalyzeOptions, Render, Task
+from server.options import AnalyzeOptions, Include, MaskFormat, Render, Task
 
 
 class Format(StrEnum):
@@ -34,20 +34,68 @@ NUMBERS = frozenset({Render.PARTS, Render.IUV, Render.INDS})
 """Renderings whose pixels are labels or coordinates: JPEG would change them."""
 
 
-def check(options: AnalyzeOptions, wanted: Format) -> None:
-    """Refuse a picture of what is not computed, before computing anything.
+_DRAWN_FROM = {Render.PARTS: Task.PARSING, Render.IUV: Task.DENSEPOSE, Render.CONTOUR: Task.DENSEPOSE}
+_READ_FROM = {
+    Include.PARTS: Task.PARSING,
+    Include.LABEL_MAP: Task.PARSING,
+    Include.PART_MASKS: Task.PARSING,
+    Include.IUV: Task.DENSEPOSE,
+}
+"""Masks are not here, nor INDS above: either task has silhouettes."""
+
+
+def settle(options: AnalyzeOptions, wanted: Format) -> AnalyzeOptions:
+    """The options of an answer before anything is computed. JSON whose `include` is given, and whose `tasks` are not,
+    gets the tasks that it needs, so no head runs whose maps nobody sees; else the options are as they came.
 
     Raises:
-        InvalidOptions: `render` needs a task that is not asked for.
+        InvalidOptions: `render` or `include` needs a task that is not asked for.
     """
-    if wanted not in PICTURES or options.render is None:
+    if wanted in PICTURES:
+        _check_render(options)
+    elif wanted is not Format.NPZ and "include" in options.model_fields_set:
+        if "tasks" in options.model_fields_set:
+            _check_include(options)
+        elif wanted is Format.JSON:  # an archive has pictures of all tasks
+            return options.model_copy(update={"tasks": _tasks_of(options)})
+    return options
+
+
+def _check_render(options: AnalyzeOptions) -> None:
+    if options.render is None:
         return
     if options.render is Render.INDS and not options.tasks:
         raise InvalidOptions("render=inds needs the task parsing or densepose; add one to tasks")
-    needs = {Render.PARTS: Task.PARSING, Render.IUV: Task.DENSEPOSE, Render.CONTOUR: Task.DENSEPOSE}
-    missing = needs.get(options.render)
+    missing = _DRAWN_FROM.get(options.render)
     if missing is not None and missing not in options.tasks:
         raise InvalidOptions(f"render={options.render.value} needs the task {missing.value}; add it to tasks")
+
+
+def _check_include(options: AnalyzeOptions) -> None:
+    tasks = f"tasks={','.join(options.tasks)}"
+    for item in options.include:
+        missing = _READ_FROM.get(item)
+        if missing is not None and missing not in options.tasks:
+            raise InvalidOptions(
+                f"{tasks} and include={item.value} do not go together: {item.value} needs the task {missing.value}; "
+                "add it to tasks, or leave one of the two out"
+            )
+    if _silhouettes(options) and not options.tasks:
+        raise InvalidOptions(
+            f"{tasks} and include=masks do not go together: masks need the task parsing or densepose; add one to "
+            "tasks, or leave one of the two out"
+        )
+
+
+def _tasks_of(options: AnalyzeOptions) -> list[Task]:
+    needed = {_READ_FROM[item] for item in options.include if item in _READ_FROM}
+    if _silhouettes(options):  # of the parts, also where there is IUV
+        needed.add(Task.PARSING)
+    return [task for task in Task if task in needed]
+
+
+def _silhouettes(options: AnalyzeOptions) -> bool:
+    return Include.MASKS in options.include and options.mask_format is not MaskFormat.NONE
 
 
 def encode(

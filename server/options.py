@@ -65,6 +65,7 @@ class _JsonTypes(BaseModel):
     exact: bool = False
 
 
+_TASKS = "What to compute; empty: boxes alone. Where only `include` is given, JSON has the tasks that it needs."
 _RENDER = "What an image/png answer shows (default: overlay); image/jpeg shows overlay or contour."
 
 
@@ -73,7 +74,7 @@ class AnalyzeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tasks: Annotated[list[Task], BeforeValidator(_split), Field(description="What to compute.")] = list(Task)
+    tasks: Annotated[list[Task], BeforeValidator(_split), Field(description=_TASKS)] = list(Task)
     confidence: float = Field(0.5, ge=0, le=1, description="The lowest score of a person.")
     max_people: int = Field(64, ge=1, le=64, description="The most people, by score.")
     include: Annotated[list[Include], BeforeValidator(_split), Field(description="What the JSON carries.")] = [

@@ -90,9 +90,9 @@ class Service:
         """Analyse one picture and encode the answer.
 
         Raises:
-            ParsingRCNNError: see `run`; and `render` may not fit the tasks.
+            ParsingRCNNError: see `run`; and `render` or `include` may not fit the tasks.
         """
-        answers.check(options, wanted)
+        options = answers.settle(options, wanted)
         encode = partial(answers.encode, self.engine.info, self.limits, image, options, wanted)
         body, stages = await self.run(image, options.core(), encode, call)
         return Answer(body, wanted.value, stages)

@@ -57,11 +57,12 @@ function notice(text, linger = 1500) {
 
 const least = () => Number($("score").value) / 100;
 const LEAST = 0.05; // of the slider
-const MAPS = { include: "parts,label_map,iuv", mask_format: "none" };
+const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
+const trained = () => Object.keys(INCLUDE).filter((task) => state.tasks[task]);
+const maps = () => ({ include: trained().flatMap((task) => INCLUDE[task]).join(","), mask_format: "none" });
 
 function query(confidence, extra = {}) {
-  const tasks = Object.keys(state.tasks).filter((task) => state.tasks[task]).join(",");
-  return new URLSearchParams({ tasks, confidence: confidence.toFixed(2), ...extra });
+  return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...extra });
 }
 
 async function open(file) {
@@ -99,7 +100,7 @@ async function analyze(file, ticket, confidence) {
   try {
     await ready();
     const begin = performance.now();
-    const response = await request(`/v1/analyze?${query(confidence, { ...MAPS, exact: "true" })}`, { method: "POST", body: file });
+    const response = await request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: file });
     const answer = await response.json();
     const people = await decodeAll(answer);
     if (ticket !== state.ticket) return;
@@ -123,7 +124,7 @@ async function lower() {
   if (!state.answer || least() >= state.asked) return;
   if (state.live) {
     state.asked = LEAST;
-    state.camera.ask(query(LEAST, MAPS));
+    state.camera.ask(query(LEAST, maps()));
   } else if ($("busy").hidden) {
     $("error").hidden = true;
     const ticket = ++state.ticket;
@@ -161,7 +162,7 @@ async function webcam() {
   try {
     await ready();
     confidence = least();
-    await camera.start(query(confidence, MAPS));
+    await camera.start(query(confidence, maps()));
   } catch (error) {
     camera.stop(error);
   }

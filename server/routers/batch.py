@@ -105,7 +105,7 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Que
     call = call_of(request, "batch")
     service.admit(call, 0)
     pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
-    batch = _Batch(request, service, options, call)
+    batch = _Batch(request, service, answers.settle(options, wanted), call)
     make = batch.archive if wanted is Format.ZIP else batch.document
     with service.place(call):
         body = await while_connected(request, make(pictures))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from server.answers import Format, check
+from server.answers import Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
@@ -109,7 +109,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
         reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e)}" for e in error.errors())
         raise InvalidOptions(reasons) from None
     wanted = Format.JSON if options.render is None else Format.PNG
-    check(options, wanted)
+    options = settle(options, wanted)
     service.engine.check()
     if socket.app.state.open_streams >= settings.max_streams:
         raise EngineUnavailable(

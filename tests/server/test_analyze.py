@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -207,6 +208,56 @@ def test_options_do_what_they_say(client: TestClient, photo_jpeg: bytes) -> None
     assert exact["parts_png"] != parsing["parts_png"]
     small = client.post(URL, params={"max_side": "128"}, content=photo_jpeg).json()
     assert small["image"] == {"width": 512, "height": 512}
+
+
+HEADS = {"parsing", "densepose"}
+
+
+@pytest.mark.parametrize(
+    ("query", "heads"),
+    [
+        ({}, HEADS),
+        ({"mask_format": "none"}, HEADS),
+        ({"include": ""}, set()),
+        ({"include": "masks"}, {"parsing"}),
+        ({"include": "masks", "mask_format": "none"}, set()),
+        ({"include": "masks", "tasks": "densepose"}, {"densepose"}),
+        ({"include": "parts,part_masks"}, {"parsing"}),
+        ({"include": "label_map"}, {"parsing"}),
+        ({"include": "iuv"}, {"densepose"}),
+        ({"include": "iuv,masks", "mask_format": "none"}, {"densepose"}),
+        ({"include": "iuv,masks"}, HEADS),
+        ({"include": "iuv", "exact": "true"}, {"densepose"}),
+        ({"include": "parts", "tasks": "parsing,densepose"}, HEADS),
+    ],
+)
+def test_only_the_heads_that_are_asked_for_run(
+    client: TestClient, photo_jpeg: bytes, query: dict[str, str], heads: set[str]
+) -> None:
+    answer = client.post(URL, params=query, content=photo_jpeg).json()
+    assert set(answer["timings_ms"]) & HEADS == heads
+    everything = {"tasks": "parsing,densepose"} | {name: value for name, value in query.items() if name != "tasks"}
+    if "tasks" not in query:  # and the answer lacks nothing
+        assert answer["predictions"] == client.post(URL, params=everything, content=photo_jpeg).json()["predictions"]
+
+
+def test_an_archive_and_a_picture_have_what_their_tasks_say_whatever_the_json_includes(
+    client: TestClient, photo_jpeg: bytes
+) -> None:
+    answer = client.post(URL, params={"include": ""}, content=photo_jpeg, headers={"Accept": "application/zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {"photo_parts.png", "photo_IUV.png"} <= set(archive.namelist())
+    query = {"render": "iuv", "include": "masks"}
+    picture = client.post(URL, params=query, content=photo_jpeg)
+    assert picture.content == client.post(URL, params={"render": "iuv"}, content=photo_jpeg).content
+    clash = {"tasks": "parsing", "include": "iuv"}
+    refused(
+        client.post(URL, params=clash, content=photo_jpeg, headers={"Accept": "application/zip"}),
+        422, "tasks=parsing", "include=iuv", "needs the task densepose", "leave one of the two out",
+    )  # fmt: skip
+    image = {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}
+    over_query = client.post(URL, params={"tasks": "parsing"}, json={"image": image, "options": {"include": ["iuv"]}})
+    refused(over_query, 422, "tasks=parsing and include=iuv do not go together")
 
 
 @pytest.mark.parametrize(("render", "tasks"), [("iuv", "densepose"), ("inds", "densepose"), ("inds", "parsing")])

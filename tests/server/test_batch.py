@@ -59,6 +59,15 @@ def test_batches_in_json(client: TestClient, photo_jpeg: bytes) -> None:
     refused(client.post(URL, files={"file": ("a", photo_jpeg)}, headers={"Accept": "image/png"}), 406, "zip")
 
 
+def test_a_batch_knows_tasks_by_what_it_includes(client: TestClient, photo_jpeg: bytes) -> None:
+    files = {"file": ("a.jpg", photo_jpeg)}
+    (found,) = client.post(URL, params={"include": "iuv"}, files=files).json()["results"]
+    assert "densepose" in found["timings_ms"]
+    assert "parsing" not in found["timings_ms"]
+    clash = {"tasks": "densepose", "include": "parts"}
+    refused(client.post(URL, params=clash, files=files), 422, "tasks=densepose", "include=parts", "add it to tasks")
+
+
 def test_a_batch_as_an_archive(client: TestClient, photo_jpeg: bytes) -> None:
     files = [("file", ("../../etc/a.jpg", photo_jpeg)), ("file", ("a.png", photo_jpeg)), ("file", ("c.jpg", b"?"))]
     answer = client.post(URL, files=files, headers=ZIP)

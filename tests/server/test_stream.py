@@ -32,6 +32,7 @@ def test_a_frame_is_answered_like_a_picture(live: Live, client: TestClient, phot
         socket.send(frame(7, photo_jpeg))
         answer = json.loads(socket.recv(60))
     assert (answer["frame_id"], answer["dropped"]) == (7, 0)
+    assert {"parsing", "densepose"} & set(answer["timings_ms"]) == {"parsing"}  # which `parts` need
     assert answer["predictions"] == client.post(f"/v1/analyze{query}", content=photo_jpeg).json()["predictions"]
 
 
@@ -76,6 +77,7 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
     for query, status, word in (
         ("?confidence=7", 422, b"confidence"),
         ("?tasks=parsing&render=iuv", 422, b"densepose"),
+        ("?tasks=parsing&include=iuv", 422, b"do not go together"),
     ):
         with pytest.raises(InvalidStatus) as refusal:
             opened(live, query)
