@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+import httptools
 import orjson
 import structlog
 import uvicorn
@@ -90,6 +91,7 @@ class Connection(HttpToolsProtocol):
         self._head = 0  # bytes since the last one of a body, or of a request
         self._fields = 0  # bytes of this request's line, headers and trailers
         self._refused = False
+        self._again = b""  # a head that offered another protocol, without the offer
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
         self._reader: _Patience | None = None
 
@@ -111,10 +113,43 @@ class Connection(HttpToolsProtocol):
         self._head += len(data)
         if self._deadline is None and self.quiet_since is not None:
             self._within(self.limits.head_seconds)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._too_long and not self._refused and not self.transport.is_closing():
             held, limit = max(self._head, self._fields), self.limits.head_bytes
             self.refuse(HeadersTooLarge(f"the headers have {held} bytes or more, the limit is {limit}: send less"))
+
+    def _parse(self, data: bytes) -> None:
+        """Like uvicorn, but offers of another protocol, as HTTP/2 with `Upgrade: h2c`, are passed over (RFC 9110). The
+        parser stops behind such a head: its body would be lost, and the next request be read out of it."""
+        pieces = [memoryview(data)]
+        while pieces and not self._refused:
+            piece = pieces.pop()
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._again:
+                    pieces += [piece[upgrade.args[0] :], memoryview(self._again)]
+                    self._again = b""
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                elif self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                else:
+                    self._refuse_unreadable("no other protocol is spoken here")
+            except httptools.HttpParserCallbackError:
+                self._refuse_unreadable("its address cannot be read")
+            except httptools.HttpParserError as error:
+                self._refuse_unreadable(str(error))
+
+    def _refuse_unreadable(self, reason: str) -> None:
+        if self._too_long:
+            return
+        if self.scope is None or not self.url:  # not even its first line
+            self.refuse(MalformedRequest("what came is not HTTP/1.1 (there is no TLS here: http://, not https://)"))
+        else:
+            self.refuse(MalformedRequest(f"the request is not valid HTTP/1.1: {reason}"))
 
     @property
     def _too_long(self) -> bool:
@@ -138,6 +173,12 @@ class Connection(HttpToolsProtocol):
             raise ValueError  # ends the parser's work on this piece
 
     def on_headers_complete(self) -> None:
+        method = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT" and not self._should_upgrade():
+            line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
+            kept = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+            self._again = b"\r\n".join([line, *kept, b"", b""])
+            return
         self._head = 0
         self.quiet_since = None
         self._within(None)
@@ -148,6 +189,8 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._again:
+            return
         self._head = 0
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body is through
@@ -174,14 +217,15 @@ class Connection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self._end()
 
+    def _should_upgrade(self) -> bool:
+        """With a body, or another method, it is none of WebSocket's, whose parser would wait for ever."""
+        body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        return self.parser.get_method() == b"GET" and not body and super()._should_upgrade()
+
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
         super().handle_websocket_upgrade()
         self.transport.set_write_buffer_limits(0)  # `Stream` hears of every byte that is not taken at once
-
-    def send_400_response(self, msg: str) -> None:
-        if not self._too_long:
-            self.refuse(MalformedRequest("what came is not HTTP/1.1 (there is no TLS here: http://, not https://)"))
 
     def refuse(self, error: ParsingRCNNError) -> None:
         """Answer what is no request, and close; a request in work is as if its client had gone."""

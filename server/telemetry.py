@@ -70,15 +70,15 @@ def configure_logging(style: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
 
 
-# what uvicorn says beside our own line about the same connection: a refusal, and a stream refused before it opens
-_SAID = ("Invalid HTTP request received.", "ASGI callable returned without completing handshake.")
+# what uvicorn says beside our own line about a stream that is refused before it opens
+_SAID = "ASGI callable returned without completing handshake."
 
 
 class _Forward(logging.Handler):
     """What libraries log takes the same way as our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage() in _SAID:
+        if record.getMessage() == _SAID:
             return
         log = structlog.get_logger(record.name)
         log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import struct
 import time
@@ -136,6 +137,69 @@ def test_what_is_no_http_is_told_so(strict: Live) -> None:
             document = problem(everything(opened(strict, bytes_)), 400, "malformed-request")
         assert "HTTP/1.1" in str(document["detail"])
         assert [(line["event"], line["status"]) for line in lines] == [("refused", 400)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "Content-Length"),
+        ("POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "chunk size"),
+        ("GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1"),
+        ("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1"),
+    ],
+    ids=["two lengths", "no chunk", "no address", "a tunnel"],
+)
+def test_bad_requests_are_told_what_is_bad(strict: Live, sent: str, reason: str) -> None:
+    document = problem(everything(opened(strict, sent)), 400, "malformed-request")
+    assert reason in str(document["detail"])
+    assert "TLS" not in str(document["detail"])
+
+
+OFFER = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("cut", ["in one piece", "behind the head", "in the offer"])
+def test_an_offer_of_http2_is_passed_over(strict: Live, photo_jpeg: bytes, cut: str) -> None:
+    """Java's HttpClient and `curl --http2` make it, and send their body behind it."""
+    head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\n{OFFER}Content-Length: {len(photo_jpeg)}\r\n\r\n".encode()
+    sent = head + photo_jpeg
+    at = {"in one piece": 0, "behind the head": len(head), "in the offer": head.index(b"Upgrade: h2c") + 5}[cut]
+    connection = opened(strict)
+    connection.sendall(sent[:at])
+    time.sleep(0.1 * (at > 0))
+    connection.sendall(sent[at:])
+    answer = connection.recv(4000)
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    connection.sendall((QUERY + OFFER + "Connection: close\r\n\r\n").encode())  # and the next one
+    rest = everything(connection)
+    assert rest.startswith(b"HTTP/1.1 200")
+    assert b'{"status":"ok"}' in rest
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_body_behind_an_offer_is_no_second_request(strict: Live, apart: bool) -> None:
+    inner = QUERY + "X-Request-ID: smuggled\r\n\r\n"
+    connection = opened(strict, f"POST /readyz HTTP/1.1\r\nHost: x\r\n{OFFER}Content-Length: {len(inner)}\r\n\r\n")
+    time.sleep(0.1 * apart)
+    connection.sendall((inner + QUERY + "Connection: close\r\n\r\n").encode())
+    answers = everything(connection)
+    assert b"smuggled" not in answers
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"405", b"200"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_stream_has_no_body(strict: Live, method: str) -> None:
+    offer = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    head = f"{method} /v1/models HTTP/1.1\r\nHost: x\r\n{offer}Content-Length: 5\r\n\r\n"
+    answer = everything(opened(strict, head + "hello"))
+    assert answer.startswith(b"HTTP/1.1 200" if method == "GET" else b"HTTP/1.1 405")
+
+
+def test_many_offers_in_one_piece(strict: Live) -> None:
+    asked = 100
+    offers = (QUERY + OFFER + "\r\n") * asked + QUERY + "Connection: close\r\n\r\n"
+    answers = everything(opened(strict, offers))
+    assert answers.count(b"HTTP/1.1 200") == asked + 1
 
 
 def test_a_refused_body_is_not_read_for_ever(strict: Live) -> None:

@@ -204,7 +204,7 @@ def test_libraries_log_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         configure_logging("json")
         logging.getLogger("asyncio").warning("slow %s", "callback")
-        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        logging.getLogger("uvicorn.error").error("ASGI callable returned without completing handshake.")
         (line,) = capsys.readouterr().err.splitlines()
     finally:
         logging.getLogger().handlers.clear()
