@@ -120,7 +120,7 @@ def paint(
         shown: float32 [n,4], the boxes to draw.
         look: what to draw.
     """
-    order = np.argsort(people.scores, kind="stable").tolist()
+    order = people.back_to_front()
     if "anonymise" in look.layers:
         for index in order:
             _hide(canvas, people, index, look)

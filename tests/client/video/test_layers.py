@@ -98,3 +98,12 @@ def test_wrong_names_are_refused() -> None:
     for wrong in ({"layers": ("part",)}, {"layers": ()}, {"hide": "hands"}, {"style": "ink"}, {"layers": ("texture",)}):
         with pytest.raises(InvalidOptions):
             Look(**wrong)  # type: ignore[arg-type]
+
+
+def test_of_equal_scores_the_same_person_is_in_front_as_everywhere(image: np.ndarray) -> None:  # type: ignore[type-arg]
+    cells = np.stack([np.full((8, 8), part, np.uint8) for part in (FACE, COAT)])
+    two = People(np.array([[40, 10, 104, 106]] * 2, np.float32), np.full(2, 0.9, np.float32), (120, 160), cells)
+    numbers = np.array([1, 2], np.intp)
+    picture = render(image, two, numbers, two.boxes, Look(layers=("parts",), alpha=1.0))
+    assert two.label_map()[60, 70] == FACE
+    assert tuple(picture[60, 70]) == tuple(CIHP.palette[FACE])
