@@ -216,7 +216,7 @@ class Supervisor:
         assert self._process is not None
         launch = self.launch
         metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
-        with Prober(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
+        with Prober.connect(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
             begin = time.monotonic()
             while not prober.server_ready():
                 if self._stopping.wait(_POLL) or self._process.poll() is not None:

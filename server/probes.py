@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.ensembles import CHANNEL
+from parsing_rcnn.geometry import PAD_VALUE
 
 _DEADLINE = 5.0  # seconds for one probe
 _LOADING = 120.0
@@ -30,23 +31,28 @@ PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 
 
 class Prober:
-    """Probes over gRPC, one connection.
+    """Probes over one connection, which it closes.
 
     Args:
-        address: host:port of Triton's gRPC service.
+        client: a `tritonclient.grpc.InferenceServerClient`, or what answers like one.
         metrics: address of its metrics.
         repository: the models; those of `PROBED` that lie there are probed.
     """
 
-    def __init__(self, address: str, metrics: str, repository: Path) -> None:
+    def __init__(self, client: Any, metrics: str, repository: Path) -> None:
         self._metrics = metrics
-        self._client = triton.InferenceServerClient(address, channel_args=CHANNEL)
+        self._client = client
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
         self._instances: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._answered: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
+
+    @classmethod
+    def connect(cls, address: str, metrics: str, repository: Path) -> Prober:
+        """Probes of the server whose gRPC service is at host:port."""
+        return cls(triton.InferenceServerClient(address, channel_args=CHANNEL), metrics, repository)
 
     def __enter__(self) -> Prober:
         return self
@@ -184,7 +190,7 @@ def _values(name: str, shape: list[int], kind: str) -> NDArray[Any]:
     if kind == "BYTES":
         return np.array([tiny_picture()], dtype=np.object_)
     if name == "CANVAS":
-        return np.full((64, 64, 3), 114, np.uint8)
+        return np.full((64, 64, 3), PAD_VALUE, np.uint8)
     if name == "WINDOW":
         return np.array([1, 1, 0, 0, 64, 64], np.float32)
     return np.zeros([1 if size < 0 else size for size in shape], _KINDS[kind])
@@ -192,6 +198,6 @@ def _values(name: str, shape: list[int], kind: str) -> NDArray[Any]:
 
 def tiny_picture() -> bytes:
     """A grey PNG of 32x32 pixels."""
-    encoded, data = cv2.imencode(".png", np.full((32, 32, 3), 114, np.uint8))
+    encoded, data = cv2.imencode(".png", np.full((32, 32, 3), PAD_VALUE, np.uint8))
     assert encoded
     return data.tobytes()

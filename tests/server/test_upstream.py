@@ -96,7 +96,7 @@ def test_connections_try_again_every_second(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr("server.engines.triton.triton.InferenceServerClient", Noted)
     monkeypatch.setattr("server.probes.triton.InferenceServerClient", Noted)
-    Prober("127.0.0.1:1", "127.0.0.1:2", tmp_path)
+    Prober.connect("127.0.0.1:1", "127.0.0.1:2", tmp_path)
 
     async def start() -> None:
         engine = TritonEngine(["127.0.0.1:1"], None, 8, 1.0)

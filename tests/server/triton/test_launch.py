@@ -151,7 +151,7 @@ def test_a_killed_supervisor_takes_its_server_along(installation: Installation, 
         return condition()
 
     try:
-        with Prober(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
+        with Prober.connect(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
             assert within(120, prober.server_ready)
         (server,) = servers()
     finally:

@@ -19,8 +19,14 @@ from tests.server.triton.conftest import Running
 class Late:
     """A server whose probes are late; `step` requests of others end between two of them."""
 
-    def __init__(self, step: int) -> None:
-        self.step, self.ended = step, 0
+    def __init__(self, step: int, instances: int) -> None:
+        self.step, self.instances, self.ended = step, instances, 0
+
+    def get_model_config(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(instance_group=[SimpleNamespace(count=self.instances)]))
+
+    def get_model_metadata(self, *_: Any, **__: Any) -> Any:
+        return {"inputs": [{"name": "LIMITS", "datatype": "FP32", "shape": [2]}]}
 
     def infer(self, *_: Any, **__: Any) -> None:
         raise InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
@@ -37,11 +43,9 @@ class Late:
 @pytest.mark.parametrize(("step", "rounds"), [(0, 6), (3, 60)])
 def test_how_often_a_probe_may_be_late(tmp_path: Path, step: int, rounds: int) -> None:
     (tmp_path / "detector").mkdir()
-    with Prober("127.0.0.1:1", "http://127.0.0.1:1/metrics", tmp_path) as prober:
-        prober._client.close()
-        prober._client = Late(step)
-        # of two instances one may hang while the other answers; a single one that answers is not even probed
-        prober._inputs["detector"], prober._instances["detector"] = [], 2 if step else 1
+    # of two instances one may hang while the other answers; a single one that answers is not even probed
+    late = Late(step, instances=2 if step else 1)
+    with Prober(late, "http://127.0.0.1:1/metrics", tmp_path) as prober:
         found = [list(prober.sick()) for _ in range(rounds)]
     assert found[:-1] == [[]] * (rounds - 1)
     assert found[-1] == [("detector", "Deadline Exceeded")]
