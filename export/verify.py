@@ -17,7 +17,6 @@ import torch
 from export.backends import MIOU_TOLERANCES, TOLERANCES, Backend, open_backends, precision_of, tolerance_of
 from export.comparison import Tensors, answers, compare
 from export.situations import Situation, photo_situation, rendered_situations
-from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.repository import ModelRepository
 from training.checkpoint import load_model
@@ -119,16 +118,7 @@ def _miou(
     """mIoU of every backend on the labelled validation photos, and its change from the reference."""
     rows: list[dict[str, Any]] = []
     for backend in backends:
-        info = ModelInfo(
-            name=repository.name,
-            version=str(repository.card["version"]),
-            runtime=backend.name,
-            tasks=repository.trained,
-            classes=repository.taxonomy.classes,
-            canvases=repository.canvases,
-            card=repository.card,
-        )
-        analyzer = GraphPipeline(backend.graphs, info, repository.taxonomy)
+        analyzer = GraphPipeline(backend.graphs, repository.info(backend.name), repository.taxonomy)
         figures = measure_photos(analyzer, data, progress, Evaluation())
         change = figures["miou"] - (rows[0]["miou"] if rows else figures["miou"])
         rows.append(

@@ -96,13 +96,6 @@ class Window:
         found = (boxes - offset) / scale
         return np.asarray(np.clip(found, 0, limit) if clip else found, dtype=np.float32)
 
-    def to_canvas(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Boxes [n,4] in pixels of the upright original -> float32 [n,4] in canvas pixels."""
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        offset = np.array([self.pad_left, self.pad_top] * 2)
-        scale = np.array([self.scale_x, self.scale_y] * 2)
-        return np.asarray(boxes * scale + offset, dtype=np.float32)
-
 
 def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The (height, width) of `canvases` on which a picture appears largest; ties go to the fewest pixels."""

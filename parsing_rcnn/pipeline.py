@@ -188,17 +188,7 @@ class Pipeline(GraphPipeline):
     ) -> None:
         self.repository = ModelRepository.open(repository, model)
         self.runtime = Runtime(self.repository, runtime, precision, threads, graphs=graphs)
-        card, taxonomy = self.repository.card, self.repository.taxonomy
-        info = ModelInfo(
-            name=self.repository.name,
-            version=str(card["version"]),
-            runtime=self.runtime.name,
-            tasks=self.repository.trained,
-            classes=taxonomy.classes,
-            canvases=self.repository.canvases,
-            card=card,
-        )
-        super().__init__(self.runtime, info, taxonomy, limits)
+        super().__init__(self.runtime, self.repository.info(self.runtime.name), self.repository.taxonomy, limits)
 
 
 def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 CARD = "model_card.json"
@@ -89,6 +90,18 @@ class ModelRepository:
     def trained(self) -> dict[str, bool]:
         """Task -> whether its head is trained."""
         return {name: bool(task["trained"]) for name, task in self.card["tasks"].items()}
+
+    def info(self, runtime: str) -> ModelInfo:
+        """What an engine says of itself that runs these files on `runtime`."""
+        return ModelInfo(
+            name=self.name,
+            version=str(self.card["version"]),
+            runtime=runtime,
+            tasks=self.trained,
+            classes=self.taxonomy.classes,
+            canvases=self.canvases,
+            card=self.card,
+        )
 
 
 def _read_card(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
-from parsing_rcnn.geometry import Window
+from parsing_rcnn.geometry import PAD_VALUE, Window
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
 from parsing_rcnn.repository import ModelRepository
@@ -148,7 +148,7 @@ class Detector(Single):
     def open(self) -> None:
         self.graph = self.runtime("detector")
         for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
-            self.graph.detector(np.full((height, width, 3), 114, np.uint8), np.array([0, 1], np.float32))
+            self.graph.detector(np.full((height, width, 3), PAD_VALUE, np.uint8), np.array([0, 1], np.float32))
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         canvas, limits = inputs["CANVAS"], inputs["LIMITS"]

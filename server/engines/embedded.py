@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.call import Call
@@ -51,7 +52,7 @@ class EmbeddedEngine:
         warm = [(size, 1) for size in analyzer.info.canvases]
         warm += [(analyzer.info.canvases[0], people) for people in PEOPLE_BUCKETS[1:]]
         for (height, width), people in warm:
-            blank = np.full((height, width, 3), 114, np.uint8)
+            blank = np.full((height, width, 3), PAD_VALUE, np.uint8)
             analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
         # the page asks for the exact paste, whose probabilities are a compilation of their own
         analyzer.analyze(blank, Options(confidence=0.0, max_people=1, part_probs=True))

@@ -154,17 +154,8 @@ class TritonEngine:
             EngineUnavailable: no server answers.
         """
         self.check()
-        card = self._repository.card
         servers = ", ".join(f"{u.name} at {u.url}" for u in self._upstreams if u.healthy)
-        return ModelInfo(
-            name=self._repository.name,
-            version=str(card["version"]),
-            runtime=servers,
-            tasks=self._repository.trained,
-            classes=self._repository.taxonomy.classes,
-            canvases=self._repository.canvases,
-            card=card,
-        )
+        return self._repository.info(servers)
 
     @property
     def capacity(self) -> int:

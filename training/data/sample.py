@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FILL = 114  # the grey that pads canvases, in training as in serving
+from parsing_rcnn.geometry import PAD_VALUE
+
+FILL = PAD_VALUE  # in training as in serving
 IGNORE_LABEL = 255  # in label maps: no loss reads this pixel
 # COCO's keypoints, nose first, as a mirror exchanges them
 MIRRORED_KEYPOINTS = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15], np.uint8)
