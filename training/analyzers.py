@@ -17,6 +17,7 @@ def open_analyzer(
     symmetry: Path | None = None,
     server: str | None = None,
     timeout: float = 60.0,
+    key: str | None = None,
     repository: Path | None = None,
     model: str | None = None,
     runtime: str = "auto",
@@ -26,7 +27,7 @@ def open_analyzer(
 
     Args:
         checkpoint: weights of a run, in torch on `device`; `scales`, `flip` and `symmetry` as in `AugmentedAnalyzer`.
-        server: address of a gateway; timeout: seconds for one picture.
+        server: address of a gateway; timeout: seconds for one picture; key: API key (None: as `Gateway` says).
         repository, model, runtime, precision: exported models otherwise, see `parsing_rcnn.pipeline.Pipeline`.
 
     Raises:
@@ -36,6 +37,8 @@ def open_analyzer(
     """
     if checkpoint is not None and server is not None:
         raise InvalidOptions("--checkpoint and --server exclude each other: name one")
+    if key is not None and server is None:
+        raise InvalidOptions("--key is what --server asks for: it goes with --server")
     if (scales or flip) and checkpoint is None:
         raise InvalidOptions("--scales and --flip need --checkpoint: only the network in torch is augmented")
     if symmetry is not None and not flip:
@@ -60,7 +63,7 @@ def open_analyzer(
     if server is not None:
         from parsing_rcnn_client.gateway import Gateway
 
-        return Gateway(server, timeout)
+        return Gateway(server, timeout, api_key=key)
     from parsing_rcnn.pipeline import Pipeline
 
     return Pipeline(repository, model=model, runtime=runtime, precision=precision)

@@ -78,6 +78,12 @@ def evaluate(
         Path | None, typer.Option(help="Of --flip: DensePose's UV_symmetry_transforms.mat (default: the recipe's).")
     ] = None,
     server: Annotated[str | None, typer.Option(help="A running gateway, as http://127.0.0.1:8080.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="API key of --server (default: PARSING_RCNN_API_KEY, which no list of processes shows).", metavar="KEY"
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Of --server: seconds for one picture.")] = 60.0,
     dataset: Annotated[
         Path | None, typer.Option(help="Instead of --data: a published dataset, as `datasets check` knows it.")
@@ -109,6 +115,7 @@ def evaluate(
             symmetry=uv_symmetry,
             server=server,
             timeout=timeout,
+            key=key,
             repository=repository,
             model=model,
             runtime=runtime,

@@ -17,6 +17,8 @@ from parsing_rcnn_client.wire import (
     MODELS,
     Call,
     analyze_call,
+    hidden,
+    key_headers,
     read_error,
     read_info,
     read_people,
@@ -24,11 +26,26 @@ from parsing_rcnn_client.wire import (
 )
 
 
-def _base(url: str) -> str:
-    parsed = httpx2.URL(url) if "://" in url else None
+def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]:
+    """Arguments of httpx2's clients.
+
+    Raises:
+        EngineUnavailable: no address.
+        InvalidOptions: the key cannot be one.
+    """
+    try:
+        parsed = httpx2.URL(url) if "://" in url else None
+    except httpx2.InvalidURL:
+        parsed = None
     if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise EngineUnavailable(f"{url}: not an address; give one like http://127.0.0.1:8080")
-    return url.rstrip("/")
+        raise EngineUnavailable(f"{hidden(url)}: not an address; give one like http://127.0.0.1:8080")
+    return {
+        "base_url": url.rstrip("/"),
+        "limits": httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        "headers": key_headers(api_key, authorization=not parsed.userinfo),
+        "follow_redirects": False,  # the key is for this host and no other
+        "trust_env": False,
+    }
 
 
 class _Asked:
@@ -89,13 +106,15 @@ class Gateway:
     Args:
         url: of the gateway, for example "http://127.0.0.1:8080".
         timeout: seconds for one picture, waiting and retries included.
+        api_key: where the gateway asks for one; None takes the environment's PARSING_RCNN_API_KEY, "" sends none.
         connections: the most at once; more callers wait their turn.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
         retry: False asks once for each picture: for who has a newer picture by the time of the second try.
 
     Raises:
         EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
-        GatewayError: what answers there is no gateway.
+        GatewayError: what answers there is no gateway, or wants another key (its `status` is 401).
+        InvalidOptions: the key cannot be one.
     """
 
     def __init__(
@@ -103,13 +122,13 @@ class Gateway:
         url: str,
         timeout: float = 60.0,
         *,
+        api_key: str | None = None,
         connections: int = 16,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self.url, self.timeout, self.jpeg_quality, self._retry = _base(url), timeout, jpeg_quality, retry
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx2.Client(base_url=self.url, limits=limits, trust_env=False)
+        self._http = httpx2.Client(**_transport(url, connections, api_key))
+        self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self._info: ModelInfo | None = None
 
     @property
@@ -174,13 +193,13 @@ class AsyncGateway:
         url: str,
         timeout: float = 60.0,
         *,
+        api_key: str | None = None,
         connections: int = 16,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self.url, self.timeout, self.jpeg_quality, self._retry = _base(url), timeout, jpeg_quality, retry
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx2.AsyncClient(base_url=self.url, limits=limits, trust_env=False)
+        self._http = httpx2.AsyncClient(**_transport(url, connections, api_key))
+        self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self._info: ModelInfo | None = None
 
     async def info(self) -> ModelInfo:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.layers import Look
 
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="API key of --server (default: PARSING_RCNN_API_KEY, which no list of processes shows).", metavar="KEY"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -28,6 +34,7 @@ class EngineChoice:
     """Who computes."""
 
     server: Annotated[str | None, typer.Option(help="Ask this gateway, for example http://127.0.0.1:8080.")] = None
+    key: Key = field(default=None, repr=False)
     triton: Annotated[str | None, typer.Option(help="Ask this Triton, grpc://host:8001 or http://host:8000.")] = None
     embedded: Annotated[bool, typer.Option("--embedded", help="Compute in this process (the default).")] = False
     repository: Annotated[
@@ -48,13 +55,14 @@ class EngineChoice:
             retry: whether a server that is away or busy is asked again.
 
         Raises:
-            InvalidOptions: two engines at once, or an option of the embedded engine beside a server.
+            InvalidOptions: two engines at once, an option of the embedded engine beside a server, or a key for none.
             ParsingRCNNError: it is not there.
         """
         from parsing_rcnn.errors import InvalidOptions
 
         if sum((self.server is not None, self.triton is not None, self.embedded)) > 1:
             raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
+        require_server(self.key, self.server)
         own = {"model": self.model, "runtime": self.runtime, "precision": self.precision, "threads": self.threads}
         address = self.server or self.triton
         if address is None:
@@ -65,11 +73,11 @@ class EngineChoice:
             f"--{name}" for name, value in {"repository": self.repository, **own}.items() if value not in (None, "auto")
         ]
         if chosen:
-            raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; {address} has its own")
+            raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; a server has its own")
         if self.server is not None:
             from parsing_rcnn_client.gateway import Gateway
 
-            return Gateway(self.server, timeout, jpeg_quality=jpeg_quality, retry=retry)
+            return Gateway(self.server, timeout, api_key=self.key, jpeg_quality=jpeg_quality, retry=retry)
         from parsing_rcnn_client.triton import Triton
 
         return Triton(address, timeout, jpeg_quality=jpeg_quality, retry=retry)
@@ -143,13 +151,25 @@ def _options_of(kind: Any) -> list[inspect.Parameter]:
     hints: Mapping[str, Any] = get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(
-            field.name,
+            option.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
+            default=inspect.Parameter.empty if option.default is MISSING else option.default,
+            annotation=hints[option.name],
         )
-        for field in fields(kind)
+        for option in fields(kind)
     ]
+
+
+def require_server(key: str | None, server: str | None) -> None:
+    """Refuse a key that goes nowhere.
+
+    Raises:
+        InvalidOptions: there is a key and no gateway.
+    """
+    from parsing_rcnn.errors import InvalidOptions
+
+    if key is not None and server is None:
+        raise InvalidOptions("--key is what --server asks for: it goes with --server")
 
 
 def require_folder(folder: Path, named: str) -> None:

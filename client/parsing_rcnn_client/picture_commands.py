@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, wrong
+from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, require_server, wrong
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
@@ -81,6 +81,7 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
     """What would run, here or on a server: model, runtime, canvases, tasks."""
     from parsing_rcnn import __version__
     from parsing_rcnn.pipeline import Pipeline
+    from parsing_rcnn_client.wire import hidden
 
     try:
         engine = engine_choice.open(timeout)
@@ -90,7 +91,7 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
     where = (
         str(engine.repository.path)
         if isinstance(engine, Pipeline)
-        else str(engine_choice.server or engine_choice.triton)
+        else hidden(str(engine_choice.server or engine_choice.triton))
     )
     shown: dict[str, Any] = {
         "parsing-rcnn": __version__,
@@ -121,13 +122,15 @@ def _readable(value: Any) -> str:
 def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums."""
     from parsing_rcnn.repository import ModelRepository
+    from parsing_rcnn_client.wire import hidden
 
     try:
+        require_server(engine_choice.key, engine_choice.server)
         if engine_choice.triton is not None:
             raise InvalidOptions("Triton does not say which files its models have: `info --triton` shows what it says")
         if engine_choice.server is not None:
             engine = engine_choice.open(timeout)
-            card, place = dict(engine.info.card), engine_choice.server
+            card, place = dict(engine.info.card), hidden(engine_choice.server)
             engine.close()
         else:
             opened = ModelRepository.open(engine_choice.repository)

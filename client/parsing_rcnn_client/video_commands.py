@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -187,6 +187,8 @@ def stream(
     live = Live(engine, settings, in_flight)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if engine_choice.server is not None:
+            _require_welcome(engine)
         for source, target in zip(sources, targets, strict=True):
             _start(live, source, target, page, backend)
         _wait(live, seconds)
@@ -202,6 +204,18 @@ def stream(
             engine.close()
             if as_json:  # also when a source failed
                 typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+
+
+def _require_welcome(engine: Analyzer) -> None:
+    """End before anything is opened where a gateway refuses, a wrong key for example; one that is away may come back.
+
+    Raises:
+        ParsingRCNNError: what it says.
+    """
+    from parsing_rcnn.errors import EngineUnavailable
+
+    with suppress(EngineUnavailable):
+        _ = engine.info
 
 
 def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,7 +58,35 @@ class ModelMissing(EngineUnavailable):
     """The server is there and has no such model: asking again would not help."""
 
 
+KEY_VARIABLE = "PARSING_RCNN_API_KEY"
+"""The environment's variable of the API key, for who gives none otherwise."""
+
+_PRIVATE = re.compile(r"^(\w+://)?.*@")
 _LONGEST = 600_000  # milliseconds, the gateway's limit
+
+
+def hidden(url: str) -> str:
+    """An address without its user name and password, for messages."""
+    return _PRIVATE.sub(r"\1***@", url)
+
+
+def key_headers(api_key: str | None, *, authorization: bool) -> dict[str, str]:
+    """The header of an API key; none where there is no key.
+
+    Args:
+        api_key: None for the one of `KEY_VARIABLE`; "" for none.
+        authorization: whether the header Authorization is free, which libraries and proxies keep out of their logs.
+
+    Raises:
+        InvalidOptions: no header can carry it. It is not repeated.
+    """
+    key = (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip()
+    if not key:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:
+        source = KEY_VARIABLE if api_key is None else "api_key (--key)"
+        raise InvalidOptions(f"{source}: an API key is made of ASCII characters, without spaces")
+    return {"Authorization": f"Bearer {key}"} if authorization else {"X-API-Key": key}
 
 
 @dataclass(frozen=True)
@@ -148,6 +178,8 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
         detail, code = str(problem["detail"]), str(problem["type"]).removeprefix("urn:parsing-rcnn:")
     except (ValueError, KeyError, TypeError):
         detail, code = f"{url}: the answer is HTTP {status}; is this a Parsing R-CNN gateway?", "unknown"
+    if status == 401:
+        detail += f" (here: api_key=, on the command line --key, or the variable {KEY_VARIABLE})"
     if status == 504:
         return DeadlineExceeded(detail)
     if status in (429, 503):

@@ -45,15 +45,33 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
     return serving
 
 
-@pytest.fixture(scope="session")
-def gateway_url(pipeline: Pipeline) -> Iterator[str]:
-    """Address of a gateway."""
+@contextmanager
+def gateway(pipeline: Pipeline, **settings: Any) -> Iterator[str]:
+    """A gateway that is ready: its address."""
     import httpx2
 
     from server.app import create_app
     from server.settings import Settings
 
-    with serving(create_app(Settings(), lambda: pipeline)) as url:
+    with serving(create_app(Settings(**settings), lambda: pipeline)) as url:
         while httpx2.get(f"{url}/readyz").status_code != 200:
             time.sleep(0.05)
         yield url
+
+
+@pytest.fixture(scope="session")
+def gateway_url(pipeline: Pipeline) -> Iterator[str]:
+    """Address of a gateway."""
+    with gateway(pipeline) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def guarded(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A gateway that asks for keys: (its address, a key)."""
+    from server.keys import add_key
+
+    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
+    key = add_key(keys, "alice")
+    with gateway(pipeline, keys=keys) as url:
+        yield url, key

@@ -13,8 +13,9 @@ from benchmarks.embedded import drawn_person
 from parsing_rcnn.cli import build
 
 
-def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) -> None:
-    folder = tmp_path / "Validation"
+def write_dataset(base: Path) -> None:
+    """One picture of one person in the CIHP layout."""
+    folder = base / "Validation"
     image = drawn_person()
     parts = np.zeros(image.shape[:2], np.uint8)
     parts[image.shape[0] // 4 : -9, image.shape[1] // 3 : -image.shape[1] // 3] = 5
@@ -23,6 +24,10 @@ def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) ->
         cv2.imwrite(str(folder / name / "a.png"), array)
     (folder / "Images").mkdir()
     cv2.imwrite(str(folder / "Images" / "a.jpg"), image)
+
+
+def test_a_gateway_is_as_good_as_its_engine(gateway_url: str, tmp_path: Path) -> None:
+    write_dataset(tmp_path)
     found = []
     for number, engine in enumerate((["--server", gateway_url], ["--precision", "auto"])):
         out = tmp_path / str(number)
@@ -69,3 +74,18 @@ def test_no_gateway_there_is_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "127.0.0.1:1" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_gateway_that_asks_for_a_key(guarded: tuple[str, str], tmp_path: Path) -> None:
+    url, key = guarded
+    write_dataset(tmp_path)
+    command = ["evaluate", "--dataset", str(tmp_path), "--out", str(tmp_path / "out"), "--server", url]
+    without = CliRunner().invoke(build(), command, env={"PARSING_RCNN_API_KEY": None})
+    assert without.exit_code == 1
+    assert "--key, or the variable PARSING_RCNN_API_KEY" in without.output
+    given = CliRunner().invoke(build(), [*command, "--key", key])
+    assert given.exit_code == 0, given.output
+    by_environment = CliRunner().invoke(build(), command, env={"PARSING_RCNN_API_KEY": key})
+    assert by_environment.exit_code == 0, by_environment.output
+    nowhere = CliRunner().invoke(build(), ["evaluate", "--dataset", str(tmp_path), "--key", key])
+    assert (nowhere.exit_code, "it goes with --server" in nowhere.output) == (1, True)
