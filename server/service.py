@@ -138,6 +138,9 @@ class Service:
         except asyncio.CancelledError:
             self.metrics.requests.labels(call.route, "cancelled").inc()
             raise
+        except Exception:  # a fault of ours, for whoever answers to log
+            self.metrics.requests.labels(call.route, ParsingRCNNError.code).inc()
+            raise
         own = {stage: milliseconds for stage, milliseconds in people.timings.items() if stage != "total"}
         stages = {"queue": queued, **own, "encode": 1000 * (time.perf_counter() - begin)}
         stages["total"] = stages["queue"] + people.timings.get("total", 0.0) + stages["encode"]

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
 
+_ROUTES = ("analyze", "batch", "infer", "stream")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -23,6 +25,15 @@ class Metrics:
         self.requests = Counter(
             "parsing_rcnn_requests", "Pictures by route and outcome.", ["route", "outcome"], registry=self.registry
         )
+        self.answers = Counter(
+            "parsing_rcnn_answers",
+            "Requests but for probes, by the status of the answer.",
+            ["status"],
+            registry=self.registry,
+        )
+        for route in _ROUTES:  # a counter that begins with its first fault shows no increase: no alert would tell of it
+            self.requests.labels(route, ParsingRCNNError.code)
+        self.answers.labels("500")
         self.stages = Histogram(
             "parsing_rcnn_stage_seconds", "Time by stage.", ["stage"], buckets=_SECONDS, registry=self.registry
         )

@@ -18,7 +18,7 @@ log = structlog.get_logger("server")
 
 class RequestId:
     """Puts `request_id` and `begun` (time.monotonic) into the scope, the id into the log context and the X-Request-ID
-    header; logs each request, and each stream when it ends."""
+    header; logs and counts each request, and each stream when it ends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -45,4 +45,5 @@ class RequestId:
             finally:
                 if scope["path"] not in _QUIET:
                     took = round(1000 * (time.monotonic() - begin), 1)
+                    scope["app"].state.metrics.answers.labels(str(status)).inc()
                     log.info("request", method=scope.get("method", "WS"), path=scope["path"], status=status, ms=took)

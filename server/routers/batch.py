@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 import orjson
+import structlog
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -21,10 +22,11 @@ from server.call import Call
 from server.inputs import Picture, call_of, read_pictures, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
-from server.problems import describe, responses
+from server.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import TIMEOUT_PARAMETER
 from server.service import Service
 
+log = structlog.get_logger("server")
 router = APIRouter(tags=["analysis"])
 
 _OFFERED = (Format.JSON, Format.ZIP)
@@ -156,12 +158,16 @@ class _Batch:
         self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], bytes]
     ) -> bytes | ParsingRCNNError:
         if isinstance(picture, ParsingRCNNError):
+            self.service.metrics.requests.labels(self.call.route, picture.code).inc()
             return picture
         work = partial(encode, picture)
         try:
             body, _ = await self.service.run(picture.data, self.options.core(), work, self.call, placed=True)
         except ParsingRCNNError as error:
             return error
+        except Exception as error:
+            log.error("unexpected error", path=self.request.url.path, exc_info=error)
+            return ParsingRCNNError(UNEXPECTED)  # the other pictures have their answers
         return body
 
 

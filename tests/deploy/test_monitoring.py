@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import People
 from server.telemetry import Metrics
 
@@ -57,12 +58,20 @@ def test_every_metric_exists() -> None:
 
 
 def test_every_stage_and_outcome_exists() -> None:
-    from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
-
     for expression in expressions():
         assert set(re.findall(r'stage!?="(\w+)"', expression)) <= STAGES
         for outcome in re.findall(r'outcome="([\w-]+)"', expression):
             assert outcome in {EngineUnavailable.code, ParsingRCNNError.code}
+
+
+def test_faults_are_counted_from_nought() -> None:
+    """The rate of a counter that begins with its first fault is nought."""
+    text = generate_latest(Metrics().registry).decode()
+    (expression,) = [e for e in expressions() if ParsingRCNNError.code in e]
+    counters = re.findall(r"(\w+_total)\{(\w+=\"[\w-]+\")\}", expression)
+    assert len(counters) == 2
+    for name, label in counters:
+        assert re.search(rf"^{name}\{{{label}.*\}} 0.0$", text, re.MULTILINE), name
 
 
 def test_the_rules_hold_by_prometheus_own_word() -> None:

@@ -17,12 +17,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.outputs import write_outputs
+from server.app import create_app
 from server.settings import Settings
-from tests.server.conftest import Live, Slow
+from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.test_analyze import refused
 from tests.server.test_limits import metric, post, until
 
@@ -43,6 +45,38 @@ def test_one_bad_picture_does_not_spoil_the_others(client: TestClient, photo_jpe
     assert first["predictions"] == last["predictions"]
     query = {"confidence": "0", "max_people": "2", "include": "parts"}
     assert client.post("/v1/analyze", params=query, content=photo_jpeg).json()["predictions"] == first["predictions"]
+
+
+class Fragile(Slow):
+    """An analyzer with a bug that small pictures meet."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes) and len(image) < 1000:
+            raise ZeroDivisionError("a secret of the inside")
+        return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (512, 512))
+
+
+def test_a_bug_of_one_picture_does_not_spoil_the_others(photo_jpeg: bytes) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    files = [("file", ("a.jpg", photo_jpeg)), ("file", ("b.png", buffer.getvalue())), ("file", ("c.jpg", photo_jpeg))]
+    with TestClient(create_app(Settings(), Fragile)) as client:
+        wait_until_ready(client)
+        with capture_logs() as lines:
+            answer = client.post(URL, files=files)
+            packed = client.post(URL, files=files, headers=ZIP)
+        said = client.get("/metrics").text
+    assert [r["status"] for r in answer.json()["results"]] == [200, 500, 200]
+    problem = answer.json()["results"][1]["problem"]
+    assert problem["type"] == "urn:parsing-rcnn:internal-error"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert json.loads(archive.read("errors.json"))["b"]["status"] == 500
+        assert {"a.json", "c.json"} <= set(archive.namelist())
+    assert "secret" not in answer.text
+    assert [line["event"] for line in lines] == ["unexpected error", "request"] * 2
+    assert 'parsing_rcnn_requests_total{outcome="internal-error",route="batch"} 2.0' in said
+    assert 'parsing_rcnn_requests_total{outcome="ok",route="batch"} 4.0' in said
 
 
 def test_batches_in_json(client: TestClient, photo_jpeg: bytes) -> None:

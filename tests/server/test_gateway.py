@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
 import logging
@@ -141,6 +142,31 @@ def test_metrics_count(client: TestClient, photo_jpeg: bytes) -> None:
     assert 'parsing_rcnn_requests_total{outcome="ok",route="analyze"}' in text
     assert 'parsing_rcnn_requests_total{outcome="unsupported-image",route="analyze"}' in text
     assert 'parsing_rcnn_stage_seconds_count{stage="detector"}' in text
+
+
+def test_faults_and_refused_bodies_are_counted(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(), Crashing), raise_server_exceptions=False) as client:
+        wait_until_ready(client)
+        bad = {
+            "/v1/analyze?confidence=x": {"content": photo_jpeg},
+            "/v1/analyze": {"json": {"pictures": 1}},
+            "/v2/models/densepose/infer": {"content": b"{"},
+            "/v1/analyze/batch": {"json": {"images": [{"type": "base64", "value": "&"}]}},
+        }
+        assert [client.post(path, **body).status_code for path, body in bad.items()] == [422, 400, 400, 200]  # type: ignore[arg-type]
+        inputs = [{"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}]
+        inputs[0]["data"] = [base64.b64encode(photo_jpeg).decode()]
+        assert client.post("/v1/analyze", content=photo_jpeg).status_code == 500
+        assert client.post("/v2/models/densepose/infer", json={"inputs": inputs}).status_code == 500
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_bytes(bytes(8) + photo_jpeg)
+            assert socket.receive_json()["problem"]["status"] == 500
+        lines = client.get("/metrics").text.splitlines()
+    for route in ("analyze", "infer", "stream"):
+        assert f'parsing_rcnn_requests_total{{outcome="internal-error",route="{route}"}} 1.0' in lines
+    assert 'parsing_rcnn_requests_total{outcome="malformed-request",route="batch"} 1.0' in lines
+    for status, count in {"200": 1, "422": 1, "400": 2, "500": 2, "101": 1}.items():
+        assert f'parsing_rcnn_answers_total{{status="{status}"}} {count}.0' in lines, lines  # probes are none of them
 
 
 def test_not_ready_says_why() -> None:
