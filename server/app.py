@@ -19,6 +19,7 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
+from server import documents
 from server.admission import TokenBuckets
 from server.catalogue import Catalogue
 from server.engines.base import Engine
@@ -30,8 +31,7 @@ from server.middleware.body_limit import BodyLimit
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
-from server.options import AnalyzeOptions
-from server.problems import Problem, declare_keys, install
+from server.problems import declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
 from server.service import Service
 from server.settings import Settings
@@ -179,11 +179,7 @@ def _declare_schemas(app: FastAPI) -> None:
     def with_schemas() -> dict[str, object]:
         if app.openapi_schema is None:
             document = generate()
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (Problem, AnalyzeOptions):
-                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                schemas.update(schema.pop("$defs", {}))
-                schemas[model.__name__] = schema
+            document.setdefault("components", {}).setdefault("schemas", {}).update(documents.schemas())
             declare_keys(document)
             app.openapi_schema = document
         return app.openapi_schema

@@ -97,6 +97,7 @@ class Problem(BaseModel):
     instance: str = Field(description="Path of the request.")
     request_id: str
     errors: list[dict[str, Any]] | None = Field(None, description="One entry for each option that is not valid.")
+    retry_after: int | None = Field(None, description="Seconds, in a stream's answers; by HTTP it is a header.")
 
 
 def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None) -> Response:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from server.answers import Format
+from server.documents import Analysis, reference
 from server.inputs import TIMEOUT_HEADER, call_of, read_picture, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
@@ -49,7 +50,7 @@ _REQUEST_BODY = {
                             "value": {"type": "string"},
                         },
                     },
-                    "options": {"$ref": "#/components/schemas/AnalyzeOptions"},
+                    "options": reference(AnalyzeOptions),
                 },
             },
             "example": {"image": {"type": "base64", "value": "/9j/4AAQ..."}, "options": {"confidence": 0.6}},
@@ -104,7 +105,7 @@ TIMEOUT_PARAMETER = {
         200: {
             "description": "The people, by score; the type is negotiated with Accept.",
             "content": {
-                Format.JSON.value: {"schema": {"type": "object"}, "example": _EXAMPLE},
+                Format.JSON.value: {"schema": reference(Analysis), "example": _EXAMPLE},
                 Format.PNG.value: _BINARY,
                 Format.JPEG.value: _BINARY,
                 Format.NPZ.value: _BINARY,

@@ -16,9 +16,10 @@ from starlette.responses import Response
 
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
-from server import answers
+from server import answers, documents
 from server.answers import Format
 from server.call import Call
+from server.documents import reference
 from server.inputs import Picture, call_of, read_pictures, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
@@ -58,7 +59,7 @@ _REQUEST_BODY = {
                             "properties": {"type": {"enum": ["base64", "url"]}, "value": {"type": "string"}},
                         },
                     },
-                    "options": {"$ref": "#/components/schemas/AnalyzeOptions"},
+                    "options": reference(AnalyzeOptions),
                 },
             },
             "example": {"images": [{"type": "base64", "value": "/9j/4AAQ..."}], "options": {"tasks": ["parsing"]}},
@@ -88,7 +89,7 @@ _EXAMPLE = {
         200: {
             "description": "One result for each picture in the order sent, with a status of its own.",
             "content": {
-                Format.JSON.value: {"schema": {"type": "object"}, "example": _EXAMPLE},
+                Format.JSON.value: {"schema": reference(documents.Batch), "example": _EXAMPLE},
                 Format.ZIP.value: {"schema": {"type": "string", "format": "binary"}},
             },
         },

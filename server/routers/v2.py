@@ -18,6 +18,7 @@ from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import validate
 from server.call import Call
 from server.catalogue import VERSION, Catalogue
+from server.documents import Error, reference
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import LONGEST_MS, call_of, refuse_coding, while_connected
@@ -36,8 +37,7 @@ _LENGTH = "Inference-Header-Content-Length"
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Declarations for OpenAPI: the protocol's own form of an error."""
-    schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    content = {"application/json": {"schema": schema}}
+    content = {"application/json": {"schema": reference(Error)}}
     return {s: {"description": HTTPStatus(s).phrase, "content": content} for s in statuses}
 
 

@@ -1,0 +1,88 @@
+"""The types of openapi.json against real answers: no field is missing there, none has another type."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+from websockets.sync.client import connect
+
+from server.documents import Analysis, Batch, Error, StreamAnswer, StreamProblem
+from tests.server.conftest import Live
+
+URL = "/v1/analyze"
+
+
+def conforms(text: str | bytes, kind: type) -> None:
+    """What a type does not know is lost on the way through it."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    found = adapter.dump_python(adapter.validate_json(text, strict=True), mode="json", by_alias=True, exclude_none=True)
+
+    def without_null(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: without_null(value) for name, value in node.items() if value is not None}
+        return [without_null(value) for value in node] if isinstance(node, list) else node
+
+    assert found == without_null(json.loads(text))
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "png", "polygon", "none"])
+@pytest.mark.parametrize("include", ["masks,parts,label_map,iuv,part_masks", "part_masks", "iuv", ""])
+def test_an_analysis(client: TestClient, photo_jpeg: bytes, include: str, mask_format: str) -> None:
+    query = {"include": include, "mask_format": mask_format}
+    answer = client.post(URL, params=query, content=photo_jpeg)
+    assert answer.json()["predictions"]
+    conforms(answer.content, Analysis)
+
+
+def test_an_analysis_of_nobody_and_one_in_an_archive(client: TestClient, photo_jpeg: bytes) -> None:
+    conforms(client.post(URL, params={"confidence": "1"}, content=photo_jpeg).content, Analysis)
+    answer = client.post(URL, content=photo_jpeg, headers={"Accept": "application/zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        conforms(archive.read("photo.json"), Analysis)
+
+
+def test_a_batch(client: TestClient, photo_jpeg: bytes) -> None:
+    files = [("file", ("a.jpg", photo_jpeg)), ("file", ("notes.txt", b"hello"))]
+    answer = client.post(f"{URL}/batch", files=files)
+    assert [result["status"] for result in answer.json()["results"]] == [200, 415]
+    conforms(answer.content, Batch)
+
+
+def test_a_stream(live: Live, photo_jpeg: bytes) -> None:
+    with connect(f"ws://{live.address}/v1/stream", max_size=None) as socket:
+        socket.send(struct.pack("<II", 7, 0) + photo_jpeg)
+        conforms(socket.recv(60), StreamAnswer)
+        for wrong in (b"?", struct.pack("<II", 8, 0) + b"no picture"):
+            socket.send(wrong)
+            conforms(socket.recv(60), StreamProblem)
+
+
+def test_an_error_of_the_inference_protocol(client: TestClient) -> None:
+    conforms(client.get("/v2/models/nothing").content, Error)
+
+
+def test_openapi_has_the_fields_of_a_person(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def answer(path: str, status: str, kind: str = "application/json") -> dict[str, Any]:
+        reference = document["paths"][path]["post"]["responses"][status]["content"][kind]["schema"]["$ref"]
+        return dict(schemas[reference.rpartition("/")[2]])
+
+    assert answer(URL, "200")["properties"]["predictions"]["items"] == {"$ref": "#/components/schemas/Prediction"}
+    fields = {"bbox", "class", "rle", "mask_png", "points", "parts", "parts_png", "densepose"}
+    assert fields <= set(schemas["Prediction"]["properties"])
+    assert "bbox" in schemas["Prediction"]["required"]
+    assert "rle" not in schemas["Prediction"]["required"]
+    assert {"class", "area", "crop_rle"} <= set(schemas["Part"]["properties"])
+    assert {"frame_id", "dropped", "predictions"} <= set(schemas["StreamAnswer"]["properties"])
+    results = answer(f"{URL}/batch", "200")["properties"]["results"]["items"]["anyOf"]
+    assert [kind["$ref"].rpartition("/")[2] for kind in results] == ["BatchResult", "BatchProblem"]
+    assert answer("/v2/models/{model}/infer", "422") == schemas["Error"]
