@@ -166,8 +166,9 @@ class Tracker:
         if not waiting or not len(chosen):
             return []
         overlap = iou(np.stack([t.motion.box for t in waiting]), boxes[chosen])
-        # pairs under the limit cost more than any allowed pair could save, so they never push one out
-        cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1e3)
+        # what is not allowed costs as much as staying alone: were it more, two poor pairs would beat one good pair and
+        # somebody who is hidden, and two people who cross would swap their numbers
+        cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1.0)
         return [(waiting[r], int(chosen[c])) for r, c in assign(cost) if overlap[r, c] >= least]
 
     def _taken(self, box: NDArray[np.float32], waiting: list[Track]) -> bool:

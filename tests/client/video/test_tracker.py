@@ -62,6 +62,14 @@ def test_two_people_who_pass_in_different_rows_keep_their_numbers() -> None:
     assert sorted(numbers[0]) == [1, 2]
 
 
+def test_a_good_pair_is_not_given_up_for_two_poor_ones() -> None:
+    tracker, scores = Tracker(), np.ones(2, np.float32)
+    tracker.update(np.array([[230, 60, 330, 460], [200, 60, 400, 460]], np.float32), scores, 0)
+    # the wide box hardly moved; the other one overlaps the wide box of before a little, and the narrow one not at all
+    after = np.array([[205, 60, 405, 460], [340, 60, 470, 460]], np.float32)
+    assert tracker.update(after, scores, 1 / 30).tolist() == [2, 3]
+
+
 def test_the_order_of_the_boxes_does_not_matter() -> None:
     boxes = walk((0, 300), (500, 800), (900, 1200))
     random = np.random.default_rng(3)
