@@ -28,6 +28,7 @@ from server.inputs import TIMEOUT_HEADER, ClientGone
 from server.keys import KeyFile
 from server.middleware.access import Access
 from server.middleware.body_limit import BodyLimit
+from server.middleware.head import Head
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
@@ -99,6 +100,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     def limit(path: str) -> int:
         return settings.max_batch_bytes if path == "/v1/analyze/batch" else settings.max_body
 
+    app.add_middleware(Head)
     app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
     app.add_middleware(Unexpected)
