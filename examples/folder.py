@@ -1,4 +1,6 @@
-"""Many pictures, four at a time, through a running gateway: `python examples/folder.py photos/ http://127.0.0.1:8080`."""
+"""How many people are in each of many pictures, four at a time, through a running gateway:
+`python examples/folder.py photos/ http://127.0.0.1:8080`.
+"""
 
 import sys
 from pathlib import Path
@@ -9,7 +11,8 @@ from parsing_rcnn_client import Client
 def main(folder: str, gateway: str) -> None:
     pictures = sorted(Path(folder).glob("*.jpg"))
     with Client.connect(gateway) as client:
-        for path, people in zip(pictures, client.analyze_many(pictures, in_flight=4), strict=True):
+        answers = client.analyze_many(pictures, in_flight=4, tasks=(), confidence=0.7)  # boxes are enough to count
+        for path, people in zip(pictures, answers, strict=True):
             print(path.name, f"failed: {people}" if isinstance(people, Exception) else f"{len(people)} people")
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-from parsing_rcnn_client.wire import DEFAULTS
 
 
 class Client:
@@ -66,31 +65,36 @@ class Client:
         """What runs."""
         return self.engine.info
 
-    def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
+    def analyze(self, picture: Picture, options: Options | None = None, **keywords: Any) -> People:
         """Find everybody in one picture.
 
         Args:
             picture: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute.
+            keywords: fields of `Options`, instead of `options`: `analyze(picture, tasks="parsing", confidence=0.3)`.
 
         Raises:
             ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read);
                 the engine does not answer.
+            TypeError: as of `Options.of`.
         """
+        options = Options.of(options, keywords)
         return self.engine.analyze(load(picture), options)
 
     def analyze_many(
         self,
         pictures: Iterable[Picture],
-        options: Options = DEFAULTS,
+        options: Options | None = None,
         *,
         in_flight: int = 4,
+        **keywords: Any,
     ) -> Iterator[People | Exception]:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
-        there is room, so a generator of millions is fine.
+        there is room, so a generator of millions is fine. Options are given as to `analyze`.
         """
+        options = Options.of(options, keywords)
         source = iter(pictures)
         with ThreadPoolExecutor(in_flight, "analyze") as pool:
             waiting: deque[Future[People]] = deque()
@@ -159,7 +163,7 @@ class Threaded:
         """What runs."""
         return self.engine.info
 
-    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = DEFAULTS) -> People:
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
         """As `Analyzer.analyze`; further calls wait for a free thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
 
@@ -213,8 +217,9 @@ class AsyncClient:
         """What runs."""
         return await self.engine.info()
 
-    async def analyze(self, picture: Picture, options: Options = DEFAULTS) -> People:
+    async def analyze(self, picture: Picture, options: Options | None = None, **keywords: Any) -> People:
         """As `Client.analyze`."""
+        options = Options.of(options, keywords)
         async with self._room:
             path = isinstance(picture, str | os.PathLike)
             image = await asyncio.to_thread(load, picture) if path else load(picture)
@@ -223,9 +228,11 @@ class AsyncClient:
     async def analyze_many(
         self,
         pictures: Iterable[Picture],
-        options: Options = DEFAULTS,
+        options: Options | None = None,
+        **keywords: Any,
     ) -> AsyncIterator[People | Exception]:
         """As `Client.analyze_many`, with the client's `in_flight`."""
+        options = Options.of(options, keywords)
         waiting: deque[asyncio.Task[People]] = deque()
         try:
             for picture in pictures:

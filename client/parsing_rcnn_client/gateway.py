@@ -13,7 +13,6 @@ from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.retries import retrying, retrying_async, seconds_left, too_late
 from parsing_rcnn_client.wire import (
-    DEFAULTS,
     MODELS,
     Call,
     analyze_call,
@@ -144,8 +143,9 @@ class Gateway:
     def analyze(
         self,
         image: Picture,
-        options: Options = DEFAULTS,
+        options: Options | None = None,
         timeout: float | None = None,
+        **keywords: Any,
     ) -> People:
         """Find everybody in one picture.
 
@@ -153,11 +153,14 @@ class Gateway:
             image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute; class probabilities do not travel.
             timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
+            keywords: fields of `Options`, instead of `options`.
 
         Raises:
             ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
             EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            TypeError: as of `Options.of`.
         """
+        options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of(self._known(end).classes, self.url)
         body, headers = self._send(analyze_call(image, options, self.jpeg_quality), end)
@@ -209,10 +212,12 @@ class AsyncGateway:
     async def analyze(
         self,
         image: Picture,
-        options: Options = DEFAULTS,
+        options: Options | None = None,
         timeout: float | None = None,
+        **keywords: Any,
     ) -> People:
         """As `Gateway.analyze`."""
+        options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
         body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), end)

@@ -105,8 +105,6 @@ class Call:
         return {"Accept": self.accept, "X-Timeout-Ms": str(min(max(round(1000 * left), 1), _LONGEST)), **kind}
 
 
-DEFAULTS = Options()
-
 MODELS = Call("GET", "/v1/models", "application/json")
 
 
@@ -138,8 +136,8 @@ def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = No
     if options.part_probs:
         raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
     params = {
-        "tasks": ",".join(sorted(options.tasks)),
-        "confidence": repr(float(options.confidence)),
+        "tasks": ",".join(sorted(map(str, options.tasks))),
+        "confidence": str(options.confidence),
         "max_people": str(options.max_people),
     }
     if options.max_side is not None:

@@ -297,3 +297,63 @@ def test_what_is_no_picture_is_said_in_one_line(analyze: Callable[[Any], People]
 def test_an_address_in_an_engines_place_is_refused(client: type[Client] | type[AsyncClient]) -> None:
     with pytest.raises(TypeError, match=rf"{client.__name__}\('http://host:8080'\).*{client.__name__}\.connect\(\)"):
         client("http://host:8080")  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["gateway", "embedded", "asyncio", "pipeline", "bare gateway", "bare asyncio"])
+def ask(request: pytest.FixtureRequest, gateway_url: str, pipeline: Pipeline) -> Callable[..., People]:
+    """Each of the front doors that take options."""
+
+    async def through(client: AsyncClient | AsyncGateway, *given: Any, **keywords: Any) -> People:
+        try:
+            return await client.analyze(*given, **keywords)
+        finally:
+            await client.close()
+
+    return {
+        "gateway": Client.connect(gateway_url).analyze,
+        "embedded": Client(pipeline).analyze,
+        "asyncio": lambda *a, **k: asyncio.run(through(AsyncClient.connect(gateway_url), *a, **k)),
+        "pipeline": pipeline.analyze,
+        "bare gateway": Gateway(gateway_url).analyze,
+        "bare asyncio": lambda *a, **k: asyncio.run(through(AsyncGateway(gateway_url), *a, **k)),
+    }[request.param]
+
+
+def test_options_are_an_object_or_keywords(ask: Callable[..., People], pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    expected = pipeline.analyze(photo_jpeg, Options(frozenset({"parsing"}), confidence=0.3))
+    for found in (
+        ask(photo_jpeg, tasks="parsing", confidence=0.3),
+        ask(photo_jpeg, Options(frozenset({"parsing"}), confidence=0.3)),
+        ask(photo_jpeg, options=Options(tasks="parsing", confidence=0.3)),  # type: ignore[arg-type]
+    ):
+        assert found.iuv is None
+        np.testing.assert_array_equal(found.parts, expected.parts)  # type: ignore[arg-type]
+    boxes = ask(photo_jpeg, tasks=(), confidence=0.3)
+    assert (len(boxes), boxes.parts, boxes.iuv) == (len(expected), None, None)
+
+
+def test_wrong_options_are_named(ask: Callable[..., People], photo_jpeg: bytes) -> None:
+    with pytest.raises(InvalidOptions, match=r"confidense: unknown; the options are tasks, confidence"):
+        ask(photo_jpeg, confidense=0.3)
+    with pytest.raises(InvalidOptions, match="confidence"):
+        ask(photo_jpeg, confidence="high")
+    with pytest.raises(TypeError, match="confidence: given beside options"):
+        ask(photo_jpeg, Options(), confidence=0.3)
+    with pytest.raises(TypeError, match=r"expected Options, got dict; write Options\(confidence=0\.3\)"):
+        ask(photo_jpeg, {"confidence": 0.3})
+
+
+def test_many_pictures_take_options_as_one_does(gateway_url: str, photo_jpeg: bytes) -> None:
+    async def ask() -> list[People | Exception]:
+        async with AsyncClient.connect(gateway_url) as client:
+            return [r async for r in client.analyze_many([photo_jpeg], tasks="densepose")]
+
+    with Client.connect(gateway_url) as client:
+        (found,) = client.analyze_many([photo_jpeg], in_flight=1, tasks="densepose")
+        assert isinstance(found, People)
+        assert found.parts is None
+        with pytest.raises(InvalidOptions, match="in_fligth: unknown"):  # of the call, not of each picture
+            list(client.analyze_many([photo_jpeg], in_fligth=1))
+    (found,) = asyncio.run(ask())
+    assert isinstance(found, People)
+    assert found.parts is None
