@@ -7,17 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsing_rcnn.errors import DeadlineExceeded
+    from parsing_rcnn.people import Options, People
     from parsing_rcnn_client.client import AsyncClient, Client
     from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-    from parsing_rcnn_client.wire import Busy, GatewayError
+    from parsing_rcnn_client.triton import Triton
+    from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing
 
-__all__ = ["AsyncClient", "AsyncGateway", "Busy", "Client", "DeadlineExceeded", "Gateway", "GatewayError"]
+__all__ = [
+    "AsyncClient",
+    "AsyncGateway",
+    "Busy",
+    "Client",
+    "DeadlineExceeded",
+    "Gateway",
+    "GatewayError",
+    "ModelMissing",
+    "Options",
+    "People",
+    "Triton",
+]
 
 _HOMES = {
     "parsing_rcnn.errors": ("DeadlineExceeded",),
+    "parsing_rcnn.people": ("Options", "People"),
     "parsing_rcnn_client.client": ("AsyncClient", "Client"),
     "parsing_rcnn_client.gateway": ("AsyncGateway", "Gateway"),
-    "parsing_rcnn_client.wire": ("Busy", "GatewayError"),
+    "parsing_rcnn_client.triton": ("Triton",),
+    "parsing_rcnn_client.wire": ("Busy", "GatewayError", "ModelMissing"),
 }
 
 
@@ -27,3 +43,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
