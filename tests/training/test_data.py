@@ -172,3 +172,22 @@ def test_things_must_be_cut_out(data_folder: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "flat.png"), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"flat\.png: no PNG with transparency"):
         Things.open(tmp_path).scatter(np.zeros((50, 50, 3), np.uint8), np.random.default_rng(0))
+
+
+def test_labels_that_were_reduced_by_the_corners_of_pixels_are_put_back_on_their_photo() -> None:
+    large = np.zeros((825, 550), np.uint8)
+    cv2.ellipse(large, (270, 400), (130, 300), 0, 0, 360, 5, -1)
+    photo = cv2.resize(large * 51, (341, 512), interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(large, (341, 512), interpolation=cv2.INTER_NEAREST)
+
+    def agreement(shift: float, flipped: bool) -> float:
+        scale = 3.0
+        matrix = np.array([[-scale, 0, 1023], [0, scale, 0]] if flipped else [[scale, 0, 0], [0, scale, 0]], np.float64)
+        view = View(matrix, flipped)
+        seen = view.warp(photo, (1536, 1023), labels=False, fill=0) > 127
+        said = view.of_shifted(shift).warp(labels, (1536, 1023), labels=True, fill=0) > 0
+        return float((seen & said).sum() / (seen | said).sum())
+
+    for flipped in (False, True):
+        assert agreement(0.5, flipped) > 0.993 > agreement(0.0, flipped)
+        assert agreement(0.5, flipped) > agreement(1.0, flipped)

@@ -200,6 +200,15 @@ def test_passers_by_cost_the_whole_map_but_not_the_main_person(data: Path) -> No
     assert figures["main_person_found"] == 1.0
 
 
+def test_people_half_a_pixel_left_of_and_above_their_labels_are_in_register(data: Path) -> None:
+    def moved(people: People) -> People:
+        return replace(people, boxes=people.boxes - np.float32(0.5))
+
+    clean, figures = measured(data).figures["photos"], measured(data, moved).figures["photos"]
+    assert figures["miou_registered"] == clean["miou"] > figures["miou"]
+    assert figures["person_iou_registered"] == clean["person_iou"] > clean["person_iou_registered"]
+
+
 def test_swapped_sides_cost_twenty_classes_but_not_fourteen(data: Path) -> None:
     def face_to_arm(people: People) -> People:
         table = np.arange(20, dtype=np.uint8)

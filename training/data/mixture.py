@@ -110,15 +110,19 @@ class Mixture(Dataset[list[Sample]]):
         if self.config.data.colours:
             sample.image = degrade(jitter_colour(sample.image, rng), rng)
 
-    def _labelled(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """A photo and its labels, by people or by the model, rare classes more often."""
-        pseudo = self.pseudo is not None and rng.random() < self.config.data.pseudo_fraction
-        photos = self.pseudo if pseudo and self.pseudo is not None else self.photos
+    def _labelled(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float]:
+        """A photo, its labels, by people or by the model, and how far they lie off it; rare classes more often."""
+        if self.pseudo is not None and rng.random() < self.config.data.pseudo_fraction:
+            return (*self._drawn(self.pseudo, rng), 0.0)  # the model's lie where it sees the person
+        return (*self._drawn(self.photos, rng), self.config.data.label_shift)
+
+    @staticmethod
+    def _drawn(photos: LabelledPhotos, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return photos.read(int(rng.choice(len(photos.images), p=photos.weights)))
 
     def _photo(self, rng: np.random.Generator, size: Size) -> Sample:
         """A labelled photo: whole, zoomed out or into the person (half bodies, heads)."""
-        image, labels = self._labelled(rng)
+        image, labels, shift = self._labelled(rng)
         box = mask_box(labels > 0)
         if box is None:
             return self._empty(rng, size)
@@ -139,7 +143,7 @@ class Mixture(Dataset[list[Sample]]):
         view = random_view(rng, anchor, target, float(scale))
         sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
         sample.background_certain = False
-        self._label(sample, self._warp_labels(view, labels, size), 1)
+        self._label(sample, self._warp_labels(view.of_shifted(shift), labels, size), 1)
         area = float((labels > 0).sum()) * abs(np.linalg.det(view.matrix[:, :2]))
         return self._finish(sample, [area], least_visible=0.04)  # a head fills a portrait: cut is not hidden
 
@@ -155,14 +159,14 @@ class Mixture(Dataset[list[Sample]]):
             cut = self._cut_out(rng)
             if cut is None:
                 continue
-            image, labels, iuv = cut
+            image, labels, iuv, shift = cut
             box = mask_box(labels > 0)
             assert box is not None
             wanted = float(np.clip(height * rng.uniform(0.7, 1.3), 0.18 * size[0], 1.6 * size[0]))
             scale = wanted / float(box[3] - box[1])
             anchor = ((box[0] + box[2]) / 2, box[3])
             view = random_view(rng, anchor, (size[1] * rng.uniform(0.02, 0.98), float(bottom)), scale)
-            pasted = self._warp_labels(view, labels, size)
+            pasted = self._warp_labels(view.of_shifted(shift), labels, size)
             colours = jitter_colour(view.warp(image, size, labels=False, fill=FILL), rng, 0.7)
             full.append(float((labels > 0).sum()) * scale**2)
             self._paste(sample, colours, pasted, len(full))
@@ -172,8 +176,11 @@ class Mixture(Dataset[list[Sample]]):
 
     def _cut_out(
         self, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None] | None:
-        """One person: picture, labels (0 outside) and, of a rendered one, IUV. None when the draw has nobody."""
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None, float] | None:
+        """One person: picture, labels (0 outside), IUV of a rendered one, and how far labels lie off the picture.
+
+        None when the draw has nobody.
+        """
         if self.rendered is not None and rng.random() < self.config.data.rendered_fraction:
             image, parts, people, iuv = self.rendered.read(int(rng.integers(len(self.rendered.stems))))
             sizes = np.bincount(people.ravel(), minlength=2)[1:]
@@ -181,9 +188,9 @@ class Mixture(Dataset[list[Sample]]):
                 return None
             mask = people == rng.choice(np.flatnonzero(sizes >= min(600, sizes.max()))) + 1
             labels = np.where(mask, parts, 0).astype(np.uint8)
-            return (image, labels, iuv) if labels.any() else None
-        image, labels = self._labelled(rng)
-        return (image, labels, None) if (labels > 0).any() else None
+            return (image, labels, iuv, 0.0) if labels.any() else None
+        image, labels, shift = self._labelled(rng)
+        return (image, labels, None, shift) if (labels > 0).any() else None
 
     def _rendered(self, rng: np.random.Generator, size: Size) -> Sample:
         """A rendered picture of synthetic people, whole or in part."""

@@ -95,6 +95,12 @@ class View:
         )
         return np.asarray(out, np.uint8)
 
+    def of_shifted(self, pixels: float) -> View:
+        """The same view for a label map that lies so many source pixels right of and below its picture."""
+        matrix = self.matrix.copy()
+        matrix[:, 2] -= matrix[:, :2] @ (pixels, pixels)
+        return View(matrix, self.flipped)
+
     def boxes(self, boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Boxes [n,4] on the canvas, cut to it: the hull of each box's corners."""
         corners = boxes.reshape(-1, 4)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
