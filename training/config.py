@@ -211,8 +211,8 @@ class DataConfig(_Strict):
         test_short_side, test_longest_side: in torch, pictures are measured at this short side, each on a canvas of its
             own (paper: 800, 1333); none: on the canvases that are exported.
         test_padding: what fills such a canvas up: the grey of training, or the mean of pixels, as others have it.
-        label_shift: pixels that the label maps of ccp lie right of and below their photos: 0.5 where labels were reduced
-            by OpenCV's INTER_NEAREST, which reads the corners of pixels, and photos by INTER_AREA.
+        label_shift: pixels that the label maps of ccp lie right of and below their photos: 0.5 where labels were
+            reduced by OpenCV's INTER_NEAREST, which reads the corners of pixels, and photos by INTER_AREA.
         pseudo_labels: what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled; `pseudo_fraction` of the photos drawn.
         annotated: folders or files that `parsing-rcnn datasets check` knows.
         scenes: a folder of more JPEGs without people, beside the backgrounds of the data folder.
