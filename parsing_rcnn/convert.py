@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +31,47 @@ def person_rle(people: People, index: int, exact: bool = False) -> RLE:
     return rle.encode_at(mask, offset, people.image_size)
 
 
-def to_coco(people: People, image_id: int, *, boxes: bool = True) -> list[dict[str, Any]]:
+def outlines(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> list[NDArray[np.int32]]:
+    """The outer outlines of a mask, largest first. Holes are lost, and pieces with fewer than three corners.
+
+    Args:
+        mask: bool [h,w].
+        offset: (x0, y0) of its top left pixel in the picture.
+
+    Returns:
+        int32 [k,2] (x, y) for each piece: the outermost pixels, so that `cv2.fillPoly` gives the piece back.
+    """
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset)
+    pieces = [np.asarray(line[:, 0], dtype=np.int32) for line in found if len(line) >= 3]
+    return sorted(pieces, key=lambda piece: (cv2.contourArea(piece), len(piece)), reverse=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A class on a person: box in whole pixels (x0, y0, width, height), score of the person times that of the part."""
+
+    person: int
+    class_id: int
+    score: float
+    box: tuple[int, int, int, int]
+    mask: RLE
+
+
+def _parts(people: People) -> list[_Part]:
+    found = []
+    for index in range(len(people)):
+        labels, (left, top) = people.crop(index)
+        for class_id, crop in rle.encode_classes(labels).items():
+            x, y, width, height = cv2.boundingRect((labels == class_id).view(np.uint8))
+            score = float(people.scores[index])
+            if people.part_scores is not None:
+                score *= float(people.part_scores[index, class_id])
+            mask = rle.shift(crop, (left, top), people.image_size)
+            found.append(_Part(index, class_id, score, (left + x, top + y, width, height), mask))
+    return found
+
+
+def to_coco(people: People, image_id: int, *, boxes: bool = True, parts: bool = False) -> list[dict[str, Any]]:
     """COCO results, as `pycocotools.coco.COCO.loadRes` takes them.
 
     Args:
@@ -38,12 +79,23 @@ def to_coco(people: People, image_id: int, *, boxes: bool = True) -> list[dict[s
         image_id: of the picture in the ground truth.
         boxes: False leaves `bbox` out where there are maps. pycocotools takes a result's area from its box where it has
             one, so that AP of silhouettes by area ("small", "medium") would go by the boxes.
+        parts: one result for each part of each person, instead of one a person.
 
     Returns:
         One dict a person: `image_id`, `category_id` 1, `score`, `bbox` [x, y, width, height] in pixels, and
-        `segmentation` where there are maps.
+        `segmentation` where there are maps. Of parts, `category_id` is the class of the taxonomy, `score` that of the
+        person times that of the part, and `person` the index of the person.
+
+    Raises:
+        ValueError: `parts`, which were not computed.
     """
     results: list[dict[str, Any]] = []
+    if parts:
+        for part in _parts(people):
+            own = {"bbox": [float(side) for side in part.box]} if boxes else {}
+            whose = {"image_id": image_id, "category_id": part.class_id, "score": part.score, "person": part.person}
+            results.append({**whose, **own, "segmentation": part.mask})
+        return results
     for index, (box, score) in enumerate(zip(people.boxes.tolist(), people.scores.tolist(), strict=True)):
         x1, y1, x2, y2 = box
         result: dict[str, Any] = {"image_id": image_id, "category_id": PERSON_CATEGORY, "score": score}
@@ -56,21 +108,43 @@ def to_coco(people: People, image_id: int, *, boxes: bool = True) -> list[dict[s
     return results
 
 
-def to_supervision(people: People) -> Any:
+def to_supervision(people: People, *, parts: bool = False) -> Any:
     """A `supervision.Detections` with masks kept as run lengths (`CompactMask`) and the maps in its `data`.
+
+    Args:
+        people: of one picture.
+        parts: one detection for each part of each person, instead of one a person.
 
     Returns:
         Detections with `xyxy`, `confidence`, `class_id` 0, `mask` where there are maps, and `data` holding
-        `class_name`, `parts` and `iuv`.
+        `class_name`, `parts` and `iuv`. Of parts, `class_id` and `class_name` are those of the taxonomy, `confidence`
+        that of the person times that of the part, and `data` has `person`, the index of the person.
 
     Raises:
         ImportError: supervision is not installed.
+        ValueError: `parts`, which were not computed.
     """
     try:
         supervision = import_module("supervision")
         compact_mask = import_module("supervision.detection.compact_mask").CompactMask
     except ImportError as error:
         raise ImportError("to_supervision needs supervision >= 0.30: pip install supervision") from error
+    if parts:
+        pieces = _parts(people)
+        whole = np.array([part.box for part in pieces], dtype=np.float32).reshape(-1, 4)
+        whole[:, 2:] += whole[:, :2]
+        rles = [part.mask for part in pieces]
+        ids = np.array([part.class_id for part in pieces], dtype=int)
+        return supervision.Detections(
+            xyxy=whole,
+            mask=compact_mask.from_coco_rle(rles, whole - [0, 0, 1, 1], people.image_size) if pieces else None,
+            confidence=np.array([part.score for part in pieces], dtype=np.float32),
+            class_id=ids,
+            data={
+                "class_name": np.array(people.taxonomy.classes)[ids],
+                "person": np.array([part.person for part in pieces], dtype=int),
+            },
+        )
     count = len(people)
     data: dict[str, NDArray[Any]] = {"class_name": np.full(count, "person")}
     data |= {name: value for name in ("parts", "iuv") if (value := getattr(people, name)) is not None}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -137,6 +139,10 @@ class People:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __iter__(self) -> Iterator[People]:
+        """Each person as `People` of one, in the picture's pixels as before."""
+        return (self.select([index]) for index in range(len(self)))
+
     def __repr__(self) -> str:
         # for one line of a loop: how many in width x height, their scores, and what was computed
         height, width = self.image_size
@@ -249,6 +255,40 @@ class People:
         labels, offset = self.crop(index, exact)
         return labels > 0, offset
 
+    def masks(self, exact: bool = False) -> NDArray[np.bool_]:
+        """Everybody's silhouette in the whole picture: people who overlap share pixels, as in `mask`.
+
+        Args:
+            exact: as in `mask`.
+
+        Returns:
+            bool [n,H,W]: a byte for each pixel and person; `to_coco` has them as run lengths.
+
+        Raises:
+            ValueError: neither parts nor IUV were computed.
+        """
+        canvas = np.zeros((len(self), *self.image_size), dtype=np.bool_)
+        for index in range(len(self)):
+            canvas[index][self.window(index).slices] = self.mask(index, exact)[0]
+        return canvas
+
+    def polygons(self, index: int, exact: bool = False) -> list[NDArray[np.int32]]:
+        """The outlines of one person's silhouette, largest first: see `parsing_rcnn.convert.outlines`.
+
+        Args:
+            index: of the person.
+            exact: as in `mask`.
+
+        Returns:
+            int32 [k,2] (x, y) of the picture for each piece; none where the person has no pixel.
+
+        Raises:
+            ValueError: neither parts nor IUV were computed.
+        """
+        from parsing_rcnn.convert import outlines
+
+        return outlines(*self.mask(index, exact))
+
     def label_map(self, exact: bool = False) -> NDArray[np.uint8]:
         """Part labels of the whole picture; where people overlap, the higher score is in front.
 
@@ -304,23 +344,44 @@ class People:
 
         return overlay(image, self, **options)
 
-    def to_supervision(self) -> Any:
-        """A `supervision.Detections`: see `parsing_rcnn.convert.to_supervision`."""
+    def to_supervision(self, *, parts: bool = False) -> Any:
+        """A `supervision.Detections`, of people or of their parts: see `parsing_rcnn.convert.to_supervision`."""
         from parsing_rcnn.convert import to_supervision
 
-        return to_supervision(self)
+        return to_supervision(self, parts=parts)
 
-    def to_coco(self, image_id: int, *, boxes: bool = True) -> list[dict[str, Any]]:
-        """COCO results for pycocotools: see `parsing_rcnn.convert.to_coco`."""
+    def to_coco(self, image_id: int, *, boxes: bool = True, parts: bool = False) -> list[dict[str, Any]]:
+        """COCO results for pycocotools, of people or of their parts: see `parsing_rcnn.convert.to_coco`."""
         from parsing_rcnn.convert import to_coco
 
-        return to_coco(self, image_id, boxes=boxes)
+        return to_coco(self, image_id, boxes=boxes, parts=parts)
 
     def to_densepose(self) -> list[ChartResult]:
         """Box-relative charts as detectron2's DensePose has them: see `parsing_rcnn.convert.to_densepose`."""
         from parsing_rcnn.convert import to_densepose
 
         return to_densepose(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a compressed npz (`parsing_rcnn.codecs.npz`): all but `part_probs`, `taxonomy` and `timings`."""
+        from parsing_rcnn.codecs import npz
+
+        Path(path).write_bytes(npz.encode(self))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], taxonomy: Taxonomy = CIHP) -> People:
+        """Read what `save`, `parsing-rcnn predict` or a gateway wrote.
+
+        Args:
+            path: of the npz.
+            taxonomy: of its parts, which it does not say.
+
+        Raises:
+            ValueError: it is no npz of people, or its parts are not of this taxonomy.
+        """
+        from parsing_rcnn.codecs import npz
+
+        return npz.decode(Path(path), taxonomy)
 
     def back_to_front(self) -> list[int]:
         """People in the order in which they are painted over each other: by score, of equal ones the first in front."""

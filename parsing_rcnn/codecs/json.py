@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import png, rle
-from parsing_rcnn.convert import encode_chart
+from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
 
@@ -110,11 +109,9 @@ def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str)
     if mask_format == "png":
         return {"mask_png": png.to_base64(png.encode_labels(mask.astype(np.uint8) * np.uint8(255)))}
     if mask_format == "polygon":
-        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        # Three corners make a polygon; readers refuse fewer.
-        outline = max(outlines, key=lambda o: (cv2.contourArea(o), len(o)), default=np.zeros((0, 1, 2), np.int32))
-        if len(outline) >= 3:
-            return {"points": [{"x": left + x, "y": top + y} for x, y in outline[:, 0].tolist()]}
+        pieces = outlines(mask, (left, top))
+        if pieces:
+            return {"points": [{"x": x, "y": y} for x, y in pieces[0].tolist()]}
     return {}
 
 

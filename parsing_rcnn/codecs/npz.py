@@ -50,8 +50,11 @@ def decode(source: bytes | Path, taxonomy: Taxonomy = CIHP) -> People:
         ValueError: it is no such archive.
         TypeError: an array has a wrong dtype.
     """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False) as archive:
+        with zipfile.ZipFile(file):  # numpy would take anything else for a pickle, and say how to open it unsafely
+            pass
+        with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("boxes", "scores", "image_size")}
             maps = {name: archive[name] for name in _MAPS if name in archive}
     except (KeyError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:

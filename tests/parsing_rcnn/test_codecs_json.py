@@ -188,6 +188,57 @@ def test_to_coco_is_what_pycocotools_loads() -> None:
         assert np.array_equal(mask.decode(annotation["segmentation"]), silhouette(who, index))
 
 
+PARTS = [(0, 7, 0.9 * 0.75), (0, 13, 0.9 * 0.5), (1, 12, 0.6 * 0.25)]
+"""(person, class, score) of `people`."""
+
+
+def part_mask(who: People, index: int, class_id: int) -> NDArray[np.bool_]:
+    canvas = np.zeros(who.image_size, np.bool_)
+    labels, _ = who.crop(index)
+    canvas[who.window(index).slices] = labels == class_id
+    return canvas
+
+
+def test_to_coco_of_parts_is_what_pycocotools_loads() -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    mask = pytest.importorskip("pycocotools.mask")
+    who = people()
+    truth = coco.COCO()
+    categories = [{"id": k, "name": name} for k, name in enumerate(who.taxonomy.classes)]
+    truth.dataset = {"images": [{"id": 7, "height": 40, "width": 50}], "categories": categories, "annotations": []}
+    truth.createIndex()
+    loaded = truth.loadRes(json.loads(dumps(who.to_coco(image_id=7, parts=True))))
+    annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))
+    assert [(a["person"], a["category_id"]) for a in annotations] == [(i, k) for i, k, _ in PARTS]
+    assert [a["score"] for a in annotations] == pytest.approx([score for _, _, score in PARTS])
+    for annotation, (index, class_id, _) in zip(annotations, PARTS, strict=True):
+        found = mask.decode(annotation["segmentation"])
+        assert np.array_equal(found, part_mask(who, index, class_id))
+        assert annotation["bbox"] == list(mask.toBbox(annotation["segmentation"]))
+    assert "bbox" not in who.to_coco(7, parts=True, boxes=False)[0]
+    with pytest.raises(ValueError, match="no parts"):
+        People(who.boxes, who.scores, who.image_size, iuv=who.iuv).to_coco(7, parts=True)
+
+
+def test_to_supervision_of_parts() -> None:
+    pytest.importorskip("supervision")
+    who = people()
+    detections = who.to_supervision(parts=True)
+    assert list(zip(detections.data["person"].tolist(), detections.class_id.tolist(), strict=True)) == [
+        (index, class_id) for index, class_id, _ in PARTS
+    ]
+    assert detections.data["class_name"].tolist() == ["Coat", "Face", "Skirt"]
+    assert detections.confidence == pytest.approx([score for _, _, score in PARTS])
+    for k, (index, class_id, _) in enumerate(PARTS):
+        wanted = part_mask(who, index, class_id)
+        assert np.array_equal(np.asarray(detections.mask[k]), wanted)
+        rows, columns = np.nonzero(wanted)
+        corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert detections.xyxy[k].tolist() == corners
+    assert len(detections[detections.data["class_name"] == "Face"]) == 1
+    assert len(People.empty((4, 6), parts=who.parts[:0]).to_supervision(parts=True)) == 0  # type: ignore[index]
+
+
 def test_silhouettes_without_boxes_have_areas_of_their_own() -> None:
     coco = pytest.importorskip("pycocotools.coco")
     who = people()

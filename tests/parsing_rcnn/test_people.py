@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import CIHP
+from parsing_rcnn.taxonomy import CIHP, MHP
 
 
 def make(boxes: list[list[float]], size: tuple[int, int] = (20, 30), **fields: Any) -> People:
@@ -245,6 +247,64 @@ def test_select() -> None:
     assert chosen.timings == {"a": 1.0}
     assert len(people.select(people.scores > 0.6)) == 2
     assert len(people.select([])) == 0
+
+
+def test_each_of_the_people_is_people_of_one() -> None:
+    people = make([[0, 0, 2, 2], [1, 1, 3, 3]], parts=np.arange(1, 3, dtype=np.uint8)[:, None, None])
+    ones = list(people)
+    assert [one.boxes.tolist() for one in ones] == [[[0, 0, 2, 2]], [[1, 1, 3, 3]]]
+    assert ones[1].label_map().tolist() == np.where(people.masks()[1], 2, 0).tolist()
+    assert list(People.empty((4, 6))) == []
+
+
+def test_masks_of_everybody_share_the_pixels_where_people_overlap() -> None:
+    people = make([[0, 0, 4, 4], [2, 2, 6, 6], [28, 18, 40, 40]], parts=np.ones((3, 1, 1), np.uint8))
+    masks = people.masks()
+    assert (masks.shape, masks.dtype) == ((3, 20, 30), np.bool_)
+    assert masks.sum(axis=(1, 2)).tolist() == [16, 16, 4]
+    assert masks[:2, 3, 3].all()
+    assert make([], parts=np.ones((0, 1, 1), np.uint8)).masks().shape == (0, 20, 30)
+    with pytest.raises(ValueError, match="no parts"):
+        make([[0, 0, 4, 4]]).masks()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_polygons_filled_are_the_silhouette_without_its_holes(seed: int) -> None:
+    cells = cv2.resize(np.random.default_rng(seed).random((6, 6)).astype(np.float32), (24, 24)) > 0.5
+    people = make([[3.3, 5.2, 27.1, 18.9]], parts=cells[None].astype(np.uint8))
+    filled = np.zeros(people.image_size, np.uint8)
+    pieces = people.polygons(0)
+    cv2.fillPoly(filled, pieces, 1)
+    mask = people.masks()[0]
+    # lines and dots have no three corners
+    sure = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    assert (filled[sure > 0] == 1).all()
+    around = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
+    _, regions = cv2.connectedComponents(around, connectivity=4)
+    assert not filled[(regions == regions[0, 0])[1:-1, 1:-1]].any()
+    areas = [cv2.contourArea(piece) for piece in pieces]
+    assert areas == sorted(areas, reverse=True)
+    assert all(piece.shape[1:] == (2,) and piece.dtype == np.int32 for piece in pieces)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    people = make(
+        [[0.5, 0, 2, 2.25]],
+        parts=np.full((1, 8, 8), 58, np.uint8),
+        part_scores=np.full((1, len(MHP)), 0.5, np.float32),
+        iuv=np.full((1, 3, 8, 8), 7, np.uint8),
+        taxonomy=MHP,
+    )
+    people.save(tmp_path / "people.npz")
+    again = People.load(str(tmp_path / "people.npz"), MHP)
+    for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(people, name))
+    assert (again.image_size, again.taxonomy) == (people.image_size, MHP)
+    with pytest.raises(ValueError, match=r"parts: contains 58, the highest id is 19"):
+        People.load(tmp_path / "people.npz")
+    (tmp_path / "other.npz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="npz of people"):
+        People.load(tmp_path / "other.npz")
 
 
 def test_people_and_charts_print_as_one_line() -> None:
