@@ -6,6 +6,7 @@ Everything works on the pixels of each person's box, so a small person in a larg
 from __future__ import annotations
 
 import colorsys
+import math
 
 import cv2
 import numpy as np
@@ -184,19 +185,72 @@ def texture(
     """
     _check_image(image, people)
     tiles, opacity = _tiles(atlas)
-    last = tiles.shape[1] - 1
     canvas = image.copy()
     for index in people.back_to_front():
         labels, uv = _charts(people, index)
         inside = labels > 0
-        part = labels[inside].astype(np.intp) - 1
-        column = (uv[0][inside] * last).astype(np.intp)
-        row = ((1 - uv[1][inside]) * last).astype(np.intp)
+        part, column, row = _texels(labels[inside], uv[:, inside], tiles.shape[1])
         region = canvas[people.window(index).slices]
         photo = image[people.window(index).slices][inside].astype(np.float32)
         weight = opacity[part, row, column][:, None] * np.float32(alpha)
         region[inside] = np.rint(photo + (tiles[part, row, column] - photo) * weight).astype(np.uint8)
     return canvas
+
+
+def unwrap(image: NDArray[np.uint8], people: People, index: int, *, side: int = 128) -> NDArray[np.uint8]:
+    """The texture of one person, taken off a photo: the inverse of `texture`, of what the photo shows of them.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original.
+        people: with IUV.
+        index: of the person. Where somebody else is in front, nothing is taken.
+        side: texels on a side of a part. What the photo shows too small for that is interpolated.
+
+    Returns:
+        uint8 [6*side,4*side,4] RGBA, laid out as `texture` takes it; transparent where the photo shows nothing.
+
+    Raises:
+        ValueError: IUV was not computed, or the image is not of the people's image_size.
+    """
+    _check_image(image, people)
+    window = people.window(index)
+    mine = people.iuv_map(exact=True)[1][window.slices] == index + 1
+    # so many samples for each pixel that a part as large as in the picture leaves no texel out
+    wanted = _SAMPLES * 24 * side * side / max(int(mine.sum()), 1)
+    times = min(max(math.ceil(math.sqrt(wanted)), 1), 8)
+    fine = PixelWindow(*(times * edge for edge in window))
+    labels, uv = paste_charts(people.iuv_cells(index), people.boxes[index] * np.float32(times), fine)
+    size = (fine.right - fine.left, fine.bottom - fine.top)
+    photo = cv2.resize(np.ascontiguousarray(image[window.slices]), size, interpolation=cv2.INTER_LINEAR)
+    inside = (labels > 0) & cv2.resize(mine.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    part, column, row = _texels(labels[inside], uv[:, inside], side)
+    texel = (part * side + row) * side + column
+    sums = np.stack([np.bincount(texel, values, 24 * side * side) for values in (*photo[inside].T, None)], axis=-1)
+    tiles = np.stack([_closed(tile) for tile in sums.reshape(24, side, side, 4).astype(np.float32)])
+    grid = tiles.reshape(4, 6, side, side, 4).transpose(1, 2, 0, 3, 4)
+    return np.ascontiguousarray(grid.reshape(6 * side, 4 * side, 4))
+
+
+_SAMPLES = 2.0
+"""For each texel of an atlas, were all of it seen: a photo shows half of a body, so four where it shows any."""
+
+
+def _texels(
+    labels: NDArray[np.uint8], uv: NDArray[np.float32], side: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """(tile, column, row) of parts [k] above 0 and U and V [2,k], in tiles of side x side texels."""
+    last = side - 1
+    return labels.astype(np.intp) - 1, (uv[0] * last).astype(np.intp), ((1 - uv[1]) * last).astype(np.intp)
+
+
+def _closed(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Sums of R, G, B and their number [N,N,4] -> RGBA, gaps of up to two texels filled by what is around them."""
+    seen = sums[..., 3] > 0
+    near = np.asarray(cv2.boxFilter(sums, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT))
+    shown = cv2.morphologyEx(seen.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    chosen = np.where(seen[..., None], sums, near)
+    colours = np.rint(chosen[..., :3] / np.maximum(chosen[..., 3:], 1)).astype(np.uint8)
+    return np.dstack([colours, np.uint8(255) * shown.view(np.uint8)]) * shown[..., None].view(np.uint8)
 
 
 def _tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -139,6 +140,51 @@ def test_a_transparent_texture_shows_the_photo() -> None:
     assert np.array_equal(draw.texture(GREY, people(), atlas), GREY)
     atlas[..., 3] = 51  # a fifth
     assert draw.texture(GREY, people(), atlas)[60, 50].tolist() == [120] * 3
+
+
+def worn(boxes: list[list[float]]) -> tuple[NDArray[np.uint8], People]:
+    """A grey picture and people all over whose boxes U and V of part 10 run, from 0 to 1."""
+    ramp = np.linspace(0, 255, 128).round().astype(np.uint8)
+    iuv = np.stack([np.full((128, 128), 10, np.uint8), *np.meshgrid(ramp, ramp[::-1])])
+    scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
+    size = (200, 300)
+    who = People(np.array(boxes, np.float32), scores, size, iuv=np.repeat(iuv[None], len(boxes), axis=0))
+    return np.full((*size, 3), 100, np.uint8), who
+
+
+@pytest.mark.parametrize("box", [[20, 10, 210, 190], [30.4, 20.2, 99.7, 130.9], [40, 40, 62, 70]])
+def test_unwrap_takes_off_what_texture_puts_on(box: list[float]) -> None:
+    grey, who = worn([box])
+    coarse = np.random.default_rng(0).integers(30, 225, (6 * 4, 4 * 4, 3)).astype(np.uint8)
+    atlas = cv2.resize(coarse, (4 * 32, 6 * 32), interpolation=cv2.INTER_LINEAR)
+    dressed = draw.texture(grey, who, atlas)
+    taken = draw.unwrap(dressed, who, 0, side=32)
+    assert taken.shape == (6 * 32, 4 * 32, 4)
+    tile = (slice(3 * 32, 4 * 32), slice(32, 2 * 32))  # part 10: fourth row of the second column
+    assert (taken[tile][1:-1, 1:-1, 3] == 255).all()
+    others = taken.copy()
+    others[tile] = 0
+    assert not others.any()
+    seen = taken[tile][..., 3] > 0
+    error = np.abs(taken[tile][..., :3].astype(int) - atlas[tile])[seen]
+    assert error.mean() < 8  # neighbouring texels differ by as much, and the smallest person has 22 x 30 pixels
+    again = draw.texture(grey, who, taken)
+    assert np.abs(again.astype(int) - dressed).mean(axis=-1)[who.masks()[0]].mean() < 4
+
+
+def test_unwrap_takes_nothing_of_who_is_in_front() -> None:
+    grey, who = worn([[150, 10, 290, 190], [10, 10, 290, 190]])
+    picture = grey.copy()
+    picture[:, 150:] = [200, 0, 0]
+    taken = draw.unwrap(picture, who, 1, side=32)[3 * 32 : 4 * 32, 32:64]
+    assert (taken[4:28, 2:14] == [100, 100, 100, 255]).all()
+    assert (taken[4:28, 18:30] == 0).all()
+    assert not (taken[..., 0] > 110).any()
+    assert not draw.unwrap(picture, replace(who, iuv=np.zeros_like(who.iuv)), 0).any()  # type: ignore[type-var]
+    with pytest.raises(ValueError, match="no iuv"):
+        draw.unwrap(GREY, people(iuv=False), 0)
+    with pytest.raises(ValueError, match=r"\(60, 160, 3\)"):
+        draw.unwrap(GREY[:60], people(), 0)
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3), (5, 4, 3), (6, 4), (6, 4, 2), (0, 0, 3)])
