@@ -1,4 +1,4 @@
-"""`parsing-rcnn serve`."""
+"""`parsing-rcnn serve`, `key` and `triton`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def serve(
     triton_shared_memory: Annotated[
         bool | None, typer.Option("--triton-shared-memory", help="Through /dev/shm to Triton servers of this machine.")
     ] = None,
+    triton_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that Triton may take for one picture (default 30).")
+    ] = None,
+    triton_in_flight: Annotated[
+        int | None, typer.Option(help="Pictures on their way to Triton; one more is refused (default 32).")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all cores).")] = None,
@@ -37,6 +43,7 @@ def serve(
     max_pixels: Annotated[int | None, typer.Option(help="Pixels of a picture (default 64 million).")] = None,
     max_side: Annotated[int | None, typer.Option(help="Longest side of a picture (default 16384).")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Pictures of a batch (default 16).")] = None,
+    max_batch_bytes: Annotated[int | None, typer.Option(help="Bytes of a batch's body (default 128 MiB).")] = None,
     max_connections: Annotated[int | None, typer.Option(help="Connections at the same time (default 1000).")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys (default: nobody needs one).")] = None,
     rate: Annotated[float | None, typer.Option(help="Pictures a second for each caller.")] = None,
@@ -48,6 +55,7 @@ def serve(
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
     upload_seconds: Annotated[float | None, typer.Option(help="For a body to arrive (default 30).")] = None,
+    upload_memory: Annotated[int | None, typer.Option(help="Bytes of all bodies together (default 512 MiB).")] = None,
     drain_seconds: Annotated[int | None, typer.Option(help="For accepted requests after SIGTERM (default 20).")] = None,
     otlp: Annotated[str | None, typer.Option(help="OpenTelemetry collector for traces: http://127.0.0.1:4318.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
@@ -123,7 +131,7 @@ def triton(
     grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
     profile: Annotated[str, typer.Option(help="auto, gpu (TensorRT), ort_gpu or cpu.")] = "auto",
-    drain_seconds: Annotated[int, typer.Option(min=1, help="For accepted requests after SIGTERM.")] = 10,
+    drain_seconds: Annotated[int, typer.Option(min=1, help="For accepted requests after SIGTERM.")] = 20,
     log_format: Annotated[str, typer.Option(help="console or json.")] = "console",
 ) -> None:
     """Start a Triton server on the model repository and keep it healthy."""

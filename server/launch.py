@@ -89,7 +89,7 @@ class Launch:
     grpc_port: int = 8001
     metrics_port: int = 8002
     profile: Profile = "auto"
-    drain_seconds: int = 10
+    drain_seconds: int = 20
 
     @property
     def prefix(self) -> str:

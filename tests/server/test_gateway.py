@@ -28,8 +28,9 @@ from parsing_rcnn.errors import InvalidOptions, ModelNotFound
 from parsing_rcnn.people import Options, People
 from server.answers import Format
 from server.app import create_app
-from server.commands import serve
+from server.commands import serve, triton
 from server.keys import add_key
+from server.launch import Launch
 from server.settings import Settings
 from server.telemetry import configure_logging
 from tests.server.conftest import Slow, wait_until_ready
@@ -378,11 +379,20 @@ def test_a_model_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
-def test_the_flags_of_the_documentation_exist() -> None:
+@pytest.mark.parametrize("page", ["docs/api.md", "deploy/README.md"])
+def test_the_flags_of_the_documentation_exist(page: str) -> None:
     root = Path(__file__).resolve().parents[2]
-    text = (root / "docs" / "api.md").read_text()
-    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", (root / page).read_text()))
     elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
-    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}
-    assert named - elsewhere <= known
-    assert {name[2:].replace("-", "_") for name in known} <= set(Settings.model_fields)
+    elsewhere |= {"--server", "--key"}  # of the client
+    elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size", "--strict"}  # of docker, kubernetes
+    assert named - elsewhere <= {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}
+
+
+def test_every_setting_has_a_flag() -> None:
+    assert set(inspect.signature(serve).parameters) == set(Settings.model_fields)
+
+
+def test_triton_and_the_gateway_drain_as_long() -> None:
+    seconds = inspect.signature(triton).parameters["drain_seconds"].default
+    assert seconds == Launch.drain_seconds == Settings.model_fields["drain_seconds"].default
