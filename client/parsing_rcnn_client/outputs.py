@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import json, npz, png
-from parsing_rcnn.people import People
+from parsing_rcnn.people import ModelInfo, People
 
 LAST = ".json"
 """Suffix of the file that is written last."""
@@ -18,7 +18,13 @@ _PICTURES = ("_overlay.png", "_parts.png", "_IUV.png", "_INDS.png")
 
 
 def write_outputs(
-    target: Path, people: People, image: NDArray[np.uint8], *, exact: bool = False, bgr: bool = False
+    target: Path,
+    people: People,
+    image: NDArray[np.uint8],
+    *,
+    exact: bool = False,
+    bgr: bool = False,
+    model: ModelInfo | None = None,
 ) -> list[Path]:
     """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
 
@@ -28,6 +34,7 @@ def write_outputs(
         image: uint8 [H,W,3] RGB, upright.
         exact: paste part labels from their probabilities, and interpolate U and V.
         bgr: write _IUV.png with I in the blue channel, as in the first DensePose release.
+        model: whose name and version the JSON has, as the gateway's has.
 
     Returns:
         The files written.
@@ -43,7 +50,8 @@ def write_outputs(
         iuv, instances = people.iuv_map(exact=exact)
         files["_IUV.png"] = png.encode_iuv(iuv, bgr=bgr)
         files["_INDS.png"] = png.encode_inds(instances)
-    files[LAST] = json.dumps(json.to_json(people, exact=exact))
+    about = {} if model is None else {"model": {"name": model.name, "version": model.version}}
+    files[LAST] = json.dumps(about | json.to_json(people, exact=exact))
     written = []
     for suffix, data in files.items():
         path = target.with_name(target.name + suffix)

@@ -56,8 +56,11 @@ def predict(
         raise wrong(f"no pictures in {', '.join(sources)}" + (f" ({found.note})" if found.note else ""))
     if found.note:
         typer.echo(found.note, err=True)
-    note_untrained(engine.info.tasks, chosen)
-    report = predict_all(engine, options, found.sources, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume)
+    model = engine.info
+    note_untrained(model.tasks, chosen)
+    report = predict_all(
+        engine, options, found.sources, model=model, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume
+    )
     engine.close()
     if as_json:
         typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))

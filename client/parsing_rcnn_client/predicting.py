@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
-from parsing_rcnn.people import Analyzer, Options
+from parsing_rcnn.people import Analyzer, ModelInfo, Options
 from parsing_rcnn_client.outputs import is_done, write_outputs
 from parsing_rcnn_client.sources import Source
 
@@ -42,6 +42,7 @@ def predict_all(
     options: Options,
     sources: Sequence[Source],
     *,
+    model: ModelInfo | None = None,
     exact: bool = False,
     bgr: bool = False,
     in_flight: int,
@@ -53,12 +54,12 @@ def predict_all(
         engine: who computes.
         options: what to compute.
         sources: the pictures.
-        exact, bgr: as in `write_outputs`.
+        model, exact, bgr: as in `write_outputs`.
         in_flight: pictures on their way at once.
         resume: skip pictures whose results are there.
     """
     report = Report()
-    write = partial(write_outputs, exact=exact, bgr=bgr)
+    write = partial(write_outputs, model=model, exact=exact, bgr=bgr)
     todo = [s for s in sources if not (resume and is_done(s.target))]
     report.skipped = len(sources) - len(todo)
     columns = (

@@ -78,6 +78,8 @@ def test_files_agree_with_each_other(predicted: tuple[Path, dict[str, object], i
     assert arrays["parts"].shape == (count, 128, 128)
     assert arrays["iuv"].shape == (count, 3, 128, 128)
     document = json.loads((out / "astronaut.json").read_text())
+    card = json.loads((ROOT / "model_repository" / "model_card.json").read_text())
+    assert document["model"] == {"name": card["name"], "version": str(card["version"])}
     assert len(document["predictions"]) == count
     first = document["predictions"][0]
     x1, y1, x2, y2 = arrays["boxes"][0]
@@ -156,6 +158,7 @@ def test_names_on_standard_input_a_server_and_resuming(tmp_path: Path, photo_jpe
     arguments = ("predict", "-", "-o", str(out), "--server", gateway_url, "--json", "--resume")
     first = json.loads(run(*arguments, given=names).stdout)
     assert [Path(p["source"]).name for p in first["pictures"]] == ["a.jpg", "b.jpg"]
+    assert json.loads((out / "a.json").read_text())["model"]["name"] == "light"
     (out / "b.json").unlink()  # as if the run had been cut inside b
     second = json.loads(run(*arguments, given=names).stdout)
     assert [Path(p["source"]).name for p in second["pictures"]] == ["b.jpg"]
