@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import DataConfig
+from training.config import Config
 from training.data.datasets.check import find_datasets
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, read_pixels
 from training.data.iuv import PointSymmetry, mirror_regions
@@ -22,12 +22,18 @@ _STRIDE = 32  # of the pyramid's top: canvases are multiples
 class AnnotatedPictures:
     """All pictures of some dataset folders or COCO files: of folders, the splits that are for training.
 
+    Where the recipe trains keypoints, only pictures of COCO files that have some.
+
     Args:
         flip_table: of the part classes.
-        keypoints: for their keypoints: of COCO files, only pictures that have some.
+
+    Raises:
+        DatasetError: nothing to train on, part labels of other classes than the recipe's, or nothing in any dataset
+            that a branch of the recipe learns from.
     """
 
-    def __init__(self, config: DataConfig, flip_table: NDArray[np.uint8], keypoints: bool = False) -> None:
+    def __init__(self, recipe: Config, flip_table: NDArray[np.uint8]) -> None:
+        config, keypoints = recipe.data, recipe.model.keypoints
         self.readers: list[Reader] = [
             reader
             for path in config.annotated
@@ -43,6 +49,7 @@ class AnnotatedPictures:
         if not self.starts[-1]:
             listed = ", ".join(reader.name for reader in self.readers)
             raise DatasetError(f"{listed}: nobody {'with keypoints ' if keypoints else ''}in any picture")
+        _fits(recipe, [reader for reader, chosen in zip(self.readers, self.chosen, strict=True) if len(chosen)])
         self.flip_table = flip_table
         self.symmetry = PointSymmetry.read(config.uv_symmetry) if config.uv_symmetry else PointSymmetry()
         self._wide: NDArray[np.bool_] | None = None
@@ -169,6 +176,37 @@ class AnnotatedPictures:
             part, u, v = self.symmetry.mirror(part, u, v)
             regions = mirror_regions(regions)
         return PlacedPoints(frame, moved[0].astype(np.float32), moved[1].astype(np.float32), part, u, v, regions)
+
+
+def _fits(recipe: Config, readers: Sequence[Reader]) -> None:
+    """Refuse datasets that a recipe would train wrongly on, or not at all.
+
+    Raises:
+        DatasetError: naming the dataset, or what none of them has.
+    """
+    train, wanted = recipe.train, recipe.model.parsing_classes
+    parsing = train.parsing and train.only in (None, "parsing")
+    densepose = train.densepose and train.only in (None, "densepose")
+    if parsing or densepose:  # which IUV parts are possible is asked of part labels too
+        for reader in readers:
+            if reader.classes not in (None, wanted):
+                raise DatasetError(
+                    f"{reader.name}: {reader.classes} part classes, but the recipe has model.parsing_classes={wanted}; "
+                    "take a recipe of this dataset, or name another in data.annotated"
+                )
+    # what the other sources of a mixture teach
+    drawn = {name for name, weight in recipe.data.sources.items() if weight > 0}
+    rendered = recipe.data.rendered is not None and bool(drawn & {"rendered", "crowds"})
+    listed = ", ".join(reader.name for reader in readers)
+    if parsing and not (drawn & {"photos", "crowds", "rendered"} or any(reader.classes for reader in readers)):
+        raise DatasetError(
+            f"{listed}: no part labels to train parsing on; take a dataset that has them, or set train.parsing=false"
+        )
+    if densepose and not (rendered or any(reader.densepose for reader in readers)):
+        raise DatasetError(
+            f"{listed}: no DensePose points to train IUV on; name a DensePose-COCO file in data.annotated, or set "
+            "train.densepose=false"
+        )
 
 
 def grouped(rng: np.random.Generator, wide: NDArray[np.bool_], count: int) -> list[NDArray[np.int64]]:

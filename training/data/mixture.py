@@ -70,8 +70,7 @@ class Mixture(Dataset[list[Sample]]):
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
         if "annotated" in wanted and not config.annotated:
             raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
-        keypoints = self.config.model.keypoints
-        self.annotated = AnnotatedPictures(config, self.flip_table, keypoints) if "annotated" in wanted else None
+        self.annotated = AnnotatedPictures(self.config, self.flip_table) if "annotated" in wanted else None
 
     def __len__(self) -> int:
         return self.config.train.iterations * self.per_step

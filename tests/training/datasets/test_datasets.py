@@ -239,9 +239,9 @@ def test_rendered_folders_are_whole(rendered_folder: Path) -> None:
     assert "2 pictures, 2 people" in output
 
 
-def mixture(path: Path, classes: int = 20) -> Mixture:
+def mixture(path: Path, classes: int = 20, **train_: object) -> Mixture:
     data = DataConfig(sources={"annotated": 1.0}, annotated=(path,), canvases=((64, 96),), final_fraction=0.0)
-    train = TrainConfig(iterations=40, batch_size=1, seed=3)
+    train = TrainConfig(iterations=40, batch_size=1, seed=3, **train_)
     return Mixture(path / "nothing of ours", Config(model=ModelConfig(parsing_classes=classes), data=data, train=train))
 
 
@@ -279,7 +279,7 @@ def test_mhp_sides_swap_by_its_own_table(mhp: Path) -> None:
 def test_points_crowds_and_boxes_without_maps(densepose: Path) -> None:
     seen = set()
     for index in range(20):
-        (sample,) = mixture(densepose / "densepose_coco_2014_minival.json")[index]
+        (sample,) = mixture(densepose / "densepose_coco_2014_minival.json", parsing=False, densepose=True)[index]
         assert len(sample.ignore) >= 1
         assert not sample.parts.any()
         assert set(sample.points) == set(sample.instance_ids.tolist())
@@ -394,3 +394,48 @@ def test_annotated_pictures_need_a_dataset(tmp_path: Path) -> None:
     data = DataConfig(sources={"annotated": 1.0})
     with pytest.raises(DatasetError, match=r"data\.annotated"):
         Mixture(tmp_path, Config(data=data))
+
+
+PARSING, DENSEPOSE = {}, {"parsing": False, "densepose": True}
+
+
+@pytest.mark.parametrize(
+    ("layout", "classes", "train", "says"),
+    [
+        ("cihp", 59, PARSING, r"CIHP, Training: 20 part classes, but the recipe has model\.parsing_classes=59"),
+        ("mhp", 20, PARSING, r"MHP v2, train: 59 part classes, but the recipe has model\.parsing_classes=20"),
+        ("mhp", 20, {"densepose": True}, r"59 part classes"),
+        ("repository_layout", 59, PARSING, r"CIHP_train: 20 part classes"),
+        ("densepose", 20, PARSING, r"densepose_train.json \(DensePose, keypoints\): no part labels"),
+        ("cihp", 20, DENSEPOSE, r"CIHP, Training: no DensePose points"),
+        ("cihp", 20, {"densepose": True}, r"CIHP, Training: no DensePose points"),
+    ],
+)
+def test_a_dataset_that_the_recipe_would_train_wrongly_on_is_refused(
+    layout: str, classes: int, train: dict[str, object], says: str, request: pytest.FixtureRequest
+) -> None:
+    root = request.getfixturevalue(layout)
+    for file in root.glob("densepose_*.json"):
+        file.rename(root / "densepose_train.json")
+    with pytest.raises(DatasetError, match=says):
+        mixture(root, classes, **train)
+
+
+def test_datasets_that_together_have_what_is_trained_are_taken(cihp: Path, densepose: Path) -> None:
+    both = densepose / "densepose_train.json"  # in the same folder as CIHP's splits, like rendered people
+    (densepose / "densepose_coco_2014_minival.json").rename(both)
+    assert len(mixture(cihp, densepose=True).annotated or ()) == 3
+    # of other classes, and nothing that is trained asks for them
+    assert len(mixture(cihp, 59, parsing=False).annotated or ()) == 3
+    assert len(mixture(cihp, 59, only="detector").annotated or ()) == 3
+    with pytest.raises(DatasetError, match="20 part classes"):
+        mixture(cihp, 59, only="parsing")
+
+
+def test_what_another_source_teaches_no_dataset_has_to(densepose: Path, data_folder: Path) -> None:
+    path = densepose / "densepose_coco_2014_minival.json"
+    data = DataConfig(sources={"annotated": 1.0, "photos": 1.0}, annotated=(path,))
+    assert Mixture(data_folder, Config(data=data, train=TrainConfig(densepose=True))).annotated is not None
+    data = data.model_copy(update={"sources": {"annotated": 1.0, "photos": 0.0}})
+    with pytest.raises(DatasetError, match="no part labels"):
+        Mixture(data_folder, Config(data=data))

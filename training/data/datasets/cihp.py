@@ -32,7 +32,7 @@ class RawCihp:
         self.name = f"CIHP, {folder.name}"
         self.validation = folder.name == "Validation"
         self.classes: int | None = len(CIHP)
-        self.keypoints = False
+        self.keypoints = self.densepose = False
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
         if not self.stems:
             raise DatasetError(f"{folder / 'Images'}: no .jpg pictures here")
@@ -92,7 +92,7 @@ class PersonMaps:
     def __init__(self, root: Path, annotations: Path, split: str, classes: int) -> None:
         self.root, self.split = root, split
         self.classes: int | None = classes
-        self.keypoints = False
+        self.keypoints = self.densepose = False
         self.name = f"{annotations.stem}"
         self.validation = split != "train"
         self.coco = CocoFile.read(annotations, needed=("bbox", "parsing"))

@@ -36,7 +36,7 @@ class CocoPeople:
         rows = [row for found in self.coco.annotations.values() for row in found]
         kinds = {"dp_I": "DensePose", "keypoints": "keypoints"}
         self.kinds = tuple(kind for key, kind in kinds.items() if any(key in row for row in rows))
-        self.keypoints = "keypoints" in self.kinds
+        self.keypoints, self.densepose = "keypoints" in self.kinds, "DensePose" in self.kinds
         self.name = f"{annotations.name} ({', '.join(self.kinds) or 'boxes'})"
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ class RawMhp:
         self.name = f"MHP v2, {split}"
         self.validation = split != "train"
         self.classes: int | None = len(MHP)
-        self.keypoints = False
+        self.keypoints = self.densepose = False
         folder = root / split
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
         listed = root / "list" / f"{_SPLITS[split]}.txt"

@@ -86,13 +86,14 @@ class Reader(Protocol):
         name: what people call it.
         validation: whether its authors keep it for measuring; a folder's splits of this kind are never trained on.
         classes: of its part labels, background included; None where it has none.
-        keypoints: whether there are any.
+        keypoints, densepose: whether there are any, and any annotated points of DensePose.
     """
 
     name: str
     validation: bool
     classes: int | None
     keypoints: bool
+    densepose: bool
 
     def __len__(self) -> int: ...
 
