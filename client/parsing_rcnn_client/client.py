@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn_client.gateway import AsyncGateway, Gateway
+from parsing_rcnn_client.wire import hidden
 
 
 class Client:
@@ -124,7 +125,7 @@ class Client:
 
 def _refuse_address(name: str, engine: object) -> None:
     if isinstance(engine, str):
-        raise TypeError(f"{name}({engine!r}): this takes an engine; a gateway's address goes to {name}.connect()")
+        raise TypeError(f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()")
 
 
 def _outcome(future: Future[People]) -> People | Exception:

@@ -113,6 +113,9 @@ def test_an_address_is_shown_without_its_password() -> None:
         assert "sec" not in str(refused.value)
         shown = CliRunner().invoke(build(), ["info", "--server", address, "--timeout", "0.2"], catch_exceptions=True)
         assert "sec" not in f"{shown.output}{shown.exception}"
+        with pytest.raises(TypeError) as mistaken:
+            Client(address)  # type: ignore[arg-type]
+        assert "sec" not in str(mistaken.value)
 
 
 @pytest.fixture
