@@ -125,7 +125,9 @@ class Client:
 
 def _refuse_address(name: str, engine: object) -> None:
     if isinstance(engine, str):
-        raise TypeError(f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()")
+        raise TypeError(
+            f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()"
+        )
 
 
 def _outcome(future: Future[People]) -> People | Exception:
