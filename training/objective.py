@@ -24,6 +24,7 @@ from training.model import boxes as box_ops
 from training.model.branch import KEYPOINTS
 from training.model.parsing_rcnn import ParsingRCNN
 
+_PICTURES = 2  # of a GPU, for which the weight of the points' U and V is meant
 _SHAKE = 0.05  # of a box's extent: standard deviation of its edges, where proposals are not drawn
 # classes that cover few pixels weigh more, or the mean over classes never sees them
 _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.0, "Left-shoe": 1.5, "Right-shoe": 1.5}
@@ -280,6 +281,8 @@ class Objective(nn.Module):
         if points:
             rois = torch.cat([d.rois for d in drawn])[pointed]
             sparse = points_loss((coarse[pointed], index[pointed], u[pointed], v[pointed]), rois, points)
+            # a sum over the points of the authors' two pictures a GPU; another number of pictures weighs as much
+            sparse["iuv_uv"] = sparse["iuv_uv"] * (_PICTURES / len(drawn))
             losses = {name: losses[name] + sparse[name] for name in losses}
         rest = ~mapped & ~pointed
         losses["iuv_possible"] = possible_loss(index[rest], parts[rest], self.possible)

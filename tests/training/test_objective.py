@@ -78,3 +78,50 @@ def test_who_is_too_far_off_for_points_takes_no_others_place(monkeypatch: pytest
     losses = losses_of(objective, batch)
     assert trained == [8]
     assert float(losses["iuv_uv"].detach()) > 0
+
+
+def pointed(number: int) -> Sample:
+    """Somebody with `number` + 1 points, each with a U and V of its own."""
+    rng = np.random.default_rng(number)
+    x, y = rng.uniform(10, 54, (2, number + 1)).astype(np.float32)
+    u, v = rng.random((2, number + 1)).astype(np.float32)
+    part = rng.integers(1, 25, number + 1)
+    points = PlacedPoints(np.array(BOX, np.float32), x, y, part, u, v, np.zeros((256, 256), np.uint8))
+    drawn = sample(1, points={1: points})
+    drawn.instances[:] = 0
+    return drawn
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 8])  # 8 pieces of 2, or two processes with 8 pictures each
+def test_points_pull_as_much_however_a_step_is_cut_up(pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of accumulated batches and of processes are averaged: U and V weigh as in one batch of 16."""
+    monkeypatch.setattr("training.objective._SHAKE", 0.0)  # everybody's own box, whatever the seed
+    objective = Objective(tiny_network(tiny_recipe({})).eval(), densepose=True, only="densepose")
+    head = objective.model.densepose_head
+    samples = [pointed(number) for number in range(16)]
+
+    def gradients(each: int) -> list[torch.Tensor]:
+        objective.zero_grad(set_to_none=True)
+        for first in range(0, 16, each):
+            (objective(samples[first : first + each], first)["iuv_uv"] * each / 16).backward()
+        return [p.grad.clone() for p in head.parameters() if p.grad is not None]
+
+    whole, cut = gradients(16), gradients(pictures)
+    assert len(whole) == len(cut) > 0
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in whole)
+    for a, b in zip(whole, cut, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+
+def test_two_pictures_weigh_points_as_the_authors_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """.1 of the sum over all points of both."""
+    monkeypatch.setattr("training.objective._SHAKE", 0.0)
+    objective = Objective(tiny_network(tiny_recipe({})).eval(), densepose=True, only="densepose")
+    alone = [float(objective([pointed(number)], 0)["iuv_uv"].detach()) for number in (4, 9)]
+    both = float(objective([pointed(4), pointed(9)], 0)["iuv_uv"].detach())
+    assert both == pytest.approx(sum(alone) / 2, rel=1e-4)
+    features = objective.model.pyramid(torch.from_numpy(pointed(4).image)[None].permute(0, 3, 1, 2))
+    roi = torch.tensor([BOX])
+    maps = objective.model.densepose(objective.model.roi_features(features, [roi]))
+    summed = float(points_loss(maps, roi, [pointed(4).points[1]])["iuv_uv"].detach())
+    assert alone[0] == pytest.approx(2 * summed, rel=1e-4)

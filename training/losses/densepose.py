@@ -24,7 +24,7 @@ UV_WEIGHT = 6.0
 _BETA = 0.1  # of the smooth L1 of U and V, which lie in [0,1]
 POINT_COARSE_WEIGHT = 2.0
 POINT_INDEX_WEIGHT = 0.3
-POINT_UV_WEIGHT = 0.1  # of a sum over the points, as in the paper's code
+POINT_UV_WEIGHT = 0.1  # of a sum over the points of two pictures, as in the paper's code (`training.objective`)
 
 
 def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size: int) -> Tensor:
