@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,6 +188,16 @@ def test_to_coco_is_what_pycocotools_loads() -> None:
     for index, annotation in enumerate(annotations):
         assert annotation["bbox"][2] == pytest.approx(16)
         assert np.array_equal(mask.decode(annotation["segmentation"]), silhouette(who, index))
+
+
+def test_the_snippet_of_the_documentation_for_supervision() -> None:
+    pytest.importorskip("supervision")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
+    (snippet,) = (t for t in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import supervision" in t)
+    names: dict[str, Any] = {"people": people(), "photo": np.zeros((40, 50, 3), np.uint8)}
+    exec(snippet, names)
+    assert len(names["detections"]) == 2
+    assert names["faces"].data["person"].tolist() == [0]
 
 
 PARTS = [(0, 7, 0.9 * 0.75), (0, 13, 0.9 * 0.5), (1, 12, 0.6 * 0.25)]
