@@ -20,7 +20,7 @@ def main(source: str, target: str, result: str) -> None:
     if not len(model):
         sys.exit(f"nobody in {source}")
     atlas = draw.unwrap(wearing, model, index=0)
-    print(f"{(atlas[..., 3] > 0).mean():.0%} of the body is seen in {source}; {len(people)} people in {target}")
+    print(f"{(atlas[..., 3] > 0).mean():.0%} of the atlas is filled by {source}; {len(people)} people in {target}")
     Image.fromarray(atlas).save(Path(result).with_name(Path(result).stem + "_atlas.png"))
     Path(result).write_bytes(png.encode_rgb(draw.texture(wanting, people, atlas)))
 

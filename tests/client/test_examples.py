@@ -59,6 +59,14 @@ def test_live(clip: Path) -> None:
     assert "frames shown" in run("live.py", clip, 0)
 
 
+def test_texture(photo: Path, tmp_path: Path) -> None:
+    said = run("texture.py", photo, photo, tmp_path / "dressed.png")
+    assert "% of the atlas is filled by" in said
+    assert "; 1 people in" in said
+    assert (tmp_path / "dressed.png").is_file()
+    assert (tmp_path / "dressed_atlas.png").is_file()
+
+
 def test_export(photo: Path, tmp_path: Path) -> None:
     assert "DensePose chart" in run("export.py", photo, tmp_path / "people.json")
     first = json.loads((tmp_path / "people.json").read_text())[0]
