@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -61,16 +62,21 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
+    import structlog
     import uvicorn
     from pydantic import ValidationError
 
     from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
-    from server.settings import Settings
+    from server.settings import Settings, injected_port, unknown_variables
     from server.telemetry import configure_logging
 
     given = {k: v for k, v in locals().items() if k in Settings.model_fields and v is not None}
+    if unknown := unknown_variables(os.environ):
+        for reason in unknown:
+            typer.echo(f"error: {reason}", err=True)
+        raise typer.Exit(2)
     try:
         settings = Settings(**given)
     except ValidationError as error:
@@ -79,6 +85,8 @@ def serve(
             typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
         raise typer.Exit(2) from error
     configure_logging(settings.log_format)
+    if injected := injected_port(os.environ):
+        structlog.get_logger("server").warning("PARSING_RCNN_PORT is not used: it is of Kubernetes", value=injected)
     ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
     application = create_app(settings)
     listener = _listen(settings.host, settings.port)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parsing_rcnn.codecs.image import ImageLimits
+
+PREFIX = "PARSING_RCNN_"
+_OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # of the runtimes, of the client
+_INJECTED = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+"""What Kubernetes puts into every pod's environment for a Service whose name begins with the project's, beside an
+address in a variable `..._PORT`."""
 
 
 class Settings(BaseSettings):
     """Settings of the gateway. `PARSING_RCNN_PORT=9000` sets `port`."""
 
-    model_config = SettingsConfigDict(env_prefix="PARSING_RCNN_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
@@ -51,6 +59,16 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
     otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _given(cls, value: Any, info: ValidationInfo) -> Any:
+        default = cls.model_fields[str(info.field_name)].default
+        if info.field_name == "port" and _is_of_kubernetes(value):
+            return default
+        if value == "" and default != "":
+            raise ValueError("it is empty: unset it, or give it a value")
+        return value
 
     @field_validator("triton_url")
     @classmethod
@@ -104,3 +122,29 @@ class Settings(BaseSettings):
     def max_body(self) -> int:
         """Bytes of a request: a picture in base64 grows by a third, and some JSON or multipart goes around it."""
         return math.ceil(self.max_bytes * 4 / 3) + 64 * 1024
+
+
+def _is_of_kubernetes(value: Any) -> bool:
+    return isinstance(value, str) and re.match("(tcp|udp|sctp)://", value) is not None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with the names of variables that would be ignored: one with a letter missing would leave a gateway
+    open whose keys it was to name."""
+    known = {name.upper() for name in Settings.model_fields}
+    wrong = []
+    for variable, value in environment.items():
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or name in known | _OF_OTHERS:
+            continue
+        if _INJECTED.fullmatch(name) or (name.endswith("_PORT") and _is_of_kubernetes(value)):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        wrong.append(f"{variable}: there is no such setting; " + (f"is it {PREFIX}{near[0]}?" if near else "unset it"))
+    return wrong
+
+
+def injected_port(environment: Mapping[str, str]) -> str | None:
+    """Kubernetes' variable for a Service named parsing-rcnn, which has the name of ours for the port and is ignored."""
+    value = environment.get(f"{PREFIX}PORT")
+    return value if _is_of_kubernetes(value) else None

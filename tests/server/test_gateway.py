@@ -6,6 +6,7 @@ import base64
 import inspect
 import json
 import logging
+import os
 import re
 import signal
 import socket
@@ -275,7 +276,8 @@ def _free_port() -> int:
 def _serve(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "parsing_rcnn", "serve", "--threads", "1", *arguments]
     root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARSING_RCNN_")}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=root)
 
 
 def test_the_command_serves_and_drains(photo_jpeg: bytes) -> None:

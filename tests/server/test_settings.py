@@ -1,0 +1,81 @@
+"""Settings by the environment: what is misspelt or empty opens nothing, and Kubernetes' own variables break nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.settings import Settings, unknown_variables
+
+ROOT = Path(__file__).resolve().parents[2]
+INJECTED = {  # by a Service named parsing-rcnn, and one named parsing-rcnn-gateway
+    "PARSING_RCNN_SERVICE_HOST": "10.0.0.1",
+    "PARSING_RCNN_SERVICE_PORT": "80",
+    "PARSING_RCNN_SERVICE_PORT_HTTP": "80",
+    "PARSING_RCNN_PORT": "tcp://10.0.0.1:80",
+    "PARSING_RCNN_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "PARSING_RCNN_PORT_80_TCP_PROTO": "tcp",
+    "PARSING_RCNN_PORT_80_TCP_PORT": "80",
+    "PARSING_RCNN_PORT_80_TCP_ADDR": "10.0.0.1",
+    "PARSING_RCNN_GATEWAY_SERVICE_HOST": "10.0.0.2",
+    "PARSING_RCNN_GATEWAY_PORT": "tcp://10.0.0.2:80",
+}
+
+
+def serve(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command, which ends at once where it refuses, and else for want of a model repository."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PARSING_RCNN_")}
+    command = [sys.executable, "-m", "parsing_rcnn", "serve", "--repository", str(ROOT / "nowhere")]
+    return subprocess.run(
+        command, env={**own, **environment}, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("PARSING_RCNN_KEY", "PARSING_RCNN_KEY: there is no such setting; is it PARSING_RCNN_KEYS?"),
+        ("PARSING_RCNN_QUOTA", "PARSING_RCNN_QUOTA: there is no such setting; unset it"),
+        ("PARSING_RCNN_GATEWAY_PORT", "PARSING_RCNN_GATEWAY_PORT: there is no such setting; unset it"),
+    ],
+)
+def test_misspelt_variables_are_refused(name: str, said: str) -> None:
+    done = serve({name: "80"})
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_what_others_read_is_none_of_ours() -> None:
+    assert unknown_variables({"PARSING_RCNN_CACHE": "x", "PARSING_RCNN_API_KEY": "x", "parsing_rcnn_keys": "x"}) == []
+
+
+def test_variables_of_kubernetes_are_passed_over() -> None:
+    done = serve(INJECTED)
+    assert done.returncode == 1, done.stderr
+    assert "nowhere: no such model repository" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "PARSING_RCNN_PORT" in line]
+    assert "tcp://10.0.0.1:80" in line
+    assert "warning" in line
+
+
+def test_of_kubernetes_port_the_default_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARSING_RCNN_PORT", "tcp://10.0.0.1:80")
+    assert Settings().port == 8080
+    assert Settings(port=9000).port == 9000
+
+
+@pytest.mark.parametrize("name", ["KEYS", "HOST", "PORT", "RATE"])
+def test_empty_variables_are_refused(name: str) -> None:
+    done = serve({f"PARSING_RCNN_{name}": ""})
+    assert done.returncode == 2
+    assert f"error: {name.lower()}: it is empty: unset it" in done.stderr
+
+
+def test_what_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARSING_RCNN_CORS", "")
+    monkeypatch.setenv("PARSING_RCNN_TRUSTED_PROXIES", "")
+    assert Settings().origins == Settings().proxies == []
