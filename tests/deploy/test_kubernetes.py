@@ -68,6 +68,7 @@ def test_selectors_ports_and_users_fit(rendered: dict[str, list[dict[str, Any]]]
         assert {p.get("targetPort", p["name"]) for p in service["spec"]["ports"]} <= open_ports
     for pod in pods.values():
         assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["enableServiceLinks"] is False  # variables of Kubernetes begin as ours
         assert pod["spec"]["terminationGracePeriodSeconds"] > 25  # what was accepted is answered first
     scaler = one(resources, "HorizontalPodAutoscaler", "gateway")
     assert scaler["spec"]["scaleTargetRef"]["name"] in pods
@@ -134,6 +135,16 @@ def test_the_key_file_of_the_base_lets_nobody_in() -> None:
 
 def test_the_kserve_variant_is_the_gateway() -> None:
     service = yaml.safe_load((MANIFESTS / "kserve" / "inferenceservice.yaml").read_text())
-    container = service["spec"]["predictor"]["containers"][0]
+    pod = service["spec"]["predictor"]
+    container = pod["containers"][0]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
     assert container["args"][0] == "serve"
+    gateway = next(yaml.safe_load_all((MANIFESTS / "base" / "gateway.yaml").read_text()))["spec"]["template"]["spec"]
+    for name in ("automountServiceAccountToken", "enableServiceLinks"):
+        assert pod[name] is gateway[name] is False
+    (own,) = gateway["containers"]
+    both = gateway["securityContext"] | own["securityContext"]
+    assert container["securityContext"] | {"fsGroup": both["fsGroup"]} == both  # that is for its mounted keys
+    assert container["resources"] == own["resources"]
+    assert [v for v in own["volumeMounts"] if v["name"] == "tmp"] == container["volumeMounts"]
+    assert [v for v in gateway["volumes"] if v["name"] == "tmp"] == pod["volumes"]
