@@ -45,7 +45,7 @@ def train(
     try:
         recipe = load_config(config, tuple(set_ or ()))
         world = join(recipe.train.device)
-        trainer = Trainer(recipe, data, out, warm_start, world)
+        trainer = Trainer(recipe, data, out, warm_start, world, fresh=fresh)
         if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
             typer.echo(said, err=True)
         if not fresh and trainer.resume() and world.leads:

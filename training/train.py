@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,14 +26,9 @@ from training.ema import WeightAverage
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
+from training.resumption import compare
 
 _REPORT_EVERY = 10
-# keys of `train` that a run may change when it goes on; any other makes it another run
-_MAY_CHANGE = {
-    *("warm_start", "device", "autocast", "workers", "accumulate", "images_per_process", "checkpoint_every"),
-    *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
-    *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
-}
 
 
 class TrainingDiverged(RuntimeError):
@@ -89,10 +85,19 @@ class Trainer:
     Args:
         config: the recipe; rates and lengths are scaled to the processes (`training.optimisation.scaled`).
         world: this process among those of the run.
+        fresh: begin anew, whatever lies in `out`. Otherwise a run that lies there has to be gone on with (`resume`),
+            and the weights that it once began from are not read: they may be gone.
     """
 
     def __init__(
-        self, config: Config, data: Path, out: Path, warm_start: Path | None = None, world: World | None = None
+        self,
+        config: Config,
+        data: Path,
+        out: Path,
+        warm_start: Path | None = None,
+        world: World | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.world = world or World()
         self.recipe = config
@@ -100,9 +105,10 @@ class Trainer:
         self.config, self.out = config, out
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.train.seed)
+        begins = fresh or not (out / "state.pt").is_file()
         warm_start = warm_start or config.train.warm_start
-        self.model = build_model(config.model, imagenet=warm_start is None)
-        if warm_start is not None:
+        self.model = build_model(config.model, imagenet=begins and warm_start is None)
+        if begins and warm_start is not None:
             load_weights(warm_start, self.model)
         prepare(self.model, config.train)
         layout = memory_format(config, self.world.device)
@@ -138,11 +144,12 @@ class Trainer:
     def resume(self) -> bool:
         """Go on from the last checkpoint in the run's folder. Returns whether there was one.
 
-        Rates, their schedule and the length are those of the recipe as it is now; anything else has to be as it was.
+        Rates, their schedule and the length are those of the recipe as it is now, and data may lie elsewhere; anything
+        else has to be as it was.
 
         Raises:
-            CheckpointError: it is broken, of another recipe or of more or fewer pictures a step, or not there for
-                all processes.
+            CheckpointError: it is broken, of another recipe, of other data or of more or fewer pictures a step, or not
+                there for all processes.
         """
         path = self.out / "state.pt"
         state = load_state(path) if path.is_file() else None
@@ -155,7 +162,7 @@ class Trainer:
         if state is None:
             return False
         try:
-            self._compare(path, json.loads(state["recipe"]), state["pictures"])
+            moved = compare(path, state, self.recipe, self.pictures, self.mixture.counts())
             rates = [{key: group[key] for key in ("base", "weight_decay")} for group in self.optimizer.param_groups]
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
@@ -165,28 +172,16 @@ class Trainer:
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.step, self.elapsed = state["step"], state["elapsed"]
+        except CheckpointError:
+            raise
         except (RuntimeError, KeyError, ValueError) as error:
             said = str(error).splitlines()[:2]
             raise CheckpointError(
                 f"{path}: a run of another recipe ({' '.join(said)}); take another --out, or --fresh"
             ) from error
+        for said in moved if self.world.leads else ():
+            print(said, file=sys.stderr)
         return True
-
-    def _compare(self, path: Path, saved: dict[str, Any], pictures: int) -> None:
-        """Refuse a checkpoint of another recipe, or of steps that saw more or fewer pictures."""
-        remedy = "take another --out, or --fresh; --warm-start begins a new run from its weights"
-        now = _flat(json.loads(self.recipe.digest_json()))
-        free = {"name", *(f"train.{key}" for key in _MAY_CHANGE)}
-        before = _flat(saved)
-        other = [key for key in sorted({*now, *before} - free) if now.get(key) != before.get(key)]
-        if other:
-            said = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:4])
-            raise CheckpointError(f"{path}: a run of another recipe ({said}); {remedy}")
-        if pictures != self.pictures:
-            raise CheckpointError(
-                f"{path}: its steps saw {pictures} pictures, and would see {self.pictures} now (processes x "
-                f"train.images_per_process x train.accumulate); make these {pictures} again, or {remedy}"
-            )
 
     @property
     def pictures(self) -> int:
@@ -210,6 +205,7 @@ class Trainer:
                 "elapsed": self.elapsed,
                 "recipe": self.recipe.digest_json(),
                 "pictures": self.pictures,
+                "counts": self.mixture.counts(),
             },
         )
 
@@ -292,15 +288,6 @@ class Trainer:
             )
         self.scaler.scale(total / count).backward()
         return losses
-
-
-def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """{"section.key": value} of a recipe; what is drawn from is one value."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        inner = isinstance(value, dict) and key != "sources"
-        found |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
-    return found
 
 
 def _one_thread(_: int) -> None:

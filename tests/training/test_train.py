@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,81 @@ def test_what_makes_it_another_run_is_named(tmp_path: Path, data_folder: Path) -
         with pytest.raises(CheckpointError, match=said + r".*--fresh"):
             Trainer(recipe(override), data_folder, tmp_path).resume()
     assert Trainer(recipe("train.images_per_process=1", "train.accumulate=2"), data_folder, tmp_path).resume()
+
+
+def copied(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def test_a_run_goes_on_where_its_data_has_moved(
+    tmp_path: Path, data_folder: Path, rendered_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def on(rendered: Path, scenes: Path) -> Config:
+        return recipe("train.iterations=1", f"data.rendered={rendered}", f"data.scenes={scenes}")
+
+    Trainer(on(rendered_folder, data_folder / "backgrounds"), data_folder, tmp_path / "run").run()
+    rendered = copied(rendered_folder, tmp_path / "elsewhere" / "rendered")
+    scenes = copied(data_folder / "backgrounds", tmp_path / "elsewhere" / "scenes")
+    capsys.readouterr()
+    assert Trainer(on(rendered, scenes), copied(data_folder, tmp_path / "data"), tmp_path / "run").resume()
+    said = capsys.readouterr().err
+    assert f"data.rendered was {rendered_folder}, is {rendered}" in said
+    assert f"data.scenes was {data_folder / 'backgrounds'}, is {scenes}" in said
+    # what is there now are other pictures
+    next((rendered / "Images").glob("*.jpg")).unlink()
+    with pytest.raises(CheckpointError) as caught:
+        Trainer(on(rendered, scenes), data_folder, tmp_path / "run").resume()
+    assert "data.rendered had 2 pictures or files, has 1 pictures or files" in str(caught.value)
+    assert str(caught.value).count("state.pt") == str(caught.value).count("--fresh") == 1  # said once
+    with pytest.raises(CheckpointError, match=r"data\.rendered had 2 pictures or files, has nothing"):
+        Trainer(recipe(f"data.scenes={scenes}"), data_folder, tmp_path / "run").resume()
+
+
+def test_the_order_and_sizes_of_datasets_make_the_run(tmp_path: Path, rendered_folder: Path) -> None:
+    more = copied(rendered_folder, tmp_path / "more")
+    for path in more.glob("*/0000001.*"):
+        path.unlink()
+
+    def on(*folders: Path) -> Config:
+        listed = ", ".join(map(str, folders))
+        return recipe("train.iterations=1", "data.sources={annotated: 1}", f"data.annotated=[{listed}]")
+
+    Trainer(on(rendered_folder, more), tmp_path, tmp_path / "run").run()
+    moved = copied(rendered_folder, tmp_path / "moved")
+    assert Trainer(on(moved, more), tmp_path, tmp_path / "run").resume()
+    with pytest.raises(CheckpointError, match=r"data\.annotated had 2 \+ 1 pictures or files, has 1 \+ 2 pictures"):
+        Trainer(on(more, moved), tmp_path, tmp_path / "run").resume()
+
+
+def test_weights_that_a_run_began_from_may_be_gone(tmp_path: Path, data_folder: Path) -> None:
+    Trainer(recipe("train.iterations=1"), data_folder, tmp_path / "first").run()
+    weights = tmp_path / "first" / "weights.safetensors"
+    begun = recipe("train.iterations=2", f"train.warm_start={weights}")
+    Trainer(begun, data_folder, tmp_path / "run").run()
+    weights.unlink()
+    resumed = Trainer(begun, data_folder, tmp_path / "run")
+    assert resumed.resume()
+    assert resumed.step == 2
+    for out, fresh in (("run", True), ("other", False)):  # a new run needs them
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            Trainer(begun, data_folder, tmp_path / out, fresh=fresh)
+
+
+def test_imagenet_weights_may_be_gone_too(tmp_path: Path, data_folder: Path) -> None:
+    small = ("model.backbone=resnet50", "model.box.channels=64", "model.fpn.channels=32", "train.iterations=1")
+    Trainer(recipe(*small, "model.pretrained=false"), data_folder, tmp_path / "run").run()
+    gone = recipe(*small, f"model.backbone_weights={tmp_path / 'gone.pth'}")
+    assert Trainer(gone, data_folder, tmp_path / "run").resume()
+    with pytest.raises(BackboneWeightsError, match=r"gone\.pth"):
+        Trainer(gone, data_folder, tmp_path / "run", fresh=True)
+
+
+def test_a_refusal_is_said_once(tmp_path: Path, data_folder: Path) -> None:
+    Trainer(recipe("train.iterations=1"), data_folder, tmp_path).run()
+    with pytest.raises(CheckpointError) as caught:
+        Trainer(recipe("train.seed=7"), data_folder, tmp_path).resume()
+    assert str(caught.value).count("state.pt") == str(caught.value).count("--fresh") == 1
 
 
 def test_a_run_goes_on_with_the_rates_of_its_recipe_as_it_is_now(tmp_path: Path, data_folder: Path) -> None:

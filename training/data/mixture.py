@@ -63,7 +63,8 @@ class Mixture(Dataset[list[Sample]]):
         self.groups = GroupPhotos.open(data / "groups") if wanted & {"crowds", "groups", "empty"} else None
         self.empty_groups = [i for i, complete in enumerate(self.groups.complete) if complete] if self.groups else []
         self.backgrounds = background_photos(data / "backgrounds") if wanted & {"photos", "crowds", "empty"} else ()
-        self.backgrounds += people_free(config.scenes) if config.scenes and self.backgrounds else ()
+        self.scenes = people_free(config.scenes) if config.scenes and self.backgrounds else ()
+        self.backgrounds += self.scenes
         self.things = Things.open(config.things) if config.things and self.backgrounds else None
         self.rendered = RenderedPeople.open(config.rendered) if config.rendered else None
         if "rendered" in wanted and self.rendered is None:
@@ -71,6 +72,17 @@ class Mixture(Dataset[list[Sample]]):
         if "annotated" in wanted and not config.annotated:
             raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
         self.annotated = AnnotatedPictures(self.config, self.flip_table) if "annotated" in wanted else None
+
+    def counts(self) -> dict[str, list[int]]:
+        """How much each key of the recipe that names data found: by it a run knows its data where it has moved."""
+        return {
+            "data.annotated": [len(chosen) for chosen in self.annotated.chosen] if self.annotated else [],
+            "data.rendered": [len(self.rendered.stems)] if self.rendered else [],
+            "data.scenes": [len(self.scenes)] if self.scenes else [],
+            "data.things": [len(self.things.files)] if self.things else [],
+            "data.pseudo_labels": [len(self.pseudo.images)] if self.pseudo else [],
+            "data.uv_symmetry": [1] if self.config.data.uv_symmetry else [],
+        }
 
     def __len__(self) -> int:
         return self.config.train.iterations * self.per_step
