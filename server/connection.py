@@ -251,7 +251,8 @@ class Connection(HttpToolsProtocol):
         if error.retry_after is not None:
             head.append(f"retry-after: {error.retry_after:.0f}")
         self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
-        log.info("refused", status=error.status, reason=error.code, request_id=identity)
+        client = self.client[0] if self.client else "local"
+        log.info("refused", status=error.status, reason=error.code, request_id=identity, client=client)
         self._refused = True
         self._within(self.limits.linger_seconds)
         if self.transport.can_write_eof():

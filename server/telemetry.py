@@ -72,7 +72,7 @@ def configure_logging(style: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if style == "json" else _keep,
+            structlog.processors.format_exc_info if style == "json" else _printable,
             rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -95,5 +95,12 @@ class _Forward(logging.Handler):
         log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
-def _keep(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What clients send, as the path, is shown, but does nothing to a terminal and begins no line; JSON escapes it."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n\t" if name == "event" else ""  # of the libraries, with the stack below it
+            event[name] = "".join(
+                c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in value
+            )
     return event

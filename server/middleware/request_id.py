@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_LONGEST = 200  # letters of an address that the log shows
 _QUIET = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 log = structlog.get_logger("server")
@@ -46,4 +47,17 @@ class RequestId:
                 if scope["path"] not in _QUIET:
                     took = round(1000 * (time.monotonic() - begin), 1)
                     scope["app"].state.metrics.answers.labels(str(status)).inc()
-                    log.info("request", method=scope.get("method", "WS"), path=scope["path"], status=status, ms=took)
+                    said = {
+                        "method": scope.get("method", "WS"),
+                        "path": scope["path"][:_LONGEST],
+                        "status": status,
+                        "ms": took,
+                    }
+                    log.info("request", **said, **_asked_by(scope))
+
+
+def _asked_by(scope: Scope) -> dict[str, str]:
+    """The client's address, and the name of its key where it has one."""
+    address = scope["client"][0] if scope.get("client") else "local"
+    caller = scope.get("caller", address)
+    return {"client": address} | ({} if caller == address else {"key": caller})

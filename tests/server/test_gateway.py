@@ -228,6 +228,34 @@ def test_a_bug_in_the_log_shows_no_key_and_no_picture(
     assert len(said) < 20_000
 
 
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_the_log_says_who_asked_and_does_nothing_to_a_terminal(
+    style: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "keys.txt"
+    alice = {"X-API-Key": add_key(keys, "alice")}
+    try:
+        configure_logging(style)
+        with TestClient(create_app(Settings(keys=keys), Crashing), client=("192.0.2.7", 1)) as client:
+            wait_until_ready(client)
+            capsys.readouterr()
+            client.get("/docs/%1b%5b2J%0a%C2%9b%E2%80%AEforged" + "x" * 1000)
+            client.get("/v1/models", headers=alice)
+            client.get("/v1/models")
+        said = capsys.readouterr().err
+    finally:
+        logging.getLogger().handlers.clear()
+        structlog.reset_defaults()
+    first, second, third, *none = said.splitlines()
+    assert not none
+    assert not {"\x1b", "\x9b", "\u202e"} & set(said)
+    assert "/docs/" in first
+    assert "forged" in first
+    assert len(first) < 600
+    assert all("192.0.2.7" in line for line in (first, second, third))
+    assert ["alice" in line for line in (first, second, third)] == [False, True, False]
+
+
 def test_libraries_log_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         configure_logging("json")
