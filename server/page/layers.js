@@ -73,7 +73,7 @@ function contours({ iuv }, width) {
 }
 
 // A canvas of one layer of one person, or null where the answer has none.
-export function layer(one, kind, { palette, highlight, width }) {
+function layer(one, kind, { palette, highlight, width }) {
   if (!(kind === "parts" ? one.labels : one.iuv)) return null;
   const name = kind === "parts" ? `parts ${highlight}` : kind;
   if (!one.painted.has(name)) {
@@ -81,6 +81,27 @@ export function layer(one, kind, { palette, highlight, width }) {
     one.painted.set(name, kind === "parts" ? parts(one, palette, highlight) : kind === "iuv" ? iuv(one) : contours(one, width));
   }
   return one.painted.get(name);
+}
+
+// The same without what `front`, the people in front, hide of it: nothing shows through them, however faint they are.
+export function visible(one, front, kind, look) {
+  const picture = layer(one, kind, look);
+  const over = picture ? front.filter((other) => meet(one, other)) : [];
+  if (over.length === 0) return picture;
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  context.globalCompositeOperation = "destination-out";
+  for (const other of over) {
+    const whole = layer(other, kind === "parts" ? "parts" : "iuv", { ...look, highlight: 0 }); // without a faint pixel
+    context.drawImage(whole, other.offset[0] - one.offset[0], other.offset[1] - one.offset[1]);
+  }
+  return canvas;
+}
+
+function meet(...two) {
+  const [a, b] = two.map(({ offset: [x, y], labels, iuv }) => ({ x, y, right: x + (labels ?? iuv).width, bottom: y + (labels ?? iuv).height }));
+  return a.x < b.right && b.x < a.right && a.y < b.bottom && b.y < a.bottom;
 }
 
 // What a person has at a pixel of the photo: {label, part, u, v}, or null.

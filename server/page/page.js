@@ -2,7 +2,7 @@
 // higher scores then cost no request.
 import { askWith, get, request } from "./gateway.js";
 import { Camera } from "./camera.js";
-import { at, decodeAll, layer } from "./layers.js";
+import { at, decodeAll, visible } from "./layers.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false };
@@ -57,6 +57,7 @@ function notice(text, linger = 1500) {
 
 const least = () => Number($("score").value) / 100;
 const LEAST = 0.05; // of the slider
+const LAYERS = ["parts", "iuv", "contours"];
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const trained = () => Object.keys(INCLUDE).filter((task) => state.tasks[task]);
 const maps = () => ({ include: trained().flatMap((task) => INCLUDE[task]).join(","), mask_format: "none" });
@@ -203,6 +204,7 @@ function draw() {
   if (!state.photo) return;
   if (canvas.width !== state.photo.width) canvas.width = state.photo.width;
   if (canvas.height !== state.photo.height) canvas.height = state.photo.height;
+  for (const side of ["width", "height"]) canvas.style.setProperty(`--${side}`, canvas[side]);
   const context = canvas.getContext("2d");
   context.globalAlpha = 1;
   context.drawImage(state.photo, 0, 0);
@@ -212,11 +214,10 @@ function draw() {
   const look = { palette: state.palette, highlight: state.highlight, width: lines };
   const unit = canvas.clientWidth ? canvas.width / canvas.clientWidth : 1;
   context.globalAlpha = Number($("opacity").value) / 100;
-  // the best scores are drawn last, in front
-  for (const one of [...people].reverse()) {
-    for (const kind of ["parts", "iuv", "contours"]) {
-      const picture = $(kind).checked && layer(one, kind, look);
-      if (picture) context.drawImage(picture, one.offset[0], one.offset[1]);
+  for (const kind of LAYERS.filter((kind) => $(kind).checked)) {
+    for (const [index, one] of people.entries()) {
+      const picture = visible(one, people.slice(0, index), kind, look); // the best scores are in front
+      if (picture) context.drawImage(picture, ...one.offset);
     }
   }
   context.globalAlpha = 1;
@@ -257,10 +258,12 @@ function tell(people) {
   $("score-value").textContent = least().toFixed(2);
   if (!state.answer) return;
   $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
-  const present = new Map();
-  for (const { person } of people) for (const part of person.parts ?? []) present.set(part.class_id, part.class);
+  const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
+  const present = new Map(named.map((part) => [part.class_id, part.class]));
   const wanted = [...present].sort((a, b) => a[0] - b[0]);
-  $("legend-box").hidden = wanted.length === 0;
+  const explained = ["iuv", "contours"].filter((kind) => $(kind).checked && people.some(({ iuv }) => iuv));
+  for (const kind of ["iuv", "contours"]) $(`${kind}-words`).hidden = !explained.includes(kind);
+  $("legend-box").hidden = wanted.length + explained.length === 0;
   const [old, now] = [$("legend").dataset.of, wanted.map(([id]) => id).join()];
   if (old !== now) $("legend").replaceChildren(...wanted.map(([id, name]) => entry(id, name)));
   $("legend").dataset.of = now;
