@@ -124,7 +124,10 @@ def paste_smooth(labels: NDArray[np.uint8], box: NDArray[np.floating], window: P
 
 
 def paste_charts(
-    iuv: NDArray[np.uint8], box: NDArray[np.floating], window: PixelWindow
+    iuv: NDArray[np.uint8],
+    box: NDArray[np.floating],
+    window: PixelWindow,
+    labels: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Parts with round outlines, and U and V interpolated inside each part, never across its edge.
 
@@ -132,11 +135,13 @@ def paste_charts(
         iuv: uint8 [3,S,S], covering the box.
         box: [4] (x1, y1, x2, y2) in pixels.
         window: the pixels wanted.
+        labels: uint8 [h,w], the parts pasted already (None: `paste_smooth` of `iuv[0]`).
 
     Returns:
         (uint8 [h,w] parts 0..24, float32 [2,h,w] of U and V in 0..1, zero outside the parts).
     """
-    labels = paste_smooth(iuv[0], box, window)
+    if labels is None:
+        labels = paste_smooth(iuv[0], box, window)
     uv = np.zeros((2, *window.shape), dtype=np.float32)
     for part in np.flatnonzero(np.bincount(labels.ravel())):
         if part == 0:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import (
     PixelWindow,
     cells_covered,
@@ -290,7 +291,7 @@ class People:
         return outlines(*self.mask(index, exact))
 
     def label_map(self, exact: bool = False) -> NDArray[np.uint8]:
-        """Part labels of the whole picture; where people overlap, the higher score is in front.
+        """Part labels of the whole picture; `parsing_rcnn.overlaps.settle` says who is in front where people overlap.
 
         Args:
             exact: as in `crop`.
@@ -299,13 +300,14 @@ class People:
             uint8 [H,W] class ids.
         """
         canvas = np.zeros(self.image_size, dtype=np.uint8)
-        for index in self.back_to_front():
-            labels, _ = self.crop(index, exact)
+        crops = [self.crop(index, exact)[0] for index in range(len(self))]
+        settle(self, crops)
+        for index, labels in enumerate(crops):
             np.copyto(canvas[self.window(index).slices], labels, where=labels > 0)
         return canvas
 
     def instance_map(self, exact: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Who is where: 0 for nobody, else the person's index plus one, the higher score in front.
+        """Who is where: 0 for nobody, else the person's index plus one; in front are the same people as in `label_map`.
 
         Args:
             exact: as in `mask`.
@@ -314,13 +316,14 @@ class People:
             uint8 [H,W], or uint16 with more than 255 people.
         """
         canvas = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        for index in self.back_to_front():
-            mask, _ = self.mask(index, exact)
+        masks = [self.mask(index, exact)[0] for index in range(len(self))]
+        settle(self, masks)
+        for index, mask in enumerate(masks):
             canvas[self.window(index).slices][mask] = index + 1
         return canvas
 
     def iuv_map(self, exact: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
-        """IUV of the whole picture, the higher score in front.
+        """IUV of the whole picture; in front are the same people as in `label_map`.
 
         Args:
             exact: as in `iuv_crop`.
@@ -330,8 +333,9 @@ class People:
         """
         canvas = np.zeros((*self.image_size, 3), dtype=np.uint8)
         instances = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        for index in self.back_to_front():
-            iuv, _ = self.iuv_crop(index, exact)
+        crops = [self.iuv_crop(index, exact)[0] for index in range(len(self))]
+        settle(self, [iuv[0] for iuv in crops])
+        for index, iuv in enumerate(crops):
             where = self.window(index).slices
             mask = iuv[0] > 0
             np.copyto(canvas[where], cv2.merge(list(iuv)), where=mask[:, :, None])
@@ -384,7 +388,10 @@ class People:
         return npz.decode(Path(path), taxonomy)
 
     def back_to_front(self) -> list[int]:
-        """People in the order in which they are painted over each other: by score, of equal ones the first in front."""
+        """People by score, the highest last, and of equal ones the first: the order to draw boxes and the like in.
+
+        Who is in front where silhouettes overlap, `parsing_rcnn.overlaps.settle` says.
+        """
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[::-1]]
 
     def _need(self, name: str, remedy: str) -> NDArray[np.uint8]:

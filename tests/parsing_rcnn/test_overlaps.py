@@ -1,0 +1,162 @@
+"""Who is in front where people overlap: one rule for every map and picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn import draw
+from parsing_rcnn.codecs import npz
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP
+
+SIZE = (60, 100)
+SIDE = 20
+
+
+def block(left: int, right: int, top: int = 0, bottom: int = SIDE, label: int = 1) -> NDArray[np.uint8]:
+    """A map with one rectangle of cells."""
+    cells = np.zeros((SIDE, SIDE), np.uint8)
+    cells[top:bottom, left:right] = label
+    return cells
+
+
+def crowd(*found: tuple[list[float], float, NDArray[np.uint8]], **fields: Any) -> People:
+    """People of (box, score, parts); what is I > 0 of them is their silhouette too."""
+    boxes, scores, parts = zip(*found, strict=True)
+    cells = np.stack(parts)
+    iuv = np.zeros((len(found), 3, SIDE, SIDE), np.uint8)
+    iuv[:, 0] = cells
+    whole = {"parts": cells, "iuv": iuv, **fields}
+    return People(np.array(boxes, np.float32), np.array(scores, np.float32), SIZE, **whole)
+
+
+def seam(near: float, far: float) -> People:
+    """Two people whose silhouettes meet at x = 40: the first reaches 6 pixels too far, the second ends where it
+    should, or the other way about: whoever is wrong is wrong at the rim."""
+    return crowd(
+        ([10, 0, 50, 60], near, block(0, 18, label=1)),  # to x = 46
+        ([30, 0, 90, 60], far, block(0, 20, label=2)),  # from x = 30
+    )
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
+def test_a_pixel_belongs_to_whoever_it_lies_deeper_in(scores: tuple[float, float]) -> None:
+    row = seam(*scores).instance_map()[30]
+    assert (row[10:30] == 1).all()
+    assert (row[30:35] == 1).all()  # deep in the first, at the rim of the second
+    assert (row[43:90] == 2).all()
+    assert np.count_nonzero(np.diff(row[10:90].astype(int))) == 1  # one seam
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
+def test_a_child_in_front_of_a_grown_up_is_seen_whatever_the_scores(scores: tuple[float, float]) -> None:
+    people = crowd(
+        ([40, 20, 60, 60], scores[0], block(2, 18, label=1)),
+        ([10, 0, 66, 60], scores[1], block(0, 14, label=2)),  # to x = 49
+    )
+    owner = people.instance_map()
+    assert (owner[40, 46:58] == 1).all()
+    assert (owner[40, 12:40] == 2).all()
+    assert (owner[10, 12:48] == 2).all()  # above the child's head
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_every_map_and_picture_agrees_on_who_is_in_front(exact: bool) -> None:
+    cells = seam(0.6, 0.9).parts
+    assert cells is not None
+    probabilities = (255 * (np.arange(len(CIHP))[None, :, None, None] == cells[:, None])).astype(np.uint8)
+    people = replace(seam(0.6, 0.9), part_probs=probabilities)
+    owner = people.instance_map(exact)
+    assert np.array_equal(people.label_map(exact), owner)  # labels are 1 and 2 here
+    values, inds = people.iuv_map(exact)
+    assert np.array_equal(values[..., 0], inds)
+    claimed = people.masks(exact).all(axis=0) & (people.iuv_map(exact)[1] > 0)
+    assert claimed.any()
+    assert np.array_equal(inds[claimed], owner[claimed])
+    drawn = draw.parts(people, smooth=False)
+    assert np.array_equal(drawn, CIHP.palette[people.label_map()])
+    middle = (slice(20, 40), slice(None))  # away from the smooth picture's round corners
+    same = (draw.parts(people)[middle] == drawn[middle]).all(axis=-1)
+    assert same[:, :44].all()
+    photo = np.full((*SIZE, 3), 90, np.uint8)
+    painted = draw.overlay(photo, people, alpha=1, boxes=False, scores=False, outlines=False, smooth=False)
+    assert np.array_equal(painted[owner > 0], CIHP.palette[owner][owner > 0])
+    stretched = draw.iuv(people)[..., 0]
+    assert (stretched[30, 31:35] == 255 // 24).all()
+    assert (stretched[30, 50:85] == 2 * 255 // 24).all()
+
+
+def test_the_order_of_the_people_and_a_round_trip_change_nobody() -> None:
+    people = crowd(
+        ([5, 0, 45, 60], 0.9, block(0, 19, label=1)),
+        ([25, 0, 75, 60], 0.8, block(1, 19, label=2)),
+        ([35, 5, 95, 60], 0.7, block(2, 20, label=3)),
+    )
+    labels = people.label_map()
+    assert set(np.unique(labels[30])) == {0, 1, 2, 3}
+    for order in permutations(range(3)):
+        assert np.array_equal(people.select(order).label_map(), labels)
+    sent = npz.decode(npz.encode(people))
+    assert np.array_equal(sent.label_map(), labels)
+    assert np.array_equal(sent.instance_map(), people.instance_map())
+
+
+def test_three_people_leave_no_hole_and_share_no_pixel() -> None:
+    people = crowd(
+        ([5, 0, 65, 60], 0.7, block(0, 20, label=1)),
+        ([25, 0, 75, 60], 0.9, block(0, 20, label=2)),
+        ([20, 10, 95, 50], 0.8, block(0, 20, label=3)),
+    )
+    owner = people.instance_map()
+    assert np.array_equal(owner > 0, people.masks().any(axis=0))
+    assert np.array_equal(people.label_map(), owner)
+
+
+def test_of_equal_depths_the_higher_score_is_in_front_and_of_equal_scores_the_first() -> None:
+    box = [10.0, 0.0, 50.0, 60.0]
+    for scores, winner in (((0.6, 0.9), 2), ((0.9, 0.6), 1), ((0.5, 0.5), 1)):
+        people = crowd((box, scores[0], block(0, 20, label=1)), (box, scores[1], block(0, 20, label=2)))
+        assert (people.label_map()[:, 10:50] == winner).all()
+
+
+def test_one_person_found_twice_stays_whole() -> None:
+    # the upper two thirds of a body as a second, surer person: deeper in the other at the waist, where its own map ends
+    whole = block(4, 16, label=1)
+    upper = block(3, 17, label=2)
+    people = crowd(([20, 0, 60, 60], 0.6, whole), ([22, 0, 58, 40], 0.8, upper))
+    shared = people.masks().all(axis=0)
+    assert shared.any()
+    assert (people.label_map()[shared] == 2).all()
+    swapped = replace(people, scores=np.array([0.8, 0.6], np.float32))
+    assert (swapped.label_map()[shared] == 1).all()
+
+
+def test_boxes_that_overlap_without_a_common_pixel_change_nothing() -> None:
+    people = crowd(
+        ([10, 0, 50, 60], 0.6, block(0, 8, label=1)),
+        ([30, 0, 90, 60], 0.9, block(6, 20, label=2)),
+    )
+    labels = people.label_map()
+    for index in range(2):
+        alone, _ = people.crop(index)
+        assert np.array_equal(labels[people.window(index).slices][alone > 0], alone[alone > 0])
+    assert np.array_equal(people.instance_map(), labels)
+
+
+@pytest.mark.parametrize("kept", ["parts", "iuv"])
+def test_either_map_alone_is_enough(kept: str) -> None:
+    people = replace(seam(0.6, 0.9), **{name: None for name in ("parts", "iuv") if name != kept})
+    assert np.array_equal(people.instance_map(), seam(0.6, 0.9).instance_map())
+
+
+def test_maps_of_different_sides_are_compared_by_their_share() -> None:
+    people = seam(0.6, 0.9)
+    assert people.iuv is not None
+    finer = replace(people, iuv=people.iuv.repeat(2, axis=2).repeat(2, axis=3))
+    assert (finer.instance_map() != people.instance_map()).mean() < 0.01
