@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
@@ -44,12 +45,14 @@ class ModelRepository:
         Raises:
             ModelNotFound: no repository, one without its card or a graph, a card that cannot be read or lacks
                 something, or one without this model.
+            BrokenModel: a file is not the one that the card describes.
         """
         found = _locate(path)
         card = _read_card(found / CARD)
         for name in GRAPHS:
             if not (found / name / "1" / "model.onnx").is_file():
                 raise ModelNotFound(f"{found / name}/1/model.onnx is missing; `parsing-rcnn export` writes it")
+        _check_files(found, card)
         known = card.get("models", {})
         if model is not None and model not in known:
             choices = ", ".join(known) or "none by name"
@@ -120,6 +123,24 @@ def _read_card(path: Path) -> Mapping[str, Any]:
         raise ModelNotFound(f"{path}: taxonomy {card['taxonomy']!r} is none of {', '.join(_TAXONOMIES)}")
     found: Mapping[str, Any] = card
     return found
+
+
+def _check_files(path: Path, card: Mapping[str, Any]) -> None:
+    """Damaged weights run, and find nobody or somebody else: only their sums tell."""
+    for entry in (*card["files"].values(), *card.get("quantization", {}).get("openvino", {}).values()):
+        try:
+            file, expected = path / entry["file"], entry["sha256"]
+        except (KeyError, TypeError):
+            raise ModelNotFound(f"{path / CARD}: {entry!r} describes no file: it lacks file or sha256") from None
+        weights = file.with_suffix(".bin") if file.suffix == ".xml" else file  # the card has the sum of these
+        try:
+            with weights.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            reason = f"{error.strerror}; {CARD} names it, `parsing-rcnn export` writes it"
+            raise ModelNotFound(f"{weights}: {reason}") from error
+        if found != expected:
+            raise BrokenModel(weights, f"it is not the file of {CARD}, but has another SHA-256")
 
 
 def _locate(path: Path | None) -> Path:

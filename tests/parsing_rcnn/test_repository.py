@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,14 +92,58 @@ def test_a_missing_graph_is_named(tmp_path: Path) -> None:
             '{"name": "x", "version": "1", "taxonomy": "b", "canvases": [], "tasks": {}, "files": {}}',
             "none of cihp, mhp",
         ),
+        (
+            '{"name": "x", "version": "1", "taxonomy": "cihp", "canvases": [], "tasks": {}, "files": {"detector": {}}}',
+            "lacks file or sha256",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_card_is_said(tmp_path: Path, text: str, word: str) -> None:
+    for graph in GRAPHS:
+        (tmp_path / graph / "1").mkdir(parents=True)
+        (tmp_path / graph / "1" / "model.onnx").touch()
     (tmp_path / "model_card.json").write_text(text)
     with pytest.raises(ModelNotFound, match=word):
         ModelRepository.open(tmp_path)
     with pytest.raises(ModelNotFound, match=r"model_card\.json: No such file"):
         ModelRepository.open(ROOT / "model_repository" / "detector")
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    """They would run, and find what is not there."""
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "detector" / "1" / "model.onnx"
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 4000)
+    data[middle] = bytes(byte ^ 0x55 for byte in data[middle])
+    path.write_bytes(data)
+    with pytest.raises(
+        BrokenModel, match=r"detector/1/model\.onnx cannot be run \(it is not the file of.+copy it again"
+    ):
+        ModelRepository.open(tmp_path / "copy")
+    command = [sys.executable, "-m", "parsing_rcnn", "serve", "--repository", str(tmp_path / "copy"), "--port", "0"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARSING_RCNN_")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "is not the file of model_card.json" in done.stderr
+
+
+def test_weights_of_openvinos_own_are_of_the_card_too(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    graph = tmp_path / "copy" / "parsing" / "1" / "model.xml"
+    card = json.loads((tmp_path / "copy" / "model_card.json").read_text())
+    entry = {"file": "parsing/1/model.xml", "bytes": 8, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    card["quantization"] = {"groups": {}, "openvino": {"parsing": entry}}
+    (tmp_path / "copy" / "model_card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelNotFound, match=r"parsing/1/model\.bin: No such file"):
+        ModelRepository.open(tmp_path / "copy")
+    graph.write_text("<")
+    graph.with_suffix(".bin").write_bytes(b"weights")
+    assert ModelRepository.open(tmp_path / "copy").openvino_graph("parsing") == graph
+    graph.with_suffix(".bin").write_bytes(b"another")
+    with pytest.raises(BrokenModel, match=r"parsing/1/model\.bin cannot be run"):
+        ModelRepository.open(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
@@ -107,5 +154,7 @@ def test_a_damaged_graph_is_named(tmp_path: Path, runtime: str, damage: str) -> 
     other = tmp_path / "copy" / "parsing" / "1" / "model.onnx"
     data = {"half of it": path.read_bytes()[:100000], "nothing": b"", "another graph": other.read_bytes()}[damage]
     path.write_bytes(data)
+    card = tmp_path / "copy" / "model_card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"files": {}}))  # one that has no sums to tell it by
     with pytest.raises(BrokenModel, match=r"detector/1/model\.onnx cannot be run \(.+\): copy it again"):
         Pipeline(tmp_path / "copy", runtime=runtime, threads=1).analyze(np.zeros((64, 64, 3), np.uint8))
