@@ -9,6 +9,7 @@ import typer
 
 _HERE = Path(__file__).parent
 _SHOWN = 20  # problems of a dataset that are printed
+_TRY_AGAIN = 75  # exit code of a run that was asked to stop (EX_TEMPFAIL of sysexits.h)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,11 +33,12 @@ def train(
     warm_start: Annotated[Path | None, typer.Option(help="Begin from weights, or from a model repository.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not resume what lies in --out.")] = False,
 ) -> None:
-    """Train a recipe; resumes by itself when --out holds a run."""
+    """Train a recipe; resumes by itself when --out holds a run. SIGTERM or SIGUSR1: saves, and exits with code 75."""
     from training.checkpoint import CheckpointError
     from training.config import ConfigError, load_config
     from training.data.sources import DatasetError
     from training.distributed import join, leave
+    from training.interruption import TrainingStopped
     from training.model.backbones import BackboneWeightsError
     from training.optimisation import linear_scaling
     from training.report import write_report
@@ -54,6 +56,10 @@ def train(
     except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+    except TrainingStopped as stopped:
+        if world.leads:
+            typer.echo(str(stopped), err=True)
+        raise typer.Exit(_TRY_AGAIN) from stopped
     finally:
         leave()
     if world.leads:

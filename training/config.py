@@ -273,6 +273,9 @@ class TrainConfig(_Strict):
             ("frozen"), or learn ("train"), or do so over all GPUs ("sync", every batch norm of the network).
         ema_decay: of the average that is saved and exported; 0 saves the last weights.
         time_budget_minutes: shortens the schedule so that it always ends.
+        checkpoint_every: steps between checkpoints, each in the place of the last.
+        keep_every: steps between weights that stay, as weights_STEP.safetensors: `evaluate --checkpoint` can measure
+            them elsewhere while the run goes on.
     """
 
     warm_start: Path | None = None
@@ -301,6 +304,7 @@ class TrainConfig(_Strict):
     backbone_norm: Literal["statistics", "frozen", "train", "sync"] = "statistics"
     time_budget_minutes: Positive | None = None
     checkpoint_every: Count = 200
+    keep_every: Count | None = None
     workers: Whole = 1
     seed: Whole = 0
 

@@ -37,6 +37,14 @@ class World:
         torch.distributed.broadcast(told, 0)
         return float(told)
 
+    def any(self, value: bool) -> bool:
+        """Whether it is true in any process; every process has to ask, and waits for the others."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([float(value)], device=self.device)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        return bool(told)
+
     def gathered(self, value: int | None) -> list[int | None]:
         """The values of all processes, by rank; every process has to ask."""
         if self.size == 1:

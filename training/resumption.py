@@ -12,7 +12,8 @@ from training.config import Config
 _REMEDY = "take another --out, or --fresh; --warm-start begins a new run from its weights"
 # keys of `train` that a run may change when it goes on; any other makes it another run
 _MAY_CHANGE = {
-    *("warm_start", "device", "autocast", "workers", "accumulate", "images_per_process", "checkpoint_every"),
+    *("warm_start", "device", "autocast", "workers", "accumulate", "images_per_process"),
+    *("checkpoint_every", "keep_every"),
     *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
     *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
 }

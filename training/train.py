@@ -23,6 +23,7 @@ from training.data.mixture import Mixture
 from training.data.sample import Sample
 from training.distributed import World
 from training.ema import WeightAverage
+from training.interruption import StopRequest, TrainingStopped, leave_to_parent
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
@@ -192,8 +193,7 @@ class Trainer:
         """Checkpoint: the average as weights.safetensors (what is exported), the rest as state.pt."""
         if not self.world.leads:
             return
-        facts = {"step": self.step, "minutes": round(self.elapsed / 60, 1)}
-        save_weights(self.out / "weights.safetensors", self.average.model, self.recipe, facts)
+        self._save_weights("weights.safetensors")
         save_state(
             self.out / "state.pt",
             {
@@ -209,11 +209,16 @@ class Trainer:
             },
         )
 
+    def _save_weights(self, name: str) -> None:
+        facts = {"step": self.step, "minutes": round(self.elapsed / 60, 1)}
+        save_weights(self.out / name, self.average.model, self.recipe, facts)
+
     def run(self) -> None:
         """Train to the end of the schedule.
 
         Raises:
             TrainingDiverged: a loss is not finite.
+            TrainingStopped: SIGTERM or SIGUSR1 asked for it; a checkpoint is written.
         """
         config = self.config.train
         loader = DataLoader(
@@ -224,10 +229,11 @@ class Trainer:
             ),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_loader,
         )
         with ExitStack() as stack:
             report = stack.enter_context(_Report(self.out, config, self.step)) if self.world.leads else None
+            request = stack.enter_context(StopRequest())
             begin = time.monotonic() - self.elapsed
             batches = iter(loader)
             while self.step < config.iterations:
@@ -240,9 +246,28 @@ class Trainer:
                     report.step(self.step, self.elapsed, losses, last=over or self.step == config.iterations)
                 if self.step % config.checkpoint_every == 0:
                     self.save()
+                if config.keep_every is not None and self.step % config.keep_every == 0 and self.world.leads:
+                    self._save_weights(f"weights_{self.step}.safetensors")
                 if over:
                     break
+                self._stop_if_asked(request)
         self.save()
+
+    def _stop_if_asked(self, request: StopRequest) -> None:
+        """Save and stop where a signal has asked any process: they agree on it every ten steps, to save the same one.
+
+        Raises:
+            TrainingStopped: in all processes, once the checkpoint is written.
+        """
+        if self.step == self.config.train.iterations or (self.world.size > 1 and self.step % _REPORT_EVERY):
+            return
+        if self.world.any(request.signal is not None):
+            self.save()
+            self.world.any(False)  # who left before the first process has saved would have it ended
+            raise TrainingStopped(
+                f"{request.signal or 'a signal to another process'} asked to stop: step {self.step} of "
+                f"{self.config.train.iterations} is saved in {self.out}, and the same command goes on from there"
+            )
 
     def update(self, batches: list[list[Sample]]) -> dict[str, Tensor]:
         """One step on this process's batches: the mean of their losses, detached.
@@ -290,9 +315,10 @@ class Trainer:
         return losses
 
 
-def _one_thread(_: int) -> None:
+def _prepare_loader(_: int) -> None:
     """Loaders are as many as the cores that they may use: OpenCV's own threads would crowd each other out."""
     cv2.setNumThreads(1)
+    leave_to_parent()
 
 
 def _seed(seed: int, batch: int) -> int:

@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from training.checkpoint import save_state
+from training.checkpoint import load_state, save_state
 from training.config import ConfigError
 from training.distributed import join
 
@@ -138,6 +138,65 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path) -> 
     whole, resumed = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
     for name, value in whole.items():
         assert torch.equal(resumed[name], value), name
+
+
+def until_step_ten(process: subprocess.Popen[str], log: Path) -> None:
+    begin = time.monotonic()
+    while not (log.is_file() and log.read_text().strip()):
+        assert process.poll() is None, "it ended before it could be signalled"
+        assert time.monotonic() - begin < 240
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals and process groups")
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path) -> None:
+    steps = ("train.iterations=20", "train.checkpoint_every=1000")
+    run(command(data_folder, tmp_path / "whole", *steps))
+    stopped = [sys.executable, *command(data_folder, tmp_path / "stopped", *steps, "train.workers=1")]
+    process = subprocess.Popen(
+        stopped,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until_step_ten(process, tmp_path / "stopped" / "log.jsonl")
+    os.killpg(process.pid, signal.SIGTERM)  # as schedulers do: the process that reads pictures gets it as well
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 75, said[-3000:]
+    assert "SIGTERM asked to stop" in said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert 10 <= load_state(tmp_path / "stopped" / "state.pt")["step"] < 20
+    run(stopped[1:])
+    whole, resumed = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "stopped"))
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_processes_agree_where_to_stop(tmp_path: Path, data_folder: Path) -> None:
+    """The second one alone is signalled: the first, which saves, stops at the same step."""
+    overrides = ("train.iterations=100000", "train.checkpoint_every=100000")
+    train = shlex.join([sys.executable, *command(data_folder, tmp_path / "run", *overrides)])
+    each = f"echo $BASHPID > {shlex.quote(str(tmp_path))}/pid$RANK; exec {train}"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python", "bash", "-c", each]
+    process = subprocess.Popen(
+        [sys.executable, *torchrun], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until_step_ten(process, tmp_path / "run" / "log.jsonl")
+        os.kill(int((tmp_path / "pid1").read_text()), signal.SIGUSR1)
+        _, said = process.communicate(timeout=240)
+    finally:
+        process.terminate()  # torchrun ends its processes
+        process.wait()
+    assert "the same command goes on" in said, said[-3000:]
+    assert said.count("exitcode  : 75") == 2
+    step = load_state(tmp_path / "run" / "state.pt")["step"]
+    assert step >= 10
+    assert step % 10 == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from parsing_rcnn import __version__
-from training.checkpoint import CheckpointError, load_recipe, load_state, load_weights
+from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights
 from training.config import Config, load_config
 from training.ema import WeightAverage
 from training.model.backbones import BackboneWeightsError, ResNet
@@ -272,6 +272,17 @@ def test_a_run_that_its_time_ends_says_where_it_got(tmp_path: Path, data_folder:
     assert [row["step"] for row in rows] == [1]
     write_report(tmp_path / "run", data_folder)
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_of_some_steps_stay(tmp_path: Path, data_folder: Path) -> None:
+    Trainer(recipe("train.iterations=5", "train.keep_every=2", "train.checkpoint_every=1"), data_folder, tmp_path).run()
+    assert sorted(path.name for path in tmp_path.glob("weights*.safetensors")) == [
+        *("weights.safetensors", "weights_2.safetensors", "weights_4.safetensors")
+    ]
+    assert json.loads((tmp_path / "weights_4.json").read_text())["step"] == 4
+    kept, last = (load_model(tmp_path / name)[0] for name in ("weights_2.safetensors", "weights.safetensors"))
+    assert not torch.equal(kept.box.score.weight, last.box.score.weight)
+    assert Trainer(recipe("train.iterations=6"), data_folder, tmp_path).resume()  # and may be kept no longer
 
 
 def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:

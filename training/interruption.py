@@ -1,0 +1,44 @@
+"""Stopping a run from outside: a signal asks, the loop saves where it is and says how to go on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+# what a scheduler sends some time before it takes the machine away (Slurm: --signal=USR1@120); Windows has one of them
+_ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class TrainingStopped(RuntimeError):
+    """A signal asked the run to stop, and its checkpoint is written; the message says how to go on."""
+
+
+class StopRequest:
+    """Within `with`, SIGTERM and SIGUSR1 no longer end the process: they are noted.
+
+    Attributes:
+        signal: the name of the last one; None: nobody has asked. Only the main thread of a process can listen.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _ASKING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.signal = signal.Signals(number).name
+
+
+def leave_to_parent() -> None:
+    """A loader's process does not listen: schedulers signal every process, and the loop needs its last batches."""
+    for number in _ASKING:
+        signal.signal(number, signal.SIG_IGN)
