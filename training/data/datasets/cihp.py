@@ -110,15 +110,14 @@ class PersonMaps:
 
     def strays(self) -> Iterator[str]:
         """See `Reader`: maps that no annotation names."""
-        named = {row.get("parsing") for rows in self.coco.annotations.values() for row in rows}
+        named = {row.get("parsing") for rows in self.coco.rows for row in rows}
         folder = self.root / f"{self.split}_parsing"
         return (f"{p}: no annotation names it" for p in sorted(folder.glob("*.png")) if p.name not in named)
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
-        about = self.coco.images[index]
         image = self.root / f"{self.split}_img" / self.coco.name(index)
-        rows = self.coco.annotations[about["id"]]
+        rows = self.coco.rows[index]
         for row in rows:
             self.coco.box(row)  # refuses what is no box
             if not isinstance(row.get("parsing"), str):

@@ -33,9 +33,8 @@ class CocoPeople:
         # detectron2 and the paper train on COCO's valminusminival
         self.validation = bool(re.search(r"(?<!minus)minival|(?<![a-z])val(20\d\d)?$|_test", annotations.stem))
         self.coco = CocoFile.read(annotations, needed=("bbox",))
-        rows = [row for found in self.coco.annotations.values() for row in found]
         kinds = {"dp_I": "DensePose", "keypoints": "keypoints"}
-        self.kinds = tuple(kind for key, kind in kinds.items() if any(key in row for row in rows))
+        self.kinds = tuple(kind for key, kind in kinds.items() if key in self.coco.keys)
         self.keypoints, self.densepose = "keypoints" in self.kinds, "DensePose" in self.kinds
         self.name = f"{annotations.name} ({', '.join(self.kinds) or 'boxes'})"
 
@@ -66,15 +65,14 @@ class CocoPeople:
 
     def strays(self) -> Iterator[str]:
         """See `Reader`: annotations that are left out; pictures may be there for other files."""
-        for rows in self.coco.annotations.values():
+        for rows in self.coco.rows:
             for row in filter(self.coco.flat, rows):
                 name = f"{self.coco.path}: annotation {row.get('id')}"
                 yield f"{name}: bbox {row['bbox']} has no extent; it is left out, training and evaluation go on"
 
     def _rows(self, index: int) -> list[dict[str, Any]]:
         """Annotations of a picture, but those whose box has no extent: the genuine COCO files hold some."""
-        rows = self.coco.annotations[self.coco.images[index]["id"]]
-        return [row for row in rows if not self.coco.flat(row)]
+        return [row for row in self.coco.rows[index] if not self.coco.flat(row)]
 
     def _person(self, row: dict[str, Any]) -> Annotated:
         keypoints = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,12 @@ from training.data.sources import DatasetError
 
 _HEADER_BYTES = 1 << 18  # a thumbnail in EXIF may come before the size
 _FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
+# what is read of a COCO file's pictures and annotations: outlines, which nothing here asks for, are most of one
+_OF_IMAGE = ("id", "file_name", "height", "width")
+_OF_ROW = (
+    *("id", "image_id", "category_id", "bbox", "iscrowd", "area", "keypoints", "parsing"),
+    *("dp_masks", "dp_x", "dp_y", "dp_I", "dp_U", "dp_V"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,13 +201,40 @@ def header_size(path: Path) -> tuple[int, int]:
     return header.height, header.width
 
 
+class _Texts(Sequence[Any]):
+    """Values that are kept as JSON in one buffer, and read when they are asked for.
+
+    As Python objects they take twenty times the memory, once more in every process that reads pictures: it counts
+    references to them, and so writes to what it would share.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        texts = [json.dumps(value, separators=(",", ":")).encode() for value in values]
+        self._ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._text = np.frombuffer(b"".join(texts), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        index = range(len(self))[index]  # counts from the end too, and stops an iteration
+        return json.loads(self._text[self._ends[index] : self._ends[index + 1]].tobytes())
+
+
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """A COCO annotation file by picture: images in the order of their ids, annotations of each."""
+    """A COCO annotation file by picture.
+
+    Attributes:
+        images: what the file says of each picture, in the order of their ids.
+        rows: the annotations of each, in the same order.
+        keys: that some annotation has.
+    """
 
     path: Path
-    images: tuple[dict[str, Any], ...]
-    annotations: dict[int, list[dict[str, Any]]]
+    images: Sequence[dict[str, Any]]
+    rows: Sequence[list[dict[str, Any]]]
+    keys: frozenset[str]
 
     @classmethod
     def read(cls, path: Path, needed: tuple[str, ...] = ()) -> CocoFile:
@@ -214,7 +247,7 @@ class CocoFile:
             DatasetError: no JSON, or keys are absent.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"), object_hook=_lean)
             images = sorted(document["images"], key=lambda image: image["id"])
             rows = [dict(row) for row in document["annotations"]]
             named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
@@ -229,10 +262,11 @@ class CocoFile:
             if row.get("image_id") not in known:
                 raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
             annotations[row["image_id"]].append(row)
+        keys = frozenset(key for row in rows for key in row)
         for key in needed:
-            if not any(key in row for row in rows):
+            if key not in keys:
                 raise DatasetError(f"{path}: no annotation has {key!r}")
-        return cls(path, tuple(images), annotations)
+        return cls(path, _Texts(images), _Texts(annotations[image["id"]] for image in images), keys)
 
     def name(self, index: int) -> str:
         """File name of picture `index`.
@@ -320,6 +354,12 @@ class CocoFile:
         single = (values.astype(np.float32) for values in (x, y, u, v))
         sx, sy, su, sv = single
         return DensePosePoints(sx, sy, part.astype(np.int64), su, sv, regions)
+
+
+def _lean(read: dict[str, Any]) -> dict[str, Any]:
+    """An object of a COCO file without what nobody asks for, as soon as it is read: that is most of the file."""
+    kept = _OF_ROW if "image_id" in read else _OF_IMAGE if "file_name" in read else read
+    return {key: read[key] for key in kept if key in read}
 
 
 def numbers(values: Any) -> NDArray[np.float32]:
