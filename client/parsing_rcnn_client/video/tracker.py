@@ -1,20 +1,29 @@
 """Who is who from frame to frame, by overlap: ByteTrack's association (Zhang et al., ECCV 2022, section 3).
 
 Confident boxes are paired with the tracks first; what is left of the tracks may then take up doubtful boxes, so that a
-person half hidden keeps the number. A doubtful box never starts a track.
+person half hidden keeps the number. A doubtful box never starts a track. Where overlap finds nobody for a confident
+box, looks may: somebody who comes out from behind another, or back into the picture, is known by the colours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video.assignment import assign
+from parsing_rcnn_client.video.looks import distance
+
+Look = NDArray[np.float32]
 
 # Noise of the motion model, relative to the height of the box (per frame of 1/30 s).
 _POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20
+_SLOWING = 0.95  # share of a lost track's speed that is left after a frame of 1/30 s: it is known less and less
+_ALIKE = 0.2  # distance of looks under which a new box is a lost track's: 99 of 100 looks of one person differ less
+_ALONE = 0.15  # overlap with others under which somebody's look is learnt
+_LEARNT = 0.1  # share of a new look in what is remembered
 
 
 class Motion:
@@ -25,13 +34,20 @@ class Motion:
 
     def __init__(self, box: NDArray[np.float32]) -> None:
         self.mean = np.stack([_centred(box), np.zeros(4)])  # [position or speed, coordinate]
+        self._size = self.mean[0, 2:].copy()  # when last measured
         height = max(float(box[3] - box[1]), 1.0)
         self.covariance = np.zeros((2, 2, 4))
         self.covariance[0, 0] = (2 * _POSITION * height) ** 2
         self.covariance[1, 1] = (10 * _VELOCITY * height) ** 2
 
-    def predict(self, frames: float) -> None:
-        """Move on by a time, in frames of 1/30 s."""
+    def predict(self, frames: float, lost: bool = False) -> None:
+        """Move on by a time, in frames of 1/30 s. What is lost keeps its size and slows down.
+
+        A box that is being covered shrinks and runs to the side that is still seen; nothing else does so for long.
+        """
+        if lost:
+            self.mean[0, 2:], self.mean[1, 2:] = self._size, 0
+            self.mean[1, :2] *= _SLOWING**frames
         (a, b), (_, d) = self.covariance
         height = max(float(self.mean[0, 3]), 1.0)
         self.mean[0] += frames * self.mean[1]
@@ -46,6 +62,7 @@ class Motion:
         total = a + (_MEASURED * height) ** 2
         gain = np.stack([a / total, b / total])
         self.mean = self.mean + gain * (_centred(box) - self.mean[0])
+        self._size = self.mean[0, 2:].copy()
         self.covariance = np.array([[a - gain[0] * a, b - gain[0] * b], [b - gain[0] * b, d - gain[1] * b]])
 
     @property
@@ -79,12 +96,21 @@ class Track:
         motion: where the person is and goes.
         seen: time of the last box, seconds.
         hits: boxes so far.
+        look: of the person, from frames where nobody was near; None until there was one.
+        lost: whether the last frame had no box of it.
     """
 
     number: int
     motion: Motion
     seen: float
     hits: int = 1
+    look: Look | None = None
+    lost: bool = False
+
+    def see(self, box: NDArray[np.float32], time: float) -> None:
+        """A box of this person."""
+        self.motion.correct(box)
+        self.seen, self.hits, self.lost = time, self.hits + 1, False
 
 
 @dataclass
@@ -115,19 +141,26 @@ class Tracker:
     count: int = 0
     _time: float | None = None
 
-    def update(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float) -> NDArray[np.intp]:
+    def update(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        time: float,
+        look: Callable[[int], Look | None] = lambda index: None,
+    ) -> NDArray[np.intp]:
         """Take one frame's boxes.
 
         Args:
             boxes: float32 [n,4] (x1, y1, x2, y2).
             scores: float32 [n] in 0..1.
             time: of the frame, seconds; never less than the last one's.
+            look: of a box, by its index, as of `looks.look_of`.
 
         Returns:
             [n] track numbers; 0 for a box that belongs to nobody (yet).
         """
         self.predict(time)
-        numbers = np.zeros(len(boxes), np.intp)
+        owners: list[Track | None] = [None] * len(boxes)
         waiting = list(self.tracks)
         confident = np.flatnonzero(scores >= self.high)
         for chosen, least in (
@@ -135,25 +168,36 @@ class Tracker:
             (np.flatnonzero(scores < self.high), self.second_overlap),
         ):
             for track, index in self._pair(waiting, boxes, scores, chosen, least):
-                track.motion.correct(boxes[index])
-                track.seen, track.hits = time, track.hits + 1
+                track.see(boxes[index], time)
                 waiting.remove(track)
-                numbers[index] = track.number if track.hits >= self.confirm else 0
-        for index in confident[numbers[confident] == 0]:
-            if self._taken(boxes[index], waiting):
-                continue
+                owners[index] = track
+        new: list[int] = []
+        for index in confident.tolist():
+            others = [i for i, track in enumerate(owners) if track is not None] + new
+            if owners[index] is None and not _taken(boxes[index], boxes[others]):
+                new.append(index)
+        for track, index in self._returned(waiting, boxes, new, look):
+            track.motion = Motion(boxes[index])
+            track.see(boxes[index], time)
+            waiting.remove(track)
+            new.remove(index)
+            owners[index] = track
+        for index in new:
             self.count += 1
-            self.tracks.append(Track(self.count, Motion(boxes[index]), time))
-            numbers[index] = self.count if self.confirm <= 1 else 0
+            owners[index] = Track(self.count, Motion(boxes[index]), time)
+        for track in waiting:
+            track.lost = True
+        self._learn(boxes, owners, look)
+        self.tracks += [owner for index in new if (owner := owners[index]) is not None]
         self.tracks = [t for t in self.tracks if time - t.seen <= self.patience]
-        return numbers
+        return np.array([t.number if t is not None and t.hits >= self.confirm else 0 for t in owners], np.intp)
 
     def predict(self, time: float) -> None:
         """Move every track to a time without seeing anything."""
         frames = 0.0 if self._time is None else max(time - self._time, 0.0) * 30
         self._time = time if self._time is None else max(time, self._time)
         for track in self.tracks:
-            track.motion.predict(frames)
+            track.motion.predict(frames, track.lost)
 
     def _pair(
         self,
@@ -171,7 +215,49 @@ class Tracker:
         cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1.0)
         return [(waiting[r], int(chosen[c])) for r, c in assign(cost) if overlap[r, c] >= least]
 
-    def _taken(self, box: NDArray[np.float32], waiting: list[Track]) -> bool:
-        """Whether a box is a second one of somebody who already has one in this frame."""
-        seen = [t.motion.box for t in self.tracks if t not in waiting and t.seen == self._time]
-        return bool(seen) and float(iou(box[None], np.stack(seen)).max()) > 0.8
+    def _returned(
+        self, waiting: list[Track], boxes: NDArray[np.float32], new: list[int], look: Callable[[int], Look | None]
+    ) -> list[tuple[Track, int]]:
+        """Lost tracks and the boxes that look like them and lie within a walk of where they were lost."""
+        known = [track for track in waiting if track.look is not None]
+        found: list[tuple[float, Track, int]] = []
+        for index in new if known else ():
+            seen = look(index)
+            for track in known:
+                apart = _apart(track.motion.box, boxes[index])
+                if seen is None or track.look is None or apart > 1 + 2 * ((self._time or 0) - track.seen):
+                    continue
+                if (unlike := distance(track.look, seen)) < _ALIKE:
+                    found.append((unlike, track, index))
+        pairs: list[tuple[Track, int]] = []
+        for _, track, index in sorted(found, key=lambda entry: entry[0]):
+            if all(track is not other and index != taken for other, taken in pairs):
+                pairs.append((track, index))
+        return pairs
+
+    def _learn(
+        self, boxes: NDArray[np.float32], owners: list[Track | None], look: Callable[[int], Look | None]
+    ) -> None:
+        """Remember what everybody looks like who stands alone."""
+        own = [index for index, track in enumerate(owners) if track is not None]
+        overlap = iou(boxes[own], boxes[own])
+        np.fill_diagonal(overlap, 0)
+        for row, index in enumerate(own):
+            track = owners[index]
+            if track is None or overlap[row].max() >= _ALONE or (seen := look(index)) is None:
+                continue
+            track.look = seen if track.look is None else track.look + _LEARNT * (seen - track.look)
+
+
+def _taken(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
+    """Whether a box is a second one of somebody who already has one in this frame."""
+    return bool(len(others)) and float(iou(box[None], others).max()) > 0.8
+
+
+def _apart(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Between the middles of two boxes, in heights of the larger; infinite where one is twice as high as the other."""
+    heights = max(float(box[3] - box[1]), 1.0), max(float(other[3] - other[1]), 1.0)
+    if max(heights) > 2 * min(heights):
+        return float("inf")
+    x, y = (box[:2] + box[2:] - other[:2] - other[2:]) / 2
+    return float(np.hypot(x, y)) / max(heights)

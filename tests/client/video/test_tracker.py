@@ -102,6 +102,15 @@ def test_someone_hidden_shortly_comes_back_with_the_number_and_later_as_someone_
     assert tracker.update(boxes[-1], scores, 60 / 30 + 0.6).tolist() == [2]
 
 
+def test_someone_who_is_being_covered_comes_back_with_the_number() -> None:
+    tracker, score, numbers = Tracker(), np.array([0.9], np.float32), []
+    for t in range(40):  # stands; something covers the right side more and more, all of it, and goes
+        width = 100 if t < 10 else 100 - 12 * (t - 10) if t < 15 else 0 if t < 25 else 100
+        box = np.array([[200, 100, 200 + width, 300]], np.float32)[: int(width > 0)]
+        numbers += tracker.update(box, score[: len(box)], t / 30).tolist()
+    assert set(numbers) == {1}
+
+
 def test_a_second_box_of_the_same_person_is_nobody() -> None:
     box = np.array([[0, 0, 100, 200], [4, 0, 104, 200]], np.float32)
     assert Tracker().update(box, np.array([0.9, 0.6], np.float32), 0).tolist() == [1, 0]

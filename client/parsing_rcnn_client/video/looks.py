@@ -1,0 +1,50 @@
+"""What somebody looks like, to be known again after being hidden: colours of the silhouette in three bands."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import People
+
+_BANDS = (0.0, 0.35, 0.6, 1.0)  # of the silhouette's height: head and shoulders, trunk, legs
+_BINS, _RANGES = [4, 8, 8], [0, 256, 64, 192, 64, 192]  # of L, a, b; clothes lie around the grey middle of a and b
+_FEWEST = 50  # cells of a silhouette that say anything
+
+
+def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.float32] | None:
+    """The colours of one person, counted at the cells of the person's own map, so a large picture costs no more.
+
+    Args:
+        image: uint8 [H,W,3] RGB.
+        people: in it.
+        index: of the person.
+
+    Returns:
+        float32 [3,256], roots of the shares of colours in each band; None where too little of a silhouette is known.
+    """
+    maps = people.parts if people.parts is not None else None if people.iuv is None else people.iuv[:, 0]
+    if maps is None:
+        return None
+    window, inside = people.window(index), maps[index] > 0
+    rows = np.flatnonzero(inside.any(axis=1))
+    if inside.sum() < _FEWEST or 0 in window.shape:
+        return None
+    crop = cv2.resize(image[window.slices], inside.shape[::-1], interpolation=cv2.INTER_AREA)
+    colours = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
+    edges = np.rint(rows[0] + np.array(_BANDS) * (rows[-1] + 1 - rows[0])).astype(int)
+    look = np.zeros((len(_BANDS) - 1, int(np.prod(_BINS))), np.float32)
+    for band, (top, bottom) in enumerate(pairwise(edges)):
+        mask = np.ascontiguousarray(inside[top:bottom]).view(np.uint8)
+        if mask.any():
+            counts = cv2.calcHist([colours[top:bottom]], [0, 1, 2], mask, _BINS, _RANGES).ravel()
+            look[band] = np.sqrt(counts / max(counts.sum(), 1))
+    return look
+
+
+def distance(look: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """From 0, the same colours, to 1, none in common (Bhattacharyya's coefficient from 1, mean of the bands)."""
+    return 1 - float((look * other).sum(axis=1).mean())
