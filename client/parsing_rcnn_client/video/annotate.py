@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import Analyzer, People
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look, paint
+from parsing_rcnn_client.video.layers import Look, paint, veiled
 from parsing_rcnn_client.video.media import Frame, Reader, Writer
 from parsing_rcnn_client.video.records import Record
 from parsing_rcnn_client.video.smoothing import Smoothing
@@ -122,6 +122,7 @@ class _Run:
                 settings.confidence,
                 settings.max_people,
                 settings.smoothing,
+                settings.look.hides,
             ),
         )
         self._reading = self._waiting = self._writing = 0.0
@@ -146,11 +147,13 @@ class _Run:
         return self.follower.follow(frame, people)
 
     def draw(self, tracked: Tracked) -> tuple[Tracked, NDArray[np.uint8]]:
-        shown = tracked.frame.image
-        if self._writer is not None:
+        shown, look = tracked.frame.image, self._settings.look
+        if self._writer is not None and look.hides and not tracked.covered:
+            shown = veiled(shown, look)
+        elif self._writer is not None:
             # nobody looks at the frame itself any more, and a copy would take a sixth of the time of drawing
             shown = shown if shown.flags.writeable else shown.copy()
-            paint(shown, tracked.people, tracked.numbers, tracked.shown, self._settings.look)
+            paint(shown, tracked.people, tracked.numbers, tracked.shown, look, tracked.doubtful)
         return tracked, shown
 
     def write(self, tracked: Tracked, picture: NDArray[np.uint8], records: Sequence[Record]) -> None:

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
+from parsing_rcnn_client.video.looks import look_of
 from parsing_rcnn_client.video.media import Frame
+from parsing_rcnn_client.video.scenes import Scenes
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
 from parsing_rcnn_client.video.tracker import Tracker
 
 _LONGEST_GAP = 2.0  # seconds: what comes more seldom is an outage, nothing to get used to
+_LINGER = 0.3  # seconds that somebody who is missed stays in the picture: detectors blink for one to five frames
+_DOUBTFUL = 0.2  # the lowest score of a box that may continue a track: more of them take longer and bridge few gaps
+_SUSPECT = 0.1  # the lowest score of a box that "anonymise" hides
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +31,14 @@ class Tracked:
 
     Attributes:
         frame: the picture.
-        people: in it, with steadied maps.
+        people: in it, with steadied maps; those with a score of 0 were missed here and are carried for a moment.
         numbers: [n] of their tracks, from 1.
         shown: float32 [n,4] steadied boxes.
         analysed: False when the people were carried here from an earlier frame.
-        covered: False when no analysis reaches this frame, so that `people` is empty whoever is in the picture.
+        covered: False when no analysis reaches this frame, so that `people` is empty whoever is in the picture: before
+            the first one, long after the last one, and between a cut and the next one.
+        doubtful: of the last analysis, who is perhaps there: boxes that belong to no track, and who is missed and lies
+            behind somebody else.
     """
 
     frame: Frame
@@ -39,6 +47,7 @@ class Tracked:
     shown: NDArray[np.float32]
     analysed: bool = True
     covered: bool = True
+    doubtful: People | None = None
 
 
 class Follower:
@@ -66,6 +75,9 @@ class Follower:
         self._analysed, self._covered = -math.inf, False
         self._patience, self._gap = patience, gap
         self._gaps: deque[float] = deque(maxlen=5)
+        self._doubtful: People | None = None
+        self._present: set[int] = set()
+        self._scenes = Scenes()
 
     @property
     def count(self) -> int:
@@ -74,44 +86,123 @@ class Follower:
 
     def follow(self, frame: Frame, people: People | None) -> Tracked:
         """The next frame; `people` None carries those of the frames before into it."""
+        if self._scenes.cut(frame.image):
+            self._forget()
         if people is None:
             return self._carry(frame)
         if self._analysed > -math.inf:
             self._gaps.append(frame.time - self._analysed)
         self._taxonomy, self._analysed, self._covered = people.taxonomy, frame.time, True
-        numbers = self._tracker.update(people.boxes, people.scores, frame.time)
-        known = np.flatnonzero(numbers)
-        people, numbers = people.select(known), numbers[known]
+        found = people
+        numbers = self._tracker.update(
+            found.boxes, found.scores, frame.time, lambda index: look_of(frame.image, found, index)
+        )
+        self._doubtful = people.select(numbers == 0)
+        people, numbers = people.select(numbers > 0), numbers[numbers > 0]
+        there = [t for t in self._tracker.tracks if frame.time - t.seen <= self._linger()]
+        self._smoother.forget([track.number for track in there])
+        missed = {t.number: t.motion.box for t in there if t.seen < frame.time and _inside(t.motion.box, frame.image)}
+        late = self._smoother.linger(frame.image, self._blank(frame), missed)
+        behind = _covered(late[2], people.boxes)
         people, shown = self._smoother.update(frame.image, people, numbers, frame.time)
-        self._smoother.forget([track.number for track in self._tracker.tracks])
-        return Tracked(frame, people, numbers, shown)
+        people, numbers, shown = _joined((people, numbers, shown), _those(late, ~behind))
+        self._present = set(numbers.tolist())
+        hidden = self._doubtful, np.zeros(len(self._doubtful), np.intp), self._doubtful.boxes
+        self._doubtful, _, _ = _joined(hidden, _those(late, behind))
+        return Tracked(frame, people, numbers, shown, doubtful=self._doubtful)
+
+    def _forget(self) -> None:
+        """Nobody is known any more; numbers go on."""
+        self._covered, self._doubtful = False, None
+        self._tracker.tracks = []
+        self._smoother.forget([])
+
+    def _learnt(self) -> float:
+        """Seconds between analyses, of late."""
+        return min(median(self._gaps), _LONGEST_GAP) if self._gaps else 0.0
+
+    def _linger(self) -> float:
+        """Seconds that somebody stays in the picture unseen; one analysis may always miss them."""
+        return max(_LINGER, 1.5 * self._learnt())
+
+    def _blank(self, frame: Frame) -> People:
+        return replace(People.empty((frame.image.shape[0], frame.image.shape[1])), taxonomy=self._taxonomy)
 
     def _reach(self) -> float:
         """Seconds after an analysed frame in which its people are carried."""
-        learnt = min(median(self._gaps), _LONGEST_GAP) if self._gaps else 0.0
-        gap = learnt if self._gap is None else self._gap
+        gap = self._learnt() if self._gap is None else self._gap
         # shown while the next frame is analysed, an answer is one gap old when it comes and two when it is replaced
         return self._patience + 2 * gap
 
     def _carry(self, frame: Frame) -> Tracked:
         if frame.time - self._analysed > self._reach():  # by now they may be anywhere
-            self._covered = False
-            self._tracker.tracks = []
-            self._smoother.forget([])
+            self._forget()
         self._tracker.predict(frame.time)
-        boxes = {track.number: track.motion.box for track in self._tracker.tracks}
-        blank = replace(People.empty((frame.image.shape[0], frame.image.shape[1])), taxonomy=self._taxonomy)
-        people, numbers, shown = self._smoother.carry(frame.image, blank, boxes, frame.time, self._analysed)
-        return Tracked(frame, people, numbers, shown, analysed=False, covered=self._covered)
+        boxes = {track.number: track.motion.box for track in self._tracker.tracks if track.number in self._present}
+        fresh = min(self._analysed, frame.time - self._linger())
+        people, numbers, shown = self._smoother.carry(frame.image, self._blank(frame), boxes, frame.time, fresh)
+        return Tracked(frame, people, numbers, shown, analysed=False, covered=self._covered, doubtful=self._doubtful)
+
+
+_Shown = tuple[People, NDArray[np.intp], NDArray[np.float32]]  # people, numbers, boxes to show
+
+
+def _inside(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
+    """Whether the middle of a box lies in the picture: who walked out is not carried on."""
+    x, y = (box[:2] + box[2:]) / 2
+    return bool(0 <= x < image.shape[1] and 0 <= y < image.shape[0])
+
+
+def _covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether most of a box lies under one of the others: [n]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2).max(axis=1, initial=0)
+    return np.asarray(shared >= 0.8 * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+
+
+def _those(shown: _Shown, wanted: NDArray[np.bool_]) -> _Shown:
+    people, numbers, boxes = shown
+    return people.select(wanted), numbers[wanted], boxes[wanted]
+
+
+def _joined(found: _Shown, late: _Shown) -> _Shown:
+    """Who was found and, behind them, who was missed."""
+    (people, numbers, shown), (others, more, boxes) = found, late
+    if not len(more):
+        return found
+    arrays = {}
+    for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
+        one, other = getattr(people, name), getattr(others, name)
+        if not len(numbers):
+            arrays[name] = other
+        elif one is not None:
+            if other is None or one.shape[1:] != other.shape[1:]:  # another engine answered
+                return found
+            arrays[name] = np.concatenate([one, other])
+    return replace(people, **arrays), np.concatenate([numbers, more]), np.concatenate([shown, boxes])
 
 
 def request(
-    engine: Analyzer, tasks: frozenset[str], confidence: float, max_people: int, smoothing: Smoothing | None
+    engine: Analyzer,
+    tasks: frozenset[str],
+    confidence: float,
+    max_people: int,
+    smoothing: Smoothing | None,
+    hides: bool = False,
 ) -> Options:
     """What to ask an engine for: doubtful people too, since they may continue a track, and how sure it is of the parts.
 
     Probabilities are too large to travel, so only the engine in this process is asked for them.
+
+    Args:
+        engine: that will be asked.
+        tasks: to compute.
+        confidence: the lowest score that starts a track.
+        max_people: of a frame.
+        smoothing: of the maps.
+        hides: whether doubtful people are to be hidden as well.
     """
     sure = smoothing is not None and "parsing" in tasks and isinstance(engine, GraphPipeline)
-    low = max(min(confidence, 0.1), confidence / 2)
+    low = min(confidence, _SUSPECT if hides else _DOUBTFUL)
     return Options(tasks=tasks, confidence=low, max_people=max_people, part_probs=sure)

@@ -71,6 +71,11 @@ class Look:
         return None if self.atlas is None else texels_of(self.atlas)
 
     @property
+    def hides(self) -> bool:
+        """Whether people are to be unrecognisable."""
+        return "anonymise" in self.layers
+
+    @property
     def tasks(self) -> frozenset[str]:
         """The tasks that the layers need."""
         needed = {
@@ -89,18 +94,19 @@ def render(
     numbers: NDArray[np.intp],
     shown: NDArray[np.float32],
     look: Look,
+    doubtful: People | None = None,
 ) -> NDArray[np.uint8]:
     """A frame with what `paint` draws over it.
 
     Args:
         image: uint8 [H,W,3] RGB; it is not changed.
-        people, numbers, shown, look: see `paint`.
+        people, numbers, shown, look, doubtful: see `paint`.
 
     Returns:
         uint8 [H,W,3] RGB.
     """
     canvas = image.copy()
-    paint(canvas, people, numbers, shown, look)
+    paint(canvas, people, numbers, shown, look, doubtful)
     return canvas
 
 
@@ -110,6 +116,7 @@ def paint(
     numbers: NDArray[np.intp],
     shown: NDArray[np.float32],
     look: Look,
+    doubtful: People | None = None,
 ) -> None:
     """Draw over a frame, in place.
 
@@ -119,9 +126,13 @@ def paint(
         numbers: [n] track numbers, which choose the colours; 0 for nobody's.
         shown: float32 [n,4], the boxes to draw.
         look: what to draw.
+        doubtful: perhaps people, whom "anonymise" hides as well; nothing else is drawn of them.
     """
     order = people.back_to_front()
-    if "anonymise" in look.layers:
+    if look.hides:
+        if doubtful is not None:
+            for index in range(len(doubtful)):
+                _hide(canvas, doubtful, index, look)
         for index in order:
             _hide(canvas, people, index, look)
     for layer in look.layers:
@@ -209,7 +220,7 @@ def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, sco
     thick = _thickness(canvas)
     left, top = int(max(box[0], 0)), int(max(box[1], 0))
     cv2.rectangle(canvas, (left, top), (int(min(box[2], width)) - 1, int(min(box[3], height)) - 1), colour, thick)
-    text = f"{number}  {score:.2f}" if number else f"{score:.2f}"
+    text = f"{number}  {score:.2f}" if number and score else str(number or f"{score:.2f}")
     scale = max(0.4, height / 1300)
     (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     base = max(top, text_height + 6)

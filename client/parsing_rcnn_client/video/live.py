@@ -299,10 +299,11 @@ class Source:
     def _show(self, tracked: Tracked) -> None:
         assert self._sink is not None
         look = self._settings.look
-        if "anonymise" in look.layers and not tracked.covered:
+        if look.hides and not tracked.covered:
             picture = veiled(tracked.frame.image, look)
         else:
-            picture = render(tracked.frame.image, tracked.people, tracked.numbers, tracked.shown, look)
+            people, numbers, shown = tracked.people, tracked.numbers, tracked.shown
+            picture = render(tracked.frame.image, people, numbers, shown, look, tracked.doubtful)
         self._sink.show(picture, tracked.frame.time)
         self.state.shown += 1
         lag = time.monotonic() - tracked.frame.arrived
@@ -324,7 +325,12 @@ class Live:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(in_flight, "analyze")  # first come, first served
         self._options: Options = request(
-            engine, settings.look.tasks, settings.confidence, settings.max_people, settings.smoothing
+            engine,
+            settings.look.tasks,
+            settings.confidence,
+            settings.max_people,
+            settings.smoothing,
+            settings.look.hides,
         )
         self.sources: list[Source] = []
 

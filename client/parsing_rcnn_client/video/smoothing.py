@@ -161,12 +161,37 @@ class Smoother:
             (people, their track numbers, boxes to show).
         """
         frame = Grey(image)
-        numbers = [n for n in boxes if n in self._memories and self._memories[n].time >= fresh]
-        moved = {n: self._moved(frame, self._memories[n], boxes[n]) for n in numbers}
-        for number, memory in moved.items():
-            self._memories[number] = memory
+        carried = self._carried(frame, blank, [n for n in boxes if self._fresh(n, fresh)], boxes)
         self._last = frame
-        numbers.sort(key=lambda n: -moved[n].score)
+        return carried
+
+    def linger(
+        self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box]
+    ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
+        """Who was missed in a frame that was analysed, moved there as by `carry`. Call it before `update`.
+
+        Args:
+            image: uint8 [H,W,3] RGB of the frame.
+            blank: People of this frame's size with the taxonomy; nobody in it.
+            boxes: missed track -> predicted box.
+
+        Returns:
+            (people, with scores of 0 until they are found again; their track numbers; boxes to show).
+        """
+        numbers = [n for n in boxes if n in self._memories]
+        for number in numbers:
+            self._memories[number] = replace(self._memories[number], score=0.0)
+        return self._carried(Grey(image), blank, numbers, boxes)
+
+    def _fresh(self, number: int, since: float) -> bool:
+        return number in self._memories and self._memories[number].time >= since
+
+    def _carried(
+        self, frame: Grey, blank: People, numbers: list[int], boxes: dict[int, Box]
+    ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
+        moved = {n: self._moved(frame, self._memories[n], boxes[n]) for n in numbers}
+        self._memories |= moved
+        numbers = sorted(numbers, key=lambda n: -moved[n].score)
         if not numbers:
             return blank, np.zeros(0, np.intp), np.zeros((0, 4), np.float32)
         people = _people([moved[n] for n in numbers], blank)

@@ -1,4 +1,4 @@
-"""Who is carried into frames that were not analysed, and for how long."""
+"""Who is carried into frames, and for how long; who is known again, and who is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.people import People
-from parsing_rcnn_client.video.follow import Follower
+from parsing_rcnn_client.video.follow import Follower, Tracked
+from parsing_rcnn_client.video.layers import Look, render
 from parsing_rcnn_client.video.media import Frame
 
 IMAGE = np.full((240, 320, 3), 127, np.uint8)
@@ -55,3 +56,123 @@ def test_where_the_next_analysis_is_certain_people_are_carried_to_it() -> None:
     follower = Follower(gap=math.inf)
     last = walked(follower, parts=True)
     assert len(follower.follow(Frame(10, last + 10, IMAGE), None).people) == 1
+
+
+def people_of(*boxes: tuple[float, ...], score: float = 0.9, parts: bool = True) -> People:
+    """A silhouette fills each box."""
+    found = np.array(boxes, np.float32).reshape(-1, 4)
+    maps = np.ones((len(found), 32, 32), np.uint8) if parts else None
+    return People(found, np.full(len(found), score, np.float32), (240, 320), parts=maps)
+
+
+@pytest.mark.parametrize("parts", [True, False])
+@pytest.mark.parametrize("between", [0, 1])
+def test_somebody_who_is_missed_for_a_moment_stays_in_the_picture(parts: bool, between: int) -> None:
+    follower, step, time = Follower(), 1 / 30, 0.0
+    for i in range(10):
+        time = i * step
+        seen = follower.follow(Frame(i, time, IMAGE), walker(100, parts))
+    for i in range(1, 9):  # nobody is found for a little less than 0.3 seconds
+        missed = follower.follow(Frame(10 + i, time + i * step, IMAGE), people_of(parts=parts))
+        assert missed.numbers.tolist() == [1]
+        assert missed.people.scores.tolist() == [0]
+        assert np.abs(missed.shown - seen.shown).max() < 8
+        if between:
+            missed = follower.follow(Frame(10 + i, time + (i + 0.5) * step, IMAGE), None)
+            assert (missed.numbers.tolist(), missed.people.scores.tolist()) == ([1], [0])
+    assert len(follower.follow(Frame(20, time + 0.4, IMAGE), people_of(parts=parts)).numbers) == 0
+    assert follower.follow(Frame(21, time + 0.5, IMAGE), walker(100, parts)).numbers.tolist() == [1]
+
+
+def test_an_analysis_that_misses_somebody_counts_for_less_where_analyses_are_rare() -> None:
+    follower = Follower()
+    for i in range(6):
+        follower.follow(Frame(i, i * 0.5, IMAGE), walker(100, parts=True))
+    missed = follower.follow(Frame(6, 3.0, IMAGE), people_of())
+    assert missed.numbers.tolist() == [1]
+
+
+def test_who_disappears_behind_somebody_else_is_hidden_by_anonymise_only() -> None:
+    follower = Follower()
+    front, behind = (100.0, 40.0, 180.0, 220.0), (130.0, 60.0, 170.0, 200.0)
+    for i in range(5):
+        both = people_of(front, (behind[0] + 60, behind[1], behind[2] + 60, behind[3]))
+        assert follower.follow(Frame(i, i / 30, IMAGE), both).numbers.tolist() == [1, 2]
+    follower.follow(Frame(5, 5 / 30, IMAGE), people_of(front, behind))
+    alone = follower.follow(Frame(6, 6 / 30, IMAGE), people_of(front))
+    assert alone.numbers.tolist() == [1]
+    assert alone.doubtful is not None
+    assert len(alone.doubtful) == 1
+
+
+def test_anonymise_hides_whom_nobody_follows() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3)).astype(np.uint8)
+    doubted: Tracked = Follower().follow(Frame(0, 0, image), people_of((100, 50, 140, 200), score=0.2))
+    assert len(doubted.numbers) == 0
+
+    def drawn(*layers: str) -> np.ndarray:  # type: ignore[type-arg]
+        look = Look(layers=layers, hide="people")
+        return render(image, doubted.people, doubted.numbers, doubted.shown, look, doubted.doubtful)
+
+    changed = (drawn("anonymise") != image).any(axis=2)
+    assert changed[60:190, 105:135].mean() > 0.9
+    assert not changed[:, 200:].any()
+    assert (drawn("parts", "boxes") == image).all()
+
+
+def painted(*people: tuple[tuple[float, ...], tuple[int, int, int]]) -> np.ndarray:  # type: ignore[type-arg]
+    """A grey room with somebody in clothes of one colour in each box, later ones in front."""
+    image = np.full((240, 320, 3), 127, np.uint8)
+    for (x1, y1, x2, y2), colour in people:
+        image[int(y1) : int(y2), int(x1) : int(x2)] = colour
+    return image
+
+
+RED, GREEN, BLUE = (200, 40, 40), (40, 160, 60), (40, 40, 200)
+
+
+@pytest.mark.parametrize(("colour", "number"), [(GREEN, 2), (BLUE, 3)])
+def test_who_turns_round_behind_somebody_is_known_by_the_clothes(colour: tuple[int, int, int], number: int) -> None:
+    follower = Follower()
+    front = (80.0, 40.0, 190.0, 220.0)
+    for i in range(46):
+        left = 270.0 - 8 * min(i, 46 - i)  # walks behind the one in front, turns there, and comes out where it went in
+        there = (left, 50.0, left + 40, 210.0)
+        seen = people_of(front) if left < 185 else people_of(front, there)
+        image = painted((there, GREEN if i < 20 else colour), (front, RED))
+        tracked = follower.follow(Frame(i, i / 30, image), seen)
+    assert tracked.numbers.tolist() == [1, number]
+    assert follower.count == number
+
+
+def test_who_leaves_and_comes_back_within_a_second_is_known_but_not_from_afar() -> None:
+    for place, number in ((270.0, 1), (5.0, 2)):
+        follower = Follower()
+        boxes = [(200.0 + 8 * i, 50.0, 240.0 + 8 * i, 150.0) for i in range(10)]
+        for i, box in enumerate(boxes):
+            follower.follow(Frame(i, i / 30, painted((box, GREEN))), people_of(box))
+        for i in range(10, 34):
+            follower.follow(Frame(i, i / 30, painted()), people_of())
+        back = (place, 50.0, place + 40, 150.0)
+        assert follower.follow(Frame(35, 35 / 30, painted((back, GREEN))), people_of(back)).numbers.tolist() == [number]
+
+
+def test_nobody_is_followed_across_a_cut() -> None:
+    random, follower = np.random.default_rng(0), Follower()
+    scenes = [random.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(15, 0).repeat(20, 1) for _ in range(2)]
+    black, time = np.zeros_like(scenes[0]), 0.0
+
+    def show(image: np.ndarray, people: People | None) -> Tracked:  # type: ignore[type-arg]
+        nonlocal time
+        time += 1 / 30
+        return follower.follow(Frame(0, time, image), people)
+
+    assert show(scenes[0], walker(100, True)).numbers.tolist() == [1]
+    assert show(scenes[0] // 2 + 100, walker(100, True)).numbers.tolist() == [1]  # a flash
+    assert show(black, walker(100, True)).numbers.tolist() == [1]
+    assert show(scenes[0], walker(100, True)).numbers.tolist() == [1]
+    assert show(scenes[1], walker(100, True)).numbers.tolist() == [2]
+    assert show(black, None).covered
+    carried = show(scenes[0], None)
+    assert (len(carried.people), carried.covered) == (0, False)
+    assert show(scenes[0], walker(100, True)).numbers.tolist() == [3]

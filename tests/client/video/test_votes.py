@@ -117,7 +117,9 @@ def engine() -> Pipeline:
 
 def test_only_the_engine_in_this_process_is_asked_for_probabilities(engine: Pipeline) -> None:
     parsing = frozenset({"parsing"})
-    assert request(engine, parsing, 0.5, 8, STEADY) == Options(parsing, 0.25, 8, part_probs=True)
+    assert request(engine, parsing, 0.5, 8, STEADY) == Options(parsing, 0.2, 8, part_probs=True)
+    assert request(engine, parsing, 0.5, 8, STEADY, hides=True).confidence == 0.1
+    assert request(engine, parsing, 0.05, 8, STEADY).confidence == 0.05
     assert not request(engine, parsing, 0.5, 8, None).part_probs
     assert not request(engine, frozenset({"densepose"}), 0.5, 8, STEADY).part_probs
     assert not request(object(), parsing, 0.5, 8, STEADY).part_probs  # type: ignore[arg-type]
