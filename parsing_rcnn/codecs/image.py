@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from parsing_rcnn.codecs.header import ImageHeader, peek
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
@@ -129,6 +129,8 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the image is too large for the decoder ({error}): scale it down") from None
+    except UnidentifiedImageError:  # whose text is an address in memory
+        raise InvalidImage(f"the {header.format.upper()} is truncated or damaged: send it whole") from None
     except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, ...
         raise InvalidImage(f"the {header.format.upper()} is truncated or damaged ({error}): send it whole") from None
 

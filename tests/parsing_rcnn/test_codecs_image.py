@@ -51,6 +51,19 @@ def test_a_picture_is_read_as_rgb(format: str) -> None:
     assert np.abs(decoded.astype(int) - image).max() <= (0 if format == "PNG" else 12)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_said_of_damage_has_nothing_of_the_inside(format: str) -> None:
+    whole = encode(photo(), format, quality=95)
+    said = set()
+    for length in range(30, len(whole), 7):
+        try:
+            decode(whole[:length])
+        except InvalidImage as error:
+            said.add(error.detail)
+    assert said
+    assert not [text for text in said if "0x" in text or "<" in text]
+
+
 def test_lossless_webp_is_exact() -> None:
     assert np.array_equal(decode(encode(photo(), "WEBP", lossless=True)), photo())
 
