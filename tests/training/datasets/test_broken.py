@@ -39,6 +39,15 @@ def cihp_rows(change: Callable[[dict], object]) -> Break:  # type: ignore[type-a
     return lambda root: rows(root / "annotations/CIHP_train.json", change)
 
 
+def cut(path: Path, share: float, zeros: bool = False) -> None:
+    """What an ended download leaves, or a full disk (`zeros`); noise, so that most of the file is pixels."""
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (*SIZE, 3)).astype(np.uint8))
+    data = path.read_bytes()
+    kept = data[: int(share * len(data))]
+    path.write_bytes(kept + bytes(len(data) - len(kept)) if zeros else kept)
+    assert cv2.imread(str(path)).shape == (*SIZE, 3), "decoders say nothing"
+
+
 CASES: tuple[tuple[str, Break, str], ...] = (
     ("cihp", lambda r: shutil.rmtree(r / "Training/Human_ids"), "Training: no Human_ids"),
     ("cihp", lambda r: shutil.rmtree(r / "Validation/Images"), "Validation: no Images"),
@@ -49,6 +58,15 @@ CASES: tuple[tuple[str, Break, str], ...] = (
         "0000000.jpg: missing, or cannot",
     ),
     ("cihp", lambda r: save(r / "Training/Human_ids/0000001.png", MAP[:9]), "but the class map has (40, 60)"),
+    ("cihp", lambda r: cut(r / "Training/Images/0000001.jpg", 0.6), "0000001.jpg: cut off"),
+    ("cihp", lambda r: cut(r / "Training/Images/0000001.jpg", 0.6, zeros=True), "0000001.jpg: cut off"),
+    ("mhp", lambda r: cut(r / "train/images/12.jpg", 0.99), "12.jpg: cut off"),
+    ("densepose", lambda r: cut(r / "images/p.jpg", 0.6), "p.jpg: cut off"),
+    (
+        "cihp",
+        lambda r: save(r / "Training/Human_ids/0000001.png", MAP),
+        "0000001.jpg: parts, but nobody in Human_ids",
+    ),
     ("mhp", lambda r: shutil.rmtree(r / "train/parsing_annos"), "no parsing_annos or annotations"),
     ("mhp", lambda r: shutil.rmtree(r / "train/images"), "no images"),
     ("mhp", lambda r: (r / "train/images/12.jpg").unlink(), "12.jpg: missing"),
@@ -96,3 +114,19 @@ def test_what_is_missing_is_named(layout: str, damage: Break, says: str, request
     assert code in (1, 2)
     assert says in output.replace("\n", "")
     assert "Traceback" not in output
+
+
+def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:  # noqa: F811
+    noise = np.random.default_rng(0).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
+    path = cihp / "Training/Images/0000000.jpg"
+    for options in ((), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)):
+        cv2.imwrite(str(path), noise, options)
+        assert run(str(cihp))[0] == 0
+    whole = path.read_bytes()
+    for behind in (bytes(300), b"the maker's own notes", whole):  # cameras append things
+        path.write_bytes(whole + behind)
+        assert run(str(cihp))[0] == 0
+    ignored = np.full(SIZE, 255, np.uint8)  # nobody, and nobody says what is there
+    save(cihp / "Training/Category_ids/0000000.png", ignored)
+    save(cihp / "Training/Human_ids/0000000.png", MAP)
+    assert run(str(cihp))[0] == 0

@@ -16,6 +16,8 @@ from training.data.datasets.mhp import RawMhp
 from training.data.datasets.records import Reader, image_size
 from training.data.sources import DatasetError
 
+_IGNORED = 255  # of a class map: nobody says what is there
+
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
@@ -63,6 +65,8 @@ def check(reader: Reader, progress: Progress) -> Findings:
     for index in progress(range(len(reader)), reader.name):
         try:
             record = reader.read(index)
+            if _cut_off(record.image):
+                raise DatasetError(f"{record.image}: cut off, a JPEG without its end; the rest of it would be grey")
             if record.parts is None and (found := image_size(record.image)) != record.size:
                 raise DatasetError(f"{record.image}: {found} pixels, but its annotation file says {record.size}")
         except DatasetError as error:
@@ -74,5 +78,16 @@ def check(reader: Reader, progress: Progress) -> Findings:
         if record.parts is not None:
             counts = np.bincount(record.parts.ravel())
             findings.classes.update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
+            if not record.people and counts[1:_IGNORED].any():
+                findings.problems.append(f"{record.image}: parts, but nobody in Human_ids: nothing is learnt from them")
     findings.problems += list(reader.strays())
     return findings
+
+
+def _cut_off(path: Path) -> bool:
+    """Whether a JPEG has no end behind its last scan: decoders paint the rest grey and say nothing.
+
+    Neither marker can occur within a scan; what cameras append behind the end brings both, or none.
+    """
+    data = path.read_bytes()
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
