@@ -55,6 +55,7 @@ class Service:
         self.admission = Admission(engine.capacity, engine.busy)
         self.offload = Offload(max(limits.max_pixels, PIXELS))
         metrics.observe_held(lambda: self.admission.held)
+        metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
         """Decide before a body is read, at once.

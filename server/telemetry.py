@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from parsing_rcnn import __version__
 from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn.people import People
+from parsing_rcnn.people import ModelInfo, People
 
 _ROUTES = ("analyze", "batch", "infer", "stream")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -44,17 +48,39 @@ class Metrics:
             "parsing_rcnn_dropped_frames", "Frames of streams that newer ones replaced.", registry=self.registry
         )
         self.streams = Gauge("parsing_rcnn_streams", "Streams that are open.", registry=self.registry)
+        self._ready = Gauge("parsing_rcnn_ready", "Whether pictures can be analysed: 1 or 0.", registry=self.registry)
         self._held = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
 
     def observe_held(self, held: Callable[[], float]) -> None:
         """Where the number of pictures in work or waiting comes from."""
         self._held.set_function(held)
 
+    def observe_engine(self, ready: Callable[[], bool], info: Callable[[], ModelInfo]) -> None:
+        """Where readiness, and once it is ready what runs, come from."""
+        self._ready.set_function(ready)
+        self.registry.register(_Info(ready, info))
+
     def observe(self, people: People, stages: dict[str, float]) -> None:
         """Count one answered picture; `stages` in milliseconds."""
         self.people.observe(len(people))
         for stage, milliseconds in stages.items():
             self.stages.labels(stage).observe(milliseconds / 1000)
+
+
+class _Info(Collector):
+    """Which version and which model runs on what, which is known once it does."""
+
+    def __init__(self, ready: Callable[[], bool], info: Callable[[], ModelInfo]) -> None:
+        self._known, self._info = ready, info
+
+    def collect(self) -> Iterator[Metric]:
+        model, runtime = "", ""
+        if self._known():
+            info = self._info()
+            model, runtime = f"{info.name} {info.version}", info.runtime
+        found = GaugeMetricFamily("parsing_rcnn_info", "What runs.", labels=("version", "model", "runtime"))
+        found.add_metric((__version__, model, runtime), 1)
+        yield found
 
 
 def configure_logging(style: str) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 TOOLS = ROOT / ".venv-deploy" / "bin"
 OVERLAYS = ("cpu", "gpu", "gpus")
-CUSTOM = {"ServiceMonitor"}  # of operators: no schema comes with Kubernetes
+OPERATOR = "monitoring.coreos.com/v1"  # a cluster without it takes nothing of this kind
 
 needs_tools = pytest.mark.skipif(
     not (TOOLS / "kubectl").is_file(), reason="needs kubectl and kubernetes-validate: make .venv-deploy/.ready"
@@ -27,15 +27,14 @@ needs_tools = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    out = {}
-    for overlay in OVERLAYS:
-        folder = str(MANIFESTS / "overlays" / overlay)
-        done = subprocess.run(
-            [str(TOOLS / "kubectl"), "kustomize", folder], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        out[overlay] = list(yaml.safe_load_all(done.stdout))
-    return out
+    return {overlay: render(MANIFESTS / "overlays" / overlay) for overlay in OVERLAYS}
+
+
+def render(folder: Path) -> list[dict[str, Any]]:
+    command = [str(TOOLS / "kubectl"), "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
 
 
 def one(resources: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
@@ -45,8 +44,8 @@ def one(resources: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
 @needs_tools
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kubernetes_takes_them(rendered: dict[str, list[dict[str, Any]]], overlay: str, tmp_path: Path) -> None:
-    known = [r for r in rendered[overlay] if r["kind"] not in CUSTOM]
-    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(known))
+    assert not [r for r in rendered[overlay] if r["apiVersion"] == OPERATOR]
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(rendered[overlay]))
     command = [str(TOOLS / "kubernetes-validate"), "--strict", str(tmp_path / "all.yaml")]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -125,6 +124,19 @@ def test_slices_of_each_card_that_is_named(tmp_path: Path) -> None:
         pod = one(list(yaml.safe_load_all(done.stdout)), "StatefulSet", "triton")["spec"]["template"]["spec"]
         for container in (*pod["initContainers"], *pod["containers"]):
             assert container["resources"]["limits"].keys() == {"memory", f"nvidia.com/{name}"}
+
+
+@needs_tools
+def test_the_operator_gets_the_rules_and_finds_the_services(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    resources = render(MANIFESTS / "monitoring")
+    assert {(r["apiVersion"], r["metadata"]["namespace"]) for r in resources} == {(OPERATOR, "parsing-rcnn")}
+    rules = one(resources, "PrometheusRule", "parsing-rcnn")["spec"]
+    assert rules == yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+    for name in ("gateway", "triton"):
+        monitor = one(resources, "ServiceMonitor", name)["spec"]
+        service = one(rendered["gpu"], "Service", name)
+        assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert {e["port"] for e in monitor["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
 
 
 def test_the_key_file_of_the_base_lets_nobody_in() -> None:

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
-from parsing_rcnn.people import People
+from parsing_rcnn.people import ModelInfo, People
 from server.telemetry import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +44,7 @@ def test_every_metric_exists() -> None:
     metrics.requests.labels("analyze", "ok").inc()
     nobody = People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
     metrics.observe(nobody, dict.fromkeys(STAGES, 1.0))
+    metrics.observe_engine(lambda: False, lambda: ModelInfo("", "", "", {}, (), (), {}))
     exposed = set(re.findall(r"^([a-z_]+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
     recorded = set(re.findall(r"record: (\S+)", (DEPLOY / "prometheus/rules.yml").read_text()))
     for expression in expressions():

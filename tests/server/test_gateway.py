@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from parsing_rcnn import __version__
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound
 from parsing_rcnn.people import Options, People
 from server.answers import Format
@@ -171,12 +172,23 @@ def test_faults_and_refused_bodies_are_counted(photo_jpeg: bytes) -> None:
         assert f'parsing_rcnn_answers_total{{status="{status}"}} {count}.0' in lines, lines  # probes are none of them
 
 
+def test_metrics_say_what_runs() -> None:
+    with TestClient(create_app(Settings(), Slow)) as client:
+        wait_until_ready(client)
+        lines = client.get("/metrics").text.splitlines()
+    assert "parsing_rcnn_ready 1.0" in lines
+    assert f'parsing_rcnn_info{{model="slow 1",runtime="none",version="{__version__}"}} 1.0' in lines
+
+
 def test_not_ready_says_why() -> None:
     def load() -> Slow:
         raise ModelNotFound("there is no model in /somewhere; export one")
 
     with TestClient(create_app(Settings(), load), raise_server_exceptions=False) as client:
         time.sleep(0.2)
+        lines = client.get("/metrics").text.splitlines()
+        assert "parsing_rcnn_ready 0.0" in lines
+        assert f'parsing_rcnn_info{{model="",runtime="",version="{__version__}"}} 1.0' in lines
         assert client.get("/healthz").status_code == 200
         for answer in (client.get("/readyz"), client.post("/v1/analyze", content=b"x"), client.get("/v1/models")):
             assert answer.status_code == 503
