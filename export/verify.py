@@ -19,7 +19,7 @@ from export.comparison import Tensors, answers, compare
 from export.situations import Situation, photo_situation, rendered_situations
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.repository import ModelRepository
-from training.checkpoint import load_model
+from training.checkpoint import load_model, load_weights
 from training.evaluate import Evaluation, Progress, measure_photos
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -135,10 +135,12 @@ def _miou(
 
 
 def _load_rounded(checkpoint: Path, model: ParsingRCNN) -> None:
-    from safetensors.torch import load_file
+    """Weights of a run, or of another model repository, rounded in place as the export rounds them.
 
-    def rounded(value: torch.Tensor) -> torch.Tensor:
-        half = value.dtype == torch.float32 and value.ndim >= 2 and value.numel() >= 256
-        return value.half().float() if half else value
-
-    model.load_state_dict({k: rounded(v) for k, v in load_file(checkpoint).items()})
+    Raises:
+        CheckpointError: no such checkpoint, or its tensors do not fit.
+    """
+    load_weights(checkpoint, model)
+    for value in model.state_dict().values():
+        if value.dtype == torch.float32 and value.ndim >= 2 and value.numel() >= 256:
+            value.copy_(value.half())

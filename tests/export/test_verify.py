@@ -210,3 +210,32 @@ def test_export_and_verify_from_the_command_line(tmp_path: Path) -> None:
     nothing = runner.invoke(app, [*quick, "--photos", str(tmp_path / "none")])
     assert nothing.exit_code == 2
     assert "no JPEG photos" in nothing.output
+
+
+def test_checkpoints_of_every_kind_from_the_command_line(repository: Path, tmp_path: Path) -> None:
+    """What serves is one, as for `train` and `evaluate`; what is none is named, without a traceback."""
+    import typer
+    from safetensors.torch import save_file
+    from torch import zeros
+
+    from export.commands import register
+
+    app = typer.Typer()
+    register(app)
+    quick = ["verify", "--repository", str(repository), "--situation", "tiny", "--checkpoint"]
+    done = CliRunner().invoke(app, [*quick, str(ModelRepository.open().path)])
+    assert done.exit_code == 0, done.output
+    assert "**Held.**" in done.output
+    save_file({"backbone.stem.weight": zeros(3)}, tmp_path / "another.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "folder").mkdir()
+    for name, says in (
+        ("another.safetensors", "the tensors do not fit this recipe"),
+        ("text.safetensors", "no safetensors, or cut off"),
+        ("none.safetensors", "no such checkpoint"),
+        ("folder", "no such graph"),
+    ):
+        failed = CliRunner().invoke(app, [*quick, str(tmp_path / name)])
+        assert failed.exit_code == 2, failed.output
+        assert says in failed.output.replace("\n", " ")
+        assert name in failed.output
