@@ -5,7 +5,7 @@ import { Camera } from "./camera.js";
 import { at, decodeAll, visible } from "./layers.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false };
+const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false, work: new AbortController() };
 
 async function start() {
   const [taxonomies, [model]] = await Promise.all([get("/v1/taxonomies"), whenReady()]);
@@ -97,11 +97,13 @@ async function ready() {
 
 async function analyze(file, ticket, confidence) {
   let done = false;
+  state.work.abort(); // whoever waits for the photo before is not there any more
+  const { signal } = (state.work = new AbortController());
   $("busy").hidden = false;
   try {
     await ready();
     const begin = performance.now();
-    const response = await request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: file });
+    const response = await request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: file, signal });
     const answer = await response.json();
     const people = await decodeAll(answer);
     if (ticket !== state.ticket) return;
@@ -172,6 +174,7 @@ async function webcam() {
 // With the first frame that was answered, and no earlier, the webcam takes the place of a photo: it may be refused.
 function goLive(confidence) {
   state.ticket++; // an answer to the photo comes too late now
+  state.work.abort();
   Object.assign(state, { file: null, asked: confidence, probe: null, live: true });
   $("busy").hidden = true;
   document.body.classList.add("live");
@@ -255,7 +258,7 @@ function ring(context, [x, y], unit) {
 }
 
 function tell(people) {
-  $("score-value").textContent = least().toFixed(2);
+  $("score-value").textContent = $("score").ariaValueText = least().toFixed(2);
   if (!state.answer) return;
   $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
   const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
@@ -334,11 +337,12 @@ function move(event) {
   $("hint").textContent = state.probe ? name(state.probe) : "";
 }
 
+// with the edges that are seen here; an npz has the maps as they were computed
 const DOWNLOADS = {
-  json: ["application/json", {}, ".json"],
+  json: ["application/json", { exact: "true" }, ".json"],
   npz: ["application/x-npz", {}, ".npz"],
-  parts: ["image/png", { render: "parts", tasks: "parsing" }, "_parts.png"],
-  iuv: ["image/png", { render: "iuv", tasks: "densepose" }, "_IUV.png"],
+  parts: ["image/png", { exact: "true", render: "parts", tasks: "parsing" }, "_parts.png"],
+  iuv: ["image/png", { exact: "true", render: "iuv", tasks: "densepose" }, "_IUV.png"],
 };
 
 async function download(kind) {
@@ -376,7 +380,12 @@ $("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = na
 $("canvas").addEventListener("mouseleave", () => ($("hint").textContent = ""));
 $("canvas").addEventListener("keydown", move);
 $("canvas").addEventListener("blur", () => move({ key: "Escape" }));
-$("downloads").addEventListener("click", (event) => event.target.dataset.kind && download(event.target.dataset.kind).catch(fail));
+$("downloads").addEventListener("click", ({ target }) => {
+  if (!target.dataset.kind || target.ariaBusy === "true") return;
+  $("error").hidden = true;
+  target.ariaBusy = "true";
+  download(target.dataset.kind).catch(fail).finally(() => (target.ariaBusy = "false"));
+});
 document.addEventListener("paste", (event) => open([...event.clipboardData.files][0]));
 for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.add("over")));
 for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.remove("over")));

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
 from server.keys import add_key
 from server.settings import Settings
-from tests.server.conftest import Live
+from tests.server.conftest import Live, Slow
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -180,11 +181,59 @@ def test_downloads(page: Any, photo: Path, client: TestClient, photo_jpeg: bytes
         button.click()
     wanted = {f"astronaut{e}" for e in ("_overlay.png", "_parts.png", "_IUV.png", ".json", ".npz")}
     until(lambda: wanted <= {p.name for p in page.downloads.glob("astronaut*")})
-    query = "?tasks=densepose&confidence=0.05&render=iuv"
-    direct = client.post(f"/v1/analyze{query}", content=photo_jpeg, headers={"Accept": "image/png"}).content
-    assert (page.downloads / "astronaut_IUV.png").read_bytes() == direct
+    for name, task in (("parts", "parsing"), ("IUV", "densepose")):
+        query = f"?tasks={task}&confidence=0.05&render={name.lower()}&exact=true"  # as the page shows it
+        direct = client.post(f"/v1/analyze{query}", content=photo_jpeg, headers={"Accept": "image/png"}).content
+        assert (page.downloads / f"astronaut_{name}.png").read_bytes() == direct
     assert Image.open(io.BytesIO((page.downloads / "astronaut_overlay.png").read_bytes())).size == (512, 512)
     assert json.loads((page.downloads / "astronaut.json").read_bytes())["image"] == {"width": 512, "height": 512}
+
+
+def test_a_slow_gateway_is_asked_for_nothing_twice(browser: Any, photo: Path) -> None:
+    """A photo that another one replaces is given up, and a download that is on its way is not begun again."""
+    slow = Slow()
+    with Live(Settings(), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        for _ in range(3):
+            upload(browser, photo)
+        given_up = 'parsing_rcnn_requests_total{outcome="cancelled",route="analyze"} 2.0'
+        until(lambda: given_up in httpx.get(f"http://{live.address}/metrics").text, 20)
+        slow.gate.set()
+        assert until(lambda: text(browser, "summary")) == "Nobody found"
+        assert text(browser, "error") == ""
+        while slow.begun.acquire(blocking=False):
+            pass
+        slow.gate.clear()
+        for _ in range(3):
+            browser.find_element(By.CSS_SELECTOR, "[data-kind=npz]").click()
+        slow.gate.set()
+        until(lambda: not browser.find_elements(By.CSS_SELECTOR, "[aria-busy=true]"))
+        until(lambda: "parsing_rcnn_held 0.0" in httpx.get(f"http://{live.address}/metrics").text)
+    assert slow.begun.acquire(blocking=False)
+    assert not slow.begun.acquire(blocking=False)
+
+
+RINGS = """
+return [...document.querySelectorAll("a, label, canvas, button, input, li")]
+  .filter((e) => e.offsetWidth > 1 && getComputedStyle(e).outlineStyle === "solid")
+  .map((e) => e.id || e.textContent.trim());
+"""
+
+
+def test_keys_alone_show_where_they_are(page: Any, photo: Path) -> None:
+    """What the tabulator comes to has a ring; the input of files, which is not to be seen, around its label."""
+
+    def walk(steps: int) -> list[list[str]]:
+        page.execute_script("document.querySelector('a').focus()")
+        ringed = []
+        for _ in range(steps):
+            webdriver.ActionChains(page, duration=0).send_keys(Keys.TAB).perform()
+            ringed.append(page.execute_script(RINGS))
+        return ringed
+
+    assert walk(3) == [["Metrics"], ["drop"], ["Open the webcam"]]
+    analysed(page, photo)
+    assert walk(5) == [["Metrics"], ["another"], ["canvas"], ["Open the webcam"], ["parts"]]
 
 
 def test_what_is_wrong_with_a_file_is_said(page: Any, tmp_path: Path, photo: Path) -> None:
@@ -299,6 +348,9 @@ def test_the_key_is_asked_for(browser: Any, photo: Path, tmp_path: Path, pipelin
         until(lambda: "key" in text(browser, "key-detail"))
         browser.find_element(By.ID, "key").send_keys("wrong", Keys.ENTER)
         until(lambda: "not known" in text(browser, "key-detail"))
+        browser.find_element(By.ID, "key").send_keys("\u0441\u0435\u043a\u0440\u0435\u0442", Keys.ENTER)
+        assert browser.find_element(By.ID, "key").is_displayed()  # no header can carry it
+        browser.find_element(By.ID, "key").clear()
         browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
         upload(browser, photo)
         until(lambda: text(browser, "summary"))
