@@ -49,7 +49,8 @@ def table(result: dict[str, Any]) -> str:
     client = {"pa": "perf_analyzer", "python": "tritonclient"}
     lines = [
         f"{result['machine']['cpu']}, {result['machine']['cores']} cores; {result['runtime']}; {result['model']}; load "
-        f"before {result['machine']['load_before']:.1f}; Triton asked by {', '.join(client[c] for c in sorted(clients))}. "
+        f"before {result['machine']['load_before']:.1f}; "
+        f"Triton asked by {', '.join(client[c] for c in sorted(clients))}. "
         "Pictures a second (median ms); people that a head computed at once.",
         "",
         "| people found | " + " | ".join(f"{count} at once" for count in counts) + " |",
