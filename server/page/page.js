@@ -71,6 +71,7 @@ async function open(file) {
   state.camera?.stop();
   const ticket = ++state.ticket;
   $("error").hidden = true;
+  $("busy").hidden = false;
   let photo = null;
   try {
     photo = await createImageBitmap(file, { imageOrientation: "from-image" });

@@ -189,6 +189,21 @@ def test_downloads(page: Any, photo: Path, client: TestClient, photo_jpeg: bytes
     assert json.loads((page.downloads / "astronaut.json").read_bytes())["image"] == {"width": 512, "height": 512}
 
 
+def test_a_picture_that_only_the_gateway_reads_is_seen_to_be_waited_for(
+    browser: Any, photo: Path, tmp_path: Path
+) -> None:
+    slow = Slow()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(photo.read_bytes()[:2000])
+    with Live(Settings(), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, cut)
+        assert slow.begun.acquire(timeout=30)
+        assert "looking for people" in text(browser, "busy")
+        slow.gate.set()
+        until(lambda: not text(browser, "busy"))
+
+
 def test_a_slow_gateway_is_asked_for_nothing_twice(browser: Any, photo: Path) -> None:
     """A photo that another one replaces is given up, and a download that is on its way is not begun again."""
     slow = Slow()
