@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.geometry import Window
+from parsing_rcnn.specks import swept
 
 _LABELS = ("PARTS", "IUV")  # a cell holds what cannot be averaged
 _LEVELS = ("PART_PROBS",)
@@ -30,10 +31,11 @@ def framed(
         window: where the picture lies on the canvas.
         boxes: [n,4] on the canvas.
         maps: by their tensors' names, [n,...]: PARTS [n,S,S], IUV [n,3,S,S], PART_PROBS [n,C,S,S], all uint8, cover
-            those boxes; others are handed on.
+            those boxes; PART_SCORES [n,C]; others are handed on.
 
     Returns:
-        float32 [n,4] in pixels of the upright original, within it; maps that cover these. Nothing is changed in place.
+        float32 [n,4] in pixels of the upright original, within it; maps that cover these, without specks
+        (`parsing_rcnn.specks`). Nothing is changed in place.
     """
     whole, cut = window.to_image(boxes, clip=False), window.to_image(boxes)
     rows = np.flatnonzero((whole != cut).any(axis=1))
@@ -48,7 +50,7 @@ def framed(
             y, x = (_cells(whole[row, axis::2], cut[row, axis::2], size[1 - axis]) for axis in (1, 0))
             array[row] = look(array[row], y, x)
         found[name] = array
-    return cut, found
+    return cut, swept(found)
 
 
 def _cells(whole: NDArray[np.float32], cut: NDArray[np.float32], count: int) -> NDArray[np.float64]:
