@@ -31,7 +31,7 @@ export async function request(path, init = {}) {
     const problem = new Problem(await response.json().catch(() => ({})), response.status);
     if (response.status !== 401) throw problem;
     if (used !== key()) continue; // another request was given a key meanwhile
-    const given = await ask(problem.message);
+    const given = await ask(used ? problem.message : "Whoever runs it can give you one. This tab keeps it, and forgets it when it is closed.");
     if (!given) throw problem;
     sessionStorage.setItem(SLOT, given);
   }

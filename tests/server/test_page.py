@@ -360,7 +360,8 @@ def test_the_key_is_asked_for(browser: Any, photo: Path, tmp_path: Path, pipelin
     secret = add_key(keys, "visitor")
     with Live(Settings(keys=keys), lambda: pipeline) as live:
         browser.get(f"http://{live.address}/")
-        until(lambda: "key" in text(browser, "key-detail"))
+        until(lambda: "can give you one" in text(browser, "key-detail"))
+        assert "Bearer" not in text(browser, "key-dialog")  # that is for programs
         browser.find_element(By.ID, "key").send_keys("wrong", Keys.ENTER)
         until(lambda: "not known" in text(browser, "key-detail"))
         browser.find_element(By.ID, "key").send_keys("\u0441\u0435\u043a\u0440\u0435\u0442", Keys.ENTER)
