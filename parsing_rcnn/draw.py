@@ -50,7 +50,8 @@ def overlay(
         boxes: draw the boxes.
         scores: write the score on each box.
         outlines: trace each silhouette.
-        smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells.
+        smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells: those of the
+            probabilities where people have them, as in `People.label_map` with `exact`, else softened cells.
 
     Returns:
         uint8 [H,W,3] RGB.
@@ -81,7 +82,7 @@ def parts(people: People, *, smooth: bool = True) -> NDArray[np.uint8]:
 
     Args:
         people: with parts.
-        smooth: as in `overlay`; False shows `People.label_map` as it is.
+        smooth: as in `overlay`; False shows `People.label_map` as it is, without `exact`.
 
     Returns:
         uint8 [H,W,3] RGB.
@@ -276,7 +277,9 @@ def _backdrop(people: People, image: NDArray[np.uint8] | None) -> NDArray[np.uin
 
 def _labels(people: People, smooth: bool) -> list[NDArray[np.uint8]]:
     """Everybody's parts, or without parts the charts', over their window, where nobody is in front of them."""
-    if people.parts is not None:
+    if people.parts is not None and people.part_probs is not None and smooth:
+        labels = [people.crop(i, exact=True)[0] for i in range(len(people))]
+    elif people.parts is not None:
         labels = [_pasted(people, i, cells, smooth) for i, cells in enumerate(people.parts)]
     else:
         labels = [_pasted(people, i, people.iuv_cells(i)[0], smooth) for i in range(len(people))]

@@ -64,6 +64,26 @@ def test_of_equal_scores_the_first_is_in_front_as_in_the_label_map() -> None:
     assert np.array_equal(bare(GREY, who)[60, 70], alone[60, 70])
 
 
+def test_outlines_are_those_of_the_probabilities_where_there_are_any() -> None:
+    """A dress gives way to a coat along a slant: by the labels in steps of cells of 2 pixels."""
+    across = np.arange(32)[None, :] + np.arange(32)[:, None] / 3
+    ramp = np.clip(128 - 20 * (across - 20.3), 0, 255).astype(np.uint8)
+    probabilities = np.zeros((1, len(CIHP), 32, 32), np.uint8)
+    probabilities[0, 6], probabilities[0, 7] = ramp, 255 - ramp
+    who = replace(people().select([0]), parts=probabilities.argmax(1).astype(np.uint8), part_probs=probabilities)
+    plain = replace(who, part_probs=None)
+    exact = who.label_map(exact=True)
+    assert not np.array_equal(exact, who.label_map())
+    inside = (slice(36, 88), slice(26, 78))
+    assert np.array_equal(draw.parts(who)[inside], CIHP.palette[exact][inside])
+    painted = draw.overlay(GREY, who, alpha=1, boxes=False, scores=False, outlines=False)
+    assert np.array_equal(painted[inside], CIHP.palette[exact][inside])
+    assert not np.array_equal(bare(GREY, who), bare(GREY, plain))
+    cells = {"boxes": False, "scores": False, "smooth": False}
+    assert np.array_equal(draw.overlay(GREY, who, **cells), draw.overlay(GREY, plain, **cells))
+    assert np.array_equal(draw.parts(who, smooth=False), CIHP.palette[who.label_map()])
+
+
 def test_boxes_lie_on_the_box() -> None:
     picture = draw.overlay(GREY, people().select([0]), scores=False, outlines=False, alpha=0)
     changed = np.argwhere((picture != 100).any(axis=2))

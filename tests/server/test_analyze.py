@@ -260,7 +260,10 @@ def test_an_archive_and_a_picture_have_what_their_tasks_say_whatever_the_json_in
     refused(over_query, 422, "tasks=parsing and include=iuv do not go together")
 
 
-@pytest.mark.parametrize(("render", "tasks"), [("iuv", "densepose"), ("inds", "densepose"), ("inds", "parsing")])
+@pytest.mark.parametrize(
+    ("render", "tasks"),
+    [("iuv", "densepose"), ("inds", "densepose"), ("inds", "parsing"), ("overlay", "parsing")],
+)
 def test_exact_is_for_every_map(client: TestClient, photo_jpeg: bytes, render: str, tasks: str) -> None:
     def picture(**more: str) -> NDArray[np.uint8]:
         answer = client.post(URL, params={"render": render, **more}, content=photo_jpeg)
