@@ -26,7 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import matroska
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, squared, writing
+from parsing_rcnn_client.video.media import (
+    Frame,
+    VideoError,
+    VideoInfo,
+    VideoToolMissing,
+    assumed_matrix,
+    squared,
+    writing,
+)
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of files that hold H.264."""
@@ -118,11 +126,13 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
     turn = next((int(d["rotation"]) for d in stream.get("side_data_list", []) if "rotation" in d), 0)
     if turn % 180:
         width, height = height, width
+    untagged = stream.get("color_space", "unknown") == "unknown"
     rate = _fraction(stream.get("avg_frame_rate")) or _fraction(stream.get("r_frame_rate")) or Fraction(25)
     seconds = float(stream.get("duration") or container.get("duration") or 0)
     frames = int(stream.get("nb_frames") or round(seconds * rate)) or None
     clock = _fraction(stream.get("time_base")) or Fraction(1, 90000)
-    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live)
+    matrix = assumed_matrix(int(stream["width"]), int(stream["height"])) if untagged else None
+    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix)
 
 
 def _fraction(text: str | None) -> Fraction | None:
@@ -151,6 +161,8 @@ class FFmpegReader:
         self.live = is_live(source) if live is None else live
         self._info = probe(source, live=self.live)
         size = f"{self._info.width}:{self._info.height}"
+        camera = source.isdigit() or source.startswith("/dev/video")  # theirs is BT.601 at any size
+        size += f":in_color_matrix={self._info.matrix}" if self._info.matrix and not camera else ""
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info"]
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
@@ -316,7 +328,7 @@ class FFmpegWriter:
             raise self._failed()
         if self._part is not None:
             with writing(self.target):
-                self._part.replace(self.target)
+                self._part.replace(Path(self.target).resolve())
 
     def abort(self) -> None:
         """Stop and leave no file."""
@@ -370,7 +382,7 @@ def partial_of(target: str) -> Path | None:
     """
     if "://" in target:
         return None
-    path = Path(target)
-    with writing(path):
+    path = Path(target).resolve()  # a link stays, what it points to is replaced
+    with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.part{Path(target).suffix}")

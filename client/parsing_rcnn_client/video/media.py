@@ -51,6 +51,7 @@ class VideoInfo:
         frames: how many, where the source says; an estimate.
         audio: whether there is sound to copy.
         live: a camera or a stream, which has no end and cannot wait.
+        matrix: by which luma and chroma become colours where the source does not say; None where it does.
     """
 
     width: int
@@ -60,6 +61,17 @@ class VideoInfo:
     frames: int | None = None
     audio: bool = False
     live: bool = False
+    matrix: str | None = None
+
+
+def assumed_matrix(width: int, height: int) -> str:
+    """The matrix of a video that names none: players take BT.709 from 720 lines on, and FFmpeg never does.
+
+    Example:
+        >>> assumed_matrix(1280, 720), assumed_matrix(720, 576)
+        ('bt709', 'bt601')
+    """
+    return "bt709" if width >= 1280 or height > 576 else "bt601"
 
 
 def squared(width: int, aspect: Fraction | None) -> int:

@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn_client.video.ffmpeg import hidden, is_live, partial_of
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo, VideoToolMissing, squared, writing
+from parsing_rcnn_client.video.media import (
+    Frame,
+    VideoError,
+    VideoInfo,
+    VideoToolMissing,
+    assumed_matrix,
+    squared,
+    writing,
+)
+
+_UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
+_MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
 
 def library() -> Any:
@@ -82,7 +93,7 @@ class PyAVReader:
             begin = begin - last if first else begin
             if self._pace:
                 time.sleep(max(begin + last - time.monotonic(), 0))
-            yield Frame(index, last, _upright(self._first, size), time.monotonic())
+            yield Frame(index, last, _upright(self._first, size, self._info.matrix), time.monotonic())
             index += 1
             self._first = next(self._frames, None)
 
@@ -115,17 +126,19 @@ class PyAVReader:
         )
         frames = stream.frames or round(length * rate) or None
         audio = bool(self._container.streams.audio)
-        return VideoInfo(width, height, float(rate), stream.time_base, None if live else frames, audio, live)
+        matrix = assumed_matrix(first.width, first.height) if first.colorspace == _UNKNOWN else None
+        return VideoInfo(width, height, float(rate), stream.time_base, None if live else frames, audio, live, matrix)
 
 
 def _is_cover(stream: Any) -> bool:
     return "attached_pic" in str(stream.disposition).lower()
 
 
-def _upright(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _upright(frame: Any, size: tuple[int, int], matrix: str | None) -> NDArray[np.uint8]:
     turns = round(int(frame.rotation) / 90) % 4
     wide, high = size if turns % 2 == 0 else size[::-1]
-    image = frame.to_ndarray(format="rgb24", width=wide, height=high)
+    colours = None if matrix is None else _MATRICES[matrix]
+    image = frame.to_ndarray(format="rgb24", width=wide, height=high, src_colorspace=colours)
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
@@ -207,7 +220,7 @@ class PyAVWriter:
                 self._sound.close()
         if self._part is not None:
             with writing(self.target):
-                self._part.replace(self.target)
+                self._part.replace(Path(self.target).resolve())
 
     def abort(self) -> None:
         """Stop and leave no file."""

@@ -86,6 +86,19 @@ def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
     assert frame.time == pytest.approx(0.08)
 
 
+@pytest.mark.parametrize(("size", "matrix"), [("1280x720", "bt709"), ("720x1280", "bt709"), ("640x480", "bt601")])
+def test_colours_without_a_tag_are_read_as_players_read_them(
+    tmp_path: Path, ffmpeg: Callable[..., str], size: str, matrix: str
+) -> None:
+    path = tmp_path / "untagged.mp4"
+    colour = ("-f", "lavfi", "-i", f"color=c=0x1d9c3d:s={size}:r=5:d=0.4")
+    ffmpeg(*colour, "-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-preset", "ultrafast", path)
+    entries = ("-show_entries", "stream=color_space", "-of", "csv=p=0", path)
+    assert ffmpeg(*entries, program="ffprobe").strip() in ("", "unknown")
+    frame = next(iter(FFmpegReader(str(path))))
+    assert np.abs(frame.image[100, 100].astype(int) - (0x1D, 0x9C, 0x3D)).max() <= 3
+
+
 def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
     whole, broken = tmp_path / "whole.mkv", tmp_path / "broken.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-preset", "ultrafast", "-g", "5", whole)
