@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
+_STANDARD = Path("-")  # standard output
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -35,7 +36,9 @@ def annotate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
     every: Annotated[int, typer.Option(min=1, max=30, help="Analyse every k-th frame, carry people between.")] = 1,
     in_flight: InFlight = 2,
-    jsonl: Annotated[Path | None, typer.Option(help="Also write one JSON line a frame here.")] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Also write one JSON line a frame here; - is standard output.")
+    ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.")] = None,
     backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may be away or busy.")] = 120.0,
@@ -52,7 +55,7 @@ def annotate(
 
     try:
         check(backend)
-        _check_files(source, out, jsonl, coco)
+        _check_files(source, out, jsonl, coco, as_json)
         settings = Settings(
             look=shown.look(),
             confidence=people.confidence,
@@ -96,7 +99,7 @@ def _annotate(
             if writer is not None:
                 opened.callback(writer.abort)  # does nothing to what is finished
             if jsonl is not None:
-                records.append(JsonLines(jsonl))
+                records.append(JsonLines(None if jsonl == _STANDARD else jsonl))
                 opened.callback(records[-1].abort)
             if coco is not None:
                 records.append(CocoVideo(coco, Path(source).name, reader.info))
@@ -269,6 +272,7 @@ def _targets(sources: list[str], out: list[str]) -> list[str]:
     if len(out) != len(sources):
         raise InvalidOptions(f"{len(sources)} sources and {len(out)} outputs: give one --out for each source")
     for source, target in zip(sources, out, strict=True):
+        _check_source(source)
         if target != "window" and not target.startswith("mjpeg:") and "://" not in target:
             _check_place(Path(target), source)
             _check_container(Path(target))
@@ -289,20 +293,37 @@ def _page(targets: list[str]) -> MjpegPage | None:
     return MjpegPage(int(port))
 
 
-def _check_files(source: str, out: Path | None, *records: Path | None) -> None:
+def _check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | None, as_json: bool) -> None:
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.ffmpeg import hidden, is_live
 
-    outputs = (out, *records)
-    if not any(outputs):
+    if out is None and jsonl is None and coco is None:
         raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
     if is_live(source):
         raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
-    for path in outputs:
-        if path is not None:
+    _check_source(source)
+    if jsonl == _STANDARD and as_json:
+        raise InvalidOptions("--json and --jsonl - both write to standard output: name a file for --jsonl")
+    if _STANDARD in (out, coco):
+        raise InvalidOptions("only --jsonl can go to standard output (-): name a file")
+    for path in (out, jsonl, coco):
+        if path is not None and path != _STANDARD:
             _check_place(path, source)
     if out is not None:
         _check_container(out)
+
+
+def _check_source(source: str) -> None:
+    """Refuse what is no video, where ffmpeg's own words would tell little."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    if source == "-":
+        raise InvalidOptions("video is not read from standard input (-): name a file or an address")
+    if Path(source).is_dir():
+        raise InvalidOptions(
+            f"{source} is a folder: name the frames by their number, {source.rstrip('/')}/frame%04d.jpg for example "
+            "(25 a second), or take `parsing-rcnn predict` for pictures that are no video"
+        )
 
 
 def _check_place(path: Path, source: str) -> None:
@@ -311,9 +332,11 @@ def _check_place(path: Path, source: str) -> None:
 
     if path.is_dir():
         raise InvalidOptions(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():  # the finished file would take its place
+        raise InvalidOptions(f"{path} is a device or a pipe, no file: name a file")
     if path.exists() and Path(source).exists() and path.samefile(source):
         raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
-    require_folder(path.parent, str(path))
+    require_folder(path.resolve().parent, str(path))
 
 
 def _check_container(path: Path) -> None:

@@ -35,13 +35,18 @@ class Record(Protocol):
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
     of the upright picture), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full frame).
+
+    Args:
+        path: of the file; None is standard output, where each line goes at once.
+        masks: write `rle`.
     """
 
-    def __init__(self, path: Path, *, masks: bool = True) -> None:
-        self._path, self._part, self._masks = path, path.with_name(path.name + ".part"), masks
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("wb")
+    def __init__(self, path: Path | None, *, masks: bool = True) -> None:
+        self._path, self._masks = path or "standard output", masks
+        self._whole = None if path is None else path.resolve()  # a link stays, what it points to is replaced
+        self._part = None if self._whole is None else self._whole.with_name(self._whole.name + ".part")
+        with writing(self._path):
+            self._file = _opened(self._part)
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -54,19 +59,23 @@ class JsonLines:
         }
         with writing(self._path):
             self._file.write(dumps(line) + b"\n")
+            if self._part is None:
+                self._file.flush()
 
     def close(self) -> None:
         """Finish the file, which then takes its name. Safe to call twice."""
         if not self._file.closed:
             with writing(self._path):
                 self._file.close()
-                self._part.replace(self._path)
+                if self._part is not None and self._whole is not None:
+                    self._part.replace(self._whole)
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
         with contextlib.suppress(OSError):
             self._file.close()
-        self._part.unlink(missing_ok=True)
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
         people = tracked.people
@@ -93,12 +102,12 @@ class CocoVideo:
     """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
-        self._path, self._count = path, 0
+        self._path, self._whole, self._count = path, path.resolve(), 0
         self._head = {
             "videos": [{"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}],
             "categories": [{"id": 1, "name": "person"}],
         }
-        folder = path.parent
+        folder = self._whole.parent
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
             self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last frame
@@ -137,7 +146,7 @@ class CocoVideo:
                     entries.close()
                     whole.write(b"]")
                 whole.write(b"}")
-            part.replace(self._path)
+            part.replace(self._whole)
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
@@ -147,7 +156,7 @@ class CocoVideo:
         self._part().unlink(missing_ok=True)
 
     def _part(self) -> Path:
-        return self._path.with_name(self._path.name + ".part")
+        return self._whole.with_name(self._whole.name + ".part")
 
     def _annotation(self, tracked: Tracked, index: int, image_id: int) -> dict[str, Any]:
         people = tracked.people
@@ -166,6 +175,14 @@ class CocoVideo:
             mask, _ = people.mask(index)
             entry |= {"segmentation": person_rle(people, index), "area": int(mask.sum())}
         return entry
+
+
+def _opened(path: Path | None) -> IO[bytes]:
+    """A file to write, in a folder that is made; None is standard output, which stays open."""
+    if path is None:
+        return open(1, "wb", closefd=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("wb")
 
 
 def _append(entries: IO[bytes], entry: dict[str, Any]) -> None:

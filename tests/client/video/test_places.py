@@ -1,0 +1,65 @@
+"""`annotate` and `stream`: where results may go, and what is no source."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+
+
+def refused(*arguments: object) -> str:
+    """What is said about a command line, before an engine is opened: nobody opens this repository."""
+    done = CliRunner().invoke(build(), [*map(str, arguments), "--repository", "/nowhere"])
+    assert done.exit_code == 2, done.output
+    return " ".join(done.stderr.split())
+
+
+def annotate(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", "annotate", *map(str, arguments), "--threads", "1"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--coco", "-o"])
+def test_a_pipe_is_not_replaced_by_a_file(walk_video: Path, tmp_path: Path, option: str) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    assert "no file: name a file" in refused("annotate", walk_video, option, pipe)
+    assert "no file: name a file" in refused("stream", walk_video, "-o", pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(walk_video: Path, tmp_path: Path) -> None:
+    outputs = {"-o": "out.mp4", "--jsonl": "out.jsonl", "--coco": "out.json"}
+    for name in outputs.values():
+        (tmp_path / "far").mkdir(exist_ok=True)
+        (tmp_path / "far" / f"old_{name}").write_text("old")
+        (tmp_path / name).symlink_to(tmp_path / "far" / f"old_{name}")
+    done = annotate(walk_video, *(part for option, name in outputs.items() for part in (option, tmp_path / name)))
+    assert done.returncode == 0, done.stderr
+    for name in outputs.values():
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "far" / f"old_{name}").stat().st_size > 100
+    assert len(list((tmp_path / "far").iterdir())) == len(list(tmp_path.iterdir())) - 1 == 3
+
+
+def test_records_go_to_standard_output(walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = annotate(walk_video, "--jsonl", "-", "--layers", "boxes", "--every", "8")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(24))
+    assert list(tmp_path.iterdir()) == []
+    assert "both write to standard output" in refused("annotate", walk_video, "--jsonl", "-", "--json")
+    assert "only --jsonl" in refused("annotate", walk_video, "--coco", "-")
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_what_is_no_source_is_said(tmp_path: Path, command: str) -> None:
+    assert "not read from standard input" in refused(command, "-", "-o", tmp_path / "o.mp4")
+    assert "frame%04d.jpg" in refused(command, tmp_path, "-o", tmp_path / "o.mp4")
