@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from server.answers import Format, settle
+from server.answers import NUMBERS, PICTURES, Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
-from server.options import AnalyzeOptions
+from server.options import AnalyzeOptions, Render
 from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, reason
 from server.service import Service
 from server.settings import Settings
@@ -30,6 +30,7 @@ log = structlog.get_logger("server")
 
 HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
 SUBPROTOCOL = "parsing-rcnn.v1"
+_FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG}
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class Mailbox:
 async def stream(socket: WebSocket) -> None:
     """Binary messages: 8 bytes (u32 frame_id, u32 flags, little endian), then a JPEG, PNG or WebP.
 
-    Options stand in the query, as for /v1/analyze; with `render` the answers are binary: the same 8 bytes and a PNG.
-    Else they are JSON, with `frame_id` and `dropped`, the frames of this stream that newer ones replaced so far. One
-    frame is in work while the newest waits. A frame's error comes as JSON with `problem`, and the stream goes on.
+    Options stand in the query, as for /v1/analyze; with `render` the answers are binary: the same 8 bytes and a PNG,
+    or a JPEG with `format=jpeg`, since a browser sends no Accept here. Else they are JSON, with `frame_id` and
+    `dropped`, the frames of this stream that newer ones replaced so far. One frame is in work while the newest waits.
+    A frame's error comes as JSON with `problem`, and the stream goes on.
     """
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
@@ -103,12 +105,13 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
     """
     _check_origin(socket, settings)
     query: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in _multi(socket).items()}
+    kind = query.pop("format", None)
     try:
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e)}" for e in error.errors())
         raise InvalidOptions(reasons) from None
-    wanted = Format.JSON if options.render is None else Format.PNG
+    wanted = _wanted(kind, options.render)
     options = settle(options, wanted)
     service.engine.check()
     if socket.app.state.open_streams >= settings.max_streams:
@@ -118,6 +121,21 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
     call = replace(call_of(socket, "stream"), deadline=None)
     socket.app.state.open_streams += 1
     return options, wanted, call
+
+
+def _wanted(kind: object, shown: Render | None) -> Format:
+    """What the query `format` and `render` ask for.
+
+    Raises:
+        InvalidOptions: there is no such format, or it would change what is shown.
+    """
+    if kind is None:
+        return Format.JSON if shown is None else Format.PNG
+    if not isinstance(kind, str) or kind not in _FORMATS:
+        raise InvalidOptions(f"format: choose one of {', '.join(_FORMATS)}")
+    if kind == "jpeg" and shown in NUMBERS:
+        raise InvalidOptions(f"format: JPEG would change the numbers of render={shown.value}; take png")
+    return _FORMATS[kind]
 
 
 def _multi(socket: WebSocket) -> dict[str, list[str]]:
@@ -172,7 +190,7 @@ async def _answer(
             log.error("unexpected error", path="/v1/stream", exc_info=error)
             await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
-        if wanted is Format.PNG:
+        if wanted in PICTURES:
             await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
         else:
             head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})

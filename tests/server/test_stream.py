@@ -45,6 +45,34 @@ def test_pictures_back(live: Live, photo_jpeg: bytes) -> None:
     assert Image.open(io.BytesIO(answer[8:])).size == (512, 512)
 
 
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ("?render=overlay&format=jpeg", "JPEG"),
+        ("?render=contour&format=jpeg", "JPEG"),
+        ("?format=jpeg", "JPEG"),
+        ("?format=png", "PNG"),
+        ("?render=overlay&format=json", None),
+    ],
+)
+def test_the_format_of_the_answers_is_the_clients_choice(
+    live: Live, client: TestClient, photo_jpeg: bytes, query: str, kind: str | None
+) -> None:
+    with opened(live, query) as socket:
+        socket.send(frame(1, photo_jpeg))
+        answer = socket.recv(60)
+    if kind is None:
+        assert json.loads(answer)["frame_id"] == 1
+        return
+    assert isinstance(answer, bytes)
+    assert Image.open(io.BytesIO(answer[8:])).format == kind
+    shown = query.partition("&")[0] if "render" in query else ""
+    by_http = client.post(
+        f"/v1/analyze{shown}", content=photo_jpeg, headers={"Accept": f"image/{kind.lower()}", "X-Request-ID": "a"}
+    )
+    assert answer[8:] == by_http.content
+
+
 def test_old_frames_make_way_for_the_newest(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(), lambda: slow) as live, opened(live) as socket:
@@ -78,6 +106,9 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
         ("?confidence=7", 422, b"confidence"),
         ("?tasks=parsing&render=iuv", 422, b"densepose"),
         ("?tasks=parsing&include=iuv", 422, b"do not go together"),
+        ("?render=parts&format=jpeg", 422, b"JPEG would change the numbers"),
+        ("?format=webp", 422, b"json, png, jpeg"),
+        ("?format=png&format=jpeg", 422, b"json, png, jpeg"),
     ):
         with pytest.raises(InvalidStatus) as refusal:
             opened(live, query)
