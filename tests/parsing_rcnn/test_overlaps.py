@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import npz
+from parsing_rcnn.overlaps import visible
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 
@@ -160,3 +161,23 @@ def test_maps_of_different_sides_are_compared_by_their_share() -> None:
     assert people.iuv is not None
     finer = replace(people, iuv=people.iuv.repeat(2, axis=2).repeat(2, axis=3))
     assert (finer.instance_map() != people.instance_map()).mean() < 0.01
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
+def test_visible_cells_are_those_of_the_maps_of_the_picture(scores: tuple[float, float]) -> None:
+    people = seam(*scores)
+    seen = visible(people)
+    assert (seen.masks().sum(axis=0) > 1).sum() <= 3 * SIZE[0]  # a cell's width along the seam
+    assert (seen.instance_map() != people.instance_map()).sum() <= 3 * SIZE[0]
+    assert seen.iuv is not None
+    assert seen.parts is not None
+    assert np.array_equal(seen.iuv[:, 0], seen.parts)
+    assert people.parts is not None
+    assert np.array_equal(people.parts, seam(*scores).parts)  # the same as before
+
+
+def test_who_overlaps_nobody_keeps_every_cell() -> None:
+    apart = crowd(([0, 0, 30, 60], 0.6, block(0, 20)), ([40, 0, 90, 60], 0.9, block(0, 20)))
+    assert visible(apart) is apart
+    small = crowd(([0, 0, 7, 9], 0.6, block(9, 10)), ([5, 0, 90, 60], 0.9, block(2, 20)))  # cells smaller than pixels
+    assert np.array_equal(visible(small).parts, small.parts)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.overlaps import visible
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
 from parsing_rcnn_client.video.surface import HALF, Ink, dressed, enlarge, lay_over, texels_of, trimmed, wire_frame
@@ -135,6 +136,7 @@ def paint(
                 _hide(canvas, doubtful, index, look)
         for index in order:
             _hide(canvas, people, index, look)
+    people = visible(people)
     for layer in look.layers:
         if layer in ("contours", "texture"):
             for index in order:

@@ -107,3 +107,21 @@ def test_of_equal_scores_the_same_person_is_in_front_as_everywhere(image: np.nda
     picture = render(image, two, numbers, two.boxes, Look(layers=("parts",), alpha=1.0))
     assert two.label_map()[60, 70] == FACE
     assert tuple(picture[60, 70]) == tuple(CIHP.palette[FACE])
+
+
+@pytest.mark.parametrize("layer", ["parts", "iuv"])
+def test_who_is_in_front_is_so_as_everywhere_and_is_not_mixed_with_who_is_behind(image: np.ndarray, layer: str) -> None:  # type: ignore[type-arg]
+    """The surer one reaches a little into the other, who stands in front."""
+    surer, other = np.zeros((2, 32, 32), np.uint8)
+    surer[:, :26] = COAT
+    other[:, :] = FACE
+    cells = np.stack([surer, other])
+    iuv = np.stack([cells, np.full_like(cells, 90), np.full_like(cells, 200)], axis=1)
+    boxes = np.array([[10, 10, 90, 110], [60, 10, 140, 110]], np.float32)
+    two = People(boxes, np.array([0.9, 0.6], np.float32), (120, 160), cells, iuv=iuv)
+    assert set(np.unique(two.label_map()[50:70, 68:74])) == {FACE}
+    numbers = np.array([1, 2], np.intp)
+    look = Look(layers=(layer,), alpha=0.5)
+    both = render(image, two, numbers, boxes, look)
+    alone = render(image, two.select([1]), numbers[1:], boxes[1:], look)
+    np.testing.assert_array_equal(both[50:70, 71:74], alone[50:70, 71:74])
