@@ -351,6 +351,10 @@ def test_a_phone_shows_everything(page: Any, photo: Path) -> None:
         assert page.execute_script("return document.documentElement.scrollWidth") <= 390
         for name in ("canvas", "parts", "legend", "downloads"):
             assert page.find_element(By.ID, name).is_displayed()
+        page.find_element(By.ID, "canvas").send_keys(Keys.ARROW_DOWN)
+        assert " V 0." in text(page, "hint")
+        widths = page.execute_script("return [hint, canvas].map((e) => e.offsetWidth)")
+        assert widths[0] > 0.6 * widths[1]  # room for all of it beside each other
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
