@@ -344,4 +344,4 @@ def _check_container(path: Path) -> None:
     from parsing_rcnn_client.video.ffmpeg import CONTAINERS
 
     if path.suffix.lower() not in CONTAINERS:
-        raise InvalidOptions(f"{path}: no container of H.264 has this suffix; name a .mp4, .mov or .mkv")
+        raise InvalidOptions(f"{path}: no container of H.264 and its times has this suffix; name a .mp4, .mov or .mkv")

@@ -36,9 +36,14 @@ from parsing_rcnn_client.video.media import (
     writing,
 )
 
-CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
-"""Suffixes of files that hold H.264."""
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
+"""Suffixes of files that hold H.264 and the times of the frames, which AVI does not."""
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
+_HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
+# white is 203 nits there (ITU-R BT.2408); the curve leaves what is darker nearly as it is
+_TONES = (
+    "zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius:desat=0,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+)
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _SAYS_NOTHING = ": Invalid argument"
 _SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
@@ -132,7 +137,8 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
     frames = int(stream.get("nb_frames") or round(seconds * rate)) or None
     clock = _fraction(stream.get("time_base")) or Fraction(1, 90000)
     matrix = assumed_matrix(int(stream["width"]), int(stream["height"])) if untagged else None
-    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix)
+    hdr = not untagged and stream.get("color_transfer") in _HDR and "color_primaries" in stream
+    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr)
 
 
 def _fraction(text: str | None) -> Fraction | None:
@@ -167,7 +173,8 @@ class FFmpegReader:
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
         command += ["-copyts", *input_options(source, live=self.live), "-map", "0:V:0", "-an", "-sn", "-dn"]
-        command += ["-vf", f"scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
+        tones = f"{_TONES}," if self._info.hdr and _maps_tones() else ""
+        command += ["-vf", f"{tones}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
         command += ["-f", "rawvideo", "-"]
         self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self._times: queue.Queue[float | None] = queue.Queue()
@@ -235,6 +242,12 @@ class FFmpegReader:
                     line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden(self.source))
                 )
         self._times.put(None)
+
+
+def _maps_tones() -> bool:
+    """Whether this ffmpeg can bring HDR to the range of a screen; without it HDR looks dull and grey."""
+    done = subprocess.run([tool("ffmpeg"), "-hide_banner", "-filters"], capture_output=True, check=False)
+    return b" zscale " in done.stdout and b" tonemap " in done.stdout
 
 
 def _fill(pipe: IO[bytes], buffer: memoryview) -> bool:

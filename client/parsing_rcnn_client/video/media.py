@@ -52,6 +52,7 @@ class VideoInfo:
         audio: whether there is sound to copy.
         live: a camera or a stream, which has no end and cannot wait.
         matrix: by which luma and chroma become colours where the source does not say; None where it does.
+        hdr: brightness by PQ or HLG, more than a screen has.
     """
 
     width: int
@@ -62,6 +63,7 @@ class VideoInfo:
     audio: bool = False
     live: bool = False
     matrix: str | None = None
+    hdr: bool = False
 
 
 def assumed_matrix(width: int, height: int) -> str:

@@ -27,6 +27,7 @@ from parsing_rcnn_client.video.media import (
 )
 
 _UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
+_HDR = 16, 18  # of the transfer curves PQ and HLG
 _MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
 
@@ -127,7 +128,9 @@ class PyAVReader:
         frames = stream.frames or round(length * rate) or None
         audio = bool(self._container.streams.audio)
         matrix = assumed_matrix(first.width, first.height) if first.colorspace == _UNKNOWN else None
-        return VideoInfo(width, height, float(rate), stream.time_base, None if live else frames, audio, live, matrix)
+        hdr = matrix is None and int(first.color_trc) in _HDR  # said here, and not brought to a screen's range
+        clock = stream.time_base
+        return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr)
 
 
 def _is_cover(stream: Any) -> bool:

@@ -99,6 +99,21 @@ def test_colours_without_a_tag_are_read_as_players_read_them(
     assert np.abs(frame.image[100, 100].astype(int) - (0x1D, 0x9C, 0x3D)).max() <= 3
 
 
+@pytest.mark.parametrize(("curve", "white"), [("smpte2084", 0.58), ("arib-std-b67", 0.75)])
+def test_white_of_hdr_is_white(tmp_path: Path, ffmpeg: Callable[..., str], curve: str, white: float) -> None:
+    if not all(f" {name} " in ffmpeg("-filters") for name in ("zscale", "tonemap")):
+        pytest.skip("needs an ffmpeg with zscale and tonemap")
+    path, grey = tmp_path / "hdr.mkv", round(255 * white)
+    tags = f"setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc={curve}"
+    colour = ("-f", "lavfi", "-i", f"color=c=0x{3 * f'{grey:02x}'}:s=64x64:r=5:d=0.4")
+    ffmpeg(*colour, "-vf", f"format=yuv420p10le,{tags}", "-c:v", "ffv1", "-color_trc", curve, path)
+    reader = FFmpegReader(str(path))
+    image = next(iter(reader)).image
+    assert reader.info.hdr
+    assert image.min() > 205  # some room is left for what is brighter; untouched it would be as grey as its code
+    assert np.ptp(image[32, 32]) <= 4
+
+
 def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
     whole, broken = tmp_path / "whole.mkv", tmp_path / "broken.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-preset", "ultrafast", "-g", "5", whole)

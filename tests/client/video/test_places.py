@@ -63,3 +63,8 @@ def test_records_go_to_standard_output(walk_video: Path, tmp_path: Path, monkeyp
 def test_what_is_no_source_is_said(tmp_path: Path, command: str) -> None:
     assert "not read from standard input" in refused(command, "-", "-o", tmp_path / "o.mp4")
     assert "frame%04d.jpg" in refused(command, tmp_path, "-o", tmp_path / "o.mp4")
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_a_container_without_times_is_not_written(walk_video: Path, tmp_path: Path, command: str) -> None:
+    assert "name a .mp4, .mov or .mkv" in refused(command, walk_video, "-o", tmp_path / "o.avi")
