@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -26,13 +26,13 @@ from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
 from server.inputs import TIMEOUT_HEADER, ClientGone
 from server.keys import KeyFile
-from server.middleware.access import Access
+from server.middleware.access import Access, refuse
 from server.middleware.body_limit import BodyLimit
 from server.middleware.head import Head
 from server.middleware.request_id import RequestId
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
-from server.problems import declare_keys, install
+from server.problems import NotFound, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
 from server.service import Service
 from server.settings import Settings
@@ -88,6 +88,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         app.add_exception_handler(gone, _nobody)
     for module in (analyze, batch, stream, health, models, v2, page):
         app.include_router(module.router)
+    app.add_api_websocket_route("/{path:path}", _no_stream)  # before the files, which know no WebSocket
     page.mount_assets(app)
     _add_middleware(app, settings)
     _declare_schemas(app)
@@ -118,6 +119,12 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 async def _nobody(_: Request, __: Exception) -> Response:
     return Response(status_code=499)  # goes to the log; the client is gone
+
+
+async def _no_stream(socket: WebSocket) -> None:
+    """A WebSocket to any other address than the stream's."""
+    detail = f"WS {socket.url.path}: there is no stream at this address; /v1/stream is one"
+    await refuse(NotFound(detail), socket.scope, socket.receive, socket.send)
 
 
 def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:

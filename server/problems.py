@@ -87,6 +87,14 @@ class NotAcceptable(ParsingRCNNError):
     title = "No acceptable representation"
 
 
+class NotFound(ParsingRCNNError):
+    """Nothing is at the address."""
+
+    status = 404
+    code = "not-found"
+    title = "Not Found"
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 

@@ -38,6 +38,8 @@ class RequestId:
             if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
                 status = message.get("status", 101)
                 MutableHeaders(scope=message)["X-Request-ID"] = scope["request_id"]
+            elif message["type"] == "websocket.close" and status != 101:
+                status = 403  # what a server answers to a handshake that is closed instead of accepted
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=scope["request_id"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import inspect
 import json
@@ -24,6 +25,8 @@ import structlog
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import InvalidOptions, ModelNotFound
@@ -35,7 +38,8 @@ from server.keys import add_key
 from server.launch import Launch
 from server.settings import Settings
 from server.telemetry import configure_logging
-from tests.server.conftest import Slow, wait_until_ready
+from tests.server.conftest import Live, Slow, wait_until_ready
+from tests.server.test_limits import until
 
 
 class Crashing(Slow):
@@ -170,6 +174,41 @@ def test_faults_and_refused_bodies_are_counted(photo_jpeg: bytes) -> None:
     assert 'parsing_rcnn_requests_total{outcome="malformed-request",route="batch"} 1.0' in lines
     for status, count in {"200": 1, "422": 1, "400": 2, "500": 2, "101": 1}.items():
         assert f'parsing_rcnn_answers_total{{status="{status}"}} {count}.0' in lines, lines  # probes are none of them
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1/models", "/assets/page.js", "/v2/nope"])
+def test_a_websocket_to_a_wrong_address_is_no_fault_of_ours(live: Live, path: str) -> None:
+    def count(status: int) -> float:
+        value = live.app.state.metrics.registry.get_sample_value
+        return value("parsing_rcnn_answers_total", {"status": str(status)}) or 0
+
+    faults, missing = count(500), count(404)
+    with pytest.raises(InvalidStatus) as refused, connect(f"ws://{live.address}{path}"):
+        pass
+    answer = refused.value.response
+    assert answer.status_code == 404
+    document = json.loads(answer.body or b"")
+    assert "/v1/stream" in document.get("detail", document.get("error"))
+    until(lambda: count(404) == missing + 1)
+    assert count(500) == faults
+
+
+def test_a_websocket_that_is_closed_before_it_opens_is_counted_as_the_403_that_servers_answer() -> None:
+    """By a server whose handshakes have no other answer (the extension websocket.http.response)."""
+    app, sent = create_app(Settings(), Slow), []
+    scope = {"type": "websocket", "path": "/nope", "query_string": b"", "headers": [(b"host", b"x")]}
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    assert sent == ["websocket.close"]
+    found = app.state.metrics.registry.get_sample_value
+    assert found("parsing_rcnn_answers_total", {"status": "403"}) == 1
+    assert found("parsing_rcnn_answers_total", {"status": "500"}) == 0
 
 
 def test_metrics_say_what_runs() -> None:
