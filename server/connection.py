@@ -219,7 +219,10 @@ class Connection(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """With a body, or another method, it is none of WebSocket's, whose parser would wait for ever."""
-        body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        body = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+            for name, value in self.headers
+        )
         return self.parser.get_method() == b"GET" and not body and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:

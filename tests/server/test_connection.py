@@ -195,6 +195,13 @@ def test_a_stream_has_no_body(strict: Live, method: str) -> None:
     assert answer.startswith(b"HTTP/1.1 200" if method == "GET" else b"HTTP/1.1 405")
 
 
+def test_a_stream_whose_handshake_says_that_it_has_no_body(strict: Live) -> None:
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    head = f"GET /v1/stream HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    with opened(strict, head) as connection:
+        assert connection.recv(4000).startswith(b"HTTP/1.1 101")
+
+
 def test_many_offers_in_one_piece(strict: Live) -> None:
     asked = 100
     offers = (QUERY + OFFER + "\r\n") * asked + QUERY + "Connection: close\r\n\r\n"
