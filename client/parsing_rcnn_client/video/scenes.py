@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIZE = 32, 18
+_ENOUGH = 144  # pixels of the shorter side, of which the small picture is made: more would take longer
 _ALIKE = 0.4  # correlation of two small pictures; 95 of 100 pairs of photos lie below, a scene in motion above
 _CHANGED = 20.0  # grey levels, on average, that a cut changes at least; a pan across a dull scene does not
 _FLAT = 4.0  # standard deviation, grey levels: a black picture between two others says nothing
@@ -23,7 +24,9 @@ class Scenes:
 
         Brightness and contrast may change, as by a flash, and somebody may walk past the camera.
         """
-        small = cv2.cvtColor(cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        step = max(min(image.shape[:2]) // _ENOUGH, 1)
+        small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), _SIZE, interpolation=cv2.INTER_AREA)
+        small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         now = small.astype(np.float32)
         if now.std() < _FLAT:
             return False

@@ -179,6 +179,8 @@ class Smoother:
             (people, with scores of 0 until they are found again; their track numbers; boxes to show).
         """
         numbers = [n for n in boxes if n in self._memories]
+        if not numbers:
+            return _nobody(blank)
         for number in numbers:
             self._memories[number] = replace(self._memories[number], score=0.0)
         return self._carried(Grey(image), blank, numbers, boxes)
@@ -193,7 +195,7 @@ class Smoother:
         self._memories |= moved
         numbers = sorted(numbers, key=lambda n: -moved[n].score)
         if not numbers:
-            return blank, np.zeros(0, np.intp), np.zeros((0, 4), np.float32)
+            return _nobody(blank)
         people = _people([moved[n] for n in numbers], blank)
         return people, np.array(numbers, np.intp), np.stack([moved[n].shown for n in numbers])
 
@@ -370,6 +372,10 @@ def _voted(
     if isinstance(memory, Averages):
         return memory.moved(where).heard(labels, planes, believed, keep)
     return Averages.first(labels, planes)
+
+
+def _nobody(blank: People) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
+    return blank, np.zeros(0, np.intp), np.zeros((0, 4), np.float32)
 
 
 def _people(memories: Sequence[Memory], blank: People) -> People:

@@ -23,7 +23,8 @@ _POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20
 _SLOWING = 0.95  # share of a lost track's speed that is left after a frame of 1/30 s: it is known less and less
 _ALIKE = 0.2  # distance of looks under which a new box is a lost track's: 99 of 100 looks of one person differ less
 _ALONE = 0.15  # overlap with others under which somebody's look is learnt
-_LEARNT = 0.1  # share of a new look in what is remembered
+_LEARNT = 0.3  # share of a new look in what is remembered
+_AFRESH = 0.2  # seconds between two looks at the same person
 
 
 class Motion:
@@ -97,6 +98,7 @@ class Track:
         seen: time of the last box, seconds.
         hits: boxes so far.
         look: of the person, from frames where nobody was near; None until there was one.
+        looked: time of the last of them.
         lost: whether the last frame had no box of it.
     """
 
@@ -105,6 +107,7 @@ class Track:
     seen: float
     hits: int = 1
     look: Look | None = None
+    looked: float = float("-inf")
     lost: bool = False
 
     def see(self, box: NDArray[np.float32], time: float) -> None:
@@ -244,8 +247,11 @@ class Tracker:
         np.fill_diagonal(overlap, 0)
         for row, index in enumerate(own):
             track = owners[index]
-            if track is None or overlap[row].max() >= _ALONE or (seen := look(index)) is None:
+            if track is None or track.seen - track.looked < _AFRESH or overlap[row].max() >= _ALONE:
                 continue
+            if (seen := look(index)) is None:
+                continue
+            track.looked = track.seen
             track.look = seen if track.look is None else track.look + _LEARNT * (seen - track.look)
 
 
