@@ -133,7 +133,7 @@ class Triton:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
                     raise found from None
-        raise AssertionError("stamina ends with an answer or an error")
+        raise AssertionError("retrying ends with an answer or an error")
 
     def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
         size = arrays["IMAGE_SIZE"].reshape(-1).tolist()
