@@ -16,6 +16,7 @@ import orjson
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -82,11 +83,11 @@ class _Patience:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection within `ConnectionLimits`."""
+    """uvicorn's HTTP/1.1 connection within `ConnectionLimits`; `answers` counts what it refuses by itself."""
 
-    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, answers: Counter, **rest: Any) -> None:
         super().__init__(**rest)
-        self.limits = limits
+        self.limits, self.answers = limits, answers
         self.quiet_since: float | None = None  # loop time since which no request is in work; None: one is
         self._head = 0  # bytes since the last one of a body, or of a request
         self._fields = 0  # bytes of this request's line, headers and trailers
@@ -174,7 +175,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         method = self.parser.get_method()
-        if self.parser.should_upgrade() and method != b"CONNECT" and not self._should_upgrade():
+        if method == b"CONNECT":
+            return  # the parser stops behind it, and nothing is asked of the application
+        if self.parser.should_upgrade() and not self._should_upgrade():
             line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
             kept = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
             self._again = b"\r\n".join([line, *kept, b"", b""])
@@ -189,7 +192,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._again:
+        if self._again or self.parser.get_method() == b"CONNECT":
             return
         self._head = 0
         super().on_message_complete()
@@ -231,7 +234,9 @@ class Connection(HttpToolsProtocol):
         self.transport.set_write_buffer_limits(0)  # `Stream` hears of every byte that is not taken at once
 
     def refuse(self, error: ParsingRCNNError) -> None:
-        """Answer what is no request, and close; a request in work is as if its client had gone."""
+        """Answer what is no request, and close; a request in work is as if its client had gone. Where it is the body of
+        this one that cannot be read, the answer has its id, and is counted and logged as its own."""
+        identity, counted = uuid.uuid4().hex, False
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -239,7 +244,12 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.abort()
                 return
-        identity = uuid.uuid4().hex
+            if self.cycle.more_body:
+                scope = cast(dict[str, Any], self.cycle.scope)
+                scope["refused"], counted = error.status, True
+                identity = scope.get("request_id", identity)
+        if not counted:
+            self.answers.labels(str(error.status)).inc()
         document = Problem(
             type=f"urn:parsing-rcnn:{error.code}",
             title=error.title,
@@ -344,7 +354,7 @@ def configuration(application: FastAPI, settings: Settings, limits: ConnectionLi
     limits = limits or ConnectionLimits(connections=settings.max_connections)
     return uvicorn.Config(
         application,
-        http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # uvicorn calls it like the class
+        http=partial(Connection, limits=limits, answers=application.state.metrics.answers),  # type: ignore[arg-type]  # uvicorn calls it like the class
         ws=partial(Stream, limits=limits),  # type: ignore[arg-type]
         ws_max_size=settings.max_bytes + 8,
         ws_per_message_deflate=False,  # pictures are compressed already

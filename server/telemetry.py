@@ -31,7 +31,7 @@ class Metrics:
         )
         self.answers = Counter(
             "parsing_rcnn_answers",
-            "Requests but for probes, by the status of the answer.",
+            "Requests but for probes, and what is no request, by the status of the answer.",
             ["status"],
             registry=self.registry,
         )

@@ -46,6 +46,7 @@ class RequestId:
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
+                status = scope.get("refused", status)  # by the connection, in the middle of its body
                 if scope["path"] not in _QUIET:
                     took = round(1000 * (time.monotonic() - begin), 1)
                     scope["app"].state.metrics.answers.labels(str(status)).inc()

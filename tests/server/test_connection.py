@@ -155,6 +155,39 @@ def test_bad_requests_are_told_what_is_bad(strict: Live, sent: str, reason: str)
     assert "TLS" not in str(document["detail"])
 
 
+HEAD = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("HELO there\r\n\r\n", 400),
+        ("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("CONNECT /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (QUERY + "X-A: " + "a" * 9000, 431),
+        (QUERY, 408),
+        (HEAD + "xyz\r\n", 400),
+        (HEAD + "0\r\n" + "X-A: abcdefgh\r\n" * 600, 431),
+    ],
+    ids=["no HTTP", "a tunnel", "a tunnel to a page", "a long header", "half a head", "no chunk", "many trailers"],
+)
+def test_what_the_connection_refuses_is_counted_once(strict: Live, sent: str, status: int) -> None:
+    def counts() -> dict[str, float]:
+        (found,) = strict.app.state.metrics.answers.collect()
+        return {s.labels["status"]: s.value for s in found.samples if s.name.endswith("_total")}
+
+    before = counts()
+    with capture_logs() as lines:
+        answer = everything(opened(strict, sent))
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        until(lambda: sum(counts().values()) > sum(before.values()))
+        time.sleep(0.1)  # for what would be counted besides
+    assert {s: n - before.get(s, 0) for s, n in counts().items() if n != before.get(s, 0)} == {str(status): 1}
+    assert {line["status"] for line in lines if "status" in line} == {status}
+    identities = {line["request_id"] for line in lines if "request_id" in line}
+    assert identities == {json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"]}
+
+
 OFFER = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
 
 
@@ -325,6 +358,7 @@ def test_with_every_connection_at_work_the_next_one_is_refused(photo_jpeg: bytes
         until(lambda: live.app.state.service.admission.held == 3)
         document = problem(everything(opened(live, QUERY + "\r\n")), 503, "engine-unavailable")
         assert "3 connections" in str(document["detail"])
+        assert live.app.state.metrics.registry.get_sample_value("parsing_rcnn_answers_total", {"status": "503"}) == 1
         slow.gate.set()
         for connection in busy:
             assert connection.recv(4000).startswith(b"HTTP/1.1 200")
