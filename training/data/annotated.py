@@ -82,7 +82,8 @@ class AnnotatedPictures:
         if self._wide is None:
             sizes = [reader.size(index) for reader, index in map(self._where, range(len(self)))]
             self._wide = np.array([width >= height for height, width in sizes])
-        each = len(grouped(np.random.default_rng(0), self._wide, count))
+        wide = int(self._wide.sum())
+        each = -(-wide // count) + -(-(len(self) - wide) // count)  # batches that `grouped` makes of an epoch
         epoch, place = divmod(number, each)
         if self._epoch[0] != epoch:
             self._epoch = epoch, grouped(np.random.default_rng([seed, epoch, 1]), self._wide, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import rle
 from training.config import Config, DataConfig, ModelConfig, TrainConfig
+from training.data.annotated import grouped
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
@@ -366,6 +368,24 @@ def test_whole_pictures_at_several_sizes(cihp: Path) -> None:
                     assert abs(rows.max() + 1 - box[3]) <= 1.5
         epochs.append(sorted(shapes))
     assert epochs == [[False, True, True]] * 2
+
+
+def test_an_epoch_is_dealt_out_once(cihp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 57,000 pictures it takes as long as reading one."""
+    dealt: list[int] = []
+
+    def counted(rng: np.random.Generator, wide: NDArray[np.bool_], count: int) -> list[NDArray[np.int64]]:
+        dealt.append(len(grouped(rng, wide, count)))
+        return grouped(rng, wide, count)
+
+    monkeypatch.setattr("training.data.annotated.grouped", counted)
+    for name in ("0000002", "0000003", "0000004"):  # five wide pictures: three batches of two
+        for folder, suffix in (("Images", "jpg"), ("Category_ids", "png"), ("Human_ids", "png")):
+            shutil.copy(cihp / f"Training/{folder}/0000000.{suffix}", cihp / f"Training/{folder}/{name}.{suffix}")
+    batches = paper_batches(cihp)
+    for number in range(6):
+        assert len(batches[number]) == 2
+    assert dealt == [3, 3]
 
 
 def test_whole_pictures_keep_the_smallest_person(cihp: Path) -> None:
