@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import Any
@@ -38,7 +39,19 @@ class StopRequest:
         self.signal = signal.Signals(number).name
 
 
-def leave_to_parent() -> None:
-    """A loader's process does not listen: schedulers signal every process, and the loop needs its last batches."""
-    for number in _ASKING:
-        signal.signal(number, signal.SIG_IGN)
+def obey_parent_alone() -> None:
+    """In a loader's process, whose last batches the loop needs: schedulers signal all, and only its parent ends it.
+
+    Where a process cannot ask who signals it (macOS, Windows), it ends as ever.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of the threads that come after, too
+    threading.Thread(target=_wait_for, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

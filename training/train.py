@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.mixture import Mixture
 from training.data.sample import Sample
+from training.data.sources import DatasetError
 from training.distributed import World
 from training.ema import WeightAverage
-from training.interruption import StopRequest, TrainingStopped, leave_to_parent
+from training.interruption import StopRequest, TrainingStopped, obey_parent_alone
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
@@ -47,6 +48,28 @@ class _Batches(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.range)
+
+
+class _Reading(Dataset[Any]):
+    """Batches of a mixture, or what is wrong with one: raised in a loader's process, it would come with tracebacks."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+
+    def __len__(self) -> int:
+        return len(self.mixture)
+
+    def __getitem__(self, index: int) -> list[Sample] | DatasetError:
+        try:
+            return self.mixture[index]
+        except DatasetError as error:
+            return error
+
+
+def _read(batch: list[Sample] | DatasetError) -> list[Sample]:
+    if isinstance(batch, DatasetError):
+        raise batch
+    return batch
 
 
 def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
@@ -217,12 +240,13 @@ class Trainer:
         """Train to the end of the schedule.
 
         Raises:
+            DatasetError: a picture is missing or broken.
             TrainingDiverged: a loss is not finite.
             TrainingStopped: SIGTERM or SIGUSR1 asked for it; a checkpoint is written.
         """
         config = self.config.train
         loader = DataLoader(
-            self.mixture,
+            _Reading(self.mixture),
             batch_size=None,
             sampler=_Batches(
                 self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size
@@ -234,10 +258,13 @@ class Trainer:
         with ExitStack() as stack:
             report = stack.enter_context(_Report(self.out, config, self.step)) if self.world.leads else None
             request = stack.enter_context(StopRequest())
+            if config.workers:  # threads of OpenCV do not come through a fork, and who stops them there waits for ever
+                stack.callback(cv2.setNumThreads, cv2.getNumThreads())
+                cv2.setNumThreads(1)
             begin = time.monotonic() - self.elapsed
             batches = iter(loader)
             while self.step < config.iterations:
-                losses = self.update([next(batches) for _ in range(config.accumulate)])
+                losses = self.update([_read(next(batches)) for _ in range(config.accumulate)])
                 self.elapsed = time.monotonic() - begin
                 if config.time_budget_minutes is not None:  # one clock: rates and the end are the same everywhere
                     self.elapsed = self.world.of_leader(self.elapsed)
@@ -318,7 +345,7 @@ class Trainer:
 def _prepare_loader(_: int) -> None:
     """Loaders are as many as the cores that they may use: OpenCV's own threads would crowd each other out."""
     cv2.setNumThreads(1)
-    leave_to_parent()
+    obey_parent_alone()
 
 
 def _seed(seed: int, batch: int) -> int:
@@ -332,7 +359,7 @@ class _Report:
     def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
         self.config = config
         self.writer = SummaryWriter(str(out), purge_step=step)
-        self.log = (out / "log.jsonl").open("a")
+        self.log = (out / "log.jsonl").open("a" if step else "w")  # a run that begins anew has no steps of another
         self.last, self.reported = time.monotonic(), step
 
     def __enter__(self) -> _Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,26 @@ def test_processes_agree_where_to_stop(tmp_path: Path, data_folder: Path) -> Non
     step = load_state(tmp_path / "run" / "state.pt")["step"]
     assert step >= 10
     assert step % 10 == 0
+
+
+def test_a_broken_picture_ends_a_run_and_the_processes_that_read(tmp_path: Path, data_folder: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    for path in (data / "groups/images").glob("*.jpg"):
+        path.write_bytes(b"no")
+    only = ("data.sources={groups: 1}", "train.workers=2")
+    done = subprocess.run(
+        [sys.executable, *command(data, tmp_path / "run", *only)],
+        check=False,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert f"error: {data / 'groups/images'}/g" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "worker process" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -14,6 +14,7 @@ import torch
 from parsing_rcnn import __version__
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights
 from training.config import Config, load_config
+from training.data.sources import DatasetError
 from training.ema import WeightAverage
 from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model
@@ -283,6 +284,36 @@ def test_weights_of_some_steps_stay(tmp_path: Path, data_folder: Path) -> None:
     kept, last = (load_model(tmp_path / name)[0] for name in ("weights_2.safetensors", "weights.safetensors"))
     assert not torch.equal(kept.box.score.weight, last.box.score.weight)
     assert Trainer(recipe("train.iterations=6"), data_folder, tmp_path).resume()  # and may be kept no longer
+
+
+def test_a_log_is_of_one_run(tmp_path: Path, data_folder: Path) -> None:
+    def steps() -> list[int]:
+        return [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+
+    Trainer(recipe("train.iterations=1"), data_folder, tmp_path).run()
+    resumed = Trainer(recipe("train.iterations=2"), data_folder, tmp_path)
+    assert resumed.resume()
+    resumed.run()
+    assert steps() == [1, 2]
+    Trainer(recipe("train.iterations=3"), data_folder, tmp_path, fresh=True).run()
+    assert steps() == [3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("source", ["photos", "annotated"])
+def test_a_broken_picture_ends_a_run_with_one_sentence(
+    source: str, workers: int, tmp_path: Path, data_folder: Path, rendered_folder: Path
+) -> None:
+    data = copied(data_folder, tmp_path / "data")
+    for path in (*(data / "ccp/images").glob("*.jpg"), *(rendered_folder / "Images").glob("*.jpg")):
+        path.write_bytes(b"no")
+    config = recipe(f"train.workers={workers}", f"data.sources={{{source}: 1}}", f"data.annotated=[{rendered_folder}]")
+    with pytest.raises(DatasetError) as caught:
+        Trainer(config, data, tmp_path / "run").run()
+    folder = data / "ccp/images" if source == "photos" else rendered_folder / "Images"
+    assert str(caught.value).startswith(f"{folder}/0")
+    assert "read" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_both_branches_learn_from_rendered_people(tmp_path: Path, data_folder: Path, rendered_folder: Path) -> None:

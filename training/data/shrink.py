@@ -46,7 +46,7 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track) -> dict
             shutil.copytree(data / name, out / name, dirs_exist_ok=True)
             continue
         for path in track(sorted((data / name).glob("*.jpg")), name):
-            _write_jpeg(out / name / path.name, _smaller(_read(path), side), quality)
+            _write_jpeg(out / name / path.name, _smaller(read_jpeg(path), side), quality)
     if "ccp/images" in found:
         for path in track(sorted((data / "ccp/images").glob("*.jpg")), "ccp/labels"):
             _labels(data, out, path.stem)
@@ -57,13 +57,6 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track) -> dict
 
 def _folders(out: Path) -> Iterator[str]:
     yield from sorted(path.name for path in out.iterdir() if path.is_dir())
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        return read_jpeg(path)
-    except ValueError as error:
-        raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error
 
 
 def _smaller(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -27,8 +27,15 @@ class DatasetError(ValueError):
 
 
 def read_jpeg(path: Path) -> NDArray[np.uint8]:
-    """RGB uint8 [H,W,3]."""
-    return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), np.uint8)
+    """RGB uint8 [H,W,3].
+
+    Raises:
+        DatasetError: missing, or no JPEG.
+    """
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), np.uint8)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error
 
 
 @dataclass(frozen=True)
