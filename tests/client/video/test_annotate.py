@@ -22,6 +22,7 @@ from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Tracked
+from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
 from parsing_rcnn_client.video.records import CocoVideo, JsonLines
 
@@ -174,3 +175,44 @@ def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:
     lines.close()
     assert summary.frames == 4000
     assert resident[1] - resident[0] < 8_000_000
+
+
+def test_between_a_cut_and_the_next_analysis_anonymise_hides_the_whole_picture() -> None:
+    random = np.random.default_rng(0)
+    scenes = [random.integers(0, 256, (12, 16, 3)).astype(np.uint8).repeat(10, 0).repeat(10, 1) for _ in range(2)]
+
+    class TwoScenes:
+        info = VideoInfo(160, 120, 30)
+        damaged = None
+
+        def __iter__(self) -> Iterator[Frame]:
+            for index in range(9):
+                yield Frame(index, index / 30, scenes[index >= 6].copy())
+
+        def close(self) -> None:
+            pass
+
+    class OnePerson:
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            box = np.array([[40, 20, 80, 100]], np.float32)
+            return People(box, np.array([0.9], np.float32), (120, 160), parts=np.full((1, 16, 16), 13, np.uint8))
+
+    class Pictures:
+        def __init__(self) -> None:
+            self.shares: list[float] = []
+
+        def write(self, image: NDArray[np.uint8], time: float) -> None:
+            self.shares.append(float((image != scenes[len(self.shares) >= 6]).any(axis=2).mean()))
+
+        def close(self) -> None:
+            pass
+
+        def abort(self) -> None:
+            pass
+
+    written, seen = Pictures(), Seen()
+    look = Look(layers=("anonymise",))
+    annotate(OnePerson(), TwoScenes(), written, Settings(look, every=4), records=[seen])  # type: ignore[arg-type]
+    assert [f.numbers.tolist() for f in seen.frames] == [[1]] * 6 + [[]] * 2 + [[2]]
+    assert max(written.shares[:6] + written.shares[8:]) < 0.2  # the head of one person
+    assert min(written.shares[6:8]) > 0.9
