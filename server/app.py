@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, WebSocket
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -40,6 +42,8 @@ from server.telemetry import Metrics
 from server.tracing import Tracing
 
 log = structlog.get_logger("server")
+
+_MODULES = (analyze, batch, stream, health, models, v2, page)
 
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
 
@@ -86,7 +90,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     install(app)
     for gone in (ClientGone, ClientDisconnect):  # while it is computed, while the body arrives
         app.add_exception_handler(gone, _nobody)
-    for module in (analyze, batch, stream, health, models, v2, page):
+    for module in _MODULES:
         app.include_router(module.router)
     app.add_api_websocket_route("/{path:path}", _no_stream)  # before the files, which know no WebSocket
     page.mount_assets(app)
@@ -182,7 +186,8 @@ def _pipeline(settings: Settings) -> Callable[[], Analyzer]:
 
 
 def _declare_schemas(app: FastAPI) -> None:
-    """Put the schemas that routes refer to by name into OpenAPI."""
+    """Put the schemas that routes refer to by name into OpenAPI, and the routes' examples anew, of which FastAPI leaves
+    out what is null."""
     generate = app.openapi
 
     def with_schemas() -> dict[str, object]:
@@ -190,7 +195,21 @@ def _declare_schemas(app: FastAPI) -> None:
             document = generate()
             document.setdefault("components", {}).setdefault("schemas", {}).update(documents.schemas())
             declare_keys(document)
+            _give_examples(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = with_schemas  # type: ignore[method-assign]
+
+
+def _give_examples(document: dict[str, Any]) -> None:
+    routes = [route for module in _MODULES for route in module.router.routes]
+    for route in routes:
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
+            continue
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            for status, answer in route.responses.items():
+                for kind, content in answer.get("content", {}).items():
+                    if "example" in content:
+                        operation["responses"][str(status)]["content"][kind]["example"] = content["example"]

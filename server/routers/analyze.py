@@ -57,7 +57,7 @@ _REQUEST_BODY = {
         },
     },
 }
-_EXAMPLE = {
+EXAMPLE = {
     "inference_id": "0f5e3c",
     "model": {"name": "light", "version": "1"},
     "image": {"width": 1280, "height": 720},
@@ -105,7 +105,7 @@ TIMEOUT_PARAMETER = {
         200: {
             "description": "The people, by score; the type is negotiated with Accept.",
             "content": {
-                Format.JSON.value: {"schema": reference(Analysis), "example": _EXAMPLE},
+                Format.JSON.value: {"schema": reference(Analysis), "example": EXAMPLE},
                 Format.PNG.value: _BINARY,
                 Format.JPEG.value: _BINARY,
                 Format.NPZ.value: _BINARY,

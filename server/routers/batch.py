@@ -24,6 +24,7 @@ from server.inputs import Picture, call_of, read_pictures, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
 from server.problems import UNEXPECTED, describe, responses
+from server.routers.analyze import EXAMPLE as ANALYSIS
 from server.routers.analyze import TIMEOUT_PARAMETER
 from server.service import Service
 
@@ -68,12 +69,19 @@ _REQUEST_BODY = {
 }
 _EXAMPLE = {
     "results": [
-        {"index": 0, "name": "a.jpg", "status": 200, "predictions": [], "image": {"width": 1280, "height": 720}},
+        {"index": 0, "name": "a.jpg", "status": 200} | ANALYSIS,
         {
             "index": 1,
             "name": "notes.txt",
             "status": 415,
-            "problem": {"type": "urn:parsing-rcnn:unsupported-image", "title": "The image type is not supported"},
+            "problem": {
+                "type": "urn:parsing-rcnn:unsupported-image",
+                "title": "The image type is not supported",
+                "status": 415,
+                "detail": "the bytes are of no known image type: JPEG, PNG and WebP are accepted",
+                "instance": "/v1/analyze/batch",
+                "request_id": "4b8a5f0c9d1e4c7fa0b2c3d4e5f60718",
+            },
         },
     ]
 }

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 from websockets.sync.client import connect
 
-from server.documents import Analysis, Batch, Error, StreamAnswer, StreamProblem
+from server.documents import DECLARED, Analysis, Batch, Error, StreamAnswer, StreamProblem
 from tests.server.conftest import Live
 
 URL = "/v1/analyze"
@@ -33,7 +33,7 @@ def conforms(text: str | bytes, kind: type) -> None:
 
 
 @pytest.mark.parametrize("mask_format", ["rle", "png", "polygon", "none"])
-@pytest.mark.parametrize("include", ["masks,parts,label_map,iuv,part_masks", "part_masks", "iuv", ""])
+@pytest.mark.parametrize("include", ["masks,parts,label_map,iuv,part_masks,inds", "part_masks", "iuv", ""])
 def test_an_analysis(client: TestClient, photo_jpeg: bytes, include: str, mask_format: str) -> None:
     query = {"include": include, "mask_format": mask_format}
     answer = client.post(URL, params=query, content=photo_jpeg)
@@ -56,9 +56,11 @@ def test_a_batch(client: TestClient, photo_jpeg: bytes) -> None:
 
 
 def test_a_stream(live: Live, photo_jpeg: bytes) -> None:
-    with connect(f"ws://{live.address}/v1/stream", max_size=None) as socket:
+    with connect(f"ws://{live.address}/v1/stream?include=inds", max_size=None) as socket:
         socket.send(struct.pack("<II", 7, 0) + photo_jpeg)
-        conforms(socket.recv(60), StreamAnswer)
+        answer = socket.recv(60)
+        assert "inds_png" in json.loads(answer)
+        conforms(answer, StreamAnswer)
         for wrong in (b"?", struct.pack("<II", 8, 0) + b"no picture"):
             socket.send(wrong)
             conforms(socket.recv(60), StreamProblem)
@@ -66,6 +68,20 @@ def test_a_stream(live: Live, photo_jpeg: bytes) -> None:
 
 def test_an_error_of_the_inference_protocol(client: TestClient) -> None:
     conforms(client.get("/v2/models/nothing").content, Error)
+
+
+def test_examples_are_what_they_are_examples_of(client: TestClient) -> None:
+    kinds = {kind.__name__: kind for kind in DECLARED}
+    checked = set()
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    kind = kinds.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
+                    if kind is not None and "example" in content:
+                        conforms(json.dumps(content["example"]), kind)
+                        checked.add(path)
+    assert {URL, f"{URL}/batch"} <= checked
 
 
 def test_openapi_has_the_fields_of_a_person(client: TestClient) -> None:
