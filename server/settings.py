@@ -17,6 +17,7 @@ from parsing_rcnn.codecs.image import ImageLimits
 
 PREFIX = "PARSING_RCNN_"
 _OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # of the runtimes, of the client
+_OF_TESTS = frozenset({"SHARED_DATA", "FUZZ_CASES", "FUZZ_EXAMPLES", "SCHEMATHESIS", "SUPERVISION_PYTHON"})
 _INJECTED = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 """What Kubernetes puts into every pod's environment for a Service whose name begins with the project's, beside an
 address in a variable `..._PORT`."""
@@ -135,7 +136,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     wrong = []
     for variable, value in environment.items():
         name = variable.upper().removeprefix(PREFIX)
-        if not variable.upper().startswith(PREFIX) or name in known | _OF_OTHERS:
+        if not variable.upper().startswith(PREFIX) or name in known | _OF_OTHERS | _OF_TESTS:
             continue
         if _INJECTED.fullmatch(name) or (name.endswith("_PORT") and _is_of_kubernetes(value)):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.settings import Settings, unknown_variables
+from tests.test_architecture import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 INJECTED = {  # by a Service named parsing-rcnn, and one named parsing-rcnn-gateway
@@ -51,6 +53,16 @@ def test_misspelt_variables_are_refused(name: str, said: str) -> None:
 
 def test_what_others_read_is_none_of_ours() -> None:
     assert unknown_variables({"PARSING_RCNN_CACHE": "x", "PARSING_RCNN_API_KEY": "x", "parsing_rcnn_keys": "x"}) == []
+
+
+def test_no_variable_of_the_project_stops_the_gateway() -> None:
+    """Whoever has set one of the tests' for a shell may serve from it."""
+    named: set[str] = set()
+    for path in tracked():
+        if path.suffix != ".h" and path != Path(__file__).resolve():  # headers have guards
+            named |= set(re.findall(r"PARSING_RCNN_\w+", path.read_text(errors="ignore")))
+    assert {"PARSING_RCNN_KEYS", "PARSING_RCNN_SHARED_DATA", "PARSING_RCNN_SCHEMATHESIS"} <= named
+    assert unknown_variables(dict.fromkeys(named, "x")) == []
 
 
 def test_variables_of_kubernetes_are_passed_over() -> None:
