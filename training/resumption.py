@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from training.checkpoint import CheckpointError
 from training.config import Config
@@ -29,7 +32,8 @@ def compare(
 ) -> list[str]:
     """Refuse a checkpoint of another recipe, of other data, or of steps that saw more or fewer pictures.
 
-    Data may lie elsewhere than it did: it is the same where it has as many pictures.
+    Data may lie elsewhere than it did: it is the same where it has as many pictures. Keys that the checkpoint does not
+    have came later, and their defaults leave everything as it was.
 
     Args:
         path, state: of the checkpoint.
@@ -41,14 +45,15 @@ def compare(
     Raises:
         CheckpointError: naming what differs.
     """
-    before, now = _flat(json.loads(state["recipe"])), _flat(json.loads(recipe.digest_json()))
+    before, now = _flat(_completed(state["recipe"])), _flat(json.loads(recipe.digest_json()))
     counted: dict[str, list[int]] | None = state.get("counts")  # none: written before data could move
     changed = [key for key in sorted({*now, *before} - _FREE) if now.get(key) != before.get(key)]
     moved = [key for key in changed if key in _MAY_MOVE and counted is not None]
     other = [key for key in changed if key not in moved]
     if other:
         said = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:4])
-        raise CheckpointError(f"{path}: a run of another recipe ({said}); {_REMEDY}")
+        back = "" if len(other) > 4 else _going_back({key: before.get(key) for key in other if key in now})
+        raise CheckpointError(f"{path}: a run of another recipe ({said}); {back}{_REMEDY}")
     grown = [key for key in _MAY_MOVE if counted is not None and counted.get(key) != counts.get(key)]
     if counted is not None and grown:
         said = "; ".join(f"{key} had {_said(counted.get(key))}, has {_said(counts.get(key))}" for key in grown)
@@ -59,6 +64,20 @@ def compare(
             f"train.images_per_process x train.accumulate); make these {state['pictures']} again, or {_REMEDY}"
         )
     return [f"{key} was {before.get(key)}, is {now.get(key)}: taken for the same, moved" for key in moved]
+
+
+def _completed(recipe: str) -> Any:
+    """A saved recipe with the defaults of what it does not say; as it is where it has keys that are no more."""
+    try:
+        return json.loads(Config.model_validate_json(recipe).digest_json())
+    except ValidationError:
+        return json.loads(recipe)
+
+
+def _going_back(values: dict[str, Any]) -> str:
+    """How to give keys of a recipe such values, for who wants to go on with the run as it was."""
+    settings = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in values.items())
+    return f"{settings} goes on with it as it was; " if settings else ""
 
 
 def _said(counts: list[int] | None) -> str:
