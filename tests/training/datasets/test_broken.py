@@ -123,9 +123,16 @@ def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:  # noqa: F81
         cv2.imwrite(str(path), noise, options)
         assert run(str(cihp))[0] == 0
     whole = path.read_bytes()
-    for behind in (bytes(300), b"the maker's own notes", whole):  # cameras append things
+    film = b"\xff\xda" + np.random.default_rng(1).bytes(300).replace(b"\xff", b"")
+    for behind in (bytes(300), b"the maker's own notes", whole, whole[:-2], film):  # cameras append things
         path.write_bytes(whole + behind)
         assert run(str(cihp))[0] == 0
+    exif = b"\xff\xe1" + (len(whole) + 2).to_bytes(2) + whole  # a thumbnail
+    path.write_bytes(whole[:2] + exif + b"\xff\xff" + whole[3:])
+    assert run(str(cihp))[0] == 0
+    path.write_bytes(whole[:2] + exif + whole[2 : len(whole) * 3 // 5])
+    assert "0000000.jpg: cut off" in run(str(cihp))[1]
+    path.write_bytes(whole)
     ignored = np.full(SIZE, 255, np.uint8)  # nobody, and nobody says what is there
     save(cihp / "Training/Category_ids/0000000.png", ignored)
     save(cihp / "Training/Human_ids/0000000.png", MAP)

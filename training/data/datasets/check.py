@@ -85,9 +85,16 @@ def check(reader: Reader, progress: Progress) -> Findings:
 
 
 def _cut_off(path: Path) -> bool:
-    """Whether a JPEG has no end behind its last scan: decoders paint the rest grey and say nothing.
+    """Whether a JPEG has no end behind its first scan: decoders paint the rest grey and say nothing.
 
-    Neither marker can occur within a scan; what cameras append behind the end brings both, or none.
+    The mark of the end cannot occur within a scan. Before it are segments, some with a thumbnail that has an end of its
+    own, and behind it whatever cameras append: a film, a second picture, notes.
     """
     data = path.read_bytes()
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        # any number of FF may come before a mark; what is behind it says its own length, itself included
+        at += 1 if data[at + 1 : at + 2] == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return data.find(b"\xff\xd9", at) < 0
