@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,45 @@ def test_the_operator_gets_the_rules_and_finds_the_services(rendered: dict[str, 
         service = one(rendered["gpu"], "Service", name)
         assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert {e["port"] for e in monitor["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
+
+
+def commands(text: str, *starts: str) -> list[str]:
+    """The lines of a text that begin with one of these, in its order."""
+    return [line for line in text.splitlines() if line.startswith(starts)]
+
+
+def test_the_readme_gives_prometheus_its_key_before_it_is_asked_for() -> None:
+    apply = "kubectl apply -k deploy/kubernetes/"
+    wanted = ("TOKEN=", f"{apply}overlays/", "kubectl -n", f"{apply}monitoring")
+    found = commands((ROOT / "deploy/README.md").read_text(), *wanted)
+    assert len(found) == len(wanted)
+    assert all(line.startswith(start) for line, start in zip(found, wanted, strict=True))
+
+
+@needs_tools
+@pytest.mark.parametrize("page", ["README.md", "kubernetes/monitoring/monitors.yaml"])
+def test_the_secret_that_the_documentation_makes_is_what_the_monitor_reads(tmp_path: Path, page: str) -> None:
+    text = re.sub("^# ", "", (ROOT / "deploy" / page).read_text(), flags=re.MULTILINE)
+    script = "\n".join(commands(text, "TOKEN=", "kubectl -n"))
+    keys = tmp_path / "deploy/kubernetes/base/keys.txt" if "deploy/kubernetes" in script else tmp_path / "keys.txt"
+    keys.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(MANIFESTS / "base" / "keys.txt", keys)
+    script = script.replace("create secret", "create --dry-run=client -o yaml secret")
+    path = f"{Path(sys.executable).parent}:{TOOLS}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    secret = yaml.safe_load(done.stdout)
+    monitor = one(render(MANIFESTS / "monitoring"), "ServiceMonitor", "gateway")
+    wanted = monitor["spec"]["endpoints"][0]["authorization"]["credentials"]
+    assert (secret["metadata"]["namespace"], secret["metadata"]["name"]) == ("parsing-rcnn", wanted["name"])
+    assert KeyFile(keys).name_of(base64.b64decode(secret["data"][wanted["key"]]).decode()) == "prometheus"
 
 
 def test_the_key_file_of_the_base_lets_nobody_in() -> None:
