@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from parsing_rcnn import __version__
-from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights
+from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
 from training.config import Config, load_config
 from training.data.sources import DatasetError
 from training.ema import WeightAverage
@@ -121,6 +121,20 @@ def test_a_run_goes_on_where_its_data_has_moved(
     assert str(caught.value).count("state.pt") == str(caught.value).count("--fresh") == 1  # said once
     with pytest.raises(CheckpointError, match=r"data\.rendered had 2 pictures or files, has nothing"):
         Trainer(recipe(f"data.scenes={scenes}"), data_folder, tmp_path / "run").resume()
+
+
+def test_a_checkpoint_that_does_not_count_its_data_goes_on_where_it_lay(
+    tmp_path: Path, data_folder: Path, rendered_folder: Path
+) -> None:
+    config = recipe("train.iterations=1", f"data.rendered={rendered_folder}")
+    Trainer(config, data_folder, tmp_path / "run").run()
+    state = load_state(tmp_path / "run" / "state.pt")
+    del state["counts"]  # as it was written before
+    save_state(tmp_path / "run" / "state.pt", state)
+    assert Trainer(config, data_folder, tmp_path / "run").resume()
+    moved = recipe(f"data.rendered={copied(rendered_folder, tmp_path / 'moved')}")
+    with pytest.raises(CheckpointError, match=r"data\.rendered was '.*rendered', is '.*moved'"):
+        Trainer(moved, data_folder, tmp_path / "run").resume()
 
 
 def test_the_order_and_sizes_of_datasets_make_the_run(tmp_path: Path, rendered_folder: Path) -> None:
