@@ -41,7 +41,7 @@ _READ_FROM = {
     Include.PART_MASKS: Task.PARSING,
     Include.IUV: Task.DENSEPOSE,
 }
-"""Masks are not here, nor INDS above: either task has silhouettes."""
+"""Masks and INDS are not here, nor INDS above: either task has silhouettes."""
 
 
 def settle(options: AnalyzeOptions, wanted: Format) -> AnalyzeOptions:
@@ -80,22 +80,26 @@ def _check_include(options: AnalyzeOptions) -> None:
                 f"{tasks} and include={item.value} do not go together: {item.value} needs the task {missing.value}; "
                 "add it to tasks, or leave one of the two out"
             )
-    if _silhouettes(options) and not options.tasks:
-        raise InvalidOptions(
-            f"{tasks} and include=masks do not go together: masks need the task parsing or densepose; add one to "
-            "tasks, or leave one of the two out"
-        )
+    for item in _silhouettes(options):
+        if not options.tasks:
+            raise InvalidOptions(
+                f"{tasks} and include={item.value} do not go together: {item.value} need the task parsing or "
+                "densepose; add one to tasks, or leave one of the two out"
+            )
 
 
 def _tasks_of(options: AnalyzeOptions) -> list[Task]:
     needed = {_READ_FROM[item] for item in options.include if item in _READ_FROM}
-    if _silhouettes(options):  # of the parts, also where there is IUV
+    silhouettes = _silhouettes(options)
+    if Include.MASKS in silhouettes or (silhouettes and not needed):  # masks are of the parts, also where there is IUV
         needed.add(Task.PARSING)
     return [task for task in Task if task in needed]
 
 
-def _silhouettes(options: AnalyzeOptions) -> bool:
-    return Include.MASKS in options.include and options.mask_format is not MaskFormat.NONE
+def _silhouettes(options: AnalyzeOptions) -> list[Include]:
+    """What is asked for that either task has."""
+    masks = Include.MASKS in options.include and options.mask_format is not MaskFormat.NONE
+    return [Include.MASKS] * masks + [Include.INDS] * (Include.INDS in options.include)
 
 
 def encode(

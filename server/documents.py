@@ -103,6 +103,17 @@ class Analysis(TypedDict):
     time: Annotated[float, Field(description="Seconds that the engine took.", examples=[0.041])]
     image: Annotated[ImageSize, Field(examples=[{"width": 1280, "height": 720}])]
     predictions: Annotated[list[Prediction], Field(description="By score.", examples=[[]])]
+    inds_png: NotRequired[
+        Annotated[
+            str,
+            Field(
+                description="Who is where in the whole picture: k = predictions[k-1], 0 = nobody; grey PNG in base64. "
+                "Somebody is where a part is or I > 0, of the tasks computed; where people overlap, one of them is in "
+                "front. Of include=inds.",
+                examples=["iVBORw0..."],
+            ),
+        ]
+    ]
     timings_ms: Annotated[
         dict[str, float], Field(description="Milliseconds by stage.", examples=[{"decode": 4.1, "detector": 28.9}])
     ]

@@ -28,13 +28,14 @@ class Task(StrEnum):
 
 
 class Include(StrEnum):
-    """What a person's JSON entry can carry beyond the box."""
+    """What the JSON can carry beyond boxes: `inds` of all people together, the others in each person's entry."""
 
     MASKS = "masks"
     PARTS = "parts"
     LABEL_MAP = "label_map"
     IUV = "iuv"
     PART_MASKS = "part_masks"
+    INDS = "inds"
 
 
 class MaskFormat(StrEnum):

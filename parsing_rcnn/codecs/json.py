@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.overlaps import settle
 from parsing_rcnn.people import People
 
 MaskFormat = Literal["rle", "png", "polygon", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
 
-INCLUDE = ("masks", "parts", "label_map", "iuv", "part_masks")
-"""What a person's entry can carry beyond the box."""
+INCLUDE = ("masks", "parts", "label_map", "iuv", "part_masks", "inds")
+"""What can be carried beyond the boxes: "inds" of all people together, the others in each person's entry."""
 
 DEFAULT_INCLUDE = ("masks", "parts", "label_map", "iuv")
 
@@ -38,14 +39,16 @@ def to_json(
     Args:
         people: of one picture.
         include: of `INCLUDE`. "masks": the silhouette in `mask_format`. "parts": class, score and area of each part.
-            "label_map": `parts_png`. "iuv": `densepose`. "part_masks": `crop_rle` of each part. What was not computed
-            is left out.
+            "label_map": `parts_png`. "iuv": `densepose`. "part_masks": `crop_rle` of each part. "inds": `inds_png`.
+            What was not computed is left out.
         mask_format: "rle": full frame; "png": cut to the box; "polygon": the largest outline (holes and further
             pieces are lost); "none".
         exact: parts as in `People.crop`, where there are any; and IUV is pasted smoothly.
 
     Returns:
-        `image` {width, height}, `predictions` in the order of the people, `timings_ms`.
+        `image` {width, height}, `predictions` in the order of the people, `timings_ms`; with "inds" `inds_png`, who is
+        where in the whole picture, a grey PNG: 0 for nobody, else the person's index plus one. Somebody is where a part
+        is or I > 0, of the maps that were computed, and who is in front `parsing_rcnn.overlaps.settle` says.
 
     Raises:
         InvalidOptions: an unknown name in `include` or `mask_format`.
@@ -57,11 +60,21 @@ def to_json(
     if mask_format not in MASK_FORMATS:
         raise InvalidOptions(f"mask_format: {mask_format!r} is unknown, choose from {', '.join(MASK_FORMATS)}")
     height, width = people.image_size
-    return {
+    predictions, claims = [], []
+    for index in range(len(people)):
+        labels, iuv = _maps(people, index, include, exact)
+        predictions.append(_person(people, index, (labels, iuv), include, mask_format, exact))
+        planes = [plane > 0 for plane in (labels, None if iuv is None else iuv[0]) if plane is not None]
+        if "inds" in include and planes:
+            claims.append(planes[0] | planes[-1])
+    document: dict[str, Any] = {
         "image": {"width": width, "height": height},
-        "predictions": [_person(people, i, frozenset(include), mask_format, exact) for i in range(len(people))],
+        "predictions": predictions,
         "timings_ms": {stage: round(float(ms), 3) for stage, ms in people.timings.items()},
     }
+    if "inds" in include and len(claims) == len(people):  # not of boxes alone
+        document["inds_png"] = png.to_base64(png.encode_inds(_instances(people, claims)))
+    return document
 
 
 def dumps(document: Any) -> bytes:
@@ -69,7 +82,32 @@ def dumps(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _person(people: People, index: int, include: frozenset[str], mask_format: str, exact: bool) -> dict[str, Any]:
+def _maps(
+    people: People, index: int, include: Collection[str], exact: bool
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """A person's classes [h,w], and IUV [3,h,w] where it is needed."""
+    labels = None if people.parts is None else people.crop(index, exact)[0]
+    wanted = people.iuv is not None and ("iuv" in include or "inds" in include or labels is None)
+    return labels, people.iuv_crop(index, exact=exact)[0] if wanted else None
+
+
+def _instances(people: People, claims: list[NDArray[np.bool_]]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Who is where, [H,W]; the claims, of everybody's window, are settled in place."""
+    canvas = np.zeros(people.image_size, dtype=np.uint8 if len(people) < 256 else np.uint16)
+    settle(people, claims)
+    for index, mask in enumerate(claims):
+        canvas[people.window(index).slices][mask] = index + 1
+    return canvas
+
+
+def _person(
+    people: People,
+    index: int,
+    maps: tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None],
+    include: Collection[str],
+    mask_format: str,
+    exact: bool,
+) -> dict[str, Any]:
     x1, y1, x2, y2 = (round(v, 3) for v in people.boxes[index].tolist())
     entry: dict[str, Any] = {
         "x": round((x1 + x2) / 2, 4),
@@ -84,9 +122,7 @@ def _person(people: People, index: int, include: frozenset[str], mask_format: st
         "tracker_id": None,
         "offset": list(people.window(index)[:2]),
     }
-    labels = None if people.parts is None else people.crop(index, exact)[0]
-    wanted = people.iuv is not None and ("iuv" in include or labels is None)
-    iuv = people.iuv_crop(index, exact=exact)[0] if wanted else None
+    labels, iuv = maps
     silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)

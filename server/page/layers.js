@@ -17,15 +17,24 @@ async function pixels(base64) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-export async function decode(person) {
+async function decode(person, index) {
   const [labels, iuv] = await Promise.all([
     person.parts_png && pixels(person.parts_png),
     person.densepose && pixels(person.densepose.labels_uv_str),
   ]);
-  return { person, offset: person.offset, labels, iuv, painted: new Map() };
+  return { person, number: index + 1, offset: person.offset, labels, iuv, owners: null, painted: new Map(), hidden: {} };
 }
 
-export const decodeAll = (answer) => Promise.all(answer.predictions.map(decode));
+// Where people overlap, each has who owns a pixel, `owners`: the number of one of them, by row of the photo.
+export async function decodeAll(answer) {
+  const people = await Promise.all(answer.predictions.map(decode));
+  const crowd = people.filter((one) => people.some((other) => other !== one && common(one, other)));
+  if (crowd.length === 0 || !answer.inds_png) return people;
+  const { width, data } = await pixels(answer.inds_png);
+  const numbers = new Uint8Array(data.length / 4).map((_, i) => data[4 * i]);
+  for (const one of crowd) one.owners = { width, numbers };
+  return people;
+}
 
 function paint(size, fill) {
   const canvas = new OffscreenCanvas(size.width, size.height);
@@ -83,25 +92,54 @@ function layer(one, kind, { palette, highlight, width }) {
   return one.painted.get(name);
 }
 
-// The same without what `front`, the people in front, hide of it: nothing shows through them, however faint they are.
-export function visible(one, front, kind, look) {
+// The same without what others among `people` hide of it: nothing shows through them, however faint they are.
+export function visible(one, people, kind, look) {
   const picture = layer(one, kind, look);
-  const over = picture ? front.filter((other) => meet(one, other)) : [];
-  if (over.length === 0) return picture;
+  const others = picture ? people.filter((other) => other !== one && common(one, other)) : [];
+  if (others.length === 0) return picture;
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   const context = canvas.getContext("2d");
   context.drawImage(picture, 0, 0);
   context.globalCompositeOperation = "destination-out";
-  for (const other of over) {
-    const whole = layer(other, kind === "parts" ? "parts" : "iuv", { ...look, highlight: 0 }); // without a faint pixel
-    context.drawImage(whole, other.offset[0] - one.offset[0], other.offset[1] - one.offset[1]);
-  }
+  context.drawImage(hidden(one, others, kind === "parts" ? "labels" : "iuv"), 0, 0);
   return canvas;
 }
 
-function meet(...two) {
-  const [a, b] = two.map(({ offset: [x, y], labels, iuv }) => ({ x, y, right: x + (labels ?? iuv).width, bottom: y + (labels ?? iuv).height }));
-  return a.x < b.right && b.x < a.right && a.y < b.bottom && b.y < a.bottom;
+// Where others are in front: a pixel's owner where it is among them, else the better scores.
+function hidden(one, others, map) {
+  const name = `${map} behind ${others.map(({ number }) => number)}`;
+  if (one.hidden[map]?.name === name) return one.hidden[map].canvas;
+  const gone = packed([0, 0, 0]);
+  const canvas = paint(one[map], (out) => {
+    for (const other of others) {
+      const { left, top, right, bottom } = common(one, other);
+      for (let y = top; y < bottom; y++) {
+        const [mine, theirs] = [one, other].map(({ offset, [map]: size }) => (y - offset[1]) * size.width - offset[0]);
+        for (let x = left; x < right; x++) {
+          if (!other[map].data[4 * (theirs + x)]) continue;
+          const who = owner(one, x, y);
+          if (who === other.number || (who !== one.number && other.number < one.number)) out[mine + x] = gone;
+        }
+      }
+    }
+  });
+  one.hidden[map] = { name, canvas };
+  return canvas;
+}
+
+const owner = ({ owners }, x, y) => owners?.numbers[y * owners.width + x] ?? 0;
+
+// The pixels of the photo that are in both people's maps, or null.
+function common(...two) {
+  const [a, b] = two.map(({ offset: [x, y], labels, iuv }) => ({ x, y, right: x + (labels ?? iuv)?.width, bottom: y + (labels ?? iuv)?.height }));
+  const [left, top, right, bottom] = [Math.max(a.x, b.x), Math.max(a.y, b.y), Math.min(a.right, b.right), Math.min(a.bottom, b.bottom)];
+  return left < right && top < bottom ? { left, top, right, bottom } : null;
+}
+
+// People as they stand before a pixel of the photo: its owner first, then by score.
+export function before(people, x, y) {
+  const owns = (one) => owner(one, x, y) === one.number;
+  return [...people].sort((a, b) => owns(b) - owns(a));
 }
 
 // What a person has at a pixel of the photo: {label, part, u, v}, or null.

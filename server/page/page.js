@@ -2,7 +2,7 @@
 // higher scores then cost no request.
 import { askWith, get, request } from "./gateway.js";
 import { Camera } from "./camera.js";
-import { at, decodeAll, visible } from "./layers.js";
+import { at, before, decodeAll, visible } from "./layers.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { file: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false, work: new AbortController() };
@@ -60,7 +60,7 @@ const LEAST = 0.05; // of the slider
 const LAYERS = ["parts", "iuv", "contours"];
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const trained = () => Object.keys(INCLUDE).filter((task) => state.tasks[task]);
-const maps = () => ({ include: trained().flatMap((task) => INCLUDE[task]).join(","), mask_format: "none" });
+const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), ...(trained().length ? ["inds"] : [])].join(","), mask_format: "none" });
 
 function query(confidence, extra = {}) {
   return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...extra });
@@ -219,8 +219,8 @@ function draw() {
   const unit = canvas.clientWidth ? canvas.width / canvas.clientWidth : 1;
   context.globalAlpha = Number($("opacity").value) / 100;
   for (const kind of LAYERS.filter((kind) => $(kind).checked)) {
-    for (const [index, one] of people.entries()) {
-      const picture = visible(one, people.slice(0, index), kind, look); // the best scores are in front
+    for (const one of people) {
+      const picture = visible(one, people, kind, look);
       if (picture) context.drawImage(picture, ...one.offset);
     }
   }
@@ -301,13 +301,13 @@ function highlight(id) {
 // names what is under a pixel of the photo
 function name([x, y]) {
   const people = shown();
-  for (const [index, one] of people.entries()) {
+  for (const one of before(people, x, y)) {
     const found = at(one, x, y);
     if (!found) continue;
     const parts = [];
     if (found.label) parts.push(words(state.classes[found.label]));
     if (found.part) parts.push(`${words(state.charts[found.part])}, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`);
-    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${index + 1}` : ""}`;
+    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.number}` : ""}`;
   }
   return "";
 }

@@ -124,6 +124,50 @@ def test_include_nothing_is_boxes_only() -> None:
     assert not {"rle", "parts", "parts_png", "densepose"} & set(person)
 
 
+def crowd(**fields: Any) -> People:
+    """Two people who overlap: the surer one reaches over the other's middle with the rim of the parts alone."""
+    parts = np.zeros((2, 20, 20), np.uint8)
+    parts[0, :, :18] = 1
+    parts[1] = 2
+    iuv = np.zeros((2, 3, 20, 20), np.uint8)
+    iuv[0, 0, 2:18, :16] = 1
+    iuv[1, 0, :, 1:] = 2
+    boxes = np.array([[10, 0, 50, 60], [30, 0, 90, 60]], np.float32)
+    return People(boxes, np.array([0.9, 0.6], np.float32), (60, 100), **{"parts": parts, "iuv": iuv, **fields})
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_inds_say_who_is_in_front_by_the_rule_of_the_maps(exact: bool) -> None:
+    def inds(who: People) -> NDArray[np.uint8]:
+        return png(read(to_json(who, include=["inds"], exact=exact))["inds_png"])
+
+    parts = crowd().parts
+    assert parts is not None
+    probabilities = (255 * (np.arange(20)[None, :, None, None] == parts[:, None])).astype(np.uint8)
+    who = crowd(part_probs=probabilities)
+    by_parts, by_charts = who.instance_map(exact), who.iuv_map(exact)[1]
+    claimed = who.masks(exact).sum(axis=0)
+    assert ((by_parts == 2) & (claimed == 2)).any()  # the higher score is not always in front
+    assert not np.array_equal(by_parts, by_charts)
+    owner = inds(who)
+    assert np.array_equal(owner > 0, (by_parts > 0) | (by_charts > 0))
+    assert np.array_equal(owner[claimed == 2], by_parts[claimed == 2])
+    for only in (replace(who, iuv=None), replace(who, parts=None, part_probs=None)):
+        maps = only.instance_map(exact) if only.iuv is None else only.iuv_map(exact)[1]
+        assert np.array_equal(inds(only), maps)
+
+
+def test_inds_of_few_many_and_none() -> None:
+    assert "inds_png" not in to_json(crowd())
+    assert "inds_png" not in to_json(People(people().boxes, people().scores, (40, 50)), include=["inds"])
+    assert not png(to_json(People.empty((4, 6)), include=["inds"])["inds_png"]).any()
+    many = crowd().select([0, *[1] * 299])
+    boxes = np.array([[i % 100, i // 100, i % 100 + 1, i // 100 + 1] for i in range(300)], np.float32)
+    full = np.ones((300, 20, 20), np.uint8)
+    who = replace(many, boxes=boxes, parts=full, iuv=None)
+    assert png(to_json(who, include=["inds"])["inds_png"])[:3].ravel().tolist() == list(range(1, 301))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
+from parsing_rcnn.codecs.png import decode_labels
+
 URL = "/v1/analyze"
 
 
@@ -227,6 +229,10 @@ HEADS = {"parsing", "densepose"}
         ({"include": "iuv"}, {"densepose"}),
         ({"include": "iuv,masks", "mask_format": "none"}, {"densepose"}),
         ({"include": "iuv,masks"}, HEADS),
+        ({"include": "inds"}, {"parsing"}),
+        ({"include": "inds,iuv"}, {"densepose"}),
+        ({"include": "inds,iuv,parts"}, HEADS),
+        ({"include": "inds", "tasks": "densepose"}, {"densepose"}),
         ({"include": "iuv", "exact": "true"}, {"densepose"}),
         ({"include": "parts", "tasks": "parsing,densepose"}, HEADS),
     ],
@@ -239,6 +245,22 @@ def test_only_the_heads_that_are_asked_for_run(
     everything = {"tasks": "parsing,densepose"} | {name: value for name, value in query.items() if name != "tasks"}
     if "tasks" not in query:  # and the answer lacks nothing
         assert answer["predictions"] == client.post(URL, params=everything, content=photo_jpeg).json()["predictions"]
+
+
+@pytest.mark.parametrize("exact", ["false", "true"])
+@pytest.mark.parametrize("task", ["parsing", "densepose"])
+def test_who_has_a_pixel_is_the_same_in_json_and_picture(
+    client: TestClient, photo_jpeg: bytes, task: str, exact: str
+) -> None:
+    query = {"tasks": task, "exact": exact, "confidence": "0", "max_people": "5"}
+    document = client.post(URL, params=query | {"include": "inds"}, content=photo_jpeg).json()
+    picture = client.post(URL, params=query | {"render": "inds"}, content=photo_jpeg).content
+    owners = decode_labels(base64.b64decode(document["inds_png"]))
+    assert len(np.unique(owners)) > 2
+    assert np.array_equal(owners, decode_labels(picture))
+    assert "inds_png" not in client.post(URL, params=query, content=photo_jpeg).json()  # only where it is asked for
+    boxes = client.post(URL, params={"tasks": "", "include": "inds"}, content=photo_jpeg)
+    refused(boxes, 422, "tasks= and include=inds", "inds need the task parsing or densepose")
 
 
 def test_an_archive_and_a_picture_have_what_their_tasks_say_whatever_the_json_includes(
