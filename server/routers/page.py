@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
@@ -33,7 +34,17 @@ async def docs() -> HTMLResponse:
     )
 
 
+class _Own(StaticFiles):
+    """The page's own files: a browser asks each time whether they have changed (by ETag, so 304 is most answers), or
+    after an upgrade it would pair the new page with old scripts."""
+
+    def file_response(self, *args: Any, **named: Any) -> Response:
+        response = super().file_response(*args, **named)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def mount_assets(app: FastAPI) -> None:
     """Serve the page's own files and those of Swagger UI."""
-    app.mount("/assets", StaticFiles(directory=_PAGE), name="assets")
+    app.mount("/assets", _Own(directory=_PAGE), name="assets")
     app.mount("/docs-assets", StaticFiles(directory=str(files("fastapi_offline") / "static")), name="docs-assets")

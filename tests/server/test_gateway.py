@@ -87,6 +87,17 @@ def test_page_docs_and_headers(client: TestClient) -> None:
     assert "https://" not in docs.text  # nothing from elsewhere
 
 
+def test_after_an_upgrade_no_browser_pairs_new_pages_with_old_scripts(client: TestClient) -> None:
+    """It asks each time, and an answer that it has already costs no bytes."""
+    assert client.get("/").headers["cache-control"] == "no-cache"
+    for name in ("page.js", "layers.js", "gateway.js", "camera.js", "page.css", "icon.svg"):
+        first = client.get(f"/assets/{name}")
+        assert first.headers["cache-control"] == "no-cache"
+        again = client.get(f"/assets/{name}", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cache-control"] == "no-cache"
+
+
 def test_openapi_is_complete(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     analyze = document["paths"]["/v1/analyze"]["post"]
