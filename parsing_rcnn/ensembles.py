@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Integral, Real
 
 from parsing_rcnn.errors import (
     ImageTooLarge,
@@ -93,11 +94,25 @@ def ensemble_of(tasks: Iterable[str]) -> str:
 
 
 def parameters_of(options: Options) -> dict[str, str | int]:
-    """The parameters of a request: all options but the tasks, which the model's name says."""
-    parameters: dict[str, str | int] = {"confidence": repr(float(options.confidence)), "max_people": options.max_people}
+    """The parameters of a request: all options but the tasks, which the model's name says. NumPy's numbers are made
+    Python's, which are all that tritonclient takes.
+
+    Raises:
+        InvalidOptions: an option is no number; its range is the model's to check.
+    """
+    if not isinstance(options.confidence, Real):
+        raise InvalidOptions(f"confidence: {options.confidence!r} is no number")
+    parameters: dict[str, str | int] = {"confidence": repr(float(options.confidence))}
+    parameters["max_people"] = _whole("max_people", options.max_people)
     if options.max_side is not None:
-        parameters["max_side"] = options.max_side
+        parameters["max_side"] = _whole("max_side", options.max_side)
     return parameters
+
+
+def _whole(name: str, value: object) -> int:
+    if not isinstance(value, Integral):
+        raise InvalidOptions(f"{name}: {value!r} is no whole number")
+    return int(value)
 
 
 # what the models say before a colon (parsing_rcnn.triton_models)

@@ -38,7 +38,7 @@ class Options:
     """What to compute for one picture.
 
     Attributes:
-        tasks: any of "parsing" and "densepose", or the name of one; boxes are always found.
+        tasks: any of "parsing" and "densepose", or a text of them with commas between; boxes are always found.
         confidence: the lowest person score kept, 0..1.
         max_people: the most people kept, by score, 1..64.
         part_probs: also keep the class probabilities, which the exact paste needs.
@@ -59,8 +59,12 @@ class Options:
         tasks: object = self.tasks
         if not isinstance(tasks, Iterable) or isinstance(tasks, Mapping | bytes):
             raise InvalidOptions(f"tasks: expected their names, got {tasks!r}; choose from {', '.join(TASKS)}")
-        # a text is an iterable of its letters, none of which is a task
-        object.__setattr__(self, "tasks", frozenset({tasks} if isinstance(tasks, str) else tasks))
+        names: set[str] = set()
+        for item in [tasks] if isinstance(tasks, str) else tasks:
+            if not isinstance(item, str):
+                raise InvalidOptions(f"tasks: expected their names, got {item!r}; choose from {', '.join(TASKS)}")
+            names |= {part.strip() for part in item.split(",") if part.strip()}  # as the gateway reads them
+        object.__setattr__(self, "tasks", frozenset(names))
 
     @classmethod
     def of(cls, options: Options | None, keywords: Mapping[str, Any]) -> Options:

@@ -90,6 +90,22 @@ def test_boxes_alone_are_the_same_from_all_three_clients(
             np.testing.assert_allclose(people.boxes, pipeline.analyze(photo_jpeg).boxes, atol=1e-3)
 
 
+def test_keywords_are_the_same_to_all_three_clients(
+    client: Client, gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes
+) -> None:
+    numbers = {"confidence": np.float32(0.25), "max_people": np.int64(1), "max_side": np.int32(640)}
+    with Client.connect(gateway_url) as gateway:
+        for each in (Client(pipeline), gateway, client):
+            people = each.analyze(photo_jpeg, tasks="parsing, densepose", **numbers)
+            assert len(people) == 1
+            assert people.parts is not None
+            assert people.iuv is not None
+            with pytest.raises(InvalidOptions, match="tasks: expected their names"):
+                each.analyze(photo_jpeg, tasks=[["parsing"]])
+            with pytest.raises(InvalidOptions, match="max_people"):
+                each.analyze(photo_jpeg, max_people=2.5)
+
+
 def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo_jpeg: bytes) -> None:
     def start(port: int) -> tuple[Any, int]:
         server = grpc.server(ThreadPoolExecutor(2))

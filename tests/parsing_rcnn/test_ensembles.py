@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from parsing_rcnn.ensembles import (
@@ -41,6 +42,27 @@ def test_an_unknown_task_is_named() -> None:
 def test_parameters_are_the_options_but_for_the_tasks() -> None:
     assert parameters_of(Options(confidence=1)) == {"confidence": "1.0", "max_people": 64}
     assert parameters_of(Options(max_people=3, max_side=640))["max_side"] == 640
+
+
+def test_parameters_of_numpy_numbers_are_plain_ones() -> None:
+    options = Options(confidence=np.float32(0.5), max_people=np.int64(3), max_side=np.int32(640))
+    parameters = parameters_of(options)
+    assert parameters == {"confidence": "0.5", "max_people": 3, "max_side": 640}
+    assert {type(value) for value in parameters.values()} == {str, int}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (Options(confidence="0.3"), r"confidence: '0\.3' is no number"),
+        (Options(max_people=2.5), r"max_people: 2\.5 is no whole number"),
+        (Options(max_people=None), "max_people: None is no whole number"),
+        (Options(max_side="640"), "max_side: '640' is no whole number"),
+    ],
+)
+def test_parameters_that_are_no_numbers_are_refused(options: Options, says: str) -> None:
+    with pytest.raises(InvalidOptions, match=says):
+        parameters_of(options)
 
 
 @pytest.mark.parametrize(

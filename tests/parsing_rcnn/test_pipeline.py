@@ -138,7 +138,8 @@ def test_options_are_an_object_or_keywords(pipeline: Pipeline, photo_jpeg: bytes
 def test_one_task_may_be_given_by_its_name_and_several_in_any_collection() -> None:
     assert Options(tasks="parsing").tasks == frozenset({"parsing"})
     assert Options(tasks=["parsing", "densepose"]) == Options()
-    assert Options(tasks=()) == Options(tasks=frozenset())
+    assert Options(tasks=()) == Options(tasks="") == Options(tasks=frozenset())
+    assert Options(tasks="parsing,densepose") == Options(tasks=["densepose, parsing"]) == Options()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,13 @@ def test_one_task_may_be_given_by_its_name_and_several_in_any_collection() -> No
     [
         (None, {"confidense": 0.3}, InvalidOptions, "confidense: unknown; the options are tasks, confidence, max_peop"),
         (None, {"tasks": "pose"}, InvalidOptions, "tasks: pose is unknown; choose from"),
+        (
+            None,
+            {"tasks": [["parsing"]]},
+            InvalidOptions,
+            r"tasks: expected their names, got \['parsing'\]; choose from",
+        ),
+        (None, {"tasks": [b"parsing"]}, InvalidOptions, "tasks: expected their names, got b'parsing'; choose from"),
         (None, {"tasks": None}, InvalidOptions, "tasks: expected their names, got None; choose from parsing"),
         ({"confidence": 0.3}, {}, TypeError, r"options: expected Options, got dict; write Options\(confidence"),
         (0.3, {}, TypeError, "options: expected Options, got float"),
