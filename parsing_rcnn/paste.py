@@ -176,18 +176,18 @@ def _best_class(
     best = np.zeros(window.shape, dtype=np.float32)
     labels = np.zeros(window.shape, dtype=np.uint8)
     for index, plane in planes:
-        reach = _reach(plane, box, window)
-        score = interpolate(plane, box, reach)
+        own = reach(plane, box, window)
+        score = interpolate(plane, box, own)
         where = (
-            slice(reach.top - window.top, reach.bottom - window.top),
-            slice(reach.left - window.left, reach.right - window.left),
+            slice(own.top - window.top, own.bottom - window.top),
+            slice(own.left - window.left, own.right - window.left),
         )
         np.copyto(labels[where], np.uint8(index), where=score > best[where])
         np.maximum(best[where], score, out=best[where])
     return labels
 
 
-def _reach(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> PixelWindow:
+def reach(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> PixelWindow:
     """The pixels of a window that cells above 0 of a map [S,S] have a part in, and a few more; at least one."""
     x, y, width, height = cv2.boundingRect((plane > 0).view(np.uint8))
     left, right = _reached(float(box[0]), float(box[2]), (x, x + width), plane.shape[1], (window.left, window.right))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.overlaps import visible
+from parsing_rcnn.paste import PixelWindow, interpolate
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 
@@ -91,6 +92,31 @@ def test_every_map_and_picture_agrees_on_who_is_in_front(exact: bool) -> None:
     stretched = draw.iuv(people)[..., 0]
     assert (stretched[30, 31:35] == 255 // 24).all()
     assert (stretched[30, 50:85] == 2 * 255 // 24).all()
+
+
+def test_depths_are_pasted_only_where_two_claim_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes overlap by half, silhouettes in a corner: pasting all that the boxes share takes longer than the rest."""
+    pasted: list[tuple[int, int]] = []
+
+    def counted(plane: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.float32]:
+        pasted.append(window.shape)
+        return interpolate(plane, box, window)
+
+    monkeypatch.setattr("parsing_rcnn.overlaps.interpolate", counted)
+    people = crowd(
+        ([10, 0, 70, 60], 0.9, block(0, 14, 0, 5, label=1)),  # to x = 52, y = 15
+        ([40, 0, 100, 60], 0.6, block(0, 20, 3, 20, label=2)),  # from y = 9
+    )
+    owner = people.instance_map()
+    assert pasted == [(6, 12)] * 2
+    assert np.array_equal(owner > 0, people.masks().any(axis=0))
+    assert {1, 2} == set(np.unique(owner[9:15, 40:52]))
+    pasted.clear()
+    seen = visible(people)  # parts and IUV at once
+    assert pasted == [(6, 12)] * 2
+    assert seen.iuv is not None
+    assert seen.parts is not None
+    assert np.array_equal(seen.iuv[:, 0], seen.parts)
 
 
 def test_the_order_of_the_people_and_a_round_trip_change_nobody() -> None:
