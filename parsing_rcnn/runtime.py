@@ -67,8 +67,8 @@ def openvino_core() -> Any:
         import openvino
     except ImportError as error:
         raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
-    # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one with
-    # its lock and one with Python's
+    # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one
+    # with its lock and one with Python's
     openvino.Type.f32.to_dtype()
     return openvino.Core()
 
