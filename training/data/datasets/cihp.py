@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import CIHP
+from training.data.datasets.coco_file import CocoFile
 from training.data.datasets.records import (
-    CocoFile,
     Record,
     header_size,
     image_size,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.datasets.records import Annotated, CocoFile, Record, numbers
+from training.data.datasets.coco_file import CocoFile, numbers
+from training.data.datasets.records import Annotated, Record
 from training.data.sources import DatasetError
 
 _KEYPOINTS = 17

@@ -1,0 +1,196 @@
+"""COCO annotation files, as DensePose-COCO, COCO keypoints and the Parsing R-CNN repository write them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs import rle
+from parsing_rcnn.errors import ParsingRCNNError
+from training.data.datasets.records import DensePosePoints
+from training.data.sources import DatasetError
+
+_FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
+# what is read of a COCO file's pictures and annotations: outlines, which nothing here asks for, are most of one
+_OF_IMAGE = ("id", "file_name", "height", "width")
+_OF_ROW = (
+    *("id", "image_id", "category_id", "bbox", "iscrowd", "area", "keypoints", "parsing"),
+    *("dp_masks", "dp_x", "dp_y", "dp_I", "dp_U", "dp_V"),
+)
+
+
+class _Texts(Sequence[Any]):
+    """Values that are kept as JSON in one buffer, and read when they are asked for.
+
+    As Python objects they take twenty times the memory, once more in every process that reads pictures: it counts
+    references to them, and so writes to what it would share.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        texts = [json.dumps(value, separators=(",", ":")).encode() for value in values]
+        self._ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._text = np.frombuffer(b"".join(texts), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        index = range(len(self))[index]  # counts from the end too, and stops an iteration
+        return json.loads(self._text[self._ends[index] : self._ends[index + 1]].tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """A COCO annotation file by picture.
+
+    Attributes:
+        images: what the file says of each picture, in the order of their ids.
+        rows: the annotations of each, in the same order.
+        keys: that some annotation has.
+    """
+
+    path: Path
+    images: Sequence[dict[str, Any]]
+    rows: Sequence[list[dict[str, Any]]]
+    keys: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path, needed: tuple[str, ...] = ()) -> CocoFile:
+        """Read and check the file.
+
+        Args:
+            needed: keys of which some annotation must have all.
+
+        Raises:
+            DatasetError: no JSON, or keys are absent.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"), object_hook=_lean)
+            images = sorted(document["images"], key=lambda image: image["id"])
+            rows = [dict(row) for row in document["annotations"]]
+            named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise DatasetError(f"{path}: not a COCO annotation file ({said})") from error
+        if "person" in named.values():  # instances_*.json also has cats and kites
+            rows = [row for row in rows if named.get(row.get("category_id"), "person") == "person"]
+        known = {image["id"] for image in images}
+        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if row.get("image_id") not in known:
+                raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
+            annotations[row["image_id"]].append(row)
+        keys = frozenset(key for row in rows for key in row)
+        for key in needed:
+            if key not in keys:
+                raise DatasetError(f"{path}: no annotation has {key!r}")
+        return cls(path, _Texts(images), _Texts(annotations[image["id"]] for image in images), keys)
+
+    def name(self, index: int) -> str:
+        """File name of picture `index`.
+
+        Raises:
+            DatasetError: the file does not say.
+        """
+        about = self.images[index]
+        if not isinstance(about.get("file_name"), str):
+            raise DatasetError(f"{self.path}: image {about.get('id')} has no file_name")
+        return str(about["file_name"])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of picture `index`.
+
+        Raises:
+            DatasetError: the file does not say.
+        """
+        about = self.images[index]
+        try:
+            return int(about["height"]), int(about["width"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self.path}: image {about.get('id')} has no height and width") from error
+
+    def box(self, row: dict[str, Any]) -> NDArray[np.float32]:
+        """(x1, y1, x2, y2) of an annotation.
+
+        Raises:
+            DatasetError: not four numbers, or of no extent.
+        """
+        box = numbers(row.get("bbox", ()))
+        if box.shape != (4,) or (box[2:] <= 0).any():
+            raise DatasetError(f"{self.path}: annotation {row.get('id')}: bbox {row.get('bbox')} is no box x, y, w, h")
+        return np.concatenate([box[:2], box[:2] + box[2:]])
+
+    @staticmethod
+    def flat(row: dict[str, Any]) -> bool:
+        """Whether an annotation's box is four numbers, and of no extent: COCO's own 2206849 is."""
+        box = numbers(row.get("bbox", ()))
+        return box.shape == (4,) and bool((box[2:] <= 0).any())
+
+    def area(self, row: dict[str, Any]) -> float | None:
+        """Pixels of an annotation's silhouette; None where the file does not say.
+
+        Raises:
+            DatasetError: no number, or a negative one.
+        """
+        if "area" not in row:
+            return None
+        area = numbers(row["area"])
+        if area.shape != () or area < 0:
+            raise DatasetError(f"{self.path}: annotation {row.get('id')}: area {row['area']} is no number of pixels")
+        return float(area)
+
+    def points(self, row: dict[str, Any]) -> DensePosePoints | None:
+        """DensePose annotation of a person, None without one.
+
+        Raises:
+            DatasetError: lists of unequal length, parts out of range, or masks that are no 14 run lengths.
+        """
+        if "dp_I" not in row:
+            return None
+        where = f"{self.path}: annotation {row.get('id')}"
+        try:
+            x, y, part, u, v = (numbers(row[f"dp_{key}"]) for key in ("x", "y", "I", "U", "V"))
+        except KeyError as error:
+            raise DatasetError(f"{where}: has dp_I but no {error}") from error
+        if not x.shape == y.shape == part.shape == u.shape == v.shape:
+            raise DatasetError(f"{where}: dp_x, dp_y, dp_I, dp_U and dp_V have unequal lengths, or are no numbers")
+        if len(part) and not (part.min() >= 1 and part.max() <= 24):
+            raise DatasetError(f"{where}: dp_I is {part.min():g}..{part.max():g}, parts are 1..24")
+        masks = row.get("dp_masks", [])
+        if len(masks) not in (0, 14):
+            raise DatasetError(f"{where}: {len(masks)} dp_masks; there are 14 regions (empty ones are [])")
+        regions = np.zeros((_FRAME, _FRAME), np.uint8)
+        for number, mask in enumerate(masks, start=1):
+            if mask:
+                try:
+                    found = rle.decode(mask)
+                except (ParsingRCNNError, ValueError, KeyError, TypeError) as error:
+                    raise DatasetError(f"{where}: dp_masks, region {number}: no run lengths ({error})") from error
+                if found.shape != regions.shape:
+                    raise DatasetError(f"{where}: dp_masks of {found.shape}, not {regions.shape}")
+                regions[found > 0] = number
+        single = (values.astype(np.float32) for values in (x, y, u, v))
+        sx, sy, su, sv = single
+        return DensePosePoints(sx, sy, part.astype(np.int64), su, sv, regions)
+
+
+def _lean(read: dict[str, Any]) -> dict[str, Any]:
+    """An object of a COCO file without what nobody asks for, as soon as it is read: that is most of the file."""
+    kept = _OF_ROW if "image_id" in read else _OF_IMAGE if "file_name" in read else read
+    return {key: read[key] for key in kept if key in read}
+
+
+def numbers(values: Any) -> NDArray[np.float32]:
+    """A list of numbers; an empty array where it is none."""
+    try:
+        found = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        return np.zeros(0, np.float32)
+    return found if np.isfinite(found).all() else np.zeros(0, np.float32)
