@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.atlas import atlas_of, enlarged, texels, tiles
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import PixelWindow, paste_charts, paste_nearest, paste_smooth
 from parsing_rcnn.people import People
@@ -182,15 +183,15 @@ def texture(
             image_size.
     """
     _check_image(image, people)
-    tiles, opacity = _tiles(atlas)
+    squares, opacity = tiles(atlas)
     canvas = image.copy()
     for index, labels, uv in _charts(people):
         inside = labels > 0
-        part, column, row = _texels(labels[inside], uv[:, inside], tiles.shape[1])
+        part, column, row = texels(labels[inside], uv[:, inside], squares.shape[1])
         region = canvas[people.window(index).slices]
         photo = image[people.window(index).slices][inside].astype(np.float32)
         weight = opacity[part, row, column][:, None] * np.float32(alpha)
-        region[inside] = np.rint(photo + (tiles[part, row, column] - photo) * weight).astype(np.uint8)
+        region[inside] = np.rint(photo + (squares[part, row, column] - photo) * weight).astype(np.uint8)
     return canvas
 
 
@@ -210,55 +211,45 @@ def unwrap(image: NDArray[np.uint8], people: People, index: int, *, side: int = 
         ValueError: IUV was not computed, or the image is not of the people's image_size.
     """
     _check_image(image, people)
-    window = people.window(index)
-    mine = people.iuv_map(exact=True)[1][window.slices] == index + 1
+    window, cells = people.window(index), people.iuv_cells(index)
+    mine = _not_behind(people, index)
     # so many samples for each pixel that a part as large as in the picture leaves no texel out
     wanted = _SAMPLES * 24 * side * side / max(int(mine.sum()), 1)
     times = min(max(math.ceil(math.sqrt(wanted)), 1), 8)
-    fine = PixelWindow(*(times * edge for edge in window))
-    labels, uv = paste_charts(people.iuv_cells(index), people.boxes[index] * np.float32(times), fine)
-    size = (fine.right - fine.left, fine.bottom - fine.top)
-    photo = cv2.resize(np.ascontiguousarray(image[window.slices]), size, interpolation=cv2.INTER_LINEAR)
-    inside = (labels > 0) & cv2.resize(mine.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
-    part, column, row = _texels(labels[inside], uv[:, inside], side)
-    texel = (part * side + row) * side + column
-    sums = np.stack([np.bincount(texel, values, 24 * side * side) for values in (*photo[inside].T, None)], axis=-1)
-    tiles = np.stack([_closed(tile) for tile in sums.reshape(24, side, side, 4).astype(np.float32)])
-    grid = tiles.reshape(4, 6, side, side, 4).transpose(1, 2, 0, 3, 4)
-    return np.ascontiguousarray(grid.reshape(6 * side, 4 * side, 4))
+    x, y, width, height = cv2.boundingRect(mine.view(np.uint8))
+    rows = max(_BAND // max(times * times * width, 1), 1)
+    sums = np.zeros((4, 24 * side * side), np.float32)  # of whole numbers below 2**24: as exact as any
+    for first in range(y, y + height, rows):
+        band = PixelWindow(x, first, x + width, min(first + rows, y + height))
+        fine = PixelWindow(*(times * (edge + corner) for edge, corner in zip(band, 2 * window[:2], strict=True)))
+        labels, uv = paste_charts(cells, people.boxes[index] * np.float32(times), fine)
+        photo = enlarged(image[window.slices], band, times)
+        shown = mine[band.slices].view(np.uint8)
+        inside = (labels > 0) & (cv2.resize(shown, fine.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+        part, column, row = texels(labels[inside], uv[:, inside], side)
+        texel = (part * side + row) * side + column
+        for channel, values in enumerate((*photo[inside].T, None)):
+            sums[channel] += np.bincount(texel, values, sums.shape[1])
+    return atlas_of(sums.reshape(4, 24, side, side))
 
 
 _SAMPLES = 2.0
 """For each texel of an atlas, were all of it seen: a photo shows half of a body, so four where it shows any."""
 
-
-def _texels(
-    labels: NDArray[np.uint8], uv: NDArray[np.float32], side: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """(tile, column, row) of parts [k] above 0 and U and V [2,k], in tiles of side x side texels."""
-    last = side - 1
-    return labels.astype(np.intp) - 1, (uv[0] * last).astype(np.intp), ((1 - uv[1]) * last).astype(np.intp)
+_BAND = 1 << 21
+"""Samples taken at a time: about 200 MB."""
 
 
-def _closed(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Sums of R, G, B and their number [N,N,4] -> RGBA, gaps of up to two texels filled by what is around them."""
-    seen = sums[..., 3] > 0
-    near = np.asarray(cv2.boxFilter(sums, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT))
-    shown = cv2.morphologyEx(seen.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
-    chosen = np.where(seen[..., None], sums, near)
-    colours = np.rint(chosen[..., :3] / np.maximum(chosen[..., 3:], 1)).astype(np.uint8)
-    return np.dstack([colours, np.uint8(255) * shown.view(np.uint8)]) * shown[..., None].view(np.uint8)
-
-
-def _tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(uint8 [24,N,N,3], opacity float32 [24,N,N])."""
-    side = atlas.shape[0] // 6
-    if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
-        raise ValueError(f"a texture atlas is [6N,4N,3 or 4], got {atlas.shape}")
-    grid = atlas.reshape(6, side, 4, side, -1).transpose(2, 0, 1, 3, 4).reshape(24, side, side, -1)
-    if grid.shape[-1] == 4:
-        return grid[..., :3], np.asarray(grid[..., 3] / 255, dtype=np.float32)
-    return grid, np.asarray(grid.any(axis=-1), dtype=np.float32)
+def _not_behind(people: People, index: int) -> NDArray[np.bool_]:
+    """Where one of the people has a chart and nobody is in front, [h,w] over their window."""
+    left, top, right, bottom = people.window(index)
+    x1, y1, x2, y2 = people.boxes.T
+    near = (x1 <= right + 1) & (x2 >= left - 1) & (y1 <= bottom + 1) & (y2 >= top - 1)
+    near[index] = True  # their box may lie outside of the picture
+    few = people.select(near)
+    labels = [_pasted(few, i, few.iuv_cells(i)[0], smooth=True) for i in range(len(few))]
+    settle(few, labels)
+    return labels[int(np.count_nonzero(near[:index]))] > 0
 
 
 def _check_image(image: NDArray[np.uint8], people: People) -> None:

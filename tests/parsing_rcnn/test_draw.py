@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -190,6 +191,33 @@ def test_unwrap_takes_off_what_texture_puts_on(box: list[float]) -> None:
     assert error.mean() < 8  # neighbouring texels differ by as much, and the smallest person has 22 x 30 pixels
     again = draw.texture(grey, who, taken)
     assert np.abs(again.astype(int) - dressed).mean(axis=-1)[who.masks()[0]].mean() < 4
+
+
+def test_unwrap_goes_through_a_photo_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, who = worn([[20.3, 10, 210.7, 190], [150, 10, 290, 190]])
+    photo = np.random.default_rng(0).integers(0, 255, (*who.image_size, 3)).astype(np.uint8)
+    whole = [draw.unwrap(photo, who, index, side=32) for index in range(2)]
+    monkeypatch.setattr(draw, "_BAND", 5000)
+    for index, taken in enumerate(whole):
+        assert np.array_equal(draw.unwrap(photo, who, index, side=32), taken)
+
+
+def test_unwrap_holds_no_more_than_what_it_looks_at() -> None:
+    """The whole picture, enlarged eight times each way as a hand is here, would take half a gigabyte."""
+    iuv = np.zeros((1, 3, 128, 128), np.uint8)
+    iuv[0, :, :30, :15] = [[[3]], [[90]], [[30]]]
+    size = (750, 500)
+    who = People(np.array([[0, 0, 500, 750]], np.float32), np.array([0.9], np.float32), size, iuv=iuv)
+    photo = np.full((*size, 3), 100, np.uint8)
+    tracemalloc.start()
+    try:
+        taken = draw.unwrap(photo, who, 0, side=128)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (taken[taken[..., 3] > 0] == [100, 100, 100, 255]).all()
+    assert taken.any()
+    assert peak < 100e6
 
 
 def test_unwrap_takes_nothing_of_who_is_in_front() -> None:
