@@ -333,6 +333,7 @@ def test_webcam(page: Any) -> None:
     assert "frames left out" in text(page, "figures")
     assert text(page, "error") == ""
     assert page.execute_script(STREAMS) == ["0.50", "0.05"]  # the slider's, then everybody whom it can show
+    assert page.execute_script("return streams.every((address) => address.includes('inds'))")  # who is in front
     page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
     assert text(page, "summary").endswith(("person", "people"))
     still = pixels(page)
