@@ -477,7 +477,8 @@ def test_the_flags_of_the_documentation_exist(page: str) -> None:
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", (root / page).read_text()))
     elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
     elsewhere |= {"--server", "--key"}  # of the client
-    elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size", "--strict"}  # of docker, kubernetes
+    elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size"}  # of docker
+    elsewhere |= {"--strict", "--from-literal"}  # of kubernetes-validate, kubectl
     assert named - elsewhere <= {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}
 
 
