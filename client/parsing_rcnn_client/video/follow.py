@@ -6,6 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,7 @@ class Follower:
         self._tracker = Tracker(high=confidence, patience=patience)
         self._smoother = Smoother(smoothing)
         self._taxonomy = taxonomy
+        self._kind: tuple[object, ...] = ()  # of the last answer's maps
         self._analysed, self._covered = -math.inf, False
         self._patience, self._gap = patience, gap
         self._gaps: deque[float] = deque(maxlen=5)
@@ -92,12 +94,15 @@ class Follower:
             return self._carry(frame)
         if self._analysed > -math.inf:
             self._gaps.append(frame.time - self._analysed)
-        self._taxonomy, self._analysed, self._covered = people.taxonomy, frame.time, True
+        self._analysed, self._covered = frame.time, True
+        if len(people) and (kind := _kind(people)) != self._kind:  # another engine answers
+            self._smoother.forget([])
+            self._taxonomy, self._kind = people.taxonomy, kind
         found = people
         numbers = self._tracker.update(
             found.boxes, found.scores, frame.time, lambda index: look_of(frame.image, found, index)
         )
-        self._doubtful = people.select(numbers == 0)
+        self._doubtful = replace(people, part_probs=None).select(numbers == 0)
         people, numbers = people.select(numbers > 0), numbers[numbers > 0]
         there = [t for t in self._tracker.tracks if frame.time - t.seen <= self._linger()]
         self._smoother.forget([track.number for track in there])
@@ -153,6 +158,12 @@ def _inside(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
     return bool(0 <= x < image.shape[1] and 0 <= y < image.shape[0])
 
 
+def _kind(people: People) -> tuple[object, ...]:
+    """What maps there are: those of another size, or of other parts, can be neither averaged nor joined."""
+    maps = people.parts, people.part_scores, people.iuv
+    return people.taxonomy.classes, *(None if array is None else array.shape[1:] for array in maps)
+
+
 def _covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether most of a box lies under one of the others: [n]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
@@ -167,19 +178,16 @@ def _those(shown: _Shown, wanted: NDArray[np.bool_]) -> _Shown:
 
 
 def _joined(found: _Shown, late: _Shown) -> _Shown:
-    """Who was found and, behind them, who was missed."""
+    """Who was found and, behind them, who was missed; without `part_probs`, which nobody keeps."""
     (people, numbers, shown), (others, more, boxes) = found, late
     if not len(more):
         return found
-    arrays = {}
+    if not len(numbers):
+        return replace(others, timings=people.timings), more, boxes
+    arrays: dict[str, Any] = {"part_probs": None}
     for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
-        one, other = getattr(people, name), getattr(others, name)
-        if not len(numbers):
-            arrays[name] = other
-        elif one is not None:
-            if other is None or one.shape[1:] != other.shape[1:]:  # another engine answered
-                return found
-            arrays[name] = np.concatenate([one, other])
+        both = [array for array in (getattr(people, name), getattr(others, name)) if array is not None]
+        arrays[name] = np.concatenate(both) if len(both) == 2 else None
     return replace(people, **arrays), np.concatenate([numbers, more]), np.concatenate([shown, boxes])
 
 

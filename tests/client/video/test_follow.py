@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client.video.follow import Follower, Tracked
 from parsing_rcnn_client.video.layers import Look, render
 from parsing_rcnn_client.video.media import Frame
@@ -103,6 +105,47 @@ def test_who_disappears_behind_somebody_else_is_hidden_by_anonymise_only() -> No
     assert alone.numbers.tolist() == [1]
     assert alone.doubtful is not None
     assert len(alone.doubtful) == 1
+
+
+def test_probabilities_of_parts_change_nothing_of_who_is_joined() -> None:
+    def sure(people: People) -> People:
+        """As the engine in this process answers."""
+        assert people.parts is not None
+        probs = np.zeros((len(people), len(people.taxonomy), 32, 32), np.uint8)
+        probs[:, 1] = 255 * people.parts
+        scores = np.ones((len(people), len(people.taxonomy)), np.float32)
+        return replace(people, part_probs=probs, part_scores=scores)
+
+    follower = Follower()
+    front, behind, doubted = (100.0, 40.0, 180.0, 220.0), (130.0, 60.0, 170.0, 200.0), (10.0, 50.0, 60.0, 200.0)
+    for i in range(5):
+        follower.follow(Frame(i, i / 30, IMAGE), sure(people_of(front, behind)))
+    alone = follower.follow(Frame(5, 5 / 30, IMAGE), sure(people_of(front)))
+    assert (alone.numbers.tolist(), len(alone.doubtful or ())) == ([1], 1)
+    both = people_of(front, doubted)
+    both = replace(both, scores=np.array([0.9, 0.2], np.float32))
+    two = follower.follow(Frame(6, 6 / 30, IMAGE), sure(both))
+    assert (two.numbers.tolist(), len(two.doubtful or ())) == ([1], 2)
+    none = follower.follow(Frame(7, 7 / 30, IMAGE), sure(people_of()))
+    assert sorted(none.numbers.tolist()) == [1, 2]
+
+
+OTHER = {
+    "size": replace(people_of((60, 50, 100, 200)), parts=np.ones((1, 48, 48), np.uint8)),
+    "parts": replace(people_of((60, 50, 100, 200)), taxonomy=MHP, parts=np.full((1, 32, 32), 50, np.uint8)),
+    "tasks": people_of((60, 50, 100, 200), parts=False),
+    "nobody": People.empty((240, 320)),
+}
+
+
+@pytest.mark.parametrize("other", OTHER)
+@pytest.mark.parametrize("before", OTHER)
+def test_another_engine_may_answer_at_any_time(before: str, other: str) -> None:
+    follower = Follower()
+    for i, name in enumerate((before, before, other, "nobody", before, before, "nobody", other)):
+        tracked = follower.follow(Frame(2 * i, i / 15, IMAGE), OTHER[name])
+        follower.follow(Frame(2 * i + 1, i / 15 + 1 / 30, IMAGE), None)
+    assert len(tracked.people) == (0 if before == other == "nobody" else 1)
 
 
 def test_anonymise_hides_whom_nobody_follows() -> None:
