@@ -80,6 +80,7 @@ class Follower:
         self._doubtful: People | None = None
         self._present: set[int] = set()
         self._scenes = Scenes()
+        self._newest, self._cut = -math.inf, -math.inf  # times of a frame, and of the first one of this scene
 
     @property
     def count(self) -> int:
@@ -87,10 +88,16 @@ class Follower:
         return self._tracker.count
 
     def follow(self, frame: Frame, people: People | None) -> Tracked:
-        """The next frame; `people` None carries those of the frames before into it."""
-        if self._scenes.cut(frame.image):
-            self._forget()
-        if people is None:
+        """The next frame; `people` None carries those of the frames before into it.
+
+        People may also come late, for a frame that newer ones have followed: of a scene that is over they say nothing.
+        """
+        if frame.time >= self._newest:
+            self._newest = frame.time
+            if self._scenes.cut(frame.image):
+                self._cut = frame.time
+                self._forget()
+        if people is None or frame.time < self._cut:
             return self._carry(frame)
         if self._analysed > -math.inf:
             self._gaps.append(frame.time - self._analysed)

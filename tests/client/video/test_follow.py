@@ -219,3 +219,37 @@ def test_nobody_is_followed_across_a_cut() -> None:
     carried = show(scenes[0], None)
     assert (len(carried.people), carried.covered) == (0, False)
     assert show(scenes[0], walker(100, True)).numbers.tolist() == [3]
+
+
+def test_answers_that_come_late_make_no_cuts_in_a_pan() -> None:
+    room = np.random.default_rng(0).integers(0, 256, (9, 40, 3)).astype(np.uint8).repeat(30, 0).repeat(40, 1)[:240]
+    coat = np.random.default_rng(1).integers(0, 256, (30, 8, 3)).astype(np.uint8).repeat(5, 0).repeat(5, 1)
+
+    def frame(index: int) -> Frame:
+        image = room[:, 10 * index : 10 * index + 320].copy()
+        image[50:200, 140:180] = coat
+        return Frame(index, index / 30, image)
+
+    follower = Follower()
+    follower.follow(frame(0), walker(140, True))
+    for asked in range(0, 96, 12):
+        for index in range(asked, asked + 12):
+            meanwhile = follower.follow(frame(index), None)
+            assert (meanwhile.covered, meanwhile.numbers.tolist()) == (True, [1])
+        assert follower.follow(frame(asked), walker(140, True)).numbers.tolist() == [1]
+
+
+def test_an_answer_that_comes_after_a_cut_says_nothing_of_the_new_scene() -> None:
+    random, follower = np.random.default_rng(0), Follower()
+    scenes = [random.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(15, 0).repeat(20, 1) for _ in range(2)]
+    frames = [Frame(index, index / 30, scenes[index // 6]) for index in range(12)]
+    assert follower.follow(frames[0], walker(100, True)).numbers.tolist() == [1]
+    for frame in frames[3:8]:
+        follower.follow(frame, None)
+    late = follower.follow(frames[3], walker(100, True))
+    assert (late.covered, len(late.people)) == (False, 0)
+    after = follower.follow(frames[8], None)
+    assert (after.covered, len(after.people)) == (False, 0)
+    follower.follow(frames[9], None)
+    assert follower.follow(frames[8], walker(100, True)).numbers.tolist() == [2]
+    assert follower.follow(frames[10], None).numbers.tolist() == [2]
