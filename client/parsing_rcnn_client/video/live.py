@@ -178,8 +178,11 @@ class Source:
             self._reader.close()
         for thread in self._threads:
             thread.join(30)
-        if self._sink is not None:
-            self._sink.close()
+        try:
+            if self._sink is not None:
+                self._sink.close()
+        except Exception as error:  # what failed before it is why
+            self._failure = self._failure or error
         if self._failure is not None:
             raise self._failure
         if not self.state.frames and self.state.problem is not None:

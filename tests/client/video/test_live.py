@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
@@ -318,6 +318,27 @@ def test_whatever_happens_to_one_source_the_others_are_finished() -> None:
     with pytest.raises(RuntimeError, match="nobody thought of this"):
         live.close()
     assert screen.closed
+
+
+def test_what_failed_first_is_said_and_not_what_the_output_says_of_it() -> None:
+    class Refusing(Engine):
+        def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+            raise InvalidOptions("this engine has no such task")
+
+    class Unfinished(Screen):
+        def close(self) -> None:
+            raise VideoError("ffmpeg got no picture")
+
+    live = Live(Refusing(None), LiveSettings(BOXES))
+    start(live, iter([Camera()]), Unfinished())
+    until(lambda: not live.running)
+    with pytest.raises(InvalidOptions, match="no such task"):
+        live.close()
+    healthy = Live(Engine(None), LiveSettings(BOXES))
+    source = start(healthy, iter([Camera()]), Unfinished())
+    until(lambda: source.state.shown > 2)
+    with pytest.raises(VideoError, match="got no picture"):
+        healthy.close()
 
 
 def test_a_source_that_comes_back_in_another_size_goes_on_in_the_first() -> None:
