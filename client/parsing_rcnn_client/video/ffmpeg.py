@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn_client import wire
 from parsing_rcnn_client.video import matroska
 from parsing_rcnn_client.video.media import (
     Frame,
@@ -75,12 +75,8 @@ def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
 
 
 def hidden(source: str) -> str:
-    """A source without its password, for messages."""
-    parts = urlsplit(source)
-    if parts.password is None:
-        return source
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    """A source without user name and password, for messages; the name of a file stays as it is."""
+    return wire.hidden(source) if "://" in source else source
 
 
 def is_live(source: str) -> bool:

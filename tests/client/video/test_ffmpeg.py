@@ -187,6 +187,8 @@ def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_passwords_stay_out_of_messages() -> None:
-    assert hidden("rtsp://me:secret@camera:554/a") == "rtsp://me:***@camera:554/a"
+    assert hidden("rtsp://me:secret@camera:554/a") == "rtsp://***@camera:554/a"
+    assert hidden("rtsp://me:se/cr#et@camera:554/a") == "rtsp://***@camera:554/a"
+    assert hidden("walk@home.mp4") == "walk@home.mp4"
     assert hidden("walk.mp4") == "walk.mp4"
     assert [is_live(s) for s in ("0", "/dev/video0", "rtsp://c/a", "walk.mp4")] == [True, True, True, False]
