@@ -136,7 +136,8 @@ def paint(
                 _hide(canvas, doubtful, index, look)
         for index in order:
             _hide(canvas, people, index, look)
-    people = visible(people)
+    if not {"parts", "iuv", "contours", "texture"}.isdisjoint(look.layers):
+        people = visible(people)
     for layer in look.layers:
         if layer in ("contours", "texture"):
             for index in order:
