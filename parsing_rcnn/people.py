@@ -288,7 +288,8 @@ class People:
         for index, iuv in enumerate(crops):
             where = self.window(index).slices
             mask = iuv[0] > 0
-            np.copyto(canvas[where], cv2.merge(list(iuv)), where=mask[:, :, None])
+            # np.copyto with such a mask is 30 times as slow
+            cv2.copyTo(cv2.merge(list(iuv)), mask.view(np.uint8), canvas[where])
             instances[where][mask] = index + 1
         return canvas, instances
 
