@@ -101,6 +101,8 @@ class Follower:
             return self._carry(frame)
         if self._analysed > -math.inf:
             self._gaps.append(frame.time - self._analysed)
+        elif self._newest > frame.time:  # the first answer; the next one takes as long
+            self._gaps.append(self._newest - frame.time)
         self._analysed, self._covered = frame.time, True
         if len(people) and (kind := _kind(people)) != self._kind:  # another engine answers
             self._smoother.forget([])

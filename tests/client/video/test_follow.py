@@ -239,6 +239,15 @@ def test_answers_that_come_late_make_no_cuts_in_a_pan() -> None:
         assert follower.follow(frame(asked), walker(140, True)).numbers.tolist() == [1]
 
 
+def test_the_first_people_are_carried_to_the_second_answer_however_late_it_is() -> None:
+    follower = Follower()
+    for asked in range(0, 80, 20):
+        for index in range(asked, asked + 20):
+            meanwhile = follower.follow(Frame(index, index / 30, IMAGE), None)
+            assert meanwhile.numbers.tolist() == ([1] if asked else [])
+        follower.follow(Frame(asked, asked / 30, IMAGE), walker(100, True))
+
+
 def test_an_answer_that_comes_after_a_cut_says_nothing_of_the_new_scene() -> None:
     random, follower = np.random.default_rng(0), Follower()
     scenes = [random.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(15, 0).repeat(20, 1) for _ in range(2)]
