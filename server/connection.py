@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import Counter
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._fields = 0  # bytes of this request's line, headers and trailers
         self._refused = False
         self._again = b""  # a head that offered another protocol, without the offer
+        self._open: list[RequestResponseCycle] = []  # the request in work, and those that wait behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
         self._reader: _Patience | None = None
 
@@ -186,6 +187,8 @@ class Connection(HttpToolsProtocol):
         self.quiet_since = None
         self._within(None)
         super().on_headers_complete()
+        if self.cycle is not None:
+            self._open = [cycle for cycle in (*self._open, self.cycle) if not cycle.response_complete]
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -237,14 +240,16 @@ class Connection(HttpToolsProtocol):
         """Answer what is no request, and close; a request in work is as if its client had gone. Where it is the body of
         this one that cannot be read, the answer has its id, and is counted and logged as its own."""
         identity, counted = uuid.uuid4().hex, False
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        unanswered = [cycle for cycle in self._open if not cycle.response_complete]
+        for cycle in unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.cycle is not None and unanswered:
             self.flow.resume_reading()
-            if self.cycle.response_started:
+            if unanswered[0].response_started:
                 self.transport.abort()
                 return
-            if self.cycle.more_body:
+            if self.cycle.more_body and not self.pipeline:  # what waits behind another one is never asked
                 scope = cast(dict[str, Any], self.cycle.scope)
                 scope["refused"], counted = error.status, True
                 identity = scope.get("request_id", identity)

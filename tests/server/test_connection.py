@@ -188,6 +188,25 @@ def test_what_the_connection_refuses_is_counted_once(strict: Live, sent: str, st
     assert identities == {json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"]}
 
 
+def test_a_bad_body_behind_a_request_in_work_ends_both(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(), lambda: slow, LIMITS) as live, capture_logs() as lines:
+
+        def counts() -> dict[str, float]:
+            (found,) = live.app.state.metrics.answers.collect()
+            return {s.labels["status"]: s.value for s in found.samples if s.name.endswith("_total") and s.value}
+
+        connection = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        connection.sendall((HEAD + "xyz\r\n").encode())
+        problem(everything(connection), 400, "malformed-request")
+        slow.gate.set()
+        until(lambda: sum(counts().values()) >= 2)
+        time.sleep(0.1)  # for what would be counted besides
+        assert counts() == {"400": 1, "499": 1}
+    assert not [line for line in lines if line["log_level"] == "error"]
+
+
 OFFER = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
 
 
