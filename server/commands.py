@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from server.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -62,28 +66,17 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
+    given = dict(locals())
     import structlog
     import uvicorn
-    from pydantic import ValidationError
 
     from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
-    from server.settings import Settings, injected_port, unknown_variables
+    from server.settings import injected_port
     from server.telemetry import configure_logging
 
-    given = {k: v for k, v in locals().items() if k in Settings.model_fields and v is not None}
-    if unknown := unknown_variables(os.environ):
-        for reason in unknown:
-            typer.echo(f"error: {reason}", err=True)
-        raise typer.Exit(2)
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        for e in error.errors():
-            reason = e["msg"].removeprefix("Value error, ")
-            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
-        raise typer.Exit(2) from error
+    settings = _settings(given)
     configure_logging(settings.log_format)
     if injected := injected_port(os.environ):
         structlog.get_logger("server").warning("PARSING_RCNN_PORT is not used: it is of Kubernetes", value=injected)
@@ -97,6 +90,25 @@ def serve(
         typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
     _allow_files(settings.max_connections + 200)
     uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    """Settings of the options that were given and of the environment; where one is wrong, the command ends with it."""
+    from pydantic import ValidationError
+
+    from server.settings import Settings, unknown_variables
+
+    if unknown := unknown_variables(os.environ):
+        for reason in unknown:
+            typer.echo(f"error: {reason}", err=True)
+        raise typer.Exit(2)
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        for e in error.errors():
+            reason = e["msg"].removeprefix("Value error, ")
+            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
+        raise typer.Exit(2) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
