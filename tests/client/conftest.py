@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,3 +78,19 @@ def guarded(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Ite
     key = add_key(keys, "alice")
     with gateway(pipeline, keys=keys) as url:
         yield url, key
+
+
+@pytest.fixture
+def photo(tmp_path: Path, photo_jpeg: bytes) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo_jpeg)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path, photo: Path) -> Path:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    path = tmp_path / "clip.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-loop", "1", "-i", photo, "-t", "0.4", "-r", "10", path], check=True)
+    return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,22 +115,6 @@ def test_an_address_is_shown_without_its_password() -> None:
         with pytest.raises(TypeError) as mistaken:
             Client(address)  # type: ignore[arg-type]
         assert "sec" not in str(mistaken.value)
-
-
-@pytest.fixture
-def photo(tmp_path: Path, photo_jpeg: bytes) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(photo_jpeg)
-    return path
-
-
-@pytest.fixture
-def clip(tmp_path: Path, photo: Path) -> Path:
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
-    path = tmp_path / "clip.mp4"
-    subprocess.run(["ffmpeg", "-v", "error", "-loop", "1", "-i", photo, "-t", "0.4", "-r", "10", path], check=True)
-    return path
 
 
 @pytest.fixture(params=["info", "models", "predict", "annotate", "stream"])

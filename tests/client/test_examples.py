@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,22 +17,6 @@ def run(name: str, *arguments: object) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def photo(tmp_path: Path, photo_jpeg: bytes) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(photo_jpeg)
-    return path
-
-
-@pytest.fixture
-def clip(tmp_path: Path, photo: Path) -> Path:
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
-    path = tmp_path / "clip.mp4"
-    subprocess.run(["ffmpeg", "-v", "error", "-loop", "1", "-i", photo, "-t", "0.4", "-r", "10", path], check=True)
-    return path
 
 
 def test_picture(photo: Path, tmp_path: Path) -> None:
