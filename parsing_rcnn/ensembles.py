@@ -5,10 +5,11 @@ Nothing of Triton is needed to import this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
+from typing import Any
 
 from parsing_rcnn.errors import (
     ImageTooLarge,
@@ -28,6 +29,9 @@ ENSEMBLES = {
 
 MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
 """Task -> the outputs that only it has."""
+
+PARAMETERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
+"""Of a request: name of each -> its type. They are `Options` but for the tasks."""
 
 _CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
 _CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
@@ -107,6 +111,39 @@ def parameters_of(options: Options) -> dict[str, str | int]:
     if options.max_side is not None:
         parameters["max_side"] = _whole("max_side", options.max_side)
     return parameters
+
+
+def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Options:
+    """The options of a request's parameters, the inverse of `parameters_of`; the ranges are not checked.
+
+    Args:
+        parameters: numbers, or their text, which every client can send.
+        others: names that may be there besides, and are passed over; Triton's own begin with `triton_`.
+
+    Raises:
+        InvalidOptions: one is unknown or no number.
+    """
+    allowed = {*PARAMETERS, *others}
+    unknown = sorted(name for name in parameters if name not in allowed and not name.startswith("triton_"))
+    if unknown:
+        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(PARAMETERS)}")
+    values: dict[str, Any] = {
+        name: number(kind, name, parameters[name]) for name, kind in PARAMETERS.items() if name in parameters
+    }
+    return Options(**values)
+
+
+def number(kind: type[int] | type[float], name: str, value: object) -> int | float:
+    """A parameter's value, which may be text.
+
+    Raises:
+        InvalidOptions: it is no number of this kind.
+    """
+    try:
+        return kind(str(value))
+    except ValueError as error:
+        what = "whole number" if kind is int else "number"
+        raise InvalidOptions(f"{name}: {str(value)[:40]!r} is no {what}") from error
 
 
 def _whole(name: str, value: object) -> int:

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.ensembles import options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
-from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
@@ -123,23 +123,6 @@ class Preprocess(Single):
             "WINDOW": window.to_array(),
             "LIMITS": np.array([options.confidence, options.max_people], np.float32),
         }
-
-
-def options_of(parameters: Mapping[str, Any]) -> Options:
-    """Options of a request's parameters; numbers may come as text, which every client can send.
-
-    Raises:
-        InvalidOptions: not a number.
-    """
-    try:
-        side = parameters.get("max_side")
-        return Options(
-            confidence=float(parameters.get("confidence", Options.confidence)),
-            max_people=int(parameters.get("max_people", Options.max_people)),
-            max_side=None if side is None else int(side),
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidOptions(f"parameters confidence, max_people and max_side are numbers: {error}") from error
 
 
 class Detector(Single):

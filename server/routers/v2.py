@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
-from parsing_rcnn.ensembles import ENSEMBLES
-from parsing_rcnn.errors import InvalidOptions, ModelNotFound, ParsingRCNNError
+from parsing_rcnn.ensembles import ENSEMBLES, number, options_of
+from parsing_rcnn.errors import ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import validate
 from server.call import Call
@@ -26,10 +26,10 @@ from server.service import Service, server_timing
 
 router = APIRouter(tags=["open inference protocol"])
 
-OPTIONS = {"confidence": float, "max_people": int, "max_side": int, "timeout": int}
-_OF_THE_PROTOCOL = frozenset({"binary_data_output", "priority", "sequence_id", "sequence_start", "sequence_end"})
-"""Parameters that Triton's clients send by themselves; but for the first, nothing here depends on them."""
-_KNOWN = frozenset(OPTIONS) | _OF_THE_PROTOCOL
+_OF_THE_PROTOCOL = frozenset(
+    {"timeout", "binary_data_output", "priority", "sequence_id", "sequence_start", "sequence_end"}
+)
+"""Parameters that Triton's clients send by themselves; but for the first two, nothing here depends on them."""
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
 _LENGTH = "Inference-Header-Content-Length"
@@ -279,21 +279,11 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
     Raises:
         InvalidOptions: one is unknown, no number, or out of its range.
     """
-    unknown = sorted(n for n in asked.parameters if n not in _KNOWN and not n.startswith("triton_"))
-    if unknown:
-        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(OPTIONS)}")
-    values: dict[str, Any] = {}
-    for name, kind in OPTIONS.items():
-        if name in asked.parameters:
-            try:
-                values[name] = kind(str(asked.parameters[name]))
-            except ValueError as error:
-                raise InvalidOptions(f"{name}: {str(asked.parameters[name])[:40]!r} is no number") from error
-    microseconds = min(values.pop("timeout", 0), 1000 * LONGEST_MS)
+    options = replace(options_of(asked.parameters, _OF_THE_PROTOCOL), tasks=ENSEMBLES[model])
+    microseconds = min(number(int, "timeout", asked.parameters.get("timeout", 0)), 1000 * LONGEST_MS)
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
-    options = Options(tasks=ENSEMBLES[model], **values)
     validate(options)
     return options, call
 
