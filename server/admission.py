@@ -43,11 +43,11 @@ class Admission:
         limit = self.busy if now - self._refused < _CALM else self.capacity
         if self.held >= limit:
             self._refused = now
+            wait = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
             error = EngineUnavailable(
-                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back after the seconds of "
-                "Retry-After"
+                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s"
             )
-            error.retry_after = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
+            error.retry_after = wait
             raise error
 
     @contextmanager
@@ -89,7 +89,7 @@ class TokenBuckets:
         """Take tokens, or none of them.
 
         Raises:
-            RateLimited: the bucket does not hold as many; `retry_after` says when it will.
+            RateLimited: the bucket does not hold as many; `retry_after` says when it will, None if it never can.
         """
         if self.rate is None:
             return
@@ -101,11 +101,15 @@ class TokenBuckets:
         if len(self._buckets) > _CALLERS:
             self._buckets.popitem(last=False)
         if bucket.tokens < pictures:
-            error = RateLimited(
-                f"{pictures} more than your share of {self.rate:g} pictures a second, {self.burst} at once: come back "
-                "after the seconds of Retry-After"
-                + (f", with at most {self.burst} in a batch" if pictures > self.burst else "")
-            )
-            error.retry_after = math.ceil((min(pictures, self.burst) - bucket.tokens) / self.rate)
-            raise error
+            raise self._refusal(pictures, bucket.tokens, self.rate)
         bucket.tokens -= pictures
+
+    def _refusal(self, pictures: int, tokens: float, rate: float) -> RateLimited:
+        if pictures > self.burst:
+            return RateLimited(f"{pictures} at once, your share is {self.burst}: send at most {self.burst} in a batch")
+        wait = math.ceil((pictures - tokens) / rate)
+        error = RateLimited(
+            f"{pictures} more than your share of {rate:g} pictures a second allows now: come back in {wait} s"
+        )
+        error.retry_after = wait
+        return error

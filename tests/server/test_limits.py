@@ -149,7 +149,7 @@ def test_the_wait_that_is_advised_grows_with_the_answers_latency(monkeypatch: py
     for _ in range(60):  # answers that take 5 s
         with admission.place():
             now[0] += 5
-    with admission.place(), pytest.raises(Exception, match="limit is 1") as refusal:
+    with admission.place(), pytest.raises(Exception, match="limit is 1: come back in 5 s") as refusal:
         admission.check()
     assert refusal.value.retry_after == 5  # type: ignore[attr-defined]
     assert admission.held == 0
