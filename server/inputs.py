@@ -8,9 +8,10 @@ import binascii
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
+from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -20,7 +21,7 @@ from starlette.requests import HTTPConnection, Request
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from server.call import Call
 from server.fetch import fetch
-from server.options import AnalyzeOptions
+from server.options import AnalyzeOptions, repeated
 from server.problems import MalformedRequest, UnsupportedCoding
 from server.settings import Settings
 
@@ -67,6 +68,20 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
         deadline = connection.scope["begun"] + int(given) / 1000
     trace = connection.headers.get("traceparent", "")
     return Call(route, connection.scope["caller"], deadline, trace if _TRACEPARENT.match(trace) else None)
+
+
+def query_options(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> AnalyzeOptions:
+    """The options of the query, a dependency of routes: by itself FastAPI takes the last value of one that is repeated.
+
+    Raises:
+        RequestValidationError: one that has a single value is there more than once.
+    """
+    wrong = repeated([name for name, _ in request.query_params.multi_items()])
+    if wrong:
+        raise RequestValidationError(
+            [{"type": "repeated", "loc": ("query", name), "msg": why} for name, why in wrong.items()]
+        )
+    return options
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -107,3 +108,14 @@ class AnalyzeOptions(BaseModel):
             part_probs=self.exact and Task.PARSING in self.tasks,
             max_side=self.max_side,
         )
+
+
+def repeated(names: Sequence[str]) -> dict[str, str]:
+    """Option -> what is wrong with it: it has one value, and a query that gives several means one that is not known.
+
+    Args:
+        names: those of the query, each as often as it is there.
+    """
+    single = [name for name, field in AnalyzeOptions.model_fields.items() if not isinstance(field.default, list)]
+    counts = {name: names.count(name) for name in single}
+    return {name: f"the query has it {n} times, and it has one value" for name, n in counts.items() if n > 1}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from server.answers import Format
 from server.documents import Analysis, reference
-from server.inputs import TIMEOUT_HEADER, call_of, read_picture, while_connected
+from server.inputs import TIMEOUT_HEADER, call_of, query_options, read_picture, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
 from server.problems import responses
@@ -115,7 +115,7 @@ TIMEOUT_PARAMETER = {
         **responses(400, 401, 406, 408, 413, 415, 422, 429, 503, 504),
     },
 )
-async def analyze(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
+async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(query_options)]) -> Response:
     """Send the picture as the raw body, as the part `file` of a form, or in JSON.
 
     Options come in the query, in the form's part `options` (JSON) or in the JSON body, which win over the query.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from parsing_rcnn.errors import ParsingRCNNError
@@ -20,7 +20,7 @@ from server import answers, documents
 from server.answers import Format
 from server.call import Call
 from server.documents import reference
-from server.inputs import Picture, call_of, read_pictures, while_connected
+from server.inputs import Picture, call_of, query_options, read_pictures, while_connected
 from server.negotiation import choose
 from server.options import AnalyzeOptions
 from server.problems import UNEXPECTED, describe, responses
@@ -104,7 +104,7 @@ _EXAMPLE = {
         **responses(400, 401, 406, 408, 413, 415, 422, 429, 503, 504),
     },
 )
-async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> Response:
+async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Depends(query_options)]) -> Response:
     """Send a form with one part `file` for each picture, or JSON with `images`.
 
     The pictures are computed one after the other, so a batch takes one place of the queue, and keeps it until the last

@@ -212,6 +212,21 @@ def test_options_do_what_they_say(client: TestClient, photo_jpeg: bytes) -> None
     assert small["image"] == {"width": 512, "height": 512}
 
 
+def test_no_value_of_a_query_is_lost(client: TestClient, photo_jpeg: bytes) -> None:
+    form = {"file": ("photo.jpg", photo_jpeg)}
+    for query in ("confidence=0.2&confidence=0.99", "max_people=3&exact=true&max_people=3", "render=iuv&render=parts"):
+        name = query.partition("=")[0]
+        for answer in (
+            client.post(f"{URL}?{query}", content=photo_jpeg),
+            client.post(f"{URL}?{query}", files=form),
+            client.post(f"{URL}/batch?{query}", files=form),
+        ):
+            refused(answer, 422, f"{name}: the query has it 2 times")
+            assert [error["option"] for error in answer.json()["errors"]] == [name]
+    lists = client.post(f"{URL}?tasks=densepose&include=iuv&tasks=parsing&include=parts", content=photo_jpeg)
+    assert {"parts", "densepose"} <= set(people_of(lists)[0])
+
+
 HEADS = {"parsing", "densepose"}
 
 

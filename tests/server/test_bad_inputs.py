@@ -144,6 +144,7 @@ def rows(photo: bytes) -> list[Row]:
         wrong("3 MB, length declared", 413, "body-too-large", bytes(3_000_000)),
         wrong("4 MB in chunks, no length", 413, "body-too-large", lambda: (bytes(100_000) for _ in range(40))),
         options("an option that does not exist", "?confidense=0.5"),
+        options("an option twice", "?confidence=0.2&confidence=0.99"),
         options("a score beyond 1", "?confidence=1.5"),
         options("no number", "?confidence=high"),
         options("NaN", "?confidence=nan"),
