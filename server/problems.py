@@ -164,10 +164,15 @@ def declare_keys(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def reason(error: Mapping[str, Any]) -> str:
-    """Why an option is not valid, in words that help; `error` is one of pydantic's."""
+def reason(error: Mapping[str, Any], *more: str) -> str:
+    """Why an option is not valid, in words that help.
+
+    Args:
+        error: one of pydantic's.
+        more: options that the route has beyond `AnalyzeOptions`.
+    """
     if error["type"] == "extra_forbidden":
-        return f"there is no such option; there are {', '.join(AnalyzeOptions.model_fields)}"
+        return f"there is no such option; there are {', '.join([*AnalyzeOptions.model_fields, *more])}"
     return str(error["msg"])
 
 

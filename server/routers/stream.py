@@ -20,7 +20,7 @@ from server.answers import NUMBERS, PICTURES, Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
-from server.options import AnalyzeOptions, Render
+from server.options import AnalyzeOptions, Render, repeated
 from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, reason
 from server.service import Service
 from server.settings import Settings
@@ -104,20 +104,22 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
         ParsingRCNNError: what does not allow it.
     """
     _check_origin(socket, settings)
+    wrong = repeated([name for name, _ in socket.query_params.multi_items()])
+    if wrong:
+        raise InvalidOptions("; ".join(f"{name}: {why}" for name, why in wrong.items()))
     query: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in _multi(socket).items()}
     kind = query.pop("format", None)
     try:
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e)}" for e in error.errors())
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e, 'format')}" for e in error.errors())
         raise InvalidOptions(reasons) from None
     wanted = _wanted(kind, options.render)
     options = settle(options, wanted)
     service.engine.check()
     if socket.app.state.open_streams >= settings.max_streams:
-        raise EngineUnavailable(
-            f"{settings.max_streams} streams are open, which is the limit: come back after the seconds of Retry-After"
-        )
+        wait = EngineUnavailable.retry_after
+        raise EngineUnavailable(f"{settings.max_streams} streams are open, which is the limit: come back in {wait} s")
     call = replace(call_of(socket, "stream"), deadline=None)
     socket.app.state.open_streams += 1
     return options, wanted, call

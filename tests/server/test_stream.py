@@ -109,6 +109,9 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
         ("?render=parts&format=jpeg", 422, b"JPEG would change the numbers"),
         ("?format=webp", 422, b"json, png, jpeg"),
         ("?format=png&format=jpeg", 422, b"json, png, jpeg"),
+        ("?incl=masks", 422, b"incl: there is no such option; there are tasks, confidence, max_people, include"),
+        ("?incl=masks", 422, b"render, format"),
+        ("?confidence=0.2&confidence=0.99", 422, b"confidence: the query has it 2 times"),
     ):
         with pytest.raises(InvalidStatus) as refusal:
             opened(live, query)
