@@ -162,7 +162,7 @@ async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answer
             if message["type"] == "websocket.disconnect":
                 return
             data = message.get("bytes")
-            if data is None or len(data) <= HEADER.size:
+            if data is None or len(data) < HEADER.size:
                 detail = "a message is binary: u32 frame_id, u32 flags (little endian), then an encoded picture"
                 await _problem(socket, None, mailbox, MalformedRequest(detail))
                 continue

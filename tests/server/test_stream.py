@@ -90,11 +90,12 @@ def test_old_frames_make_way_for_the_newest(photo_jpeg: bytes) -> None:
 
 def test_errors_belong_to_their_frame(live: Live, photo_jpeg: bytes) -> None:
     with opened(live) as socket:
-        for bad, status in ((b"junk and more", 415), (photo_jpeg[:300], 400)):
+        for bad, status, word in ((b"junk", 415, "JPEG"), (photo_jpeg[:300], 400, "whole"), (b"", 400, "empty")):
             socket.send(frame(3, bad))
             answer = json.loads(socket.recv(60))
             assert answer["frame_id"] == 3
             assert answer["problem"]["status"] == status
+            assert word in answer["problem"]["detail"]
         socket.send("words")
         assert "binary" in json.loads(socket.recv(60))["problem"]["detail"]
         socket.send(frame(4, photo_jpeg))
