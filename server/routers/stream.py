@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from server.answers import NUMBERS, PICTURES, Format, settle
+from server.answers import NUMBERS, Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
@@ -30,7 +30,7 @@ log = structlog.get_logger("server")
 
 HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
 SUBPROTOCOL = "parsing-rcnn.v1"
-_FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG}
+_FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": Format.NPZ}
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ async def stream(socket: WebSocket) -> None:
     """Binary messages: 8 bytes (u32 frame_id, u32 flags, little endian), then a JPEG, PNG or WebP.
 
     Options stand in the query, as for /v1/analyze; with `render` the answers are binary: the same 8 bytes and a PNG,
-    or a JPEG with `format=jpeg`, since a browser sends no Accept here. Else they are JSON, with `frame_id` and
-    `dropped`, the frames of this stream that newer ones replaced so far. One frame is in work while the newest waits.
-    A frame's error comes as JSON with `problem`, and the stream goes on.
+    or a JPEG with `format=jpeg`, since a browser sends no Accept here, or the arrays with `format=npz`. Else they are
+    JSON, with `frame_id` and `dropped`, the frames of this stream that newer ones replaced so far. One frame is in work
+    while the newest waits. A frame's error comes as JSON with `problem`, and the stream goes on. Answers and errors
+    come in the order of the frames, so who sent a frame before the one that is answered knows that it was dropped.
     """
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
@@ -192,7 +193,7 @@ async def _answer(
             log.error("unexpected error", path="/v1/stream", exc_info=error)
             await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
-        if wanted in PICTURES:
+        if wanted is not Format.JSON:
             await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
         else:
             head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})

@@ -73,6 +73,20 @@ def test_the_format_of_the_answers_is_the_clients_choice(
     assert answer[8:] == by_http.content
 
 
+def test_arrays_back(live: Live, client: TestClient, photo_jpeg: bytes) -> None:
+    query = "tasks=densepose&max_people=1"
+    with opened(live, f"?{query}&format=npz") as socket:
+        socket.send(frame(5, photo_jpeg))
+        answer = socket.recv(60)
+        socket.send(frame(6, b""))
+        problem = json.loads(socket.recv(60))
+    assert isinstance(answer, bytes)
+    assert struct.unpack_from("<II", answer) == (5, 0)
+    by_http = client.post(f"/v1/analyze?{query}", content=photo_jpeg, headers={"Accept": "application/x-npz"})
+    assert answer[8:] == by_http.content
+    assert (problem["frame_id"], problem["problem"]["status"]) == (6, 400)  # a frame, and an empty one
+
+
 def test_old_frames_make_way_for_the_newest(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(), lambda: slow) as live, opened(live) as socket:
