@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.client import AsyncClient, Client
     from parsing_rcnn_client.gateway import AsyncGateway, Gateway
     from parsing_rcnn_client.triton import Triton
-    from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing
+    from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, Streamed
 
 __all__ = [
     "AsyncClient",
@@ -24,6 +24,7 @@ __all__ = [
     "ModelMissing",
     "Options",
     "People",
+    "Streamed",
     "Triton",
 ]
 
@@ -33,7 +34,7 @@ _HOMES = {
     "parsing_rcnn_client.client": ("AsyncClient", "Client"),
     "parsing_rcnn_client.gateway": ("AsyncGateway", "Gateway"),
     "parsing_rcnn_client.triton": ("Triton",),
-    "parsing_rcnn_client.wire": ("Busy", "GatewayError", "ModelMissing"),
+    "parsing_rcnn_client.wire": ("Busy", "GatewayError", "ModelMissing", "Streamed"),
 }
 
 

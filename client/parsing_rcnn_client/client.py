@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-from parsing_rcnn_client.wire import hidden
+from parsing_rcnn_client.wire import Streamed, hidden
 
 
 class Client:
@@ -110,6 +110,32 @@ class Client:
                 for future in waiting:
                     future.cancel()
 
+    def stream(self, frames: Iterable[Picture], options: Options | None = None, **keywords: Any) -> Iterator[Streamed]:
+        """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
+
+        Frames are read as fast as they come, in a thread, and the newest waits. Two are on their way at most, so an
+        answer is late by one other answer at most, also where the loop over them is slow. The rest is dropped and
+        counted. A file is no live source: `analyze_many` answers each of its pictures. Where frames come by a callback,
+        let it put them into a queue: `stream(iter(frames.get, None))` ends with a None.
+
+        A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
+        Leave the loop, or close what this returns, to end the stream. Options are given as to `analyze`.
+
+        Example:
+            >>> for answer in client.stream(camera, tasks="parsing"):  # doctest: +SKIP
+            ...     print(answer.number, answer.people, answer.dropped)
+
+        Raises:
+            EngineUnavailable: the gateway is away or has too many streams (`Busy`) for too long; or the package
+                websockets is not installed (`parsing-rcnn-client[stream]`).
+            ParsingRCNNError: the gateway refuses the stream, for its key or an option. What is wrong with one frame is
+                in its answer, and the stream goes on.
+            TypeError: there is no gateway behind this client; or as of `Options.of`.
+        """
+        if not isinstance(self.engine, Gateway):
+            raise _no_gateway("Client", self.engine)
+        return self.engine.stream(frames, options, **keywords)
+
     def close(self) -> None:
         """Release the engine. Safe to call twice."""
         self.engine.close()
@@ -128,6 +154,10 @@ def _refuse_address(name: str, engine: object) -> None:
         raise TypeError(
             f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()"
         )
+
+
+def _no_gateway(name: str, engine: object) -> TypeError:
+    return TypeError(f"stream() needs a gateway, {name}.connect(url), and this is {type(engine).__name__}")
 
 
 def _outcome(future: Future[People]) -> People | Exception:
@@ -247,6 +277,14 @@ class AsyncClient:
         finally:
             for task in waiting:
                 task.cancel()
+
+    def stream(
+        self, frames: Iterable[Picture] | AsyncIterable[Picture], options: Options | None = None, **keywords: Any
+    ) -> AsyncIterator[Streamed]:
+        """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
+        if not isinstance(self.engine, AsyncGateway):
+            raise _no_gateway("AsyncClient", self.engine)
+        return self.engine.stream(frames, options, **keywords)
 
     async def close(self) -> None:
         """Release the engine."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import time
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -11,18 +13,23 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.retries import retrying, retrying_async, seconds_left, too_late
+from parsing_rcnn_client.retries import retrying, retrying_async, seconds_left, too_late, unanswered
 from parsing_rcnn_client.wire import (
     MODELS,
     Call,
+    Streamed,
     analyze_call,
     hidden,
     key_headers,
+    query_of,
     read_error,
     read_info,
     read_people,
     taxonomy_of,
 )
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.link import Target
 
 
 def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]:
@@ -45,6 +52,38 @@ def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any
         "follow_redirects": False,  # the key is for this host and no other
         "trust_env": False,
     }
+
+
+def _target(gateway: Gateway | AsyncGateway, options: Options) -> Target:
+    """Where a live stream goes.
+
+    Raises:
+        EngineUnavailable: what streams need is not installed.
+        InvalidOptions: class probabilities, which do not travel.
+    """
+    try:
+        from parsing_rcnn_client.link import Target
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "websockets":
+            raise
+        install = "pip install 'parsing-rcnn-client[stream]'"
+        raise EngineUnavailable(f"{gateway.url}: live streams need the package websockets: {install}") from error
+    http = gateway._http
+    headers = {name: http.headers[name] for name in ("Authorization", "X-API-Key") if name in http.headers}
+    base, secure = http.base_url, http.base_url.scheme == "https"
+    if base.userinfo:
+        said = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
+        headers["Authorization"] = f"Basic {said}"
+    address = base.copy_with(scheme="wss" if secure else "ws", path=f"{base.path.rstrip('/')}/v1/stream", userinfo=b"")
+    return Target(
+        address=str(address.copy_with(params={**query_of(options), "format": "npz"})),
+        headers=headers,
+        url=gateway.url,
+        timeout=gateway.timeout,
+        retry=gateway._retry,
+        jpeg_quality=gateway.jpeg_quality,
+        trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
+    )
 
 
 class _Asked:
@@ -81,9 +120,7 @@ class _Asked:
         if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
             self._last = too_late(self._url)
         else:
-            said = f"no answer ({str(error) or type(error).__name__})"
-            remedy = "is the gateway running? `parsing-rcnn serve` starts one"
-            self._last = EngineUnavailable(f"{self._url}: {said}; {remedy}")
+            self._last = unanswered(self._url, error)
         return self._last
 
     def judge(self, answer: httpx2.Response) -> None:
@@ -166,6 +203,13 @@ class Gateway:
         body, headers = self._send(analyze_call(image, options, self.jpeg_quality), end)
         return read_people(body, headers, taxonomy)
 
+    def stream(self, frames: Iterable[Picture], options: Options | None = None, **keywords: Any) -> Iterator[Streamed]:
+        """As `Client.stream`."""
+        target = _target(self, Options.of(options, keywords))
+        from parsing_rcnn_client.streaming import blocking
+
+        return blocking(target, self.taxonomy, frames)
+
     def close(self) -> None:
         """Close the connections. Safe to call twice."""
         self._http.close()
@@ -222,6 +266,20 @@ class AsyncGateway:
         taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
         body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), end)
         return read_people(body, headers, taxonomy)
+
+    async def stream(
+        self, frames: Iterable[Picture] | AsyncIterable[Picture], options: Options | None = None, **keywords: Any
+    ) -> AsyncIterator[Streamed]:
+        """As `AsyncClient.stream`."""
+        target = _target(self, Options.of(options, keywords))
+        from parsing_rcnn_client.streaming import Stream
+
+        stream = Stream(target, taxonomy_of((await self.info()).classes, self.url), frames)
+        try:
+            while (answer := await stream.answer()) is not None:
+                yield answer
+        finally:
+            await stream.close()
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice."""

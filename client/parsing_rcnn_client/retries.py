@@ -66,6 +66,12 @@ def too_late(url: str) -> DeadlineExceeded:
     return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
 
 
+def unanswered(url: str, error: Exception) -> EngineUnavailable:
+    """The error of a gateway that is not there, and why."""
+    said = f"no answer ({str(error) or type(error).__name__})"
+    return EngineUnavailable(f"{url}: {said}; is the gateway running? `parsing-rcnn serve` starts one")
+
+
 def seconds_left(end: float, url: str, last: EngineUnavailable | None) -> float:
     """Seconds until `end`, of time.monotonic().
 

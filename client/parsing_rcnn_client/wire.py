@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -58,11 +59,30 @@ class ModelMissing(EngineUnavailable):
     """The server is there and has no such model: asking again would not help."""
 
 
+class Streamed(NamedTuple):
+    """A frame of a live stream, answered.
+
+    Attributes:
+        number: of the frame, from 0 in the order given; answers are in this order.
+        picture: the frame, as it was given.
+        people: who is in it, or the exception of this frame: `InvalidImage`, `Busy`, or an `EngineUnavailable` where
+            the connection was lost with it.
+        dropped: frames so far, all before this one, whose places newer ones took: nothing else is told of them.
+    """
+
+    number: int
+    picture: Picture
+    people: People | ParsingRCNNError
+    dropped: int
+
+
 KEY_VARIABLE = "PARSING_RCNN_API_KEY"
 """The environment's variable of the API key, for who gives none otherwise."""
 
 _PRIVATE = re.compile(r"^(\w+://)?.*@")
 _LONGEST = 600_000  # milliseconds, the gateway's limit
+_FRAME = struct.Struct("<II")  # frame_id, flags
+_NUMBERS = 0xFFFFFFFF  # of a frame_id
 
 
 def hidden(url: str) -> str:
@@ -133,6 +153,15 @@ def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = No
         InvalidImage: as of `encode_image`.
         InvalidOptions: class probabilities, which do not travel.
     """
+    return Call("POST", "/v1/analyze", "application/x-npz", query_of(options), encode_image(image, jpeg_quality))
+
+
+def query_of(options: Options) -> dict[str, str]:
+    """Options as they stand in a query.
+
+    Raises:
+        InvalidOptions: class probabilities, which do not travel.
+    """
     if options.part_probs:
         raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
     params = {
@@ -142,7 +171,7 @@ def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = No
     }
     if options.max_side is not None:
         params["max_side"] = str(options.max_side)
-    return Call("POST", "/v1/analyze", "application/x-npz", params, encode_image(image, jpeg_quality))
+    return params
 
 
 def read_people(body: bytes, headers: Mapping[str, str], taxonomy: Taxonomy) -> People:
@@ -191,6 +220,39 @@ def _seconds(text: str | None) -> float:
         return min(max(float(text or 1), 0.05), 60)
     except ValueError:
         return 1.0
+
+
+def frame_message(number: int, picture: bytes) -> bytes:
+    """What `/v1/stream` takes.
+
+    Args:
+        number: of the frame; it travels without what is beyond 32 bits.
+        picture: encoded.
+    """
+    return _FRAME.pack(number & _NUMBERS, 0) + picture
+
+
+def is_of(number: int, sent: int) -> bool:
+    """Whether an answer with this number is to the frame that was sent."""
+    return number == sent & _NUMBERS
+
+
+def read_streamed(message: bytes | str, taxonomy: Taxonomy, url: str) -> tuple[int, People | ParsingRCNNError]:
+    """What `/v1/stream?format=npz` answers: the number of a frame, and its people or its error.
+
+    Raises:
+        GatewayError: it is no answer to a frame.
+    """
+    if isinstance(message, bytes) and len(message) > _FRAME.size:
+        return _FRAME.unpack_from(message)[0], read_people(message[_FRAME.size :], {}, taxonomy)
+    try:
+        document: dict[str, Any] = json.loads(message)
+        problem, number = document["problem"], int(document["frame_id"])
+        headers = {"retry-after": str(problem.get("retry_after", ""))}
+        return number, read_error(int(problem["status"]), headers, json.dumps(problem).encode(), url)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = f"{url}: what came is no answer to a frame; is this a Parsing R-CNN gateway?"
+        raise GatewayError(502, "bad-answer", said) from None
 
 
 def read_info(body: bytes, url: str) -> ModelInfo:

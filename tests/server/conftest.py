@@ -60,11 +60,15 @@ class Live:
     """The gateway on a real socket, for what an in-process client cannot show."""
 
     def __init__(
-        self, settings: Settings, load: Callable[[], Analyzer], connections: ConnectionLimits | None = None
+        self,
+        settings: Settings,
+        load: Callable[[], Analyzer],
+        connections: ConnectionLimits | None = None,
+        port: int = 0,
     ) -> None:
         self.app = create_app(settings, load)
         self.server = uvicorn.Server(configuration(self.app, settings, connections))
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.socket = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port = self.socket.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
