@@ -212,13 +212,14 @@ def parse(trt: Any, logger: Any, builder: Any, plan: Plan) -> Any:
 
 
 def configure(trt: Any, builder: Any, plan: Plan, timings: bytes, workspace: int) -> Any:
-    """The builder's configuration: memory, timings and profiles.
+    """The builder's configuration: memory, timings, profiles, and fp32 that is fp32.
 
     Raises:
         BuildFailed: a profile that TensorRT does not take.
     """
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    config.clear_flag(trt.BuilderFlag.TF32)  # set unless cleared: fp32 layers would round what they multiply to 11 bits
     if not config.set_timing_cache(config.create_timing_cache(timings), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)  # those of another version: begin again
     for profile in plan.profiles:
@@ -241,6 +242,7 @@ def trtexec(plan: Plan, plugin: Path = PLUGIN, cache: Path | None = None) -> str
         f"--saveEngine={plan.folder / ENGINE}",
         "--stronglyTyped",
         "--skipInference",
+        "--noTF32",
         f"--memPoolSize=workspace:{WORKSPACE >> 20}",
     ]
     if plan.plugin:

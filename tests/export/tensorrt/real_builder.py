@@ -35,6 +35,7 @@ def main(folder: Path, plans: str) -> None:
             config = configure(trt, builder, plan, b"", 1 << 30)
             config.num_compute_capabilities = 1
             config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+            answer["TF32"] = config.get_flag(trt.BuilderFlag.TF32)
             engine = builder.build_serialized_network(network, config)
             answer["engine"] = 0 if engine is None else len(bytes(engine))
         answers.append(answer)

@@ -69,7 +69,8 @@ def test_every_call_has_a_signature(version: str, tmp_path: Path) -> None:
     said = program("signatures.py", str(bindings), str(libraries), str(repository))
     assert f"model_trt{version}." in said
     assert "_sm90.plan" in said
-    for call in ("load_library", "parse", "set_timing_cache", "add_optimization_profile", "build_serialized_network"):
+    calls = ("load_library", "parse", "clear_flag", "set_timing_cache", "add_optimization_profile")
+    for call in (*calls, "build_serialized_network"):
         assert f"'{call}'" in said
 
 
@@ -95,6 +96,7 @@ def test_heads_are_built(precision: str, tmp_path: Path) -> None:
         )
         plans.append([graph, stored(tmp_path / graph, graph, model), profiles, "build"])
     parsing, densepose = real(*plans)
+    assert parsing.pop("TF32") is densepose.pop("TF32") is False  # what stays in fp32, and fp32 itself
     assert parsing.pop("engine") > 1e5
     assert densepose.pop("engine") > 1e5
     assert parsing == {

@@ -83,6 +83,7 @@ def test_plans_and_commands(repository: Path) -> None:
         "--maxShapes=CANVAS:672x672x3",
     ]
     assert "dynamicPlugins" not in trtexec(plans[1])
+    assert all("--noTF32" in shlex.split(trtexec(plan)) for plan in plans)  # fp32 is fp32 from Ampere on, too
 
 
 def test_engines_lie_where_triton_looks(repository: Path) -> None:
