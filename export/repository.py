@@ -26,6 +26,7 @@ from parsing_rcnn.runtime import MAX_PEOPLE
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
 _PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
+_FEW = (1, 2, 3)  # people of most pictures: what ONNX Runtime has seen it does not have to prepare again
 _CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Parsing", "densepose_head": "DensePose",
             "postprocess": "Postprocess"}  # fmt: skip
 
@@ -52,9 +53,8 @@ class Shapes:
     Attributes:
         channels, roi: of a RoI: channels and cells on a side.
         cells, classes: of a map of parts: cells on a side, classes.
-        canvases: (height, width).
+        canvases: (height, width) of every model of the card.
         rows: of the detector's answer: people, or always that many in the static form; -1: as many as it finds.
-        profiles: of the detector's engine.
         buckets: of the heads' engines: numbers of people, one profile each.
     """
 
@@ -64,7 +64,6 @@ class Shapes:
     classes: int
     canvases: tuple[tuple[int, int], ...]
     rows: int
-    profiles: int
     buckets: tuple[int, ...]
 
 
@@ -92,16 +91,14 @@ def read_shapes(repository: Path) -> Shapes:
     detector, head = (onnx.load(repository / name / "1" / "model.onnx").graph for name in ("detector", "parsing"))
     values = (*detector.output, *head.output)
     dims = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-    own = tuple((int(h), int(w)) for h, w in card["canvases"])
     rows, channels, roi, _ = dims["ROI_FEATURES"]
     return Shapes(
         channels,
         roi,
         dims["PARTS"][1],
         dims["PART_SCORES"][1],
-        own,
+        tuple(canvases(card)),
         rows or -1,
-        len(canvas_profiles(canvases(card))),
         people_buckets(card),
     )
 
@@ -149,13 +146,15 @@ def files(shapes: Shapes) -> dict[str, str]:
     for name in GRAPHS:
         heads = name != "detector"
         people = every[name] if not heads else _one_person(every[name])
-        queue = (_queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)) + _warmup(name, shapes)
-        engine = _instances("KIND_GPU", profiles=len(shapes.buckets) if heads else shapes.profiles)
+        queue = _queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)
+        chosen = shapes.buckets if heads else canvas_profiles(shapes.canvases)
+        engine = _instances("KIND_GPU", profiles=len(chosen)) + queue + _warmup(name, shapes, shapes.buckets)
+        cuda = _instances("KIND_GPU") + queue + _warmup(name, shapes, _FEW)
         # one instance of each, on all cores: more would only push each other off them
         cpu = _instances("KIND_CPU") + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {
-            "config.pbtxt": _backend("tensorrt", "model.plan") + engine + queue,
-            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + _instances("KIND_GPU") + queue,
+            "config.pbtxt": _backend("tensorrt", "model.plan") + engine,
+            "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + cuda,
             "configs/cpu.pbtxt": _backend("python") + cpu,  # warms itself
         }
         for path, backend in profiles.items():
@@ -223,8 +222,8 @@ def _queue(size: int, delay: int = 0) -> str:
     return f"dynamic_batching {{\n{wait}  default_queue_policy {{ {policy} max_queue_size: {size} }}\n}}\n"
 
 
-def _warmup(name: str, shapes: Shapes) -> str:
-    """Inputs that are run before a model is ready: every canvas, and one to three people."""
+def _warmup(name: str, shapes: Shapes, people: Iterable[int]) -> str:
+    """Inputs that are run before a model is ready: every canvas, or those numbers of people."""
     if name == "detector":
         entries = [
             _sample(
@@ -236,7 +235,7 @@ def _warmup(name: str, shapes: Shapes) -> str:
         ]
     else:
         dims = [shapes.channels, shapes.roi, shapes.roi]
-        entries = [_sample(f"people {n}", n, {"ROI_FEATURES": ("TYPE_FP32", dims)}) for n in (1, 2, 3)]
+        entries = [_sample(f"people {n}", n, {"ROI_FEATURES": ("TYPE_FP32", dims)}) for n in people]
     return "model_warmup [\n" + ",\n".join(entries) + "\n]\n"
 
 

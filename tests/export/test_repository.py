@@ -16,6 +16,7 @@ from export.graphs import DetectorGraph
 from export.onnx import taken_over
 from export.options import ExportOptions
 from export.repository import files, read_shapes, tensors
+from export.tensorrt_profiles import canvases
 from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD, ModelRepository
 from training.checkpoint import load_model, save_weights
@@ -51,6 +52,23 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     assert (out / "preprocess" / "1" / "model.py").is_file()
 
 
+def warmed(text: str) -> list[str]:
+    """Names of what a configuration has Triton run before a model is ready."""
+    return re.findall(r'{ name: "([^"]+)" batch_size', text)
+
+
+def test_an_engine_is_warm_in_all_its_profiles() -> None:
+    card = ModelRepository.open().card
+    written = files(read_shapes(ModelRepository.open().path))
+    every = [f"{height}x{width}" for height, width in canvases(card)]
+    assert len(every) > len(card["canvases"])  # those of its larger model, too
+    assert warmed(written["detector/config.pbtxt"]) == warmed(written["detector/configs/ort_gpu.pbtxt"]) == every
+    for head in ("parsing", "densepose_head"):
+        engine = written[f"{head}/config.pbtxt"]
+        assert warmed(engine) == ["people 1", "people 4", "people 16", "people 64"]
+        assert [int(n) for n in re.findall(r"batch_size: (\d+) inputs", engine)] == [1, 4, 16, 64]
+
+
 def what_the_options_did(out: Path, printed: str) -> None:
     card = json.loads((out / CARD).read_text())
     assert card["canvases"] == [[256, 320], [320, 256]]
@@ -65,7 +83,9 @@ def what_the_options_did(out: Path, printed: str) -> None:
     detector = (out / "detector" / "config.pbtxt").read_text()
     assert "dims: [6, 4]" in detector
     assert 'profile: ["0", "1"]' in detector
-    assert "max_batch_size: 8" in (out / "parsing" / "config.pbtxt").read_text()
+    head = (out / "parsing" / "config.pbtxt").read_text()
+    assert "max_batch_size: 8" in head
+    assert warmed(head) == ["people 1", "people 8"]
     assert re.search(r"detector/1/model.onnx \(\d+\.\d MB; 256x320 [\d.]+ GFLOP, 320x256 [\d.]+ GFLOP\)", printed)
     assert re.search(r"parsing/1/model.onnx \(\d+\.\d MB; a person [\d.]+ GFLOP\)", printed)
     lines = [line for line in printed.splitlines() if line.startswith("trtexec ")]
