@@ -27,6 +27,13 @@ _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", 
 _PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
 _FEW = (1, 2, 3)  # people of most pictures: what ONNX Runtime has seen it does not have to prepare again
+# fp32 without TF32, as on the CPU. cuDNN's best algorithm by its own rules (1): to try all of them, as the backend asks
+# otherwise, takes a second for every shape that is new, and here the number of people is
+_CUDA = (
+    "optimization { execution_accelerators { gpu_execution_accelerator: ["
+    '{ name: "cuda" parameters { key: "use_tf32" value: "0" } }] } }\n'
+    'parameters { key: "cudnn_conv_algo_search" value: { string_value: "1" } }\n'
+)
 _CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Parsing", "densepose_head": "DensePose",
             "postprocess": "Postprocess"}  # fmt: skip
 
@@ -149,7 +156,7 @@ def files(shapes: Shapes) -> dict[str, str]:
         queue = _queue(_PEOPLE, 1000) if heads else _queue(_PICTURES)
         chosen = shapes.buckets if heads else canvas_profiles(shapes.canvases)
         engine = _instances("KIND_GPU", profiles=len(chosen)) + queue + _warmup(name, shapes, shapes.buckets)
-        cuda = _instances("KIND_GPU") + queue + _warmup(name, shapes, _FEW)
+        cuda = _instances("KIND_GPU") + _CUDA + queue + _warmup(name, shapes, _FEW)
         # one instance of each, on all cores: more would only push each other off them
         cpu = _instances("KIND_CPU") + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {

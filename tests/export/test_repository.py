@@ -69,6 +69,14 @@ def test_an_engine_is_warm_in_all_its_profiles() -> None:
         assert [int(n) for n in re.findall(r"batch_size: (\d+) inputs", engine)] == [1, 4, 16, 64]
 
 
+def test_cuda_computes_fp32_and_does_not_try_every_algorithm() -> None:
+    """As the provider's options, of which Triton's backend takes this one from the top level alone."""
+    for path, text in files(read_shapes(ModelRepository.open().path)).items():
+        if path.endswith("ort_gpu.pbtxt"):
+            assert '{ name: "cuda" parameters { key: "use_tf32" value: "0" } }' in text
+            assert '\nparameters { key: "cudnn_conv_algo_search" value: { string_value: "1" } }\n' in text
+
+
 def what_the_options_did(out: Path, printed: str) -> None:
     card = json.loads((out / CARD).read_text())
     assert card["canvases"] == [[256, 320], [320, 256]]

@@ -5,6 +5,7 @@ The rest stays as it is written, and Triton's own: the grammar, warm-up, and how
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -81,9 +82,14 @@ def test_triton_takes_them_and_warms_every_canvas_and_bucket(installation: Insta
             assert server.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.2)
+        with urlopen(f"http://127.0.0.1:{http}/v2/models/parsing_ort_gpu/config") as answer:
+            config = json.load(answer)
     finally:
         server.terminate()
         server.wait(60)
+    (accelerator,) = config["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    assert accelerator == {"name": "cuda", "parameters": {"use_tf32": "0"}}
+    assert config["parameters"]["cudnn_conv_algo_search"] == {"string_value": "1"}
     said = {path.parent.name: path.read_text().splitlines() for path in models.glob("*/said.txt")}
     canvases = [f"{height} {width} 3" for height, width in CANVASES]
     assert said == {
