@@ -83,7 +83,12 @@ class OrtGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         available = onnxruntime.get_available_providers()
-        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+        # fp32 without TF32, as everywhere; an algorithm by cuDNN's rules, for to try all takes a second a new shape
+        providers: dict[str, dict[str, str]] = {
+            "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+            "CPUExecutionProvider": {},
+        }
+        wanted = [(name, own) for name, own in providers.items() if name in available]
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # of types of its own, without a common base

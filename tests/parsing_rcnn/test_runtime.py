@@ -78,6 +78,24 @@ def test_both_runtimes_agree() -> None:
     np.testing.assert_allclose(a["SCORES"], b["SCORES"], atol=1e-3)
 
 
+def test_cuda_computes_fp32_and_does_not_try_every_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of ONNX Runtime where it has CUDA; the session itself runs on the CPU here."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    real, asked = onnxruntime.InferenceSession, []
+
+    def session(path: str, options: object, providers: list[tuple[str, dict[str, str]]]) -> object:
+        asked.append(providers)
+        return real(path, options, providers=providers[1:])
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    Runtime(ModelRepository.open(), "onnxruntime", threads=1, graphs=["densepose_head"])
+    cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert asked == [[("CUDAExecutionProvider", cuda), ("CPUExecutionProvider", {})]]
+
+
 def test_wrong_words_are_named() -> None:
     repository = ModelRepository.open()
     with pytest.raises(InvalidOptions, match="'tensorflow': choose one of auto, openvino, onnxruntime"):
