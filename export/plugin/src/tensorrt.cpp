@@ -54,7 +54,11 @@ public:
         return nullptr;
     }
 
-    IPluginV3* clone() noexcept override { return new (std::nothrow) PyramidRoiAlign(attributes_); }
+    IPluginV3* clone() noexcept override {
+        auto* const copy = new (std::nothrow) PyramidRoiAlign(attributes_);
+        if (copy) copy->level_count_ = level_count_;
+        return copy;
+    }
 
     // core
     AsciiChar const* getPluginName() const noexcept override { return kName; }

@@ -10,6 +10,13 @@ import pytest
 
 from export.plugin import CPU_LIBRARY, SOURCE, PyramidRoiAlign
 
+DECLARATIONS = Path(__file__).with_name("tensorrt")  # NvInfer.h, as far as the plugin goes
+# where CUDA's would be: the same arithmetic in the memory of the host
+HOST_KERNEL = """
+#include "pyramid_roi_align.h"
+extern "C" int32_t prcnn_roi_align_cuda(const prcnn_roi_align_args* args, void*) { return prcnn_roi_align(args); }
+"""
+
 
 def build(folder: Path, *options: str, target: str = "all") -> None:
     """Configure and build export/plugin in `folder`; a failure shows the compiler's own words."""
@@ -21,6 +28,19 @@ def build(folder: Path, *options: str, target: str = "all") -> None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def compile_tensorrt_plugin(folder: Path, program: str, *flags: str, name: str) -> Path:
+    """The TensorRT plugin with `program`, warnings as errors, on the CPU's kernel."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler on this machine")
+    (folder / "program.cpp").write_text(HOST_KERNEL + program)
+    sources = [SOURCE / "src" / "tensorrt.cpp", SOURCE / "src" / "cpu.cpp", folder / "program.cpp"]
+    own = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", f"-I{SOURCE / 'include'}"]
+    command = ["c++", *own, f"-I{DECLARATIONS}", *flags, *sources, "-o", folder / name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / name
 
 
 @pytest.fixture(scope="session")
