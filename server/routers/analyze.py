@@ -18,6 +18,14 @@ from server.service import Service, server_timing
 router = APIRouter(tags=["analysis"])
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+EXAMPLE_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+"""One grey pixel, PNG in base64: /docs sends an example as it is, beside the query's defaults, and it must be read."""
+
+FORM_OPTIONS = {
+    "type": "string",
+    "description": "Options as a JSON object.",
+    "examples": ["{}"],  # without one /docs sends the word `string`; an option here would win over the query's field
+}
 _REQUEST_BODY = {
     "required": True,
     "content": {
@@ -32,7 +40,7 @@ _REQUEST_BODY = {
                 "additionalProperties": False,
                 "properties": {
                     "file": {"type": "string", "format": "binary", "description": "The picture."},
-                    "options": {"type": "string", "description": "Options as a JSON object."},
+                    "options": FORM_OPTIONS,
                 },
             }
         },
@@ -53,7 +61,7 @@ _REQUEST_BODY = {
                     "options": reference(AnalyzeOptions),
                 },
             },
-            "example": {"image": {"type": "base64", "value": "/9j/4AAQ..."}, "options": {"confidence": 0.6}},
+            "example": {"image": {"type": "base64", "value": EXAMPLE_PICTURE}, "options": {"max_side": 1024}},
         },
     },
 }

@@ -25,7 +25,7 @@ from server.negotiation import choose
 from server.options import AnalyzeOptions
 from server.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import EXAMPLE as ANALYSIS
-from server.routers.analyze import TIMEOUT_PARAMETER
+from server.routers.analyze import EXAMPLE_PICTURE, FORM_OPTIONS, TIMEOUT_PARAMETER
 from server.service import Service
 
 log = structlog.get_logger("server")
@@ -42,7 +42,7 @@ _REQUEST_BODY = {
                 "additionalProperties": False,
                 "properties": {
                     "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                    "options": {"type": "string", "description": "Options as a JSON object."},
+                    "options": FORM_OPTIONS,
                 },
             }
         },
@@ -63,7 +63,7 @@ _REQUEST_BODY = {
                     "options": reference(AnalyzeOptions),
                 },
             },
-            "example": {"images": [{"type": "base64", "value": "/9j/4AAQ..."}], "options": {"tasks": ["parsing"]}},
+            "example": {"images": [{"type": "base64", "value": EXAMPLE_PICTURE}], "options": {"max_side": 1024}},
         },
     },
 }

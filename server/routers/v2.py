@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
@@ -22,6 +22,7 @@ from server.documents import Error, reference
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.inputs import LONGEST_MS, call_of, refuse_coding, while_connected
+from server.routers.analyze import EXAMPLE_PICTURE
 from server.service import Service, server_timing
 
 router = APIRouter(tags=["open inference protocol"])
@@ -30,6 +31,8 @@ _OF_THE_PROTOCOL = frozenset(
     {"timeout", "binary_data_output", "priority", "sequence_id", "sequence_start", "sequence_end"}
 )
 """Parameters that Triton's clients send by themselves; but for the first two, nothing here depends on them."""
+
+_Model = Annotated[str, Path(openapi_examples={name: {"value": name} for name in ENSEMBLES})]
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
 _LENGTH = "Inference-Header-Content-Length"
@@ -146,7 +149,7 @@ async def index(request: Request) -> list[dict[str, str]]:
     responses=_gives(_EXAMPLE_MODEL) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
-async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+async def metadata(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
     """Model metadata."""
     return _catalogue(request).metadata(_known(model, version))
 
@@ -159,7 +162,7 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     responses=_errors(401, 404, 503),
 )
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_class=Response)
-async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
+async def model_ready(request: Request, model: _Model, version: str | None = None) -> Response:
     """200 when it can."""
     _known(model, version)
     return await ready(request)
@@ -172,7 +175,7 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
     responses=_gives(_EXAMPLE_CONFIGURATION) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/config", include_in_schema=False)
-async def configuration(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+async def configuration(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
     """Triton's `ModelConfig` as JSON: perf_analyzer asks for it."""
     return _catalogue(request).configurations[_known(model, version)]
 
@@ -184,7 +187,7 @@ async def configuration(request: Request, model: str, version: str | None = None
     responses=_gives(_EXAMPLE_STATISTICS) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/stats", include_in_schema=False)
-async def statistics(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+async def statistics(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
     """Counts and times since the start."""
     name = _known(model, version)
     return {"model_stats": [_catalogue(request).statistics[name].document(name)]}
@@ -202,7 +205,7 @@ _BODY = {
                         "datatype": "BYTES",
                         "shape": [1],
                         "parameters": {"content_type": "base64"},
-                        "data": ["/9j/4AAQ..."],
+                        "data": [EXAMPLE_PICTURE],
                     }
                 ],
                 "outputs": [{"name": "BOXES"}, {"name": "SCORES"}],
@@ -239,7 +242,7 @@ _ANSWER = {
     responses={200: _ANSWER, **_errors(400, 401, 404, 408, 413, 415, 422, 429, 503, 504)},
 )
 @router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False, response_class=Response)
-async def infer(request: Request, model: str, version: str | None = None) -> Response:
+async def infer(request: Request, model: _Model, version: str | None = None) -> Response:
     """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, timeout (microseconds)."""
     catalogue, service = _catalogue(request), _service(request)
     statistics = catalogue.statistics[_known(model, version)]
