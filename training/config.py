@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from parsing_rcnn.taxonomy import CIHP, MHP
 
@@ -27,12 +36,17 @@ def _levels(levels: tuple[int, ...]) -> tuple[int, ...]:
     return levels
 
 
+def _several(paths: Any) -> Any:
+    return (paths,) if isinstance(paths, str | Path) else paths
+
+
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Levels = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_levels)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several)]
 Canvases = Annotated[tuple[Annotated[tuple[int, int], AfterValidator(_canvas)], ...], Field(min_length=1)]
 
 
@@ -214,7 +228,7 @@ class DataConfig(_Strict):
         label_shift: pixels that the label maps of ccp lie right of and below their photos: 0.5 where labels were
             reduced by OpenCV's INTER_NEAREST, which reads the corners of pixels, and photos by INTER_AREA.
         pseudo_labels: what `parsing-rcnn pseudo-label` wrote for ccp/unlabelled; `pseudo_fraction` of the photos drawn.
-        annotated: folders or files that `parsing-rcnn datasets check` knows.
+        annotated: folders or files, one or several, that `parsing-rcnn datasets check` knows.
         scenes: a folder of more JPEGs without people, beside the backgrounds of the data folder.
         things: a folder of PNG cut-outs of things that are not people, pasted into pictures without people.
         rendered: what `parsing-rcnn render` wrote; `rendered_fraction` of the cut-outs in crowds.
@@ -228,7 +242,7 @@ class DataConfig(_Strict):
     label_shift: float = Field(default=0.0, ge=-2.0, le=2.0)
     pseudo_labels: Path | None = None
     pseudo_fraction: Share = 0.35
-    annotated: tuple[Path, ...] = ()
+    annotated: Paths = ()
     scenes: Path | None = None
     things: Path | None = None
     rendered: Path | None = None

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import rle
-from training.config import Config, DataConfig, ModelConfig, TrainConfig
+from training.config import Config, ConfigError, DataConfig, ModelConfig, TrainConfig, load_config
 from training.data.annotated import grouped
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import PersonMaps, RawCihp
@@ -24,6 +24,7 @@ from training.data.mixture import Mixture
 from training.data.sources import DatasetError
 
 SIZE = (40, 60)
+RECIPE = Path(__file__).parents[3] / "training/configs/paper/cihp_r50_1x.yaml"
 
 
 def two_people() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -138,6 +139,74 @@ def test_mhps_test_split_is_for_measuring_and_may_come_without_maps(mhp: Path) -
     train, test = find_datasets(mhp)
     assert (train.validation, test.validation) == (False, True)
     assert len(test) == len(test.read(0).people) == 1
+
+
+TEST_LISTS = ("CIHP_test", "MHP-v2_test_all", "MHP-v2_test_inter_top10", "MHP-v2_test_inter_top20")
+
+
+@pytest.mark.parametrize("name", TEST_LISTS)
+@pytest.mark.parametrize("annotations", [None, []], ids=["no annotations", "an empty list"])
+def test_the_authors_test_lists_without_maps_are_left(
+    repository_layout: Path, name: str, annotations: list[object] | None
+) -> None:
+    split = name.partition("_")[2]
+    picture(repository_layout / f"{split}_img/b.jpg")
+    document = {"images": [{"id": 1, "file_name": "b.jpg"}], "categories": [{"id": 1, "name": "person"}]}
+    given = {} if annotations is None else {"annotations": annotations}
+    (repository_layout / f"annotations/{name}.json").write_text(json.dumps(document | given))
+    assert [reader.name for reader in find_datasets(repository_layout)] == ["CIHP_train"]
+    assert run(str(repository_layout))[0] == 0
+    assert len(mixture(repository_layout).annotated or ()) == 1
+
+
+def test_a_test_split_with_maps_is_read(repository_layout: Path) -> None:
+    for kind in ("img", "parsing"):
+        shutil.copytree(repository_layout / f"train_{kind}", repository_layout / f"test_{kind}")
+    folder = repository_layout / "annotations"
+    shutil.copy(folder / "CIHP_train.json", folder / "CIHP_test.json")
+    assert [(reader.name, reader.validation) for reader in find_datasets(repository_layout)] == [
+        ("CIHP_test", True),
+        ("CIHP_train", False),
+    ]
+
+
+@pytest.mark.parametrize("annotations", [None, []], ids=["no annotations", "an empty list"])
+def test_denseposes_test_list_is_left_of_a_folder_and_refused_by_name(
+    densepose: Path, annotations: list[object] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its download script brings densepose_coco_2014_test.json along, which lists pictures."""
+    (densepose / "densepose_coco_2014_minival.json").rename(densepose / "densepose_coco_2014_train.json")
+    document = {"images": [{"id": 9, "file_name": "p.jpg", "height": 40, "width": 60}], "categories": []}
+    given = {} if annotations is None else {"annotations": annotations}
+    test = densepose / "densepose_coco_2014_test.json"
+    test.write_text(json.dumps(document | given))
+    (reader,) = find_datasets(densepose)
+    assert reader.name.startswith("densepose_coco_2014_train.json")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"{test}: pictures without annotations; it is left out\n"
+    assert run(str(densepose))[0] == 0
+    assert len(mixture(densepose, parsing=False, densepose=True).annotated or ()) == 1
+    code, output = run(str(test))
+    assert code == 2
+    assert "annotation" in output
+    with pytest.raises(DatasetError, match=r"densepose_coco_2014_test\.json"):
+        mixture(test, parsing=False, densepose=True)
+
+
+@pytest.mark.parametrize(("layout", "inner"), [("cihp", "instance-level_human_parsing"), ("mhp", "LV-MHP-v2")])
+def test_what_an_archive_unpacks_to_is_found_a_folder_further_down(
+    layout: str, inner: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    above = tmp_path_factory.mktemp("unpacked")
+    shutil.copytree(request.getfixturevalue(layout), above / inner)
+    named = [reader.name for reader in find_datasets(above / inner)]
+    assert [reader.name for reader in find_datasets(above)] == named
+    (above / "densepose_other").mkdir()
+    assert [reader.name for reader in find_datasets(above)] == named
+    shutil.copytree(above / inner, above / "another")  # which of them is meant nobody says
+    with pytest.raises(DatasetError, match="no dataset that is known"):
+        find_datasets(above)
 
 
 def test_densepose_points_and_regions(densepose: Path) -> None:
@@ -408,6 +477,16 @@ def test_short_sides_are_for_annotated_datasets_alone(cihp: Path) -> None:
     data = DataConfig(sources={"annotated": 1.0, "photos": 1.0}, annotated=(cihp,), short_sides=(64,))
     with pytest.raises(DatasetError, match=r"data\.short_sides"):
         Mixture(cihp, Config(data=data))
+
+
+def test_one_dataset_is_named_by_its_path_alone(cihp: Path) -> None:
+    def named(value: object) -> tuple[Path, ...]:
+        return load_config(RECIPE, (f"data.annotated={value}",)).data.annotated
+
+    assert named(cihp) == named(f"[{cihp}]") == DataConfig.model_validate({"annotated": cihp}).annotated == (cihp,)
+    assert named(f"[{cihp}, {cihp / 'more'}]") == (cihp, cihp / "more")
+    with pytest.raises(ConfigError, match=r"data\.annotated"):
+        named(5)
 
 
 def test_annotated_pictures_need_a_dataset(tmp_path: Path) -> None:

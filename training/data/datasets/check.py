@@ -41,15 +41,18 @@ class Findings:
 def find_datasets(path: Path, images: Path | None = None) -> list[Reader]:
     """Readers of everything that is known at a path: a folder, or a COCO annotation file.
 
+    Of a folder in which nothing is known and whose only dataset of part labels is in a folder of it, that one: CIHP's
+    archive unpacks to instance-level_human_parsing, MHP's to LV-MHP-v2.
+
     Raises:
         DatasetError: nothing that is known is there; the message says what is looked for.
     """
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder")
-    found: list[Reader] = []
-    if path.is_dir():
-        found += [*RawCihp.find(path), *PersonMaps.find(path), *RawMhp.find(path)]
-    found += CocoPeople.find(path, images)
+    found = [*_of_maps(path), *CocoPeople.find(path, images)]
+    if not found and path.is_dir():
+        inner = [readers for folder in sorted(path.iterdir()) if (readers := _of_maps(folder))]
+        found = inner[0] if len(inner) == 1 else []
     if not found:
         raise DatasetError(
             f"{path}: no dataset that is known: CIHP ({{Training,Validation}}/{{Images,Category_ids,Human_ids}}), "
@@ -57,6 +60,11 @@ def find_datasets(path: Path, images: Path | None = None) -> list[Reader]:
             "or a COCO annotation file"
         )
     return found
+
+
+def _of_maps(path: Path) -> list[Reader]:
+    """Readers of part labels in a folder; none of a file."""
+    return [*RawCihp.find(path), *PersonMaps.find(path), *RawMhp.find(path)] if path.is_dir() else []
 
 
 def check(reader: Reader, progress: Progress) -> Findings:

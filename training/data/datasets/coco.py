@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.datasets.coco_file import CocoFile, numbers
+from training.data.datasets.coco_file import CocoFile, NoAnnotations, numbers
 from training.data.datasets.records import Annotated, Record
 from training.data.sources import DatasetError
 
@@ -100,9 +101,24 @@ class CocoPeople:
         Looked for by the first picture that a file names: Images or images beside it, the folder itself, then
         train2017, val2017 and their like there or in images/, up to two folders above (COCO/annotations/FILE.json with
         COCO/train2017).
+
+        Of a folder, files without annotations are left, and named on standard error: DensePose's download brings
+        densepose_coco_2014_test.json along, which lists pictures.
+
+        Raises:
+            DatasetError: a file cannot be read, or is named itself and has no annotations.
         """
         files = [path] if path.suffix == ".json" else sorted(path.glob("*.json"))
-        found = [cls(file, file.parent) for file in files if not file.stem.startswith("captions_")]
+        found = []
+        for file in files:
+            if file.stem.startswith("captions_"):
+                continue
+            try:
+                found.append(cls(file, file.parent))
+            except NoAnnotations:
+                if file == path:
+                    raise
+                print(f"{file}: pictures without annotations; it is left out", file=sys.stderr)
         for reader in found:
             reader.images = images or reader._beside()
         return found

@@ -46,6 +46,10 @@ class _Texts(Sequence[Any]):
         return json.loads(self._text[self._ends[index] : self._ends[index + 1]].tobytes())
 
 
+class NoAnnotations(DatasetError):
+    """A COCO file lists pictures and says nothing of them: those of a test whose answers are kept back."""
+
+
 @dataclass(frozen=True, eq=False)
 class CocoFile:
     """A COCO annotation file by picture.
@@ -69,6 +73,7 @@ class CocoFile:
             needed: keys of which some annotation must have all.
 
         Raises:
+            NoAnnotations: there are only pictures.
             DatasetError: no JSON, or keys are absent.
         """
         try:
@@ -78,7 +83,10 @@ class CocoFile:
             named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise DatasetError(f"{path}: not a COCO annotation file ({said})") from error
+            kind = NoAnnotations if isinstance(error, KeyError) and error.args == ("annotations",) else DatasetError
+            raise kind(f"{path}: not a COCO annotation file ({said})") from error
+        if not rows:
+            raise NoAnnotations(f"{path}: no picture has any annotation")
         if "person" in named.values():  # instances_*.json also has cats and kites
             rows = [row for row in rows if named.get(row.get("category_id"), "person") == "person"]
         known = {image["id"] for image in images}
