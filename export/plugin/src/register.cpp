@@ -3,8 +3,9 @@
 //
 // Triton's TensorRT backend opens the libraries of its `plugins` option with dlopen and does no more. trtexec
 // (--dynamicPlugins) and Python (load_library) ask TensorRT's registry to open libprcnn_plugin.so, which registers what
-// getCreators names, and fails for a name that it has already: so there are two libraries. Nothing of TensorRT is linked:
-// the registry is that of the TensorRT that the process has loaded, of the version whose headers this was built with.
+// getCreators names, and fails for a name that it has already: so there are two libraries. Nothing of TensorRT is
+// linked: the registry is that of the TensorRT that the process has loaded, if its version is that of the headers here:
+// in another's registry, the same places hold other functions.
 #include <cstdint>
 #include <cstdio>
 
@@ -21,11 +22,16 @@ namespace {
 constexpr char const* kTensorRT = "libnvinfer.so." PRCNN_TEXT(NV_TENSORRT_MAJOR);
 
 using Registry = nvinfer1::IPluginRegistry* (*)();
+using Version = int32_t (*)();
 
-// From the library by its name, for a server may have opened it for itself alone; else from whatever all may see.
+// From the library by its name, for a server may have opened it for itself alone; else from whatever all may see, which
+// may be another version's.
 Registry find_registry() {
-    void* const library = dlopen(kTensorRT, RTLD_NOW | RTLD_NOLOAD);
-    return reinterpret_cast<Registry>(dlsym(library ? library : RTLD_DEFAULT, "getPluginRegistry"));
+    void* const named = dlopen(kTensorRT, RTLD_NOW | RTLD_NOLOAD);
+    void* const library = named ? named : RTLD_DEFAULT;
+    auto const version = reinterpret_cast<Version>(dlsym(library, "getInferLibVersion"));
+    if (!version || version() / 10000 != NV_TENSORRT_MAJOR) return nullptr;
+    return reinterpret_cast<Registry>(dlsym(library, "getPluginRegistry"));
 }
 
 bool register_creators() {

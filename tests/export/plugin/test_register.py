@@ -34,6 +34,7 @@ extern "C" nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count)
 }
 """
 TENSORRT = """
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <NvInfer.h>
@@ -45,6 +46,7 @@ struct Registry : nvinfer1::IPluginRegistry {
         return ++count == 1;
     }
 };
+extern "C" int32_t getInferLibVersion() { return VERSION; }
 extern "C" nvinfer1::IPluginRegistry* getPluginRegistry() {
     static Registry registry;
     return &registry;
@@ -53,8 +55,10 @@ extern "C" nvinfer1::IPluginRegistry* getPluginRegistry() {
 # opened as Triton's TensorRT backend opens plugins (RTLD_NOW and RTLD_LOCAL), TensorRT before as that backend has it
 OPEN = """
 import ctypes, os, sys
-for library in sys.argv[1:]:
-    ctypes.CDLL(library, os.RTLD_NOW | os.RTLD_LOCAL)
+seen, *before, plugin = sys.argv[1:]
+for library in before:
+    ctypes.CDLL(library, os.RTLD_NOW | getattr(os, seen))
+ctypes.CDLL(plugin, os.RTLD_NOW | os.RTLD_LOCAL)
 """
 
 
@@ -70,8 +74,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ours = [SOURCE / "src" / "register.cpp", folder / "plugin.cpp"]
     flags = ["-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{folder}"]
     for name, sources, extra in (
-        ("libnvinfer.so.10", [folder / "tensorrt.cpp"], ["-Wl,-soname,libnvinfer.so.10"]),
-        ("libnvinfer.so.11", [folder / "tensorrt.cpp"], ["-Wl,-soname,libnvinfer.so.11"]),
+        ("libnvinfer.so.10", [folder / "tensorrt.cpp"], ["-DVERSION=101300", "-Wl,-soname,libnvinfer.so.10"]),
+        ("libnvinfer.so.11", [folder / "tensorrt.cpp"], ["-DVERSION=110400", "-Wl,-soname,libnvinfer.so.11"]),
+        ("libstatic.so", [folder / "tensorrt.cpp"], ["-DVERSION=101300"]),
         ("plugin.so", ours, ["-ldl"]),
         ("other.so", ours, ["-ldl"]),
     ):
@@ -79,8 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened(folder: Path, *libraries: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", OPEN, *(str(folder / name) for name in libraries)]
+def opened(folder: Path, *libraries: str, seen: str = "RTLD_LOCAL") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", OPEN, seen, *(str(folder / name) for name in libraries)]
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
@@ -90,10 +95,15 @@ def test_opening_registers_once(folder: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_server_may_hold_tensorrt_under_another_name(folder: Path) -> None:
+    assert opened(folder, "libstatic.so", "plugin.so", seen="RTLD_GLOBAL").stdout == "PyramidRoiAlign in ''\n"
+
+
+@pytest.mark.parametrize("seen", ["RTLD_LOCAL", "RTLD_GLOBAL"])
 @pytest.mark.parametrize("before", [[], ["libnvinfer.so.11"]])
-def test_without_its_tensorrt_it_says_why(folder: Path, before: list[str]) -> None:
-    """A server with another TensorRT is not given classes of this one."""
-    done = opened(folder, *before, "plugin.so")
+def test_without_its_tensorrt_it_says_why(folder: Path, before: list[str], seen: str) -> None:
+    """A server with another TensorRT is not given classes of this one, whoever may see that."""
+    done = opened(folder, *before, "plugin.so", seen=seen)
     assert done.stdout == ""
     assert "libnvinfer.so.10 is not loaded here, so PyramidRoiAlign is not registered" in done.stderr
 
