@@ -99,7 +99,7 @@ def evaluate(
         Path | None, typer.Option(help="Of --dataset: surface.npz, or the folder of SMPL's files, for GPS.")
     ] = None,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Of --dataset: leave out pictures where nobody is found.")
+        bool, typer.Option("--skip-missing", help="Of --dataset: mIoU without pictures where nobody is found.")
     ] = False,
     exact_paste: Annotated[
         bool, typer.Option("--exact-paste", help="Of --dataset: parts by their probabilities, as the paper's code.")

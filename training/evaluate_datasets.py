@@ -10,8 +10,8 @@ Area ranges go by what the annotations say of silhouettes, and by the boxes wher
 Parts are pasted by the nearest cell, as what serves does, or by interpolated probabilities (`exact`), as the authors'
 code does. Whoever scores at least .3 (CIHP) or .05 (MHP v2) is on the map that mIoU is measured on, as theirs.
 
-A picture without any detection counts as background, and its people as missed; the authors' code leaves it out
-(`missing_predictions="skip"`).
+A picture without any detection counts as background, and its people as missed; the authors' code leaves it out of mIoU
+and the accuracies, and of nothing else (`missing_predictions="skip"`).
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def evaluate_dataset(
 
     Args:
         surface: the body that GPS is measured on; without one there are no GPS figures.
+        missing_predictions: what pictures where nobody is found are to mIoU and the accuracies, see `ConfusionMatrix`.
         exact: paste parts by their probabilities, which servers do not give.
 
     Raises:
@@ -119,7 +120,7 @@ def evaluate_dataset(
             f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model "
             "that was trained on its classes (CIHP has 20, MHP v2 59)"
         )
-    found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes, missing_predictions))
+    found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes))
     parses, densepose = (bool(analyzer.info.tasks.get(task)) for task in ("parsing", "densepose"))
     pictures: list[tuple[int, float]] = []
     for index in progress(range(len(reader)), reader.name):

@@ -38,8 +38,8 @@ class ConfusionMatrix:
     Args:
         classes: C, background included.
         missing_predictions: what a picture in which nobody was found counts as (pass None as its prediction):
-            "background" everywhere, or nothing, "skip", as in the evaluation published with Parsing R-CNN, which reads
-            slightly higher.
+            "background" everywhere, or nothing, "skip", as in the evaluation published with Parsing R-CNN (there of
+            mIoU and the accuracies alone), which reads slightly higher.
 
     Attributes:
         counts: int64 [C,C], rows = truth, columns = prediction.

@@ -5,7 +5,9 @@ Li et al., "Multiple-Human Parsing in the Wild" (2017), define both; the choices
   classes present in either of the two, background included;
 - each prediction is compared with the true person that it overlaps most, taken or not; it is right when that overlap is
   strictly above the threshold and no prediction with a higher score has taken that person;
-- AP is the area under the monotone precision-recall curve at all points (VOC 2010 and later).
+- AP is the area under the monotone precision-recall curve at all points (VOC 2010 and later);
+- everybody annotated counts, also in a picture where nobody was found (the published code leaves such pictures out of
+  mIoU alone).
 """
 
 from __future__ import annotations
@@ -15,8 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from training.metrics.confusion import MissingPredictions
 
 LEAST_SCORE = 0.001
 VOLUME = tuple(np.round(np.arange(0.1, 1.0, 0.1), 1).tolist())
@@ -47,7 +47,6 @@ class ParsedPeople:
 
     Args:
         classes: C, background included.
-        missing_predictions: "background": all people count; "skip": those of pictures without any prediction do not.
 
     Example:
         >>> truth = np.array([[0, 1], [0, 2]], np.uint8)
@@ -57,9 +56,8 @@ class ParsedPeople:
         (1.0, 1.0)
     """
 
-    def __init__(self, classes: int, missing_predictions: MissingPredictions = "background") -> None:
+    def __init__(self, classes: int) -> None:
         self.classes = classes
-        self.missing_predictions = missing_predictions
         self._pictures = 0
         self._people = 0
         self._predictions: list[_Prediction] = []
@@ -78,8 +76,6 @@ class ParsedPeople:
             truths: one such map per true person.
         """
         kept = [(p, float(s)) for p, s in zip(predictions, scores, strict=True) if s >= LEAST_SCORE]
-        if not kept and self.missing_predictions == "skip":
-            return
         picture, self._pictures = self._pictures, self._pictures + 1
         self._people += len(truths)
         self._predictions += [self._compare(prediction, score, truths, picture) for prediction, score in kept]
