@@ -20,7 +20,7 @@ def test_the_lower_half_of_a_box_is_cut_away() -> None:
     boxes = np.array([[0, 10, 8, 30], [0, 0, 8, 20]], np.float32)
     parts = np.stack([ROWS, ROWS])
     iuv = np.stack([ROWS, ROWS * 10, ROWS * 20])[None].repeat(2, 0)
-    probs = (ROWS * 40)[None, None].repeat(2, 0)
+    probs = np.array([0, 40, 80, 200, 0], np.uint8)[ROWS][None, None].repeat(2, 0)
     scores = np.ones((2, 20), np.float32)
     given = {"PARTS": parts, "IUV": iuv, "PART_PROBS": probs, "PART_SCORES": scores}
     before = {name: array.copy() for name, array in given.items()}
@@ -29,7 +29,7 @@ def test_the_lower_half_of_a_box_is_cut_away() -> None:
     assert maps["PARTS"][0].tolist() == [[1] * 4, [1] * 4, [2] * 4, [2] * 4]
     assert maps["IUV"][0, :, :, 0].tolist() == [[1, 1, 2, 2], [10, 10, 20, 20], [20, 20, 40, 40]]
     # between the middles of the old rows, 12.5, 17.5 and so on: level, a quarter, three quarters, a quarter further
-    assert maps["PART_PROBS"][0, 0, :, 0].tolist() == [40, 50, 70, 90]
+    assert maps["PART_PROBS"][0, 0, :, 0].tolist() == [40, 50, 70, 110]
     assert (maps["PARTS"][1] == ROWS).all()
     assert maps["PART_SCORES"] is scores
     for name, array in before.items():
