@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ SIDE = 128
 ONE = np.array([1], np.intp)
 
 
-def texture(seed: int = 1) -> NDArray[np.uint8]:
-    noise = np.random.default_rng(seed).integers(0, 256, (240, 520)).astype(np.uint8)
-    soft = cv2.GaussianBlur(noise, (0, 0), 2.5).astype(np.float32)
+def texture(seed: int = 1, times: int = 1) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).integers(0, 256, (240 * times, 520 * times)).astype(np.uint8)
+    soft = cv2.GaussianBlur(noise, (0, 0), 2.5 * times).astype(np.float32)
     grey = np.clip((soft - soft.mean()) / soft.std() * 60 + 128, 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
@@ -40,6 +42,11 @@ def people(labels: NDArray[np.uint8], left: float, size: tuple[int, int] = (240,
     return People(box, np.array([0.9], np.float32), size, parts=labels[None], iuv=iuv[None])
 
 
+def charts(iuv: NDArray[np.uint8], left: float) -> People:
+    """Somebody of whom the IUV [3,S,S] alone is known."""
+    return replace(people(iuv[0], left), parts=None, iuv=iuv[None])
+
+
 @pytest.mark.parametrize("step", [0, 4])
 def test_flicker_falls_by_half_and_labels_stay_right(step: int) -> None:
     scene, random, smoother = texture(), np.random.default_rng(2), Smoother()
@@ -60,13 +67,73 @@ def test_flicker_falls_by_half_and_labels_stay_right(step: int) -> None:
     assert errors[1] <= 0.5 * errors[0]
 
 
+@pytest.mark.parametrize("step", [0, 4])
+def test_iuv_flickers_less_than_half_as_much_and_moves_with_the_person(step: int) -> None:
+    scene, random, smoother = texture(), np.random.default_rng(3), Smoother()
+    changed, errors = np.zeros((2, 2)), np.zeros((2, 2))  # of I and of U and V; as they come, smoothed
+    before: list[NDArray[np.float64]] = []
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for t in range(30):
+        left = 20.0 + step * t
+        image = np.ascontiguousarray(np.roll(scene, step * t, axis=1)[:, :320])
+        true = np.stack([truth(), 60 + x, 60 + y]) * (truth() > 0)
+        uv = np.clip(true[1:] + random.normal(0, 15, (2, SIDE, SIDE)), 0, 255)
+        raw = charts(np.stack([noisy(truth(), random), *uv]).astype(np.uint8), left)
+        smooth, _ = smoother.update(image, raw, ONE, t / 30)
+        now = [each.iuv_map()[0].astype(float) for each in (raw, smooth)]
+        right = charts(true.astype(np.uint8), left).iuv_map()[0]
+        inside = cv2.erode(right[:, :, 0], np.ones((9, 9))) > 0
+        errors += [[(m != right)[inside, 0].mean(), abs(m - right)[inside, 1:].mean()] for m in now]
+        if t >= 5:
+            moved = [np.roll(m, step, axis=1) for m in before]
+            pairs = list(zip(moved, now, strict=True))
+            changed += [[(a != b)[inside, 0].mean(), abs(a - b)[inside, 1:].mean()] for a, b in pairs]
+        before = now
+    assert changed[1, 0] <= 0.5 * changed[0, 0]
+    # 0.6 of the old, 0.4 of the new: changes fall to sqrt(0.4**2 / (1 + 0.6)) = 0.32, errors to sqrt(0.4 / 1.6) = 0.5
+    assert changed[1, 1] <= 0.4 * changed[0, 1]
+    assert errors[1, 0] <= 0.5 * errors[0, 0]
+    assert errors[1, 1] <= 0.6 * errors[0, 1]
+
+
+def test_u_and_v_move_with_what_moves_inside_the_box() -> None:
+    scene, smoother = texture(), Smoother()
+    for t in range(10):
+        image = np.ascontiguousarray(np.roll(scene, 3 * t, axis=1)[:, :320])
+        u = 100.0 + np.arange(SIDE) - 3 * t * SIDE / 150  # the box is 150 pixels wide and stays
+        iuv = np.stack([np.full((SIDE, SIDE), 5), np.tile(u, (SIDE, 1)), np.tile(u, (SIDE, 1))])
+        found = charts(np.rint(iuv).astype(np.uint8), 60)
+        steady, _ = smoother.update(image, found, ONE, t / 30)
+    away = np.abs(steady.iuv_map()[0].astype(float) - found.iuv_map()[0])[60:210, 100:190, 1:]
+    assert away.mean() < 1  # where it was before would be 1.5 frames late: by 4
+
+
+def test_u_and_v_of_two_charts_are_never_mixed_and_the_background_has_none() -> None:
+    image, smoother, full = np.ascontiguousarray(texture()[:, :320]), Smoother(), np.ones((SIDE, SIDE))
+    other = np.where(truth() == 5, 7, truth())
+    seen = []
+    for t in range(40):
+        labels, u, v = (truth(), 40, 90) if t < 20 else (other, 240, 200)
+        found = charts(np.stack([labels, u * full, v * full]).astype(np.uint8), 60)
+        steady = smoother.update(image, found, ONE, t / 30)[0].iuv[0]  # type: ignore[index]
+        assert not steady[1:, steady[0] == 0].any()
+        seen.append(steady[:, 64, 64].tolist())
+    changes = [t for t in range(1, 40) if seen[t] != seen[t - 1]]  # U and V with the label, and once
+    assert len(changes) == 1
+    assert changes[0] > 22
+    assert (seen[0], seen[-1]) == ([5, 40, 90], [7, 240, 200])
+
+
 def test_a_new_scene_is_believed_at_once() -> None:
     smoother = Smoother()
     for t in range(6):
         smoother.update(np.ascontiguousarray(texture(1)[:, :320]), people(truth(), 60), ONE, t / 30)
     other = np.where(truth() > 0, 7, 0).astype(np.uint8)
-    cut, _ = smoother.update(np.ascontiguousarray(texture(9)[:, :320]), people(other, 60), ONE, 6 / 30)
+    iuv = np.stack([truth(), np.full_like(other, 200), np.full_like(other, 150)])
+    new = replace(people(other, 60), iuv=iuv[None])
+    cut, _ = smoother.update(np.ascontiguousarray(texture(9)[:, :320]), new, ONE, 6 / 30)
     assert (cut.parts[0] != other).mean() < 0.1  # type: ignore[index]
+    assert set(cut.iuv[0, 1].ravel().tolist()) == {0, 200}  # type: ignore[index]
 
 
 def test_a_lasting_change_wins_after_nine_frames() -> None:
@@ -76,6 +143,19 @@ def test_a_lasting_change_wins_after_nine_frames() -> None:
     other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
     shown = [smoother.update(image, people(other, 60), ONE, 2 + t / 30)[0].parts[0, 64, 64] for t in range(10)]  # type: ignore[index]
     assert shown == [5] * 8 + [7] * 2
+
+
+def test_a_memory_is_one_of_seconds_and_not_of_frames() -> None:
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    for t in range(30):
+        smoother.update(image, people(truth(), 60), ONE, t / 10)
+    other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
+    found = replace(people(other, 60), iuv=np.stack([truth(), *2 * [np.full_like(other, 200)]])[None])
+    shown = [smoother.update(image, found, ONE, 3 + t / 10)[0] for t in range(5)]
+    labels = [each.parts[0, 64, 64] for each in shown]  # type: ignore[index]
+    assert labels == [5] * 2 + [7] * 3  # nine thirtieths of a second are three tenths
+    # U was 100 and V 50; 0.6 of the old survives a thirtieth of a second
+    assert shown[0].iuv[0, 1:, 64, 64].tolist() == [round(200 - 100 * 0.6**3), round(200 - 150 * 0.6**3)]  # type: ignore[index]
 
 
 def test_people_are_carried_through_frames_without_an_analysis() -> None:
@@ -91,6 +171,31 @@ def test_people_are_carried_through_frames_without_an_analysis() -> None:
     assert carried.iuv is not None
     smoother.forget([])
     assert len(smoother.carry(scene[:, :320].copy(), People.empty((240, 320)), guess, 1, 0)[0]) == 0
+
+
+def test_carried_people_come_in_the_order_of_their_scores() -> None:
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    boxes, scores = np.array([[10, 20, 80, 200], [150, 20, 220, 200]], np.float32), np.array([0.9, 0.6], np.float32)
+    both = People(boxes, scores, (240, 320), parts=np.stack([truth(), truth()]))
+    smoother.update(image, both, np.array([2, 1], np.intp), 0)
+    carried, numbers, _ = smoother.carry(image, People.empty((240, 320)), {1: boxes[1], 2: boxes[0]}, 1 / 30, 0)
+    assert numbers.tolist() == [2, 1]
+    assert carried.scores == pytest.approx([0.9, 0.6])
+
+
+def test_somebody_close_to_the_camera_is_carried_as_well() -> None:
+    def close(left: float) -> People:
+        box = np.array([[left, 160, left + 600, 920]], np.float32)
+        return replace(people(truth(), 0, (960, 1280)), boxes=box)
+
+    scene, smoother = texture(times=4), Smoother()
+    smoother.update(np.ascontiguousarray(scene[:, :1280]), close(80), ONE, 0)
+    for t in range(1, 6):
+        image = np.ascontiguousarray(np.roll(scene, 20 * t, axis=1)[:, :1280])
+        guess = {1: close(80 + 20 * t + 8).boxes[0]}
+        carried, _, _ = smoother.carry(image, People.empty((960, 1280)), guess, t / 30, 0)
+    assert carried.boxes[0] == pytest.approx(close(180).boxes[0], abs=6)
+    assert (carried.parts[0] != truth()).mean() < 0.05  # type: ignore[index]
 
 
 def test_boxes_of_somebody_standing_get_steady_and_do_not_lag_behind_a_walk() -> None:
