@@ -57,7 +57,8 @@ def predict(
     if found.note:
         typer.echo(found.note, err=True)
     model = engine.info
-    note_untrained(model.tasks, chosen)
+    if engine_choice.triton is None:  # which does not say
+        note_untrained(model.tasks, chosen)
     report = predict_all(
         engine, options, found.sources, model=model, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume
     )
@@ -91,6 +92,8 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     about = engine.info
+    # Triton says which tasks can be asked for, and nothing of weights
+    states = ("ready", "not ready") if engine_choice.triton is not None else ("trained", "not trained")
     where = (
         str(engine.repository.path)
         if isinstance(engine, Pipeline)
@@ -102,13 +105,14 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
         "version": about.version,
         "repository": where,
         "runtime": about.runtime,
-        "tasks": {name: "trained" if trained else "not trained" for name, trained in about.tasks.items()},
+        "tasks": {name: states[not yes] for name, yes in about.tasks.items()},
         "classes": list(about.classes),
         "canvases": [list(c) for c in about.canvases],
     }
     engine.close()
+    shown = {name: value for name, value in shown.items() if value}  # the rest is not known
     if as_json:
-        typer.echo(json.dumps({**shown, "card": about.card}))
+        typer.echo(json.dumps({**shown, **({"card": about.card} if about.card else {})}))
         return
     for name, value in shown.items():
         typer.echo(f"{name:12} {_readable(value)}")

@@ -18,7 +18,7 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.ensembles import Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
-from parsing_rcnn.taxonomy import CIHP, Taxonomy
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from parsing_rcnn_client.retries import retrying, seconds_left
 from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
 
@@ -33,7 +33,8 @@ class Triton:
     Args:
         url: "grpc://host:8001" or "http://host:8000".
         timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
-        taxonomy: of the part maps, which Triton does not say.
+        taxonomy: of the part maps; None takes CIHP or MHP, whichever has as many classes as the answer. Triton says no
+            names.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
         retry: False asks once for each picture.
 
@@ -47,7 +48,7 @@ class Triton:
         url: str,
         timeout: float = 60.0,
         *,
-        taxonomy: Taxonomy = CIHP,
+        taxonomy: Taxonomy | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
@@ -60,10 +61,10 @@ class Triton:
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
             self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # the second where what carries its HTTP is not there
             raise EngineUnavailable(
                 f"{url}: the Triton client for {parts.scheme} is not installed here: pip install "
-                f"'tritonclient[{parts.scheme}]'" + ("" if self._grpc else ", or use grpc://host:8001")
+                "'parsing-rcnn-client[triton]'" + ("" if self._grpc else ", or use grpc://host:8001")
             ) from error
         self._address = parts.netloc
         self._local = threading.local()
@@ -82,15 +83,30 @@ class Triton:
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there, as far as Triton says."""
+        """What runs there, as far as Triton says: of each task whether it can be asked for, not whether its head is
+        trained; no classes where the parts cannot be asked for; neither canvases nor a card.
+
+        Raises:
+            EngineUnavailable: nobody answers.
+            GatewayError: its parts are neither CIHP's nor MHP's, nor those of `taxonomy`.
+        """
+        form = {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
         try:
-            metadata = self._client.get_server_metadata()
+            server = self._client.get_server_metadata(**form)
             present = {task: self._client.is_model_ready(ensembles.ensemble_of({task})) for task in TASKS}
+            ready = [ensembles.ensemble_of({task}) for task in TASKS if present[task]]
+            model = self._client.get_model_metadata(ready[0], **form) if ready else {}
         except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
-        name, version = (metadata.name, metadata.version) if self._grpc else (metadata["name"], metadata["version"])
+        shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
         return ModelInfo(
-            "human_analysis", "1", f"{name} {version} at {self.url}", present, self.taxonomy.classes, (), {}
+            name="human_analysis",
+            version=", ".join(model.get("versions", ())),
+            runtime=f"{server['name']} {server['version']} at {self.url}",
+            tasks=present,
+            classes=self._taxonomy_of(int(shapes["PART_SCORES"][-1])).classes if "PART_SCORES" in shapes else (),
+            canvases=(),
+            card={},
         )
 
     def analyze(self, image: Picture, options: Options | None = None, **keywords: Any) -> People:
@@ -100,6 +116,7 @@ class Triton:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
             InvalidOptions: an option is refused, or class probabilities.
             EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
+            GatewayError: what it answers is no `People`, or something is wrong there.
             TypeError: as of `Options.of`.
         """
         options = Options.of(options, keywords)
@@ -115,7 +132,10 @@ class Triton:
         wanted = [self._library.InferRequestedOutput(name) for name in names]
         parameters = ensembles.parameters_of(options)
         answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
-        return self._people({name: answer.as_numpy(name) for name in names})
+        try:
+            return self._people({name: answer.as_numpy(name) for name in names})
+        except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
+            raise self._misfit(f"{model}: {error}") from None
 
     def _infer(self, model: str, **request: Any) -> Any:
         """Ask until there is an answer, a refusal, or no time left."""
@@ -136,17 +156,33 @@ class Triton:
         raise AssertionError("retrying ends with an answer or an error")
 
     def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
-        size = arrays["IMAGE_SIZE"].reshape(-1).tolist()
-        iuv, parts, scores = arrays.get("IUV"), arrays.get("PARTS"), arrays.get("PART_SCORES")
+        height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
+        scores = arrays.get("PART_SCORES")
+        taxonomy = self.taxonomy or CIHP if scores is None else self._taxonomy_of(scores.shape[-1])
         return People(
             arrays["BOXES"].astype(np.float32).reshape(-1, 4),
             arrays["SCORES"].astype(np.float32).reshape(-1),
-            (int(size[0]), int(size[1])),
-            parts=parts,
+            (int(height), int(width)),
+            parts=arrays.get("PARTS"),
             part_scores=scores,
-            iuv=iuv,
-            taxonomy=self.taxonomy,
+            iuv=arrays.get("IUV"),
+            taxonomy=taxonomy,
         )
+
+    def _taxonomy_of(self, classes: int) -> Taxonomy:
+        """The taxonomy with so many classes.
+
+        Raises:
+            GatewayError: none that is known here, or another one was given.
+        """
+        for known in (CIHP, MHP) if self.taxonomy is None else (self.taxonomy,):
+            if len(known) == classes:
+                return known
+        expected = "neither CIHP's nor MHP's" if self.taxonomy is None else f"{self.taxonomy.name} has others"
+        raise self._misfit(f"{classes} part classes, {expected}")
+
+    def _misfit(self, said: str) -> GatewayError:
+        return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
 
     def close(self) -> None:
         """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice."""

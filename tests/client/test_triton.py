@@ -5,9 +5,14 @@ It speaks what the ensembles of DESIGN.md do; the tests of the real tritonserver
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +21,10 @@ import pytest
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn_client import Client
+from parsing_rcnn.taxonomy import CIHP, MHP
+from parsing_rcnn_client import Client, GatewayError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 grpc = pytest.importorskip("grpc", reason="needs tritonclient[grpc]")
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
@@ -26,6 +34,8 @@ NAMES = {np.dtype(np.float32): "FP32", np.dtype(np.uint8): "UINT8", np.dtype(np.
 
 
 class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    classes = 20
+
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
@@ -34,6 +44,12 @@ class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         return service_pb2.ModelReadyResponse(ready=request.name != "densepose")
+
+    def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = service_pb2.ModelMetadataResponse(name=request.name, versions=["3"], platform="ensemble")
+        answer.outputs.add(name="BOXES", datatype="FP32", shape=[-1, 4])
+        answer.outputs.add(name="PART_SCORES", datatype="FP32", shape=[-1, self.classes])
+        return answer
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         raw = request.raw_input_contents[0]
@@ -57,15 +73,47 @@ class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return answer
 
 
-@pytest.fixture(scope="module")
-def client(pipeline: Pipeline) -> Iterator[Client]:
+class OtherClasses(Ensembles):
+    """Whose weights were trained with other part classes: every part is `part`, of so many `classes`."""
+
+    def __init__(self, pipeline: Pipeline, classes: int, part: int) -> None:
+        super().__init__(pipeline)
+        self.classes, self.part = classes, part
+
+    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = super().ModelInfer(request, context)
+        for number, output in enumerate(answer.outputs):
+            if output.name == "PARTS":
+                parts = np.frombuffer(answer.raw_output_contents[number], np.uint8)
+                answer.raw_output_contents[number] = np.where(parts > 0, self.part, 0).astype(np.uint8).tobytes()
+            if output.name == "PART_SCORES":
+                output.shape[1] = self.classes
+                answer.raw_output_contents[number] = bytes(4 * output.shape[0] * self.classes)
+        return answer
+
+
+@contextmanager
+def serving(ensembles: Ensembles) -> Iterator[str]:
+    """Its address."""
     server = grpc.server(ThreadPoolExecutor(2))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Ensembles(pipeline), server)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(ensembles, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with Client.triton(f"grpc://127.0.0.1:{port}", timeout=60) as connected:
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+@pytest.fixture(scope="module")
+def client(pipeline: Pipeline) -> Iterator[Client]:
+    with serving(Ensembles(pipeline)) as url, Client.triton(url, timeout=60) as connected:
         yield connected
-    server.stop(None)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, photo_jpeg: bytes) -> None:
@@ -192,3 +240,54 @@ def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:
         Client.triton("host:8001")
     with pytest.raises(EngineUnavailable, match="no answer"):
         Client.triton("grpc://127.0.0.1:9", timeout=1).analyze(photo_jpeg)
+
+
+def test_the_classes_are_those_of_the_answer(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    with serving(OtherClasses(pipeline, 59, 45)) as url, Client.triton(url, timeout=60) as client:
+        people = client.analyze(photo_jpeg)
+        assert people.taxonomy is MHP
+        assert (people.parts == 45).any()  # type: ignore[union-attr]
+        nobody = client.analyze(np.zeros((64, 64, 3), np.uint8))
+        assert (len(nobody), nobody.taxonomy) == (0, MHP)
+        assert client.info.classes == MHP.classes
+        with (
+            Client.triton(url, timeout=60, taxonomy=CIHP) as wrong,
+            pytest.raises(GatewayError, match="59 part classes, cihp has others"),
+        ):
+            wrong.analyze(photo_jpeg)
+
+
+@pytest.mark.parametrize(("classes", "part", "says"), [(7, 3, "7 part classes"), (20, 45, "parts: contains 45")])
+def test_an_answer_that_does_not_fit_is_the_servers_error(
+    pipeline: Pipeline, photo_jpeg: bytes, classes: int, part: int, says: str
+) -> None:
+    with serving(OtherClasses(pipeline, classes, part)) as url, Client.triton(url, timeout=60) as client:
+        with pytest.raises(GatewayError, match=says):
+            client.analyze(photo_jpeg)
+        assert len(client.analyze(photo_jpeg, tasks=())) >= 1
+
+
+def test_predict_goes_on_after_an_answer_that_does_not_fit(
+    pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(photo_jpeg)
+    with serving(OtherClasses(pipeline, 20, 45)) as url:
+        done = run("predict", str(tmp_path), "-o", str(tmp_path / "out"), "--triton", url, "--json")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    failed = json.loads(done.stdout)["failed"]
+    assert {Path(name).name for name in failed} == {"a.jpg", "b.jpg"}
+    assert all("parts: contains 45" in reason for reason in failed.values())
+
+
+def test_info_leaves_out_what_triton_does_not_say(pipeline: Pipeline) -> None:
+    with serving(Ensembles(pipeline)) as url:
+        shown = run("info", "--triton", url)
+        about = json.loads(run("info", "--triton", url, "--json").stdout)
+    assert shown.returncode == 0, shown.stderr
+    assert "parsing: ready, densepose: not ready" in shown.stdout
+    assert "trained" not in shown.stdout
+    assert all(len(line.split()) > 1 for line in shown.stdout.splitlines())
+    assert (about["version"], about["classes"]) == ("3", list(CIHP.classes))
+    assert not {"canvases", "card"} & set(about)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client import Client
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
 
@@ -83,3 +89,26 @@ def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
         assert len(asked) == 1
         with pytest.raises(EngineUnavailable, match="no answer"):
             _ = client.info
+
+
+def test_the_classes_are_those_that_it_says() -> None:
+    outputs = [{**o, "shape": [0, 59]} if o["name"] == "PART_SCORES" else o for o in OUTPUTS]
+    answer = whole(200, {"model_name": "human_analysis", "model_version": "1", "outputs": outputs})
+    with answering(answer) as (url, _), Client.triton(url, timeout=30) as client:
+        assert client.analyze(PICTURE).taxonomy is MHP
+    server, model = {"name": "triton", "version": "2.51.0"}, {"name": "human_parsing", "versions": ["1"]}
+    model["outputs"] = [{"name": "PART_SCORES", "datatype": "FP32", "shape": [-1, 59]}]  # type: ignore[assignment]
+    answers = (whole(200, server), whole(200, {}), whole(200, {}), whole(200, model))
+    with answering(*answers) as (url, _), Client.triton(url, timeout=30) as client:
+        assert client.info.classes == MHP.classes
+
+
+@pytest.mark.parametrize("missing", ["gevent", "tritonclient"])
+def test_what_http_needs_is_named_where_it_is_not_installed(missing: str) -> None:
+    """As in what `make serve` installs: Triton's client for gRPC alone."""
+    script = f"import sys; sys.modules[{missing!r}] = None; from parsing_rcnn.cli import main; main()"
+    command = [sys.executable, "-c", script, "info", "--triton", "http://127.0.0.1:9"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'parsing-rcnn-client[triton]', or use grpc://host:8001" in done.stderr
