@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn_client.retries import unanswered
-from parsing_rcnn_client.wire import read_error
+from parsing_rcnn_client.wire import GatewayError, read_error
 
+TOO_BIG = 1009
+"""The code of a close after a message that is beyond a limit."""
+
+_POLICY, _BROKEN = 1008, 1006  # other codes
 _GONE = (502, 504)  # what a proxy says while the gateway behind it is started again
 _GOODBYE = 1.0  # seconds for the closing of a connection
 
@@ -70,3 +75,16 @@ class Target:
             raise read_error(answer.status_code, answer.headers, bytes(answer.body or b""), self.url) from None
         except (OSError, WebSocketException) as error:
             raise unanswered(self.url, error) from None
+
+    def lost(self, closed: ConnectionClosed) -> tuple[EngineUnavailable, int]:
+        """Why a connection ended, for the frames that were lost with it, and the code.
+
+        Raises:
+            GatewayError: the gateway wants no more of them.
+        """
+        said = closed.rcvd
+        code = _BROKEN if said is None else said.code
+        shown = f"{code} {said.reason}" if said is not None and said.reason else str(code)
+        if code == _POLICY:
+            raise GatewayError(403, "closed", f"{self.url}: the stream was closed ({shown})")
+        return EngineUnavailable(f"{self.url}: the connection was lost ({shown})"), code

@@ -17,10 +17,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ImageTooLarge, InvalidImage, ParsingRCNNError
+from parsing_rcnn.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.link import Target
+from parsing_rcnn_client.link import TOO_BIG, Target
 from parsing_rcnn_client.newest import Newest
 from parsing_rcnn_client.retries import retrying_async, too_late
 from parsing_rcnn_client.wire import Busy, GatewayError, Streamed, encode_image, frame_message, is_of, read_streamed
@@ -28,7 +28,6 @@ from parsing_rcnn_client.wire import Busy, GatewayError, Streamed, encode_image,
 _T = TypeVar("_T")
 _WINDOW = 2  # frames that are sent and whose answers nobody took: one in work, one that waits behind it
 _LASTING = 2.0  # seconds after which a connection that is lost was a good one
-_POLICY, _TOO_BIG, _BROKEN = 1008, 1009, 1006  # codes of a close
 
 
 @dataclass(eq=False)
@@ -122,13 +121,14 @@ class Stream:
         """
         socket = await self._target.open(max(end - time.monotonic(), 0.05))
         self._useful, begin = False, time.monotonic()
-        lost: EngineUnavailable
         try:
             async with socket:
                 await self._talk(socket)
             return True
         except ConnectionClosed as closed:
-            lost = self._lost(closed)
+            lost, code = self._target.lost(closed)
+            if code == TOO_BIG:
+                self._refuse_largest()
         except DeadlineExceeded as late:  # what it has in work holds up the rest
             lost, self._useful = late, True
         for frame in self._unanswered():
@@ -139,23 +139,13 @@ class Stream:
             return False
         raise lost
 
-    def _lost(self, closed: ConnectionClosed) -> EngineUnavailable:
-        """Why it was lost, for the frames that were lost with it.
-
-        Raises:
-            GatewayError: the gateway wants no more of them.
-        """
-        url, said = self._target.url, closed.rcvd
-        code = _BROKEN if said is None else said.code
-        shown = f"{code} {said.reason}" if said is not None and said.reason else str(code)
-        if code == _POLICY:
-            raise GatewayError(403, "closed", f"{url}: the stream was closed ({shown})")
-        if code == _TOO_BIG and (unanswered := self._unanswered()):
+    def _refuse_largest(self) -> None:
+        """The gateway takes no frame of this size: of those on their way it was the largest."""
+        if unanswered := self._unanswered():
             frame = max(unanswered, key=lambda frame: frame.size)
             told = f"a frame of {frame.size} bytes is beyond the limit there: send it smaller, arrays by jpeg_quality"
-            self._settle(frame, ImageTooLarge(f"{url}: {told}"))
+            self._settle(frame, ImageTooLarge(f"{self._target.url}: {told}"))
             self._useful = True
-        return EngineUnavailable(f"{url}: the connection was lost ({shown})")
 
     async def _talk(self, socket: ClientConnection) -> None:
         """Send and receive until everything is answered.
@@ -223,9 +213,12 @@ class Stream:
 
 def blocking(target: Target, taxonomy: Taxonomy, frames: Iterable[Picture]) -> Iterator[Streamed]:
     """The answers of a `Stream` for who has no event loop: it runs in a thread, also while nobody waits for it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="stream", daemon=True)
-    thread.start()
+    loop, own = asyncio.new_event_loop(), threading.get_ident()
+
+    def run() -> None:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
     def wait(step: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(step, loop).result()
@@ -233,14 +226,18 @@ def blocking(target: Target, taxonomy: Taxonomy, frames: Iterable[Picture]) -> I
     async def begin() -> Stream:
         return Stream(target, taxonomy, frames)
 
+    async def end() -> None:
+        await stream.close()
+        loop.stop()
+
+    thread = threading.Thread(target=run, name="stream", daemon=True)
+    thread.start()
     stream = wait(begin())
     try:
         while (answer := wait(stream.answer())) is not None:
             yield answer
     finally:
-        if not sys.is_finalizing():  # the thread stands still then, with all that it holds
-            wait(stream.close())
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+        if not sys.is_finalizing():  # threads stand still then
+            asyncio.run_coroutine_threadsafe(end(), loop)
+            if threading.get_ident() == own:  # else it was forgotten, and any thread collects garbage: also `thread`
+                thread.join()
