@@ -76,6 +76,8 @@ COPY pyproject.toml ./
 COPY server server
 COPY parsing_rcnn parsing_rcnn
 COPY model_repository model_repository
+# of Triton's own backend, too
+ENV ORT_DISABLE_TELEMETRY=1
 USER 1000:1000
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
@@ -97,6 +99,7 @@ COPY model_repository model_repository
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     PARSING_RCNN_HOST=0.0.0.0 \
     PARSING_RCNN_LOG_FORMAT=json
 USER 10001:10001

@@ -79,8 +79,10 @@ def torch_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
 def ort_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     """ONNX Runtime on the exported graph; of the trunk, the part of the detector's graph that is the trunk."""
     import onnx
-    import onnxruntime
 
+    from parsing_rcnn.runtime import onnx_runtime
+
+    onnxruntime = onnx_runtime()
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = options.threads
     about = {"runtime": f"onnxruntime {onnxruntime.__version__}"}

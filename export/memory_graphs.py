@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
+
+from parsing_rcnn.runtime import onnx_runtime
 
 
 class MemoryGraphs:
@@ -23,6 +24,7 @@ class MemoryGraphs:
     """
 
     def __init__(self, protos: Mapping[str, onnx.ModelProto], threads: int) -> None:
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
+
+from parsing_rcnn.runtime import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
+
+# isort: split
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -51,6 +54,7 @@ def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
     groups = node_groups(onnx.load(path))
     with tempfile.TemporaryDirectory() as folder:
         folded, augmented = Path(folder) / "folded.onnx", Path(folder) / "augmented.onnx"
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         # basic: constants and norms are folded, operators stay those of the standard
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
+# ONNX Runtime reads it while it is imported, and would begin then to report to its makers
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further
 # size would hold memory for ever (8 at once 100 MB, 64 at once 2 GB).
 PEOPLE_BUCKETS = (1, 2, 4)
@@ -73,13 +76,27 @@ def openvino_core() -> Any:
     return openvino.Core()
 
 
+def onnx_runtime() -> Any:
+    """ONNX Runtime's package, which reports nothing to its makers.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineUnavailable(
+            "onnxruntime is not installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
+        ) from error
+    onnxruntime.disable_telemetry_events()  # of Windows, which come later
+    return onnxruntime
+
+
 class OrtGraph:
     """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         available = onnxruntime.get_available_providers()
@@ -211,12 +228,7 @@ class Runtime:
         }
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineUnavailable(
-                "no runtime is installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
-            ) from error
+        onnxruntime = onnx_runtime()
         if precision == "bf16":
             raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
         self.precision = "fp32"
@@ -270,12 +282,19 @@ def cache_folder() -> Path | None:
 
 
 def _choose() -> str:
-    if find_spec("onnxruntime") is not None:
-        import onnxruntime
+    if find_spec("openvino") is None or (
+        _may_have_cuda() and "CUDAExecutionProvider" in onnx_runtime().get_available_providers()
+    ):
+        return "onnxruntime"
+    return "openvino"
 
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            return "onnxruntime"
-    return "openvino" if find_spec("openvino") is not None else "onnxruntime"
+
+def _may_have_cuda() -> bool:
+    """Whether ONNX Runtime is installed with a library for CUDA, by its files: importing it takes memory and time."""
+    found = find_spec("onnxruntime")
+    if found is None or found.origin is None:
+        return False
+    return any((Path(found.origin).parent / "capi").glob("*onnxruntime_providers_cuda*"))
 
 
 def _refuse_two_onnxruntimes() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -343,3 +345,13 @@ def test_the_command_for_tensorrt(small: ModelRepository, photos: Path, tmp_path
     done = CliRunner().invoke(build(), [*asked, "--target", "tensorflow"])
     assert done.exit_code == 2
     assert "onnx, openvino or tensorrt" in re.sub(r"[^\w,]+", " ", done.output)
+
+
+def test_nobody_is_told_that_graphs_are_measured(tmp_path: Path) -> None:
+    """ONNX Runtime would begin as it is imported, with files in the user's folder."""
+    script = "import export.qdq, export.memory_graphs\nexport.memory_graphs.MemoryGraphs({}, 1)\n"
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    subprocess.run([sys.executable, "-c", script], env={**kept, "HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.iterdir())

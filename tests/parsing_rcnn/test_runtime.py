@@ -122,20 +122,29 @@ def test_the_cache_is_where_the_user_says_and_never_a_reason_to_fail(
     assert cache_folder() is None
 
 
-def test_nobody_is_told_that_it_runs(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+@pytest.mark.parametrize("kind", ["auto", "openvino", "onnxruntime"])
+def test_nobody_is_told_that_it_runs(kind: str, tmp_path: Path) -> None:
+    """Neither by Python's sockets, nor by what ONNX Runtime would note in the user's folder to send later."""
+    if kind != "auto":
+        pytest.importorskip(kind)
     script = (
         "import socket, sys\n"
         "def refuse(*arguments): sys.exit(f'somebody is called: {arguments}')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
         "from parsing_rcnn.repository import ModelRepository\n"
         "from parsing_rcnn.runtime import Runtime\n"
-        "Runtime(ModelRepository.open(), 'openvino', 'fp32', threads=1)\n"
+        "runtime = Runtime(ModelRepository.open(), sys.argv[1], 'fp32', threads=1)\n"
+        "assert runtime.kind == 'onnxruntime' or 'onnxruntime' not in sys.modules\n"
         "print(sorted(name for name in sys.modules if name.startswith('openvino_telemetry.')))\n"
     )
-    environment = {**os.environ, "HOME": str(tmp_path), "PARSING_RCNN_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    environment = {**kept, "HOME": str(tmp_path), "PARSING_RCNN_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script, kind]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
     assert {p.name for p in tmp_path.iterdir()} <= {"cache"}
 
 
