@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import People
 
 _BANDS = (0.0, 0.35, 0.6, 1.0)  # of the silhouette's height: head and shoulders, trunk, legs
-_BINS, _RANGES = [4, 8, 8], [0, 256, 64, 192, 64, 192]  # of L, a, b; clothes lie around the grey middle of a and b
+_LOW, _HIGH = 64, 192  # of a and b: most clothes lie between, around the grey middle
+_BINS, _RANGES = [4, 8, 8], [0, 256, _LOW, _HIGH, _LOW, _HIGH]  # of L, a, b
 _FEWEST = 50  # cells of a silhouette that say anything
 
 
@@ -35,6 +36,8 @@ def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.
         return None
     crop = cv2.resize(image[window.slices], inside.shape[::-1], interpolation=cv2.INTER_AREA)
     colours = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
+    # stronger colours count in the outermost bins: outside them a coat of royal blue would look like nothing
+    colours[..., 1:] = np.clip(colours[..., 1:], _LOW, _HIGH - 1)
     edges = np.rint(rows[0] + np.array(_BANDS) * (rows[-1] + 1 - rows[0])).astype(int)
     look = np.zeros((len(_BANDS) - 1, int(np.prod(_BINS))), np.float32)
     for band, (top, bottom) in enumerate(pairwise(edges)):

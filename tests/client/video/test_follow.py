@@ -200,6 +200,33 @@ def test_who_leaves_and_comes_back_within_a_second_is_known_but_not_from_afar() 
         assert follower.follow(Frame(35, 35 / 30, painted((back, GREEN))), people_of(back)).numbers.tolist() == [number]
 
 
+Shot = tuple[np.ndarray, People]  # type: ignore[type-arg]
+
+
+def shot(*people: tuple[tuple[float, ...], tuple[int, int, int]]) -> Shot:
+    """A picture of people dressed in one colour each, and who is in it."""
+    return painted(*people), people_of(*(box for box, _ in people))
+
+
+def back(before: Shot, after: Shot) -> list[int]:
+    """Numbers in `after`, of whom nobody was seen for a third of a second after `before`."""
+    follower, nobody = Follower(), (painted(), before[1].select(np.zeros(len(before[1]), bool)))
+    for i in range(20):
+        image, people = before if i < 10 else nobody
+        follower.follow(Frame(i, i / 30, image), people)
+    return [follower.follow(Frame(i, i / 30, after[0]), after[1]).numbers.tolist() for i in (20, 21)][1]
+
+
+LEFT, MIDDLE, RIGHT = (60.0, 50.0, 100.0, 150.0), (140.0, 50.0, 180.0, 150.0), (220.0, 50.0, 260.0, 150.0)
+NAVY, ROYAL, SCARLET, ORANGE, YELLOW = (0, 0, 128), (65, 105, 225), (255, 0, 0), (255, 120, 0), (200, 255, 0)
+
+
+@pytest.mark.parametrize("coat", [NAVY, ROYAL, SCARLET, ORANGE, YELLOW, BLUE])
+def test_strong_colours_are_known_again(coat: tuple[int, int, int]) -> None:
+    for other in (NAVY, ROYAL, SCARLET, ORANGE, YELLOW, BLUE):
+        assert back(shot((MIDDLE, coat)), shot((LEFT, other))) == [1 if other == coat else 2]
+
+
 def test_nobody_is_followed_across_a_cut() -> None:
     random, follower = np.random.default_rng(0), Follower()
     scenes = [random.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(15, 0).repeat(20, 1) for _ in range(2)]
