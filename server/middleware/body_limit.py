@@ -45,9 +45,8 @@ class BodyLimit:
             received += size
             self._held += size
             if self._held > self.memory:
-                raise EngineUnavailable(
-                    f"all uploads together are beyond {self.memory} bytes: come back after the seconds of Retry-After"
-                )
+                wait = EngineUnavailable.retry_after
+                raise EngineUnavailable(f"all uploads together are beyond {self.memory} bytes: come back in {wait:g} s")
 
         async def counted() -> Message:
             nonlocal complete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import tracemalloc
 import urllib.request
 from contextlib import ExitStack
 
@@ -106,10 +107,13 @@ def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
     with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
         first = post(live, photo_jpeg)
         assert slow.begun.acquire(timeout=10)
-        second = post(live, photo_jpeg)
-        answer = second.recv(4000)
+        second = post(live, photo_jpeg, "Connection: close\r\n")
+        answer = b""
+        while piece := second.recv(4000):
+            answer += piece
         assert answer.startswith(b"HTTP/1.1 503")
-        assert b"retry-after: 1" in answer
+        assert b"retry-after: 1\r\n" in answer
+        assert b"come back in 1 s" in answer
         slow.gate.set()
         assert first.recv(4000).startswith(b"HTTP/1.1 200")
         third = post(live, photo_jpeg)  # what was held is free again
@@ -153,6 +157,36 @@ def test_the_wait_that_is_advised_grows_with_the_answers_latency(monkeypatch: py
         admission.check()
     assert refusal.value.retry_after == 5  # type: ignore[attr-defined]
     assert admission.held == 0
+
+
+def test_nobody_is_sent_away_for_longer_than_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(1)
+    with admission.place():
+        now[0] += 5000  # an answer took more than an hour
+    with admission.place(), pytest.raises(EngineUnavailable, match="come back in 30 s") as refusal:
+        admission.check()
+    assert refusal.value.retry_after == 30
+
+
+def test_addresses_without_number_fill_no_memory_and_take_nobodys_share() -> None:
+    buckets = TokenBuckets(0.001, 1)
+    buckets.take("regular")
+    held = []
+    tracemalloc.start()
+    for flood in range(4):
+        for address in range(10_000):
+            buckets.take(f"{flood} {address}")
+            if address % 1000 == 0:
+                with pytest.raises(RateLimited):  # who keeps asking is not forgotten
+                    buckets.take("regular")
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[-1] < 1.5 * held[0]
+    buckets.take("newest")
+    with pytest.raises(RateLimited):
+        buckets.take("newest")
 
 
 def test_buckets_fill_at_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
