@@ -209,8 +209,10 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
         detail += f" (here: api_key=, on the command line --key, or the variable {KEY_VARIABLE})"
     if status == 504:
         return DeadlineExceeded(detail)
-    if status in (429, 503):
-        return Busy(detail, _seconds(headers.get("retry-after")))
+    when = headers.get("retry-after")
+    never = code == "rate-limited" and not when  # more than the share at once: no time heals it
+    if status in (429, 503) and not never:
+        return Busy(detail, _seconds(when))
     kind = _TYPED.get(code)
     return kind(detail) if kind is not None else GatewayError(status, code, detail)
 

@@ -199,6 +199,26 @@ def test_a_server_that_is_busy_for_longer_than_the_deadline_is_not_waited_for(se
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize("proxy", [False, True])
+def test_a_share_that_no_time_heals_is_not_asked_about_again(serve_app: Any, proxy: bool) -> None:
+    """The gateway's own refusal without Retry-After is for good; a proxy's, which says nothing, is tried again."""
+    asked = 0
+    problem = b'{"detail": "4 at once, your share is 3", "type": "urn:parsing-rcnn:rate-limited"}'
+
+    async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] != "http":
+            return
+        asked += 1
+        status = 404 if proxy and asked > 1 else 429
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"<html>" if proxy else problem})
+
+    with serve_app(refuse) as url, pytest.raises(GatewayError, match="is this a" if proxy else "your share is 3") as no:
+        _ = Gateway(url, timeout=20).info
+    assert (no.value.status, asked) == ((404, 2) if proxy else (429, 1))
+
+
 def test_without_retries_a_picture_is_asked_about_once(serve_app: Any) -> None:
     asked = 0
 
