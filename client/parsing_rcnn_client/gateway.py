@@ -13,7 +13,7 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.retries import retrying, retrying_async, seconds_left, too_late, unanswered
+from parsing_rcnn_client.retries import Outage, retrying, retrying_async, seconds_left, too_late, unanswered
 from parsing_rcnn_client.wire import (
     MODELS,
     Call,
@@ -166,6 +166,7 @@ class Gateway:
         self._http = httpx2.Client(**_transport(url, connections, api_key))
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self._info: ModelInfo | None = None
+        self._outage = Outage()
 
     @property
     def info(self) -> ModelInfo:
@@ -222,13 +223,14 @@ class Gateway:
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = _Asked(call, end, self.url)
-        for attempt in retrying(end, self._retry):
+        for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 try:
                     answer = self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise asked.lost(error) from None
                 asked.judge(answer)
+        self._outage.over()
         return answer.content, answer.headers
 
 
@@ -248,6 +250,7 @@ class AsyncGateway:
         self._http = httpx2.AsyncClient(**_transport(url, connections, api_key))
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self._info: ModelInfo | None = None
+        self._outage = Outage()
 
     async def info(self) -> ModelInfo:
         """What runs there; kept after the first answer."""
@@ -292,11 +295,12 @@ class AsyncGateway:
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = _Asked(call, end, self.url)
-        async for attempt in retrying_async(end, self._retry):
+        async for attempt in retrying_async(end, self._retry, self._outage):
             with attempt:
                 try:
                     answer = await self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise asked.lost(error) from None
                 asked.judge(answer)
+        self._outage.over()
         return answer.content, answer.headers

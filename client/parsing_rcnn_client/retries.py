@@ -4,7 +4,9 @@ asked again until the deadline; a refusal of the picture or of an option, or a d
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
 from typing import Any
 
@@ -16,6 +18,9 @@ from parsing_rcnn_client.wire import Busy, ModelMissing
 _LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
 _JITTER = 1.0  # seconds that a pause is longer by chance, so that clients do not come back together
 _DOUBLINGS = 6  # of the shortest pause, which is above the longest then
+_TOLD = 2  # failed tries after which it is said: one alone is often a connection that was closed meanwhile
+
+_log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
 
 
 def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
@@ -35,22 +40,51 @@ def pause(error: BaseException | None, left: float, tries: int = 1) -> float | N
     return left * random.uniform(0.3, 0.7) if left > _SHORTEST else None
 
 
-def retrying(end: float, retry: bool = True) -> Retrying:
-    """Attempts with growing pauses and jitter, and not a word about them: the last error says what was wrong.
+class Outage:
+    """That a server does not answer and is asked again: one warning to the logger, and another one only after it has
+    answered. Shared by all who ask this server. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+        self._lock = threading.Lock()
+
+    def goes_on(self, error: BaseException | None, left: float) -> None:
+        """A try has failed, and another one follows.
+
+        Args:
+            error: of the try. A busy server answers, so nothing is said of it.
+            left: seconds for which it is asked.
+        """
+        if not isinstance(error, EngineUnavailable) or isinstance(error, Busy):
+            return
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            _log.warning("%s; trying for %.0f s", error.detail, left)
+
+    def over(self) -> None:
+        """The server has answered."""
+        self._told = False
+
+
+def retrying(end: float, retry: bool = True, outage: Outage | None = None) -> Retrying:
+    """Attempts with growing pauses and jitter. The last error says what was wrong.
 
     Args:
         end: of time.monotonic(), when there is no further one.
         retry: False for a single attempt.
+        outage: is told when there is no answer again.
     """
-    return Retrying(**_policy(end, retry))
+    return Retrying(**_policy(end, retry, outage))
 
 
-def retrying_async(end: float, retry: bool = True) -> AsyncRetrying:
+def retrying_async(end: float, retry: bool = True, outage: Outage | None = None) -> AsyncRetrying:
     """`retrying` for asyncio."""
-    return AsyncRetrying(**_policy(end, retry))
+    return AsyncRetrying(**_policy(end, retry, outage))
 
 
-def _policy(end: float, retry: bool) -> dict[str, Any]:
+def _policy(end: float, retry: bool, outage: Outage | None) -> dict[str, Any]:
     def again(error: BaseException) -> bool:
         return retry and pause(error, end - time.monotonic()) is not None
 
@@ -58,7 +92,11 @@ def _policy(end: float, retry: bool) -> dict[str, Any]:
         error = None if state.outcome is None else state.outcome.exception()
         return pause(error, end - time.monotonic(), state.attempt_number) or 0.0
 
-    return {"retry": retry_if_exception(again), "wait": wait, "reraise": True}
+    def tell(state: RetryCallState) -> None:
+        if outage is not None and state.outcome is not None and state.attempt_number >= _TOLD:
+            outage.goes_on(state.outcome.exception(), end - time.monotonic())
+
+    return {"retry": retry_if_exception(again), "wait": wait, "before_sleep": tell, "reraise": True}
 
 
 def too_late(url: str) -> DeadlineExceeded:

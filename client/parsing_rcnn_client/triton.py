@@ -19,7 +19,7 @@ from parsing_rcnn.ensembles import Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
-from parsing_rcnn_client.retries import retrying, seconds_left
+from parsing_rcnn_client.retries import Outage, retrying, seconds_left
 from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
 
 # of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
@@ -56,7 +56,7 @@ class Triton:
         if parts.scheme not in ("grpc", "http") or not parts.netloc:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
-        self._retry = retry
+        self._retry, self._outage = retry, Outage()
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
@@ -140,7 +140,7 @@ class Triton:
     def _infer(self, model: str, **request: Any) -> Any:
         """Ask until there is an answer, a refusal, or no time left."""
         end, last = time.monotonic() + self.timeout, None
-        for attempt in retrying(end, self._retry):
+        for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 left = seconds_left(end, self.url, last)
                 # Triton drops what still waits when nobody waits for it any more
@@ -148,12 +148,13 @@ class Triton:
                 if self._grpc:
                     limit["client_timeout"] = left
                 try:
-                    return self._client.infer(model, **request, **limit)
+                    answer = self._client.infer(model, **request, **limit)
                 except (self._failure, *_BROKEN) as error:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
                     raise found from None
-        raise AssertionError("retrying ends with an answer or an error")
+        self._outage.over()
+        return answer
 
     def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
         height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,6 +176,18 @@ def test_a_server_that_is_gone_ends_the_run_and_says_how_to_go_on(tmp_path: Path
     both = run("predict", str(tmp_path), "-o", str(tmp_path / "out"), *gone, "--embedded")
     assert both.returncode == 2
     assert "exclude each other" in both.stderr
+
+
+def test_it_is_said_that_a_server_does_not_answer_while_it_is_asked_again(tmp_path: Path, photo_jpeg: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo_jpeg)
+    gone = ("--server", "http://127.0.0.1:9", "--timeout", "3")
+    for command in (("predict", str(tmp_path), "-o", str(tmp_path / "out")), ("info",)):
+        done = run(*command, *gone)
+        assert done.returncode == 1
+        told, last = done.stderr.splitlines()
+        assert told.startswith("http://127.0.0.1:9: no answer (")
+        assert re.search(r"; trying for \d s$", told)
+        assert last.startswith("error: ")
 
 
 def test_info_of_a_server(gateway_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, AsyncGateway, Busy, Client, DeadlineExceeded, Gateway, GatewayError
 from parsing_rcnn_client.wire import encode_image
 
@@ -173,6 +176,52 @@ def test_pictures_in_flight_wait_for_no_other_s_deadline(nobody: str) -> None:
     for answer in answers:
         assert isinstance(answer, EngineUnavailable)
         assert not isinstance(answer, DeadlineExceeded)  # nobody is there, which says more
+
+
+def test_that_nobody_answers_is_told_once_however_many_wait(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
+    with Client.connect(nobody, timeout=3) as client:
+        list(client.analyze_many([b"x"] * 8, in_flight=8))
+
+    async def ask() -> None:
+        async with AsyncClient.connect(nobody, timeout=3) as client:
+            await asyncio.gather(*(client.analyze(b"x") for _ in range(8)), return_exceptions=True)
+
+    asyncio.run(ask())
+    told = [record.getMessage() for record in caplog.records if record.name == "parsing_rcnn_client"]
+    assert len(told) == 2  # of each client
+    assert all(f"{nobody}: no answer" in said and "trying for" in said for said in told)
+
+
+def test_after_an_answer_the_next_outage_is_told_too(serve_app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    about = {
+        "name": "n",
+        "version": "1",
+        "runtime": "r",
+        "tasks": {},
+        "classes": CIHP.classes,
+        "canvases": [],
+        "card": {},
+    }
+    answers = {"/v1/models": json.dumps([about]).encode(), "/v1/analyze": npz.encode(People.empty((8, 8)))}
+
+    async def nobody_in_it(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": answers[scope["path"]]})
+
+    def tell() -> int:
+        for _ in range(2):
+            with pytest.raises(EngineUnavailable):
+                client.analyze(b"x")
+        return len([record for record in caplog.records if record.name == "parsing_rcnn_client"])
+
+    with serve_app(nobody_in_it) as url:
+        client = Gateway(url, timeout=3)
+        assert len(client.analyze(b"x")) == 0
+    assert tell() == 1
+    with serve_app(nobody_in_it, int(url.rpartition(":")[2])):
+        assert len(client.analyze(b"x")) == 0
+    assert tell() == 2
 
 
 def test_a_server_that_is_busy_for_longer_than_the_deadline_is_not_waited_for(serve_app: Any) -> None:
