@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,22 @@ class ModelRepository:
         quantised = self.card.get("quantization", {}).get("openvino", {}).get(name)
         return self.graph(name) if quantised is None else self.path / str(quantised["file"])
 
+    def read(self, file: Path) -> bytes:
+        """The bytes of one of the files, once more compared with the card: it may have been replaced since `open`.
+
+        Raises:
+            ModelNotFound: it cannot be read.
+            BrokenModel: it is not the one that the card describes.
+        """
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        expected = dict(_sums(self.path, self.card)).get(file)
+        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+            raise _another(file)
+        return data
+
     @property
     def quantised(self) -> tuple[str, ...]:
         """The graphs that are in INT8 (`parsing-rcnn quantize`)."""
@@ -127,20 +143,32 @@ def _read_card(path: Path) -> Mapping[str, Any]:
 
 def _check_files(path: Path, card: Mapping[str, Any]) -> None:
     """Damaged weights run, and find nobody or somebody else: only their sums tell."""
+    for weights, expected in _sums(path, card):
+        try:
+            with weights.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(weights, error) from error
+        if found != expected:
+            raise _another(weights)
+
+
+def _sums(path: Path, card: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """(file of weights, its SHA-256) of all that the card names."""
     for entry in (*card["files"].values(), *card.get("quantization", {}).get("openvino", {}).values()):
         try:
             file, expected = path / entry["file"], entry["sha256"]
         except (KeyError, TypeError):
             raise ModelNotFound(f"{path / CARD}: {entry!r} describes no file: it lacks file or sha256") from None
-        weights = file.with_suffix(".bin") if file.suffix == ".xml" else file  # the card has the sum of these
-        try:
-            with weights.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            reason = f"{error.strerror}; {CARD} names it, `parsing-rcnn export` writes it"
-            raise ModelNotFound(f"{weights}: {reason}") from error
-        if found != expected:
-            raise BrokenModel(weights, f"it is not the file of {CARD}, but has another SHA-256")
+        yield file.with_suffix(".bin") if file.suffix == ".xml" else file, expected  # the card has the sum of these
+
+
+def _unreadable(file: Path, error: OSError) -> ModelNotFound:
+    return ModelNotFound(f"{file}: {error.strerror}; {CARD} names it, `parsing-rcnn export` writes it")
+
+
+def _another(file: Path) -> BrokenModel:
+    return BrokenModel(file, f"it is not the file of {CARD}, but has another SHA-256")
 
 
 def _locate(path: Path | None) -> Path:

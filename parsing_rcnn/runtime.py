@@ -6,6 +6,7 @@ and for each bucket of people, compiled when first needed and cached on disk.
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import sys
@@ -93,9 +94,15 @@ def onnx_runtime() -> Any:
 
 
 class OrtGraph:
-    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU."""
+    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    Args:
+        name: for errors, which clients get to read: of the graph's file in the repository.
+        model: its bytes.
+        threads: of one inference.
+    """
+
+    def __init__(self, name: str, model: bytes, threads: int) -> None:
         onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -107,25 +114,36 @@ class OrtGraph:
         }
         wanted = [(name, own) for name, own in providers.items() if name in available]
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # of types of its own, without a common base
-            raise BrokenModel(path, error) from error
-        self.path = path
+            raise BrokenModel(name, error) from error
+        self.name = name
         self._inputs = {tensor.name for tensor in self.session.get_inputs()}
         self._outputs = {tensor.name for tensor in self.session.get_outputs()}
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
         if wrong:
-            raise BrokenModel(self.path, f"{', '.join(sorted(wrong))}: not there, or not known here")
+            raise BrokenModel(self.name, f"{', '.join(sorted(wrong))}: not there, or not known here")
         return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
 
 
 class OpenVinoGraph:
-    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs."""
+    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs.
 
-    def __init__(self, path: Path, core: Any, properties: Mapping[str, Any]) -> None:
-        self.path, self.core, self.properties = path, core, dict(properties)
+    Args:
+        name: for errors, which clients get to read: of the graph's file in the repository.
+        model: its bytes, of which every compilation is made: the file may be another one by then.
+        weights: those of a graph in OpenVINO's own format; None: they are in the model.
+        core: of `openvino_core`.
+        properties: of compilations.
+    """
+
+    def __init__(
+        self, name: str, model: bytes, weights: bytes | None, core: Any, properties: Mapping[str, Any]
+    ) -> None:
+        self.name, self.core, self.properties = name, core, dict(properties)
+        self._model, self._weights = model, weights
         self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
         self._lock = threading.Lock()
 
@@ -150,11 +168,13 @@ class OpenVinoGraph:
                 try:
                     self._compiled[key] = (self._static(shapes, outputs), queue.LifoQueue())
                 except RuntimeError as error:
-                    raise BrokenModel(self.path, error) from error
+                    raise BrokenModel(self.name, error) from error
             return self._compiled[key]
 
     def _static(self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Any:
-        model = self.core.read_model(self.path)
+        # ONNX it takes from streams alone
+        files = (io.BytesIO(self._model),) if self._weights is None else (self._model, self._weights)
+        model = self.core.read_model(*files)
         model.reshape({name: list(shape) for name, shape in shapes.items()})
         # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
         for result in model.get_results():
@@ -223,9 +243,12 @@ class Runtime:
         if cache is not None:
             core.set_property({"CACHE_DIR": str(cache)})
         self.name = f"openvino {version('openvino')} {self._named()}"
-        self._graphs: dict[str, Graph] = {
-            name: OpenVinoGraph(self.repository.openvino_graph(name), core, properties) for name in graphs
-        }
+        self._graphs: dict[str, Graph] = {}
+        for name in graphs:
+            file = self.repository.openvino_graph(name)
+            weights = self.repository.read(file.with_suffix(".bin")) if file.suffix == ".xml" else None
+            model = self.repository.read(file)
+            self._graphs[name] = OpenVinoGraph(_short(file), model, weights, core, properties)
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
         onnxruntime = onnx_runtime()
@@ -233,7 +256,10 @@ class Runtime:
             raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
         self.precision = "fp32"
         self.name = f"onnxruntime {onnxruntime.__version__} {self._named()}"
-        self._graphs = {name: OrtGraph(self.repository.graph(name), self.threads) for name in graphs}
+        files = {name: self.repository.graph(name) for name in graphs}
+        self._graphs = {
+            name: OrtGraph(_short(file), self.repository.read(file), self.threads) for name, file in files.items()
+        }
 
     def _named(self) -> str:
         """The precision, and what the repository's graphs hold in INT8."""
@@ -279,6 +305,11 @@ def cache_folder() -> Path | None:
     except OSError:
         return None
     return path if os.access(path, os.W_OK) else None
+
+
+def _short(file: Path) -> str:
+    """As parsing/1/model.onnx: errors reach clients, whom folders of this machine are no business of."""
+    return "/".join(file.parts[-3:])
 
 
 def _choose() -> str:

@@ -9,8 +9,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+
 from parsing_rcnn.codecs.image import ImageLimits, check
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from server import answers
 from server.admission import Admission, TokenBuckets
@@ -21,6 +23,8 @@ from server.offload import PIXELS, Offload
 from server.options import AnalyzeOptions
 from server.telemetry import Metrics
 from server.tracing import Tracing
+
+log = structlog.get_logger("server")
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Service:
                     body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
+            if isinstance(error, BrokenModel):  # nobody but who runs the gateway can mend it
+                log.error("the model cannot be run", reason=error.detail)
             raise
         except asyncio.CancelledError:
             self.metrics.requests.labels(call.route, "cancelled").inc()

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import structlog
 
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
@@ -37,7 +37,9 @@ class EmbeddedEngine:
         try:
             analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
         except ParsingRCNNError as error:
-            self._reason = error.detail
+            # of files it tells where they are, which is no business of clients
+            hidden = isinstance(error, BrokenModel | ModelNotFound)
+            self._reason = "the model cannot be loaded; the log says why" if hidden else error.detail
             log.error("the model cannot be loaded", reason=error.detail)
         except Exception as error:
             self._reason = "the model cannot be loaded; the log says why"

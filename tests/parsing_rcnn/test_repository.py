@@ -156,5 +156,5 @@ def test_a_damaged_graph_is_named(tmp_path: Path, runtime: str, damage: str) -> 
     path.write_bytes(data)
     card = tmp_path / "copy" / "model_card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"files": {}}))  # one that has no sums to tell it by
-    with pytest.raises(BrokenModel, match=r"detector/1/model\.onnx cannot be run \(.+\): copy it again"):
+    with pytest.raises(BrokenModel, match=r"^detector/1/model\.onnx cannot be run \((?!.*/).+\): copy it again"):
         Pipeline(tmp_path / "copy", runtime=runtime, threads=1).analyze(np.zeros((64, 64, 3), np.uint8))

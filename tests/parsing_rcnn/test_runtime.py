@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +14,9 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import runtime as module
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import Runtime, cache_folder
+from parsing_rcnn.runtime import Runtime, cache_folder, openvino_core
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
@@ -94,6 +97,35 @@ def test_cuda_computes_fp32_and_does_not_try_every_algorithm(monkeypatch: pytest
     Runtime(ModelRepository.open(), "onnxruntime", threads=1, graphs=["densepose_head"])
     cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     assert asked == [[("CUDAExecutionProvider", cuda), ("CPUExecutionProvider", {})]]
+
+
+@pytest.mark.parametrize("kind", ["openvino", "onnxruntime"])
+def test_a_file_that_is_replaced_between_the_check_and_its_use_is_refused(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip(kind)
+    shutil.copytree(ModelRepository.open().path, tmp_path / "copy")
+    repository = ModelRepository.open(tmp_path / "copy")
+    shutil.copy(repository.graph("densepose_head"), repository.graph("parsing"))
+    with pytest.raises(BrokenModel, match=r"it is not the file of model_card\.json"):
+        Runtime(repository, kind, threads=1)
+
+
+def test_a_graph_in_openvinos_own_format_is_compiled_from_what_was_read(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    shutil.copytree(ModelRepository.open().path, tmp_path / "copy")
+    graph = tmp_path / "copy" / "parsing" / "1" / "model.xml"
+    openvino.save_model(openvino_core().read_model(graph.with_suffix(".onnx")), graph, compress_to_fp16=False)
+    card = tmp_path / "copy" / "model_card.json"
+    entry = {
+        "file": "parsing/1/model.xml",
+        "sha256": hashlib.sha256(graph.with_suffix(".bin").read_bytes()).hexdigest(),
+    }
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"quantization": {"openvino": {"parsing": entry}}}))
+    own = Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", "fp32", threads=1, graphs=["parsing"])
+    shutil.rmtree(tmp_path / "copy")
+    shipped = Runtime(ModelRepository.open(), "openvino", "fp32", threads=1, graphs=["parsing"])
+    features = np.random.default_rng(0).random((1, 64, 32, 32), np.float32)
+    one, other = (r.parsing(features, probabilities=False)["PARTS"] for r in (own, shipped))
+    assert (one == other).mean() > 0.999
 
 
 def test_wrong_words_are_named() -> None:

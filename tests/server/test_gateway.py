@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +31,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from parsing_rcnn import __version__
-from parsing_rcnn.errors import InvalidOptions, ModelNotFound
+from parsing_rcnn.errors import BrokenModel, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
 from server.answers import Format
 from server.app import create_app
 from server.commands import serve, triton
@@ -232,7 +235,7 @@ def test_metrics_say_what_runs() -> None:
 
 def test_not_ready_says_why() -> None:
     def load() -> Slow:
-        raise ModelNotFound("there is no model in /somewhere; export one")
+        raise InvalidOptions("precision bf16: there is no such precision here")
 
     with TestClient(create_app(Settings(), load), raise_server_exceptions=False) as client:
         time.sleep(0.2)
@@ -242,8 +245,60 @@ def test_not_ready_says_why() -> None:
         assert client.get("/healthz").status_code == 200
         for answer in (client.get("/readyz"), client.post("/v1/analyze", content=b"x"), client.get("/v1/models")):
             assert answer.status_code == 503
-            assert "there is no model" in answer.json()["detail"]
+            assert "there is no such precision" in answer.json()["detail"]
             assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("fault", [ModelNotFound("/srv/here: nothing"), BrokenModel("/srv/here/model.onnx", "damaged")])
+def test_where_files_are_is_told_to_the_log_alone(fault: ParsingRCNNError) -> None:
+    def load() -> Slow:
+        raise fault
+
+    with capture_logs() as lines, TestClient(create_app(Settings(), load)) as client:
+        until(lambda: bool(lines))
+        for answer in (client.get("/readyz"), client.post("/v1/analyze", content=b"x"), client.get("/v1/models")):
+            assert answer.status_code == 503
+            assert "/srv" not in answer.text
+            assert "the log says why" in answer.json()["detail"]
+    assert lines[0]["log_level"] == "error"
+    assert "/srv/here" in lines[0]["reason"]
+
+
+def test_files_that_are_replaced_or_deleted_change_no_answer_of_a_gateway_that_runs(
+    tmp_path: Path, photo_jpeg: bytes
+) -> None:
+    pytest.importorskip("openvino")
+    repository = tmp_path / "repository"
+    shutil.copytree(Path(__file__).resolve().parents[2] / "model_repository", repository)
+    load = partial(Pipeline, repository, runtime="openvino", precision="fp32", threads=1)
+    with TestClient(create_app(Settings(), load)) as client:
+        wait_until_ready(client)
+        (repository / "parsing" / "1" / "model.onnx").write_bytes(
+            (repository / "densepose_head" / "1" / "model.onnx").read_bytes()
+        )
+        shutil.rmtree(repository / "detector")
+        options = {"confidence": 0, "max_people": 3, "exact": True}  # two together with probabilities: compiled now
+        assert client.post("/v1/analyze", params=options, content=photo_jpeg).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+class Broken(Slow):
+    """An analyzer of which a graph turns out to be damaged."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        if isinstance(image, bytes):
+            raise BrokenModel("parsing/1/model.onnx", "no such output")
+        return super().analyze(image, options)
+
+
+def test_a_graph_that_cannot_be_run_is_an_error_of_the_log(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(), Broken)) as client:
+        wait_until_ready(client)
+        with capture_logs() as lines:
+            answer = client.post("/v1/analyze", content=photo_jpeg)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:parsing-rcnn:broken-model")
+    said = [line for line in lines if line["log_level"] == "error"]
+    assert [line["reason"] for line in said] == [answer.json()["detail"]]
 
 
 def test_a_bug_is_a_500_that_tells_nothing(photo_jpeg: bytes) -> None:
