@@ -1,9 +1,8 @@
 // Webcam -> WS /v1/stream -> people. At most two frames are on their way: one in work, one waiting for its turn.
-import { Problem, frame, get, stream } from "./gateway.js";
+import { Problem, Silence, frame, get, stream } from "./gateway.js";
 
 const LONGEST = 960; // pixels: the network sees fewer
 const ON_THE_WAY = 2;
-const PATIENCE = 5; // seconds without an answer, after which that is said
 const GIVE_UP = 30; // seconds without an answer, after which the webcam is stopped
 
 export class Camera {
@@ -11,34 +10,53 @@ export class Camera {
   // something to wait for ("" when that is over), onStop(error or null) once
   constructor(onAnswer, onNotice, onStop) {
     Object.assign(this, { onAnswer, onNotice, onStop, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
-    Object.assign(this, { silent: 0, until: 0, said: "" }); // seconds without an answer, when to send again, the notice
+    Object.assign(this, { silence: new Silence((text) => this.say(text)), until: 0, said: "" }); // until: when to send again
   }
 
   // it may be stopped while the browser asks: what comes open after that is closed at once
   async start(query) {
     if (this.stopped) return;
     if (!navigator.mediaDevices) throw new Problem({ detail: "Browsers give the webcam to pages on https or localhost only." });
-    try {
-      this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
-    } catch (error) {
-      const reasons = { NotAllowedError: "this page may not use it: allow it in the browser", NotFoundError: "none was found", NotReadableError: "another program uses it" };
-      throw new Problem({ detail: `The webcam could not be opened: ${reasons[error.name] ?? error.message}.` });
-    }
-    if (this.stopped) return this.release();
-    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
     this.video = document.createElement("video");
-    Object.assign(this.video, { srcObject: this.media, muted: true, playsInline: true });
-    await this.video.play();
+    Object.assign(this.video, { muted: true, playsInline: true });
+    await this.film({ facingMode: { ideal: "environment" } }); // of a phone's the one that sees what is before the visitor
     if (this.stopped) return;
     this.query = query;
     this.clock = setInterval(() => this.tick(), 1000);
     this.connect();
   }
 
+  async film(wanted) {
+    try {
+      this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 }, ...wanted } });
+    } catch (error) {
+      const reasons = { NotAllowedError: "this page may not use it: allow it in the browser", NotFoundError: "none was found", NotReadableError: "another program uses it" };
+      throw new Problem({ detail: `The webcam could not be opened: ${reasons[error.name] ?? error.message}.` });
+    }
+    if (this.stopped) return this.release();
+    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
+    this.video.srcObject = this.media;
+    await this.video.play();
+  }
+
+  // browsers tell it when one of them is open
+  async several() {
+    return (await cameras()).length > 1;
+  }
+
+  // The one on the other side; where sides are not known, the next one.
+  async turn() {
+    const { deviceId, facingMode } = this.media.getVideoTracks()[0].getSettings();
+    const ids = (await cameras()).map((other) => other.deviceId);
+    const next = { deviceId: { exact: ids[(ids.indexOf(deviceId) + 1) % ids.length] } };
+    this.release(); // phones open one at a time
+    await this.film(facingMode ? { facingMode: { ideal: facingMode === "user" ? "environment" : "user" } } : next);
+  }
+
   connect() {
     const socket = (this.socket = stream(this.query));
     const own = (act) => (event) => socket === this.socket && act(event);
-    socket.addEventListener("open", own(() => this.turn(socket)));
+    socket.addEventListener("open", own(() => this.watch(socket)));
     socket.addEventListener("message", own((event) => this.answered(JSON.parse(event.data))));
     socket.addEventListener("close", own(() => this.closed()));
   }
@@ -52,9 +70,9 @@ export class Camera {
     old.close();
   }
 
-  turn(socket) {
+  watch(socket) {
     if (this.stopped || socket !== this.socket) return;
-    this.video.requestVideoFrameCallback(() => this.turn(socket));
+    this.video.requestVideoFrameCallback(() => this.watch(socket));
     if (this.sent.size >= ON_THE_WAY || performance.now() < this.until) this.skipped++;
     else this.send();
   }
@@ -75,7 +93,7 @@ export class Camera {
   answered(answer) {
     if (this.stopped) return;
     this.dropped = answer.dropped;
-    this.silent = 0;
+    this.silence.count(false);
     const problem = answer.problem && new Problem(answer.problem, answer.problem.status);
     const wait = answer.problem?.retry_after; // seconds, where time heals
     if (problem && wait === undefined) return this.stop(problem);
@@ -84,8 +102,7 @@ export class Camera {
     const now = performance.now();
     if (problem) {
       this.until = now + 1000 * wait;
-      const why = problem.message.replace(/: come back .*/, ""); // by HTTP; here the page does
-      this.say(`${why}. The next frame is sent in ${wait} s.`);
+      this.say(`${problem.reason}. The next frame is sent in ${wait} s.`);
       return;
     }
     if (now >= this.until) this.say("");
@@ -96,13 +113,10 @@ export class Camera {
     if (text !== this.said) this.onNotice((this.said = text));
   }
 
-  // every second; counted, because a computer that slept is not a gateway that is silent
+  // every second
   tick() {
-    const waiting = this.sent.size > 0 || this.socket?.readyState !== WebSocket.OPEN;
-    this.silent = waiting ? this.silent + 1 : 0;
-    const text = `The gateway has not answered for ${this.silent} s`;
-    if (this.silent >= GIVE_UP) this.stop(new Problem({ detail: `${text}: the webcam was stopped.` }));
-    else if (this.silent > 0 && this.silent % PATIENCE === 0) this.say(`${text}.`);
+    this.silence.count(this.sent.size > 0 || this.socket?.readyState !== WebSocket.OPEN);
+    if (this.silence.seconds >= GIVE_UP) this.stop(new Problem({ detail: `${this.silence.text}: the webcam was stopped.` }));
   }
 
   // a browser does not tell why a WebSocket was refused, a request by HTTP does
@@ -128,3 +142,5 @@ export class Camera {
     this.media?.getTracks().forEach((track) => track.stop());
   }
 }
+
+const cameras = async () => (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");

@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -29,29 +30,39 @@ Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1280,900", "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",  # a mouse
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> Iterator[Any]:
-    """Chromium whose webcam shows the test photo."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
+@contextmanager
+def chromium(folder: Path, *flags: str) -> Iterator[Any]:
+    """A browser that saves what it downloads in `downloads`."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
         pytest.skip("needs chromium and chromedriver: scripts/install_chromium.sh installs them")
-    folder = tmp_path_factory.mktemp("chromium")
-    (folder / "webcam.mjpeg").write_bytes(photo_jpeg * 3)
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--use-file-for-fake-video-capture={folder / 'webcam.mjpeg'}", f"--user-data-dir={folder}"):
+    options.binary_location = program
+    for flag in (*FLAGS, *flags, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     several = "profile.default_content_setting_values.automatic_downloads"
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads"), several: 1})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     running.downloads = folder / "downloads"
-    yield running
-    running.quit()
+    try:
+        yield running
+    finally:
+        running.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> Iterator[Any]:
+    """Chromium whose webcam shows the test photo."""
+    folder = tmp_path_factory.mktemp("chromium")
+    (folder / "webcam.mjpeg").write_bytes(photo_jpeg * 3)
+    camera = "--use-fake-device-for-media-stream"
+    with chromium(folder, camera, f"--use-file-for-fake-video-capture={folder / 'webcam.mjpeg'}") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -317,6 +328,12 @@ return [...document.querySelectorAll("body *")]
 """
 
 
+def enabled(page: Any) -> list[str]:
+    """The downloads that can be pressed."""
+    buttons = page.find_elements(By.CSS_SELECTOR, "#downloads button")
+    return [str(one.get_attribute("data-kind")) for one in buttons if one.is_enabled()]
+
+
 STREAMS = "return window.streams.map((address) => new URL(address).searchParams.get('confidence'))"
 
 
@@ -334,8 +351,10 @@ def test_webcam(page: Any) -> None:
     assert text(page, "error") == ""
     assert page.execute_script(STREAMS) == ["0.50", "0.05"]  # the slider's, then everybody whom it can show
     assert page.execute_script("return streams.every((address) => address.includes('inds'))")  # who is in front
+    assert enabled(page) == ["png"]
     page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
     assert text(page, "summary").endswith(("person", "people"))
+    assert enabled(page) == ["png", "parts", "iuv", "json", "npz"]
     still = pixels(page)
     time.sleep(0.5)
     assert pixels(page) == still

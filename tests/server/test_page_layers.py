@@ -175,3 +175,36 @@ def test_photos_fill_the_stage_up_to_twice_their_size(page: Any, tmp_path: Path,
     as_large_as_it_may = [free < 30, abs(canvas["width"] - stage["width"]) < 1, abs(canvas["width"] - 2 * width) < 1]
     assert any(as_large_as_it_may)
     assert canvas["width"] <= min(2 * width, stage["width"]) + 1
+
+
+WRITTEN = """
+window.written = [];
+const own = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  written.push(text);
+  own.call(this, text, ...place);
+};
+"""
+
+
+def test_people_have_the_numbers_that_the_hint_names(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
+    crowd = Several(pipeline, CROWD)
+    with Live(Settings(), lambda: crowd) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary") == "3 people")
+        browser.execute_script(WRITTEN)
+        set_score(browser, 50)
+        assert browser.execute_script("return written") == ["1 · 0.90", "2 · 0.80", "3 · 0.70"]
+
+
+def test_the_legend_is_even_and_stays_where_it_is(page: Any, photo: Path) -> None:
+    analysed(page, photo)
+    tick(page, "parts")
+    items = page.find_elements(By.CSS_SELECTOR, "#legend li")
+    assert {"Upper clothes", "Torso skin"} <= {item.text for item in items}
+    places = "return [...document.querySelectorAll('#legend li, #downloads')].map((e) => e.getBoundingClientRect().top)"
+    before = page.execute_script(places)
+    for item in items:
+        page.execute_script("arguments[0].focus()", item)
+        assert page.execute_script(places) == before

@@ -12,7 +12,19 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import Options, People
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_page import By, analysed, browser, page, photo, pixels, set_score, text, until, upload
+from tests.server.test_page import (
+    By,
+    analysed,
+    browser,
+    chromium,
+    page,
+    photo,
+    pixels,
+    set_score,
+    text,
+    until,
+    upload,
+)
 
 __all__ = ["browser", "page", "photo"]  # fixtures
 
@@ -158,3 +170,39 @@ def test_one_press_is_one_webcam(browser: Any, pipeline) -> None:  # type: ignor
         assert button(browser) == "Open the webcam"
         assert browser.execute_script("return Boolean(window.answer)") is False
         assert browser.execute_script("return window.streams") == 0
+
+
+def test_a_phone_films_what_is_before_it_and_can_be_turned(live: Live, tmp_path: Path) -> None:
+    """Asked for is the camera on the back; where there are several, a button takes the next one."""
+    with chromium(tmp_path, "--use-fake-device-for-media-stream=device-count=2") as browser:
+        browser.get(f"http://{live.address}/")
+        browser.execute_script(OPENED)
+        press(browser)
+        turn = browser.find_element(By.ID, "turn")
+        until(turn.is_displayed)
+        until(lambda: "fps" in text(browser, "figures"))
+        turn.click()
+        until(lambda: browser.execute_script("return opened.length") == 2)
+        until(turn.is_enabled)
+        wanted, tracks = browser.execute_script("return [wishes, opened.map((track) => track.readyState)]")
+        assert wanted[0]["video"]["facingMode"] == {"ideal": "environment"}
+        assert tracks == ["ended", "live"]
+        assert len(set(browser.execute_script("return opened.map((track) => track.getSettings().deviceId)"))) == 2
+        frames = text(browser, "figures")
+        until(lambda: text(browser, "figures") != frames)  # the stream goes on
+        press(browser)
+        assert not turn.is_displayed()
+        assert browser.execute_script("return opened[1].readyState") == "ended"
+        assert text(browser, "error") == ""
+
+
+OPENED = """
+window.wishes = []; window.opened = [];
+const own = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  wishes.push(wanted);
+  const media = await own(wanted);
+  opened.push(...media.getTracks());
+  return media;
+};
+"""

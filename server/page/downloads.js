@@ -1,0 +1,57 @@
+// The answer for one photo as files.
+import { request } from "./gateway.js";
+import { notice, patiently } from "./messages.js";
+import { full, mend, whole } from "./picture.js";
+import { $, least, query, shown, state } from "./state.js";
+import { paint } from "./view.js";
+
+// with the edges that are seen here; an npz has the maps as they were computed
+const DOWNLOADS = {
+  json: ["application/json", { exact: "true" }, ".json"],
+  npz: ["application/x-npz", {}, ".npz"],
+  parts: ["image/png", { exact: "true", render: "parts", tasks: "parsing" }, "_parts.png"],
+  iuv: ["image/png", { exact: "true", render: "iuv", tasks: "densepose" }, "_IUV.png"],
+};
+
+export async function download(kind, words) {
+  notice(`Making the ${words}…`);
+  try {
+    const stem = (state.picture?.name || "webcam").replace(/\.[^.]+$/, "");
+    if (kind === "png") save(await overlay(), `${stem}_overlay.png`);
+    else save(await analysed(state.picture, kind), `${stem}${DOWNLOADS[kind][2]}`);
+  } finally {
+    notice("", 0);
+  }
+}
+
+// what is seen, at the size of the photo
+async function overlay() {
+  const { photo, picture } = state;
+  const all = picture ? await full(picture) : photo;
+  const canvas = new OffscreenCanvas(all.width, all.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(all, 0, 0);
+  context.scale(all.width / photo.width, all.height / photo.height);
+  paint(context, shown());
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+async function analysed(picture, kind) {
+  const [accept, extra] = DOWNLOADS[kind];
+  const path = `/v1/analyze?${query(least(), extra)}`;
+  const send = async () => request(path, { method: "POST", body: await whole(picture), headers: { Accept: accept } });
+  const response = await patiently(send).catch((error) => {
+    if (!mend(picture, error)) throw error;
+    if (picture === state.picture) $("converted").textContent = picture.converted;
+    return patiently(send);
+  });
+  return response.blob();
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

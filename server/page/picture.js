@@ -1,0 +1,88 @@
+// A photo as the page needs it: small enough to be drawn and analysed soon, and whole for the downloads.
+const LONGEST = 2048; // pixels of a side: no screen shows more of a photo, and their answers take seconds
+const QUALITY = 0.95;
+const SIGNS = { JPEG: /^\xff\xd8\xff/, PNG: /^\x89PNG/, WebP: /^RIFF[^]{4}WEBP/ }; // what the gateway reads
+
+// The first of what was dropped or pasted that looks like a photo, and how many did. Types that the browser does not
+// know have no name here: it is tried where there is nothing better.
+export function choose(files) {
+  const photos = files.filter(({ type }) => type.startsWith("image/"));
+  const [file] = [...photos, ...files];
+  return { file, chosen: photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "" };
+}
+
+// {file, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know what it is),
+// small: what is analysed, whole: what the downloads are of instead of the file, chosen and converted: what the visitor
+// should know of it, took: milliseconds}
+export async function read(file, chosen) {
+  const begin = performance.now();
+  const picture = { file, name: file.name, photo: null, small: file, whole: null, chosen, converted: "", took: 0 };
+  try {
+    const all = await bitmap(file);
+    const { width, height } = all;
+    Object.assign(picture, { width, height, photo: all });
+    const scale = Math.min(1, LONGEST / Math.max(width, height));
+    const foreign = !(await native(file));
+    if (scale < 1 || foreign) {
+      picture.photo = drawn(all, ...[width, height].map((side) => Math.max(1, Math.round(side * scale))));
+      picture.small = jpeg(picture.photo);
+      all.close();
+    }
+    if (foreign) picture.converted = "Converted by your browser: the gateway does not read this kind of file.";
+    if (foreign && scale === 1) picture.whole = picture.small;
+  } catch {
+    // the gateway says better what is wrong with it
+  }
+  picture.took = performance.now() - begin;
+  return picture;
+}
+
+// the webcam's last frame
+export function still(frame) {
+  const photo = drawn(frame, frame.width, frame.height);
+  const small = photo.convertToBlob({ type: "image/png" });
+  return { file: null, name: "webcam", width: photo.width, height: photo.height, photo, small, whole: small, chosen: "", converted: "", took: 0 };
+}
+
+// What the downloads are of: the file, or all of it as the browser has decoded it.
+export async function whole(picture) {
+  if (!picture.converted && picture.file) return picture.file;
+  picture.whole ??= bitmap(picture.file).then((all) => jpeg(drawn(all, all.width, all.height)));
+  return picture.whole;
+}
+
+// The photo in its own size, as it is drawn.
+export async function full({ file, photo, width }) {
+  return file && photo.width < width ? bitmap(file) : photo;
+}
+
+// Whether a request for `picture` that was refused may succeed now: what is too large or not known to the gateway, whose
+// limits are not known here, is sent as it is shown.
+export function mend(picture, error) {
+  if (![413, 415].includes(error.status) || !picture.photo || picture.whole === picture.small) return false;
+  const { photo } = picture;
+  if (picture.small === picture.file) picture.small = jpeg(drawn(photo, photo.width, photo.height));
+  picture.whole = picture.small;
+  picture.converted = `Converted by your browser: the gateway refuses the file. Downloads have ${photo.width} × ${photo.height} pixels.`;
+  return true;
+}
+
+async function native(file) {
+  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  return Object.values(SIGNS).some((sign) => sign.test(head));
+}
+
+const bitmap = (file) => createImageBitmap(file, { imageOrientation: "from-image" });
+
+// on white, as the gateway puts what is transparent
+function drawn(image, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(image, 0, 0, width, height);
+  return canvas;
+}
+
+const jpeg = (canvas) => canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });

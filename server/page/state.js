@@ -1,0 +1,16 @@
+// What the page knows now; every module reads it here.
+export const $ = (id) => document.getElementById(id);
+
+// picture: of the photo, or of the last frame of the webcam when that was stopped (picture.js); photo: what is drawn
+export const state = { picture: null, photo: null, people: [], answer: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, camera: null, live: false, work: new AbortController() };
+
+export const least = () => Number($("score").value) / 100;
+export const LEAST = 0.05; // of the slider
+
+export const shown = () => state.people.filter(({ person }) => person.confidence >= least());
+
+export const trained = () => ["parsing", "densepose"].filter((task) => state.tasks[task]);
+
+export function query(confidence, extra = {}) {
+  return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...extra });
+}

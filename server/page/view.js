@@ -1,0 +1,163 @@
+// What is seen of the answer: the picture with its layers, the legend, and the name of what is pointed at.
+import { at, before, visible } from "./layers.js";
+import { $, least, shown, state } from "./state.js";
+
+const LAYERS = ["parts", "iuv", "contours"];
+
+export function draw() {
+  const canvas = $("canvas");
+  if (!state.photo) return;
+  if (canvas.width !== state.photo.width) canvas.width = state.photo.width;
+  if (canvas.height !== state.photo.height) canvas.height = state.photo.height;
+  for (const side of ["width", "height"]) canvas.style.setProperty(`--${side}`, (state.picture ?? state.photo)[side]);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height); // a photo may be transparent
+  context.drawImage(state.photo, 0, 0);
+  const people = shown();
+  paint(context, people);
+  if (state.probe) ring(context, state.probe, unit());
+  tell(people);
+}
+
+// pixels of the photo to one of the screen
+const unit = () => ($("canvas").clientWidth ? state.photo.width / $("canvas").clientWidth : 1);
+
+// People over a photo, in its coordinates.
+export function paint(context, people) {
+  // lines belong to the picture; boxes, their numbers and the ring to the screen, where they are as large as its text
+  const lines = Math.max(1, Math.round(Math.max(state.photo.width, state.photo.height) / 700));
+  const look = { palette: state.palette, highlight: state.highlight, width: lines };
+  context.globalAlpha = Number($("opacity").value) / 100;
+  for (const kind of LAYERS.filter((kind) => $(kind).checked)) {
+    for (const one of people) {
+      const picture = visible(one, people, kind, look);
+      if (picture) context.drawImage(picture, ...one.offset);
+    }
+  }
+  context.globalAlpha = 1;
+  if ($("boxes").checked) people.forEach((one) => box(context, one, people.length > 1));
+}
+
+function box(context, { person, number }, several) {
+  const [x1, y1, x2, y2] = person.bbox;
+  const colour = `hsl(${(210 + (number - 1) * 137.5) % 360} 95% 68%)`;
+  const small = $("canvas").clientWidth < 500;
+  const size = (small ? 10 : 12) * unit();
+  context.lineWidth = (small ? 1.5 : 2) * unit();
+  context.strokeStyle = colour;
+  context.strokeRect(x1, y1, x2 - x1, y2 - y1);
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  const text = `${several ? `${number} · ` : ""}${person.confidence.toFixed(2)}`;
+  const height = 1.4 * size;
+  const top = y1 >= height ? y1 - height : y2 - height; // above the box, or on the feet: never on the face
+  const width = context.measureText(text).width + 8 * unit();
+  const left = Math.max(0, Math.min(x1, state.photo.width - width)); // in the picture, however narrow the box
+  context.fillStyle = colour;
+  context.fillRect(left, top, width, height);
+  context.fillStyle = "#10141c";
+  context.textBaseline = "middle";
+  context.fillText(text, left + 4 * unit(), top + height / 2);
+}
+
+function ring(context, [x, y], unit) {
+  for (const [width, colour] of [[4, "#000"], [2, "#fff"]]) {
+    context.beginPath();
+    context.arc(x, y, 7 * unit, 0, 2 * Math.PI);
+    context.lineWidth = width * unit;
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+}
+
+function tell(people) {
+  $("score-value").textContent = $("score").ariaValueText = least().toFixed(2);
+  if (!state.answer) return;
+  $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
+  const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
+  const present = new Map(named.map((part) => [part.class_id, part.class]));
+  const wanted = [...present].sort((a, b) => a[0] - b[0]);
+  const explained = ["iuv", "contours"].filter((kind) => $(kind).checked && people.some(({ iuv }) => iuv));
+  for (const kind of ["iuv", "contours"]) $(`${kind}-words`).hidden = !explained.includes(kind);
+  $("legend-box").hidden = wanted.length + explained.length === 0;
+  const [old, now] = [$("legend").dataset.of, wanted.map(([id]) => id).join()];
+  if (old !== now) $("legend").replaceChildren(...wanted.map(([id, name]) => entry(id, name)));
+  $("legend").dataset.of = now;
+  for (const item of $("legend").children) item.classList.toggle("on", state.highlight === Number(item.dataset.id));
+}
+
+// "UpperClothes" and "Torso-skin" alike: the first letter is a capital
+function words(name) {
+  const text = name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/-/g, " ");
+  return text[0] + text.slice(1).toLowerCase();
+}
+
+function entry(id, name) {
+  const item = document.createElement("li");
+  item.tabIndex = 0;
+  item.dataset.id = id;
+  const [r, g, b] = state.palette[id];
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("width", "14");
+  svg.setAttribute("height", "14");
+  const square = document.createElementNS(space, "rect");
+  for (const [name, value] of [["width", 14], ["height", 14], ["fill", `rgb(${r},${g},${b})`]]) square.setAttribute(name, value);
+  svg.append(square);
+  item.append(svg, words(name));
+  return item;
+}
+
+function highlight(id) {
+  if (state.highlight === id) return;
+  state.highlight = id;
+  draw();
+}
+
+// names what is under a pixel of the photo
+function name([x, y]) {
+  const people = shown();
+  for (const one of before(people, x, y)) {
+    const found = at(one, x, y);
+    if (!found) continue;
+    const parts = [];
+    if (found.label) parts.push(words(state.classes[found.label]));
+    if (found.part) parts.push(`${words(state.charts[found.part])}, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`);
+    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.number}` : ""}`;
+  }
+  return "";
+}
+
+function under(event) {
+  const canvas = $("canvas");
+  const area = canvas.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - area.left) / area.width) * canvas.width);
+  const y = Math.floor(((event.clientY - area.top) / area.height) * canvas.height);
+  return [x, y];
+}
+
+// the arrow keys are to the picture what the mouse is: a ring that names what it is on
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+function move(event) {
+  const step = STEPS[event.key];
+  const canvas = $("canvas");
+  if (event.key === "Escape") state.probe = null;
+  else if (!step) return;
+  else {
+    event.preventDefault();
+    const far = Math.max(1, Math.round((Math.max(canvas.width, canvas.height) * (event.shiftKey ? 5 : 1)) / 100));
+    const from = state.probe ?? [Math.round(canvas.width / 2), Math.round(canvas.height / 2)];
+    const limits = [canvas.width - 1, canvas.height - 1];
+    state.probe = from.map((value, axis) => Math.min(limits[axis], Math.max(0, value + far * step[axis])));
+  }
+  draw();
+  $("hint").textContent = state.probe ? name(state.probe) : "";
+}
+
+window.addEventListener("resize", draw);
+for (const id of ["parts", "iuv", "contours", "boxes", "opacity", "score"]) $(id).addEventListener("input", draw);
+for (const kind of ["mouseover", "focusin"]) $("legend").addEventListener(kind, (event) => highlight(Number(event.target.closest("li")?.dataset.id ?? 0)));
+for (const kind of ["mouseleave", "focusout"]) $("legend").addEventListener(kind, () => highlight(0));
+$("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = name(under(event))));
+$("canvas").addEventListener("mouseleave", () => ($("hint").textContent = ""));
+$("canvas").addEventListener("keydown", move);
+$("canvas").addEventListener("blur", () => move({ key: "Escape" }));

@@ -1,0 +1,114 @@
+"""Which pictures the page takes, how it sends them, and what it then saves."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_page import By, browser, page, photo, text, until, upload
+
+__all__ = ["browser", "page", "photo"]  # fixtures
+
+
+@pytest.fixture
+def large(tmp_path: Path, photo_jpeg: bytes) -> Path:
+    """A photo that has more pixels than the page shows."""
+    path = tmp_path / "large.jpg"
+    Image.open(io.BytesIO(photo_jpeg)).resize((2400, 1600)).save(path, quality=90)
+    return path
+
+
+def save(page: Any, kind: str, name: str) -> bytes:
+    """A download."""
+    path: Path = page.downloads / name
+    path.unlink(missing_ok=True)
+    page.find_element(By.CSS_SELECTOR, f"[data-kind={kind}]").click()
+    until(lambda: path.exists() and path.stat().st_size > 0)
+    return path.read_bytes()
+
+
+def test_large_photos_are_analysed_small_and_saved_whole(page: Any, live: Live, large: Path) -> None:
+    """And the time on the server is that until the answer was written, not that of the networks alone."""
+    upload(page, large)
+    until(lambda: text(page, "summary"))
+    assert page.execute_script("return [canvas.width, canvas.height]") == [2048, 1365]
+    timing = page.execute_script(
+        "return performance.getEntriesByType('resource').findLast((one) => one.name.includes('/v1/analyze'))"
+        ".serverTiming.find((one) => one.name === 'total').duration"
+    )
+    server, whole = (int(number) for number in re.findall(r"\d+", text(page, "figures")))
+    assert abs(server - timing) <= 1
+    assert whole >= server
+    headers = {"Accept": "image/png"}
+    query = "tasks=parsing&confidence=0.50&render=parts&exact=true"
+    direct = httpx.post(f"http://{live.address}/v1/analyze?{query}", content=large.read_bytes(), headers=headers)
+    assert save(page, "parts", "large_parts.png") == direct.content
+    assert Image.open(io.BytesIO(save(page, "png", "large_overlay.png"))).size == (2400, 1600)
+    assert json.loads(save(page, "json", "large.json"))["image"] == {"width": 2400, "height": 1600}
+
+
+@pytest.mark.parametrize("kind", ["gif", "bmp"])
+def test_what_only_the_browser_reads_is_converted(page: Any, tmp_path: Path, photo_jpeg: bytes, kind: str) -> None:
+    path = tmp_path / f"converted.{kind}"
+    Image.open(io.BytesIO(photo_jpeg)).save(path)
+    upload(page, path)
+    until(lambda: text(page, "summary"))
+    assert "onverted by your browser" in text(page, "converted")
+    assert text(page, "error") == ""
+    assert json.loads(save(page, "json", "converted.json"))["image"] == {"width": 512, "height": 512}
+
+
+def test_what_is_too_large_for_the_gateway_is_converted(browser: Any, tmp_path: Path, photo_jpeg: bytes) -> None:
+    path = tmp_path / "heavy.png"
+    Image.open(io.BytesIO(photo_jpeg)).resize((1500, 1500)).save(path, compress_level=1)
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(max_bytes=800_000), lambda: slow) as live:
+        assert path.stat().st_size > 1_500_000
+        browser.get(f"http://{live.address}/")
+        upload(browser, path)
+        assert until(lambda: text(browser, "summary")) == "Nobody found"
+        assert "1500 × 1500 pixels" in text(browser, "converted")
+        assert text(browser, "error") == ""
+
+
+DROP = """
+const transfer = new DataTransfer();
+for (const [name, type, data] of arguments[0]) {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  transfer.items.add(new File([bytes], name, { type }));
+}
+document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+"""
+
+
+def test_of_several_files_the_first_photo_is_taken(page: Any, photo_jpeg: bytes) -> None:
+    data = base64.b64encode(photo_jpeg).decode()
+    note = ["note.txt", "text/plain", base64.b64encode(b"see the photos").decode()]
+    page.execute_script(DROP, [note, ["one.jpg", "image/jpeg", data], ["two.jpg", "image/jpeg", data]])
+    until(lambda: text(page, "summary"))
+    assert text(page, "chosen") == "1 of 2 photos: one.jpg"
+    assert text(page, "error") == ""
+    page.execute_script(DROP, [["three.jpg", "image/jpeg", data]])
+    until(lambda: not text(page, "chosen") and text(page, "summary"))
+
+
+def test_who_has_no_mouse_is_not_told_to_drop(page: Any) -> None:
+    assert "Drop a photo here" in text(page, "drop")
+    assert "Finds everybody in a photo" in text(page, "drop")
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        assert "Drop" not in text(page, "drop")
+        assert "Choose a photo" in text(page, "drop")
+    finally:
+        page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
