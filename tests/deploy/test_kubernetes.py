@@ -76,6 +76,27 @@ def test_selectors_ports_and_users_fit(rendered: dict[str, list[dict[str, Any]]]
 
 
 @needs_tools
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_how_many_there_are_is_the_scalers_alone(rendered: dict[str, list[dict[str, Any]]], overlay: str) -> None:
+    """A number in what it scales would undo its work at every `kubectl apply`."""
+    for scaler in (r["spec"] for r in rendered[overlay] if r["kind"] == "HorizontalPodAutoscaler"):
+        target = scaler["scaleTargetRef"]
+        assert "replicas" not in one(rendered[overlay], target["kind"], target["name"])["spec"]
+        assert 2 <= scaler["minReplicas"] < scaler["maxReplicas"]
+
+
+@needs_tools
+def test_the_arithmetic_of_scaling_knows_the_limits(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    text = (ROOT / "deploy/SCALING.md").read_text()
+    pods, most, rate = map(int, re.findall(r"(\d+) pods of 2 cores .*is (\d+), which are (\d+) a second", text)[0])
+    assert one(rendered["cpu"], "HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"] == most
+    assert rate == pytest.approx(1000 * most / pods, rel=0.01)
+    assert one(rendered["gpus"], "HorizontalPodAutoscaler", "triton")["spec"]["maxReplicas"] == int(
+        re.findall(r"\((\d+) as it comes\)", text)[0]
+    )
+
+
+@needs_tools
 def test_gateways_know_every_triton(rendered: dict[str, list[dict[str, Any]]]) -> None:
     for overlay in ("gpu", "gpus"):
         servers = one(rendered[overlay], "StatefulSet", "triton")["spec"]

@@ -75,14 +75,44 @@ def test_faults_are_counted_from_nought() -> None:
         assert re.search(rf"^{name}\{{{label}.*\}} 0.0$", text, re.MULTILINE), name
 
 
-def test_the_rules_hold_by_prometheus_own_word() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
+def promtool(*arguments: str) -> None:
+    program = shutil.which("promtool")
+    if program is None:
         pytest.skip("needs promtool (Debian's package prometheus)")
-    done = subprocess.run(
-        [promtool, "check", "config", str(DEPLOY / "prometheus/prometheus.yml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_hold_by_prometheus_own_word() -> None:
+    promtool("check", "config", str(DEPLOY / "prometheus/prometheus.yml"))
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "fires"),
+    [
+        ("detector", "BACKEND", True),  # as a killed stub leaves it
+        ("human_analysis", "OTHER", False),  # as truncated pictures, deadlines and callers who hang up leave them
+        ("detector", "CANCELED", False),
+        ("detector", "REJECTED", False),
+    ],
+)
+def test_a_model_fails_by_its_own_fault(model: str, reason: str, fires: bool, tmp_path: Path) -> None:
+    series = f'nv_inference_request_failure{{model="{model}",reason="{reason}",version="1"}}'
+    labels = {"severity": "critical", "model": model}
+    rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
+    (alert,) = [r for group in rules["groups"] for r in group["rules"] if r.get("alert") == "TritonModelFails"]
+    annotations = {k: v.replace("{{ $labels.model }}", model) for k, v in alert["annotations"].items()}
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": series, "values": "0x8 3x40"}],
+        "alert_rule_test": [
+            {
+                "eval_time": "5m",
+                "alertname": alert["alert"],
+                "exp_alerts": [{"exp_labels": labels, "exp_annotations": annotations}] * fires,
+            }
+        ],
+    }
+    document = {"rule_files": [str(DEPLOY / "prometheus/rules.yml")], "tests": [case]}
+    (tmp_path / "case.yml").write_text(yaml.safe_dump(document))
+    promtool("test", "rules", str(tmp_path / "case.yml"))
