@@ -26,6 +26,10 @@ fail() { echo "error: $*" >&2; exit 1; }
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "$(uname -s) $(uname -m): the server's wheel is for Linux x86-64 only; use an image of tritonserver"
 [ -x "$(command -v "$python")" ] || fail "$python: no such interpreter; run \`make serve\` once, or set PYTHON"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+case $version in
+3.11 | 3.12) ;;
+*) fail "$python is Python $version: the server's stub needs numpy 1.26, which has no wheel for it; use 3.11 or 3.12 (make serve-triton PYTHON=python3.12 in a new clone, or set PYTHON)" ;;
+esac
 # the stub that runs the models is linked against this library
 "$python" - <<'PY' || fail "libpython$version.so.1.0 is not on this machine; on Debian and Ubuntu: apt-get install libpython$version"
 import ctypes, sys, sysconfig
@@ -61,7 +65,7 @@ mkdir -p "$folder/backends/python" "$folder/perf_analyzer"
 "$python" -m zipfile -e "$wheels"/tritonclient-*.whl "$wheels/tritonclient"
 
 server=$folder/server/pytriton/tritonserver
-[ -f "$server/python_backend_stubs/$version/triton_python_backend_stub" ] || fail "the wheel has no stub for Python $version; use 3.8 to 3.13"
+[ -f "$server/python_backend_stubs/$version/triton_python_backend_stub" ] || fail "the wheel has no stub for Python $version"
 cp "$server/backends/python/libtriton_python.so" "$server/backends/python/triton_python_backend_utils.py" "$folder/backends/python/"
 cp "$server/python_backend_stubs/$version/triton_python_backend_stub" "$folder/backends/python/"
 cp "$wheels"/tritonclient/*.data/data/bin/perf_analyzer "$folder/perf_analyzer/"

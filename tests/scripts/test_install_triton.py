@@ -40,6 +40,21 @@ def offline(tmp_path: Path) -> Path:
     return python
 
 
+@pytest.mark.parametrize("version", ["3.13", "3.14"])
+def test_a_python_without_wheels_is_refused_before_anything_is_fetched(
+    script: Path, tmp_path: Path, version: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo {version} && exit\necho fetched >&2\nexit 1\n')
+    python.chmod(0o755)
+    ended = install(script, str(tmp_path / "new"), tmp_path, python)
+    assert ended.returncode == 1
+    assert f"is Python {version}" in ended.stderr
+    assert "use 3.11 or 3.12" in ended.stderr
+    assert "fetched" not in ended.stderr
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("relative", [True, False])
 def test_a_folder_of_something_else_is_refused(script: Path, offline: Path, tmp_path: Path, relative: bool) -> None:
     mine = tmp_path / "here" / "mine"
