@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from server.problems import UNEXPECTED, problem
 
 log = structlog.get_logger("server")
 
 
 class Unexpected:
-    """Answers 500 where the application raised, unless its answer had begun."""
+    """Answers 500 where the application raised, and 503 what a stop cuts off, unless the answer had begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,6 +33,13 @@ class Unexpected:
 
         try:
             await self.app(scope, receive, noted)
+        except asyncio.CancelledError:  # by uvicorn, when the time to drain is over
+            log.warning("cut off: the gateway stops", path=scope["path"], begun=begun)
+            if begun:
+                return  # what is missing of its length tells
+            answer = problem(Request(scope), EngineUnavailable("the gateway stops, and this request took too long"))
+            answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
         except Exception as error:
             log.error("unexpected error", path=scope["path"], exc_info=error)
             if begun:

@@ -454,6 +454,37 @@ def test_the_command_serves_and_drains(photo_jpeg: bytes) -> None:
         process.communicate()
 
 
+@pytest.mark.parametrize("stage", ["upload", "work"])
+def test_what_the_end_of_the_drain_cuts_off_may_come_back(
+    stage: str, photo_jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = Slow()
+    with (
+        Live(Settings(drain_seconds=1), lambda: slow) as live,
+        socket.create_connection(("127.0.0.1", live.port)) as client,
+    ):
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo_jpeg)}\r\n\r\n".encode()
+        client.sendall(head + (photo_jpeg if stage == "work" else photo_jpeg[:1000]))
+        if stage == "work":
+            assert slow.begun.acquire(timeout=10)
+        else:
+            until(lambda: any(c.cycle is not None for c in live.server.server_state.connections))  # type: ignore[union-attr]
+        live.server.should_exit = True
+        client.settimeout(30)
+        try:
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+        finally:
+            slow.gate.set()
+    lines = head.decode().lower().splitlines()
+    assert lines[0] == "http/1.1 503 service unavailable"
+    assert {"connection: close", "retry-after: 1", "content-type: application/problem+json"} <= set(lines)
+    assert json.loads(body)["type"] == "urn:parsing-rcnn:engine-unavailable"
+    found = live.app.state.metrics.registry.get_sample_value
+    assert found("parsing_rcnn_answers_total", {"status": "503"}) == 1
+    assert found("parsing_rcnn_answers_total", {"status": "500"}) == 0
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
     add_key(tmp_path / "keys.txt", "alice")
     for more, word in (((), "keys or encryption"), (("--keys", str(tmp_path / "keys.txt")), "without encryption")):
