@@ -295,11 +295,12 @@ class Runtime:
 
 
 def cache_folder() -> Path | None:
-    """Where compiled models are kept: PARSING_RCNN_CACHE, else the user's cache folder; None when not writable."""
-    base = os.environ.get("PARSING_RCNN_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "parsing-rcnn"
-    )
-    path = Path(base)
+    """Where compiled models are kept: PARSING_RCNN_CACHE, else the user's cache folder; None when there is none that is
+    writable."""
+    given = os.environ.get("PARSING_RCNN_CACHE", "")
+    path = Path(os.path.expanduser(given or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/parsing-rcnn"))
+    if not path.is_absolute() and (not given or given.startswith("~")):
+        return None  # a user without a home, as of a container: it would be a folder named ~ in the current one
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -154,6 +154,23 @@ def test_the_cache_is_where_the_user_says_and_never_a_reason_to_fail(
     assert cache_folder() is None
 
 
+def test_a_user_without_a_home_has_no_cache_and_gets_no_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME", "PARSING_RCNN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # whom passwd does not know
+    assert cache_folder() is None
+    monkeypatch.setenv("PARSING_RCNN_CACHE", "~/cache")
+    assert cache_folder() is None
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path))  # compose and systemd leave the ~ of a setting as it is
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.setenv("PARSING_RCNN_CACHE", "beside")
+    assert cache_folder() == Path("beside")
+
+
 @pytest.mark.parametrize("kind", ["auto", "openvino", "onnxruntime"])
 def test_nobody_is_told_that_it_runs(kind: str, tmp_path: Path) -> None:
     """Neither by Python's sockets, nor by what ONNX Runtime would note in the user's folder to send later."""
