@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, is_live
 from parsing_rcnn_client.video.live import Live, LiveSettings
@@ -17,14 +18,23 @@ def main(source: str, port: str = "8090") -> None:
     live = Live(Pipeline(), LiveSettings(mode="low-latency", reconnect=camera))
     live.add(source, lambda: FFmpegReader(source, pace=not camera), lambda reader: place)
     print(f"watch at {page.url}", flush=True)
+    state, told = live.sources[0].state, None
     with contextlib.suppress(KeyboardInterrupt):
         while live.running:
             time.sleep(0.1)
-    live.close()
-    page.close()
-    state = live.sources[0].state
+            if state.problem != told:
+                told = state.problem
+                print(told or "live", flush=True)
+    try:
+        live.close()
+    except ParsingRCNNError as error:  # also where it never worked
+        sys.exit(f"error: {error}")
+    finally:
+        page.close()
     print(f"{state.shown} frames shown, {state.dropped} dropped")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -16,13 +17,15 @@ from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, People
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
-    from parsing_rcnn_client.video.live import Live, Sink
+    from parsing_rcnn_client.video.live import Live, Sink, State
     from parsing_rcnn_client.video.media import Reader, Writer
     from parsing_rcnn_client.video.records import Record
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
+_AT_FIRST = "connecting"
+_PAUSE = 1.0  # seconds between two lines about one source
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -153,7 +156,11 @@ def stream(
     engine_choice: EngineChoice,
     out: Annotated[
         list[str] | None,
-        typer.Option("-o", "--out", help="window, mjpeg:PORT, a file, rtsp:// or rtmp://; one for each source."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="window, mjpeg:PORT, a file, rtsp:// or rtmp://; one for each source (default: mjpeg:8090, a page).",
+        ),
     ] = None,
     mode: Annotated[str, typer.Option(help="align: each result on its frame; low-latency: on the newest.")] = "align",
     in_flight: InFlight = 1,
@@ -205,6 +212,8 @@ def stream(
             if page is not None:
                 page.close()
             engine.close()
+            for each in live.sources:
+                typer.echo(_summary(each.state), err=True)
             if as_json:  # also when a source failed
                 typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
@@ -243,25 +252,58 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend
 
 
 def _wait(live: Live, seconds: float | None) -> None:
-    """Show what happens until it ends."""
+    """Until it ends, show what happens; without a terminal, a line where that changes."""
     from rich.console import Console
     from rich.live import Live as Display
     from rich.table import Table
+
+    def goes_on() -> bool:
+        return live.running and (seconds is None or time.monotonic() - begin < seconds)
 
     def table() -> Table:
         shown = Table("source", "fps in", "fps out", "dropped", "lag ms", "state", box=None)
         passed = max(time.monotonic() - begin, 1e-3)
         for s in (source.state for source in live.sources):
-            state = s.problem or s.engine_problem or ("live" if s.connected else "connecting")
             rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
-            shown.add_row(s.name, *rates, state)
+            shown.add_row(s.name, *rates, _condition(s))
         return shown
 
-    begin = time.monotonic()
-    with Display(table(), console=Console(stderr=True), refresh_per_second=4, transient=True) as display:
-        while live.running and (seconds is None or time.monotonic() - begin < seconds):
+    begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
+    if not console.is_terminal:
+        while goes_on():
+            time.sleep(0.1)
+            changes.tell(live)
+        return
+    with Display(table(), console=console, refresh_per_second=4, transient=True) as display:
+        while goes_on():
             time.sleep(0.1)
             display.update(table())
+
+
+def _condition(state: State) -> str:
+    return state.problem or state.engine_problem or ("live" if state.connected else _AT_FIRST)
+
+
+def _summary(state: State) -> str:
+    missed = f", {state.failed} without an answer" if state.failed else ""
+    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}"
+
+
+class _Changes:
+    """Says of each source how it is when that changes, at most once a second."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[str, float]] = {}  # number of the source -> what was said of it, and when
+
+    def tell(self, live: Live) -> None:
+        """Look at all sources."""
+        now = time.monotonic()
+        for number, source in enumerate(live.sources):
+            name, condition = source.state.name, _condition(source.state)
+            told, at = self._told.get(number, (_AT_FIRST, -math.inf))
+            if condition != told and now - at >= _PAUSE:
+                typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
+                self._told[number] = condition, now
 
 
 def _targets(sources: list[str], out: list[str]) -> list[str]:

@@ -286,6 +286,7 @@ def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:
     (state,) = json.loads(done.stdout)
     assert state["frames"] == 10
     assert state["shown"] + state["dropped"] + state["failed"] >= 10
+    assert f"{clip}: 10 frames, {state['shown']} shown, {state['dropped']} dropped\n" in done.stderr
 
 
 def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> None:
@@ -296,6 +297,8 @@ def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> 
     (state,) = json.loads(done.stdout)
     assert state["failed"] >= 3  # not one picture that is asked about again and again
     assert state["shown"] >= 3
+    assert f"{clip}: http://127.0.0.1:9: no answer" in done.stderr
+    assert f", {state['failed']} without an answer\n" in done.stderr
 
 
 def began(command: list[str], sign: Path) -> subprocess.Popen[str]:
@@ -410,6 +413,21 @@ def test_stream_tells_of_a_source_that_never_came_and_prints_its_json(clip: Path
     assert "Traceback" not in done.stderr
     (state,) = json.loads(done.stdout)
     assert (state["frames"], state["connected"]) == (0, False)
+
+
+def test_stream_tells_of_a_source_that_does_not_work_while_it_tries(tmp_path: Path) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    source = "http://127.0.0.1:9/none.mjpg"
+    command = [sys.executable, "-m", "parsing_rcnn", "stream", source, "-o", "mjpeg:0", "--threads", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = [process.stderr.readline(), process.stderr.readline()]
+    process.send_signal(signal.SIGINT)
+    _, last = process.communicate(timeout=60)
+    assert said[0].startswith("watch at http://")
+    assert said[1].startswith(f"{source}: cannot be read as video (")
+    assert last.splitlines()[:2] == ["stopping", f"{source}: 0 frames, 0 shown, 0 dropped"]
 
 
 def test_the_command_line_starts_without_what_it_may_not_need() -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
 
 
 def run(name: str, *arguments: object) -> str:
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -38,6 +45,29 @@ def test_video(clip: Path, tmp_path: Path) -> None:
 
 def test_live(clip: Path) -> None:
     assert "frames shown" in run("live.py", clip, 0)
+
+
+def test_live_tells_of_a_source_that_does_not_work() -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    command = [sys.executable, str(ROOT / "examples" / "live.py"), "rtsp://127.0.0.1:9/none", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    said = [process.stdout.readline(), process.stdout.readline()]
+    process.send_signal(signal.SIGINT)
+    _, last = process.communicate(timeout=60)
+    assert said[0].startswith("watch at http://")
+    assert "cannot be read as video" in said[1]
+    assert last.startswith("error: rtsp://127.0.0.1:9/none: cannot be read as video")
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_without_arguments_it_says_how_it_is_called(example: str) -> None:
+    command = [sys.executable, str(ROOT / "examples" / example)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
+    assert done.returncode == 1
+    assert f"python examples/{example} " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_texture(photo: Path, tmp_path: Path) -> None:
