@@ -24,15 +24,17 @@ export async function download(kind, words) {
   }
 }
 
-// what is seen, at the size of the photo
+// what is seen, at the size of the photo, which is put under it last: another one may come while it is read again
 async function overlay() {
   const { photo, picture } = state;
-  const all = picture ? await full(picture) : photo;
-  const canvas = new OffscreenCanvas(all.width, all.height);
+  const { width, height } = picture ?? photo;
+  const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
-  context.drawImage(all, 0, 0);
-  context.scale(all.width / photo.width, all.height / photo.height);
+  context.scale(width / photo.width, height / photo.height);
   paint(context, shown());
+  context.resetTransform();
+  context.globalCompositeOperation = "destination-over";
+  context.drawImage(picture ? await full(picture) : photo, 0, 0);
   return canvas.convertToBlob({ type: "image/png" });
 }
 

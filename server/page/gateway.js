@@ -18,7 +18,7 @@ export function askWith(prompt) {
 export class Problem extends Error {
   constructor(document, status, header = null) {
     const text = document.title ? `${document.title}: ${document.detail}` : document.detail ?? `HTTP status ${status}`;
-    const reason = text.replace(/: come back .*/, ""); // "after the seconds of Retry-After" is for programs
+    const reason = text.replace(/: come back .*/, ""); // who asks again, and when, the page says itself
     const wait = document.retry_after ?? (header === null ? undefined : Number(header));
     super(wait ? `${reason}. Try again in ${wait} s.` : reason);
     Object.assign(this, { status, reason, wait, passes: !status || [401, 408, 429].includes(status) || status >= 500 });
