@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -225,6 +226,90 @@ NAVY, ROYAL, SCARLET, ORANGE, YELLOW = (0, 0, 128), (65, 105, 225), (255, 0, 0),
 def test_strong_colours_are_known_again(coat: tuple[int, int, int]) -> None:
     for other in (NAVY, ROYAL, SCARLET, ORANGE, YELLOW, BLUE):
         assert back(shot((MIDDLE, coat)), shot((LEFT, other))) == [1 if other == coat else 2]
+
+
+@pytest.mark.parametrize("maps", ["parts", "iuv"])
+def test_two_who_come_back_at_once_each_have_their_number(maps: str) -> None:
+    def mapped(shown: Shot) -> Shot:
+        image, people = shown
+        if maps == "parts":
+            return shown
+        return image, replace(people, parts=None, iuv=np.stack([people.parts] * 3, axis=1))  # type: ignore[list-item]
+
+    changed_sides = shot((LEFT, GREEN), (MIDDLE, RED))
+    assert back(mapped(shot((MIDDLE, RED), (RIGHT, GREEN))), mapped(changed_sides)) == [2, 1]
+
+
+def test_of_two_who_are_dressed_nearly_alike_the_one_who_looks_more_like_it_comes_back() -> None:
+    scarf = (MIDDLE[0], 130.0, MIDDLE[2], 150.0)
+    both = painted((LEFT, GREEN), (MIDDLE, GREEN), (scarf, YELLOW)), people_of(LEFT, MIDDLE)
+    for scarfed in (False, True):
+        place = (RIGHT[0], 130.0, RIGHT[2], 150.0)
+        after = painted((RIGHT, GREEN), (place, YELLOW if scarfed else GREEN)), people_of(RIGHT)
+        assert back(both, after) == [2 if scarfed else 1]
+
+
+def test_two_who_look_the_same_never_share_a_number() -> None:
+    assert sorted(back(shot((MIDDLE, GREEN)), shot((LEFT, GREEN), (RIGHT, GREEN)))) == [1, 2]
+    assert back(shot((LEFT, GREEN), (MIDDLE, GREEN)), shot((RIGHT, GREEN))) in ([1], [2])
+
+
+def test_a_child_in_the_same_clothes_is_somebody_else() -> None:
+    grown, child = (140.0, 30.0, 200.0, 200.0), (60.0, 130.0, 84.0, 200.0)
+    assert back(shot((grown, GREEN)), shot((child, GREEN))) == [2]
+
+
+def test_shirt_and_trousers_of_each_other_s_colours_are_somebody_else_s() -> None:
+    def dressed(box: tuple[float, ...], shirt: tuple[int, int, int], trousers: tuple[int, int, int]) -> Shot:
+        return painted((box, trousers), ((box[0], box[1], box[2], (box[1] + box[3]) / 2), shirt)), people_of(box)
+
+    assert back(dressed(MIDDLE, RED, BLUE), dressed(LEFT, RED, BLUE)) == [1]
+    assert back(dressed(MIDDLE, RED, BLUE), dressed(LEFT, BLUE, RED)) == [2]
+
+
+def test_what_stands_in_front_is_no_part_of_a_look() -> None:
+    follower, front = Follower(), (145.0, 60.0, 210.0, 220.0)
+    for i in range(10):
+        follower.follow(Frame(i, i / 30, painted((MIDDLE, GREEN))), people_of(MIDDLE))
+    for i in range(10, 100):  # three seconds behind somebody who then goes on alone
+        both = people_of(front, MIDDLE)
+        assert follower.follow(Frame(i, i / 30, painted((MIDDLE, GREEN), (front, RED))), both).numbers.tolist() == [
+            2,
+            1,
+        ]
+    for i in range(100, 115):
+        follower.follow(Frame(i, i / 30, painted((front, RED))), people_of(front))
+    after = painted((front, RED), (LEFT, GREEN))
+    assert follower.follow(Frame(115, 115 / 30, after), people_of(front, LEFT)).numbers.tolist() == [2, 1]
+
+
+def test_one_odd_moment_does_not_replace_what_is_remembered() -> None:
+    follower, bag = Follower(), (160.0, 70.0, 180.0, 150.0)
+    for i in range(50):  # a bag is held up before half of the coat when the last look is taken
+        odd = painted((MIDDLE, GREEN), (bag, RED)) if 41 < i < 49 else painted((MIDDLE, GREEN))
+        follower.follow(Frame(i, i / 30, odd), people_of(MIDDLE))
+    for i in range(50, 60):
+        follower.follow(Frame(i, i / 30, painted()), people_of())
+    assert follower.follow(Frame(60, 2, painted((LEFT, GREEN))), people_of(LEFT)).numbers.tolist() == [1]
+
+
+def test_who_was_missed_is_not_carried_for_as_long_as_who_was_found() -> None:
+    follower = Follower()
+    for i in range(10):
+        follower.follow(Frame(i, i / 30, IMAGE), people_of(LEFT, RIGHT))
+    missed = follower.follow(Frame(10, 10 / 30, IMAGE), people_of(LEFT))
+    assert missed.numbers.tolist() == [1, 2]
+    shown = [follower.follow(Frame(i, i / 30, IMAGE), None).numbers.tolist() for i in range(11, 30)]
+    assert shown[0] == [1, 2]
+    assert shown[-1] == [1]
+
+
+def test_a_pan_over_a_dull_wall_is_no_cut() -> None:
+    random, follower = np.random.default_rng(0), Follower()
+    for i in range(4):
+        wall = cv2.resize(random.normal(127, 8, (18, 32)), (320, 240)).astype(np.uint8)
+        image = np.repeat(wall[:, :, None], 3, axis=2)
+        assert follower.follow(Frame(i, i / 30, image), people_of(MIDDLE)).numbers.tolist() == [1]
 
 
 def test_nobody_is_followed_across_a_cut() -> None:

@@ -111,12 +111,47 @@ def test_someone_who_is_being_covered_comes_back_with_the_number() -> None:
     assert set(numbers) == {1}
 
 
+@pytest.mark.parametrize("fps", [30, 10])
+def test_somebody_who_lingers_out_of_sight_is_not_expected_far_ahead(fps: int) -> None:
+    tracker, score = Tracker(), np.array([0.9], np.float32)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+    def box(x: float) -> NDArray[np.float32]:
+        return np.array([[x, 0, x + 80, 200]], np.float32)
+
+    for t in range(fps + 1):  # 300 pixels in a second
+        tracker.update(box(300 * t / fps), score, t / fps)
+    for t in range(fps + 1, round(1.6 * fps)):
+        tracker.update(*none, t / fps)
+    assert tracker.update(box(300 + 90), score, 1.6).tolist() == [1]  # at the old speed 180
+
+
 def test_a_second_box_of_the_same_person_is_nobody() -> None:
     box = np.array([[0, 0, 100, 200], [4, 0, 104, 200]], np.float32)
     assert Tracker().update(box, np.array([0.9, 0.6], np.float32), 0).tolist() == [1, 0]
     tracker = Tracker()
     tracker.update(box[:1], np.array([0.9], np.float32), 0)
     assert tracker.update(box, np.array([0.9, 0.6], np.float32), 1 / 30).tolist() == [1, 0]
+
+
+def test_of_two_boxes_that_are_equally_near_the_surer_one_is_the_person() -> None:
+    boxes = np.array([[90, 0, 190, 200], [110, 0, 210, 200]], np.float32)
+    for scores, numbers in (([0.6, 0.9], [2, 1]), ([0.9, 0.6], [1, 2])):
+        tracker = Tracker()
+        tracker.update(np.array([[100, 0, 200, 200]], np.float32), np.array([0.9], np.float32), 0)
+        assert tracker.update(boxes, np.array(scores, np.float32), 1 / 30).tolist() == numbers
+
+
+def test_who_is_known_again_by_the_looks_stands_where_they_are_and_did_not_rush_there() -> None:
+    tracker, score, coat = Tracker(), np.array([0.9], np.float32), np.sqrt(np.full((3, 4), 0.25, np.float32))
+    before, after = np.array([[0, 0, 80, 200]], np.float32), np.array([[240, 0, 320, 200]], np.float32)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    numbers = []
+    for t in range(40):  # stands, is away, comes back elsewhere, is not found for a moment, and shows no more colours
+        box = before if t < 10 else after
+        seen = (box, score) if t < 10 or t in (20, 21) or t > 30 else none
+        numbers += tracker.update(*seen, t / 30, lambda index, t=t: coat if t < 22 else None).tolist()  # type: ignore[misc]
+    assert set(numbers) == {1}
 
 
 def test_confirmation_hides_a_flash() -> None:
