@@ -4,6 +4,14 @@ VENV := .venv
 TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
+# $(call environment,FOLDER): one whose Python runs and is new enough stays; else it is made (anew)
+define environment
+@$(1)/bin/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) $(NEW_ENOUGH) || \
+	{ echo "error: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name one with PYTHON=python3.11"; exit 1; }
+$(1)/bin/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) -m venv --clear $(1)
+endef
 
 .PHONY: serve train-env serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
 	format train data-given plugin plugin-test tensorrt-bindings clean
@@ -69,7 +77,7 @@ data/rendered/densepose.json: $(TORCH)/.train
 		--size 416x608 --backgrounds $(DATA)/backgrounds $(if $(wildcard $(DATA)/makehuman_cc0),--assets $(DATA)/makehuman_cc0)
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(call environment,$(VENV))
 	$(VENV)/bin/python $(PIP) --no-compile -r requirements/serve.txt # a tenth less to install, and what runs is compiled then
 	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
 	touch $@
@@ -83,12 +91,12 @@ $(VENV)/.bench: $(VENV)/.serve requirements/bench.txt
 	touch $@
 
 $(VENV)-%/.ready: requirements/%.txt
-	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(call environment,$(@D))
 	$(@D)/bin/python $(PIP) -r $<
 	touch $@
 
 $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
-	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(call environment,$(TORCH))
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
 	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
 	touch $@
