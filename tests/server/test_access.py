@@ -113,6 +113,8 @@ def test_the_command_makes_keys(
 ) -> None:
     assert command(monkeypatch, "key", "carol", "--file", str(keys)) == 0
     assert KeyFile(keys).name_of(capsys.readouterr().out.strip()) == "carol"
+    assert command(monkeypatch, "key", "car", "--file", str(keys)) == 0  # the beginning of a name is another name
+    assert KeyFile(keys).name_of(capsys.readouterr().out.strip()) == "car"
     for name, word in (("carol", "another name"), ("../x", "1-64 letters")):
         assert command(monkeypatch, "key", name, "--file", str(keys)) == 1
         assert word in capsys.readouterr().err

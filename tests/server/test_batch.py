@@ -88,6 +88,8 @@ def test_batches_in_json(client: TestClient, photo_jpeg: bytes) -> None:
     refused(client.post(URL, json={"images": []}), 400, "1 to 16")
     refused(client.post(URL, json={"images": [good] * 17}), 400, "1 to 16")
     refused(client.post(URL, json={"pictures": []}), 400, "pictures")
+    misspelt = {"images": [good], "option": {"confidence": 1}}
+    refused(client.post(URL, json=misspelt), 400, "unknown fields: option", "images and options")
     refused(client.post(URL, content=photo_jpeg), 400, "part `file`")
     refused(client.post(URL, files=[("file", (f"{k}.jpg", b"x")) for k in range(17)]), 400, "16")
     refused(client.post(URL, files={"file": ("a", photo_jpeg)}, headers={"Accept": "image/png"}), 406, "zip")
