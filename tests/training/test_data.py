@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 
 from training.config import Config, DataConfig, TrainConfig
 from training.data.mixture import Mixture
-from training.data.sample import View, mask_box
+from training.data.sample import FILL, View, mask_box
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos
 from training.data.things import Things
 
@@ -85,6 +86,62 @@ def test_a_view_moves_boxes_as_it_moves_pixels() -> None:
     np.testing.assert_array_equal(mask_box(moved[..., 0] > 0), box)
     mirrored = View(np.array([[-1.0, 0.0, 60.0], [0.0, 1.0, 0.0]]), True)
     np.testing.assert_array_equal(mirrored.warp(image, (40, 60), labels=False, fill=0), image[:, ::-1])
+
+
+def centroid(weights: np.ndarray) -> np.ndarray:
+    """x, y of the middle of a picture's light."""
+    rows, columns = np.indices(weights.shape) + 0.5
+    return np.array([(weights * columns).sum(), (weights * rows).sum()]) / weights.sum()
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.49, 0.4, 0.33, 0.24])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_reduced_photo_stays_where_its_labels_are(scale: float, flipped: bool) -> None:
+    rows, columns = np.indices((400, 400)) + 0.5
+    bump = 255 * np.exp(-((columns - 190) ** 2 + (rows - 210) ** 2) / 5000)
+    picture = np.repeat(bump[..., None], 3, 2).astype(np.uint8)
+    matrix = np.array([[-scale if flipped else scale, 0.0, 400 * scale if flipped else 0.0], [0.0, scale, 0.0]])
+    seen = View(matrix, flipped).warp(picture, (int(400 * scale), int(400 * scale)), labels=False, fill=0)
+    np.testing.assert_allclose(centroid(seen[..., 0].astype(float)), matrix @ (190, 210, 1), atol=0.03)
+
+
+@pytest.mark.parametrize("scale", [0.49, 0.33, 0.24])
+def test_a_mirrored_view_of_a_mirrored_photo_is_the_same_picture(scale: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 60, 3)).astype(np.uint8)
+    photo = cv2.resize(noise, (300, 250), interpolation=cv2.INTER_CUBIC)
+    size = (int(250 * scale), int(300 * scale))
+    straight = View(np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), False)
+    mirrored = View(np.array([[-scale, 0.0, 300 * scale], [0.0, scale, 0.0]]), True)
+    first = straight.warp(photo, size, labels=False, fill=0)
+    second = mirrored.warp(np.ascontiguousarray(photo[:, ::-1]), size, labels=False, fill=0)
+    inner = np.s_[2:-2, 2:-2]
+    assert np.abs(first[inner].astype(int) - second[inner]).max() <= 6  # OpenCV reads at 32nds of a pixel
+
+
+def test_pasted_people_lie_where_their_labels_are(tmp_path: Path, data_folder: Path) -> None:
+    folder = Path(shutil.copytree(data_folder, tmp_path / "data"))
+    labels = np.zeros((160, 100), np.uint8)
+    cv2.circle(labels, (50, 80), 40, 5, -1)
+    for path in (folder / "ccp/images").iterdir():  # white people before white
+        cv2.imwrite(str(path), np.full((160, 100, 3), 255, np.uint8))
+        cv2.imwrite(str(folder / "ccp/labels" / f"{path.stem}.png"), labels)
+    for path in [*(folder / "groups/images").iterdir(), *(folder / "backgrounds").iterdir()]:
+        height, width = cv2.imread(str(path)).shape[:2]
+        cv2.imwrite(str(path), np.full((height, width, 3), FILL, np.uint8))
+    recipe = config(crowds=1.0)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"colours": False})})
+    mixture, apart, outside = Mixture(folder, recipe), [], 0.0
+    for index in range(30):
+        for sample in mixture[index]:
+            mask = sample.instances > 0
+            inside = mask[1:-1, 1:-1].sum() == mask.sum()
+            if sample.instances.max() == 1 and inside and mask.any():
+                light = np.abs(sample.image[..., 0].astype(float) - FILL)
+                apart.append(centroid(light) - centroid(mask.astype(float)))
+                outside = max(outside, float(light[~mask].max()))
+    assert len(apart) >= 4
+    np.testing.assert_allclose(np.mean(apart, 0), 0, atol=0.05)
+    assert outside < 10  # nothing of what was behind the person
 
 
 def test_ignored_people_are_those_hidden(data_folder: Path) -> None:
