@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, require_server, wrong
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.predicting import Report
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
@@ -67,11 +70,21 @@ def predict(
         typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
     for path, reason in report.failed.items():
         typer.echo(f"failed: {path}: {reason}", err=True)
+    typer.echo(f"{_summary(report)}: {out}", err=True)
     if report.stopped is not None:
         typer.echo(f"error: stopped after {len(report.pictures)} pictures: {report.stopped}", err=True)
         typer.echo("the same command with --resume goes on from there", err=True)
     if report.failed or report.stopped is not None:
         raise typer.Exit(1)
+
+
+def _summary(report: Report) -> str:
+    pictures, people = len(report.pictures), sum(picture["people"] for picture in report.pictures)
+    earlier = f", {report.skipped} skipped, as an earlier run did them" if report.skipped else ""
+    return (
+        f"{pictures} {'picture' if pictures == 1 else 'pictures'}, {people} {'person' if people == 1 else 'people'}, "
+        f"{len(report.failed)} failed{earlier}"
+    )
 
 
 def note_untrained(trained: Any, chosen: frozenset[str]) -> None:

@@ -40,6 +40,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory, photo_jpeg: bytes) -> tu
     (base / "in" / "phone.heic").write_bytes(b"")
     done = run("predict", str(base / "in"), "-o", str(base / "out"), "--json", "--threads", "1")
     assert "failed: " in done.stderr
+    assert re.search(rf"^1 picture, \d+ p\w+, 1 failed: {re.escape(str(base / 'out'))}$", done.stderr, re.MULTILINE)
     assert "left out: 1 file of another type (.heic): convert it to JPEG, PNG or WebP\n" in done.stderr
     assert "Traceback" not in done.stderr
     return base / "out", json.loads(done.stdout), done.returncode
@@ -161,7 +162,10 @@ def test_names_on_standard_input_a_server_and_resuming(tmp_path: Path, photo_jpe
     assert [Path(p["source"]).name for p in first["pictures"]] == ["a.jpg", "b.jpg"]
     assert json.loads((out / "a.json").read_text())["model"]["name"] == "light"
     (out / "b.json").unlink()  # as if the run had been cut inside b
-    second = json.loads(run(*arguments, given=names).stdout)
+    again = run(*arguments, given=names)
+    second = json.loads(again.stdout)
+    people = second["pictures"][0]["people"]
+    assert f"1 picture, {people} {'person' if people == 1 else 'people'}, 0 failed, 1 skipped" in again.stderr
     assert [Path(p["source"]).name for p in second["pictures"]] == ["b.jpg"]
     assert second["skipped"] == 1
 
@@ -332,14 +336,18 @@ def frames_of(video: Path) -> int:
     return int(said.strip(",\n"))
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("command", "code"), [("annotate", 130), ("stream", 0)])
-def test_ctrl_c_finishes_the_output(endless: Path, tmp_path: Path, command: str, code: int) -> None:
+def test_a_signal_finishes_the_output(
+    endless: Path, tmp_path: Path, command: str, code: int, sent: signal.Signals
+) -> None:
+    """Ctrl-C, what ends processes in an orderly way, a terminal that is closed."""
     out = tmp_path / "out.mp4"
     arguments = [command, str(endless), "-o", str(out), "--threads", "1"]
     lines = tmp_path / "out.jsonl"
     arguments += ["--jsonl", str(lines)] if command == "annotate" else []
     process = began([sys.executable, "-m", "parsing_rcnn", *arguments], tmp_path / ".out.part.mp4")
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    os.killpg(process.pid, sent)  # a terminal sends it to the whole group
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert "Traceback" not in said
@@ -348,6 +356,30 @@ def test_ctrl_c_finishes_the_output(endless: Path, tmp_path: Path, command: str,
     if command == "annotate":
         assert len(lines.read_text().splitlines()) >= frames
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_nohup_lets_the_terminal_go(endless: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    command = [
+        "nohup",
+        sys.executable,
+        "-m",
+        "parsing_rcnn",
+        "annotate",
+        str(endless),
+        "-o",
+        str(out),
+        "--threads",
+        "1",
+    ]
+    process = began(command, tmp_path / ".out.part.mp4")
+    os.killpg(process.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert frames_of(out) > 0
 
 
 def test_a_server_that_goes_for_good_leaves_what_is_done(
