@@ -74,7 +74,12 @@ def _running(command: Sequence[str], port: int, path: str) -> Iterator[int]:
             yield process.pid
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise failure("did not end within 60 s of SIGTERM") from None
 
 
 def _answers(port: int, path: str) -> bool:

@@ -246,18 +246,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             port, roots["gateway"] = urlsplit(options.url).port, options.pid
         else:
             port, roots["gateway"] = running.enter_context(gateway(given))
-        load = running.enter_context(Load(port, frame, options.pause))
-        begin = time.monotonic()
-        while time.monotonic() - begin < 60 * options.minutes:
-            time.sleep(options.every)
-            rows.append(sample(roots, load.seen, begin))
-    summary = verdict(rows)
-    print(json.dumps(summary, indent=1))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"summary": summary, "rows": rows}))
-    if options.plot:
-        plot(rows, options.plot)
+        with Load(port, frame, options.pause) as load:
+            begin = time.monotonic()
+            while time.monotonic() - begin < 60 * options.minutes:
+                time.sleep(options.every)
+                rows.append(sample(roots, load.seen, begin))
+        summary = verdict(rows)  # written before the servers are ended, which may fail as well
+        print(json.dumps(summary, indent=1))
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps({"summary": summary, "rows": rows}))
+        if options.plot:
+            plot(rows, options.plot)
     if summary["faults"]:
         parser.exit(1, f"error: clients saw {summary['faults']}\n")
 
