@@ -6,7 +6,8 @@ import json
 import math
 import signal
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,8 @@ _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
 _AT_FIRST = "connecting"
 _PAUSE = 1.0  # seconds between two lines about one source
+# Ctrl-C, whoever ends processes in an orderly way, a terminal that is closed (which Windows does not tell)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -49,7 +52,8 @@ def annotate(
 ) -> None:
     """Annotate a video file: every frame with its own result, times and sound as they were.
 
-    Exit code 1 when the source, the engine or the output failed, 2 on wrong options.
+    Ctrl-C, SIGTERM and SIGHUP leave what is done, whole and playable. Exit code 1 when the source, the engine or the
+    output failed, 2 on wrong options.
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.annotate import Settings
@@ -71,7 +75,8 @@ def annotate(
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
-    summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
+    with _signals_interrupt():
+        summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
     if damage is not None:
         typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
     if as_json:
@@ -135,10 +140,31 @@ def _with_progress(
             )
         except (KeyboardInterrupt, EngineUnavailable):
             if progress.tasks[bar].completed:  # what is done is left whole and playable
+                _ignore_signals()
                 _finish(writer, *records)
             raise
         _finish(writer, *records)
         return summary
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let each of `_SIGNALS` interrupt as Ctrl-C does, but those that were ignored before, as `nohup` has it."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    """A second one must not cut the end of a file."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _finish(*outputs: Writer | Record | None) -> None:
@@ -195,27 +221,27 @@ def stream(
     if page is not None:
         typer.echo(f"watch at {page.url}", err=True)
     live = Live(engine, settings, in_flight)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        if engine_choice.server is not None:
-            _require_welcome(engine)
-        for source, target in zip(sources, targets, strict=True):
-            _start(live, source, target, page, backend)
-        _wait(live, seconds)
-    except KeyboardInterrupt:
-        typer.echo("stopping", err=True)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the end of a file
+    with _signals_interrupt():
         try:
-            live.close()
+            if engine_choice.server is not None:
+                _require_welcome(engine)
+            for source, target in zip(sources, targets, strict=True):
+                _start(live, source, target, page, backend)
+            _wait(live, seconds)
+        except KeyboardInterrupt:
+            typer.echo("stopping", err=True)
         finally:
-            if page is not None:
-                page.close()
-            engine.close()
-            for each in live.sources:
-                typer.echo(_summary(each.state), err=True)
-            if as_json:  # also when a source failed
-                typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+            _ignore_signals()
+            try:
+                live.close()
+            finally:
+                if page is not None:
+                    page.close()
+                engine.close()
+                for each in live.sources:
+                    typer.echo(_summary(each.state), err=True)
+                if as_json:  # also when a source failed
+                    typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
 
 def _require_welcome(engine: Analyzer) -> None:
