@@ -23,7 +23,7 @@ Maps = dict[str, NDArray[Any]]
 
 
 def framed(
-    window: Window, boxes: NDArray[np.floating], maps: Mapping[str, NDArray[Any]]
+    window: Window, boxes: NDArray[np.floating], maps: Mapping[str, NDArray[Any]], *, sweep: bool = True
 ) -> tuple[NDArray[np.float32], Maps]:
     """Boxes and maps of people as the picture has them.
 
@@ -32,10 +32,10 @@ def framed(
         boxes: [n,4] on the canvas.
         maps: by their tensors' names, [n,...]: PARTS [n,S,S], IUV [n,3,S,S], PART_PROBS [n,C,S,S], all uint8, cover
             those boxes; PART_SCORES [n,C]; others are handed on.
+        sweep: take specks (`parsing_rcnn.specks`) out of them.
 
     Returns:
-        float32 [n,4] in pixels of the upright original, within it; maps that cover these, without specks
-        (`parsing_rcnn.specks`). Nothing is changed in place.
+        float32 [n,4] in pixels of the upright original, within it; maps that cover these. Nothing is changed in place.
     """
     whole, cut = window.to_image(boxes, clip=False), window.to_image(boxes)
     rows = np.flatnonzero((whole != cut).any(axis=1))
@@ -50,7 +50,7 @@ def framed(
             y, x = (_cells(whole[row, axis::2], cut[row, axis::2], size[1 - axis]) for axis in (1, 0))
             array[row] = look(array[row], y, x)
         found[name] = array
-    return cut, swept(found)
+    return cut, swept(found) if sweep else found
 
 
 def _cells(whole: NDArray[np.float32], cut: NDArray[np.float32], count: int) -> NDArray[np.float64]:

@@ -46,11 +46,16 @@ class GraphPipeline:
         info: of the model; `canvases` are what pictures are fitted to.
         taxonomy: of the part classes.
         limits: of pictures.
+
+    Attributes:
+        sweep: specks are taken out of the maps (`parsing_rcnn.specks`). What measures by a published protocol, which
+            knows no such step, sets it to False.
     """
 
     def __init__(self, graphs: Graphs, info: ModelInfo, taxonomy: Taxonomy, limits: ImageLimits | None = None) -> None:
         self.graphs = graphs
         self.limits = limits or ImageLimits()
+        self.sweep = True
         self._info, self._taxonomy = info, taxonomy
         self._nobody: dict[tuple[str, bool], dict[str, NDArray[Any]]] = {}
 
@@ -110,7 +115,7 @@ class GraphPipeline:
         watch: Stopwatch,
     ) -> People:
         """The result, from boxes [n,4] on the canvas, scores [n] and what there is of the heads' tensors."""
-        boxes, maps = framed(window, boxes, maps)
+        boxes, maps = framed(window, boxes, maps, sweep=self.sweep)
         watch.lap("postprocess")
         return People(
             boxes=boxes,

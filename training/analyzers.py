@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Analyzer
+
+if TYPE_CHECKING:
+    from parsing_rcnn.pipeline import GraphPipeline
 
 
 def open_analyzer(
@@ -22,6 +26,7 @@ def open_analyzer(
     model: str | None = None,
     runtime: str = "auto",
     precision: str = "auto",
+    sweep: bool = True,
 ) -> Analyzer:
     """The analyzer that the options name.
 
@@ -29,6 +34,7 @@ def open_analyzer(
         checkpoint: weights of a run, in torch on `device`; `scales`, `flip` and `symmetry` as in `AugmentedAnalyzer`.
         server: address of a gateway; timeout: seconds for one picture; key: API key (None: as `Gateway` says).
         repository, model, runtime, precision: exported models otherwise, see `parsing_rcnn.pipeline.Pipeline`.
+        sweep: take specks out of the maps, as `GraphPipeline.sweep` says; a gateway always does.
 
     Raises:
         InvalidOptions: options that exclude each other, or a checkpoint that cannot be read.
@@ -56,14 +62,19 @@ def open_analyzer(
         except CheckpointError as error:
             raise InvalidOptions(str(error)) from error
         if loaded[1].model.keypoints:
-            return KeypointAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
-        if scales or flip:
-            return AugmentedAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
-        return TorchAnalyzer(*loaded)
+            analyzer: GraphPipeline = KeypointAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
+        elif scales or flip:
+            analyzer = AugmentedAnalyzer(*loaded, scales=scales, flip=flip, symmetry=symmetry)
+        else:
+            analyzer = TorchAnalyzer(*loaded)
+        analyzer.sweep = sweep
+        return analyzer
     if server is not None:
         from parsing_rcnn_client.gateway import Gateway
 
         return Gateway(server, timeout, api_key=key)
     from parsing_rcnn.pipeline import Pipeline
 
-    return Pipeline(repository, model=model, runtime=runtime, precision=precision)
+    pipeline = Pipeline(repository, model=model, runtime=runtime, precision=precision)
+    pipeline.sweep = sweep
+    return pipeline

@@ -102,7 +102,7 @@ def evaluate(
         bool, typer.Option("--skip-missing", help="Of --dataset: mIoU without pictures where nobody is found.")
     ] = False,
     exact_paste: Annotated[
-        bool, typer.Option("--exact-paste", help="Of --dataset: parts by their probabilities, as the paper's code.")
+        bool, typer.Option("--exact-paste", help="Of --dataset: parts as the paper's code pastes them.")
     ] = False,
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""
@@ -126,6 +126,7 @@ def evaluate(
             model=model,
             runtime=runtime,
             precision=precision,
+            sweep=dataset is None or not exact_paste,
         )
         try:
             if dataset is not None:

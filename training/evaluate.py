@@ -337,7 +337,7 @@ def run_datasets(
     Args:
         path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
         surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
-        exact: paste parts by their probabilities.
+        exact: paste parts by their probabilities and over each other by score, as the authors' code.
 
     Returns:
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
@@ -358,8 +358,14 @@ def run_datasets(
             r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen
         }
     figures = {name: result.figures for name, result in results.items()}
-    document = {"model": _model(analyzer), "missing_predictions": missing_predictions, "exact_paste": exact}
-    document["splits"] = figures
+    document = {
+        "model": _model(analyzer),
+        "missing_predictions": missing_predictions,
+        "exact_paste": exact,
+        "in_front": "higher score" if exact else "deeper silhouette",
+        "specks_swept": getattr(analyzer, "sweep", True),  # a gateway sweeps and does not say so
+        "splits": figures,
+    }
     write_datasets(document, results, chosen, out, analyzer)
     print_datasets(figures)
     return figures

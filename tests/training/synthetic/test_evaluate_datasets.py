@@ -10,13 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.specks import swept
 from parsing_rcnn.taxonomy import CIHP
+from tests.training.tiny import tiny_network, tiny_recipe
+from training.analyzers import open_analyzer
+from training.checkpoint import save_weights
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.coco import CocoPeople
@@ -237,6 +242,87 @@ def test_the_exact_paste_reads_probabilities(dataset: Path) -> None:
     exact = evaluate_dataset(Blurred(dataset), RawCihp(dataset), plain, exact=True).figures
     assert labels["ap_p_50"] == 1
     assert exact["ap_p_50"] == exact["iou"]["Face"] == 0
+
+
+class Crossing(Knowing):
+    """Sees a sure person who wears nothing but a hat, and across that one an unsure one all in shoes."""
+
+    size = (40, 60)
+
+    def __init__(self) -> None:
+        labels = np.stack([np.full((8, 8), label, np.uint8) for label in (1, 18)])
+        probabilities = np.zeros((2, len(CIHP), 8, 8), np.uint8)
+        probabilities[[0, 1], [1, 18]] = 255
+        boxes = np.array([[20, 10, 40, 30], [0, 0, 60, 40]], np.float32)
+        self.people = People(boxes, np.array([0.9, 0.6], np.float32), self.size, labels, part_probs=probabilities)
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        return self.people
+
+
+def test_in_front_is_the_surer_person_of_the_authors_and_the_deeper_one_of_what_serves(tmp_path: Path) -> None:
+    parts, human = np.full(Crossing.size, 18, np.uint8), np.full(Crossing.size, 2, np.uint8)
+    parts[10:30, 20:40], human[10:30, 20:40] = 1, 1
+    for folder, array in (("Images", np.zeros((*Crossing.size, 3), np.uint8)), ("Category_ids", parts)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / ("a.jpg" if folder == "Images" else "a.png")), array)
+    (tmp_path / "Human_ids").mkdir()
+    cv2.imwrite(str(tmp_path / "Human_ids" / "a.png"), human)
+    exact = evaluate_dataset(Crossing(), RawCihp(tmp_path), plain, exact=True).figures
+    # all of both: the surer one's box hides what lies below
+    assert exact["miou"] == exact["pixel_accuracy"] == 1
+    served = evaluate_dataset(Crossing(), RawCihp(tmp_path), plain).figures
+    # the middle of the larger one is deeper than the edge of the smaller one
+    assert served["iou"]["Hat"] < 0.8
+    assert served["ap_p_50"] == exact["ap_p_50"]  # which looks at everybody alone
+
+
+@pytest.fixture(scope="module")
+def speckled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network whose maps, of 64 x 64 cells, are all specks."""
+    branch = {"roi_size": 16, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 0}
+    recipe = tiny_recipe({"densepose": True}, branch=branch)
+    network = tiny_network(recipe)
+    torch.nn.init.normal_(network.parsing_head.up.deconv.weight, std=2.0)
+    weights = tmp_path_factory.mktemp("speckled") / "weights.safetensors"
+    save_weights(weights, network, recipe, {})
+    return weights
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_specks_are_left_where_nobody_wants_them_swept(dataset: Path, speckled: Path, flip: bool) -> None:
+    image = next((dataset / "Images").glob("*.jpg")).read_bytes()
+    options = Options(frozenset({"parsing"}), confidence=0.0, part_probs=True)
+    clean, raw = (
+        open_analyzer(checkpoint=speckled, flip=flip, sweep=sweep).analyze(image, options) for sweep in (True, False)
+    )
+    assert raw.parts is not None
+    assert raw.part_probs is not None
+    maps = swept({"PARTS": raw.parts, "PART_PROBS": raw.part_probs})
+    for name, array in (("parts", maps["PARTS"]), ("part_probs", maps["PART_PROBS"])):
+        np.testing.assert_array_equal(getattr(clean, name), array)
+        assert not np.array_equal(getattr(raw, name), array)
+
+
+def test_with_the_exact_paste_specks_are_measured_as_by_the_authors(
+    dataset: Path, speckled: Path, tmp_path: Path
+) -> None:
+    split = tmp_path / "Training"
+    split.mkdir()
+    for folder in ("Images", "Category_ids", "Human_ids"):
+        (split / folder).symlink_to(dataset / folder)
+    command = ["evaluate", "--dataset", str(split), "--out", str(tmp_path), "--checkpoint", str(speckled)]
+    for exact, sweeps in ((False, (True,)), (True, (True, False))):
+        result = CliRunner().invoke(build(), [*command, *(["--exact-paste"] if exact else [])])
+        assert result.exit_code == 0, result.output
+        document = json.loads((tmp_path / "datasets.json").read_text())
+        assert document["exact_paste"] is exact
+        assert document["specks_swept"] is not exact
+        (measured,) = document["splits"].values()
+        for sweep in sweeps:
+            analyzer = open_analyzer(checkpoint=speckled, sweep=sweep)
+            figures = evaluate_dataset(analyzer, RawCihp(split), plain, exact=exact).figures
+            assert (figures["pixel_accuracy"] == measured["pixel_accuracy"]) is (sweep is not exact)
 
 
 def test_other_classes_are_refused(dataset: Path, tmp_path: Path) -> None:
