@@ -1,6 +1,7 @@
 """Measure an analyzer on published datasets, by the protocols that their papers use (docs of each metric say which).
 
-- part labels (CIHP, MHP v2): mIoU, pixel and mean class accuracy over the whole set, AP^p 50 and vol, PCP50
+- part labels (CIHP, MHP v2): mIoU, pixel and mean class accuracy over the whole set, AP^p 50 and vol, PCP50, and AP^r
+  50 and vol, which figures on CIHP have had since 2018
 - DensePose points: GPS and GPSm AP on the body that measures them
 - COCO keypoints: AP by OKS, of a network that has a head for them
 - boxes, wherever there are people: AP of COCO
@@ -46,6 +47,7 @@ from training.metrics.detection import mean_average_precision as mean_box_precis
 from training.metrics.keypoints import SIGMAS, PictureKeypoints, compare, keypoint_average_precision
 from training.metrics.matching import AREAS
 from training.metrics.parsing import ParsedPeople
+from training.metrics.regions import PartRegions
 from training.metrics.smpl import SmplSurface, SurfaceError
 
 _ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # by the number of classes: the least score on a map (the authors' code)
@@ -75,6 +77,7 @@ class _Collected:
 
     classes: ConfusionMatrix
     parsed: ParsedPeople
+    regions: PartRegions
     boxes: list[PictureBoxes] = field(default_factory=list)
     points: list[PicturePoints] = field(default_factory=list)
     masked: list[PicturePoints] = field(default_factory=list)
@@ -122,7 +125,7 @@ def evaluate_dataset(
             f"{reader.name} has {reader.classes} part classes, and {analyzer.info.name} {classes}: measure a model "
             "that was trained on its classes (CIHP has 20, MHP v2 59)"
         )
-    found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes))
+    found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes), PartRegions(classes))
     parses, densepose = (bool(analyzer.info.tasks.get(task)) for task in ("parsing", "densepose"))
     pictures: list[tuple[int, float]] = []
     for index in progress(range(len(reader)), reader.name):
@@ -190,6 +193,8 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
     found.classes.add(record.parts, on_map if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
     found.parsed.add(said, people.scores, truths)
+    everybody = _over_each_other(people, said, exact=exact)
+    found.regions.add(*everybody, people.scores, record.parts, record.instances)
     own = ConfusionMatrix(len(found.classes))
     own.add(record.parts, on_map)
     return own.mean_iou()
@@ -297,6 +302,8 @@ def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str
             "ap_p_50": found.parsed.average_precision(0.5),
             "ap_p_vol": found.parsed.average_precision_volume(),
             "pcp_50": found.parsed.pcp(0.5),
+            "ap_r_50": found.regions.average_precision(0.5),
+            "ap_r_vol": found.regions.average_precision_volume(),
             "iou": dict(zip(names, found.classes.iou().tolist(), strict=True)),
         }
     if found.pointed:

@@ -32,6 +32,20 @@ def class_ious(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes:
     return np.asarray(np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0), np.float64)
 
 
+def area_under_curve(right: NDArray[np.bool_], there: int) -> float:
+    """Area under the monotone precision-recall curve at all points: 0..1 if no more are right than there are.
+
+    Args:
+        right: [n], which predictions are, by descending score.
+        there: how many there are to find, at least one.
+    """
+    found = np.cumsum(right)
+    recall = np.concatenate([[0.0], found / there, [1.0]])
+    precision = np.concatenate([[0.0], found / np.arange(1, len(right) + 1), [0.0]])
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((np.diff(recall) * precision[1:]).sum())
+
+
 @dataclass(frozen=True)
 class _Prediction:
     """A prediction against the true person that it overlaps most: `person` is (picture, index), None without any."""
@@ -108,12 +122,7 @@ class ParsedPeople:
         """AP^p at one overlap threshold, 0..1; NaN without any true person."""
         if not self._people:
             return float("nan")
-        _, right = self._right(threshold)
-        found = np.cumsum(right)
-        recall = np.concatenate([[0.0], found / self._people, [1.0]])
-        precision = np.concatenate([[0.0], found / np.arange(1, len(right) + 1), [0.0]])
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        return float((np.diff(recall) * precision[1:]).sum())
+        return area_under_curve(self._right(threshold)[1], self._people)
 
     def average_precision_volume(self) -> float:
         """AP^p_vol: the mean of AP^p at the thresholds .1, .2 ... .9."""

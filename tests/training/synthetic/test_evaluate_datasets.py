@@ -94,7 +94,8 @@ class Knowing:
 def test_the_truth_reaches_everything(dataset: Path) -> None:
     figures = evaluate_dataset(Knowing(dataset), RawCihp(dataset), plain).figures
     assert figures["pictures"] == COUNT
-    assert figures["box_ap"] == figures["ap_p_50"] == figures["pcp_50"] == 1
+    assert figures["box_ap"] == figures["ap_p_50"] == figures["pcp_50"] == figures["ap_r_50"] == 1
+    assert figures["ap_r_vol"] > 0.9
     assert figures["miou"] > 0.9  # cells of a 256th of a box against pixels
     assert figures["pixel_accuracy"] > 0.99
     assert list(figures["iou"]) == list(CIHP.classes)
@@ -188,6 +189,7 @@ def test_what_is_spoilt_is_seen(dataset: Path) -> None:
     assert people > COUNT
     assert half["ap_p_50"] == pytest.approx(COUNT / people)
     assert half["pcp_50"] == pytest.approx(COUNT / people, abs=1e-6)
+    assert 0 < half["ap_r_50"] < 0.9
 
 
 class Blind(Knowing):
@@ -270,10 +272,11 @@ def test_in_front_is_the_surer_person_of_the_authors_and_the_deeper_one_of_what_
     cv2.imwrite(str(tmp_path / "Human_ids" / "a.png"), human)
     exact = evaluate_dataset(Crossing(), RawCihp(tmp_path), plain, exact=True).figures
     # all of both: the surer one's box hides what lies below
-    assert exact["miou"] == exact["pixel_accuracy"] == 1
+    assert exact["miou"] == exact["pixel_accuracy"] == exact["ap_r_vol"] == 1
     served = evaluate_dataset(Crossing(), RawCihp(tmp_path), plain).figures
     # the middle of the larger one is deeper than the edge of the smaller one
     assert served["iou"]["Hat"] < 0.8
+    assert served["ap_r_vol"] < 1
     assert served["ap_p_50"] == exact["ap_p_50"]  # which looks at everybody alone
 
 
