@@ -31,7 +31,6 @@ _REMEDIES = {
     "tritonclient": "pip install 'parsing-rcnn-client[triton]'",
 }
 
-
 _SERVES = "fastapi fastapi_offline grpc multipart opentelemetry prometheus_client pydantic_settings structlog uvicorn"
 _REMEDIES |= dict.fromkeys(_SERVES.split(), "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone")
 _TRAINS = (
@@ -42,6 +41,18 @@ _REMEDIES |= dict.fromkeys(
     "training and export run in an environment of their own: `make train-env` in the clone, then "
     ".venv-torch/bin/parsing-rcnn (or pip install -r requirements/train.txt)",
 )
+
+_CLIENT = "pip install parsing-rcnn-client"
+_SERVING = "no wheel has it; it runs from a clone of the repository, where `make serve` installs what it needs, or from an image"
+_TRAINING = "no wheel has it; it runs from a clone of the repository, where `make train-env` installs what it needs"
+
+# command that may be absent -> what brings it
+COMMANDS = {
+    **dict.fromkeys(["predict", "annotate", "stream", "info", "models"], _CLIENT),
+    **dict.fromkeys(["serve", "key", "triton"], _SERVING),
+    **dict.fromkeys(["train", "evaluate", "render", "pseudo-label", "import", "datasets"], _TRAINING),
+    **dict.fromkeys(["export", "verify", "quantize"], _TRAINING),
+}
 
 
 def build() -> typer.Typer:
@@ -57,7 +68,22 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for register in (*_installed(), *_beside()):
         register(app)
+    there = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    for name in COMMANDS.keys() - there:
+        _explain(app, name)
+    if "predict" not in there:
+        app.info.epilog = f"predict, annotate, stream, info and models: {_CLIENT}"
     return app
+
+
+def _explain(app: typer.Typer, name: str) -> None:
+    """Add a command that says, whatever its arguments are, what brings the real one."""
+
+    def absent() -> None:
+        _fail(f"{name} is not installed here: {COMMANDS[name]}")
+
+    taken = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(name, hidden=True, add_help_option=False, context_settings=taken)(absent)
 
 
 def _root(

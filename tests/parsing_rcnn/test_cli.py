@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from parsing_rcnn.cli import COMMANDS, build
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,6 +23,13 @@ def test_help_lists_the_commands_of_every_folder() -> None:
     assert shown.returncode == 0
     for command in ("predict", "info", "models", "serve", "train", "evaluate", "export", "verify"):
         assert f"\n  {command} " in shown.stdout
+
+
+def test_every_command_of_the_clone_is_known_where_it_is_not_there() -> None:
+    app = build()
+    assert not any(command.hidden for command in app.registered_commands)  # each is the real one
+    names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert names == set(COMMANDS)
 
 
 def test_version() -> None:
