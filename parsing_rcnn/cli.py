@@ -43,8 +43,8 @@ _REMEDIES |= dict.fromkeys(
 )
 
 _CLIENT = "pip install parsing-rcnn-client"
-_SERVING = "no wheel has it; it runs from a clone of the repository, where `make serve` installs what it needs, or from an image"
 _TRAINING = "no wheel has it; it runs from a clone of the repository, where `make train-env` installs what it needs"
+_SERVING = _TRAINING.replace("train-env", "serve") + ", or from an image"
 
 # command that may be absent -> what brings it
 COMMANDS = {
