@@ -295,6 +295,35 @@ def test_maps_of_another_size_and_16_bits_are_refused(cihp: Path) -> None:
         reader.read(1)
 
 
+@pytest.mark.parametrize(
+    ("layout", "image"),
+    [
+        ("cihp", "Training/Images/0000000.jpg"),
+        ("mhp", "train/images/12.jpg"),
+        ("repository_layout", "train_img/a.jpg"),
+    ],
+)
+def test_a_picture_is_decoded_where_its_pixels_are_wanted(
+    layout: str, image: str, request: pytest.FixtureRequest
+) -> None:
+    """By a run once, of whose time decoding is most, and by the check; a record needs no more than the header."""
+    root = request.getfixturevalue(layout)
+    data = (root / image).read_bytes()
+    thumbnail = b"\xff\xe1\xff\xff" + bytes(0xFFFF - 2)
+    unknown = b"\xff\xda\x00\x08\x01\x09\x00\x00\x3f\x00\xff\xd9"  # the pixels of a ninth channel
+    for start in (data[:2], data[:2] + 5 * thumbnail):  # the second one is longer than what is read at first
+        (root / image).write_bytes(start + data[2 : data.index(b"\xff\xda")] + unknown)
+        reader = find_datasets(root)[0]
+        assert reader.read(0).size == SIZE
+        assert len(reader.read(0).people) == 2
+    code, output = run(str(root))
+    assert code == 1
+    assert f"{Path(image).name}: missing, or cannot be read" in output.replace("\n", "")
+    batches = mixture(root, 59 if layout == "mhp" else 20)
+    with pytest.raises(DatasetError, match=r"\.jpg: missing, or cannot be read"):
+        _ = [batches[index] for index in range(20)]
+
+
 def test_nothing_known_is_said(tmp_path: Path) -> None:
     assert run(str(tmp_path / "nowhere"))[0] == 2
     with pytest.raises(DatasetError, match="Category_ids"):

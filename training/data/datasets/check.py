@@ -75,7 +75,8 @@ def check(reader: Reader, progress: Progress) -> Findings:
             record = reader.read(index)
             if _cut_off(record.image):
                 raise DatasetError(f"{record.image}: cut off, a JPEG without its end; the rest of it would be grey")
-            if record.parts is None and (found := image_size(record.image)) != record.size:
+            found = image_size(record.image)  # which decodes all of it, as a run would
+            if record.parts is None and found != record.size:
                 raise DatasetError(f"{record.image}: {found} pixels, but its annotation file says {record.size}")
         except DatasetError as error:
             findings.problems.append(str(error))

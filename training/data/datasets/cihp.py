@@ -13,7 +13,6 @@ from training.data.datasets.coco_file import CocoFile
 from training.data.datasets.records import (
     Record,
     header_size,
-    image_size,
     people_of_maps,
     read_map,
     record_of_files,
@@ -60,7 +59,7 @@ class RawCihp:
         """See `Reader`."""
         stem = self.stems[index]
         image = self.folder / "Images" / f"{stem}.jpg"
-        size = image_size(image)
+        size = header_size(image)
         parts = read_map(self.folder / "Category_ids" / f"{stem}.png", len(CIHP))
         human_path = self.folder / "Human_ids" / f"{stem}.png"
         human = read_map(human_path)

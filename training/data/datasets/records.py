@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.header import peek
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import InvalidImage, ParsingRCNNError
 from training.data.sources import DatasetError
 
-_HEADER_BYTES = 1 << 18  # a thumbnail in EXIF may come before the size
+_HEADER_BYTES = 1 << 18  # enough for nearly all; a thumbnail in EXIF may come before the size
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Reader(Protocol):
         ...
 
     def read(self, index: int) -> Record:
-        """Picture `index`.
+        """Picture `index`; its own pixels are not decoded, and not looked at beyond the header.
 
         Raises:
             DatasetError: a file is missing or holds what it should not; the message names it.
@@ -185,7 +185,11 @@ def header_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file:
-            header = peek(file.read(_HEADER_BYTES))
+            first = file.read(_HEADER_BYTES)
+            try:
+                header = peek(first)
+            except InvalidImage:
+                header = peek(first + file.read())
     except (OSError, ParsingRCNNError) as error:
         raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error})") from error
     return header.height, header.width
@@ -209,12 +213,13 @@ def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where
 
 
 def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
-    """A picture whose people have a class map each, as files; where two overlap, the later one is in front.
+    """A picture, which is not decoded, whose people have a class map each, as files; where two overlap, the later one
+    is in front.
 
     Raises:
         DatasetError: a file is missing, broken, or not of the picture's size.
     """
-    size = image_size(image)
+    size = header_size(image)
     parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     for label, path in enumerate(files, start=1):
         own = read_map(path, classes)
