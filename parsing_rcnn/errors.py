@@ -77,8 +77,28 @@ class BrokenModel(EngineUnavailable):
     retry_after = None
 
     def __init__(self, path: object, reason: object) -> None:
-        first = next((line.strip() for line in reversed(str(reason).splitlines()) if line.strip()), "no reason given")
-        super().__init__(f"{path} cannot be run ({first}): copy it again, or let `parsing-rcnn export` write it")
+        super().__init__(
+            f"{path} cannot be run ({_gist(reason)}): copy it again, or let `parsing-rcnn export` write it"
+        )
+
+
+class OutOfMemory(EngineUnavailable):
+    """A runtime did not get the memory that it asked for: when others have freed some, it may."""
+
+    code = "out-of-memory"
+    title = "There is not enough memory"
+    retry_after = 10
+
+    def __init__(self, path: object, reason: object) -> None:
+        super().__init__(
+            f"there is not enough memory to run {path} ({_gist(reason)}): give this process more, or let it "
+            "analyse fewer pictures at the same time"
+        )
+
+
+def _gist(reason: object) -> str:
+    """The last line of what a runtime says, which is the one that tells most."""
+    return next((line.strip() for line in reversed(str(reason).splitlines()) if line.strip()), "no reason given")
 
 
 class DeadlineExceeded(EngineUnavailable):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import os
 import queue
+import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 # ONNX Runtime reads it while it is imported, and would begin then to report to its makers
@@ -32,6 +34,10 @@ PEOPLE_BUCKETS = (1, 2, 4)
 MAX_PEOPLE = 64
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")
+# std::bad_alloc, "can't alloc", "Failed to allocate memory", CUDA's "out of memory"; no thread could be started
+_SHORTAGE = re.compile(
+    r"\bbad[_ ]alloc|can't alloc|\ballocate\b|out of memory|resource temporarily unavailable", re.IGNORECASE
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -116,7 +122,7 @@ class OrtGraph:
         try:
             self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # of types of its own, without a common base
-            raise BrokenModel(name, error) from error
+            raise _fault(name, error) from error
         self.name = name
         self._inputs = {tensor.name for tensor in self.session.get_inputs()}
         self._outputs = {tensor.name for tensor in self.session.get_outputs()}
@@ -125,7 +131,8 @@ class OrtGraph:
         wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
         if wrong:
             raise BrokenModel(self.name, f"{', '.join(sorted(wrong))}: not there, or not known here")
-        return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
+        with _shortage_named(self.name):
+            return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
 
 
 class OpenVinoGraph:
@@ -149,15 +156,16 @@ class OpenVinoGraph:
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         model, idle = self._compile({name: value.shape for name, value in inputs.items()}, tuple(outputs))
-        try:
-            request = idle.get_nowait()
-        except queue.Empty:
-            request = model.create_infer_request()
-        try:
-            request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
-            return {name: request.get_tensor(name).data.copy() for name in outputs}
-        finally:
-            idle.put(request)
+        with _shortage_named(self.name):
+            try:
+                request = idle.get_nowait()
+            except queue.Empty:
+                request = model.create_infer_request()
+            try:
+                request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
+                return {name: request.get_tensor(name).data.copy() for name in outputs}
+            finally:
+                idle.put(request)
 
     def _compile(
         self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]
@@ -167,8 +175,8 @@ class OpenVinoGraph:
             if key not in self._compiled:
                 try:
                     self._compiled[key] = (self._static(shapes, outputs), queue.LifoQueue())
-                except RuntimeError as error:
-                    raise BrokenModel(self.name, error) from error
+                except (RuntimeError, MemoryError) as error:
+                    raise _fault(self.name, error) from error
             return self._compiled[key]
 
     def _static(self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Any:
@@ -184,6 +192,26 @@ class OpenVinoGraph:
         if missing:
             raise RuntimeError(f"it has no {', '.join(sorted(missing))}")
         return self.core.compile_model(model, "CPU", self.properties)
+
+
+def _is_shortage(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _SHORTAGE.search(str(error)) is not None
+
+
+def _fault(name: str, error: Exception) -> EngineUnavailable:
+    """Why a graph cannot be made ready."""
+    return OutOfMemory(name, error) if _is_shortage(error) else BrokenModel(name, error)
+
+
+@contextmanager
+def _shortage_named(name: str) -> Iterator[None]:
+    """A shortage of memory while a graph is run is told as one; what else happens then is a fault of ours."""
+    try:
+        yield
+    except Exception as error:
+        if _is_shortage(error):
+            raise OutOfMemory(name, error) from error
+        raise
 
 
 class Runtime:

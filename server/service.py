@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from parsing_rcnn.codecs.image import ImageLimits, check
-from parsing_rcnn.errors import BrokenModel, ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from server import answers
 from server.admission import Admission, TokenBuckets
@@ -139,7 +139,7 @@ class Service:
                     body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
-            if isinstance(error, BrokenModel):  # nobody but who runs the gateway can mend it
+            if isinstance(error, BrokenModel | OutOfMemory):  # nobody but who runs the gateway can mend it
                 log.error("the model cannot be run", reason=error.detail)
             raise
         except asyncio.CancelledError:

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import structlog
 
-from parsing_rcnn.errors import BrokenModel, EngineUnavailable, ModelNotFound, ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.call import Call
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries to load; each is twice the one before
+_UNTOLD = "the model cannot be loaded; the log says why"
 
 log = structlog.get_logger("server")
 
@@ -33,20 +36,37 @@ class EmbeddedEngine:
         self._reason = "the model is being loaded"
 
     async def start(self) -> None:
-        """Load and warm up. Failures are kept as the reason why the engine is not ready."""
+        """Load and warm up; where that fails, again after a pause, unless it is the options, which stay as they are.
+
+        Memory comes free, a volume is there again, a file is copied again. Meanwhile the gateway says why it is not
+        ready, to whom a process that ends would say nothing; an orchestrator (Kubernetes: `startupProbe`) starts it
+        anew in its own time, as somebody at a terminal does.
+        """
+        pause = _FIRST_PAUSE
+        while not await self._loaded(pause):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _loaded(self, pause: float) -> bool:
+        """Try once: whether no further try is needed, or none would help. Failures are kept as the reason why not."""
         try:
             analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
+        except InvalidOptions as error:
+            self._reason = error.detail
+            log.error("the model cannot be loaded", reason=error.detail)
+            return True
         except ParsingRCNNError as error:
             # of files it tells where they are, which is no business of clients
             hidden = isinstance(error, BrokenModel | ModelNotFound)
-            self._reason = "the model cannot be loaded; the log says why" if hidden else error.detail
-            log.error("the model cannot be loaded", reason=error.detail)
+            self._reason = _UNTOLD if hidden else error.detail
+            log.error("the model cannot be loaded", reason=error.detail, again_after_seconds=pause)
         except Exception as error:
-            self._reason = "the model cannot be loaded; the log says why"
-            log.error("the model cannot be loaded", exc_info=error)
+            self._reason = _UNTOLD
+            log.error("the model cannot be loaded", exc_info=error, again_after_seconds=pause)
         else:
             self._analyzer = analyzer
             log.info("ready", model=analyzer.info.name, version=analyzer.info.version, runtime=analyzer.info.runtime)
+        return self._analyzer is not None
 
     def _prepare(self) -> Analyzer:
         analyzer = self._load()

@@ -128,6 +128,45 @@ def test_a_graph_in_openvinos_own_format_is_compiled_from_what_was_read(tmp_path
     assert (one == other).mean() > 0.999
 
 
+_SHORT_OF_MEMORY = """
+import re, resource, sys
+import numpy as np
+from parsing_rcnn.errors import OutOfMemory
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import Runtime
+
+kind, opened, extra = sys.argv[1], sys.argv[2] == "opened", int(sys.argv[3]) << 20
+if opened:
+    runtime = Runtime(ModelRepository.open(), kind, "fp32", threads=1)
+else:
+    Runtime(ModelRepository.open(), kind, "fp32", threads=1, graphs=())  # libraries, which are no model
+have = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (have + extra, have + extra))
+try:
+    if not opened:
+        runtime = Runtime(ModelRepository.open(), kind, "fp32", threads=1)
+    runtime.detector(np.zeros((640, 640, 3), np.uint8), np.array([0, 1], np.float32))
+except OutOfMemory as error:
+    print(error.detail)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.parametrize(
+    ("kind", "when", "megabytes"),
+    [("onnxruntime", "closed", 20), ("onnxruntime", "opened", 20), ("openvino", "opened", 100)],
+)
+def test_a_shortage_of_memory_is_named_and_no_file_is_blamed(kind: str, when: str, megabytes: int) -> None:
+    pytest.importorskip(kind)
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY, kind, when, str(megabytes)]
+    environment = {**os.environ, "PARSING_RCNN_CACHE": "/dev/null"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.startswith("there is not enough memory to run detector/1/model.onnx ("), (
+        done.stdout + done.stderr
+    )
+
+
 def test_wrong_words_are_named() -> None:
     repository = ModelRepository.open()
     with pytest.raises(InvalidOptions, match="'tensorflow': choose one of auto, openvino, onnxruntime"):

@@ -31,7 +31,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from parsing_rcnn import __version__
-from parsing_rcnn.errors import BrokenModel, InvalidOptions, ModelNotFound, ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, InvalidOptions, ModelNotFound, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from server.answers import Format
@@ -247,6 +247,33 @@ def test_not_ready_says_why() -> None:
             assert answer.status_code == 503
             assert "there is no such precision" in answer.json()["detail"]
             assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("fault", [OutOfMemory("parsing/1/model.onnx", "std::bad_alloc"), OSError("a volume is away")])
+def test_a_model_that_cannot_be_loaded_yet_is_tried_again(fault: Exception) -> None:
+    faults = [fault, fault]
+
+    def load() -> Slow:
+        if faults:
+            raise faults.pop()
+        return Slow()
+
+    with capture_logs() as lines, TestClient(create_app(Settings(), load)) as client:
+        until(lambda: bool(lines))
+        assert client.get("/readyz").status_code == 503
+        wait_until_ready(client, 30)
+    assert [line["event"] for line in lines] == ["the model cannot be loaded"] * 2 + ["ready"]
+
+
+def test_options_that_cannot_be_are_not_tried_again() -> None:
+    def load() -> Slow:
+        raise InvalidOptions("precision bf16: this CPU does not compute in it")
+
+    with capture_logs() as lines, TestClient(create_app(Settings(), load)) as client:
+        until(lambda: bool(lines))
+        time.sleep(1.5)
+        assert "does not compute" in client.get("/readyz").json()["detail"]
+    assert [line["event"] for line in lines] == ["the model cannot be loaded"]
 
 
 @pytest.mark.parametrize("fault", [ModelNotFound("/srv/here: nothing"), BrokenModel("/srv/here/model.onnx", "damaged")])
