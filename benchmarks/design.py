@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 
 from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.environment import require_torch
 from benchmarks.rounds import ROOT, Worker, answer, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import COMMAND, run
 
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         repository, frame, people, threads = options.worker
         answer(lambda: prepare(Path(repository), Path(frame), int(people), int(threads)))
         return 0
+    require_torch("design")
     document = measure(options)
     (options.out / "design.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     shown = table(document, options.people)

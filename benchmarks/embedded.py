@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import why_no_torch
 from benchmarks.rounds import Worker, WorkerError, answer, interleave, ratios, summarise
 
 HEIGHT, WIDTH = 1080, 1920
@@ -176,6 +177,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.worker:
         answer(lambda: prepare(options))
         return 0
+    if options.torch_python and (why := why_no_torch(options.torch_python)) is not None:
+        print(f"embedded: --torch-python: {why}", file=sys.stderr)
+        return 1
     photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
     if photo is None:
         print(f"embedded: {options.photo} cannot be read as a picture", file=sys.stderr)

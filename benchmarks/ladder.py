@@ -16,13 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from training.config import load_config
-from training.engine import TorchAnalyzer
-from training.evaluate import evaluate
-from training.model.parsing_rcnn import ParsingRCNN
-from training.train import Trainer
+from benchmarks.environment import require_torch
 
 CONFIGS = Path(__file__).resolve().parent.parent / "training" / "configs" / "ladder"
 PAPER = {"1_baseline": 47.2, "2_pss": 48.2, "3_err": 50.7, "4_gce": 52.7, "5_ipbc": 53.5}
@@ -51,6 +45,12 @@ def train_rung(rung: str, seed: int, options: argparse.Namespace) -> Run:
     done = out / "figures.json"
     if done.is_file():
         return Run(rung, seed, **json.loads(done.read_text()))
+    from training.config import load_config
+    from training.engine import TorchAnalyzer
+    from training.evaluate import evaluate
+    from training.model.parsing_rcnn import ParsingRCNN
+    from training.train import Trainer
+
     overrides = (f"train.seed={seed}", f"data.rendered={options.rendered}", *(options.set or ()))
     config = load_config(CONFIGS / f"{rung}.yaml", overrides)
     trainer = Trainer(config, options.data, out)
@@ -129,6 +129,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", help="override of every recipe: section.key=value")
     options = parser.parse_args()
+    require_torch("ladder")
+    import torch
+
     torch.set_num_threads(options.threads)
     runs = []
     for seed in options.seeds:  # seed by seed: a ladder that is cut short is whole for its first seeds

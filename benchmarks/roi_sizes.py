@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.embedded import machine
+from benchmarks.environment import require_torch
 from benchmarks.rounds import Worker, answer, interleave, summarise
 
 HEIGHT, WIDTH = 384, 640
@@ -156,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind, *numbers = options.worker
         answer(lambda: KINDS[kind](*map(int, numbers)))
         return
+    require_torch("roi_sizes")
     options.rows = [row for row in ROWS if row[0] in options.cells]
     result = measure(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.environment import require_torch
 from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
 
@@ -196,6 +197,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, measure, print, write JSON and Markdown."""
     options = parse(arguments)
+    require_torch("runtimes")
     before = machine()
     photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
     if photo is None:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import require_torch
 from benchmarks.rounds import Worker, interleave, ratios, summarise
 
 PAIRS = ("none", "all")  # of heads
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--autocast", choices=("none", "bf16", "fp16"), default="none")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    require_torch("training_speed")
     result = measure(options)
     print(table(result))
     if options.out is not None:

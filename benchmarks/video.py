@@ -14,6 +14,7 @@ import argparse
 import json
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -205,11 +206,19 @@ def measure_drawing(engine: Analyzer, truth: Truth) -> dict[str, float]:
 
 
 def make_walks(data: Path, frames: int, seed: int) -> tuple[Walk, Walk]:
-    """(people walking, the same people still) of a seed."""
+    """(people walking, the same people still) of a seed.
+
+    Raises:
+        FileNotFoundError: there are no people or no backgrounds below `data`.
+    """
     people = read_cut_outs(data / "ccp")
     rng = np.random.default_rng(seed)
     chosen = [people[i] for i in rng.choice(len(people), 3, replace=False)]
     names = held_out_backgrounds([path.name for path in (data / "backgrounds").glob("*.jpg")])
+    if not names:
+        raise FileNotFoundError(
+            f"{data / 'backgrounds'}: no picture; point --data at the folder that holds backgrounds"
+        )
     picture = cv2.imread(str(data / "backgrounds" / names[int(rng.integers(len(names)))]), cv2.IMREAD_COLOR)
     assert picture is not None
     background = np.asarray(picture, np.uint8)
@@ -227,8 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--model")
     chosen = parser.parse_args(arguments)
+    try:
+        walking, still = make_walks(chosen.data, chosen.frames, chosen.seed)
+    except FileNotFoundError as error:
+        sys.exit(f"video: {error}")
     engine = Pipeline(model=chosen.model, threads=chosen.threads)
-    walking, still = make_walks(chosen.data, chosen.frames, chosen.seed)
     report = {
         "engine": engine.info.runtime,
         "model": engine.info.name,
