@@ -182,7 +182,7 @@ class Pipeline(GraphPipeline):
 
     def __init__(
         self,
-        repository: Path | None = None,
+        repository: str | Path | None = None,
         *,
         model: str | None = None,
         runtime: str = "auto",

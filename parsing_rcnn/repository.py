@@ -36,7 +36,7 @@ class ModelRepository:
     model: str | None = None
 
     @classmethod
-    def open(cls, path: Path | None = None, model: str | None = None) -> ModelRepository:
+    def open(cls, path: str | Path | None = None, model: str | None = None) -> ModelRepository:
         """Find and read a repository.
 
         The first of these that is given or exists: `path`, the environment variable PARSING_RCNN_REPOSITORY, the
@@ -171,10 +171,11 @@ def _another(file: Path) -> BrokenModel:
     return BrokenModel(file, f"it is not the file of {CARD}, but has another SHA-256")
 
 
-def _locate(path: Path | None) -> Path:
-    if path is None and os.environ.get(ENVIRONMENT):
-        path = Path(os.environ[ENVIRONMENT])
-    if path is not None:
+def _locate(given: str | Path | None) -> Path:
+    if given is None and os.environ.get(ENVIRONMENT):
+        given = os.environ[ENVIRONMENT]
+    if given is not None:
+        path = Path(given)
         if not path.is_dir():
             raise ModelNotFound(f"{path}: no such model repository; give --repository a folder with {CARD}")
         return path

@@ -63,6 +63,14 @@ def test_a_model_of_the_card_is_the_same_weights_at_other_sizes(tmp_path: Path) 
         ModelRepository.open(tmp_path / "copy", "huge")
 
 
+def test_a_repository_is_named_by_a_path_or_its_text() -> None:
+    path = ROOT / "model_repository"
+    assert ModelRepository.open(str(path)) == ModelRepository.open(path)
+    assert Pipeline(str(path), threads=1, graphs=()).repository.path == path
+    with pytest.raises(ModelNotFound, match="nowhere: no such model repository"):
+        Pipeline("nowhere")
+
+
 def test_an_absent_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"nowhere: no such model repository; give --repository"):
         ModelRepository.open(tmp_path / "nowhere")
