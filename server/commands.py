@@ -73,7 +73,7 @@ def serve(
     from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
-    from server.settings import injected_port
+    from server.settings import address, injected_port
     from server.telemetry import configure_logging
 
     settings = _settings(given)
@@ -83,13 +83,32 @@ def serve(
     ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
     application = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    shown, bound = settings.host, listener.getsockname()[1]
-    typer.echo(f"Parsing R-CNN Serving on http://{shown}:{bound}  (page: /, API: /docs, stop: Ctrl-C)", err=True)
+    url, style = f"http://{address(settings.host, listener.getsockname()[1])}", settings.log_format
+    _say(style, f"Parsing R-CNN Serving on {url}", "(page: /, API: /docs, stop: Ctrl-C)")
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lacks = "encryption" if settings.keys else "keys or encryption"
-        typer.echo(f"warning: reachable from other machines, without {lacks}", err=True)
-    _allow_files(settings.max_connections + 200)
+        _warn(style, f"reachable from other machines, without {lacks}")
+    _allow_files(settings.max_connections + 200, style)
     uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+
+
+def _say(style: str, what: str, hint: str) -> None:
+    """A line for people, with a hint for who sits at a terminal; of a log of JSON it is a line of JSON."""
+    import structlog
+
+    if style == "json":
+        structlog.get_logger("server").info(what)
+    else:
+        typer.echo(f"{what}  {hint}", err=True)
+
+
+def _warn(style: str, what: str) -> None:
+    import structlog
+
+    if style == "json":
+        structlog.get_logger("server").warning(what)
+    else:
+        typer.echo(f"warning: {what}", err=True)
 
 
 def _settings(options: Mapping[str, Any]) -> Settings:
@@ -113,16 +132,18 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens; where none can, the command ends with the reason."""
+    from server.settings import address
+
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         reason, remedy = str(error.strerror).partition(" (")[0], "another with --port (`make serve PORT=...`) or --host"
-        typer.echo(f"error: cannot listen on {host}:{port}: {reason}; choose {remedy}", err=True)
+        typer.echo(f"error: cannot listen on {address(host, port)}: {reason}; choose {remedy}", err=True)
         raise typer.Exit(1) from error
 
 
-def _allow_files(wanted: int) -> None:
+def _allow_files(wanted: int, style: str) -> None:
     """Raise this process's limit of open files where that is low and may be raised: a connection is one."""
     import resource
 
@@ -131,7 +152,7 @@ def _allow_files(wanted: int) -> None:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         if allowed < wanted:
-            typer.echo(f"warning: {allowed} files may be open here, fewer than --max-connections needs", err=True)
+            _warn(style, f"{allowed} files may be open here, fewer than --max-connections needs")
 
 
 def key(
@@ -160,6 +181,7 @@ def triton(
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
     from server.launch import Installation, Launch, Profile, Supervisor, forward_signals
+    from server.settings import bare
     from server.telemetry import configure_logging
 
     if profile not in get_args(Profile):
@@ -169,7 +191,7 @@ def triton(
     try:
         found = ModelRepository.open(repository).path.resolve()
         ports = (http_port, grpc_port, metrics_port)
-        launch = Launch(found, host, *ports, cast(Profile, profile), drain_seconds)
+        launch = Launch(found, bare(host), *ports, cast(Profile, profile), drain_seconds)
         supervisor = Supervisor(launch, Installation.find())
     except ParsingRCNNError as error:
         typer.echo(f"error: {error.detail}", err=True)
@@ -177,4 +199,4 @@ def triton(
     forward_signals(supervisor)
     http, grpc, metrics = (launch.address(port) for port in ports)
     where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
-    supervisor.run(lambda: typer.echo(f"Triton is ready: {where}  (stop: Ctrl-C)", err=True))
+    supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))

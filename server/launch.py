@@ -27,6 +27,7 @@ from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
 from server.engines.shared_memory import sweep
 from server.probes import Prober
+from server.settings import address
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
@@ -102,8 +103,8 @@ class Launch:
         return self.repository.parent / "build" / "plugin" / "libprcnn_triton.so"
 
     def address(self, port: int) -> str:
-        """host:port, an IPv6 address in brackets."""
-        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+        """See `server.settings.address`."""
+        return address(self.host, port)
 
     def command(self, installation: Installation, profile: Profile) -> list[str]:
         """The command line."""

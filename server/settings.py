@@ -71,6 +71,11 @@ class Settings(BaseSettings):
             raise ValueError("it is empty: unset it, or give it a value")
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        return bare(value)
+
     @field_validator("triton_url")
     @classmethod
     def _addresses(cls, value: str) -> str:
@@ -123,6 +128,16 @@ class Settings(BaseSettings):
     def max_body(self) -> int:
         """Bytes of a request: a picture in base64 grows by a third, and some JSON or multipart goes around it."""
         return math.ceil(self.max_bytes * 4 / 3) + 64 * 1024
+
+
+def bare(host: str) -> str:
+    """A host as sockets take it: an IPv6 address without the brackets that it has in a URL."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def address(host: str, port: int) -> str:
+    """host:port as in a URL, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_of_kubernetes(value: Any) -> bool:

@@ -526,6 +526,42 @@ def test_a_wider_address_is_warned_of(tmp_path: Path) -> None:
             process.communicate()
 
 
+def test_every_line_of_a_log_of_json_is_json() -> None:
+    process = _serve("--host", "0.0.0.0", "--port", str(port := _free_port()), "--log-format", "json")
+    try:
+        assert process.stderr is not None
+        lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+    finally:
+        process.kill()
+        process.communicate()
+    assert [line["level"] for line in lines] == ["info", "warning"]
+    assert f"http://0.0.0.0:{port}" in lines[0]["event"]
+    assert "reachable from other machines" in lines[1]["event"]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_taken_and_shown_as_addresses_have_it(host: str) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+            port = int(listener.getsockname()[1])
+    except OSError:
+        pytest.skip("no IPv6 here")
+    process = _serve("--host", host, "--port", str(port))
+    try:
+        assert process.stderr is not None
+        shown = re.search(r"http://\S+", process.stderr.readline())
+        assert shown is not None
+        assert shown[0] == f"http://[::1]:{port}"
+        with urllib.request.urlopen(f"{shown[0]}/healthz", timeout=30) as answer:
+            assert answer.status == 200
+        again = _serve("--host", host, "--port", str(port))
+        _, error = again.communicate(timeout=60)
+        assert f"cannot listen on [::1]:{port}" in error
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_wrong_settings_are_named() -> None:
     process = _serve("--precision", "int3")
     _, error = process.communicate(timeout=60)
