@@ -247,6 +247,12 @@ def test_a_stream_has_no_body(strict: Live, method: str) -> None:
     assert answer.startswith(b"HTTP/1.1 200" if method == "GET" else b"HTTP/1.1 405")
 
 
+def test_a_stream_begins_with_a_get(strict: Live) -> None:
+    offer = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    answer = everything(opened(strict, f"POST /v1/models HTTP/1.1\r\nHost: x\r\n{offer}\r\n"))
+    problem(answer, 405, "method-not-allowed")
+
+
 def test_a_stream_whose_handshake_says_that_it_has_no_body(strict: Live) -> None:
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     head = f"GET /v1/stream HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
@@ -366,6 +372,53 @@ def test_the_silent_make_room(strict: Live, photo_jpeg: bytes) -> None:
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
     for connection in silent:
         connection.close()
+
+
+def test_the_one_that_was_silent_for_longest_makes_room() -> None:
+    slow = Slow()
+    slow.gate.set()
+    limits = ConnectionLimits(connections=3)
+    with Live(Settings(), lambda: slow, limits) as live:
+
+        def used(connection: socket.socket) -> bool:
+            connection.sendall((QUERY + "\r\n").encode())
+            answer = b""
+            try:  # to its end: until then it is not silent
+                while not answer.endswith(b"}") and (piece := connection.recv(4000)):
+                    answer += piece
+            except ConnectionResetError:
+                return False
+            return answer.startswith(b"HTTP/1.1 200")
+
+        kept = [opened(live) for _ in range(limits.connections)]
+        for connection in (*kept, kept[0]):  # the first one opened is the last one used
+            assert used(connection)
+            time.sleep(0.02)  # the loop's clock counts milliseconds
+        newest = opened(live)
+        assert used(newest)
+        assert everything(kept[1]) == b""
+        assert used(kept[2])
+        assert used(kept[0])
+        for connection in (*kept, newest):
+            connection.close()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_connection_that_stays_silent_is_closed(refused: bool) -> None:
+    """Also behind a body of which the rest came after its refusal."""
+    slow = Slow()
+    slow.gate.set()
+    live = Live(Settings(), lambda: slow, LIMITS)
+    live.server.config.timeout_keep_alive = 1
+    with live:
+        connection = opened(live, QUERY + "\r\n")
+        if refused:
+            assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            assert connection.recv(4000).startswith(b"HTTP/1.1 404")
+            connection.sendall(b" of it")
+        answers = everything(connection)  # until the gateway closes
+    assert answers.count(b"HTTP/1.1 200") == (not refused)
 
 
 def test_with_every_connection_at_work_the_next_one_is_refused(photo_jpeg: bytes) -> None:
