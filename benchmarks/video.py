@@ -5,7 +5,9 @@
 DATA holds `ccp/{images,labels}` and `backgrounds`. On a walk of three people known to the pixel (benchmarks/walk.py):
 identity switches, flicker, mean IoU of the parts and lag, as the engine says it and smoothed, analysing every frame
 and every second. Flicker is the share of label pixels that change from frame to frame after the true motion is taken
-out. Then speed, side by side in turns: file in, annotated file out, with the seconds of each stage and peak memory.
+out; that of IUV is the share of pixels that go to another chart, and by how much U and V of the others change (nothing
+on the walk says what they should be). Then speed, side by side in turns: file in, annotated file out, with the seconds
+of each stage and peak memory.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,28 +112,65 @@ class Score:
         }
 
 
+@dataclass
+class IuvScore:
+    """How much IUV wavers on a walk: pixels that go to another chart, and the change of U and V of those that stay."""
+
+    changed: int = 0
+    compared: int = 0
+    change: float = 0.0
+    stayed: int = 0
+    _last: tuple[Truth, NDArray[np.uint8]] | None = None
+
+    def add(self, truth: Truth, tracked: Tracked) -> None:
+        """Take the next frame."""
+        iuv, _ = tracked.people.iuv_map()
+        if self._last is not None:
+            for before, now in _pairs(*self._last, truth, iuv):
+                same = before[:, 0] == now[:, 0]
+                self.changed, self.compared = self.changed + int((~same).sum()), self.compared + len(same)
+                stays = same & (now[:, 0] > 0)
+                self.change += float(np.abs(before[stays, 1:].astype(float) - now[stays, 1:]).mean(axis=1).sum())
+                self.stayed += int(stays.sum())
+        self._last = truth, iuv
+
+    def report(self) -> dict[str, float | int]:
+        """The figures: a share of pixels, and a mean change of U and V, which lie in 0..1."""
+        return {
+            "chart_flicker": round(self.changed / max(self.compared, 1), 5),
+            "uv_change": round(self.change / max(self.stayed, 1) / 255, 5),
+        }
+
+
 def flicker(
     before: Truth, labels_before: NDArray[np.uint8], now: Truth, labels_now: NDArray[np.uint8]
 ) -> tuple[int, int]:
     """(label pixels that changed, pixels compared): those of people visible in both frames, motion taken out."""
-    height, width = now.labels.shape
     changed = compared = 0
+    for old, new in _pairs(before, labels_before, now, labels_now):
+        changed, compared = changed + int((old != new).sum()), compared + len(new)
+    return changed, compared
+
+
+def _pairs(
+    before: Truth, map_before: NDArray[np.uint8], now: Truth, map_now: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Of each person the pixels visible in both frames, [n] or [n,c] of two maps [H,W] or [H,W,c]."""
+    height, width = now.labels.shape
     for k in range(len(now.places)):
         # from now to before: through the cut-out
         full = [np.vstack([place[k], [0, 0, 1]]) for place in (before.places, now.places)]
         back = (full[0] @ np.linalg.inv(full[1]))[:2]
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        moved = cv2.warpAffine(labels_before, back, (width, height), flags=flags)
+        moved = np.asarray(cv2.warpAffine(map_before, back, (width, height), flags=flags), np.uint8)
         seen = cv2.warpAffine(before.instances, back, (width, height), flags=flags)
         both = (seen == k + 1) & (now.instances == k + 1)
-        changed += int((moved[both] != labels_now[both]).sum())
-        compared += int(both.sum())
-    return changed, compared
+        yield moved[both], map_now[both]
 
 
 def score_walk(engine: Analyzer, walk: Walk) -> dict[str, dict[str, float | int]]:
-    """Follow a walk in four ways over the same answers of the engine."""
-    wanted = request(engine, frozenset({"parsing"}), 0.5, 64, STEADY)
+    """Follow a walk in four ways over the same answers of the engine, parts and IUV each by itself."""
+    wanted = request(engine, frozenset({"parsing", "densepose"}), 0.5, 64, STEADY)
     ways: dict[str, tuple[int, Smoothing | None]] = {
         "raw": (1, None),
         "smoothed": (1, STEADY),
@@ -139,16 +178,20 @@ def score_walk(engine: Analyzer, walk: Walk) -> dict[str, dict[str, float | int]
         "smoothed, every 2nd": (2, STEADY),
     }
     followers = {name: Follower(smoothing=smoothing) for name, (_, smoothing) in ways.items()}
-    scores = {name: Score() for name in ways}
+    others = {name: Follower(smoothing=smoothing) for name, (_, smoothing) in ways.items()}
+    scores, iuv_scores = {name: Score() for name in ways}, {name: IuvScore() for name in ways}
     for index, truth in enumerate(walk):
         frame = Frame(index, index / FPS, truth.image)
         people = engine.analyze(truth.image, wanted)
+        charts = replace(people, parts=None, part_scores=None, part_probs=None)
+        people = replace(people, iuv=None)
         for name, (every, _) in ways.items():
             begin = time.perf_counter()
             tracked = followers[name].follow(frame, people if index % every == 0 else None)
             scores[name].seconds += (time.perf_counter() - begin) / len(walk)
             scores[name].add(truth, tracked)
-    return {name: score.report() for name, score in scores.items()}
+            iuv_scores[name].add(truth, others[name].follow(frame, charts if index % every == 0 else None))
+    return {name: scores[name].report() | iuv_scores[name].report() for name in ways}
 
 
 def measure_speed(engine: Analyzer, walk: Walk, rounds: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.make_eval import CutOut
-from benchmarks.video import Score, flicker
+from benchmarks.video import IuvScore, Score, flicker
 from benchmarks.walk import MOST_OVERLAP, Truth, Walk
 from parsing_rcnn.people import People
 from parsing_rcnn_client.video.follow import Tracked
@@ -60,6 +60,23 @@ def test_flicker_is_what_changes_beyond_the_motion(walk: Walk) -> None:
     other[now.instances == 2] = 9  # one of three people is called something else
     changed, compared = flicker(before, before.labels, now, other)
     assert changed / compared == pytest.approx((now.instances == 2).sum() / (now.instances > 0).sum(), abs=0.08)
+
+
+def test_iuv_wavers_by_the_pixels_that_change_charts_and_by_u_and_v_of_the_others(walk: Walk) -> None:
+    def charts(truth: Truth, i: int, u: int, v: int) -> Tracked:
+        """The same everywhere."""
+        iuv = np.tile(np.array([i, u, v], np.uint8)[None, :, None, None], (1, 1, 8, 8))
+        people = People(np.array([[0, 0, 320, 180]], np.float32), np.array([0.9], np.float32), (180, 320), iuv=iuv)
+        return Tracked(Frame(0, 0.0, truth.image), people, np.array([1], np.intp), people.boxes)
+
+    score = IuvScore()
+    for index, values in enumerate(((1, 100, 50), (1, 110, 50), (2, 200, 50), (2, 200, 50))):
+        truth = walk.frame(index)
+        score.add(truth, charts(truth, *values))
+    report = score.report()
+    # one of three times the chart is another one; the other times U changes by 10 and by 0, and V never
+    assert report["chart_flicker"] == pytest.approx(1 / 3, abs=0.01)
+    assert report["uv_change"] == pytest.approx((10 / 2) / 2 / 255, rel=0.05)
 
 
 def test_identity_switches_and_misses_are_counted(walk: Walk) -> None:
