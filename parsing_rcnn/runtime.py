@@ -7,7 +7,6 @@ and for each bucket of people, compiled when first needed and cached on disk.
 from __future__ import annotations
 
 import io
-import math
 import os
 import queue
 import re
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
@@ -321,46 +321,6 @@ class Runtime:
             pieces.append(run({"ROI_FEATURES": features[done : done + size]}, outputs))
             done += size
         return pieces[0] if len(pieces) == 1 else {k: np.concatenate([p[k] for p in pieces]) for k in outputs}
-
-
-def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """How many cores this process may keep busy: those that it may run on, and no more than its control groups get time
-    for (`docker run --cpus`, Kubernetes' `limits`), rounded up.
-
-    Args:
-        groups: where control groups are mounted.
-        own: which ones this process is in.
-    """
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min([cores, *(math.ceil(share) for share in _shares(groups, own))]))
-
-
-def _shares(groups: Path, own: Path) -> Iterator[float]:
-    """Seconds of CPU time in a second, for each limit that is set: of its groups, and of those around them."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # a container's view may begin at its own group, whose path is still the outer one
-        around = [Path(path), *Path(path).parents]
-        for folder in dict.fromkeys(groups / controllers / str(group).lstrip("/") for group in around):
-            if controllers:
-                words = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
-            else:
-                words = _words(folder / "cpu.max")
-            if len(words) == 2 and words[0].isdecimal() and int(words[1]) > 0:  # none is "max" there and -1 here
-                yield int(words[0]) / int(words[1])
-
-
-def _words(file: Path) -> list[str]:
-    try:
-        return file.read_text().split()
-    except OSError:
-        return []
 
 
 def cache_folder() -> Path | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, require_folder, wrong
+from parsing_rcnn_client.signals import ignore_signals, signals_interrupt
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
@@ -27,8 +26,6 @@ _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
 _AT_FIRST = "connecting"
 _PAUSE = 1.0  # seconds between two lines about one source
-# Ctrl-C, whoever ends processes in an orderly way, a terminal that is closed (which Windows does not tell)
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -75,7 +72,7 @@ def annotate(
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
-    with _signals_interrupt():
+    with signals_interrupt():
         summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
     if damage is not None:
         typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
@@ -140,31 +137,11 @@ def _with_progress(
             )
         except (KeyboardInterrupt, EngineUnavailable):
             if progress.tasks[bar].completed:  # what is done is left whole and playable
-                _ignore_signals()
+                ignore_signals()
                 _finish(writer, *records)
             raise
         _finish(writer, *records)
         return summary
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let each of `_SIGNALS` interrupt as Ctrl-C does, but those that were ignored before, as `nohup` has it."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignore_signals() -> None:
-    """A second one must not cut the end of a file."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _finish(*outputs: Writer | Record | None) -> None:
@@ -221,7 +198,7 @@ def stream(
     if page is not None:
         typer.echo(f"watch at {page.url}", err=True)
     live = Live(engine, settings, in_flight)
-    with _signals_interrupt():
+    with signals_interrupt():
         try:
             if engine_choice.server is not None:
                 _require_welcome(engine)
@@ -231,7 +208,7 @@ def stream(
         except KeyboardInterrupt:
             typer.echo("stopping", err=True)
         finally:
-            _ignore_signals()
+            ignore_signals()
             try:
                 live.close()
             finally:

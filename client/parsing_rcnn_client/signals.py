@@ -1,0 +1,30 @@
+"""Signals that end a command which writes files."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Ctrl-C, whoever ends processes in an orderly way, a terminal that is closed (which Windows does not tell)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let each of `_SIGNALS` interrupt as Ctrl-C does, but those that were ignored before, as `nohup` has it."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """A second one must not cut the end of a file."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
