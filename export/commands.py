@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,9 @@ def export(
             "and engines for this machine's GPU."
         ),
     ] = "onnx",
-    precision: Annotated[str, typer.Option(help="What the graphs compute in: fp32, fp16 or bf16.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="What the graphs compute in: fp32, fp16 or bf16 (INT8: `quantize`).")
+    ] = "fp32",
     size: Annotated[
         list[str] | None, typer.Option(help="Canvas, HEIGHTxWIDTH in steps of 32; again for each further one.")
     ] = None,
@@ -79,7 +82,8 @@ def export(
             pooling=pooling,
         )
     except OptionError as error:
-        typer.echo(f"error: {error}", err=True)
+        other = "; INT8 is made of an exported repository by `parsing-rcnn quantize`" if precision == "int8" else ""
+        typer.echo(f"error: {error}{other}", err=True)
         raise typer.Exit(2) from error
     try:
         _write_graphs(checkpoint, out, version, card, options)
@@ -106,7 +110,10 @@ def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path |
     # without a card, what the recipe trains is what is known of the weights
     trained = {"parsing": {"trained": recipe.train.parsing}, "densepose": {"trained": recipe.train.densepose}}
     described = json.loads(card.read_text()) if card is not None else known or {"tasks": trained}
-    files = export_repository(model, recipe, out, version=version or of_repository, card=described, options=options)
+    with warnings.catch_warnings():
+        # of torchvision's own code
+        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
+        files = export_repository(model, recipe, out, version=version or of_repository, card=described, options=options)
     canvases = [(height, width) for height, width in described.get("canvases", options.canvases(recipe))]
     costs = gigaflops(model, canvases, options.proposals)
     for name, path in files.items():

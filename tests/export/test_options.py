@@ -14,6 +14,7 @@ from training.config import Config
     ("words", "message"),
     [
         (["--precision", "fp8"], "--precision fp8: choose one of fp32, fp16, bf16"),
+        (["--precision", "int8"], "INT8 is made of an exported repository by `parsing-rcnn quantize`"),
         (["--size", "384"], "--size 384: HEIGHTxWIDTH, as in 384x640"),
         (["--size", "384x650"], "--size 384x650: height and width are multiples of 32 from 64 to 1344"),
         (["--size", "1376x640"], "--size 1376x640: height and width are multiples of 32 from 64 to 1344"),
