@@ -62,7 +62,7 @@ class Live:
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[], Analyzer],
+        load: Callable[[], Analyzer] | None,
         connections: ConnectionLimits | None = None,
         port: int = 0,
     ) -> None:

@@ -1,0 +1,206 @@
+"""Triton servers behind the gateway, played by servers of gRPC that can be held up, lost and looked into."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from parsing_rcnn.ensembles import outputs
+from server.app import create_app
+from server.settings import Settings
+from tests.server.conftest import Live
+from tests.server.test_analyze import refused
+from tests.server.test_limits import post, until
+
+URL = "/v1/analyze"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """A server that finds nobody. While it is well, its probes are answered at once.
+
+    Attributes:
+        asked: of each picture that is no probe, the request's metadata.
+        begun: counts them, too.
+        gate: closed, pictures wait for their answer.
+        dies: is lost with the next picture.
+        refusal: what it says to every picture instead.
+        over: the request of a picture has ended, with an answer or without.
+    """
+
+    def __init__(self, photo: bytes) -> None:
+        self.photo = photo
+        self.asked: list[dict[str, Any]] = []
+        self.begun, self.gate, self.over = threading.Semaphore(0), threading.Event(), threading.Event()
+        self.gate.set()
+        self.dies = self.lost = False
+        self.refusal = ""
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def close(self) -> None:
+        self.gate.set()
+        self._server.stop(None).wait()
+
+    def ServerMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+        return service_pb2.ServerMetadataResponse(name="triton", version="2")
+
+    def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+        if request.raw_input_contents[0].endswith(self.photo):
+            self.asked.append(dict(context.invocation_metadata()))
+            context.add_callback(self.over.set)
+            self.begun.release()
+            self.gate.wait(60)
+            self.lost |= self.dies
+            if self.refusal:
+                context.abort(grpc.StatusCode.INTERNAL, self.refusal)
+        if self.lost:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
+        every = {output.name: output for output in outputs(("parsing", "densepose"), 20, 128)}
+        for wanted in request.outputs:
+            output = every[wanted.name]
+            values = np.full([max(size, 0) for size in output.dims], 512).astype(output.kind)
+            kind = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8"}[output.kind]
+            answer.outputs.add(name=output.name, datatype=kind, shape=values.shape)
+            answer.raw_output_contents.append(values.tobytes())
+        return answer
+
+
+@pytest.fixture
+def servers(photo_jpeg: bytes) -> Iterator[list[Played]]:
+    """Three of them."""
+    found = [Played(photo_jpeg) for _ in range(3)]
+    yield found
+    for server in found:
+        server.close()
+
+
+def settings_of(*servers: Played) -> Settings:
+    return Settings(engine="triton", triton_url=",".join(server.address for server in servers))
+
+
+@contextmanager
+def gateway(*servers: Played) -> Iterator[TestClient]:
+    """The gateway before them, from when it knows that all are well."""
+    with TestClient(create_app(settings_of(*servers))) as client:
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+        until(lambda: client.get("/v1/models").json()[0]["runtime"].count("127.0.0.1") == len(servers), 30)
+        yield client
+
+
+def counts(servers: list[Played]) -> list[int]:
+    return [len(server.asked) for server in servers]
+
+
+def test_the_least_loaded_server_is_asked(servers: list[Played], photo_jpeg: bytes) -> None:
+    first, second, _ = servers
+    with gateway(first, second) as client, ThreadPoolExecutor(4) as senders:
+
+        def send() -> int:
+            return client.post(URL, content=photo_jpeg, headers={"X-Timeout-Ms": "20000"}).status_code
+
+        first.gate.clear()
+        held = senders.submit(send)
+        assert first.begun.acquire(timeout=10)
+        assert [send() for _ in range(3)] == [200] * 3  # one after the other: each finds the second one idle
+        assert counts(servers) == [1, 3, 0]
+        second.gate.clear()
+        more = [senders.submit(send)]
+        until(lambda: counts(servers) == [1, 4, 0])
+        more += [senders.submit(send) for _ in range(2)]  # one on each: both get another
+        until(lambda: counts(servers) == [2, 5, 0])
+        for server in (first, second):
+            server.gate.set()
+        assert [answer.result(30) for answer in (held, *more)] == [200] * 4
+
+
+def test_a_picture_that_a_server_loses_is_tried_once_on_another(servers: list[Played], photo_jpeg: bytes) -> None:
+    first, second, third = servers
+    with gateway(*servers) as client:
+        first.dies = True
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+        assert counts(servers) == [1, 1, 0]
+        assert first.address not in client.get("/v1/models").json()[0]["runtime"]  # it gets no more
+        assert client.get("/readyz").status_code == 200
+        second.dies = third.dies = True
+        again = client.post(URL, content=photo_jpeg)
+        refused(again, 503, "cannot answer now")
+        assert again.headers["retry-after"] == "1"
+        assert counts(servers) == [1, 2, 1]
+        refused(client.get("/readyz"), 503, *(server.address for server in servers))
+        first.lost = first.dies = False  # it is well again, as its probes find out
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+        assert counts(servers) == [2, 2, 1]
+
+
+def test_what_a_server_loses_goes_to_the_least_loaded_of_the_others(servers: list[Played], photo_jpeg: bytes) -> None:
+    first, second, _ = servers
+    with gateway(*servers) as client, ThreadPoolExecutor(2) as senders:
+        answers = []
+        for server in (first, second):
+            server.gate.clear()
+            answers.append(senders.submit(client.post, URL, content=photo_jpeg, headers={"X-Timeout-Ms": "20000"}))
+            assert server.begun.acquire(timeout=10)
+        first.dies = True
+        first.gate.set()
+        assert answers[0].result(30).status_code == 200
+        assert counts(servers) == [1, 1, 1]
+        second.gate.set()
+        assert answers[1].result(30).status_code == 200
+
+
+def test_a_picture_that_loses_two_servers_is_not_tried_on_a_third(servers: list[Played], photo_jpeg: bytes) -> None:
+    with gateway(*servers) as client:
+        servers[0].dies = servers[1].dies = True
+        refused(client.post(URL, content=photo_jpeg), 503, "cannot answer now")
+        assert counts(servers) == [1, 1, 0]
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+        assert counts(servers) == [1, 1, 1]
+
+
+def test_a_refusal_of_the_picture_is_the_same_everywhere(servers: list[Played], photo_jpeg: bytes) -> None:
+    for server in servers:
+        server.refusal = "in ensemble 'human_analysis', invalid-image: it ends early"
+    with gateway(*servers) as client:
+        refused(client.post(URL, content=photo_jpeg), 400, "it ends early")
+        assert sum(counts(servers)) == 1
+        runtime = client.get("/v1/models").json()[0]["runtime"]
+        assert all(server.address in runtime for server in servers)
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [(TRACE, TRACE), (None, None), (TRACE.upper(), None), (TRACE + "-more", None), ("00-x-y-01", None)],
+)
+def test_the_callers_trace_is_passed_on(
+    servers: list[Played], photo_jpeg: bytes, given: str | None, passed: str | None
+) -> None:
+    headers = {} if given is None else {"traceparent": given}
+    with gateway(servers[0]) as client:
+        for query in ("", "?tasks=parsing"):
+            assert client.post(URL + query, content=photo_jpeg, headers=headers).status_code == 200
+    assert [metadata.get("traceparent") for metadata in servers[0].asked] == [passed] * 2
+
+
+def test_a_client_that_goes_ends_its_request_in_triton(servers: list[Played], photo_jpeg: bytes) -> None:
+    server = servers[0]
+    server.gate.clear()
+    with Live(settings_of(server), None) as live:
+        connection = post(live, photo_jpeg)
+        assert server.begun.acquire(timeout=10)
+        assert not server.over.is_set()
+        connection.close()
+        assert server.over.wait(10)  # Triton may take 30 s for a picture
