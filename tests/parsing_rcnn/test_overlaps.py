@@ -192,10 +192,18 @@ def test_boxes_that_overlap_without_a_common_pixel_change_nothing() -> None:
     assert np.array_equal(people.instance_map(), labels)
 
 
-@pytest.mark.parametrize("kept", ["parts", "iuv"])
-def test_either_map_alone_is_enough(kept: str) -> None:
-    people = replace(seam(0.6, 0.9), **{name: None for name in ("parts", "iuv") if name != kept})
-    assert np.array_equal(people.instance_map(), seam(0.6, 0.9).instance_map())
+@pytest.mark.parametrize("kept", ["parts", "iuv", "part_probs"])
+def test_any_map_alone_is_enough(kept: str) -> None:
+    whole = seam(0.6, 0.9)
+    assert whole.parts is not None
+    classes = np.arange(len(CIHP))[:, None, None]
+    maps = {
+        "parts": whole.parts,
+        "iuv": whole.iuv,
+        "part_probs": np.where(classes == whole.parts[:, None], 255, 0).astype(np.uint8),
+    }
+    people = replace(whole, **{name: array if name == kept else None for name, array in maps.items()})
+    assert np.array_equal(people.instance_map(exact=kept == "part_probs"), whole.instance_map())
 
 
 def test_maps_of_different_sides_are_compared_by_their_share() -> None:

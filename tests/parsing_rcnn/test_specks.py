@@ -37,7 +37,10 @@ def maps_of(cells: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
 
 
 def seen(cells: NDArray[np.uint8]) -> People:
-    given = maps_of(cells)
+    return read(maps_of(cells))
+
+
+def read(given: dict[str, NDArray[np.generic]]) -> People:
     before = {name: array.copy() for name, array in given.items()}
     boxes, maps = framed(WINDOW, BOX, given)
     for name, array in before.items():
@@ -66,6 +69,16 @@ def test_a_class_of_seven_cells_is_gone_from_labels_scores_and_probabilities() -
         assert set(np.unique(labels)) == {0, SKIRT, LEG, SHOE}
         assert islands(labels) == 4
     assert people.areas(0)[SOCKS] == 0
+
+
+def test_a_class_that_is_gone_does_not_come_back_between_cells() -> None:
+    cells = body()
+    cells[80:82, 50:53] = SOCKS
+    given = maps_of(cells)
+    given["PART_PROBS"][0, SOCKS, 55:65] = 140  # the second in every cell where the skirt meets the leg
+    assert SOCKS not in read(given).label_map(exact=True)
+    given["PARTS"][0, 113:116, 50:53] = SOCKS  # nine cells elsewhere: it is worn, and wins there
+    assert SOCKS in read(given).label_map(exact=True)[10 + 2 * 55 : 10 + 2 * 65]
 
 
 def test_a_class_of_eight_cells_stays() -> None:
