@@ -78,6 +78,11 @@ def test_keys_change_while_it_runs(keys: Path) -> None:
         assert "cannot be read" in reasons[1]
         keys.write_text(f"{good}\nalso {hashlib.sha256(old.encode()).hexdigest()}\n")
         assert (status(old), status(new)) == (200, 200)
+        with capture_logs() as lines:
+            keys.unlink()
+            assert (status(old), status(new)) == (200, 200)
+        # it was well in between
+        assert ["cannot be read" in line["reason"] for line in lines if line["log_level"] == "error"] == [True]
 
 
 def test_a_key_is_added_to_a_file_without_a_last_line_end(keys: Path) -> None:
@@ -115,7 +120,7 @@ def test_the_command_makes_keys(
     assert KeyFile(keys).name_of(capsys.readouterr().out.strip()) == "carol"
     assert command(monkeypatch, "key", "car", "--file", str(keys)) == 0  # the beginning of a name is another name
     assert KeyFile(keys).name_of(capsys.readouterr().out.strip()) == "car"
-    for name, word in (("carol", "another name"), ("../x", "1-64 letters")):
+    for name, word in (("carol", "another name"), ("../x", "1-64 letters"), (65 * "x", "1-64 letters")):
         assert command(monkeypatch, "key", name, "--file", str(keys)) == 1
         assert word in capsys.readouterr().err
 

@@ -227,6 +227,14 @@ def test_after_a_refusal_the_queue_is_short_until_calm_returns(monkeypatch: pyte
         admission.check()
 
 
+def test_calm_or_not_no_more_than_every_place_is_taken() -> None:
+    admission = Admission(1, busy=4)
+    with admission.place():
+        for _ in range(2):
+            with pytest.raises(EngineUnavailable, match="limit is 1"):
+                admission.check()
+
+
 def test_a_deadline_ends_a_slow_upload_too(photo_jpeg: bytes) -> None:
     with Live(Settings(), Slow) as live:
         begin = time.monotonic()

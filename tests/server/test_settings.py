@@ -91,3 +91,9 @@ def test_what_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARSING_RCNN_CORS", "")
     monkeypatch.setenv("PARSING_RCNN_TRUSTED_PROXIES", "")
     assert Settings().origins == Settings().proxies == []
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1:4318", "http://", "https:///v1/traces", "grpc://127.0.0.1:4317"])
+def test_a_collector_has_an_address(wrong: str) -> None:
+    with pytest.raises(ValueError, match="a collector's address is like"):
+        Settings(otlp=wrong)
