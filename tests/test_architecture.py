@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_requirements_are_pinned_and_name_no_index() -> None:
         for line in path.read_text().splitlines():
             text = line.split("#")[0].strip()
             assert not text or pin.fullmatch(text), f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("environment", ["serve", "train"])
+def test_an_environment_has_all_that_the_package_needs(environment: str) -> None:
+    """They are installed without their dependencies: what a list lacks is missing."""
+    pinned = re.findall(
+        r"^([\w.-]+)(?:\[.*\])?==", (ROOT / f"requirements/{environment}.txt").read_text(), re.MULTILINE
+    )
+    projects = [tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in (".", "client")]
+    needed = {re.match(r"[\w.-]+", line)[0] for project in projects for line in project["dependencies"]}  # type: ignore[index]
+    own = {project["name"] for project in projects}
+    assert {name.lower() for name in needed - own} <= {name.lower() for name in pinned}
 
 
 def test_the_serving_environment_has_no_torch() -> None:
