@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.errors import ModelNotFound
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
@@ -100,7 +100,7 @@ def test_a_repository_of_graphs_alone_is_enough(
 
 def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
     def failing() -> Analyzer:
-        raise ModelNotFound("the file has gone")
+        raise EngineUnavailable("the memory has gone")
 
     def states(of: TestClient) -> set[tuple[str, str]]:
         return {(model["state"], model["reason"]) for model in of.post("/v2/repository/index").json()}
@@ -108,7 +108,7 @@ def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
     assert states(client) == {("READY", "")}
     dead = free_port()
     for settings, load, reason in (
-        (Settings(), failing, "the file has gone"),
+        (Settings(), failing, "the memory has gone"),
         (Settings(engine="triton", triton_url=f"127.0.0.1:{dead}"), None, f"127.0.0.1:{dead}"),
     ):
         with TestClient(create_app(settings, load)) as broken:
