@@ -72,8 +72,12 @@ class Newest:
                     time.sleep(_PAUSE)
         except Exception as error:  # told when what came before it is answered
             self.failure = error
-        self.ended = True
-        self._tell()
+        except BaseException as error:  # the end of a program, which is nothing to this thread
+            self.failure = RuntimeError(f"the frames ended with {error!r}")
+            self.failure.__cause__ = error
+        finally:
+            self.ended = True
+            self._tell()
 
     async def _follow(self, frames: AsyncIterable[Picture]) -> None:
         try:
@@ -84,8 +88,13 @@ class Newest:
                 await asyncio.sleep(0 if first else _PAUSE)  # also where the frames never wait, and the loop would
         except Exception as error:  # as above
             self.failure = error
-        self.ended = True
-        self._changed()
+        except asyncio.CancelledError as error:
+            if not self.ended:  # else it was close()
+                self.failure = RuntimeError("the frames ended: what they waited for was cancelled")
+                self.failure.__cause__ = error
+        finally:
+            self.ended = True
+            self._changed()
 
     def _put(self, picture: Picture) -> bool:
         """Leave a frame. Returns whether none waited."""

@@ -175,6 +175,36 @@ def test_what_the_frames_raise_comes_after_their_answers(url: str, photo_jpeg: b
         next(answers)
 
 
+@both
+def test_frames_that_end_the_program_end_the_stream(url: str, photo_jpeg: bytes, ask: Ask) -> None:
+    def camera() -> Iterator[bytes]:
+        yield photo_jpeg
+        sys.exit("the camera is gone")
+
+    answers = ask(url, camera(), {})
+    assert isinstance(next(answers).people, People)
+    with pytest.raises(RuntimeError, match=r"SystemExit\('the camera is gone'\)") as raised:
+        next(answers)
+    assert isinstance(raised.value.__cause__, SystemExit)
+
+
+def test_frames_that_wait_for_what_is_cancelled_end_the_stream(url: str, photo_jpeg: bytes) -> None:
+    async def ask() -> None:
+        async def camera() -> AsyncIterator[bytes]:
+            yield photo_jpeg
+            reader = asyncio.create_task(asyncio.sleep(60))
+            reader.cancel()
+            await reader
+
+        async with AsyncClient.connect(url) as client:
+            answers = client.stream(camera(), tasks=())
+            assert isinstance((await anext(answers)).people, People)
+            with pytest.raises(RuntimeError, match="was cancelled"):
+                await anext(answers)
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+
+
 def test_leaving_the_loop_ends_the_stream(url: str, photo_jpeg: bytes) -> None:
     running = set(threading.enumerate())
     with Client.connect(url) as client:
