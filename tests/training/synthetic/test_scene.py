@@ -30,13 +30,13 @@ def render(generator: Generator, monkeypatch: pytest.MonkeyPatch):  # type: igno
         axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)
         return Camera(np.array([0, -4, 1.0], np.float32), axes, 1.7 * height, width, height), 4.0
 
-    def picture(yaw: float, style: str = "stand", seed: int = 0, **options: object) -> Rendered:
+    def picture(yaw: float, style: str = "stand", seed: int = 0, backdrop: np.ndarray = BACKDROP) -> Rendered:
         monkeypatch.setattr(scene, "draw_camera", camera)
         monkeypatch.setattr(scene, "_draw_yaw", lambda _: yaw)
         monkeypatch.setattr(scene, "_places", lambda *_: [(0.0, 0.0)])
         poser = generator.cast.poser
         monkeypatch.setattr(poser, "styles", {style: (1.0, poser.styles[style][1])}, raising=False)
-        return draw_scene(np.random.default_rng(seed), generator.cast, BACKDROP, (), 1)
+        return draw_scene(np.random.default_rng(seed), generator.cast, backdrop, (), 1)
 
     return picture
 
@@ -132,6 +132,29 @@ def test_hands_are_joined_to_their_sleeves(generator: Generator) -> None:
         if not any((garment.category == CLASS["Gloves"]).any() for garment in outfit.garments):
             layer = wardrobe.skin_layer(rng, template, outfit, None)
             assert beyond <= {tuple(face) for face in layer.faces.tolist()}, f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_people_have_eyes(render, seed: int) -> None:  # type: ignore[no-untyped-def]
+    rendered = render(0.0, seed=seed, backdrop=np.full((1024, 768, 3), 90, np.uint8))
+    face = rendered.category == CLASS["Face"]
+    skin = np.median(rendered.image[face].mean(1))
+    for x, y, visible in rendered.keypoints[0, 1:3]:
+        assert visible == 2
+        near = np.s_[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4]
+        assert rendered.image[near].mean(2).min() < 0.4 * skin, "no pupil"
+        assert face[near].mean() > 0.95
+        assert set(np.unique(rendered.iuv[near][..., 0])) <= {23, 24}
+
+
+def test_irises_are_dark_or_light_as_skins_are() -> None:
+    rng, eyes = np.random.default_rng(0), fabrics.drawn_eyes()
+    brown = {}
+    for tone in ("light", "dark"):
+        drawn = [fabrics.eye(eyes, tone, rng)[32, 42, :3].astype(int) for _ in range(200)]
+        brown[tone] = np.mean([red > 1.2 * blue for red, _, blue in drawn])
+    assert 0.35 < brown["light"] < 0.75
+    assert brown["dark"] > 0.9
 
 
 def test_skin_looks_like_skin() -> None:

@@ -1,7 +1,7 @@
 """Readers of an asset folder in MakeHuman's formats: clothes and hair (.mhclo + .obj), skins, poses (.bvh).
 
-Layout: clothes/NAME, hair/NAME, skins/textures/*.jpg, poses/*.bvh. What a garment is bound to is MakeHuman's base mesh
-hm08 with its helper geometry, which is also the vertex order of the body in `body.py`.
+Layout: clothes/NAME, hair/NAME, skins/textures/*.jpg, eyes/materials/*_eye.png, poses/*.bvh. What a garment is bound to
+is MakeHuman's base mesh hm08 with its helper geometry, which is also the vertex order of the body in `body.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from training.data.sources import DatasetError
 
 _TEXTURE = 512  # pixels: garments are never seen closer
 _PLAIN = (180, 180, 180)
+_EYE = (0.293, 0.7, 0.288)  # of MakeHuman's eye textures: middle and radius of the lower of the two eyeballs
+_EYE_SIDE = 64  # pixels across an eyeball: half a millimetre each
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,7 @@ class Assets:
     Attributes:
         suits, shoes, hats, hair: garments.
         skins: name -> uint8 [512,512,3] RGB on the body's texture coordinates.
+        eyes: name -> uint8 [64,64,3] RGB, the front of an eyeball, the pupil in the middle.
         poses: name -> pose.
     """
 
@@ -302,12 +305,13 @@ class Assets:
     hats: dict[str, Proxy]
     hair: dict[str, Proxy]
     skins: dict[str, NDArray[np.uint8]]
+    eyes: dict[str, NDArray[np.uint8]]
     poses: dict[str, BvhPose]
 
     @classmethod
     def none(cls) -> Assets:
-        """Nothing: people then wear what the tailor cuts, and have plain skin and short hair."""
-        return cls({}, {}, {}, {}, {}, {})
+        """Nothing: people then wear what the tailor cuts, and have plain skin, short hair and drawn eyes."""
+        return cls({}, {}, {}, {}, {}, {}, {})
 
     @classmethod
     def open(cls, root: Path) -> Assets:
@@ -328,6 +332,7 @@ class Assets:
             hats={n: p for n, p in clothes.items() if n.startswith("fedora")},
             hair={p.name: read_proxy(p) for p in sorted((root / "hair").iterdir()) if p.is_dir()},
             skins=skins,
+            eyes={p.stem: _eye(p) for p in sorted((root / "eyes").rglob("*_eye.png"))},
             poses={p.stem: read_bvh(p) for p in sorted((root / "poses").glob("*.bvh"))},
         )
 
@@ -337,3 +342,10 @@ def _skin(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise DatasetError(f"{path}: cannot be read as a picture")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _eye(path: Path) -> NDArray[np.uint8]:
+    image = _skin(path)
+    x, y, radius = (round(share * image.shape[1]) for share in _EYE)
+    front = image[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius]
+    return np.asarray(cv2.resize(front, (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA), np.uint8)

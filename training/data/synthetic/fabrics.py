@@ -25,6 +25,7 @@ _SKINS = (
     (246, 220, 200), (240, 205, 178), (228, 188, 156), (212, 166, 130), (190, 140, 104), (160, 112, 80),
     (130, 88, 62), (100, 66, 46), (76, 50, 36), (54, 38, 30),
 )  # fmt: skip
+_IRISES = {"brown": (112, 76, 42), "blue": (96, 128, 158), "grey": (116, 122, 122), "green": (92, 110, 72)}
 _KINDS = {
     "plain": 0.48, "stripes": 0.14, "checks": 0.10, "dots": 0.05, "blobs": 0.09, "denim": 0.09, "knit": 0.05,
 }  # fmt: skip
@@ -125,6 +126,42 @@ def bare_skin(rng: np.random.Generator) -> NDArray[np.uint8]:
     base = np.array(_SKINS[rng.integers(len(_SKINS))], np.float32)
     mottled = 1 + 0.03 * _noise(rng, 8) + 0.02 * _noise(rng, 32)
     return (base * mottled[..., None]).clip(4, 250).astype(np.uint8)
+
+
+def drawn_eyes() -> dict[str, NDArray[np.uint8]]:
+    """Fronts of eyeballs, uint8 [64,64,3], by colour, for those who have no textures of them."""
+    y, x = (np.mgrid[0:64, 0:64] - 31.5) / 32
+    away = np.hypot(x, y)[..., None]
+    fronts = {}
+    for name, iris in _IRISES.items():
+        image = np.array((226, 221, 217), np.float32) * (1.05 - 0.25 * away)
+        ring = np.array(iris) * (1.15 - 0.6 * ((away - 0.12) / 0.27).clip(0, 1) ** 3)
+        image += (ring - image) * ((0.39 - away) * 32 + 0.5).clip(0, 1)
+        image *= ((away - 0.13) * 32 + 0.5).clip(0.06, 1)
+        fronts[name] = image.clip(0, 255).astype(np.uint8)
+    return fronts
+
+
+def eye(fronts: dict[str, NDArray[np.uint8]], skin: str, rng: np.random.Generator) -> Texture:
+    """The front of an eyeball: brown ones, of any depth, for most people, and nearly all but those of light skin.
+
+    Args:
+        fronts: by names that say so where they are brown.
+        skin: what `tone` says of it.
+    """
+    brown = [name for name in fronts if "brown" in name]
+    others = [name for name in fronts if name not in brown]
+    dark = rng.random() < (0.5 if skin == "light" else 0.96)
+    name = str(rng.choice((brown if dark else others) or list(fronts)))
+    image = fronts[name].astype(np.float32)
+    if name not in brown:  # the textures are of brighter colours than irises
+        grey = image.mean(2, keepdims=True)
+        image = grey + 0.6 * (image - grey)
+    else:
+        y, x = (np.mgrid[0:64, 0:64] - 31.5) / 32
+        iris = ((0.42 - np.hypot(x, y)) * 16).clip(0, 1)[..., None]
+        image = image * (1 - iris * (1 - rng.uniform(0.3, 1.0) * np.array((1, 0.92, 0.85))))
+    return np.dstack([image * rng.uniform(0.85, 1.0), np.full(image.shape[:2], 255)]).astype(np.uint8)
 
 
 def hair_strands(rng: np.random.Generator) -> Texture:

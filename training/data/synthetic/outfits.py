@@ -11,6 +11,8 @@ from training.data.synthetic import fabrics
 from training.data.synthetic.assets import Assets
 from training.data.synthetic.body import Body
 from training.data.synthetic.charts import Atlas
+from training.data.synthetic.eyes import VERTICES, Eyes
+from training.data.synthetic.headwear import above_brim, nearest_skin, on_the_head, tuck
 from training.data.synthetic.tailor import Field, Garment, Tailor
 from training.data.synthetic.wardrobe import CLASS, Fitted, Layer, fit_proxy, skin_categories
 
@@ -25,6 +27,7 @@ class Outfit:
         garments: cut ones; fitted: (garment of the assets, texture).
         covers: bool [19158], base vertices whose skin nobody sees.
         bulk: float32 [19158], metres that the clothes so far stand off, for what is worn over them.
+        hat: float32 [19158], metres that each base vertex lies above the rim of the hat; None: no hat.
         description: words for the annotation file.
     """
 
@@ -32,6 +35,7 @@ class Outfit:
     fitted: list[tuple[Fitted, fabrics.Texture]] = field(default_factory=list)
     covers: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     bulk: Field = field(default_factory=lambda: np.zeros(0, np.float32))
+    hat: Field | None = None
     description: list[str] = field(default_factory=list)
 
 
@@ -44,8 +48,16 @@ class Wardrobe:
         self.shoes = {n: fit_proxy(p, body, atlas, "shoe") for n, p in assets.shoes.items()}
         self.hats = {n: fit_proxy(p, body, atlas, "hat") for n, p in assets.hats.items()}
         self.hair = {n: fit_proxy(p, body, atlas, "hair") for n, p in assets.hair.items()}
+        self.brims = {
+            n: above_brim(h.proxy.fit(body.template), body, self.tailor.on_head) for n, h in self.hats.items()
+        }
+        self.scalps = {
+            n: nearest_skin(body, np.asarray(h.surface.points @ h.proxy.fit(body.template)))
+            for n, h in self.hair.items()
+        }
         self.skins = assets.skins
         self.skin_category = skin_categories(atlas)
+        self.eyes = Eyes(body.template, body.faces, atlas, self.skin_category, assets.eyes)
 
     def dress(self, rng: np.random.Generator, woman: bool, child: bool = False) -> Outfit:
         """Draw an outfit."""
@@ -243,12 +255,13 @@ class Wardrobe:
                 fitted = self.hair[str(rng.choice(names))]
                 self._wear(outfit, fitted, fabrics.hair_colour(fitted.proxy.texture, rng))
             else:
-                self._add(outfit, self._cap(rng, "Hair", fabrics.hair_strands(rng), 0.012))
+                self._cap(rng, outfit, "Hair", fabrics.hair_strands(rng), 0.012)
         if hat < 0.06 and self.hats:
-            fitted = self.hats[str(rng.choice(list(self.hats)))]
-            self._wear(outfit, fitted, fabrics.fabric(rng))
+            name = str(rng.choice(list(self.hats)))
+            self._wear(outfit, self.hats[name], fabrics.fabric(rng))
+            outfit.hat = self.brims[name]
         elif hat < 0.14:  # a cap without a brim
-            self._add(outfit, self._cap(rng, "Hat", fabrics.fabric(rng), 0.022))
+            self._cap(rng, outfit, "Hat", fabrics.fabric(rng), 0.022)
         if rng.random() < 0.08:
             band = [self._band(tailor.neck[2] - rng.uniform(0.03, 0.07), tailor.neck[2] + rng.uniform(0.04, 0.07))]
             scarf = tailor.cut(
@@ -262,8 +275,8 @@ class Wardrobe:
             self._add(outfit, garment)
 
     def _cap(
-        self, rng: np.random.Generator, category: str, texture: fabrics.Texture, thickness: float
-    ) -> Garment | None:
+        self, rng: np.random.Generator, outfit: Outfit, category: str, texture: fabrics.Texture, thickness: float
+    ) -> None:
         """What covers the skull above the forehead: a cap without a brim, or short hair."""
         tailor = self.tailor
         crown = tailor.points[:, 2].max()
@@ -271,8 +284,11 @@ class Wardrobe:
         # hair goes down to the neck behind and up to the hairline in front
         lower, steep = (rng.uniform(0.085, 0.12), -0.25) if category == "Hat" else (rng.uniform(0.06, 0.085), 0.9)
         rim = tailor.points[:, 2] - np.float32(crown - lower) + steep * slope
-        fields = [np.where(tailor.on_head > 0.9, rim, -1).astype(np.float32)]
-        return tailor.cut(tailor.skin, fields, category, texture, rng, thickness=thickness, tiles=4, wrinkles=0.001)
+        rim = on_the_head(rim, tailor.on_head)
+        cap = tailor.cut(tailor.skin, [rim], category, texture, rng, thickness=thickness, tiles=4, wrinkles=0.001)
+        self._add(outfit, cap)
+        if category == "Hat":
+            outfit.hat = rim
 
     def _band(self, low: float, high: float) -> Field:
         z = self.tailor.points[:, 2]
@@ -282,10 +298,10 @@ class Wardrobe:
     def skin_layer(
         self, rng: np.random.Generator, posed: NDArray[np.float32], outfit: Outfit, skin: str | None
     ) -> Layer:
-        """The skin that the outfit leaves bare; `skin` is a texture's name (None: a plain colour)."""
+        """The skin that the outfit leaves bare, without the eyes; `skin` is a texture's name (None: a plain colour)."""
         surface = self.atlas.surface
         a, b, c = self.body.faces.T
-        keep = ~(outfit.covers[a] & outfit.covers[b] & outfit.covers[c])[surface.parent]
+        keep = ~(outfit.covers[a] & outfit.covers[b] & outfit.covers[c])[surface.parent] & ~self.eyes.faces
         return Layer(
             np.asarray(surface.points @ posed, np.float32),
             surface.faces[keep],
@@ -297,10 +313,29 @@ class Wardrobe:
             closed=True,
         )
 
+    def worn(
+        self, outfit: Outfit, rest: NDArray[np.float32], moves: NDArray[np.float32], posed: NDArray[np.float32]
+    ) -> list[Layer]:
+        """Clothes, hair and hat on a body with these rest vertices, posed."""
+        layers = []
+        for garment in outfit.garments:
+            layer = garment.layer(posed)
+            if outfit.hat is not None and layer.category[0] == CLASS["Hair"]:
+                points = garment.sheet.surface.points
+                layer = tuck(layer, np.asarray(points @ posed), points @ outfit.hat)
+            layers.append(layer)
+        for fitted, texture in outfit.fitted:
+            layer = fitted.layer(rest, moves, texture)
+            if outfit.hat is not None and layer.category[0] == CLASS["Hair"]:
+                scalp = self.scalps[fitted.proxy.name]
+                layer = tuck(layer, posed[scalp], outfit.hat[scalp])
+            layers.append(layer)
+        return layers
+
     def eyewear(self, rest: NDArray[np.float32], moves: NDArray[np.float32]) -> Layer:
         """Sunglasses: two dark lenses and a bridge that follow the head."""
         rims, faces = [], []
-        eyes = [rest[start : start + 72] for start in (14598, 14670)]  # helper-l-eye, helper-r-eye
+        eyes = [rest[eye] for eye in VERTICES]
         for eye in eyes:
             centre, front = eye.mean(0), eye[:, 1].min() - 0.012
             angle = np.linspace(0, 2 * np.pi, 17)[:-1]
@@ -328,7 +363,11 @@ class Wardrobe:
         move = moves[self.body.bone("head")]
         table = np.array(faces, np.int32)
         part = np.where(points[table].mean(1)[:, 0] > 0, 24, 23).astype(np.uint8)
-        template = points - np.concatenate(eyes).mean(0) + self.body.template[14598:14742].mean(0)
+        template = (
+            points
+            - np.concatenate(eyes).mean(0)
+            + np.concatenate([self.body.template[eye] for eye in VERTICES]).mean(0)
+        )
         return Layer(
             (points @ move[:, :3].T + move[:, 3]).astype(np.float32),
             table,

@@ -80,11 +80,12 @@ def draw_person(rng: np.random.Generator, cast: Cast, skins: tuple[str, ...]) ->
     own = [name for name in skins if ("female" in name) == woman] or list(skins)
     chosen = str(rng.choice(own)) if own else None
     layers = [cast.wardrobe.skin_layer(rng, posed, outfit, chosen)]
-    layers += [garment.layer(posed) for garment in outfit.garments]
-    layers += [fitted.layer(rest, moves, texture) for fitted, texture in outfit.fitted]
+    tone = fabrics.tone(layers[0].texture)
+    # of a stream of its own: the same seeds are the same people as before they had eyes
+    layers.append(cast.wardrobe.eyes.layer(rng.spawn(1)[0], posed, tone))
+    layers += cast.wardrobe.worn(outfit, rest, moves, posed)
     if rng.random() < 0.09:
         layers.append(cast.wardrobe.eyewear(rest, moves))
-    tone = fabrics.tone(layers[0].texture)
     facts = {"style": style, "outfit": outfit.description[0], "woman": woman, "child": child, "tone": tone}
     keypoints = place(cast.body, cast.shapes.heads[index], moves, posed)
     return Person(layers, keypoints, facts)
