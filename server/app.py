@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         lifespan=lifespan,
     )
     app.state.settings, app.state.engine, app.state.service, app.state.metrics = settings, engine, service, metrics
-    app.state.catalogue = Catalogue(settings.repository)
+    app.state.catalogue = Catalogue(engine)
     app.state.open_streams = 0
     install(app)
     for gone in (ClientGone, ClientDisconnect):  # while it is computed, while the body arrives

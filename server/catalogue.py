@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from parsing_rcnn.ensembles import ENSEMBLES, outputs
-from parsing_rcnn.repository import ModelRepository
+from server.engines.base import Engine
 
 VERSION = "1"
 CELLS = 128
@@ -77,20 +76,24 @@ class Catalogue:
     Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
 
     Args:
-        repository: for the number of classes (None: found as `ModelRepository.open` says).
+        engine: for the number of classes.
     """
 
-    def __init__(self, repository: Path | None) -> None:
-        self._repository = repository
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.statistics = {name: Statistics() for name in ENSEMBLES}
 
     @cached_property
     def configurations(self) -> dict[str, dict[str, Any]]:
-        """Model -> `ModelConfig` as JSON, with the names of the protocol buffers."""
+        """Model -> `ModelConfig` as JSON, with the names of the protocol buffers.
+
+        Raises:
+            EngineUnavailable: the engine does not know its model yet.
+        """
         from google.protobuf import json_format
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-        found, classes = {}, len(ModelRepository.open(self._repository).taxonomy)
+        found, classes = {}, len(self._engine.info.classes)
         for name, tasks in ENSEMBLES.items():
             message = ModelConfig(
                 name=name,

@@ -120,6 +120,8 @@ def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
             ((state, said),) = states(broken)
             assert state == "UNAVAILABLE"
             assert reason in said
+            unknown = broken.get("/v2/models/densepose")  # how many classes, and whether there is a model at all
+            assert (unknown.status_code, "retry-after" in unknown.headers) == (503, True)
 
 
 @pytest.mark.parametrize("binary", [True, False])
