@@ -108,6 +108,7 @@ def evaluate_dataset(
     missing_predictions: MissingPredictions = "background",
     *,
     exact: bool = False,
+    most: int | None = None,
 ) -> DatasetResult:
     """Measure one split.
 
@@ -115,6 +116,7 @@ def evaluate_dataset(
         surface: the body that GPS is measured on; without one there are no GPS figures.
         missing_predictions: what pictures where nobody is found are to mIoU and the accuracies, see `ConfusionMatrix`.
         exact: paste parts by their probabilities, which servers do not give, and over each other by score.
+        most: measure this many pictures, the first ones.
 
     Raises:
         DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
@@ -128,7 +130,8 @@ def evaluate_dataset(
     found = _Collected(ConfusionMatrix(classes, missing_predictions), ParsedPeople(classes), PartRegions(classes))
     parses, densepose = (bool(analyzer.info.tasks.get(task)) for task in ("parsing", "densepose"))
     pictures: list[tuple[int, float]] = []
-    for index in progress(range(len(reader)), reader.name):
+    count = len(reader) if most is None else min(most, len(reader))
+    for index in progress(range(count), reader.name):
         record = reader.read(index)
         if not parses:
             record = replace(record, parts=None)
@@ -136,7 +139,7 @@ def evaluate_dataset(
         body = surface if pointed else None
         options = Options(_tasks(record, body), confidence=LEAST_SCORE, part_probs=exact and record.parts is not None)
         pictures.append((index, _measure(found, analyzer, record, body, options, keypoints=reader.keypoints)))
-    return DatasetResult(_figures(found, len(reader), analyzer.info.classes), found.boxes, pictures)
+    return DatasetResult(_figures(found, count, analyzer.info.classes), found.boxes, pictures)
 
 
 def _tasks(record: Record, body: Surface | None) -> frozenset[str]:

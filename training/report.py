@@ -48,7 +48,8 @@ def plot_curves(log: Path, out: Path) -> None:
     from matplotlib import pyplot as plt
 
     # a run that was resumed has some steps twice: the later row counts
-    rows = list({row["step"]: row for row in map(json.loads, log.read_text().splitlines())}.values())
+    read = [row for row in map(json.loads, log.read_text().splitlines()) if "validation" not in row]
+    rows = list({row["step"]: row for row in read}.values())
     # a batch without labelled people has no losses of the branches
     names = list(dict.fromkeys(k for row in rows for k in row if k not in ("step", "s/batch", "minutes")))
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), constrained_layout=True)

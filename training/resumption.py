@@ -16,7 +16,7 @@ _REMEDY = "take another --out, or --fresh; --warm-start begins a new run from it
 # keys of `train` that a run may change when it goes on; any other makes it another run
 _MAY_CHANGE = {
     *("warm_start", "device", "autocast", "workers", "accumulate", "images_per_process"),
-    *("checkpoint_every", "keep_every"),
+    *("checkpoint_every", "keep_every", "evaluate_every", "evaluate_pictures"),
     *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
     *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
@@ -29,8 +28,8 @@ from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
 from training.resumption import compare
-
-_REPORT_EVERY = 10
+from training.run_log import REPORT_EVERY, RunLog
+from training.validation import Validation
 
 
 class TrainingDiverged(RuntimeError):
@@ -156,6 +155,7 @@ class Trainer:
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = config.train.accumulate * self.world.size
         self.mixture = Mixture(data, config, self.batches)
+        self.validation = Validation(config) if config.train.evaluate_every is not None else None
         self.parallel: nn.Module = self.objective
         if self.world.size > 1:
             self.parallel = DistributedDataParallel(
@@ -256,7 +256,7 @@ class Trainer:
             worker_init_fn=_prepare_loader,
         )
         with ExitStack() as stack:
-            report = stack.enter_context(_Report(self.out, config, self.step)) if self.world.leads else None
+            report = stack.enter_context(RunLog(self.out, config, self.step)) if self.world.leads else None
             request = stack.enter_context(StopRequest())
             if config.workers:  # threads of OpenCV do not come through a fork, and who stops them there waits for ever
                 stack.callback(cv2.setNumThreads, cv2.getNumThreads())
@@ -275,6 +275,9 @@ class Trainer:
                     self.save()
                 if config.keep_every is not None and self.step % config.keep_every == 0 and self.world.leads:
                     self._save_weights(f"weights_{self.step}.safetensors")
+                if report is not None and self.validation is not None and self.step % self.validation.every == 0:
+                    report.validated(self.step, partial(self.validation.measure, self.average.model))
+                    prepare(self.model, config)  # without an average it is the network itself that was measured
                 if over:
                     break
                 self._stop_if_asked(request)
@@ -286,7 +289,7 @@ class Trainer:
         Raises:
             TrainingStopped: in all processes, once the checkpoint is written.
         """
-        if self.step == self.config.train.iterations or (self.world.size > 1 and self.step % _REPORT_EVERY):
+        if self.step == self.config.train.iterations or (self.world.size > 1 and self.step % REPORT_EVERY):
             return
         if self.world.any(request.signal is not None):
             self.save()
@@ -351,37 +354,3 @@ def _prepare_loader(_: int) -> None:
 def _seed(seed: int, batch: int) -> int:
     """A seed for what is drawn in one batch: no state to save, and a run resumes at any step to the same numbers."""
     return int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-class _Report:
-    """TensorBoard, log.jsonl and a line with the time left, every ten steps and after the last."""
-
-    def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
-        self.config = config
-        self.writer = SummaryWriter(str(out), purge_step=step)
-        self.log = (out / "log.jsonl").open("a" if step else "w")  # a run that begins anew has no steps of another
-        self.last, self.reported = time.monotonic(), step
-
-    def __enter__(self) -> _Report:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.writer.close()
-        self.log.close()
-
-    def step(self, step: int, elapsed: float, losses: dict[str, Tensor], *, last: bool) -> None:
-        """Note a step that is done: every tenth, and the last."""
-        if step % _REPORT_EVERY and not last:
-            return
-        seconds = (time.monotonic() - self.last) / (step - self.reported)
-        self.last, self.reported = time.monotonic(), step
-        values = {name: round(float(loss), 4) for name, loss in losses.items()}
-        for name, value in values.items():
-            self.writer.add_scalar(f"loss/{name}", value, step)
-        left = (self.config.iterations - step) * seconds / 60
-        if self.config.time_budget_minutes is not None:
-            left = min(left, self.config.time_budget_minutes - elapsed / 60)
-        row = {"step": step, "s/batch": round(seconds, 2), "minutes": round(elapsed / 60, 1), **values}
-        self.log.write(json.dumps(row) + "\n")
-        self.log.flush()
-        print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)

@@ -12,10 +12,14 @@ import pytest
 import torch
 
 from parsing_rcnn import __version__
+from tests.training.conftest import write_rendered
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
 from training.config import Config, load_config
+from training.data.datasets.check import find_datasets
 from training.data.sources import DatasetError
 from training.ema import WeightAverage
+from training.engine import TorchAnalyzer, load_checkpoint
+from training.evaluate_datasets import evaluate_dataset
 from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model
 from training.report import write_report
@@ -298,6 +302,46 @@ def test_weights_of_some_steps_stay(tmp_path: Path, data_folder: Path) -> None:
     kept, last = (load_model(tmp_path / name)[0] for name in ("weights_2.safetensors", "weights.safetensors"))
     assert not torch.equal(kept.box.score.weight, last.box.score.weight)
     assert Trainer(recipe("train.iterations=6"), data_folder, tmp_path).resume()  # and may be kept no longer
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_validation_pictures_are_measured_on_the_way(tmp_path: Path, average: float) -> None:
+    """With the figures of `evaluate --dataset`; and the weights become what they would have become without."""
+    data = tmp_path / "CIHP"
+    for split, count in (("Training", 2), ("Validation", 3)):
+        shutil.copytree(write_rendered(tmp_path / split), data / split)
+        for number in range(2, count):
+            for folder, suffix in (("Images", "jpg"), ("Category_ids", "png"), ("Human_ids", "png")):
+                place = data / split / folder
+                shutil.copy(place / f"0000000.{suffix}", place / f"{number:07d}.{suffix}")
+    common = (f"data.annotated={data}", "data.sources={annotated: 1}", "train.iterations=5", "train.keep_every=2")
+    common = (*common, f"train.ema_decay={average}", "model.rpn.proposals_test=4")
+    measured = recipe(*common, "train.evaluate_every=2", "train.evaluate_pictures=2")
+    Trainer(measured, tmp_path, tmp_path / "measured").run()
+    rows = [json.loads(line) for line in (tmp_path / "measured" / "log.jsonl").read_text().splitlines()]
+    noted = {row["step"]: row["validation"] for row in rows if "validation" in row}
+    assert list(noted) == [2, 4]
+    assert [row["step"] for row in rows if "validation" not in row] == [5]
+    (reader,) = (reader for reader in find_datasets(data) if reader.validation)
+    for step, figures in noted.items():
+        analyzer = TorchAnalyzer(*load_checkpoint(tmp_path / "measured" / f"weights_{step}.safetensors"))
+        wanted = evaluate_dataset(analyzer, reader, lambda items, _: items, most=2).figures
+        assert wanted["pictures"] == 2
+        assert set(figures["CIHP, Validation"]) >= {"miou", "pixel_accuracy", "ap_p_50", "ap_r_50", "box_ap"}
+        for name, value in figures["CIHP, Validation"].items():
+            assert value == pytest.approx(wanted[name], abs=1e-4), name
+    Trainer(recipe(*common), tmp_path, tmp_path / "plain").run()
+    first, second = (load_model(tmp_path / run / "weights.safetensors")[0] for run in ("measured", "plain"))
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    write_report(tmp_path / "measured", tmp_path)
+    assert (tmp_path / "measured" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert Trainer(recipe(*common), tmp_path, tmp_path / "measured").resume()  # and may be measured no longer
+
+
+def test_nothing_to_measure_on_is_said_at_once(tmp_path: Path, data_folder: Path) -> None:
+    with pytest.raises(DatasetError, match=r"train\.evaluate_every: no folder in data\.annotated has a split"):
+        Trainer(recipe("train.evaluate_every=2"), data_folder, tmp_path)
 
 
 def test_a_log_is_of_one_run(tmp_path: Path, data_folder: Path) -> None:

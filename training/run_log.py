@@ -1,0 +1,70 @@
+"""What a run says of itself on the way: TensorBoard, log.jsonl and a line with the time left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from training.config import TrainConfig
+
+REPORT_EVERY = 10
+
+
+class RunLog:
+    """Losses of every tenth step and of the last, and figures of validation pictures where they are measured.
+
+    Args:
+        out: folder of the run.
+        config: its schedule, scaled to its processes.
+        step: that it begins after; 0 begins the files anew, which hold no steps of another run.
+    """
+
+    def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
+        self.config = config
+        self.writer = SummaryWriter(str(out), purge_step=step)
+        self.log = (out / "log.jsonl").open("a" if step else "w")
+        self.last, self.reported = time.monotonic(), step
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.close()
+        self.log.close()
+
+    def step(self, step: int, elapsed: float, losses: dict[str, Tensor], *, last: bool) -> None:
+        """Note a step that is done: every tenth, and the last."""
+        if step % REPORT_EVERY and not last:
+            return
+        seconds = (time.monotonic() - self.last) / (step - self.reported)
+        self.last, self.reported = time.monotonic(), step
+        values = {name: round(float(loss), 4) for name, loss in losses.items()}
+        for name, value in values.items():
+            self.writer.add_scalar(f"loss/{name}", value, step)
+        left = (self.config.iterations - step) * seconds / 60
+        if self.config.time_budget_minutes is not None:
+            left = min(left, self.config.time_budget_minutes - elapsed / 60)
+        row = {"step": step, "s/batch": round(seconds, 2), "minutes": round(elapsed / 60, 1), **values}
+        self._write(row)
+        print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)
+
+    def validated(self, step: int, measure: Callable[[], dict[str, dict[str, float]]]) -> None:
+        """Measure figures by split after a step, and note them: a row of their own. The time is none of the steps'."""
+        begin = time.monotonic()
+        figures = measure()
+        self.last += time.monotonic() - begin
+        for split, own in figures.items():
+            for name, value in own.items():
+                self.writer.add_scalar(f"{split}/{name}", value, step)
+        row = {"step": step, "validation": figures}
+        self._write(row)
+        print(json.dumps(row), flush=True)
+
+    def _write(self, row: dict[str, object]) -> None:
+        self.log.write(json.dumps(row) + "\n")
+        self.log.flush()
