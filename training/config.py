@@ -291,7 +291,7 @@ class TrainConfig(_Strict):
         keep_every: steps between weights that stay, as weights_STEP.safetensors: `evaluate --checkpoint` can measure
             them elsewhere while the run goes on.
         evaluate_every: steps between measurements of the average weights on the first `evaluate_pictures` of each
-            validation split in the folders of `data.annotated`. The other processes wait: less than ten minutes.
+            validation split in the folders of `data.annotated`. The other processes wait, over NCCL ten minutes.
     """
 
     warm_start: Path | None = None
