@@ -83,6 +83,7 @@ def _target(gateway: Gateway | AsyncGateway, options: Options) -> Target:
         retry=gateway._retry,
         jpeg_quality=gateway.jpeg_quality,
         trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
+        outage=gateway._outage,
     )
 
 
@@ -229,8 +230,8 @@ class Gateway:
                     answer = self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise asked.lost(error) from None
+                self._outage.answered(answer.status_code)
                 asked.judge(answer)
-        self._outage.over()
         return answer.content, answer.headers
 
 
@@ -301,6 +302,6 @@ class AsyncGateway:
                     answer = await self._http.request(**asked.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise asked.lost(error) from None
+                self._outage.answered(answer.status_code)
                 asked.judge(answer)
-        self._outage.over()
         return answer.content, answer.headers

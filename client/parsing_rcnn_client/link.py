@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn_client.retries import unanswered
+from parsing_rcnn_client.retries import Outage, unanswered
 from parsing_rcnn_client.wire import GatewayError, read_error
 
 TOO_BIG = 1009
@@ -40,6 +40,7 @@ class Target:
         retry: whether a lost connection is opened again.
         jpeg_quality: of arrays; None sends PNG.
         trusted: whose certificates are believed, with wss.
+        outage: is told that the gateway does not answer, and when it does.
     """
 
     address: str
@@ -49,6 +50,7 @@ class Target:
     retry: bool
     jpeg_quality: int | None
     trusted: ssl.SSLContext | None
+    outage: Outage
 
     async def open(self, seconds: float) -> ClientConnection:
         """A connection.
@@ -70,6 +72,7 @@ class Target:
             )
         except InvalidStatus as refusal:
             answer = refusal.response
+            self.outage.answered(answer.status_code)
             if answer.status_code in _GONE:
                 raise unanswered(self.url, refusal) from None
             raise read_error(answer.status_code, answer.headers, bytes(answer.body or b""), self.url) from None

@@ -18,6 +18,7 @@ from parsing_rcnn_client.wire import Busy, ModelMissing
 _LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
 _JITTER = 1.0  # seconds that a pause is longer by chance, so that clients do not come back together
 _DOUBLINGS = 6  # of the shortest pause, which is above the longest then
+_AWAY = (502, 503, 504)  # what is said where the server is not there, or not yet
 _TOLD = 2  # failed tries after which it is said: one alone is often a connection that was closed meanwhile
 
 _log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
@@ -64,8 +65,13 @@ class Outage:
             _log.warning("%s; trying for %.0f s", error.detail, left)
 
     def over(self) -> None:
-        """The server has answered."""
+        """The server has answered, were it with a refusal."""
         self._told = False
+
+    def answered(self, status: int) -> None:
+        """There is an answer with this HTTP status, which may be that of a proxy without a server behind it."""
+        if status not in _AWAY:
+            self.over()
 
 
 def retrying(end: float, retry: bool = True, outage: Outage | None = None) -> Retrying:

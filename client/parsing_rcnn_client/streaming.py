@@ -103,7 +103,7 @@ class Stream:
         try:
             while not done:
                 end = time.monotonic() + self._target.timeout
-                async for attempt in retrying_async(end, self._target.retry):
+                async for attempt in retrying_async(end, self._target.retry, self._target.outage):
                     with attempt:
                         done = await self._connection(end)
         except Exception as error:  # whatever it is, the stream is over
@@ -197,6 +197,7 @@ class Stream:
             except TimeoutError:
                 continue
             number, people = read_streamed(message, self._taxonomy, target.url)
+            target.outage.over()
             if isinstance(people, GatewayError) and people.status == 401:
                 raise people
             if isinstance(people, Busy):

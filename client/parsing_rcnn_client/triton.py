@@ -152,6 +152,8 @@ class Triton:
                 except (self._failure, *_BROKEN) as error:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
+                    if last is None or isinstance(last, ModelMissing):  # a refusal is an answer
+                        self._outage.over()
                     raise found from None
         self._outage.over()
         return answer

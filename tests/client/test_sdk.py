@@ -202,26 +202,37 @@ def test_after_an_answer_the_next_outage_is_told_too(serve_app: Any, caplog: pyt
         "canvases": [],
         "card": {},
     }
-    answers = {"/v1/models": json.dumps([about]).encode(), "/v1/analyze": npz.encode(People.empty((8, 8)))}
+    answers: dict[str, bytes | int] = {
+        "/v1/models": json.dumps([about]).encode(),
+        "/v1/analyze": npz.encode(People.empty((8, 8))),
+    }
 
     async def nobody_in_it(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": answers[scope["path"]]})
+            said = answers[scope["path"]]
+            status, body = (said, b"") if isinstance(said, int) else (200, said)
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": body})
 
     def tell() -> int:
         for _ in range(2):
             with pytest.raises(EngineUnavailable):
-                client.analyze(b"x")
+                client.analyze(b"x", timeout=1)
         return len([record for record in caplog.records if record.name == "parsing_rcnn_client"])
 
     with serve_app(nobody_in_it) as url:
         client = Gateway(url, timeout=3)
         assert len(client.analyze(b"x")) == 0
+    port = int(url.rpartition(":")[2])
     assert tell() == 1
-    with serve_app(nobody_in_it, int(url.rpartition(":")[2])):
+    with serve_app(nobody_in_it, port):
         assert len(client.analyze(b"x")) == 0
     assert tell() == 2
+    for status, told in ((400, 3), (502, 3)):  # a refusal is an answer; a proxy's word is none of the gateway
+        answers["/v1/analyze"] = status
+        with serve_app(nobody_in_it, port), pytest.raises(GatewayError, match=f"HTTP {status}"):
+            client.analyze(b"x")
+        assert tell() == told
 
 
 def test_a_server_that_is_busy_for_longer_than_the_deadline_is_not_waited_for(serve_app: Any) -> None:

@@ -92,6 +92,28 @@ def test_a_gateway_that_stays_away_ends_the_stream(photo_jpeg: bytes, ask: Ask, 
     frames.put(b"end")
 
 
+@both
+def test_an_outage_is_told_to_who_follows_a_stream(
+    serve_app: Any, photo_jpeg: bytes, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, however often it is tried; and the next one again, where there was an answer meanwhile."""
+    left = threading.Event()
+
+    def camera() -> Iterator[bytes]:
+        while not left.is_set():
+            yield photo_jpeg
+
+    with serve_app(Scripted(away, away, away, one, away, away, one)) as url:
+        answers = ask(url, camera(), {})
+        answered = (answer for answer in answers if isinstance(answer.people, People))
+        assert next(answered).number < next(answered).number
+        left.set()
+        list(answers)
+        told = [record.getMessage() for record in caplog.records if record.name == "parsing_rcnn_client"]
+    assert len(told) == 2
+    assert all(f"{url}: no answer" in said and "trying for" in said for said in told)
+
+
 def test_a_frame_has_its_deadline_and_the_stream_goes_on(photo_jpeg: bytes) -> None:
     engine, frames = Patient(), SimpleQueue[bytes | None]()
     with (
@@ -208,6 +230,14 @@ async def second_alone(receive: Any, send: Any) -> None:
     frames = [(await receive())["bytes"] for _ in range(2)]
     await send({"type": "websocket.send", "bytes": frames[1][:8] + npz.encode(People.empty((4, 4)))})
     await receive()
+
+
+async def one(receive: Any, send: Any) -> None:
+    """A frame is answered, and the gateway ends."""
+    await send({"type": "websocket.accept"})
+    frame = (await receive())["bytes"]
+    await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
+    await send({"type": "websocket.close", "code": 1012})
 
 
 async def good(receive: Any, send: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.taxonomy import MHP
-from parsing_rcnn_client import Client
+from parsing_rcnn_client import Client, GatewayError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,6 +89,23 @@ def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
         assert len(asked) == 1
         with pytest.raises(EngineUnavailable, match="no answer"):
             _ = client.info
+
+
+def test_a_refusal_ends_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> int:
+        return len([record for record in caplog.records if record.name == "parsing_rcnn_client"])
+
+    unknown = whole(400, {"error": "Request for unknown model: 'human_analysis' is not found"})
+    odd = whole(400, {"error": "unexpected inference input"})
+    with answering(b"", b"", unknown, b"", b"", odd, b"", b"", NOBODY) as (url, _), Client.triton(url) as client:
+        with pytest.raises(EngineUnavailable, match="has no such model"):
+            client.analyze(PICTURE)
+        assert told() == 1
+        with pytest.raises(GatewayError, match="unexpected"):
+            client.analyze(PICTURE)
+        assert told() == 2
+        assert len(client.analyze(PICTURE)) == 0
+        assert told() == 3
 
 
 def test_the_classes_are_those_that_it_says() -> None:
