@@ -70,8 +70,9 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
     return Call(route, connection.scope["caller"], deadline, trace if _TRACEPARENT.match(trace) else None)
 
 
-def query_options(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> AnalyzeOptions:
+async def query_options(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> AnalyzeOptions:
     """The options of the query, a dependency of routes: by itself FastAPI takes the last value of one that is repeated.
+    It waits for nothing, and is asynchronous because FastAPI puts other dependencies into threads.
 
     Raises:
         RequestValidationError: one that has a single value is there more than once.

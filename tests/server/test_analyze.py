@@ -7,10 +7,12 @@ import io
 import json
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
@@ -51,6 +53,31 @@ def test_the_astronaut_is_one_person_with_a_face(client: TestClient, photo_jpeg:
     assert labels[120 - offset[1], 225 - offset[0]] == 13  # Face
     assert {"Face", "Hair"} <= {part["class"] for part in best["parts"]}
     assert response.json()["image"] == {"width": 512, "height": 512}
+
+
+def test_a_picture_waits_for_no_thread_but_the_engine_s(photo_jpeg: bytes) -> None:
+    """Those of the framework are few, and may be busy with slow disks and forms."""
+    slow = Slow()
+    slow.gate.set()
+
+    async def take_all() -> None:
+        limiter = current_default_thread_limiter()
+        while limiter.available_tokens:
+            await limiter.acquire_on_behalf_of(object())
+
+    async def give_more() -> None:
+        current_default_thread_limiter().total_tokens += 4
+
+    with TestClient(create_app(Settings(), lambda: slow)) as client, ThreadPoolExecutor(1) as pool:
+        wait_until_ready(client)
+        assert client.portal is not None
+        client.portal.call(take_all)
+        try:
+            assert pool.submit(client.post, URL, content=photo_jpeg).result(30).status_code == 200
+            files = [("file", ("a.jpg", photo_jpeg))]
+            assert pool.submit(client.post, f"{URL}/batch", files=files).result(30).status_code == 200
+        finally:  # whoever waits is let go
+            client.portal.call(give_more)
 
 
 def test_times_are_in_their_units_and_add_up(client: TestClient, photo_jpeg: bytes) -> None:
