@@ -75,6 +75,10 @@ class Streamed(NamedTuple):
     people: People | ParsingRCNNError
     dropped: int
 
+    def __repr__(self) -> str:
+        """Without the picture, which may be megabytes."""
+        return f"Streamed({self.number}: {self.people!r}, {self.dropped} dropped)"
+
 
 KEY_VARIABLE = "PARSING_RCNN_API_KEY"
 """The environment's variable of the API key, for who gives none otherwise."""

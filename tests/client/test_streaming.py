@@ -54,6 +54,7 @@ def test_a_frame_is_answered_as_by_analyze(url: str, photo_jpeg: bytes, ask: Ask
             number, picture, people, dropped = answer
             assert (number, dropped) == (0, 0)
             assert picture is frame
+            assert repr(answer) == f"Streamed(0: {people!r}, 0 dropped)"  # and not the picture
             assert isinstance(people, People)
             assert len(people) >= 1
             assert same(people, client.analyze(frame, **options))  # type: ignore[arg-type]
