@@ -94,8 +94,12 @@ class Client:
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
         there is room, so a generator of millions is fine. Options are given as to `analyze`.
+
+        Raises:
+            TypeError: one picture or path instead of several; or as of `Options.of`.
         """
         options = Options.of(options, keywords)
+        _refuse_one("analyze_many", pictures)
         source = iter(pictures)
         with ThreadPoolExecutor(in_flight, "analyze") as pool:
             waiting: deque[Future[People]] = deque()
@@ -130,10 +134,12 @@ class Client:
                 websockets is not installed (`parsing-rcnn-client[stream]`).
             ParsingRCNNError: the gateway refuses the stream, for its key or an option. What is wrong with one frame is
                 in its answer, and the stream goes on.
-            TypeError: there is no gateway behind this client; or as of `Options.of`.
+            TypeError: there is no gateway behind this client; one picture or path instead of frames; or as of
+                `Options.of`.
         """
         if not isinstance(self.engine, Gateway):
             raise _no_gateway("Client", self.engine)
+        _refuse_one("stream", frames)
         return self.engine.stream(frames, options, **keywords)
 
     def close(self) -> None:
@@ -153,6 +159,20 @@ def _refuse_address(name: str, engine: object) -> None:
     if isinstance(engine, str):
         raise TypeError(
             f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()"
+        )
+
+
+def _refuse_one(method: str, pictures: object) -> None:
+    """A path, too, can be iterated over, by letters.
+
+    Raises:
+        TypeError: it is a picture or a path, and not several.
+    """
+    if isinstance(pictures, str | bytes | os.PathLike):
+        kind = type(pictures).__name__
+        raise TypeError(
+            f"{method}() takes pictures one after the other, from a list or a generator, and this is one {kind}: give "
+            "[picture] for a single one; of a video, give its frames"
         )
 
 
@@ -266,6 +286,7 @@ class AsyncClient:
     ) -> AsyncIterator[People | Exception]:
         """As `Client.analyze_many`, with the client's `in_flight`."""
         options = Options.of(options, keywords)
+        _refuse_one("analyze_many", pictures)
         waiting: deque[asyncio.Task[People]] = deque()
         try:
             for picture in pictures:
@@ -284,6 +305,7 @@ class AsyncClient:
         """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
         if not isinstance(self.engine, AsyncGateway):
             raise _no_gateway("AsyncClient", self.engine)
+        _refuse_one("stream", frames)
         return self.engine.stream(frames, options, **keywords)
 
     async def close(self) -> None:

@@ -437,3 +437,20 @@ def test_many_pictures_take_options_as_one_does(gateway_url: str, photo_jpeg: by
     (found,) = asyncio.run(ask())
     assert isinstance(found, People)
     assert found.parts is None
+
+
+@pytest.mark.parametrize("one", ["video.mp4", Path("photo.jpg"), b"\xff\xd8\xff"], ids=["str", "path", "bytes"])
+def test_one_picture_is_not_several(gateway_url: str, one: Any) -> None:
+    async def ask() -> None:
+        async with AsyncClient.connect(gateway_url) as client:
+            with pytest.raises(TypeError, match=r"stream\(\) takes .* of a video, give its frames"):
+                client.stream(one)
+            with pytest.raises(TypeError, match=r"analyze_many\(\) takes"):
+                await anext(client.analyze_many(one))
+
+    asyncio.run(ask())
+    with Client.connect(gateway_url) as client:
+        with pytest.raises(TypeError, match=r"stream\(\) takes .* this is one"):
+            client.stream(one)
+        with pytest.raises(TypeError, match=r"analyze_many\(\) takes"):
+            next(client.analyze_many(one))
