@@ -22,13 +22,13 @@ export async function read(file, chosen) {
     const { width, height } = all;
     Object.assign(picture, { width, height, photo: all });
     const scale = Math.min(1, LONGEST / Math.max(width, height));
-    const foreign = !(await native(file));
+    const foreign = await reasonToConvert(file);
     if (scale < 1 || foreign) {
       picture.photo = drawn(all, ...[width, height].map((side) => Math.max(1, Math.round(side * scale))));
       picture.small = jpeg(picture.photo);
       all.close();
     }
-    if (foreign) picture.converted = "Converted by your browser: the gateway does not read this kind of file.";
+    if (foreign) picture.converted = `Converted by your browser: ${foreign}.`;
     if (foreign && scale === 1) picture.whole = picture.small;
   } catch {
     // the gateway says better what is wrong with it
@@ -67,9 +67,13 @@ export function mend(picture, error) {
   return true;
 }
 
-async function native(file) {
-  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
-  return Object.values(SIGNS).some((sign) => sign.test(head));
+// "" where the gateway sees what the browser shows. A WebP that says how it is to be turned is turned by the gateway, and
+// not by every browser.
+async function reasonToConvert(file) {
+  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 21).arrayBuffer()));
+  if (!Object.values(SIGNS).some((sign) => sign.test(head))) return "the gateway does not read this kind of file";
+  const exif = SIGNS.WebP.test(head) && head.startsWith("VP8X", 12) && head.charCodeAt(20) & 8;
+  return exif ? "the gateway may turn this kind of file in another way" : "";
 }
 
 const bitmap = (file) => createImageBitmap(file, { imageOrientation: "from-image" });

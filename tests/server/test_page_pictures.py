@@ -87,6 +87,20 @@ def test_what_is_too_large_for_the_gateway_is_converted(browser: Any, tmp_path: 
         assert text(browser, "error") == ""
 
 
+def test_a_webp_stands_as_it_is_seen(page: Any, tmp_path: Path, photo_jpeg: bytes) -> None:
+    """Of those that say how they are to be turned, browsers do not take notice, and the gateway does."""
+    photo, exif = Image.open(io.BytesIO(photo_jpeg)).resize((600, 400)), Image.Exif()
+    exif[0x112] = 6
+    for name, more in (("turned", {"exif": exif}), ("plain", {})):
+        photo.save(tmp_path / f"{name}.webp", quality=90, **more)
+        upload(page, tmp_path / f"{name}.webp")
+        until(lambda: text(page, "summary") and not page.find_element(By.ID, "busy").is_displayed())
+        assert ("onverted by your browser" in text(page, "converted")) == bool(more)
+        width, height = page.execute_script("return [canvas.width, canvas.height]")
+        assert json.loads(save(page, "json", f"{name}.json"))["image"] == {"width": width, "height": height}
+        assert Image.open(io.BytesIO(save(page, "parts", f"{name}_parts.png"))).size == (width, height)
+
+
 DROP = """
 const transfer = new DataTransfer();
 for (const [name, type, data] of arguments[0]) {
