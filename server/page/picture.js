@@ -63,6 +63,7 @@ export function mend(picture, error) {
   const { photo } = picture;
   if (picture.small === picture.file) picture.small = jpeg(drawn(photo, photo.width, photo.height));
   picture.whole = picture.small;
+  Object.assign(picture, { width: photo.width, height: photo.height }); // of all downloads
   picture.converted = `Converted by your browser: the gateway refuses the file. Downloads have ${photo.width} × ${photo.height} pixels.`;
   return true;
 }

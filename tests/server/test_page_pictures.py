@@ -87,6 +87,23 @@ def test_what_is_too_large_for_the_gateway_is_converted(browser: Any, tmp_path: 
         assert text(browser, "error") == ""
 
 
+def test_after_a_refused_download_all_are_of_the_same_size(
+    browser: Any, tmp_path: Path, photo_jpeg: bytes, pipeline
+) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "heavy.png"
+    Image.open(io.BytesIO(photo_jpeg)).resize((2400, 1600)).save(path, compress_level=1)
+    assert path.stat().st_size > 2_000_000
+    with Live(Settings(max_bytes=1_500_000), lambda: pipeline) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, path)
+        until(lambda: text(browser, "summary"))
+        assert text(browser, "converted") == ""
+        assert json.loads(save(browser, "json", "heavy.json"))["image"] == {"width": 2048, "height": 1365}
+        assert "Downloads have 2048 × 1365 pixels" in text(browser, "converted")
+        for kind, name in (("png", "heavy_overlay.png"), ("parts", "heavy_parts.png")):
+            assert Image.open(io.BytesIO(save(browser, kind, name))).size == (2048, 1365)
+
+
 def test_a_webp_stands_as_it_is_seen(page: Any, tmp_path: Path, photo_jpeg: bytes) -> None:
     """Of those that say how they are to be turned, browsers do not take notice, and the gateway does."""
     photo, exif = Image.open(io.BytesIO(photo_jpeg)).resize((600, 400)), Image.Exif()
