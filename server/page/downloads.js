@@ -13,12 +13,13 @@ const DOWNLOADS = {
   iuv: ["image/png", { exact: "true", render: "iuv", tasks: "densepose" }, "_IUV.png"],
 };
 
-export async function download(kind, words) {
+// `picture`: what it is of; the overlay is of what is seen
+export async function download(kind, words, picture) {
   notice(`Making the ${words}…`);
   try {
-    const stem = (state.picture?.name || "webcam").replace(/\.[^.]+$/, "");
+    const stem = (picture?.name || "webcam").replace(/\.[^.]+$/, "");
     if (kind === "png") save(await overlay(), `${stem}_overlay.png`);
-    else save(await analysed(state.picture, kind), `${stem}${DOWNLOADS[kind][2]}`);
+    else save(await analysed(picture, kind), `${stem}${DOWNLOADS[kind][2]}`);
   } finally {
     notice("", 0);
   }

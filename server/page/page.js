@@ -228,11 +228,11 @@ $("turn").addEventListener("click", () => {
   camera.turn().catch((error) => camera.stop(error)).finally(() => ($("turn").disabled = false));
 });
 $("score").addEventListener("input", () => lower());
-function load(button) {
+function load(button, picture = state.picture) {
   forget();
   button.ariaBusy = "true";
   const done = () => (button.ariaBusy = "false");
-  download(button.dataset.kind, button.textContent).catch((error) => fail(error, () => load(button))).finally(done);
+  download(button.dataset.kind, button.textContent, picture).catch((error) => fail(error, () => load(button, picture))).finally(done);
 }
 $("downloads").addEventListener("click", ({ target }) => {
   if (target.dataset.kind && target.ariaBusy !== "true") load(target);

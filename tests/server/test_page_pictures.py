@@ -18,6 +18,7 @@ from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_page import By, browser, page, photo, text, until, upload
 from tests.server.test_page_layers import picture
+from tests.server.test_page_webcam import press
 
 __all__ = ["browser", "page", "photo"]  # fixtures
 
@@ -116,6 +117,51 @@ def test_a_webp_stands_as_it_is_seen(page: Any, tmp_path: Path, photo_jpeg: byte
         width, height = page.execute_script("return [canvas.width, canvas.height]")
         assert json.loads(save(page, "json", f"{name}.json"))["image"] == {"width": width, "height": height}
         assert Image.open(io.BytesIO(save(page, "parts", f"{name}_parts.png"))).size == (width, height)
+
+
+HELD = """
+const own = window.fetch;
+window.fetch = (path, init) => {
+  if (!String(path).includes("/v1/analyze")) return own(path, init);
+  window.fetch = own;
+  return new Promise((_, no) => (window.lose = () => no(new TypeError("lost"))));
+};
+"""
+"""The next picture's connection is lost by `lose()`."""
+
+SENT = "return performance.getEntriesByType('resource').filter((one) => one.name.includes('/v1/analyze')).length"
+
+
+@pytest.mark.parametrize("then", ["a photo", "the webcam"])
+def test_a_download_that_is_tried_again_is_of_its_own_photo(
+    browser: Any, photo: Path, photo_jpeg: bytes, tmp_path: Path, then: str
+) -> None:
+    other, slow = tmp_path / "other.jpg", Slow()
+    other.write_bytes(photo_jpeg)
+    slow.gate.set()
+    for name in ("astronaut.json", "other.json", "webcam.json"):
+        (browser.downloads / name).unlink(missing_ok=True)
+    with Live(Settings(), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary"))
+        browser.execute_script(HELD)
+        browser.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
+        until(lambda: browser.execute_script("return Boolean(window.lose)"))
+        if then == "a photo":
+            upload(browser, other)
+            until(lambda: "in all" in text(browser, "figures") and browser.execute_script(SENT) == 2)
+        else:
+            press(browser)
+            until(lambda: "fps" in text(browser, "figures"))
+        browser.execute_script("lose()")
+        until(lambda: "does not answer" in text(browser, "error"))
+        browser.find_element(By.ID, "again").click()
+        until(lambda: (browser.downloads / "astronaut.json").exists() or text(browser, "error"))
+        assert text(browser, "error") == ""
+        if then == "the webcam":
+            press(browser)
+    assert not (browser.downloads / "other.json").exists()
 
 
 DROP = """
