@@ -36,6 +36,8 @@ async function overlay() {
   context.resetTransform();
   context.globalCompositeOperation = "destination-over";
   context.drawImage(picture ? await full(picture) : photo, 0, 0);
+  context.fillStyle = "#fff"; // as it is seen
+  context.fillRect(0, 0, width, height);
   return canvas.convertToBlob({ type: "image/png" });
 }
 

@@ -11,7 +11,8 @@ export function draw() {
   if (canvas.height !== state.photo.height) canvas.height = state.photo.height;
   for (const side of ["width", "height"]) canvas.style.setProperty(`--${side}`, (state.picture ?? state.photo)[side]);
   const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height); // a photo may be transparent
+  context.fillStyle = "#fff"; // under what is transparent, as the gateway has it
+  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(state.photo, 0, 0);
   const people = shown();
   paint(context, people);

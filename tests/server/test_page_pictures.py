@@ -119,6 +119,22 @@ def test_a_webp_stands_as_it_is_seen(page: Any, tmp_path: Path, photo_jpeg: byte
         assert Image.open(io.BytesIO(save(page, "parts", f"{name}_parts.png"))).size == (width, height)
 
 
+@pytest.mark.parametrize("size", [(600, 400), (2400, 1600)])
+def test_what_is_transparent_is_on_white_as_for_the_gateway(
+    page: Any, tmp_path: Path, photo_jpeg: bytes, size: tuple[int, int]
+) -> None:
+    photo = Image.open(io.BytesIO(photo_jpeg)).resize(size).convert("RGBA")
+    photo.paste((0, 0, 0, 0), (0, 0, 9, size[1]))
+    photo.save(tmp_path / "glass.png", compress_level=1)
+    upload(page, tmp_path / "glass.png")
+    until(lambda: text(page, "summary") and not page.find_element(By.ID, "busy").is_displayed())
+    corner = "return [...canvas.getContext('2d').getImageData(2, 2, 1, 1).data]"
+    assert page.execute_script(corner) == [255, 255, 255, 255]
+    overlay = Image.open(io.BytesIO(save(page, "png", "glass_overlay.png"))).convert("RGBA")
+    assert overlay.size == size
+    assert overlay.getpixel((2, 2)) == (255, 255, 255, 255)
+
+
 HELD = """
 const own = window.fetch;
 window.fetch = (path, init) => {
