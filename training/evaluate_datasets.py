@@ -27,6 +27,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
@@ -152,10 +153,13 @@ def _measure(
 ) -> float:
     """Analyze a picture and take in what there is to compare; returns how well it was read."""
     image, located = as_labelled(record.image), None
-    if keypoints and isinstance(analyzer, KeypointLocator):
-        people, located = analyzer.locate(image, options)
-    else:
-        people = analyzer.analyze(image, options)
+    try:
+        if keypoints and isinstance(analyzer, KeypointLocator):
+            people, located = analyzer.locate(image, options)
+        else:
+            people = analyzer.analyze(image, options)
+    except (InvalidImage, ImageTooLarge, UnsupportedImage) as error:  # which of the split's pictures, they do not say
+        raise DatasetError(f"{record.image}: {error}") from error
     if people.image_size != record.size:
         raise DatasetError(
             f"{record.image}: analysed as {people.image_size} pixels, but its labels are of {record.size}"
@@ -192,28 +196,25 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
     found.labelled += 1
     said = [person_map(people, index, exact=exact) for index in range(len(people))]
     sure = np.flatnonzero(people.scores >= _ON_MAP.get(len(found.classes), SURE))
-    on_map, _ = _over_each_other(people.select(sure), [said[index] for index in sure], exact=exact)
+    shown = people.select(sure)
+    on_map = _painted(shown, [said[index] for index in sure])[0] if exact else shown.label_map()
     found.classes.add(record.parts, on_map if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
     found.parsed.add(said, people.scores, truths)
-    everybody = _over_each_other(people, said, exact=exact)
+    everybody = _painted(people, said) if exact else (people.label_map(), people.instance_map())
     found.regions.add(*everybody, people.scores, record.parts, record.instances)
     own = ConfusionMatrix(len(found.classes))
     own.add(record.parts, on_map)
     return own.mean_iou()
 
 
-def _over_each_other(
-    people: People, maps: Sequence[NDArray[np.uint8]], *, exact: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.unsignedinteger]]:
-    """Classes [H,W] of a picture, and who has each pixel: 0 nobody, k the k-th person.
+def _painted(people: People, maps: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Classes [H,W] of a picture, the surest last, as the authors paint them, and who has each pixel: 0 nobody, k the
+    k-th person.
 
     Args:
         maps: of each person on the whole picture, [H,W].
-        exact: the surest last, as the authors paint them; else as `People.label_map`.
     """
-    if not exact:
-        return people.label_map(), people.instance_map()
     labels, owners = np.zeros(people.image_size, np.uint8), np.zeros(people.image_size, np.uint16)
     for index in people.back_to_front():
         mask = maps[index] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -326,6 +327,15 @@ def test_with_the_exact_paste_specks_are_measured_as_by_the_authors(
             analyzer = open_analyzer(checkpoint=speckled, sweep=sweep)
             figures = evaluate_dataset(analyzer, RawCihp(split), plain, exact=exact).figures
             assert (figures["pixel_accuracy"] == measured["pixel_accuracy"]) is (sweep is not exact)
+
+
+def test_a_damaged_picture_is_named(dataset: Path, speckled: Path, tmp_path: Path) -> None:
+    split = tmp_path / "Training"
+    shutil.copytree(dataset, split)
+    image = sorted((split / "Images").glob("*.jpg"))[1]
+    image.write_bytes(image.read_bytes()[:-2000])  # its header is whole
+    with pytest.raises(DatasetError, match=f"^{re.escape(str(image))}: the JPEG is truncated"):
+        evaluate_dataset(open_analyzer(checkpoint=speckled), RawCihp(split), plain)
 
 
 def test_other_classes_are_refused(dataset: Path, tmp_path: Path) -> None:
