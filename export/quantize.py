@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import onnx
 from export.calibration import Calibration, CalibrationError, calibrate, find_photos
 from export.openvino_int8 import quantise_openvino
 from export.qdq import Ranged, measure_ranges, quantise
+from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime
 
@@ -40,7 +40,7 @@ class Request:
         graphs: those to quantise; the others are taken over as they are.
         keep: parts of the network that stay in fp32 (see the sensitivity report), as "detector backbone.stem".
         openvino: write OpenVINO's INT8 files too.
-        threads: of one inference; None: all cores.
+        threads: of one inference; None: as many as it may keep busy (`usable_cores`).
     """
 
     source: ModelRepository
@@ -157,4 +157,4 @@ def _described(out: Path, path: Path) -> dict[str, Any]:
 
 def threads_of(request: Request) -> int:
     """Threads of one inference."""
-    return request.threads or len(os.sched_getaffinity(0))
+    return request.threads or usable_cores()

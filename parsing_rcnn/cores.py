@@ -16,7 +16,8 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
         groups: where control groups are mounted.
         own: which ones this process is in.
     """
-    cores = len(os.sched_getaffinity(0))
+    # macOS and Windows do not tie a process to cores
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *(math.ceil(share) for share in _shares(groups, own))]))
 
 
@@ -32,7 +33,9 @@ def _shares(groups: Path, own: Path) -> Iterator[float]:
             continue
         # a container's view may begin at its own group, whose path is still the outer one
         around = [Path(path), *Path(path).parents]
-        for folder in dict.fromkeys(groups / controllers / str(group).lstrip("/") for group in around):
+        # some kernels say "cpuacct,cpu" of the folder cpu,cpuacct, to which cpu leads, too
+        mounts = [groups / controllers, groups / "cpu"] if controllers else [groups]
+        for folder in dict.fromkeys(mount / str(group).lstrip("/") for mount in mounts for group in around):
             if controllers:
                 words = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
             else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from parsing_rcnn.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Offload:
 
     def __init__(self, pixels: int = PIXELS) -> None:
         self.pixels, self.held = pixels, 0
-        self._pool = ThreadPoolExecutor(min(_MOST_THREADS, (os.cpu_count() or 1) + 4), thread_name_prefix="offload")
+        self._pool = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores() + 4), thread_name_prefix="offload")
         self._turn, self._room = asyncio.Lock(), asyncio.Event()
 
     async def run(self, pixels: int, function: Callable[..., T], *arguments: object) -> T:

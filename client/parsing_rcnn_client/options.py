@@ -44,7 +44,9 @@ class EngineChoice:
     model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto"
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference (default: all cores).")] = None
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one inference (default: all usable cores).")
+    ] = None
 
     def open(self, timeout: float, jpeg_quality: int | None = None, *, retry: bool = True) -> Analyzer:
         """The engine chosen.

@@ -27,9 +27,10 @@ from export.openvino_int8 import kept_fp32
 from export.pictures import render_scene
 from export.qdq import group_of, measure_ranges, node_groups, quantise
 from export.quantization_report import analyzers, decide, measure_accuracy, measure_times, report, to_markdown
-from export.quantize import Quantised, Request, quantise_repository
+from export.quantize import Quantised, Request, quantise_repository, threads_of
 from export.sensitivity import measure_sensitivity
 from parsing_rcnn.cli import build
+from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime, openvino_core
@@ -77,6 +78,15 @@ def held_out(photos: Path) -> list[np.ndarray]:
     scenes = [cv2.cvtColor(cv2.imread(str(photos / f"{n}.jpg")), cv2.COLOR_BGR2RGB) for n in ("21", "22", "01", "11")]
     scenes[2:] = [np.ascontiguousarray(scene[:, ::-1]) for scene in scenes[2:]]
     return [cv2.resize(scene, (320, 192)) for scene in scenes]
+
+
+def test_threads_are_as_many_as_given_or_as_the_process_may_use(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert threads_of(request_) == 2
+    assert threads_of(replace(request_, threads=None)) == usable_cores()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
+    assert threads_of(replace(request_, threads=None)) == usable_cores()
 
 
 def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> None:

@@ -24,6 +24,8 @@ from parsing_rcnn.cores import usable_cores
         ("3:cpu,cpuacct:/x\n0::/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "1"}, 8),
         ("1:name=s:/\n3:cpu:/d/x\n", {"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "100000"}, 3),
         ("3:cpu:/d\n", {"cpu/d/cpu.cfs_quota_us": "400000", "cpu/d/cpu.cfs_period_us": "100000"}, 4),
+        # RHEL 7 names the controllers in another order than the folder, to which "cpu" leads
+        ("5:cpuacct,cpu:/d\n", {"cpu/d/cpu.cfs_quota_us": "200000", "cpu/d/cpu.cfs_period_us": "100000"}, 2),
         ("4:cpuset:/\n", {"cpuset/cpu.cfs_quota_us": "1", "cpuset/cpu.cfs_period_us": "1"}, 8),
     ],
 )
@@ -37,3 +39,10 @@ def test_no_more_threads_than_the_control_group_gets_time_for(
     (tmp_path / "own").write_text(own)
     assert usable_cores(tmp_path / "groups", tmp_path / "own") == cores
     assert usable_cores(tmp_path / "groups", tmp_path / "nowhere") == 8
+
+
+def test_where_processes_are_not_tied_to_cores_all_of_them_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
+    assert usable_cores(tmp_path / "groups", tmp_path / "nowhere") == os.cpu_count()

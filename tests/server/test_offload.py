@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,3 +121,25 @@ def test_who_goes_leaves_the_room_to_what_is_still_drawn(monkeypatch: pytest.Mon
         watched.gate.set()
         assert answer.result().status_code == 200
     assert watched.most == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not tied to cores here")
+def test_threads_are_for_the_cores_that_the_gateway_may_use() -> None:
+    allowed, gate = os.sched_getaffinity(0), threading.Event()
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        offload = Offload()
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+    async def twenty() -> int:
+        before = threading.active_count()
+        work = [asyncio.create_task(offload.run(1, gate.wait, 30)) for _ in range(20)]
+        await asyncio.sleep(0)  # each has handed its work over
+        threads = threading.active_count() - before
+        gate.set()
+        assert all(await asyncio.gather(*work))
+        await offload.close()
+        return threads
+
+    assert asyncio.run(twenty()) == 1 + 4
