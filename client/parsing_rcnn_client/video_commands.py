@@ -135,6 +135,7 @@ def _with_progress(
                 records=records,
                 progress=lambda done: progress.update(bar, completed=done),
             )
+            ignore_signals()  # all is done: finishing it may take a while
         except (KeyboardInterrupt, EngineUnavailable):
             if progress.tasks[bar].completed:  # what is done is left whole and playable
                 ignore_signals()

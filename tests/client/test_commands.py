@@ -305,9 +305,10 @@ def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> 
     assert f", {state['failed']} without an answer\n" in done.stderr
 
 
-def began(command: list[str], sign: Path) -> subprocess.Popen[str]:
+def began(command: list[str], sign: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a command as a terminal does, in a process group of its own, and wait until it writes."""
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    around = {**os.environ, **environment}
+    process = subprocess.Popen(command, cwd=ROOT, env=around, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 60
     while not sign.exists() or not sign.stat().st_size:
         if process.poll() is not None or time.monotonic() > end:
@@ -356,6 +357,28 @@ def test_a_signal_finishes_the_output(
     if command == "annotate":
         assert len(lines.read_text().splitlines()) >= frames
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_a_signal_while_a_whole_video_is_finished_takes_nothing_away(clip: Path, tmp_path: Path) -> None:
+    out, programs, sign = tmp_path / "out.mp4", tmp_path / "bin", tmp_path / "finishing"
+    programs.mkdir()
+    script = """#!/bin/sh
+case "$*" in *.part.*) ;; *) exec {0} "$@" ;; esac
+{0} "$@" || exit
+echo > {1}
+sleep 2
+"""
+    slow = programs / "ffmpeg"
+    slow.write_text(script.format(shutil.which("ffmpeg"), sign))
+    slow.chmod(0o755)
+    command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(clip), "-o", str(out), "--threads", "1"]
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    process = began(command, sign, PATH=path)
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert frames_of(out) == 10
 
 
 def test_nohup_lets_the_terminal_go(endless: Path, tmp_path: Path) -> None:

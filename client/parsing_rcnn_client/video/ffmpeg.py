@@ -329,11 +329,12 @@ class FFmpegWriter:
         """
         if self._closed:
             return
-        self._closed = True
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        if self._process.wait() != 0:
+        code = self._process.wait()
+        self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
+        if code != 0:
             raise self._failed()
         if self._part is not None:
             with writing(self.target):

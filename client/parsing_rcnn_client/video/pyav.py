@@ -211,16 +211,17 @@ class PyAVWriter:
         """Finish the file, which then takes its name. Safe to call twice."""
         if self._closed:
             return
-        self._closed = True
         try:
             self._container.mux(self._stream.encode(None))
             self._copy_sound(until=float("inf"))
             self._container.close()
         except (self._av.FFmpegError, OSError, ValueError) as error:
+            self._closed = True
             raise self._failed(error) from None
         finally:
             if self._sound is not None:
                 self._sound.close()
+        self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
         if self._part is not None:
             with writing(self.target):
                 self._part.replace(Path(self.target).resolve())
