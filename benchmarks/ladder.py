@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,12 +133,29 @@ def main() -> None:
     require_torch("ladder")
     import torch
 
+    from training.checkpoint import CheckpointError
+    from training.config import ConfigError
+    from training.data.sources import DatasetError
+    from training.interruption import TrainingStopped
+    from training.model.backbones import BackboneWeightsError
+    from training.train import TrainingDiverged
+
     torch.set_num_threads(options.threads)
     runs = []
-    for seed in options.seeds:  # seed by seed: a ladder that is cut short is whole for its first seeds
-        for rung in options.rungs:
-            runs.append(train_rung(rung, seed, options))
-            print(f"{rung} seed {seed}: {runs[-1].minutes:.1f} min, {runs[-1].figures}", flush=True)
+    try:
+        for seed in options.seeds:  # seed by seed: a ladder that is cut short is whole for its first seeds
+            for rung in options.rungs:
+                runs.append(train_rung(rung, seed, options))
+                print(f"{rung} seed {seed}: {runs[-1].minutes:.1f} min, {runs[-1].figures}", flush=True)
+    except (
+        ConfigError,
+        DatasetError,
+        CheckpointError,
+        BackboneWeightsError,
+        TrainingDiverged,
+        TrainingStopped,
+    ) as error:
+        sys.exit(f"ladder: {error}")
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [{"rung": r.rung, "seed": r.seed, "minutes": r.minutes, **r.figures} for r in runs]
     (options.out / "ladder.json").write_text(json.dumps(rows, indent=1))

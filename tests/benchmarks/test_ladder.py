@@ -35,3 +35,10 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     main()
     assert json.loads((tmp_path / "ladder.json").read_text())[0]["photo_miou"] == 0.5
     assert "| ipbc | 50.0 |" in (tmp_path / "ladder.md").read_text()
+
+
+def test_data_that_is_not_there_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = str(tmp_path / "nowhere"), str(tmp_path / "out")
+    monkeypatch.setattr("sys.argv", ["ladder", "--data", data, "--out", out, "--rungs", "5_ipbc", "--seeds", "7"])
+    with pytest.raises(SystemExit, match=r"^ladder: .*: [^\n]*$"):
+        main()
