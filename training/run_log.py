@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from parsing_rcnn.errors import ParsingRCNNError
 from training.config import TrainConfig
+from training.data.sources import DatasetError
+from training.validation import MeasuringStopped
 
 REPORT_EVERY = 10
 
@@ -54,14 +58,25 @@ class RunLog:
         print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)
 
     def validated(self, step: int, measure: Callable[[], dict[str, dict[str, float]]]) -> None:
-        """Measure figures by split after a step, and note them: a row of their own. The time is none of the steps'."""
+        """Measure figures by split after a step, and note them: a row of their own. The time is none of the steps'.
+
+        Where a picture is broken or memory runs out, the row says that instead; one that was stopped leaves none.
+        """
         begin = time.monotonic()
-        figures = measure()
-        self.last += time.monotonic() - begin
+        row: dict[str, object] = {"step": step}
+        try:
+            figures = measure()
+            row["validation"] = figures
+        except MeasuringStopped:
+            return
+        except (DatasetError, ParsingRCNNError, torch.OutOfMemoryError) as error:
+            figures = {}
+            row |= {"validation": None, "validation_failed": str(error)}
+        finally:
+            self.last += time.monotonic() - begin
         for split, own in figures.items():
             for name, value in own.items():
                 self.writer.add_scalar(f"{split}/{name}", value, step)
-        row = {"step": step, "validation": figures}
         self._write(row)
         print(json.dumps(row), flush=True)
 

@@ -155,7 +155,9 @@ class Trainer:
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = config.train.accumulate * self.world.size
         self.mixture = Mixture(data, config, self.batches)
-        self.validation = Validation(config) if config.train.evaluate_every is not None else None
+        # the others would read annotations that they never measure on
+        measures = config.train.evaluate_every is not None and self.world.leads
+        self.validation = Validation(config) if measures else None
         self.parallel: nn.Module = self.objective
         if self.world.size > 1:
             self.parallel = DistributedDataParallel(
@@ -269,19 +271,31 @@ class Trainer:
                 if config.time_budget_minutes is not None:  # one clock: rates and the end are the same everywhere
                     self.elapsed = self.world.of_leader(self.elapsed)
                 over = config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60
+                last = over or self.step == config.iterations
                 if report is not None:
-                    report.step(self.step, self.elapsed, losses, last=over or self.step == config.iterations)
-                if self.step % config.checkpoint_every == 0:
+                    report.step(self.step, self.elapsed, losses, last=last)
+                measured = config.evaluate_every is not None and (last or self.step % config.evaluate_every == 0)
+                if measured or self.step % config.checkpoint_every == 0:  # whatever comes of measuring
                     self.save()
                 if config.keep_every is not None and self.step % config.keep_every == 0 and self.world.leads:
                     self._save_weights(f"weights_{self.step}.safetensors")
-                if report is not None and self.validation is not None and self.step % self.validation.every == 0:
-                    report.validated(self.step, partial(self.validation.measure, self.average.model))
-                    prepare(self.model, config)  # without an average it is the network itself that was measured
+                if measured and report is not None:
+                    self._validate(report, request)
                 if over:
                     break
                 self._stop_if_asked(request)
         self.save()
+        self.world.any(False)  # the first process may still have measured and saved: they part together
+
+    def _validate(self, report: RunLog, request: StopRequest) -> None:
+        """Measure the average weights and note what comes of it; a signal ends that before the next picture."""
+        if self.validation is None:
+            return
+        try:
+            measure = partial(self.validation.measure, self.average.model, lambda: request.signal is not None)
+            report.validated(self.step, measure)
+        finally:
+            prepare(self.model, self.config.train)  # without an average it is the network itself that was measured
 
     def _stop_if_asked(self, request: StopRequest) -> None:
         """Save and stop where a signal has asked any process: they agree on it every ten steps, to save the same one.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +19,13 @@ from tests.training.conftest import write_rendered
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
 from training.config import Config, load_config
 from training.data.datasets.check import find_datasets
+from training.data.datasets.cihp import RawCihp
+from training.data.datasets.records import Record
 from training.data.sources import DatasetError
 from training.ema import WeightAverage
 from training.engine import TorchAnalyzer, load_checkpoint
 from training.evaluate_datasets import evaluate_dataset
+from training.interruption import TrainingStopped
 from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model
 from training.report import write_report
@@ -304,27 +310,45 @@ def test_weights_of_some_steps_stay(tmp_path: Path, data_folder: Path) -> None:
     assert Trainer(recipe("train.iterations=6"), data_folder, tmp_path).resume()  # and may be kept no longer
 
 
+def published(root: Path) -> Path:
+    """A folder as CIHP's: two pictures to learn from, three to measure on."""
+    for split, count in (("Training", 2), ("Validation", 3)):
+        write_rendered(root / split)
+        for number in range(2, count):
+            for folder, suffix in (("Images", "jpg"), ("Category_ids", "png"), ("Human_ids", "png")):
+                place = root / split / folder
+                shutil.copy(place / f"0000000.{suffix}", place / f"{number:07d}.{suffix}")
+    return root
+
+
+def measuring(data: str | Path, *overrides: str) -> Config:
+    """A recipe that learns from published data."""
+    common = (f"data.annotated={data}", "data.sources={annotated: 1}", "model.rpn.proposals_test=4")
+    return recipe(*common, *overrides)
+
+
+def validations(out: Path) -> dict[int, dict[str, object]]:
+    """Rows of the log that are of validation pictures, by step."""
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return {row["step"]: row for row in rows if "validation" in row}
+
+
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_validation_pictures_are_measured_on_the_way(tmp_path: Path, average: float) -> None:
     """With the figures of `evaluate --dataset`; and the weights become what they would have become without."""
-    data = tmp_path / "CIHP"
-    for split, count in (("Training", 2), ("Validation", 3)):
-        shutil.copytree(write_rendered(tmp_path / split), data / split)
-        for number in range(2, count):
-            for folder, suffix in (("Images", "jpg"), ("Category_ids", "png"), ("Human_ids", "png")):
-                place = data / split / folder
-                shutil.copy(place / f"0000000.{suffix}", place / f"{number:07d}.{suffix}")
+    data = published(tmp_path / "CIHP")
     common = (f"data.annotated={data}", "data.sources={annotated: 1}", "train.iterations=5", "train.keep_every=2")
     common = (*common, f"train.ema_decay={average}", "model.rpn.proposals_test=4")
     measured = recipe(*common, "train.evaluate_every=2", "train.evaluate_pictures=2")
     Trainer(measured, tmp_path, tmp_path / "measured").run()
     rows = [json.loads(line) for line in (tmp_path / "measured" / "log.jsonl").read_text().splitlines()]
     noted = {row["step"]: row["validation"] for row in rows if "validation" in row}
-    assert list(noted) == [2, 4]
+    assert list(noted) == [2, 4, 5]  # the last weights, too
     assert [row["step"] for row in rows if "validation" not in row] == [5]
     (reader,) = (reader for reader in find_datasets(data) if reader.validation)
     for step, figures in noted.items():
-        analyzer = TorchAnalyzer(*load_checkpoint(tmp_path / "measured" / f"weights_{step}.safetensors"))
+        weights = f"weights_{step}.safetensors" if step < 5 else "weights.safetensors"
+        analyzer = TorchAnalyzer(*load_checkpoint(tmp_path / "measured" / weights))
         wanted = evaluate_dataset(analyzer, reader, lambda items, _: items, most=2).figures
         assert wanted["pictures"] == 2
         assert set(figures["CIHP, Validation"]) >= {"miou", "pixel_accuracy", "ap_p_50", "ap_r_50", "box_ap"}
@@ -342,6 +366,80 @@ def test_validation_pictures_are_measured_on_the_way(tmp_path: Path, average: fl
 def test_nothing_to_measure_on_is_said_at_once(tmp_path: Path, data_folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"train\.evaluate_every: no folder in data\.annotated has a split"):
         Trainer(recipe("train.evaluate_every=2"), data_folder, tmp_path)
+
+
+def test_a_broken_validation_picture_leaves_the_run_as_it_is(tmp_path: Path) -> None:
+    data = published(tmp_path / "CIHP")
+    image = data / "Validation" / "Images" / "0000001.jpg"
+    image.write_bytes(image.read_bytes()[:-40])  # its header is whole
+    common = ("train.iterations=3", "train.ema_decay=0", "train.checkpoint_every=1000")
+    Trainer(measuring(data, *common, "train.evaluate_every=1"), tmp_path, tmp_path / "broken").run()
+    noted = validations(tmp_path / "broken")
+    assert list(noted) == [1, 2, 3]
+    assert all(str(row["validation_failed"]).startswith(f"{image}: ") for row in noted.values())
+    Trainer(measuring(data, *common), tmp_path, tmp_path / "plain").run()
+    first, second = (load_model(tmp_path / run / "weights.safetensors")[0] for run in ("broken", "plain"))
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    write_report(tmp_path / "broken", tmp_path)
+    assert (tmp_path / "broken" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+class Interrupting(RawCihp):
+    """Pictures during whose reading something comes: a signal, or the end."""
+
+    def __init__(self, folder: Path, error: type[BaseException] | None = None) -> None:
+        super().__init__(folder)
+        self.error = error
+        self.reads: list[int] = []
+
+    def read(self, index: int) -> Record:
+        self.reads.append(index)
+        if self.error is not None:
+            raise self.error
+        signal.raise_signal(signal.SIGTERM)
+        return super().read(index)
+
+
+@pytest.mark.parametrize(("error", "wanted"), [(None, TrainingStopped), (KeyboardInterrupt, KeyboardInterrupt)])
+def test_measuring_can_be_interrupted(
+    error: type[BaseException] | None, wanted: type[BaseException], tmp_path: Path
+) -> None:
+    """A signal does not wait for the rest of the pictures, and whatever comes, what was learnt is saved."""
+    data, out = published(tmp_path / "CIHP"), tmp_path / "run"
+    overrides = ("train.iterations=4", "train.evaluate_every=2", "train.checkpoint_every=1000")
+    trainer = Trainer(measuring(data, *overrides), tmp_path, out)
+    assert trainer.validation is not None
+    reader = Interrupting(data / "Validation", error)
+    trainer.validation.readers = {reader.name: reader}
+    with pytest.raises(wanted):
+        trainer.run()
+    assert reader.reads == [0]
+    assert not validations(out)
+    assert load_state(out / "state.pt")["step"] == 2
+    resumed = Trainer(measuring(data, *overrides), tmp_path, out)
+    assert resumed.resume()
+    resumed.run()
+    assert list(validations(out)) == [4]
+
+
+def test_splits_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    first, second = published(tmp_path / "a" / "CIHP"), published(tmp_path / "b" / "CIHP")
+    config = measuring(f"[{first}, {second}]", "train.iterations=1", "train.evaluate_every=2")
+    Trainer(config, tmp_path, tmp_path / "run").run()
+    figures = validations(tmp_path / "run")[1]["validation"]
+    assert isinstance(figures, dict)
+    assert set(figures) == {f"{first}: CIHP, Validation", f"{second}: CIHP, Validation"}
+
+
+def test_other_classes_to_measure_on_are_refused_at_once(tmp_path: Path) -> None:
+    cihp, mhp = published(tmp_path / "CIHP"), tmp_path / "MHP"
+    for folder, name in (("images", "0.jpg"), ("parsing_annos", "0_01_01.png")):
+        (mhp / "val" / folder).mkdir(parents=True)
+        cv2.imwrite(str(mhp / "val" / folder / name), np.full((96, 96, 3), 7, np.uint8))
+    config = measuring(f"[{cihp}, {mhp}]", "train.evaluate_every=2")
+    with pytest.raises(DatasetError, match=r"MHP: MHP v2, val has 59 part classes, and model\.parsing_classes is 20"):
+        Trainer(config, tmp_path, tmp_path / "run")
 
 
 def test_a_log_is_of_one_run(tmp_path: Path, data_folder: Path) -> None:
