@@ -70,20 +70,26 @@ def serve(
     import structlog
     import uvicorn
 
+    from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
     from server.settings import address, injected_port
     from server.telemetry import configure_logging
 
-    settings = _settings(given)
-    configure_logging(settings.log_format)
+    style = _style(given)
+    configure_logging(style)
+    settings = _settings(given, style)
     if injected := injected_port(os.environ):
         structlog.get_logger("server").warning("PARSING_RCNN_PORT is not used: it is of Kubernetes", value=injected)
-    ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
-    application = create_app(settings)
-    listener = _listen(settings.host, settings.port)
-    url, style = f"http://{address(settings.host, listener.getsockname()[1])}", settings.log_format
+    try:
+        ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
+        application = create_app(settings)
+    except ParsingRCNNError as error:
+        _complain(style, error.detail)
+        raise typer.Exit(1) from error
+    listener = _listen(settings.host, settings.port, style)
+    url = f"http://{address(settings.host, listener.getsockname()[1])}"
     _say(style, f"Parsing R-CNN Serving on {url}", "(page: /, API: /docs, stop: Ctrl-C)")
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lacks = "encryption" if settings.keys else "keys or encryption"
@@ -111,7 +117,26 @@ def _warn(style: str, what: str) -> None:
         typer.echo(f"warning: {what}", err=True)
 
 
-def _settings(options: Mapping[str, Any]) -> Settings:
+def _complain(style: str, what: str) -> None:
+    """As `_say`, for what ends the command."""
+    import structlog
+
+    if style == "json":
+        structlog.get_logger("server").error(what)
+    else:
+        typer.echo(f"error: {what}", err=True)
+
+
+def _style(options: Mapping[str, Any]) -> str:
+    """The format of the log, also where other settings are wrong."""
+    from server.settings import PREFIX
+
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    style = options["log_format"] or variables.get(f"{PREFIX}LOG_FORMAT")
+    return "json" if style == "json" else "console"
+
+
+def _settings(options: Mapping[str, Any], style: str) -> Settings:
     """Settings of the options that were given and of the environment; where one is wrong, the command ends with it."""
     from pydantic import ValidationError
 
@@ -119,18 +144,18 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
     if unknown := unknown_variables(os.environ):
         for reason in unknown:
-            typer.echo(f"error: {reason}", err=True)
+            _complain(style, reason)
         raise typer.Exit(2)
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         for e in error.errors():
             reason = e["msg"].removeprefix("Value error, ")
-            typer.echo(f"error: {'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}", err=True)
+            _complain(style, f"{'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}")
         raise typer.Exit(2) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, style: str) -> socket.socket:
     """A socket that listens; where none can, the command ends with the reason."""
     from server.settings import address
 
@@ -139,7 +164,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         reason, remedy = str(error.strerror).partition(" (")[0], "another with --port (`make serve PORT=...`) or --host"
-        typer.echo(f"error: cannot listen on {address(host, port)}: {reason}; choose {remedy}", err=True)
+        _complain(style, f"cannot listen on {address(host, port)}: {reason}; choose {remedy}")
         raise typer.Exit(1) from error
 
 
@@ -184,17 +209,17 @@ def triton(
     from server.settings import bare
     from server.telemetry import configure_logging
 
-    if profile not in get_args(Profile):
-        typer.echo(f"error: --profile {profile!r}: choose one of {', '.join(get_args(Profile))}", err=True)
-        raise typer.Exit(2)
     configure_logging(log_format)
+    if profile not in get_args(Profile):
+        _complain(log_format, f"--profile {profile!r}: choose one of {', '.join(get_args(Profile))}")
+        raise typer.Exit(2)
     try:
         found = ModelRepository.open(repository).path.resolve()
         ports = (http_port, grpc_port, metrics_port)
         launch = Launch(found, bare(host), *ports, cast(Profile, profile), drain_seconds)
         supervisor = Supervisor(launch, Installation.find())
     except ParsingRCNNError as error:
-        typer.echo(f"error: {error.detail}", err=True)
+        _complain(log_format, error.detail)
         raise typer.Exit(1) from error
     forward_signals(supervisor)
     http, grpc, metrics = (launch.address(port) for port in ports)

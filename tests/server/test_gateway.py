@@ -539,6 +539,44 @@ def test_every_line_of_a_log_of_json_is_json() -> None:
     assert "reachable from other machines" in lines[1]["event"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "status", "words"),
+    [
+        (("serve", "--port", "{taken}"), 1, "cannot listen on 127.0.0.1:{taken}"),
+        (("serve", "--workers", "0"), 2, "workers: "),
+        (("serve", "--repository", "/nowhere"), 1, "/nowhere"),
+        (("serve", "--engine", "triton", "--model", "large"), 1, "--model large is for the embedded engine"),
+        (("triton", "--repository", "/nowhere"), 1, "/nowhere"),
+        (("triton", "--profile", "fast"), 2, "--profile 'fast'"),
+    ],
+)
+def test_what_ends_the_start_is_said_as_the_log_is_written(wrong: tuple[str, ...], status: int, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        command = [sys.executable, "-m", "parsing_rcnn", *(word.format(taken=taken) for word in wrong)]
+        root = Path(__file__).resolve().parents[2]
+        begun = [
+            subprocess.Popen([*command, "--log-format", style], stderr=subprocess.PIPE, text=True, cwd=root)
+            for style in ("json", "console")
+        ]
+        in_json, plain = (process.communicate(timeout=60)[1] for process in begun)
+    assert [process.returncode for process in begun] == [status] * 2
+    line = json.loads(in_json)
+    assert line["level"] == "error"
+    assert words.format(taken=taken) in line["event"]
+    assert plain == f"error: {line['event']}\n"
+
+
+def test_the_variable_sets_the_log_of_what_is_wrong_with_other_variables() -> None:
+    environment = {**os.environ, "PARSING_RCNN_LOG_FORMAT": "json", "PARSING_RCNN_KEY": "keys.txt"}
+    command, root = [sys.executable, "-m", "parsing_rcnn", "serve"], Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=root, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert "PARSING_RCNN_KEY: there is no such setting" in json.loads(ended.stderr)["event"]
+
+
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_address_is_taken_and_shown_as_addresses_have_it(host: str) -> None:
     try:
