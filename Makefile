@@ -13,8 +13,12 @@ define environment
 $(1)/bin/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) -m venv --clear $(1)
 endef
 
+# $(call unusable,FOLDER): a prerequisite of its stamp, which then counts as missing, where an environment's Python has gone
+unusable = $(if $(wildcard $(1)),$(shell $(1)/bin/python -IS $(NEW_ENOUGH) 2>/dev/null || echo FORCE))
+.SECONDEXPANSION:
+
 .PHONY: serve train-env serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
-	format train data-given plugin plugin-test tensorrt-bindings clean
+	format train data-given plugin plugin-test tensorrt-bindings clean FORCE
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
 	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
@@ -76,7 +80,7 @@ data/rendered/densepose.json: $(TORCH)/.train
 	$(TORCH)/bin/parsing-rcnn render -o data/rendered --count 3600 --seed 1 --size 512x512 --size 640x416 \
 		--size 416x608 --backgrounds $(DATA)/backgrounds $(if $(wildcard $(DATA)/makehuman_cc0),--assets $(DATA)/makehuman_cc0)
 
-$(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml
+$(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(VENV))
 	$(VENV)/bin/python $(PIP) --no-compile -r requirements/serve.txt # a tenth less to install, and what runs is compiled then
 	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
@@ -90,12 +94,12 @@ $(VENV)/.bench: $(VENV)/.serve requirements/bench.txt
 	$(VENV)/bin/python $(PIP) -r requirements/bench.txt
 	touch $@
 
-$(VENV)-%/.ready: requirements/%.txt
+$(VENV)-%/.ready: requirements/%.txt $$(call unusable,$$(@D))
 	$(call environment,$(@D))
 	$(@D)/bin/python $(PIP) -r $<
 	touch $@
 
-$(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml
+$(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(TORCH))
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
 	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client

@@ -61,3 +61,27 @@ def test_an_environment_whose_python_is_too_old_is_made_anew(tmp_path: Path, old
     (folder / target).unlink()
     assert make(folder, target, old).returncode == 0  # it has what it needs, whatever PYTHON is
     assert (folder / ".venv" / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "stamps"),
+    [
+        (".venv/.test", (".serve", ".test")),
+        (".venv-torch/.train", (".train",)),
+        (".venv-deploy/.ready", (".ready",)),
+    ],
+)
+def test_an_environment_whose_python_has_gone_is_made_anew(
+    target: str, stamps: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "clone"
+    python = (folder / target).parent / "bin" / "python"
+    make(folder, "clean", sys.executable)  # the clone, without environments
+    python.parent.mkdir(parents=True)
+    python.symlink_to(tmp_path / "gone")
+    for stamp in stamps:
+        (python.parents[1] / stamp).touch()
+    made = make(folder, target, sys.executable)
+    assert made.returncode == 0, made.stderr
+    subprocess.run([python, "-c", "pass"], check=True)
+    assert "up to date" in make(folder, target, sys.executable).stdout
