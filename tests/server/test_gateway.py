@@ -567,16 +567,6 @@ def test_what_ends_the_start_is_said_as_the_log_is_written(wrong: tuple[str, ...
     assert plain == f"error: {line['event']}\n"
 
 
-def test_the_variable_sets_the_log_of_what_is_wrong_with_other_variables() -> None:
-    environment = {**os.environ, "PARSING_RCNN_LOG_FORMAT": "json", "PARSING_RCNN_KEY": "keys.txt"}
-    command, root = [sys.executable, "-m", "parsing_rcnn", "serve"], Path(__file__).resolve().parents[2]
-    ended = subprocess.run(
-        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=root, timeout=60, check=False
-    )
-    assert ended.returncode == 2
-    assert "PARSING_RCNN_KEY: there is no such setting" in json.loads(ended.stderr)["event"]
-
-
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_address_is_taken_and_shown_as_addresses_have_it(host: str) -> None:
     try:

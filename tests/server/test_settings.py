@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -49,6 +50,12 @@ def test_misspelt_variables_are_refused(name: str, said: str) -> None:
     done = serve({name: "80"})
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_the_variable_sets_the_log_of_what_is_wrong_with_other_variables() -> None:
+    done = serve({"PARSING_RCNN_LOG_FORMAT": "json", "PARSING_RCNN_KEY": "80"})
+    assert done.returncode == 2
+    assert "PARSING_RCNN_KEY: there is no such setting" in json.loads(done.stderr)["event"]
 
 
 def test_what_others_read_is_none_of_ours() -> None:
