@@ -12,11 +12,14 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let each of `_SIGNALS` interrupt as Ctrl-C does, but those that were ignored before, as `nohup` has it."""
+    """Let the first of `_SIGNALS` interrupt as Ctrl-C does; the others are ignored from then on.
+
+    Those that were ignored before stay so, as `nohup` has it.
+    """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _interrupt)
     try:
         yield
     finally:
@@ -25,6 +28,11 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """A second one must not cut the end of a file."""
+    """One that comes now must not cut the end of a file."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(*_: object) -> None:
+    ignore_signals()  # here, for a second one may come before whoever catches the first could do it
+    raise KeyboardInterrupt

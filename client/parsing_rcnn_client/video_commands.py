@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
 _AT_FIRST = "connecting"
+_INTERRUPTED = 130  # exit code, as that of Ctrl-C
 _PAUSE = 1.0  # seconds between two lines about one source
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
@@ -73,7 +77,11 @@ def annotate(
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     with signals_interrupt():
-        summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
+        try:
+            summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
+        except KeyboardInterrupt:
+            _leave()
+            raise
     if damage is not None:
         typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
     if as_json:
@@ -109,13 +117,19 @@ def _annotate(
             if coco is not None:
                 records.append(CocoVideo(coco, Path(source).name, reader.info))
                 opened.callback(records[-1].abort)
-            return _with_progress(engine, reader, writer, records, settings), reader.damaged
+            files = [path for path in (out, jsonl, coco) if path is not None]
+            return _with_progress(engine, reader, writer, records, settings, files), reader.damaged
     finally:
         engine.close()
 
 
 def _with_progress(
-    engine: Analyzer, reader: Reader, writer: Writer | None, records: list[Record], settings: Settings
+    engine: Analyzer,
+    reader: Reader,
+    writer: Writer | None,
+    records: list[Record],
+    settings: Settings,
+    files: list[Path],
 ) -> Summary:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -137,12 +151,27 @@ def _with_progress(
             )
             ignore_signals()  # all is done: finishing it may take a while
         except (KeyboardInterrupt, EngineUnavailable):
-            if progress.tasks[bar].completed:  # what is done is left whole and playable
-                ignore_signals()
+            ignore_signals()
+            if frames := int(progress.tasks[bar].completed):  # what is done is left whole and playable
                 _finish(writer, *records)
+                typer.echo(_stopped(frames, files), err=True)
             raise
         _finish(writer, *records)
         return summary
+
+
+def _stopped(frames: int, files: list[Path]) -> str:
+    names = " and ".join("standard output" if path == _STANDARD else str(path) for path in files)
+    return f"stopped after {frames} frame{'s' * (frames > 1)}; {names} hold{'s' * (len(files) == 1)} them"
+
+
+def _leave() -> None:
+    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end."""
+    if threading.active_count() > 1:
+        for output in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # whoever reads it has gone
+                output.flush()
+        os._exit(_INTERRUPTED)
 
 
 def _finish(*outputs: Writer | Record | None) -> None:

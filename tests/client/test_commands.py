@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -379,6 +380,64 @@ sleep 2
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert frames_of(out) == 10
+
+
+def told_frames(said: str, where: str) -> int:
+    """How many frames an interrupted command says are done; the one that was under way may be in the file, too."""
+    (frames,) = re.findall(rf"^stopped after (\d+) frames?; {re.escape(where)}$", said, re.MULTILINE)
+    return int(frames)
+
+
+def test_a_second_signal_changes_nothing(endless: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), "-o", str(out), "--threads", "1"]
+    process = began([*command, "--jsonl", str(lines)], tmp_path / ".out.part.mp4")
+    for sent in [signal.SIGTERM, *[signal.SIGINT] * 20]:
+        os.killpg(process.pid, sent)
+        time.sleep(0.01)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert abs(told_frames(said, f"{out} and {lines} hold them") - frames_of(out)) <= 1
+
+
+def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
+    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
+) -> None:
+    from server.app import create_app
+    from server.settings import Settings
+
+    hangs, asked, answers = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging:
+        """The real pipeline, which does not answer for a while."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pipeline, name)
+
+        def analyze(self, *arguments: Any, **options: Any) -> Any:
+            if hangs.is_set():
+                asked.set()
+                answers.wait(120)
+            return pipeline.analyze(*arguments, **options)
+
+    out = tmp_path / "out.mp4"
+    with serve_app(create_app(Settings(), Hanging)) as url:
+        options = ["-o", str(out), "--jsonl", "-", "--server", url, "--timeout", "600"]
+        command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), *options]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            for _ in range(3):
+                assert process.stdout.readline()
+            hangs.set()
+            assert asked.wait(30)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+        finally:
+            answers.set()
+            process.kill()
+    assert process.returncode == 130, said
+    assert abs(told_frames(said, f"{out} and standard output hold them") - frames_of(out)) <= 1
 
 
 def test_nohup_lets_the_terminal_go(endless: Path, tmp_path: Path) -> None:

@@ -87,8 +87,11 @@ def annotate(
 
     Raises:
         ParsingRCNNError: the source, the engine or the output failed.
+        KeyboardInterrupt: as it came. Analyses that are under way are not waited for, so their threads may still run.
     """
-    with Stages() as stages, ThreadPoolExecutor(settings.in_flight, "analyze") as pool:
+    stages, pool = Stages(), ThreadPoolExecutor(settings.in_flight, "analyze")
+    interrupted = False
+    try:
         run = _Run(engine, reader, writer, settings, pool)
         begin, done = time.perf_counter(), 0
         frames = stages.run("read", run.read(), lambda frame: frame, 2)
@@ -102,6 +105,13 @@ def annotate(
         finally:
             reader.close()
         busy = run.busy(stages.busy)
+    except KeyboardInterrupt:
+        interrupted = True  # what is done belongs to this thread, and an engine may take long
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stages.close(0.5 if interrupted else 30)
+        pool.shutdown(wait=not interrupted)
     return Summary(done, run.follower.count, time.perf_counter() - begin, busy)
 
 

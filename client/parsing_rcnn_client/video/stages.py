@@ -76,11 +76,11 @@ class Stages:
                 raise value
             yield value
 
-    def close(self) -> None:
-        """Stop every stage and wait for it. Safe to call twice."""
+    def close(self, patience: float = 30) -> None:
+        """Stop every stage and wait for it, at most `patience` seconds for each. Safe to call twice."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(patience)
 
     def __enter__(self) -> Stages:
         return self
