@@ -314,7 +314,8 @@ def _wait(live: Live, seconds: float | None) -> None:
 
 
 def _condition(state: State) -> str:
-    return state.problem or state.engine_problem or ("live" if state.connected else _AT_FIRST)
+    at_work = "live" if state.connected else "ending" if state.frames else _AT_FIRST
+    return state.problem or state.engine_problem or at_work
 
 
 def _summary(state: State) -> str:

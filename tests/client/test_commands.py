@@ -294,6 +294,16 @@ def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:
     assert f"{clip}: 10 frames, {state['shown']} shown, {state['dropped']} dropped\n" in done.stderr
 
 
+def test_stream_says_that_an_output_failed(endless: Path) -> None:
+    nowhere = "rtsp://127.0.0.1:9/nowhere"
+    done = run("stream", str(endless), "-o", nowhere, "--threads", "1", "--json")
+    assert done.returncode == 1
+    (state,) = json.loads(done.stdout)
+    assert state["problem"].startswith(f"{nowhere}: ffmpeg cannot write it (")
+    assert done.stderr.endswith(f"error: {state['problem']}\n")
+    assert "connecting" not in done.stderr
+
+
 def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "live.mp4"
     away = ("--server", "http://127.0.0.1:9", "--timeout", "60")

@@ -85,7 +85,7 @@ class State:
         failed: that the engine did not answer.
         reconnects: times that the source was opened again.
         connected: whether it delivers now.
-        problem: of the source, until it delivers again.
+        problem: of the source, until it delivers again, or what ended the work on it.
         engine_problem: why the last frame had no answer of the engine, until one has.
         lag: seconds between the arrival of a frame and its showing, the longest of late.
     """
@@ -184,9 +184,16 @@ class Source:
         except Exception as error:  # what failed before it is why
             self._failure = self._failure or error
         if self._failure is not None:
+            self._fail(self._failure)  # the last word, whatever the source said meanwhile
             raise self._failure
         if not self.state.frames and self.state.problem is not None:
             raise VideoError(self.state.problem)
+
+    def _fail(self, error: Exception) -> None:
+        """It is the end, and said when the source is closed."""
+        self._failure = error
+        self.state.problem = error.detail if isinstance(error, ParsingRCNNError) else str(error)
+        self._ended.set()
 
     def _done(self) -> bool:
         return self._stop.is_set() or self._ended.is_set()
@@ -200,14 +207,14 @@ class Source:
                 if not self._done():
                     self.state.problem = "the source ended"
             except VideoToolMissing as error:
-                self._failure = error
+                self._fail(error)
                 break
             except ParsingRCNNError as error:
                 self.state.problem = error.detail
                 if not self._settings.reconnect:
-                    self._failure = error
-            except Exception as error:  # whatever it is, it ends this source: said when the source is closed
-                self._failure = error
+                    self._failure = self._failure or error
+            except Exception as error:  # whatever it is, it ends this source
+                self._fail(error)
                 break
             self.state.connected = False
             if not self._settings.reconnect or self._done():
@@ -223,6 +230,8 @@ class Source:
         self._reader = reader
         try:
             for frame in reader:
+                if self._done():  # what failed elsewhere stays the problem
+                    break
                 if self._sink is None and not self._begin_output(reader):
                     break
                 self.state.connected, self.state.problem = True, None
@@ -232,8 +241,6 @@ class Source:
                 self.state.frames += 1
                 self._mailbox.put(moved)
                 self.state.dropped = self._mailbox.dropped
-                if self._done():
-                    break
         finally:
             reader.close()
 
@@ -241,9 +248,8 @@ class Source:
         """Open the output. One that cannot be is the end: it would not come back with the source."""
         try:
             self._sink, self._info = self._open_sink(reader), reader.info
-        except Exception as error:  # said when the source is closed
-            self._failure = error
-            self._ended.set()
+        except Exception as error:
+            self._fail(error)
         return self._sink is not None
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -262,9 +268,12 @@ class Source:
                     self._one(frame)
                 elif self._done():
                     break
-        except Exception as error:  # the output failed: said when the source is closed
-            self._failure = None if isinstance(error, SinkClosed) else error
-            self._ended.set()
+        except Exception as error:
+            if isinstance(error, SinkClosed):
+                self._failure = None
+                self._ended.set()
+            else:  # the output failed
+                self._fail(error)
             if self._reader is not None:
                 self._reader.close()
 

@@ -346,9 +346,25 @@ def test_an_output_that_cannot_be_opened_is_the_end_and_not_lost() -> None:
         live = Live(Engine(None), LiveSettings(BOXES, pause=0.01))
         source = live.add("camera", Camera, open_sink)
         until(lambda: not live.running)  # noqa: B023
+        assert source.state.problem == str(error)
         with pytest.raises(type(error), match=str(error)):
             live.close()
         assert source.state.reconnects == 0
+
+
+def test_an_output_that_fails_is_the_problem_of_its_source() -> None:
+    class Full(Screen):
+        def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+            super().show(image, seconds)
+            if len(self.shown) > 3:
+                raise VideoError("the disk is full")
+
+    live = Live(Engine(None), LiveSettings(BOXES))
+    source = start(live, iter([Camera()]), Full())
+    until(lambda: not live.running)
+    with pytest.raises(VideoError, match="the disk is full"):
+        live.close()
+    assert source.state.problem == "the disk is full"
 
 
 def test_whatever_happens_to_one_source_the_others_are_finished() -> None:
@@ -384,6 +400,7 @@ def test_what_failed_first_is_said_and_not_what_the_output_says_of_it() -> None:
     until(lambda: source.state.shown > 2)
     with pytest.raises(VideoError, match="got no picture"):
         healthy.close()
+    assert source.state.problem == "ffmpeg got no picture"
 
 
 def test_a_source_that_comes_back_in_another_size_goes_on_in_the_first() -> None:
