@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import time
+from collections import defaultdict
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +31,8 @@ _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
 _AT_FIRST = "connecting"
 _INTERRUPTED = 130  # exit code, as that of Ctrl-C
-_PAUSE = 1.0  # seconds between two lines about one source
+_PAUSE = 1.0  # seconds between two lines about one source; doubled by each while it does not stay as it is
+_LONGEST = 60.0
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -323,21 +326,36 @@ def _summary(state: State) -> str:
     return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}"
 
 
+@dataclass
+class _Told:
+    """What was said of a source, and when; how it is, since when; times in seconds."""
+
+    said: str = _AT_FIRST
+    said_at: float = -math.inf
+    pause: float = _PAUSE
+    now: str = _AT_FIRST
+    since: float = -math.inf
+
+
 class _Changes:
-    """Says of each source how it is when that changes, at most once a second."""
+    """Says of each source how it is when that changes: soon, but of one that changes again and again once a minute."""
 
     def __init__(self) -> None:
-        self._told: dict[int, tuple[str, float]] = {}  # number of the source -> what was said of it, and when
+        self._told: defaultdict[int, _Told] = defaultdict(_Told)  # by the number of the source
 
     def tell(self, live: Live) -> None:
         """Look at all sources."""
         now = time.monotonic()
         for number, source in enumerate(live.sources):
             name, condition = source.state.name, _condition(source.state)
-            told, at = self._told.get(number, (_AT_FIRST, -math.inf))
-            if condition != told and now - at >= _PAUSE:
+            told = self._told[number]
+            if condition != told.now:
+                if now - told.since >= _LONGEST:  # it was steady
+                    told.pause = _PAUSE
+                told.now, told.since = condition, now
+            if condition != told.said and now - told.said_at >= told.pause:
                 typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
-                self._told[number] = condition, now
+                told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
 
 
 def _targets(sources: list[str], out: list[str]) -> list[str]:

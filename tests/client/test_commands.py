@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs.rle import decode
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,6 +303,34 @@ def test_stream_says_that_an_output_failed(endless: Path) -> None:
     assert state["problem"].startswith(f"{nowhere}: ffmpeg cannot write it (")
     assert done.stderr.endswith(f"error: {state['problem']}\n")
     assert "connecting" not in done.stderr
+
+
+def test_stream_does_not_tell_of_each_frame_that_a_busy_server_refuses(
+    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
+) -> None:
+    from server.app import create_app
+    from server.settings import Settings
+
+    class Busy:
+        """The real pipeline, which refuses half of the pictures, each time with another number."""
+
+        asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pipeline, name)
+
+        def analyze(self, *arguments: Any, **options: Any) -> Any:
+            self.asked += 1
+            if self.asked % 2:
+                raise EngineUnavailable(f"{self.asked} wait already")
+            return pipeline.analyze(*arguments, **options)
+
+    with serve_app(create_app(Settings(), Busy)) as url:
+        done = run("stream", str(endless), "-o", str(tmp_path / "o.mp4"), "--server", url, "--seconds", "8")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.endswith("wait already") or line.endswith(": live")]
+    assert any(line.endswith("wait already") for line in told), done.stderr
+    assert len(told) <= 4  # after 0, 2, 6 and 14 seconds
 
 
 def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> None:
