@@ -155,9 +155,9 @@ class Trainer:
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = config.train.accumulate * self.world.size
         self.mixture = Mixture(data, config, self.batches)
-        # the others would read annotations that they never measure on
-        measures = config.train.evaluate_every is not None and self.world.leads
-        self.validation = Validation(config) if measures else None
+        validation = Validation(config) if config.train.evaluate_every is not None else None
+        # all refuse what cannot be measured on, and would wait for each other otherwise; one measures
+        self.validation = validation if self.world.leads else None
         self.parallel: nn.Module = self.objective
         if self.world.size > 1:
             self.parallel = DistributedDataParallel(
