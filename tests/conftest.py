@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,18 @@ import pytest
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import onnxruntime by themselves
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals() -> Iterator[None]:
+    """Programs that tests start obey Ctrl-C and a terminal's end also where the tests themselves run under `nohup` or
+    behind `&`, which ignore them, and what is ignored is inherited; a handler is not."""
+    numbers = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")
