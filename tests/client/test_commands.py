@@ -297,7 +297,7 @@ def test_stream_of_a_file_ends_with_it(clip: Path, tmp_path: Path) -> None:
 
 def test_stream_says_that_an_output_failed(endless: Path) -> None:
     nowhere = "rtsp://127.0.0.1:9/nowhere"
-    done = run("stream", str(endless), "-o", nowhere, "--threads", "1", "--json")
+    done = run("stream", str(endless), "-o", nowhere, "--no-reconnect", "--threads", "1", "--json")
     assert done.returncode == 1
     (state,) = json.loads(done.stdout)
     assert state["problem"].startswith(f"{nowhere}: ffmpeg cannot write it (")
@@ -308,8 +308,12 @@ def test_stream_says_that_an_output_failed(endless: Path) -> None:
 def test_stream_does_not_tell_of_each_frame_that_a_busy_server_refuses(
     endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
 ) -> None:
+    import httpx2
+
     from server.app import create_app
     from server.settings import Settings
+
+    busy = threading.Event()
 
     class Busy:
         """The real pipeline, which refuses half of the pictures, each time with another number."""
@@ -321,11 +325,14 @@ def test_stream_does_not_tell_of_each_frame_that_a_busy_server_refuses(
 
         def analyze(self, *arguments: Any, **options: Any) -> Any:
             self.asked += 1
-            if self.asked % 2:
+            if busy.is_set() and self.asked % 2:
                 raise EngineUnavailable(f"{self.asked} wait already")
             return pipeline.analyze(*arguments, **options)
 
     with serve_app(create_app(Settings(), Busy)) as url:
+        while httpx2.get(f"{url}/readyz").status_code != 200:
+            time.sleep(0.05)
+        busy.set()
         done = run("stream", str(endless), "-o", str(tmp_path / "o.mp4"), "--server", url, "--seconds", "8")
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if line.endswith("wait already") or line.endswith(": live")]
