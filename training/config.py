@@ -286,14 +286,12 @@ class TrainConfig(_Strict):
         backbone_norm: batch norms of the backbone keep their statistics (batches are small), or their weights too
             ("frozen"), or learn ("train"), or do so over all GPUs ("sync", every batch norm of the network).
         ema_decay: of the average that is saved and exported; 0 saves the last weights.
-        time_budget_minutes: shortens the schedule so that it always ends. Measuring on the way counts into it, and
-            the last of it comes after.
+        time_budget_minutes: shortens the schedule so that it ends; measuring on the way, but for the last, counts.
         checkpoint_every: steps between checkpoints, each in the place of the last.
         keep_every: steps between weights that stay, as weights_STEP.safetensors: `evaluate --checkpoint` can measure
             them elsewhere while the run goes on.
         evaluate_every: steps between measurements of the average weights on the first `evaluate_pictures` of each
-            validation split in the folders of `data.annotated`; the last weights are measured, too. A checkpoint is
-            written before. The other processes wait, over NCCL ten minutes.
+            validation split in the folders of `data.annotated`, and at the end; others wait, over NCCL ten minutes.
     """
 
     warm_start: Path | None = None

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import threading
-import time
-from collections import defaultdict
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,21 +14,19 @@ import typer
 
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, require_folder, wrong
 from parsing_rcnn_client.signals import ignore_signals, signals_interrupt
+from parsing_rcnn_client.stream_status import summary, wait
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
-    from parsing_rcnn_client.video.live import Live, Sink, State
+    from parsing_rcnn_client.video.live import Live, Sink
     from parsing_rcnn_client.video.media import Reader, Writer
     from parsing_rcnn_client.video.records import Record
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
 _STANDARD = Path("-")  # standard output
-_AT_FIRST = "connecting"
 _INTERRUPTED = 130  # exit code, as that of Ctrl-C
-_PAUSE = 1.0  # seconds between two lines about one source; doubled by each while it does not stay as it is
-_LONGEST = 60.0
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -237,7 +231,7 @@ def stream(
                 _require_welcome(engine)
             for source, target in zip(sources, targets, strict=True):
                 _start(live, source, target, page, backend)
-            _wait(live, seconds)
+            wait(live, seconds)
         except KeyboardInterrupt:
             typer.echo("stopping", err=True)
         finally:
@@ -249,7 +243,7 @@ def stream(
                     page.close()
                 engine.close()
                 for each in live.sources:
-                    typer.echo(_summary(each.state), err=True)
+                    typer.echo(summary(each.state), err=True)
                 if as_json:  # also when a source failed
                     typer.echo(json.dumps([vars(source.state) for source in live.sources]))
 
@@ -285,77 +279,6 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend
 
     network = is_live(source) or "://" in source
     live.add(name, lambda: open_reader(source, backend, live=network, pace=not network), open_sink, endless=network)
-
-
-def _wait(live: Live, seconds: float | None) -> None:
-    """Until it ends, show what happens; without a terminal, a line where that changes."""
-    from rich.console import Console
-    from rich.live import Live as Display
-    from rich.table import Table
-
-    def goes_on() -> bool:
-        return live.running and (seconds is None or time.monotonic() - begin < seconds)
-
-    def table() -> Table:
-        shown = Table("source", "fps in", "fps out", "dropped", "lag ms", "state", box=None)
-        passed = max(time.monotonic() - begin, 1e-3)
-        for s in (source.state for source in live.sources):
-            rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
-            shown.add_row(s.name, *rates, _condition(s))
-        return shown
-
-    begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
-    if not console.is_terminal:
-        while goes_on():
-            time.sleep(0.1)
-            changes.tell(live)
-        return
-    with Display(table(), console=console, refresh_per_second=4, transient=True) as display:
-        while goes_on():
-            time.sleep(0.1)
-            display.update(table())
-
-
-def _condition(state: State) -> str:
-    at_work = "live" if state.connected else "ending" if state.frames else _AT_FIRST
-    return state.problem or state.engine_problem or at_work
-
-
-def _summary(state: State) -> str:
-    missed = f", {state.failed} without an answer" if state.failed else ""
-    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}"
-
-
-@dataclass
-class _Told:
-    """What was said of a source, and when; how it is, since when; times in seconds."""
-
-    said: str = _AT_FIRST
-    said_at: float = -math.inf
-    pause: float = _PAUSE
-    now: str = _AT_FIRST
-    since: float = -math.inf
-
-
-class _Changes:
-    """Says of each source how it is when that changes: soon, but of one that changes again and again once a minute."""
-
-    def __init__(self) -> None:
-        self._told: defaultdict[int, _Told] = defaultdict(_Told)  # by the number of the source
-
-    def tell(self, live: Live) -> None:
-        """Look at all sources."""
-        now = time.monotonic()
-        for number, source in enumerate(live.sources):
-            name, condition = source.state.name, _condition(source.state)
-            told = self._told[number]
-            if condition != told.now:
-                if now - told.since >= _LONGEST:  # it was steady
-                    told.pause = _PAUSE
-                told.now, told.since = condition, now
-            if condition != told.said and now - told.said_at >= told.pause:
-                typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
-                told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
 
 
 def _targets(sources: list[str], out: list[str]) -> list[str]:

@@ -95,7 +95,7 @@ class Sender:
         except ConnectionClosed as closed:
             self._stream = None
             raise AssertionError(f"the stream was closed: {closed}") from None
-        number = struct.unpack_from("<I", one.body)[0] if len(one.body) > 8 else None
+        number = struct.unpack_from("<I", one.body)[0] if len(one.body) >= 8 else None
         assert answer["frame_id"] == number, answer
         if "problem" not in answer:
             return "200"

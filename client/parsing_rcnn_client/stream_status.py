@@ -1,0 +1,90 @@
+"""What `parsing-rcnn stream` shows of its sources while it runs, and says of each at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.video.live import Live, State
+
+_AT_FIRST = "connecting"
+_PAUSE = 1.0  # seconds between two lines about one source; doubled by each while it does not stay as it is
+_LONGEST = 60.0
+
+
+def wait(live: Live, seconds: float | None) -> None:
+    """Until it ends, show what happens; without a terminal, a line where that changes."""
+    from rich.console import Console
+    from rich.live import Live as Display
+    from rich.table import Table
+
+    def goes_on() -> bool:
+        return live.running and (seconds is None or time.monotonic() - begin < seconds)
+
+    def table() -> Table:
+        shown = Table("source", "fps in", "fps out", "dropped", "lag ms", "state", box=None)
+        passed = max(time.monotonic() - begin, 1e-3)
+        for s in (source.state for source in live.sources):
+            rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
+            shown.add_row(s.name, *rates, _condition(s))
+        return shown
+
+    begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
+    if not console.is_terminal:
+        while goes_on():
+            time.sleep(0.1)
+            changes.tell(live)
+        return
+    with Display(table(), console=console, refresh_per_second=4, transient=True) as display:
+        while goes_on():
+            time.sleep(0.1)
+            display.update(table())
+
+
+def _condition(state: State) -> str:
+    at_work = "live" if state.connected else "ending" if state.frames else _AT_FIRST
+    return state.problem or state.engine_problem or at_work
+
+
+def summary(state: State) -> str:
+    """A line about a source that has ended."""
+    missed = f", {state.failed} without an answer" if state.failed else ""
+    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}"
+
+
+@dataclass
+class _Told:
+    """What was said of a source, and when; how it is, since when; times in seconds."""
+
+    said: str = _AT_FIRST
+    said_at: float = -math.inf
+    pause: float = _PAUSE
+    now: str = _AT_FIRST
+    since: float = -math.inf
+
+
+class _Changes:
+    """Says of each source how it is when that changes: soon, but of one that changes again and again once a minute."""
+
+    def __init__(self) -> None:
+        self._told: defaultdict[int, _Told] = defaultdict(_Told)  # by the number of the source
+
+    def tell(self, live: Live) -> None:
+        """Look at all sources."""
+        now = time.monotonic()
+        for number, source in enumerate(live.sources):
+            name, condition = source.state.name, _condition(source.state)
+            told = self._told[number]
+            if condition != told.now:
+                if now - told.since >= _LONGEST:  # it was steady
+                    told.pause = _PAUSE
+                told.now, told.since = condition, now
+            if condition != told.said and now - told.said_at >= told.pause:
+                typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
+                told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
