@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from benchmarks.embedded import drawn_person, frame_of, machine
 from benchmarks.environment import require_torch
 from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
+from parsing_rcnn.cores import usable_cores
 
 RECIPE = Path("training/configs/paper/cihp_r50_1x.yaml")
 WORKER = (sys.executable, "-m", "benchmarks.runtimes_worker")
@@ -181,7 +181,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--works", nargs="+", choices=("trunk", "head", "full", "ceiling"))
     parser.add_argument("--canvas", type=int, nargs=2, default=(800, 1344), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--people", type=int, nargs="+", default=(5, 20), help="of the head; the full run: the first")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--runs", type=int, default=12, help="of each runtime")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/runtimes.json"))

@@ -32,7 +32,7 @@ def quantize(
     sensitivity: Annotated[int, typer.Option(min=0, help="Photos of the sensitivity report; 0: none.")] = 8,
     times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too.")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all cores).")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
     print_trtexec: Annotated[
         bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
     ] = False,
