@@ -17,8 +17,8 @@ endef
 unusable = $(if $(wildcard $(1)),$(shell $(1)/bin/python -IS $(NEW_ENOUGH) 2>/dev/null || echo FORCE))
 .SECONDEXPANSION:
 
-.PHONY: serve train-env serve-triton bench bench-rois test test-serving test-torch test-training test-export test-slow fuzz lint \
-	format train data-given plugin plugin-test tensorrt-bindings clean FORCE
+.PHONY: serve train-env serve-triton bench bench-rois test test-serving test-server test-client test-torch test-training \
+	test-export test-slow fuzz lint format train data-given plugin plugin-test tensorrt-bindings clean FORCE
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
 	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
@@ -36,9 +36,15 @@ bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) besi
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side: most wait for programs
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
-	$(VENV)/bin/python $(PYTEST) --ignore=tests/training --ignore=tests/export
+	$(MAKE) --no-print-directory --output-sync=target -j2 test-server test-client
+
+test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
+	$(VENV)/bin/python $(PYTEST) tests/server tests/scripts
+
+test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
+	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
 test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
