@@ -44,9 +44,14 @@ async function overlay() {
 async function analysed(picture, kind) {
   const [accept, extra] = DOWNLOADS[kind];
   const path = `/v1/analyze?${query(least(), extra)}`;
-  const send = async () => request(path, { method: "POST", body: await whole(picture), headers: { Accept: accept } });
-  const response = await patiently(send).catch((error) => {
-    if (!mend(picture, error)) throw error;
+  let body;
+  const send = async () => {
+    body = await whole(picture);
+    return request(path, { method: "POST", body, headers: { Accept: accept } });
+  };
+  const response = await patiently(send).catch(async (error) => {
+    const mended = body !== (await whole(picture)); // by another download, or it could not be read just then
+    if (!mended && !mend(picture, error)) throw error;
     if (picture === state.picture) $("converted").textContent = picture.converted;
     return patiently(send);
   });

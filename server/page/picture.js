@@ -47,7 +47,11 @@ export function still(frame) {
 // What the downloads are of: the file, or all of it as the browser has decoded it.
 export async function whole(picture) {
   if (!picture.converted && picture.file) return picture.file;
-  picture.whole ??= bitmap(picture.file).then((all) => jpeg(drawn(all, all.width, all.height)));
+  if (!picture.whole) {
+    const own = bitmap(picture.file).then((all) => jpeg(drawn(all, all.width, all.height)));
+    own.catch(() => picture.whole === own && (picture.whole = null)); // the next download tries again
+    picture.whole = own;
+  }
   return picture.whole;
 }
 

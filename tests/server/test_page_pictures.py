@@ -105,6 +105,58 @@ def test_after_a_refused_download_all_are_of_the_same_size(
             assert Image.open(io.BytesIO(save(browser, kind, name))).size == (2048, 1365)
 
 
+BOTH = """
+const own = window.fetch, waiting = [];
+window.fetch = (path, init) => {
+  if (!String(path).includes("/v1/analyze")) return own(path, init);
+  return new Promise((yes) => {
+    waiting.push(() => yes(own(path, init)));
+    if (waiting.length < 2) return;
+    window.fetch = own;
+    waiting.forEach((go) => go());
+  });
+};
+for (const kind of ["json", "parts"]) document.querySelector(`[data-kind=${kind}]`).click();
+"""
+"""Two downloads whose requests leave at once."""
+
+
+def test_two_downloads_that_are_refused_at_once_both_come_smaller(
+    browser: Any, tmp_path: Path, photo_jpeg: bytes
+) -> None:
+    path, slow = tmp_path / "heavy.png", Slow()
+    slow.gate.set()
+    Image.open(io.BytesIO(photo_jpeg)).resize((2400, 1600)).save(path, compress_level=1)
+    both = [browser.downloads / name for name in ("heavy.json", "heavy_parts.png")]
+    for one in both:
+        one.unlink(missing_ok=True)
+    with Live(Settings(max_bytes=1_500_000), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, path)
+        until(lambda: text(browser, "summary"))
+        browser.execute_script(BOTH)
+        until(lambda: all(one.exists() for one in both) or text(browser, "error"))
+        assert text(browser, "error") == ""
+        assert "Downloads have 2048 × 1365 pixels" in text(browser, "converted")
+
+
+def test_a_conversion_that_failed_is_tried_again(page: Any, tmp_path: Path, photo_jpeg: bytes) -> None:
+    path = tmp_path / "once.bmp"
+    Image.open(io.BytesIO(photo_jpeg)).resize((2400, 1600)).save(path)
+    upload(page, path)
+    until(lambda: text(page, "summary"))
+    page.execute_script("""
+window.own = OffscreenCanvas.prototype.convertToBlob;
+OffscreenCanvas.prototype.convertToBlob = function () {
+  OffscreenCanvas.prototype.convertToBlob = own;
+  return Promise.reject(new DOMException("no memory", "EncodingError"));
+};""")
+    for _ in range(2):
+        assert json.loads(save(page, "json", "once.json"))["image"] == {"width": 2400, "height": 1600}
+        assert text(page, "error") == ""
+    assert page.execute_script("return OffscreenCanvas.prototype.convertToBlob === own")
+
+
 def test_a_webp_stands_as_it_is_seen(page: Any, tmp_path: Path, photo_jpeg: bytes) -> None:
     """Of those that say how they are to be turned, browsers do not take notice, and the gateway does."""
     photo, exif = Image.open(io.BytesIO(photo_jpeg)).resize((600, 400)), Image.Exif()
