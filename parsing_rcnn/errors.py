@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+# std::bad_alloc, "can't alloc", "Failed to allocate memory", CUDA's "out of memory", cuBLAS's and cuDNN's
+# STATUS_ALLOC_FAILED, oneDNN's out_of_memory; no thread could be started
+_SHORTAGE = re.compile(
+    r"\bbad[_ ]alloc|(\b|_)alloc(ation)?[ _]failed|memalign failed|can't alloc|\ballocate\b|out[ _]of[ _]memory"
+    r"|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+
 
 class ParsingRCNNError(Exception):
     """Base of every expected error: `detail` names the input, the limit and the remedy.
@@ -94,6 +104,11 @@ class OutOfMemory(EngineUnavailable):
             f"there is not enough memory to run {path} ({_gist(reason)}): give this process more, or let it "
             "analyse fewer pictures at the same time"
         )
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether what a library raises says that memory ran out: each has a type and words of its own."""
+    return isinstance(error, MemoryError) or _SHORTAGE.search(str(error)) is not None
 
 
 def _gist(reason: object) -> str:

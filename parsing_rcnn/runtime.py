@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import queue
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.cores import usable_cores
-from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory, is_shortage
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 # ONNX Runtime reads it while it is imported, and would begin then to report to its makers
@@ -35,10 +34,6 @@ PEOPLE_BUCKETS = (1, 2, 4)
 MAX_PEOPLE = 64
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")
-# std::bad_alloc, "can't alloc", "Failed to allocate memory", CUDA's "out of memory"; no thread could be started
-_SHORTAGE = re.compile(
-    r"\bbad[_ ]alloc|can't alloc|\ballocate\b|out of memory|resource temporarily unavailable", re.IGNORECASE
-)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -195,13 +190,9 @@ class OpenVinoGraph:
         return self.core.compile_model(model, "CPU", self.properties)
 
 
-def _is_shortage(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or _SHORTAGE.search(str(error)) is not None
-
-
 def _fault(name: str, error: Exception) -> EngineUnavailable:
     """Why a graph cannot be made ready."""
-    return OutOfMemory(name, error) if _is_shortage(error) else BrokenModel(name, error)
+    return OutOfMemory(name, error) if is_shortage(error) else BrokenModel(name, error)
 
 
 @contextmanager
@@ -210,7 +201,7 @@ def _shortage_named(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is_shortage(error):
+        if is_shortage(error):
             raise OutOfMemory(name, error) from error
         raise
 

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import ParsingRCNNError, is_shortage
 from training.config import TrainConfig
 from training.data.sources import DatasetError
 from training.validation import MeasuringStopped
@@ -69,9 +68,11 @@ class RunLog:
             row["validation"] = figures
         except MeasuringStopped:
             return
-        except (DatasetError, ParsingRCNNError, torch.OutOfMemoryError) as error:
+        except Exception as error:
+            if not isinstance(error, (DatasetError, ParsingRCNNError)) and not is_shortage(error):
+                raise
             figures = {}
-            row |= {"validation": None, "validation_failed": str(error)}
+            row |= {"validation": None, "validation_failed": str(error) or type(error).__name__}
         finally:
             self.last += time.monotonic() - begin
         for split, own in figures.items():

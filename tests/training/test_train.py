@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 from parsing_rcnn import __version__
 from tests.training.conftest import write_rendered
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
-from training.config import Config, load_config
+from training.config import Config, TrainConfig, load_config
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.records import Record
@@ -29,6 +31,7 @@ from training.interruption import TrainingStopped
 from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model
 from training.report import write_report
+from training.run_log import RunLog
 from training.train import Trainer, TrainingDiverged
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
@@ -366,6 +369,31 @@ def test_validation_pictures_are_measured_on_the_way(tmp_path: Path, average: fl
 def test_nothing_to_measure_on_is_said_at_once(tmp_path: Path, data_folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"train\.evaluate_every: no folder in data\.annotated has a split"):
         Trainer(recipe("train.evaluate_every=2"), data_folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "hunger",
+    [
+        lambda: torch.empty(1 << 50, dtype=torch.uint8),
+        lambda: np.zeros(1 << 50, np.uint8),
+        lambda: cv2.resize(np.zeros((1 << 14, 1 << 14), np.uint8), (1 << 30, 1 << 20)),
+    ],
+    ids=["torch", "numpy", "opencv"],
+)
+def test_a_shortage_of_memory_while_measuring_is_noted(tmp_path: Path, hunger: Callable[[], Any]) -> None:
+    def measure() -> dict[str, dict[str, float]]:
+        hunger()
+        return {}
+
+    def broken() -> dict[str, dict[str, float]]:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with RunLog(tmp_path, TrainConfig(), 0) as log:
+        log.validated(1, measure)
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            log.validated(2, broken)
+    assert list(validations(tmp_path)) == [1]
+    assert validations(tmp_path)[1]["validation_failed"]
 
 
 def test_a_broken_validation_picture_leaves_the_run_as_it_is(tmp_path: Path) -> None:
