@@ -77,7 +77,7 @@ def annotate(
         try:
             summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
         except KeyboardInterrupt:
-            _leave()
+            _leave(_INTERRUPTED)
             raise
     if damage is not None:
         typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
@@ -162,13 +162,13 @@ def _stopped(frames: int, files: list[Path]) -> str:
     return f"stopped after {frames} frame{'s' * (frames > 1)}; {names} hold{'s' * (len(files) == 1)} them"
 
 
-def _leave() -> None:
+def _leave(code: int) -> None:
     """End the process here where threads still wait for an engine: the interpreter would wait for them at its end."""
     if threading.active_count() > 1:
         for output in (sys.stdout, sys.stderr):
             with suppress(OSError):  # whoever reads it has gone
                 output.flush()
-        os._exit(_INTERRUPTED)
+        os._exit(code)
 
 
 def _finish(*outputs: Writer | Record | None) -> None:
@@ -202,7 +202,8 @@ def stream(
 ) -> None:
     """Annotate live: the newest frame counts, late ones are dropped and counted, lost sources come back.
 
-    Ctrl-C stops cleanly: files are finished. Exit code 1 when a source or an output failed, 2 on wrong options.
+    Ctrl-C, SIGTERM and SIGHUP stop cleanly: files are finished. Exit code 1 when a source or an output failed, 2 on
+    wrong options.
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.backends import check
@@ -225,6 +226,7 @@ def stream(
     if page is not None:
         typer.echo(f"watch at {page.url}", err=True)
     live = Live(engine, settings, in_flight)
+    interrupted = False
     with signals_interrupt():
         try:
             if engine_choice.server is not None:
@@ -233,19 +235,44 @@ def stream(
                 _start(live, source, target, page, backend)
             wait(live, seconds)
         except KeyboardInterrupt:
+            interrupted = True
             typer.echo("stopping", err=True)
         finally:
             ignore_signals()
-            try:
-                live.close()
-            finally:
-                if page is not None:
-                    page.close()
-                engine.close()
-                for each in live.sources:
-                    typer.echo(summary(each.state), err=True)
-                if as_json:  # also when a source failed
-                    typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+            code = _end(live, page, engine, as_json, hurry=interrupted)
+    if interrupted:
+        _leave(code)
+        raise typer.Exit(code)
+
+
+def _end(live: Live, page: MjpegPage | None, engine: Analyzer, as_json: bool, *, hurry: bool) -> int:
+    """Finish the outputs and say what was done. Returns the exit code.
+
+    Raises:
+        ParsingRCNNError: a source or an output failed. In a hurry it is said here: the process may end before others
+            could say it.
+    """
+    from parsing_rcnn.errors import ParsingRCNNError
+
+    failure = None
+    try:
+        live.close(hurry=hurry)
+    except ParsingRCNNError as error:
+        if not hurry:
+            raise
+        failure = error
+    finally:
+        if page is not None:
+            page.close()
+        engine.close()
+        for each in live.sources:
+            typer.echo(summary(each.state), err=True)
+        if as_json:  # also when a source failed
+            typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+    if failure is None:
+        return 0
+    typer.echo(f"error: {failure.detail}", err=True)
+    return 1
 
 
 def _require_welcome(engine: Analyzer) -> None:

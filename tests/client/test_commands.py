@@ -354,8 +354,8 @@ def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> 
 
 def began(command: list[str], sign: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a command as a terminal does, in a process group of its own, and wait until it writes."""
-    around = {**os.environ, **environment}
-    process = subprocess.Popen(command, cwd=ROOT, env=around, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    around, pipes = {**os.environ, **environment}, {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, env=around, **pipes, text=True, start_new_session=True)
     end = time.monotonic() + 60
     while not sign.exists() or not sign.stat().st_size:
         if process.poll() is not None or time.monotonic() > end:
@@ -446,28 +446,31 @@ def test_a_second_signal_changes_nothing(endless: Path, tmp_path: Path) -> None:
     assert abs(told_frames(said, f"{out} and {lines} hold them") - frames_of(out)) <= 1
 
 
+class Hanging:
+    """The real pipeline, which does not answer for a while."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.hangs, self.asked, self.answers = threading.Event(), threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def analyze(self, *arguments: Any, **options: Any) -> Any:
+        if self.hangs.is_set():
+            self.asked.set()
+            self.answers.wait(120)
+        return self._pipeline.analyze(*arguments, **options)
+
+
 def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
     endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
 ) -> None:
     from server.app import create_app
     from server.settings import Settings
 
-    hangs, asked, answers = threading.Event(), threading.Event(), threading.Event()
-
-    class Hanging:
-        """The real pipeline, which does not answer for a while."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(pipeline, name)
-
-        def analyze(self, *arguments: Any, **options: Any) -> Any:
-            if hangs.is_set():
-                asked.set()
-                answers.wait(120)
-            return pipeline.analyze(*arguments, **options)
-
-    out = tmp_path / "out.mp4"
-    with serve_app(create_app(Settings(), Hanging)) as url:
+    out, engine = tmp_path / "out.mp4", Hanging(pipeline)
+    with serve_app(create_app(Settings(), lambda: engine)) as url:
         options = ["-o", str(out), "--jsonl", "-", "--server", url, "--timeout", "600"]
         command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -475,15 +478,44 @@ def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
             assert process.stdout is not None
             for _ in range(3):
                 assert process.stdout.readline()
-            hangs.set()
-            assert asked.wait(30)
+            engine.hangs.set()
+            assert engine.asked.wait(30)
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=30)
         finally:
-            answers.set()
+            engine.answers.set()
             process.kill()
     assert process.returncode == 130, said
     assert abs(told_frames(said, f"{out} and standard output hold them") - frames_of(out)) <= 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["alone", "beside a lost source"])
+def test_an_interrupted_stream_does_not_wait_for_an_engine_that_hangs(
+    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any, lost: bool
+) -> None:
+    from server.app import create_app
+    from server.settings import Settings
+
+    out, engine = tmp_path / "out.mp4", Hanging(pipeline)
+    with serve_app(create_app(Settings(), lambda: engine)) as url:
+        sources = [str(endless), "-o", str(out), *(["rtsp://127.0.0.1:9/none", "-o", str(tmp_path / "no.mp4")] * lost)]
+        command = [sys.executable, "-m", "parsing_rcnn", "stream", *sources, "--server", url, "--timeout", "600"]
+        process = began([*command, "--json"], tmp_path / ".out.part.mp4")
+        try:
+            engine.hangs.set()
+            assert engine.asked.wait(30)
+            process.send_signal(signal.SIGTERM)
+            states, said = process.communicate(timeout=30)
+        finally:
+            engine.answers.set()
+            process.kill()
+    assert process.returncode == lost, said
+    assert "Traceback" not in said
+    assert said.count("error: rtsp://127.0.0.1:9/none: cannot be read") == lost
+    shown = frames_of(out)
+    assert json.loads(states)[0]["shown"] == shown > 0
+    assert re.search(rf"^{re.escape(str(endless))}: \d+ frames, {shown} shown, ", said, re.MULTILINE)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_nohup_lets_the_terminal_go(endless: Path, tmp_path: Path) -> None:

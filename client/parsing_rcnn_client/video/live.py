@@ -18,37 +18,14 @@ from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look, render, veiled
+from parsing_rcnn_client.video.mailbox import Mailbox
 from parsing_rcnn_client.video.media import Frame, Reader, VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
 
 MODES = ("align", "low-latency")
-
-
-class Mailbox:
-    """Room for one frame: a newer one takes the place of one that nobody took.
-
-    Attributes:
-        dropped: frames that were replaced.
-    """
-
-    def __init__(self) -> None:
-        self.dropped = 0
-        self._frame: Frame | None = None
-        self._changed = threading.Condition()
-
-    def put(self, frame: Frame) -> None:
-        """The newest frame."""
-        with self._changed:
-            self.dropped += self._frame is not None
-            self._frame = frame
-            self._changed.notify()
-
-    def get(self, timeout: float) -> Frame | None:
-        """Take the newest frame, or None when none came in time (seconds)."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None, timeout)
-            frame, self._frame = self._frame, None
-            return frame
+_PATIENCE = 30.0  # seconds for a thread to end
+_BRIEFLY = 0.5  # for all of them, after an interrupt
+_WRITING = 5.0  # for a picture that is on its way to the output
 
 
 class SinkClosed(Exception):
@@ -153,6 +130,8 @@ class Source:
         self._settings, self._stop, self._ended = settings, stop, threading.Event()
         self._mailbox = Mailbox()
         self._sink: Sink | None = None
+        self._output = threading.Lock()  # held by who uses the sink
+        self._closed = False  # nobody waits for the threads any more
         self._info: VideoInfo | None = None  # of the pictures that the sink was opened for
         self._reader: Reader | None = None
         self._follower = Follower(settings.confidence, settings.smoothing)
@@ -167,8 +146,8 @@ class Source:
         """Whether anything can still come."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def close(self) -> None:
-        """Stop, wait, and finish the output.
+    def close(self, patience: float = _PATIENCE) -> None:
+        """Stop, wait, at most `patience` seconds for each thread, and finish the output.
 
         Raises:
             ParsingRCNNError: the output failed, or the source never gave a picture.
@@ -177,7 +156,11 @@ class Source:
         if self._reader is not None:
             self._reader.close()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(patience)
+        idle = self._output.acquire(timeout=_WRITING)
+        self._closed = True  # a thread that still waits for the engine must not touch what is finished
+        if idle:
+            self._output.release()
         try:
             if self._sink is not None:
                 self._sink.close()
@@ -247,7 +230,9 @@ class Source:
     def _begin_output(self, reader: Reader) -> bool:
         """Open the output. One that cannot be is the end: it would not come back with the source."""
         try:
-            self._sink, self._info = self._open_sink(reader), reader.info
+            with self._output:
+                if not self._done():  # else it may be closed already
+                    self._sink, self._info = self._open_sink(reader), reader.info
         except Exception as error:
             self._fail(error)
         return self._sink is not None
@@ -262,13 +247,15 @@ class Source:
 
     def _work(self) -> None:
         try:
-            while True:
+            while not self._closed:
                 frame = self._mailbox.get(0.1)
                 if frame is not None:
                     self._one(frame)
                 elif self._done():
                     break
         except Exception as error:
+            if self._closed:
+                return
             if isinstance(error, SinkClosed):
                 self._failure = None
                 self._ended.set()
@@ -316,8 +303,11 @@ class Source:
         else:
             people, numbers, shown = tracked.people, tracked.numbers, tracked.shown
             picture = render(tracked.frame.image, people, numbers, shown, look, tracked.doubtful)
-        self._sink.show(picture, tracked.frame.time)
-        self.state.shown += 1
+        with self._output:
+            if self._closed:
+                return
+            self._sink.show(picture, tracked.frame.time)
+            self.state.shown += 1
         lag = time.monotonic() - tracked.frame.arrived
         self.state.lag = max(lag, self.state.lag * 0.97)
 
@@ -370,20 +360,24 @@ class Live:
         """Whether any source is still at work."""
         return any(source.running for source in self.sources)
 
-    def close(self) -> None:
+    def close(self, *, hurry: bool = False) -> None:
         """Stop all sources and finish their outputs.
+
+        Args:
+            hurry: wait for no analysis that is under way, so its thread may still run.
 
         Raises:
             ParsingRCNNError: a source or an output failed; the others are finished all the same.
         """
         self._stop.set()
         failures: list[Exception] = []
+        end = time.monotonic() + _BRIEFLY
         for source in self.sources:
             try:
-                source.close()
+                source.close(max(end - time.monotonic(), 0) if hurry else _PATIENCE)
             except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=not hurry, cancel_futures=True)
         if failures:
             raise failures[0]
 

@@ -24,7 +24,8 @@ from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.layers import Look
-from parsing_rcnn_client.video.live import Live, LiveSettings, Mailbox, SinkClosed, Source
+from parsing_rcnn_client.video.live import Live, LiveSettings, SinkClosed, Source
+from parsing_rcnn_client.video.mailbox import Mailbox
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
 from parsing_rcnn_client.video.sinks import LastingSink, MjpegPage
 
@@ -327,6 +328,36 @@ def test_closing_the_window_ends_the_work_and_is_no_error() -> None:
     until(lambda: not live.running)
     live.close()
     assert source.state.reconnects == 0  # the camera was well
+
+
+@pytest.mark.parametrize("mode", ["align", "low-latency"])
+def test_what_is_closed_in_a_hurry_stays_as_it_is_when_the_engine_answers(mode: str) -> None:
+    answers, answered = threading.Event(), threading.Semaphore(0)
+
+    class Hanging(Engine):
+        def analyze(self, *arguments: Any, **options: Any) -> People:
+            self.asked += 1
+            answers.wait(60)
+            answered.release()
+            return People.empty((48, 64))
+
+    engine, screens = Hanging(None), [Screen(), Screen()]
+    live = Live(engine, LiveSettings(BOXES, mode=mode))  # type: ignore[arg-type]
+    sources = [start(live, iter([Camera()]), screen) for screen in screens]
+    try:
+        until(lambda: engine.asked == 1 and all(source.state.frames > 1 for source in sources))
+        live.close(hurry=True)
+        before = [(len(screen.shown), source.state.problem) for screen, source in zip(screens, sources, strict=True)]
+        assert all(screen.closed for screen in screens)
+        assert live.running
+    finally:
+        answers.set()
+    until(lambda: not live.running)
+    assert answered.acquire(timeout=20)
+    assert not answered.acquire(timeout=0.2)
+    assert [
+        (len(screen.shown), source.state.problem) for screen, source in zip(screens, sources, strict=True)
+    ] == before
 
 
 def test_a_source_that_never_gave_a_picture_is_an_error() -> None:
