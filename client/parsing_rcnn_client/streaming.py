@@ -34,7 +34,7 @@ _LASTING = 2.0  # seconds after which a connection that is lost was a good one
 class _Frame:
     number: int
     picture: Picture
-    due: float  # loop time, by which there is an answer
+    sent_at: float  # loop time
     size: int = 0  # bytes that were sent
     people: People | ParsingRCNNError | None = None
 
@@ -174,7 +174,7 @@ class Stream:
             if (taken := frames.take()) is None:
                 await self._until(lambda: not self._unanswered())
                 return
-            frame = _Frame(*taken, self._loop.time() + self._target.timeout)
+            frame = _Frame(*taken, self._loop.time())
             self._sent.append(frame)
             try:
                 picture = await asyncio.to_thread(encode_image, frame.picture, self._target.jpeg_quality)
@@ -186,9 +186,11 @@ class Stream:
                 await socket.send(frame_message(frame.number, picture))
 
     async def _receive(self, socket: ClientConnection) -> None:
-        target = self._target
+        target, last = self._target, -math.inf
         while True:
-            now, due = self._loop.time(), min((frame.due for frame in self._unanswered()), default=math.inf)
+            now, first = self._loop.time(), next(iter(self._unanswered()), None)
+            # those behind the first wait for it: their time begins with its answer
+            due = math.inf if first is None else max(first.sent_at, last) + target.timeout
             if due <= now:
                 raise too_late(target.url)
             try:
@@ -196,6 +198,7 @@ class Stream:
                     message = await socket.recv()
             except TimeoutError:
                 continue
+            last = self._loop.time()
             number, people = read_streamed(message, self._taxonomy, target.url)
             target.outage.over()
             if isinstance(people, GatewayError) and people.status == 401:

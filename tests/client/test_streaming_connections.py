@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import shlex
@@ -129,6 +130,21 @@ def test_a_frame_has_its_deadline_and_the_stream_goes_on(photo_jpeg: bytes) -> N
         assert [type(answer.people) for answer in answers] == [People]
 
 
+@both
+def test_a_frame_that_waits_for_another_one_has_its_own_time(serve_app: Any, photo: Path, ask: Ask) -> None:
+    def camera() -> Iterator[Picture]:
+        for _ in range(3):
+            frame = Told(photo)
+            yield frame
+            assert frame.read.wait(30)
+
+    gateway = Scripted(slow(2.6))
+    with serve_app(gateway) as url:
+        found = [(answer.number, type(answer.people)) for answer in ask(url, camera(), {}, timeout=4)]
+    assert found == [(0, People), (1, People), (2, People)]
+    assert gateway.opened == 1
+
+
 def test_too_many_streams_wait_for_a_place(photo_jpeg: bytes) -> None:
     engine = Patient(opened=True)
     with Live(Settings(max_streams=1), lambda: engine) as live:
@@ -230,6 +246,32 @@ async def second_alone(receive: Any, send: Any) -> None:
     frames = [(await receive())["bytes"] for _ in range(2)]
     await send({"type": "websocket.send", "bytes": frames[1][:8] + npz.encode(People.empty((4, 4)))})
     await receive()
+
+
+def slow(seconds: float) -> Part:
+    """One frame is in work, and the newest of the others waits for it."""
+
+    async def work(receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        waiting: list[bytes] = []
+        came, ended = asyncio.Event(), asyncio.Event()
+
+        async def listen() -> None:
+            while (frame := (await receive()).get("bytes")) is not None:
+                waiting[:] = [frame]
+                came.set()
+            ended.set()
+            came.set()
+
+        listening = asyncio.create_task(listen())
+        while await came.wait() and not ended.is_set():
+            came.clear()
+            frame = waiting.pop()
+            await asyncio.sleep(seconds)
+            await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
+        await listening
+
+    return work
 
 
 async def one(receive: Any, send: Any) -> None:
