@@ -163,12 +163,13 @@ def _refuse_address(name: str, engine: object) -> None:
 
 
 def _refuse_one(method: str, pictures: object) -> None:
-    """A path, too, can be iterated over, by letters.
+    """A path, too, can be iterated over, by letters, and an array by its rows; one of [N,H,W,3] is N pictures.
 
     Raises:
         TypeError: it is a picture or a path, and not several.
     """
-    if isinstance(pictures, str | bytes | os.PathLike):
+    pixels = isinstance(pictures, np.ndarray) and np.issubdtype(pictures.dtype, np.number) and pictures.ndim < 4
+    if pixels or isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
         kind = type(pictures).__name__
         raise TypeError(
             f"{method}() takes pictures one after the other, from a list or a generator, and this is one {kind}: give "

@@ -439,7 +439,19 @@ def test_many_pictures_take_options_as_one_does(gateway_url: str, photo_jpeg: by
     assert found.parts is None
 
 
-@pytest.mark.parametrize("one", ["video.mp4", Path("photo.jpg"), b"\xff\xd8\xff"], ids=["str", "path", "bytes"])
+def test_an_array_of_pictures_is_several(gateway_url: str, photo: Path) -> None:
+    batch = np.zeros((2, 48, 64, 3), np.uint8)
+    with Client.connect(gateway_url) as client:
+        for pictures in (batch, np.array([str(photo), str(photo)])):
+            assert [type(found) for found in client.analyze_many(pictures)] == [People, People]
+        assert all(isinstance(answer.people, People) for answer in client.stream(batch))
+
+
+JPEG = b"\xff\xd8\xff"
+SINGLE = ["video.mp4", Path("photo.jpg"), JPEG, bytearray(JPEG), memoryview(JPEG), np.zeros((8, 6, 3), np.uint8)]
+
+
+@pytest.mark.parametrize("one", SINGLE, ids=lambda one: type(one).__name__)
 def test_one_picture_is_not_several(gateway_url: str, one: Any) -> None:
     async def ask() -> None:
         async with AsyncClient.connect(gateway_url) as client:
