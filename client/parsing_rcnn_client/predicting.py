@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,10 @@ def predict_all(
         finally:
             for _, future in waiting:
                 future.cancel()
+    for source, future in waiting:  # where the engine went: what was under way may have been answered, and is written
+        if not future.cancelled():
+            with suppress(EngineUnavailable):
+                _settle(source, future, report)
     return report
 
 

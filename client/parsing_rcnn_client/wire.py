@@ -56,7 +56,7 @@ class Busy(EngineUnavailable):
 
 
 class ModelMissing(EngineUnavailable):
-    """The server is there and has no such model: asking again would not help."""
+    """The server is there and has no such model, or one that cannot be run: asking again would not help."""
 
 
 class Streamed(NamedTuple):
@@ -214,6 +214,8 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
     if status == 504:
         return DeadlineExceeded(detail)
     when = headers.get("retry-after")
+    if code == errors.BrokenModel.code and not when:
+        return ModelMissing(detail)
     never = code == "rate-limited" and not when  # more than the share at once: no time heals it
     if status in (429, 503) and not never:
         return Busy(detail, _seconds(when))

@@ -17,11 +17,20 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.codecs import npz
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP
-from parsing_rcnn_client import AsyncClient, AsyncGateway, Busy, Client, DeadlineExceeded, Gateway, GatewayError
+from parsing_rcnn_client import (
+    AsyncClient,
+    AsyncGateway,
+    Busy,
+    Client,
+    DeadlineExceeded,
+    Gateway,
+    GatewayError,
+    ModelMissing,
+)
 from parsing_rcnn_client.wire import encode_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -292,6 +301,25 @@ def test_without_retries_a_picture_is_asked_about_once(serve_app: Any) -> None:
 
     with serve_app(busy) as url, pytest.raises(Busy):
         Gateway(url, timeout=20, retry=False).analyze(b"x")
+    assert asked == 1
+
+
+def test_a_model_that_cannot_be_run_is_no_busy_server(serve_app: Any) -> None:
+    """What no later request heals is said at once, though it is a 503."""
+    asked = 0
+    broken = BrokenModel("parsing/1/model.onnx", "Protobuf parsing failed")
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] != "http":
+            return
+        asked += 1
+        body = json.dumps({"type": f"urn:parsing-rcnn:{broken.code}", "detail": broken.detail}).encode()
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    with serve_app(app) as url, pytest.raises(ModelMissing, match="copy it again"):
+        Gateway(url, timeout=20).analyze(b"x")
     assert asked == 1
 
 
