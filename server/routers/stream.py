@@ -83,19 +83,24 @@ async def stream(socket: WebSocket) -> None:
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
         return
-    offered = socket.scope.get("subprotocols", [])
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    gauge = service.metrics.streams
-    gauge.inc()
+    try:  # from here on: a client may leave while it is accepted, and must not keep its place
+        offered = socket.scope.get("subprotocols", [])
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await _serve(socket, service, options, wanted, call)
+    finally:
+        socket.app.state.open_streams -= 1
+
+
+async def _serve(socket: WebSocket, service: Service, options: AnalyzeOptions, wanted: Format, call: Call) -> None:
+    """Take and answer frames until the client leaves."""
     mailbox = Mailbox()
     answering = asyncio.create_task(_answer(socket, mailbox, service, options, wanted, call))
     try:
-        await _receive(socket, mailbox, service, answering)
+        with service.metrics.streams.track_inprogress():
+            await _receive(socket, mailbox, service, answering)
     finally:
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
-        gauge.dec()
-        socket.app.state.open_streams -= 1
 
 
 def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple[AnalyzeOptions, Format, Call]:

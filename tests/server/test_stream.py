@@ -155,6 +155,21 @@ def test_streams_are_limited_and_places_come_back() -> None:
             pytest.fail("the place did not come back")
 
 
+def test_who_leaves_while_it_is_accepted_keeps_no_place() -> None:
+    async def knock() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def gone(_: object) -> None:
+        raise OSError("the client is gone")  # as uvicorn's ClientDisconnected
+
+    with Live(Settings(max_streams=1), Slow) as live:
+        scope = {"type": "websocket", "path": "/v1/stream", "query_string": b"", "headers": [], "scheme": "ws"}
+        with pytest.raises(OSError, match="gone"):
+            asyncio.run(live.app(scope, knock, gone))  # type: ignore[arg-type]
+        with opened(live):
+            pass
+
+
 def test_a_message_beyond_the_limit_ends_the_stream() -> None:
     with Live(Settings(max_bytes=2000), Slow) as live, opened(live) as socket:
         socket.send(bytes(5000))
