@@ -114,8 +114,11 @@ async def infer_shared(
                 slot.name, f"/{slot.name}", slot.size, client_timeout=timeout
             )
         except InferenceServerException as error:
-            if "already in manager" not in str(error.message()):
-                raise SlotUnknown(str(error.message())) from None
+            status, message = str(error.status()), str(error.message())
+            if trouble_of(status, message) is not None:  # late or away, which says nothing of its memory
+                raise _translated(upstream, error, timeout) from None
+            if "already in manager" not in message:
+                raise SlotUnknown(message) from None
         upstream.registered.add(slot.name)
     tensor = triton.InferInput("IMAGE", [1], "BYTES")
     tensor.set_shared_memory(slot.name, slot.put(picture))

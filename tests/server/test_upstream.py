@@ -17,9 +17,10 @@ from tritonclient.grpc import service_pb2_grpc
 from parsing_rcnn.ensembles import CHANNEL
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import Options
+from server.engines import shared_memory
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine
-from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer
+from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer, infer_shared
 from server.probes import Prober
 
 NO_MEMORY = (
@@ -30,12 +31,15 @@ NO_MEMORY = (
 
 
 class Refusing(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers every inference with the same error."""
+    """Answers every inference, and every slot, with the same error."""
 
     message = ""
+    code = grpc.StatusCode.INTERNAL
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
-        context.abort(grpc.StatusCode.INTERNAL, self.message)
+        context.abort(self.code, self.message)
+
+    SystemSharedMemoryRegister = ModelInfer
 
 
 @pytest.fixture
@@ -84,6 +88,38 @@ def test_a_server_that_starts_or_ends_has_not_failed(refusing: tuple[str, Refusi
     servicer.message = message
     with pytest.raises(ServerLost, match="cannot answer now"):
         asyncio.run(ask(url))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("INTERNAL", f"Unable to open shared memory region: '/{PREFIX}1_0'", SlotUnknown),  # as Triton elsewhere says
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", EngineUnavailable),
+        ("UNAVAILABLE", "failed to connect to all addresses", ServerLost),
+    ],
+)
+def test_a_server_that_is_late_or_away_may_still_share_our_memory(
+    refusing: tuple[str, Refusing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str, kind: type
+) -> None:
+    url, servicer = refusing
+    servicer.code, servicer.message = grpc.StatusCode[code], message
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    memory = shared_memory.SharedMemory(1, {"BOXES": 16})
+    slot = memory.take(1)
+    assert slot is not None
+
+    async def share() -> None:
+        client = triton.InferenceServerClient(url, channel_args=CHANNEL)
+        try:
+            places = memory.places(["BOXES"])
+            await infer_shared(Upstream(url, client), slot, places, "human_analysis", b"x", 5.0, Options())
+        finally:
+            await client.close()
+
+    with pytest.raises(EngineUnavailable) as caught:
+        asyncio.run(share())
+    memory.close()
+    assert type(caught.value) is kind
 
 
 def test_connections_try_again_every_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
