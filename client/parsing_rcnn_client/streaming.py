@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, ParsingRCNNError
+from parsing_rcnn.errors import DeadlineExceeded, ImageTooLarge, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.link import TOO_BIG, Target
@@ -178,7 +178,7 @@ class Stream:
             self._sent.append(frame)
             try:
                 picture = await asyncio.to_thread(encode_image, frame.picture, self._target.jpeg_quality)
-            except InvalidImage as error:
+            except ParsingRCNNError as error:
                 self._settle(frame, error)
                 continue
             frame.size = len(picture)

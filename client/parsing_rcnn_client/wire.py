@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import simplejpeg
 
 from parsing_rcnn import errors
-from parsing_rcnn.codecs import npz, png
+from parsing_rcnn.codecs import jpeg, npz, png
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, Options, People
@@ -141,13 +140,14 @@ def encode_image(image: Picture, jpeg_quality: int | None = None) -> bytes:
 
     Raises:
         InvalidImage: a path that cannot be read, an array that is no RGB picture, or something else.
+        ImageTooLarge: an array that is larger than a JPEG may be.
     """
     image = load(image)
     if not isinstance(image, np.ndarray):
         return image
     if jpeg_quality is None:
         return png.encode_rgb(image)
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), jpeg_quality, "RGB", "420"))
+    return jpeg.encode_rgb(image, jpeg_quality, "420")
 
 
 def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = None) -> Call:

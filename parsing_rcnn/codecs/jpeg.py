@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -10,16 +12,17 @@ from parsing_rcnn.errors import ImageTooLarge
 
 QUALITY = 90
 
-_MAX_SIDE = 65535
-"""The format has 16 bits for it."""
+_MAX_SIDE = 65500
+"""What libjpeg writes; the format has 16 bits for it."""
 
 
-def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
-    """A picture as JPEG, with the colours at full resolution: at half of it, thin outlines and letters get a fringe.
+def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY, subsampling: Literal["444", "420"] = "444") -> bytes:
+    """A picture as JPEG.
 
     Args:
         image: uint8 [H,W,3] RGB.
         quality: 1..100.
+        subsampling: "420" halves the resolution of the colours: fewer bytes, and a fringe at thin outlines and letters.
 
     Raises:
         ImageTooLarge: a side is longer than the format allows.
@@ -30,4 +33,4 @@ def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
     height, width = image.shape[:2]
     if max(height, width) > _MAX_SIDE:
         raise ImageTooLarge(f"the image is {width}x{height} pixels, a JPEG has at most {_MAX_SIDE} a side: take a PNG")
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444"))
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", subsampling))

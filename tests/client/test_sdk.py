@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.codecs import npz
-from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidImage, InvalidOptions, UnsupportedImage
+from parsing_rcnn.errors import (
+    BrokenModel,
+    EngineUnavailable,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidOptions,
+    UnsupportedImage,
+)
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP
@@ -65,6 +72,8 @@ def test_arrays_travel_without_loss_or_as_jpeg(gateway_url: str, pipeline: Pipel
         assert sent.startswith(b"\xff\xd8\xff")
         assert len(sent) < image.nbytes / 5
         assert same(client.analyze(image), pipeline.analyze(sent))
+        with pytest.raises(ImageTooLarge, match="at most 65500 a side"):
+            client.analyze(np.zeros((1, 70000, 3), np.uint8))
 
 
 def test_errors_are_typed_and_never_tried_again(gateway_url: str, photo_jpeg: bytes) -> None:

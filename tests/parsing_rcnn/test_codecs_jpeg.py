@@ -29,8 +29,15 @@ def test_any_layout_of_the_array_is_the_same_picture() -> None:
 
 
 def test_what_is_no_picture_or_too_long_is_refused() -> None:
-    with pytest.raises(ImageTooLarge, match="65535"):
-        jpeg.encode_rgb(np.zeros((1, 65536, 3), np.uint8))
+    assert jpeg.encode_rgb(np.zeros((1, 65500, 3), np.uint8)).startswith(b"\xff\xd8")
+    for side in (65501, 65536):
+        with pytest.raises(ImageTooLarge, match="at most 65500"):
+            jpeg.encode_rgb(np.zeros((1, side, 3), np.uint8))
     for shape in ((4, 4), (4, 4, 4), (0, 4, 3)):
         with pytest.raises(ValueError, match="as JPEG"):
             jpeg.encode_rgb(np.zeros(shape, np.uint8))
+
+
+def test_colours_at_half_the_resolution_are_fewer_bytes() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert len(jpeg.encode_rgb(image, 85, "420")) < 0.8 * len(jpeg.encode_rgb(image, 85))

@@ -59,7 +59,6 @@ class Follower:
         smoothing: how steady; None for maps as they come.
         patience: seconds that a track waits unseen, and that people are carried beyond the next analysis due.
         gap: seconds between analyses; None learns it from them.
-        taxonomy: of the parts, for frames before the first analysis.
     """
 
     def __init__(
@@ -68,11 +67,10 @@ class Follower:
         smoothing: Smoothing | None = STEADY,
         patience: float = 1.0,
         gap: float | None = None,
-        taxonomy: Taxonomy = CIHP,
     ) -> None:
         self._tracker = Tracker(high=confidence, patience=patience)
         self._smoother = Smoother(smoothing)
-        self._taxonomy = taxonomy
+        self._taxonomy: Taxonomy = CIHP  # until the first analysis says
         self._kind: tuple[object, ...] = ()  # of the last answer's maps
         self._analysed, self._covered = -math.inf, False
         self._patience, self._gap = patience, gap
@@ -154,7 +152,7 @@ class Follower:
         self._tracker.predict(frame.time)
         boxes = {track.number: track.motion.box for track in self._tracker.tracks if track.number in self._present}
         fresh = min(self._analysed, frame.time - self._linger())
-        people, numbers, shown = self._smoother.carry(frame.image, self._blank(frame), boxes, frame.time, fresh)
+        people, numbers, shown = self._smoother.carry(frame.image, self._blank(frame), boxes, fresh)
         return Tracked(frame, people, numbers, shown, analysed=False, covered=self._covered, doubtful=self._doubtful)
 
 

@@ -160,7 +160,6 @@ class PyAVWriter:
         *,
         sound_of: str | None = None,
         codec: str = "libx264",
-        options: dict[str, str] | None = None,
     ) -> None:
         self.target, self.info, self._closed = target, info, False
         self._av, self._part = library(), partial_of(target)
@@ -174,7 +173,7 @@ class PyAVWriter:
         try:
             flags = {"movflags": "+faststart"} if mp4 else {}
             self._container = self._av.open(str(self._part or target), "w", container_options=flags)
-            self._stream = self._container.add_stream(codec, options=options or {"preset": "superfast", "crf": "20"})
+            self._stream = self._container.add_stream(codec, options={"preset": "superfast", "crf": "20"})
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt, self._stream.time_base = "yuv420p", self._clock
             self._stream.codec_context.time_base = self._clock

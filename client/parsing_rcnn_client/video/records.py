@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from parsing_rcnn.codecs import rle
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.convert import person_rle
 from parsing_rcnn_client.video.follow import Tracked
@@ -38,11 +39,10 @@ class JsonLines:
 
     Args:
         path: of the file; None is standard output, where each line goes at once.
-        masks: write `rle`.
     """
 
-    def __init__(self, path: Path | None, *, masks: bool = True) -> None:
-        self._path, self._masks = path or "standard output", masks
+    def __init__(self, path: Path | None) -> None:
+        self._path = path or "standard output"
         self._whole = None if path is None else path.resolve()  # a link stays, what it points to is replaced
         self._part = None if self._whole is None else self._whole.with_name(self._whole.name + ".part")
         with writing(self._path):
@@ -85,9 +85,9 @@ class JsonLines:
             "score": round(float(people.scores[index]), 4),
         }
         if people.parts is not None:
-            areas = np.bincount(people.crop(index)[0].ravel(), minlength=len(people.taxonomy))
+            areas = people.areas(index)
             entry["parts"] = {people.taxonomy.classes[i]: int(areas[i]) for i in np.flatnonzero(areas[1:]) + 1}
-        if self._masks and (people.parts is not None or people.iuv is not None):
+        if people.parts is not None or people.iuv is not None:
             entry["rle"] = person_rle(people, index)
         return entry
 
@@ -172,8 +172,8 @@ class CocoVideo:
             "iscrowd": 0,
         }
         if people.parts is not None or people.iuv is not None:
-            mask, _ = people.mask(index)
-            entry |= {"segmentation": person_rle(people, index), "area": int(mask.sum())}
+            mask = person_rle(people, index)
+            entry |= {"segmentation": mask, "area": rle.area(mask)}
         return entry
 
 

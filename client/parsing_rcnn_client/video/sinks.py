@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
+from parsing_rcnn.codecs import jpeg
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, start, tool
@@ -56,7 +56,6 @@ class LastingSink:
         self._pauses, self._worked = Backoff(), False
         self._sink: Sink | None = open_sink()
         self._opened, self._again = time.monotonic(), 0.0
-        self.losses = 0
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Send a picture, or drop it while the address is away.
@@ -78,7 +77,6 @@ class LastingSink:
             if not self._worked:
                 raise
             self._sink, self._again = None, time.monotonic() + self._pauses.next()
-            self.losses += 1
 
     def close(self) -> None:
         """Finish the stream. Safe to call twice."""
@@ -198,8 +196,7 @@ class MjpegSink:
             if self._closed or self._image is None:
                 return None
             if self._jpeg[0] != self._count:
-                pixels = np.ascontiguousarray(self._image)
-                self._jpeg = self._count, bytes(simplejpeg.encode_jpeg(pixels, self._page.quality, "RGB", "420"))
+                self._jpeg = self._count, jpeg.encode_rgb(self._image, self._page.quality, "420")
             return self._jpeg
 
 

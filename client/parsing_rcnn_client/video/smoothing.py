@@ -146,7 +146,7 @@ class Smoother:
         self._memories = {number: memory for number, memory in self._memories.items() if number in set(alive)}
 
     def carry(
-        self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box], time: float, fresh: float
+        self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box], fresh: float
     ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
         """A frame that was not analysed: the remembered people, moved to where the picture went.
 
@@ -154,7 +154,6 @@ class Smoother:
             image: uint8 [H,W,3] RGB of the frame.
             blank: People of this frame's size with the taxonomy; nobody in it.
             boxes: track -> predicted box.
-            time: of the frame, seconds.
             fresh: tracks not seen since this time are left out.
 
         Returns:

@@ -164,13 +164,13 @@ def test_people_are_carried_through_frames_without_an_analysis() -> None:
     for t in range(1, 6):
         image = np.ascontiguousarray(np.roll(scene, 5 * t, axis=1)[:, :320])
         guess = {1: people(truth(), 20 + 5 * t + 2).boxes[0]}  # two pixels off
-        carried, numbers, _ = smoother.carry(image, People.empty((240, 320)), guess, t / 30, 0)
+        carried, numbers, _ = smoother.carry(image, People.empty((240, 320)), guess, 0)
     assert numbers.tolist() == [1]
     assert carried.boxes[0] == pytest.approx(people(truth(), 45).boxes[0], abs=1.5)
     assert (carried.parts[0] != truth()).mean() < 0.05  # type: ignore[index]
     assert carried.iuv is not None
     smoother.forget([])
-    assert len(smoother.carry(scene[:, :320].copy(), People.empty((240, 320)), guess, 1, 0)[0]) == 0
+    assert len(smoother.carry(scene[:, :320].copy(), People.empty((240, 320)), guess, 0)[0]) == 0
 
 
 def test_carried_people_come_in_the_order_of_their_scores() -> None:
@@ -178,7 +178,7 @@ def test_carried_people_come_in_the_order_of_their_scores() -> None:
     boxes, scores = np.array([[10, 20, 80, 200], [150, 20, 220, 200]], np.float32), np.array([0.9, 0.6], np.float32)
     both = People(boxes, scores, (240, 320), parts=np.stack([truth(), truth()]))
     smoother.update(image, both, np.array([2, 1], np.intp), 0)
-    carried, numbers, _ = smoother.carry(image, People.empty((240, 320)), {1: boxes[1], 2: boxes[0]}, 1 / 30, 0)
+    carried, numbers, _ = smoother.carry(image, People.empty((240, 320)), {1: boxes[1], 2: boxes[0]}, 0)
     assert numbers.tolist() == [2, 1]
     assert carried.scores == pytest.approx([0.9, 0.6])
 
@@ -193,7 +193,7 @@ def test_somebody_close_to_the_camera_is_carried_as_well() -> None:
     for t in range(1, 6):
         image = np.ascontiguousarray(np.roll(scene, 20 * t, axis=1)[:, :1280])
         guess = {1: close(80 + 20 * t + 8).boxes[0]}
-        carried, _, _ = smoother.carry(image, People.empty((960, 1280)), guess, t / 30, 0)
+        carried, _, _ = smoother.carry(image, People.empty((960, 1280)), guess, 0)
     assert carried.boxes[0] == pytest.approx(close(180).boxes[0], abs=6)
     assert (carried.parts[0] != truth()).mean() < 0.05  # type: ignore[index]
 
