@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
 _FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
-_FORM_OPTIONS = (
+_HOW_TO_SEND_OPTIONS = (
     """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
     "query, as in ?confidence=0.9"
 )
@@ -241,9 +241,9 @@ def _refuse_other_parts(form: FormData) -> None:
     names = [name for name, _ in form.multi_items()]
     unknown = sorted(set(names) - {"file", "options"})
     if unknown:
-        raise MalformedRequest(f"the form has parts that are not read: {_listed(unknown)}; {_FORM_OPTIONS}")
+        raise MalformedRequest(f"the form has parts that are not read: {_listed(unknown)}; {_HOW_TO_SEND_OPTIONS}")
     if names.count("options") > 1:
-        raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_FORM_OPTIONS}")
+        raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_HOW_TO_SEND_OPTIONS}")
 
 
 def _listed(names: list[str]) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +25,12 @@ import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
-from server.engines.shared_memory import sweep
+from server.engines.shared_memory import FOLDER, sweep
 from server.probes import Prober
 from server.settings import address
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
-_SHARED_MEMORY = Path("/dev/shm")
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
@@ -280,7 +279,7 @@ class Supervisor:
 
     def _clear(self) -> None:
         """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""
-        for leaked in _SHARED_MEMORY.glob(f"{self.launch.prefix}*"):
+        for leaked in FOLDER.glob(f"{self.launch.prefix}*"):
             leaked.unlink(missing_ok=True)
 
 
@@ -313,11 +312,11 @@ def _refuse_taken_ports(launch: Launch) -> None:
             ) from error
 
 
-def forward_signals(supervisor: Supervisor, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
-    """Stop the supervisor on these signals."""
+def forward_signals(supervisor: Supervisor) -> None:
+    """Stop the supervisor on SIGTERM and SIGINT."""
 
     def handle(*_: Any) -> None:
         supervisor.stop()
 
-    for number in signals:
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

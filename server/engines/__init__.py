@@ -1,1 +1,1 @@
-"""Engines behind the gateway. Now: embedded, the pipeline in this process."""
+"""Engines behind the gateway: embedded, and Triton."""

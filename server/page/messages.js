@@ -36,7 +36,7 @@ export function busy(on) {
 }
 
 // Says so while the gateway is silent; what `work` returns.
-export async function heed(work) {
+async function heed(work) {
   const end = listen(notice);
   try {
     return await work();
