@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,6 +76,12 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     """
     found: dict[Path, Source] = {}
     others: set[Path] = set()
+
+    def take(pictures: Sequence[tuple[Path, Path]], beside: Iterable[Path]) -> None:
+        others.update(file.resolve() for file in beside)
+        for path, place in pictures:
+            found.setdefault(path.resolve(), Source(path, out / place))
+
     names, listed = list(names), []
     if "-" in names:
         data = sys.stdin.buffer.read()
@@ -87,9 +93,7 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     for name in listed:
         # one name of thousands that is not there is told with the pictures that failed
         pictures, beside = _expand(name) if Path(name).exists() else ([(Path(name), Path(Path(name).stem))], [])
-        others.update(file.resolve() for file in beside)
-        for path, place in pictures:
-            found.setdefault(path.resolve(), Source(path, out / place))
+        take(pictures, beside)
     for name in names:
         pictures, beside = _expand(name)
         if not pictures:
@@ -98,9 +102,7 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
                 f"{name}: no picture there; name a file, a folder or a quoted pattern with {', '.join(SUFFIXES)}"
                 + (f" ({note})" if note else "")
             )
-        others.update(file.resolve() for file in beside)
-        for path, place in pictures:
-            found.setdefault(path.resolve(), Source(path, out / place))
+        take(pictures, beside)
     left_out = Counter(file.suffix.lower() for file in others - found.keys())
     return Found(_apart(list(found.values())), left_out)
 

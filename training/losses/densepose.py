@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from training.data.iuv import COARSE_OF_PART
 from training.data.sample import PlacedPoints
+from training.losses.sampling import pixels_under
 
 INDEX_WEIGHT = 1.0
 COARSE_WEIGHT = 0.5
@@ -37,12 +38,7 @@ def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size:
     Returns:
         uint8 [r,3,size,size]; pixels of other people are background.
     """
-    steps = (torch.arange(size, device=rois.device) + 0.5) / size
-    xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
-    ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
-    columns = xs.floor().long().clamp(0, iuv.shape[1] - 1)
-    rows = ys.floor().long().clamp(0, iuv.shape[0] - 1)
-    grid = (rows[:, :, None], columns[:, None, :])
+    grid = pixels_under(rois, size, instances.shape)
     own = (instances[grid] == ids[:, None, None])[..., None]
     return (iuv[grid] * own).permute(0, 3, 1, 2)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.data.sample import IGNORE_LABEL
+from training.losses.sampling import pixels_under
 
 LOSS_WEIGHT = 2.0
 
@@ -21,12 +22,7 @@ def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, ids: Tensor,
     Returns:
         int64 [r,size,size]; pixels of other people are background (paper 3.5).
     """
-    steps = (torch.arange(size, device=rois.device) + 0.5) / size
-    xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
-    ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
-    columns = xs.floor().long().clamp(0, parts.shape[1] - 1)
-    rows = ys.floor().long().clamp(0, parts.shape[0] - 1)
-    grid = (rows[:, :, None], columns[:, None, :])
+    grid = pixels_under(rois, size, parts.shape)
     return torch.where(instances[grid] == ids[:, None, None], parts[grid], 0)
 
 

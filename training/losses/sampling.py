@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,3 +89,21 @@ def balanced(
     hard = hardness.masked_fill(~background, -1.0).topk(min(limit // 2, int(background.sum()))).indices
     background = background.index_fill(0, hard, False)
     return positive, torch.cat([hard, draw(background, limit - len(hard))])
+
+
+def pixels_under(rois: Tensor, size: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where labels of [H,W] are read for maps of RoIs: the pixels that hold the centres of a size x size grid.
+
+    Args:
+        rois: [r,4] in canvas pixels.
+        shape: H and W; what lies outside is read at the edge.
+
+    Returns:
+        rows int64 [r,size,1] and columns int64 [r,1,size], an index of such an array.
+    """
+    steps = (torch.arange(size, device=rois.device) + 0.5) / size
+    xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
+    ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
+    columns = xs.floor().long().clamp(0, shape[1] - 1)
+    rows = ys.floor().long().clamp(0, shape[0] - 1)
+    return rows[:, :, None], columns[:, None, :]
