@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -198,15 +197,6 @@ class ChartResult:
 def encode_chart(labels_uv: NDArray[np.uint8]) -> str:
     """uint8 [3,h,w] -> the PNG in base64 that detectron2 calls `labels_uv_str`."""
     return png.to_base64(png.encode_iuv_planes(labels_uv))
-
-
-def decode_chart(labels_uv_str: str) -> NDArray[np.uint8]:
-    """`labels_uv_str` -> uint8 [3,h,w].
-
-    Raises:
-        InvalidImage: it is no PNG with three channels.
-    """
-    return np.ascontiguousarray(png.decode_iuv(base64.b64decode(labels_uv_str)).transpose(2, 0, 1))
 
 
 def to_densepose(people: People) -> list[ChartResult]:

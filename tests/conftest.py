@@ -7,12 +7,21 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import onnxruntime by themselves
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def values(png: bytes) -> Any:
+    """What a PNG holds, [H,W] or [H,W,3]: labels, instances, or I, U, V."""
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png), formats=("PNG",)))
 
 
 @pytest.fixture(autouse=True, scope="session")

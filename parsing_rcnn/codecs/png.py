@@ -1,7 +1,7 @@
-"""PNG out and in: part labels, and the pair `_IUV.png` and `_INDS.png`, named as in the first DensePose release.
+"""PNG out: part labels, and the pair `_IUV.png` and `_INDS.png`, named as in the first DensePose release.
 
 Channel order: an `_IUV.png` holds I, U, V as red, green, blue, which OpenCV reads in reverse (`image[:, :, ::-1]`). The
-first release wrote it by OpenCV, with I as blue, and scripts for its files expect that: `bgr` writes and reads it so.
+first release wrote it by OpenCV, with I as blue, and scripts for its files expect that: `bgr` writes it so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parsing_rcnn.errors import InvalidImage
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
 _LEVEL = 1
@@ -90,41 +89,6 @@ def encode_rgb(image: NDArray[np.uint8]) -> bytes:
     return _encode(image, 3, _PHOTO)
 
 
-def decode_labels(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read a label PNG, grey or with a palette.
-
-    Returns:
-        uint8 or uint16 [H,W].
-
-    Raises:
-        InvalidImage: no PNG with one channel.
-    """
-    picture = _open(data)
-    if picture.mode not in ("L", "P", "I;16", "1"):
-        raise InvalidImage(f"a label PNG has one channel, this one is {picture.mode}: is it an overlay or an IUV?")
-    return np.array(picture.convert("L") if picture.mode == "1" else picture)
-
-
-def decode_iuv(data: bytes, *, bgr: bool = False) -> NDArray[np.uint8]:
-    """Read an `_IUV.png`.
-
-    Args:
-        data: the file.
-        bgr: the file was written with I in the blue channel, as OpenCV's `imwrite` does with an I, U, V array.
-
-    Returns:
-        uint8 [H,W,3] of I, U, V.
-
-    Raises:
-        InvalidImage: no PNG with three channels.
-    """
-    picture = _open(data)
-    if picture.mode != "RGB":
-        raise InvalidImage(f"an IUV PNG has three channels, this one is {picture.mode}")
-    iuv: NDArray[np.uint8] = np.array(picture)
-    return np.ascontiguousarray(iuv[:, :, ::-1]) if bgr else iuv
-
-
 def to_base64(data: bytes) -> str:
     """Standard base64 in one line."""
     return base64.b64encode(data).decode("ascii")
@@ -141,12 +105,3 @@ def _stored(image: NDArray[Any], settings: tuple[int, ...]) -> bytes:
     if not done:
         raise ValueError(f"OpenCV could not write {image.dtype} {image.shape} as PNG")
     return data.tobytes()
-
-
-def _open(data: bytes) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG",))
-        picture.load()
-    except Exception as error:  # decoders of hostile bytes raise anything
-        raise InvalidImage(f"the PNG cannot be read: {error}") from None
-    return picture

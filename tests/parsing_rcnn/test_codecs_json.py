@@ -17,9 +17,9 @@ from PIL import Image
 
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.codecs.json import INCLUDE, dumps, to_json
-from parsing_rcnn.convert import decode_chart
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
+from tests.conftest import values
 
 
 def people() -> People:
@@ -44,6 +44,11 @@ def people() -> People:
         iuv=iuv,
         timings={"decode": 1.23456},
     )
+
+
+def chart(labels_uv_str: str) -> NDArray[np.uint8]:
+    planes: NDArray[np.uint8] = values(base64.b64decode(labels_uv_str)).transpose(2, 0, 1)
+    return planes
 
 
 def read(document: dict[str, Any]) -> Any:
@@ -95,7 +100,7 @@ def test_maps_are_cut_to_the_box_and_offset_places_them() -> None:
         assert person["offset"] == list(offset)
         assert np.array_equal(png(person["parts_png"]), labels)
         assert person["densepose"]["shape_chw"] == [3, *labels.shape]
-        assert np.array_equal(decode_chart(person["densepose"]["labels_uv_str"]), who.iuv_crop(index)[0])
+        assert np.array_equal(chart(person["densepose"]["labels_uv_str"]), who.iuv_crop(index)[0])
         for part in person["parts"]:
             assert np.array_equal(rle.decode(part["crop_rle"]), labels == part["class_id"])
 
@@ -105,7 +110,7 @@ def test_exact_pastes_iuv_smoothly() -> None:
     probs = np.zeros((len(who), 20, *who.parts.shape[1:]), np.uint8)
     exact = read(to_json(replace(who, part_probs=probs), exact=True))["predictions"][0]
     wanted = who.iuv_crop(0, exact=True)[0]
-    assert np.array_equal(decode_chart(exact["densepose"]["labels_uv_str"]), wanted)
+    assert np.array_equal(chart(exact["densepose"]["labels_uv_str"]), wanted)
 
 
 def test_mask_formats() -> None:
@@ -319,4 +324,4 @@ def test_to_densepose_forms_agree() -> None:
     assert result.uv[0, 8, 5] == pytest.approx(60 / 255)
     shape, text = result.compressed()
     assert shape == (3, 16, 10)
-    assert np.array_equal(decode_chart(text), result.labels_uv_uint8)
+    assert np.array_equal(chart(text), result.labels_uv_uint8)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from parsing_rcnn.codecs.png import decode_labels
 from server.app import create_app
 from server.settings import Settings
+from tests.conftest import values
 from tests.server.conftest import INFO, Slow, wait_until_ready
 
 URL = "/v1/analyze"
@@ -316,9 +316,9 @@ def test_who_has_a_pixel_is_the_same_in_json_and_picture(
     query = {"tasks": task, "exact": exact, "confidence": "0", "max_people": "5"}
     document = client.post(URL, params=query | {"include": "inds"}, content=photo_jpeg).json()
     picture = client.post(URL, params=query | {"render": "inds"}, content=photo_jpeg).content
-    owners = decode_labels(base64.b64decode(document["inds_png"]))
+    owners = values(base64.b64decode(document["inds_png"]))
     assert len(np.unique(owners)) > 2
-    assert np.array_equal(owners, decode_labels(picture))
+    assert np.array_equal(owners, values(picture))
     assert "inds_png" not in client.post(URL, params=query, content=photo_jpeg).json()  # only where it is asked for
     boxes = client.post(URL, params={"tasks": "", "include": "inds"}, content=photo_jpeg)
     refused(boxes, 422, "tasks= and include=inds", "inds need the task parsing or densepose")

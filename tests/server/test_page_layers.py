@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from parsing_rcnn.codecs.png import decode_labels
 from parsing_rcnn.people import Options, People
 from server.settings import Settings
+from tests.conftest import values
 from tests.server.conftest import Live
 from tests.server.test_page import By, analysed, browser, page, photo, pixels, set_score, text, until, upload
 
@@ -103,7 +103,7 @@ def test_who_is_in_front_is_who_is_so_in_every_map(browser: Any, photo: Path, pi
         people = crowd.analyze(photo.read_bytes(), Options(part_probs=True))
         headers, query = {"Accept": "image/png"}, "?render=inds&exact=true"
         answer = httpx.post(f"http://{live.address}/v1/analyze{query}", content=photo.read_bytes(), headers=headers)
-        owners = {"parts": people.instance_map(exact=True), "iuv": decode_labels(answer.content)}
+        owners = {"parts": people.instance_map(exact=True), "iuv": values(answer.content)}
         claims = {"parts": people.masks(exact=True), "iuv": replace(people, parts=None).masks(exact=True)}
         for look, (*each, together) in alone.items():
             owner, claimed = owners[look], claims[look]
