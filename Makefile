@@ -4,6 +4,7 @@ VENV := .venv
 TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest -q
+SAID := echo 'two parts side by side: each is shown when it is done, after five to ten minutes'
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 # $(call environment,FOLDER): one whose Python runs and is new enough stays; else it is made (anew)
@@ -38,6 +39,7 @@ test: test-serving test-torch ## install and run all tests
 
 test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side: most wait for programs
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
+	@$(SAID)
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-server test-client
 
 test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
@@ -48,6 +50,7 @@ test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
 test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
+	@$(SAID)
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-training test-export
 
 test-training: $(TORCH)/.train
