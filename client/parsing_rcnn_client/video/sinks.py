@@ -56,6 +56,7 @@ class LastingSink:
         self._pauses, self._worked = Backoff(), False
         self._sink: Sink | None = open_sink()
         self._opened, self._again = time.monotonic(), 0.0
+        self.losses = 0
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Send a picture, or drop it while the address is away.
@@ -77,6 +78,7 @@ class LastingSink:
             if not self._worked:
                 raise
             self._sink, self._again = None, time.monotonic() + self._pauses.next()
+            self.losses += 1
 
     def close(self) -> None:
         """Finish the stream. Safe to call twice."""
