@@ -63,7 +63,7 @@ def torch_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
         features = torch.from_numpy(features_of(options.people, config.model.fpn.channels))
 
         def run() -> Any:
-            return part_answer(torch.softmax(model.parsing(features), 1))[:2]
+            return part_answer(model.parsing(features))[:2]
 
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         run()

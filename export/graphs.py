@@ -144,7 +144,7 @@ class ParsingGraph(nn.Module):
         self.trunk, self.head = model.parsing_trunk, model.parsing_head
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return part_answer(torch.softmax(self.head(self.trunk(features)), 1))
+        return part_answer(self.head(self.trunk(features)))
 
 
 class DensePoseGraph(nn.Module):

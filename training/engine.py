@@ -54,7 +54,7 @@ class TorchGraphs:
         """See `Graphs`."""
         logits = self.model.parsing(torch.from_numpy(features).to(self.model.mean.device))
         names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if probabilities else 2]
-        return {name: t.cpu().numpy() for name, t in zip(names, part_answer(torch.softmax(logits, 1)), strict=False)}
+        return {name: t.cpu().numpy() for name, t in zip(names, part_answer(logits), strict=False)}
 
     @torch.inference_mode()
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

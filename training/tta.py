@@ -191,11 +191,13 @@ class AugmentedAnalyzer(TorchAnalyzer):
         return (*anybody, 0) if not len(keep) else (all_boxes[keep], all_scores[keep], len(keep))
 
     def _parsing(self, views: Sequence[View], features: Sequence[Tensor]) -> Tensor:
-        """Mean class probabilities [n,C,S,S]."""
+        """Class logits [n,C,S,S] of one view, of several the logarithms of their mean probabilities."""
+        if len(features) == 1:
+            return self.model.parsing(features[0])
         table = self._taxonomy.flip_table()
         found = [torch.softmax(self.model.parsing(own), 1) for own in features]
         turned = [unflip_parts(p, table) if view.flipped else p for view, p in zip(views, found, strict=True)]
-        return torch.stack(turned).mean(0)
+        return torch.stack(turned).mean(0).log()
 
     def _densepose(self, views: Sequence[View], features: Sequence[Tensor]) -> Maps:
         """Mean probabilities of regions and parts, mean U and V."""

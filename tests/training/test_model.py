@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from training.config import Config, ConfigError, load_config
 from training.model import boxes as box_ops
-from training.model.answers import iuv_answer
+from training.model.answers import iuv_answer, part_answer
 from training.model.backbones import BackboneWeightsError, EfficientNetLite
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
@@ -233,3 +233,19 @@ def test_which_maps_call_a_cell_background(background: Literal["either", "coarse
     assert iuv[0].tolist() == part
     assert (iuv[1].int() - 5 * torch.tensor(part)).abs().max() <= 1  # U is cut, not rounded, to 8 bits
     assert (iuv[2].int() - torch.tensor([255 - 5 * p if p else 0 for p in part])).abs().max() <= 1
+
+
+def test_of_equals_the_first_channel_wins() -> None:
+    """As argmax has it, so that every runtime gives the same labels."""
+    logits, index = torch.zeros(1, 20, 1, 2), torch.zeros(1, 25, 1, 2)
+    logits[0, 4:6, 0, 1] = index[0, 4:6, 0, 1] = 1.0
+    parts, scores, probabilities = part_answer(logits)
+    assert parts[0, 0].tolist() == [0, 4]
+    assert scores[0].nonzero()[:, 0].tolist() == [0, 4]
+    assert float(scores[0, 0]) == pytest.approx(1 / 20)
+    assert probabilities[0, :, 0, 0].tolist() == [13] * 20  # 255 / 20 = 12.75
+    coarse = torch.zeros(1, 15, 1, 2)
+    u = torch.full((1, 25, 1, 2), 0.5)
+    assert iuv_answer(coarse, index, u, u)[0, 0, 0].tolist() == [0, 0]  # the coarse map's first is the background
+    coarse[0, 1] = 1.0
+    assert iuv_answer(coarse, index, u, u)[0, :, 0].tolist() == [[0, 4], [0, 127], [0, 127]]

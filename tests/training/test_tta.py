@@ -163,8 +163,8 @@ def test_channels_turn_as_labels_do() -> None:
     """Unflipping the maps and reading them is reading them and mirroring the labels, which datasets do."""
     torch.manual_seed(0)
     probabilities = torch.softmax(3 * torch.randn(2, 20, 8, 8), 1)
-    parts = part_answer(probabilities)[0].numpy()
-    turned = part_answer(unflip_parts(probabilities, CIHP.flip_table()))[0].numpy()
+    parts = part_answer(probabilities.log())[0].numpy()
+    turned = part_answer(unflip_parts(probabilities.log(), CIHP.flip_table()))[0].numpy()
     np.testing.assert_array_equal(turned, CIHP.flip_table()[parts[:, :, ::-1]])
     coarse, index = 3 * torch.randn(2, 15, 8, 8), 3 * torch.randn(2, 25, 8, 8)
     u, v = torch.rand(2, 2, 25, 8, 8)

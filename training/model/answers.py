@@ -9,17 +9,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def part_answer(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Class probabilities [n,C,S,S] -> PARTS uint8 [n,S,S], PART_SCORES fp32 [n,C], PART_PROBS uint8 [n,C,S,S].
+def part_answer(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Class logits [n,C,S,S] -> PARTS uint8 [n,S,S], PART_SCORES fp32 [n,C], PART_PROBS uint8 [n,C,S,S].
 
     PART_SCORES: mean probability of each class over the pixels that it won, 0 for a class that won none.
+
+    Args:
+        logits: or logarithms of probabilities.
     """
-    best, parts = probabilities.max(1)
-    classes = torch.arange(probabilities.shape[1], dtype=torch.int64, device=parts.device)[None, :, None, None]
-    won = (parts[:, None] == classes).to(best.dtype)
-    scores = (won * best[:, None]).sum((2, 3)) / won.sum((2, 3)).clamp(min=1)
-    quantised = torch.round(probabilities * 255).to(torch.uint8)
-    return parts.to(torch.float32).to(torch.uint8), scores, quantised
+    parts, top = _best(logits)
+    shares = torch.exp(logits - top)
+    total = shares.sum(1, keepdim=True)
+    won = (parts == _channels(logits)).to(logits.dtype)
+    scores = (won / total).sum((2, 3)) / won.sum((2, 3)).clamp(min=1)
+    quantised = torch.round(shares / total * 255).to(torch.uint8)
+    return parts[:, 0].to(torch.uint8), scores, quantised
 
 
 def iuv_answer(
@@ -30,13 +34,28 @@ def iuv_answer(
     Args:
         background: `ModelConfig.densepose_background`.
     """
-    best = index.argmax(1, keepdim=True) if background == "either" else index[:, 1:].argmax(1, keepdim=True) + 1
-    parts = best * (coarse.argmax(1, keepdim=True) > 0)
+    best = _best(index)[0] if background == "either" else _best(index[:, 1:])[0] + 1
+    parts = best * (coarse[:, 1:].amax(1, keepdim=True) > coarse[:, :1]).to(best.dtype)
+    chosen = (parts == _channels(index)).to(u.dtype)
     body = (parts > 0).to(u.dtype)
-    chosen_u = torch.gather(u, 1, parts).clamp(0, 1) * body
-    chosen_v = torch.gather(v, 1, parts).clamp(0, 1) * body
-    scaled = torch.cat([chosen_u, chosen_v], 1) * 255
-    return torch.cat([parts.to(torch.float32).to(torch.uint8), scaled.to(torch.uint8)], 1)
+    scaled = [(x * chosen).sum(1, keepdim=True).clamp(0, 1) * body * 255 for x in (u, v)]
+    return torch.cat([parts, *scaled], 1).to(torch.uint8)
+
+
+def _best(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first channel that is largest, fp32 [n,1,S,S], and how large it is.
+
+    argmax, softmax and gather would do, but on CPUs they read maps channel by channel, and the convolutions before
+    them write pixel by pixel: turning 25 maps of 128x128 around takes longer than all of this.
+    """
+    top = x.amax(1, keepdim=True)
+    channels = _channels(x)
+    return torch.where(x >= top, channels, channels[:, -1:]).amin(1, keepdim=True), top
+
+
+def _channels(x: Tensor) -> Tensor:
+    """0 to C-1, fp32 [1,C,1,1]."""
+    return torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None, :, None, None]
 
 
 def keypoint_answer(logits: Tensor, boxes: Tensor) -> Tensor:
