@@ -66,7 +66,6 @@ def rows(options: argparse.Namespace, models: Models, ways: Mapping[str, Path], 
     """Every competitor of the works that are asked for; the first of a work is what the others are measured by."""
     threads = ("--threads", str(options.threads))
     canvas = ("--canvas", *map(str, options.canvas))
-    rest = ("--rest", "bf16" if "bf16" in ways else "fp32")
     found: list[Row] = []
 
     def add(work: str, title: str, runtime: str, name: str, *extra: str) -> None:
@@ -76,7 +75,7 @@ def rows(options: argparse.Namespace, models: Models, ways: Mapping[str, Path], 
         add(work, title, "ort", "ONNX Runtime fp32", "--repository", str(models.exported), *extra)
         add(work, title, "torch", "torch eager fp32", "--checkpoint", str(models.checkpoint), *extra)
         for precision, repository in ways.items():
-            own = ("--repository", str(repository), "--precision", precision, *rest)
+            own = ("--repository", str(repository), "--precision", precision)
             add(work, title, "openvino", f"OpenVINO {precision}", *own, *extra)
 
     if "trunk" in options.works:

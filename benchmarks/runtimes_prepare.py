@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.rounds import ROOT
@@ -55,8 +54,6 @@ def prepare_models(
     missing = ""
     if photos is None:
         missing = "no --photos to calibrate on"
-    elif find_spec("nncf") is None:
-        missing = "nncf is not installed (requirements/train.txt)"
     elif not (int8 / CARD).is_file():
         calibration = ("--calibrate", str(photos), "--count", str(count), "--sensitivity", "0", "--no-times")
         run([*COMMAND, "quantize", "--repository", str(exported), "--out", str(int8), *calibration])

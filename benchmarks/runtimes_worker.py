@@ -115,8 +115,6 @@ def _compile(options: argparse.Namespace, core: Any, model: Any) -> Any:
         "INFERENCE_NUM_THREADS": options.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    if options.precision == "int8" and options.rest == "bf16":
-        properties["INFERENCE_PRECISION_HINT"] = "bf16"
     return core.compile_model(model, "CPU", properties).create_infer_request()
 
 
@@ -130,11 +128,11 @@ def openvino_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     core = openvino_core()
     repository = ModelRepository.open(options.repository)
     if options.work == "trunk":
-        model = cut_trunk(core.read_model(repository.openvino_graph("detector")), repository)
+        model = cut_trunk(core.read_model(repository.graph("detector", options.precision)), repository)
         model.reshape({"CANVAS": [*options.canvas, 3]})
         inputs: dict[str, Any] = {"CANVAS": canvas_of(options)}
     else:
-        model = core.read_model(repository.openvino_graph("parsing"))
+        model = core.read_model(repository.graph("parsing", options.precision))
         channels = model.input("ROI_FEATURES").get_partial_shape()[1].get_length()
         inputs = {"ROI_FEATURES": features_of(options.people, channels)}
         model.reshape({"ROI_FEATURES": list(inputs["ROI_FEATURES"].shape)})
@@ -199,8 +197,7 @@ def full_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     from parsing_rcnn.pipeline import Pipeline
 
     data = options.photo.read_bytes()
-    precision = "auto" if options.precision == "int8" else options.precision
-    engine = Pipeline(options.repository, runtime="openvino", precision=precision, threads=options.threads)
+    engine = Pipeline(options.repository, runtime="openvino", precision=options.precision, threads=options.threads)
     # the weights are random and so is what is found: the best so many boxes stand for people
     wanted = Options(confidence=0.0, max_people=options.people, tasks=frozenset({"parsing"}))
 
@@ -220,7 +217,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("work", choices=WORKS)
     parser.add_argument("runtime", choices=RUNTIMES)
     parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), default="fp32")
-    parser.add_argument("--rest", choices=("fp32", "bf16"), default="fp32", help="of int8: the layers that are not")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--repository", type=Path)
     parser.add_argument("--photo", type=Path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from export.comparison import Tolerance
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.tensorrt_runtime import TensorRtGraphs, unavailable
+from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Graphs, Runtime, openvino_core
 from training.model.parsing_rcnn import ParsingRCNN
@@ -84,10 +85,10 @@ def open_backends(model: ParsingRCNN, repositories: Sequence[ModelRepository]) -
         backends += _openvino(repository, held, absent)
         reason = unavailable(repository)
         if reason is None:
-            engines = TensorRtGraphs(repository)
-            backends.append(Backend(_named(engines.name, held), held, engines))
+            engines, built = TensorRtGraphs(repository), _engines_of(repository)
+            backends.append(Backend(_named(engines.name, built), built, engines))
         else:
-            absent[f"tensorrt {held}"] = reason
+            absent[f"tensorrt {_engines_of(repository)}"] = reason
     return backends, absent
 
 
@@ -95,26 +96,34 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
     if find_spec("openvino") is None:
         absent["openvino"] = "not installed"
         return []
-    has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if not has_bf16:
+    precisions = ["fp32"]
+    if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        precisions.append("bf16")
+    else:
         absent["openvino bf16"] = "this CPU does not compute in bf16 (AMX or AVX-512 BF16)"
-    found = []
-    for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
-        runtime = Runtime(repository, "openvino", precision)
-        # the coarser of what the file holds and what the CPU computes in
-        least = "bf16" if precision == "bf16" and held != "int8" else held
-        found.append(Backend(_named(runtime.name, held), least, runtime))
-    return found
+    if repository.quantised and has_vnni():
+        precisions.append("int8")
+    elif repository.quantised:
+        absent["openvino int8"] = "this CPU has no AVX-512 VNNI"
+    runtimes = [(precision, Runtime(repository, "openvino", precision)) for precision in precisions]
+    # the coarser of what the file holds and what the CPU computes in
+    return [Backend(_named(own.name, held), held if p == "fp32" else p, own) for p, own in runtimes]
 
 
 def precision_of(repository: ModelRepository) -> str:
-    """Of its graphs: int8 where `parsing-rcnn quantize` wrote them, else what the card says, else fp32."""
-    return "int8" if repository.quantised else str(repository.card.get("precision", "fp32"))
+    """Of its `model.onnx`: what the card says, else fp32."""
+    return str(repository.card.get("precision", "fp32"))
+
+
+def _engines_of(repository: ModelRepository) -> str:
+    """The precision of its engines: `quantize --target tensorrt` builds those that its card speaks of."""
+    in_int8 = repository.card.get("quantization", {}).get("activations") == "int8"
+    return "int8" if in_int8 else precision_of(repository)
 
 
 def _named(name: str, held: str) -> str:
     """The runtime's own name, and the precision of the file where it does not say so."""
-    return name if held in ("fp32", "int8") or held in name else f"{name} ({held} graph)"
+    return name if held == "fp32" or held in name else f"{name} ({held} graph)"
 
 
 def tolerance_of(first: Backend, second: Backend) -> Tolerance:

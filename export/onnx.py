@@ -219,16 +219,9 @@ def taken_over(repository: Path, options: ExportOptions) -> dict[str, Any]:
 
     All but what an export says of itself; canvases and `models`, which name canvases, unless `options` has sizes.
 
-    Raises:
-        RepositoryError: the repository is in INT8.
     """
     card: dict[str, Any] = json.loads((repository / CARD).read_text(encoding="utf-8"))
-    if card.get("quantization"):
-        raise RepositoryError(
-            f"{repository}: is in INT8, and its weights are not the network's any more; export the fp32 repository "
-            "that it came from (quantize --target tensorrt builds engines in INT8)"
-        )
-    own = {"files", "recipe", "precision", "max_people", "static_people", "people_buckets"}
+    own = {"files", "recipe", "precision", "max_people", "static_people", "people_buckets", "quantization"}
     if options.sizes:
         own |= {"canvases", "models"}
     return {key: value for key, value in card.items() if key not in own}

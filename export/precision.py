@@ -28,7 +28,7 @@ _FOLLOW = {
     "Pad", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
 # layers whose results are boxes and scores: their weights' names end so
-_EXACT = ("rpn.objectness.weight", "rpn.deltas.weight", "box.branch.score.weight", "box.branch.delta.weight")
+EXACT = ("rpn.objectness.weight", "rpn.deltas.weight", "box.branch.score.weight", "box.branch.delta.weight")
 
 
 def to_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
@@ -94,7 +94,7 @@ class _Typing:
     def _is_lower(self, node: NodeProto) -> bool:
         flowing = [n for n in node.input if n in self.floats and n not in self.constants]
         if node.op_type in _COMPUTE[self.precision]:
-            return not any(self.sources.get(name, name).endswith(_EXACT) for name in node.input)
+            return not any(self.sources.get(name, name).endswith(EXACT) for name in node.input)
         return node.op_type in _FOLLOW and bool(flowing) and self.half.issuperset(flowing)
 
     def _cast_inputs(self, node: NodeProto, lower: bool) -> list[NodeProto]:

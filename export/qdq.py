@@ -1,102 +1,150 @@
-"""INT8 for ONNX Runtime and, by `export.tensorrt_graph`, TensorRT: QuantizeLinear/DequantizeLinear pairs in the graph.
+"""INT8 in the graph itself, for every runtime: QuantizeLinear/DequantizeLinear pairs.
 
-Symmetric int8 throughout, weights per output channel, as TensorRT takes them; biases stay fp32. Only convolutions and
-fully connected layers are quantised, and of these the inputs and weights, not the outputs: a range measured before a
-ReLU6 wastes most of its steps on what is clipped, and logits and box deltas keep all their digits. Box decoding, RoI
-coordinates, softmax, norms and the attention of the non-local block stay in fp32: they hold pixels and probabilities,
-not features.
+Weights are symmetric int8, one scale for each output channel; activations uint8 with a zero point for CPUs, or
+symmetric int8 as TensorRT takes them; biases stay fp32. Only convolutions and fully connected layers are quantised, and
+of these the inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is
+clipped. Layers whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of
+the non-local block stay in fp32: they hold pixels and probabilities, not features.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from export.precision import EXACT
 from parsing_rcnn.runtime import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
 
 # isort: split
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+Activations = Literal["uint8", "int8"]
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm")
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, inputs: Sequence[Mapping[str, Any]]) -> None:
-        self._inputs: Iterator[Mapping[str, Any]] = iter(inputs)
+_BINS = 2048
+_SAMPLE = 1 << 16  # values of a tensor that a picture adds to its histogram, about
+_SHARES = np.linspace(0.2, 1.0, 33)  # of what a tensor spans
 
-    def get_next(self) -> Mapping[str, Any] | None:
-        return next(self._inputs, None)
+
+@dataclass(frozen=True)
+class Spread:
+    """How the values of a tensor lie: numbers of them in equal bins between the least and the largest."""
+
+    low: float
+    high: float
+    counts: NDArray[np.int64]
+
+    def range(self, activations: Activations) -> tuple[float, float]:
+        """(low, high) that 8 bits span with the least mean squared error of rounding and clipping."""
+        most = max(-self.low, self.high)
+        if activations == "int8":
+            return min(((-most * s, most * s) for s in _SHARES), key=lambda ends: self._error(*ends, 254))
+        ends = [(min(self.low, 0.0) * a, max(self.high, 0.0) * b) for a in _SHARES for b in _SHARES]
+        return min(dict.fromkeys(ends), key=lambda own: self._error(*own, 255))
+
+    def _error(self, low: float, high: float, steps: int) -> float:
+        width = (self.high - self.low) / len(self.counts)
+        values = self.low + (np.arange(len(self.counts)) + 0.5) * width
+        step = max(high - low, 1e-12) / steps
+        rounded = np.clip(np.round((values - low) / step), 0, steps) * step + low
+        return float((self.counts * (values - rounded) ** 2).sum())
 
 
 @dataclass(frozen=True)
 class Ranged:
-    """A graph ready to be quantised: norms folded into convolutions, and the range of every tensor.
+    """A graph ready to be quantised: norms folded into convolutions, and how the values of its tensors lie.
 
     Attributes:
         proto: fp32. groups: name of each node that can be quantised -> the part of the network that it belongs to.
-        ranges: of its tensors, over the calibration photos.
+        spreads: of what these nodes read, over the calibration photos.
     """
 
     proto: onnx.ModelProto
     groups: Mapping[str, str]
-    ranges: TensorsData
+    spreads: Mapping[str, Spread]
 
 
 def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
     """Fold the norms of the graph at `path` and run it over `inputs` (see `Calibration.inputs`)."""
     groups = node_groups(onnx.load(path))
     with tempfile.TemporaryDirectory() as folder:
-        folded, augmented = Path(folder) / "folded.onnx", Path(folder) / "augmented.onnx"
-        onnxruntime = onnx_runtime()
-        options = onnxruntime.SessionOptions()
+        folded = Path(folder) / "folded.onnx"
+        options = onnx_runtime().SessionOptions()
         # basic: constants and norms are folded, operators stay those of the standard
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.graph_optimization_level = onnx_runtime().GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(folded)
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        calibrator = create_calibrator(
-            folded,
-            list(QUANTISED),
-            augmented_model_path=str(augmented),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"symmetric": True},
-        )
-        calibrator.collect_data(_Reader(inputs))
-        ranges = calibrator.compute_data()
+        _session(path, options)
         proto = onnx.load(folded)
     standard = [o for o in proto.opset_import if o.domain == ""]
     del proto.opset_import[:]
     proto.opset_import.extend(standard)  # ONNX Runtime lists every domain that it knows
-    kept = {node.name: groups[node.name] for node in proto.graph.node if node.op_type in QUANTISED}
-    return Ranged(proto, kept, ranges)
+    kept = {node.name: groups[node.name] for node in proto.graph.node if node.name in groups}
+    read = dict.fromkeys(node.input[0] for node in proto.graph.node if node.name in kept)
+    return Ranged(proto, kept, _spreads(proto, list(read), inputs))
 
 
-def quantise(ranged: Ranged, groups: Sequence[str]) -> onnx.ModelProto:
+def _spreads(proto: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    given = {value.name for value in proto.graph.input}
+    inner = [name for name in names if name not in given]
+    watched = onnx.ModelProto()
+    watched.CopyFrom(proto)
+    told = {value.name for value in watched.graph.output}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in told)
+    session = _session(watched.SerializeToString(), onnx_runtime().SessionOptions())
+
+    def values() -> Iterable[tuple[str, NDArray[Any]]]:
+        for feed in inputs:
+            found = {**feed, **dict(zip(inner, session.run(inner, dict(feed)), strict=True))} if inner else feed
+            yield from ((name, found[name]) for name in names if found[name].size)
+
+    low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
+    for name, value in values():
+        low[name], high[name] = min(low[name], float(value.min())), max(high[name], float(value.max()))
+    counts = {name: np.zeros(_BINS, np.int64) for name in names}
+    for name, value in values():
+        every = value.size // _SAMPLE | 1  # odd: no column of an even width is left out
+        counts[name] += np.histogram(value.ravel()[::every], _BINS, (low[name], high[name]))[0]
+    return {name: Spread(low[name], high[name], counts[name]) for name in names}
+
+
+def _session(model: Path | bytes, options: Any) -> Any:
+    options.log_severity_level = 3
+    model = str(model) if isinstance(model, Path) else model
+    return onnx_runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "uint8") -> onnx.ModelProto:
     """The graph with the nodes of `groups` in INT8 and the rest in fp32."""
     nodes = [name for name, group in ranged.groups.items() if group in groups]
     proto = onnx.ModelProto()
     proto.CopyFrom(ranged.proto)
     if not nodes:
         return proto
+    ends = {name: np.array(spread.range(activations), np.float32) for name, spread in ranged.spreads.items()}
+    ranges = {name: TensorData(lowest=own[:1], highest=own[1:]) for name, own in ends.items()}
     quantizer = QDQQuantizer(
         proto,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=ranged.ranges,
+        activation_qType=QuantType.QInt8 if activations == "int8" else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=nodes,
         nodes_to_exclude=[],
         op_types_to_quantize=list(QUANTISED),
         extra_options={
-            "ActivationSymmetric": True,
+            "ActivationSymmetric": activations == "int8",
             "WeightSymmetric": True,
             "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": list(QUANTISED),
@@ -126,22 +174,23 @@ def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
 
 
 def node_groups(proto: onnx.ModelProto) -> dict[str, str]:
-    """Each convolution and fully connected layer -> the part of the network that holds its weight.
+    """Each convolution and fully connected layer that can be quantised -> the part of the network that it belongs to.
 
-    The weight's own name says so: `model.backbone.stages.3.1.layers.0.conv.weight` is of `backbone.stages.3`.
+    The name of its weight says so: `model.backbone.stages.3.1.layers.0.conv.weight` is of `backbone.stages.3`.
     """
-    found = {}
-    for node in proto.graph.node:
-        if node.op_type in QUANTISED:
-            found[node.name] = group_of(node.input[1])
-    return found
+    layers = [node for node in proto.graph.node if node.op_type in QUANTISED]
+    return {node.name: group_of(node.input[1]) for node in layers if not _stem(node.input[1]).endswith(EXACT)}
 
 
 def group_of(weight: str) -> str:
     """The part of the network that a tensor of this name belongs to."""
-    name = weight.removesuffix("::fp32")
+    name = _stem(weight)
     for prefix, short in (("model.", ""), ("box.branch.", "box.")):
         if name.startswith(prefix):
             name = short + name.removeprefix(prefix)
     depth = 3 if ".stages." in name or name.startswith("stages.") else 2
     return ".".join(name.split(".")[:depth])
+
+
+def _stem(weight: str) -> str:
+    return weight.removesuffix("::fp32")

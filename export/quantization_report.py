@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from export.comparison import Difference
 from export.memory_graphs import MemoryGraphs
 from export.quantize import Progress, Quantised
 from export.sensitivity import GroupError
+from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
@@ -59,16 +61,20 @@ def decide(runtime: str, lost: float | None, plain_ms: float | None, int8_ms: fl
 def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> dict[str, Analyzer]:
     """Everything that is compared, by name. The first is the reference; Q/DQ is computed as it stands."""
     fp32 = Pipeline(source.path, runtime="onnxruntime", precision="fp32", threads=threads)
-    protos = {name: onnx.load(quantised.repository.graph(name)) for name in GRAPHS}
+    protos = {name: onnx.load(quantised.repository.graph(name, "int8")) for name in GRAPHS}
     found: dict[str, Analyzer] = {
         "fp32": fp32,
-        "int8 Q/DQ": GraphPipeline(MemoryGraphs(protos, threads), fp32.info, quantised.repository.taxonomy),
+        "int8 exact": GraphPipeline(MemoryGraphs(protos, threads), fp32.info, quantised.repository.taxonomy),
     }
-    if quantised.repository.card["quantization"]["openvino"]:
+    if _openvino_runs_it():
         found["int8 OpenVINO"] = Pipeline(
-            quantised.repository.path, runtime="openvino", precision="auto", threads=threads
+            quantised.repository.path, runtime="openvino", precision="int8", threads=threads
         )
     return found
+
+
+def _openvino_runs_it() -> bool:
+    return find_spec("openvino") is not None and has_vnni()
 
 
 def measure_accuracy(compared: dict[str, Analyzer], data: Path, progress: Progress) -> dict[str, dict[str, Any]]:
@@ -88,24 +94,22 @@ def measure_accuracy(compared: dict[str, Analyzer], data: Path, progress: Progre
     return figures
 
 
-def measure_times(source: ModelRepository, quantised: Quantised, threads: int, progress: Progress) -> dict[str, float]:
-    """Milliseconds a photo (median over the calibration photos, all stages), every way in turns on each photo."""
-    ways: dict[str, Pipeline] = {}
-    if quantised.repository.card["quantization"]["openvino"]:
+def measure_times(quantised: Quantised, threads: int, progress: Progress) -> dict[str, float]:
+    """Milliseconds a photo (median over calibration photos, all stages): ways take turns, each with photos in a row."""
+    path, ways = quantised.repository.path, {}
+    if _openvino_runs_it():
         has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
-            ways[f"OpenVINO {precision}"] = Pipeline(
-                source.path, runtime="openvino", precision=precision, threads=threads
-            )
-        ways["OpenVINO int8"] = Pipeline(quantised.repository.path, runtime="openvino", threads=threads)
-    for name, repository in (("fp32", source), ("int8", quantised.repository)):
-        ways[f"ONNX Runtime {name}"] = Pipeline(repository.path, runtime="onnxruntime", threads=threads)
+        for precision in ("fp32", "bf16", "int8") if has_bf16 else ("fp32", "int8"):
+            ways[f"OpenVINO {precision}"] = Pipeline(path, runtime="openvino", precision=precision, threads=threads)
+    for precision in ("fp32", "int8") if has_vnni() else ("fp32",):
+        ways[f"ONNX Runtime {precision}"] = Pipeline(path, runtime="onnxruntime", precision=precision, threads=threads)
     times: dict[str, list[float]] = {name: [] for name in ways}
     photos = [path.read_bytes() for path in quantised.calibration.photos[:8]]
     options = Options(max_people=8)
     for turn in progress(range(_ROUNDS + 1), "times"):
-        for photo in photos:
-            for name, way in ways.items():
+        for name, way in ways.items():
+            way.analyze(photos[0], options)  # brings its weights back into the processor's caches
+            for photo in photos:
                 begin = time.perf_counter()
                 way.analyze(photo, options)
                 if turn:  # the first turn compiles
@@ -125,14 +129,13 @@ def report(
     sizes = {
         name: {
             "fp32": source.graph(name).stat().st_size,
-            "qdq": quantised.repository.graph(name).stat().st_size,
-            "openvino": card["quantization"]["openvino"].get(name, {}).get("bytes"),
+            "int8": card["quantization"]["files"].get(name, {}).get("bytes"),
         }
         for name in GRAPHS
     }
     return {
         "model": {"name": card["name"], "version": card["version"]},
-        "quantization": {key: card["quantization"][key] for key in ("photos", "people", "groups")},
+        "quantization": {key: card["quantization"][key] for key in ("photos", "people", "activations", "groups")},
         "bytes": sizes,
         "accuracy": accuracy,
         "sensitivity": [asdict(error) for error in sensitivity],
@@ -155,11 +158,10 @@ def _decisions(accuracy: dict[str, dict[str, Any]] | None, times: dict[str, floa
         decide("OpenVINO on this CPU", lost("int8 OpenVINO"), plain, times.get("OpenVINO int8")),
         decide(
             "ONNX Runtime on this CPU",
-            lost("int8 Q/DQ"),
+            lost("int8 exact"),
             times.get("ONNX Runtime fp32"),
             times.get("ONNX Runtime int8"),
         ),
-        decide("GPU (Q/DQ)", lost("int8 Q/DQ"), None, None),
     ]
 
 
@@ -170,17 +172,17 @@ def to_markdown(document: dict[str, Any]) -> str:
         "# INT8",
         "",
         f"Model `{model['name']}` {model['version']}, calibrated on {used['photos']} photos with {used['people']} "
-        "people, none of which is measured on. Two forms: Q/DQ in the ONNX files, for ONNX Runtime and TensorRT, "
-        "computed here as it stands, as an exact INT8 device would; and OpenVINO's own files by NNCF, run in its INT8 "
-        "kernels.",
+        f"people, none of which is measured on; activations in {used['activations']}. Q/DQ pairs in ONNX files, "
+        "measured as they stand, as an exact INT8 device would compute them, and in OpenVINO's INT8 kernels.",
         "",
         "    parsing-rcnn quantize --calibrate DATA/ccp/images --data DATA --out int8 --report docs/quantisation.md",
         "",
         "It is a command of its own, because it takes an exported repository and photos, not a checkpoint. What it "
-        "writes is a repository as any other: `--repository int8` of every command runs it.",
+        "writes is a repository as any other, with `model.int8.onnx` beside each `model.onnx`: `--precision int8` "
+        "of every command takes those.",
         "",
-        "| graph | fp32, weights in fp16, MB | INT8 Q/DQ, MB | INT8 OpenVINO, MB |",
-        "|---|---:|---:|---:|",
+        "| graph | fp32, weights in fp16, MB | INT8, MB |",
+        "|---|---:|---:|",
     ]
     for name, sizes in document["bytes"].items():
         cells = " | ".join("-" if v is None else f"{v / 1e6:.2f}" for v in sizes.values())
@@ -230,7 +232,7 @@ def _sensitivity(errors: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Sensitivity",
         "",
-        "One part of the network in INT8 (Q/DQ), the rest in fp32, against all fp32: what changes in the answers. "
+        "One part of the network in INT8, the rest in fp32, against all fp32: what changes in the answers. "
         "A part that hurts stays in fp32 with `--keep 'GRAPH PART'`.",
         "",
         "| graph | part | layers | unmatched | box px: median / worst | score, worst | labels equal % | I equal % |",

@@ -1,10 +1,9 @@
-"""An exported repository in INT8: calibrated on photos, measured part by part, shipped only where it is worth it.
+"""INT8 graphs of an exported repository: calibrated on photos, measured part by part, shipped where they are worth it.
 
     parsing-rcnn quantize --calibrate PHOTOS --data DATA --out int8
 
-ONNX files hold Q/DQ pairs (`export.qdq`: ONNX Runtime; TensorRT through `export.tensorrt_graph`, --target tensorrt);
-beside them lie OpenVINO's own INT8 files (`export.openvino_int8`: CPUs), which `parsing_rcnn.runtime` reads where the
-card names them.
+`model.int8.onnx` beside each `model.onnx` holds Q/DQ pairs (`export.qdq`) and is named in the card;
+`parsing_rcnn.runtime` reads it on CPUs, TensorRT another one through `export.tensorrt_graph` (--target tensorrt).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from typing import Any
 import onnx
 
 from export.calibration import Calibration, CalibrationError, calibrate, find_photos
-from export.openvino_int8 import quantise_openvino
-from export.qdq import Ranged, measure_ranges, quantise
+from export.qdq import Activations, Ranged, measure_ranges, quantise
 from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+QUANTISED_FILE = "model.int8.onnx"
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,23 @@ class Request:
     """What to quantise, and with what.
 
     Attributes:
-        source: an fp32 repository. out: the repository to write, a folder that is not `source`.
-        photos, count: the folder to calibrate on, and how many of its photos.
+        source: an fp32 repository. out: the repository to write: a copy with the graphs in INT8 too, or `source`.
+        photos, count: the folders to calibrate on, and how many photos of each.
         excluded: names of photos that must not calibrate.
         graphs: those to quantise; the others are taken over as they are.
         keep: parts of the network that stay in fp32 (see the sensitivity report), as "detector backbone.stem".
-        openvino: write OpenVINO's INT8 files too.
+        activations: "uint8" for CPUs, "int8" for TensorRT.
         threads: of one inference; None: as many as it may keep busy (`usable_cores`).
     """
 
     source: ModelRepository
     out: Path
-    photos: Path
+    photos: tuple[Path, ...]
     count: int = 64
     excluded: tuple[str, ...] = ()
     graphs: tuple[str, ...] = GRAPHS
     keep: tuple[str, ...] = ()
-    openvino: bool = True
+    activations: Activations = "uint8"
     threads: int | None = None
 
 
@@ -70,21 +70,16 @@ class Quantised:
 
 
 def quantise_repository(request: Request, progress: Progress) -> Quantised:
-    """Write the INT8 repository: graphs, OpenVINO's files, card, and Triton's files of the source.
+    """Write the repository: its INT8 graphs, the card that names them, and everything that the source has.
 
     Raises:
         CalibrationError: the photos do not serve, or an option names no graph or part of one.
-        EngineUnavailable: openvino or nncf is not installed and `Request.openvino` asks for them.
     """
     source, out = request.source, request.out
-    if source.quantised:
-        raise CalibrationError(f"{source.path}: is in INT8 already; quantise the fp32 repository that it came from")
-    if out.resolve() == source.path.resolve():
-        raise CalibrationError(f"--out {out}: is the repository that is read; write the INT8 graphs to another folder")
     unknown = [name for name in request.graphs if name not in GRAPHS]
     if unknown:
         raise CalibrationError(f"--graph {unknown[0]}: choose from {', '.join(GRAPHS)}")
-    photos = find_photos(request.photos, request.count, request.excluded)
+    photos = [path for folder in request.photos for path in find_photos(folder, request.count, request.excluded)]
     # ONNX Runtime takes any size without compiling for it: quicker here, where every size comes once
     calibration = calibrate(source, Runtime(source, "onnxruntime", "fp32", request.threads), photos)
     ranged = {
@@ -93,15 +88,22 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
     }
     chosen = _chosen(ranged, request.keep)
     _copy(source.path, out)
-    openvino = {}
+    written = {}
     for name in progress(request.graphs, "quantisation"):
-        proto, path = quantise(ranged[name], chosen[name]), out / name / "1" / "model.onnx"
-        onnx.save(proto, path)
-        if request.openvino:
-            own = path.with_suffix(".xml")
-            quantise_openvino(source.graph(name), calibration.inputs(name), ranged[name].groups, chosen[name], own)
-            openvino[name] = own
-    _write_card(source, out, calibration, chosen, openvino)
+        written[name] = out / name / "1" / QUANTISED_FILE
+        onnx.save(quantise(ranged[name], chosen[name], request.activations), written[name])
+    card = {
+        **source.card,
+        "quantization": {
+            "bits": 8,
+            "activations": request.activations,
+            "photos": len(calibration.photos),
+            "people": calibration.people,
+            "groups": {name: list(groups) for name, groups in chosen.items()},
+            "files": {name: _described(out, path) for name, path in written.items()},
+        },
+    }
+    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")
     return Quantised(ModelRepository.open(out), ranged, chosen, calibration)
 
 
@@ -116,43 +118,18 @@ def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[s
 
 
 def _copy(source: Path, out: Path) -> None:
-    """The whole repository but for what other runtimes made of the old graphs."""
-    made = ("model.xml", "model.bin", "*.plan", "model.tensorrt.onnx")
-    shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
+    """The whole repository but for what was made of its graphs otherwise."""
+    made = (QUANTISED_FILE, "*.plan", "model.tensorrt.onnx")
+    if out.resolve() != source.resolve():
+        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
     for stale in (path for pattern in made for path in out.rglob(pattern)):
         stale.unlink()
 
 
-def _write_card(
-    source: ModelRepository,
-    out: Path,
-    calibration: Calibration,
-    chosen: dict[str, tuple[str, ...]],
-    openvino: dict[str, Path],
-) -> None:
-    card = {
-        **source.card,
-        "files": {name: _described(out, out / name / "1" / "model.onnx") for name in GRAPHS},
-        "quantization": {
-            "bits": 8,
-            "photos": len(calibration.photos),
-            "people": calibration.people,
-            "groups": {name: list(groups) for name, groups in chosen.items()},
-            "openvino": {name: _described(out, path) for name, path in openvino.items()},
-        },
-    }
-    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")
-
-
-def _described(out: Path, path: Path) -> dict[str, Any]:
-    """A file for the card; of OpenVINO's pair, the sizes of both and the sum of the weights."""
-    weights = path.with_suffix(".bin") if path.suffix == ".xml" else path
-    size = path.stat().st_size + (weights.stat().st_size if weights != path else 0)
-    return {
-        "file": str(path.relative_to(out)),
-        "bytes": size,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
+def _described(out: Path, path: Path) -> Mapping[str, Any]:
+    """A file for the card."""
+    data = path.read_bytes()
+    return {"file": str(path.relative_to(out)), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def threads_of(request: Request) -> int:

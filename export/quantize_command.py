@@ -9,10 +9,10 @@ import typer
 
 
 def quantize(
-    calibrate: Annotated[Path, typer.Option(help="Folder of photos with people to measure ranges on.")],
-    out: Annotated[Path, typer.Option(help="The INT8 repository to write.")],
-    repository: Annotated[Path | None, typer.Option(help="fp32 repository (default: the shipped one).")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many of the photos.")] = 64,
+    calibrate: Annotated[list[Path], typer.Option(help="Folder of photos with people to measure ranges on; several.")],
+    out: Annotated[Path, typer.Option(help="The repository to write: with these graphs in INT8, too.")],
+    repository: Annotated[Path | None, typer.Option(help="The repository (default: the shipped one).")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many photos of each folder.")] = 64,
     graph: Annotated[
         list[str] | None, typer.Option(help="detector, parsing or densepose_head; several (default: all).")
     ] = None,
@@ -22,14 +22,13 @@ def quantize(
     target: Annotated[
         str,
         typer.Option(
-            help="onnx: Q/DQ in the ONNX files; openvino: INT8 files of OpenVINO beside them too; tensorrt: Triton's "
-            "files and engines of the ONNX files for this machine's GPU."
+            help="onnx: graphs for CPUs; tensorrt: for TensorRT, Triton's files and engines for this machine's GPU."
         ),
-    ] = "openvino",
+    ] = "onnx",
     data: Annotated[
-        Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after.")
+        Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after, and groups/.")
     ] = None,
-    sensitivity: Annotated[int, typer.Option(min=0, help="Photos of the sensitivity report; 0: none.")] = 8,
+    sensitivity: Annotated[int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")] = 8,
     times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too.")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
@@ -50,36 +49,39 @@ def quantize(
     from parsing_rcnn.repository import GRAPHS, ModelRepository
     from training.data.sources import DatasetError
 
-    if target not in ("onnx", "openvino", "tensorrt"):
-        raise typer.BadParameter(f"--target {target!r}: choose onnx, openvino or tensorrt")
+    if target not in ("onnx", "tensorrt"):
+        raise typer.BadParameter(f"--target {target!r}: choose onnx or tensorrt")
     try:
         request = Request(
             source=ModelRepository.open(repository),
             out=out,
-            photos=calibrate,
+            photos=tuple(calibrate),
             count=count,
             excluded=_held_out(data),
             graphs=tuple(graph or GRAPHS),
             keep=tuple(keep or ()),
-            openvino=target == "openvino",
+            activations="int8" if target == "tensorrt" else "uint8",
             threads=threads,
         )
         _run(request, data, sensitivity, times, report or out / "quantization.md")
         if target == "tensorrt":
             write_triton(out)
-            write_engines(out, plugin, print_trtexec)
+            write_engines(out, plugin, print_trtexec, precision="int8")
     except (CalibrationError, DatasetError, ParsingRCNNError, PluginNodeError, TensorRTGraphError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
 
 def _held_out(data: Path | None) -> tuple[str, ...]:
-    """Names of the labelled photos that are measured on: they must not calibrate."""
-    from training.data.sources import LabelledPhotos
+    """Names of the photos that models are measured on: they must not calibrate."""
+    from training.data.sources import GroupPhotos, LabelledPhotos
 
     if data is None:
         return ()
-    return tuple(path.name for path in LabelledPhotos.open(data / "ccp", validation=True).images)
+    images = [*LabelledPhotos.open(data / "ccp", validation=True).images]
+    if (data / "groups").is_dir():
+        images += GroupPhotos.open(data / "groups", validation=True).images
+    return tuple(path.name for path in images)
 
 
 def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path) -> None:
@@ -102,14 +104,15 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
         errors = []
         if sensitivity:
             used = {p.name for p in done.calibration.photos}
-            others = find_photos(request.photos, sensitivity, (*request.excluded, *used))
+            left = (*request.excluded, *used)
+            others = [path for folder in request.photos for path in find_photos(folder, sensitivity, left)]
             canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
             plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
-            errors = measure_sensitivity(done.ranged, plain, canvases, count, progress)
+            errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
         accuracy = None
         if data is not None:
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
-        spent = measure_times(source, done, count, progress) if times else None
+        spent = measure_times(done, count, progress) if times else None
     document = describe(source, done, accuracy, errors, spent)
     write(document, path)
     typer.echo(to_markdown(document))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.calibration import LIMITS
 from export.comparison import Difference, answers, compare
 from export.memory_graphs import MemoryGraphs
-from export.qdq import Ranged, quantise
+from export.qdq import Activations, Ranged, quantise
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -49,6 +49,7 @@ def measure_sensitivity(
     canvases: Sequence[NDArray[np.uint8]],
     threads: int,
     progress: Progress,
+    activations: Activations = "uint8",
 ) -> list[GroupError]:
     """Errors of every part of every graph of `ranged`, and of each of these graphs as a whole, worst parts first.
 
@@ -62,7 +63,7 @@ def measure_sensitivity(
     for graph, group in progress(jobs, "sensitivity"):
         own = ranged[graph].groups
         chosen = set(own.values()) if group == "all" else {group}
-        changed = MemoryGraphs({graph: quantise(ranged[graph], sorted(chosen))}, threads)
+        changed = MemoryGraphs({graph: quantise(ranged[graph], sorted(chosen), activations)}, threads)
         found = answers(_Mixed(changed, graph, exact), canvases, LIMITS)
         layers = sum(name in chosen for name in own.values())
         errors.append(GroupError(graph, group, layers, compare(reference, found)))

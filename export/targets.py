@@ -22,11 +22,12 @@ def write_triton(out: Path) -> None:
     typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
 
 
-def write_engines(out: Path, plugin: Path | None, print_only: bool) -> None:
+def write_engines(out: Path, plugin: Path | None, print_only: bool, precision: str = "fp32") -> None:
     """Graphs for TensorRT, and engines for this machine's GPU or, with `print_only`, the commands that build them.
 
     Args:
         plugin: libprcnn_plugin.so; None: what `make plugin` built.
+        precision: see `ModelRepository.graph`.
 
     Raises:
         TensorRTGraphError, PluginNodeError: see `export.tensorrt_graph.for_tensorrt`.
@@ -36,7 +37,7 @@ def write_engines(out: Path, plugin: Path | None, print_only: bool) -> None:
     from export.tensorrt_plans import write_plans
     from parsing_rcnn.runtime import cache_folder
 
-    plans, library, cache = write_plans(out), plugin or PLUGIN, cache_folder()
+    plans, library, cache = write_plans(out, precision), plugin or PLUGIN, cache_folder()
     for plan in plans:
         typer.echo(f"tensorrt: {plan.onnx} ({plan.onnx.stat().st_size / 1e6:.1f} MB)")
     commands = [trtexec(plan, library, cache) for plan in plans]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import onnx
@@ -11,26 +10,28 @@ from export.plugin_node import DOMAIN
 from export.tensorrt import GRAPH, Plan
 from export.tensorrt_graph import for_tensorrt
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets, people_profiles
-from parsing_rcnn.repository import CARD, GRAPHS
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE
 
 
-def write_plans(repository: Path) -> list[Plan]:
+def write_plans(path: Path, precision: str = "fp32") -> list[Plan]:
     """Write `model.tensorrt.onnx` beside each `model.onnx`, and say how to build its engine.
 
     Args:
-        repository: of `export_repository` or `quantise_repository`.
+        path: of a repository. precision: see `ModelRepository.graph`.
 
     Raises:
         TensorRTGraphError, PluginNodeError: see `for_tensorrt`.
     """
-    card = json.loads((repository / CARD).read_text(encoding="utf-8"))
+    repository = ModelRepository.open(path)
+    card = repository.card
     proposals = int(card["recipe"]["model"]["rpn"]["proposals_test"])
     people = int(card.get("static_people") or card.get("max_people", MAX_PEOPLE))
     plans = []
     for name in GRAPHS:
-        folder = repository / name / "1"
-        graph = for_tensorrt(onnx.load(folder / "model.onnx"), proposals=proposals, people=people)
+        source = repository.graph(name, precision)
+        folder = source.parent
+        graph = for_tensorrt(onnx.load(source), proposals=proposals, people=people)
         onnx.save(graph, folder / GRAPH)
         if name == "detector":
             profiles = canvas_profiles(canvases(card))

@@ -34,7 +34,7 @@ _REMEDIES = {
 _SERVES = "fastapi fastapi_offline grpc multipart opentelemetry prometheus_client pydantic_settings structlog uvicorn"
 _REMEDIES |= dict.fromkeys(_SERVES.split(), "pip install 'parsing-rcnn[serve,cpu]', or `make serve` in the clone")
 _TRAINS = (
-    "joblib matplotlib nncf numba onnx onnx_ir onnxscript pydantic safetensors scipy tensorboard torch torchvision yaml"
+    "joblib matplotlib numba onnx onnx_ir onnxscript pydantic safetensors scipy tensorboard torch torchvision yaml"
 )
 _REMEDIES |= dict.fromkeys(
     _TRAINS.split(),

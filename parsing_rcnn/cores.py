@@ -1,4 +1,4 @@
-"""How much of this machine a process may use."""
+"""How much of this machine a process may use, and what its processor can."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def _shares(groups: Path, own: Path) -> Iterator[float]:
                 words = _words(folder / "cpu.max")
             if len(words) == 2 and words[0].isdecimal() and int(words[1]) > 0:  # none is "max" there and -1 here
                 yield int(words[0]) / int(words[1])
+
+
+def has_vnni(told: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies INT8 by AVX-512 VNNI.
+
+    Without it two products are added up in 16 bits, which overflow. Other systems than Linux do not say so.
+
+    Args:
+        told: what the kernel tells of the processor.
+    """
+    return "avx512_vnni" in _words(told)
 
 
 def _words(file: Path) -> list[str]:

@@ -59,14 +59,12 @@ class ModelRepository:
             raise ModelNotFound(f"{found}: no model {model!r} here; --model takes {choices}")
         return cls(found, card, model)
 
-    def graph(self, name: str) -> Path:
-        """The ONNX file of a graph (version 1)."""
+    def graph(self, name: str, precision: str = "fp32") -> Path:
+        """The ONNX file of a graph (version 1): for "int8", what `parsing-rcnn quantize` made of it, if it did."""
+        quantised = _quantised_files(self.card).get(name)
+        if precision == "int8" and quantised is not None:
+            return self.path / str(quantised["file"])
         return self.path / name / "1" / "model.onnx"
-
-    def openvino_graph(self, name: str) -> Path:
-        """What OpenVINO reads of a graph: its own INT8 file where the card names one, else the ONNX file."""
-        quantised = self.card.get("quantization", {}).get("openvino", {}).get(name)
-        return self.graph(name) if quantised is None else self.path / str(quantised["file"])
 
     def read(self, file: Path) -> bytes:
         """The bytes of one of the files, once more compared with the card: it may have been replaced since `open`.
@@ -86,8 +84,8 @@ class ModelRepository:
 
     @property
     def quantised(self) -> tuple[str, ...]:
-        """The graphs that are in INT8 (`parsing-rcnn quantize`)."""
-        return tuple(self.card.get("quantization", {}).get("groups", ()))
+        """The graphs that are there in INT8, too (`parsing-rcnn quantize`)."""
+        return tuple(_quantised_files(self.card))
 
     @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
@@ -155,12 +153,17 @@ def _check_files(path: Path, card: Mapping[str, Any]) -> None:
 
 def _sums(path: Path, card: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """(file of weights, its SHA-256) of all that the card names."""
-    for entry in (*card["files"].values(), *card.get("quantization", {}).get("openvino", {}).values()):
+    for entry in (*card["files"].values(), *_quantised_files(card).values()):
         try:
-            file, expected = path / entry["file"], entry["sha256"]
+            yield path / entry["file"], entry["sha256"]
         except (KeyError, TypeError):
             raise ModelNotFound(f"{path / CARD}: {entry!r} describes no file: it lacks file or sha256") from None
-        yield file.with_suffix(".bin") if file.suffix == ".xml" else file, expected  # the card has the sum of these
+
+
+def _quantised_files(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Graph -> its file in INT8."""
+    files: Mapping[str, Any] = card.get("quantization", {}).get("files", {})
+    return files
 
 
 def _unreadable(file: Path, error: OSError) -> ModelNotFound:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.cores import usable_cores
+from parsing_rcnn.cores import has_vnni, usable_cores
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory, is_shortage
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
@@ -33,7 +33,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 PEOPLE_BUCKETS = (1, 2, 4)
 MAX_PEOPLE = 64
 RUNTIMES = ("auto", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -137,16 +137,13 @@ class OpenVinoGraph:
     Args:
         name: for errors, which clients get to read: of the graph's file in the repository.
         model: its bytes, of which every compilation is made: the file may be another one by then.
-        weights: those of a graph in OpenVINO's own format; None: they are in the model.
         core: of `openvino_core`.
         properties: of compilations.
     """
 
-    def __init__(
-        self, name: str, model: bytes, weights: bytes | None, core: Any, properties: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, name: str, model: bytes, core: Any, properties: Mapping[str, Any]) -> None:
         self.name, self.core, self.properties = name, core, dict(properties)
-        self._model, self._weights = model, weights
+        self._model = model
         self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
         self._lock = threading.Lock()
 
@@ -177,8 +174,7 @@ class OpenVinoGraph:
 
     def _static(self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Any:
         # ONNX it takes from streams alone
-        files = (io.BytesIO(self._model),) if self._weights is None else (self._model, self._weights)
-        model = self.core.read_model(*files)
+        model = self.core.read_model(io.BytesIO(self._model))
         model.reshape({name: list(shape) for name, shape in shapes.items()})
         # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
         for result in model.get_results():
@@ -212,7 +208,8 @@ class Runtime:
     Args:
         repository: the model files.
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
-        precision: "fp32", "bf16" or "auto" (bf16 where the CPU computes in it and the runtime is OpenVINO).
+        precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU computes in it, else INT8 where the
+            repository has it and the CPU has VNNI; fp32 everywhere else.
         threads: of one inference; None = as many as it may keep busy (`usable_cores`).
         graphs: those that will be run.
 
@@ -234,10 +231,7 @@ class Runtime:
         if kind not in RUNTIMES:
             raise InvalidOptions(f"runtime {kind!r}: choose one of {', '.join(RUNTIMES)}")
         if precision not in PRECISIONS:
-            raise InvalidOptions(
-                f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}; INT8 is a repository that "
-                "`parsing-rcnn quantize` writes"
-            )
+            raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         self.repository = repository
         self.threads = threads or usable_cores()
         self.kind = _choose() if kind == "auto" else kind
@@ -253,7 +247,11 @@ class Runtime:
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise InvalidOptions("precision bf16: this CPU does not compute in it; use fp32 or auto")
-        self.precision = "bf16" if precision == "bf16" or (precision == "auto" and has_bf16) else "fp32"
+        if precision == "int8":
+            self._check_int8()
+        if precision == "auto":
+            precision = "bf16" if has_bf16 else "int8" if self.repository.quantised and has_vnni() else "fp32"
+        self.precision = precision
         properties = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
@@ -265,28 +263,36 @@ class Runtime:
         self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {}
         for name in graphs:
-            file = self.repository.openvino_graph(name)
-            weights = self.repository.read(file.with_suffix(".bin")) if file.suffix == ".xml" else None
-            model = self.repository.read(file)
-            self._graphs[name] = OpenVinoGraph(_short(file), model, weights, core, properties)
+            file = self.repository.graph(name, self.precision)
+            self._graphs[name] = OpenVinoGraph(_short(file), self.repository.read(file), core, properties)
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
         onnxruntime = onnx_runtime()
         if precision == "bf16":
             raise InvalidOptions("precision bf16: ONNX Runtime runs these graphs in fp32; use openvino for bf16")
-        self.precision = "fp32"
+        if precision == "int8":
+            self._check_int8()
+        self.precision = "fp32" if precision == "auto" else precision
         self.name = f"onnxruntime {onnxruntime.__version__} {self._named()}"
-        files = {name: self.repository.graph(name) for name in graphs}
+        files = {name: self.repository.graph(name, self.precision) for name in graphs}
         self._graphs = {
             name: OrtGraph(_short(file), self.repository.read(file), self.threads) for name, file in files.items()
         }
 
+    def _check_int8(self) -> None:
+        if not self.repository.quantised:
+            raise InvalidOptions(
+                "precision int8: no graph of this repository has it; `parsing-rcnn quantize` adds that"
+            )
+        if not has_vnni():
+            raise InvalidOptions(
+                "precision int8: no AVX-512 VNNI was found here, without which products of INT8 overflow; use auto"
+            )
+
     def _named(self) -> str:
-        """The precision, and what the repository's graphs hold in INT8."""
-        quantised = self.repository.quantised
-        if len(quantised) == len(GRAPHS):
-            return f"int8+{self.precision}"
-        return f"int8 {', '.join(quantised)}+{self.precision}" if quantised else self.precision
+        """The precision, and which graphs have it where that is not all of them."""
+        some = self.repository.quantised
+        return f"int8 {', '.join(some)}" if self.precision == "int8" and len(some) < len(GRAPHS) else self.precision
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""

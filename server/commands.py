@@ -40,7 +40,7 @@ def serve(
         int | None, typer.Option(help="Pictures on their way to Triton; one more is refused (default 32).")
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or int8.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all usable cores).")] = None,
     workers: Annotated[int | None, typer.Option(help="Pictures analysed at the same time (default 1).")] = None,
     queue: Annotated[int | None, typer.Option(help="Pictures that may wait (default 16).")] = None,

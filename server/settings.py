@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     triton_in_flight: int = Field(32, ge=1, description="Pictures on their way to Triton; one more is refused.")
     triton_shared_memory: bool = Field(False, description="Pictures and answers through /dev/shm: Triton is here, too.")
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all usable cores).")
     workers: int = Field(1, ge=1, le=64, description="Pictures analysed at the same time.")
     queue: int = Field(16, ge=0, description="Pictures that may wait; one more is refused with 503.")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from parsing_rcnn.repository import GRAPHS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("parsing_rcnn", "server", "client", "training", "export", "benchmarks")
 
@@ -127,9 +129,5 @@ def test_the_wheel_carries_the_vocabulary_and_the_model_and_nothing_else(tmp_pat
     tops = {name.split("/")[0] for name in names}
     assert all(top == "parsing_rcnn" or re.fullmatch(r"parsing_rcnn-[\d.]+\.(dist-info|data)", top) for top in tops)
     shipped = {name.split("/model_repository/")[1] for name in names if "/model_repository/" in name}
-    assert shipped == {
-        "model_card.json",
-        "detector/1/model.onnx",
-        "parsing/1/model.onnx",
-        "densepose_head/1/model.onnx",
-    }
+    graphs = {f"{name}/1/{file}" for name in GRAPHS for file in ("model.onnx", "model.int8.onnx")}
+    assert shipped == {"model_card.json", *graphs}

@@ -75,7 +75,7 @@ def evaluate(
     synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of a run (safetensors), in torch.")] = None,
     device: Annotated[str, typer.Option(help="Of --checkpoint: cpu or cuda.")] = "cpu",
     scales: Annotated[str, typer.Option(help="Of --checkpoint: further short sides, as 512,640.")] = "",

@@ -43,7 +43,7 @@ class EngineChoice:
     ] = None
     model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto"
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of one inference (default: all usable cores).")
     ] = None

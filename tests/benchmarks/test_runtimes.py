@@ -84,10 +84,10 @@ def test_rows_of_both_kinds_of_machines() -> None:
         "OpenVINO int8",
     ]
     int8 = next(r for r in found if r.work == "trunk 800x1344" and r.name == "OpenVINO int8")
-    assert int8.command[int8.command.index("--rest") + 1] == "bf16"
+    assert int8.command[int8.command.index("--precision") + 1] == "int8"
     assert [r.name for r in found if r.work == "ceiling"] == ["OpenVINO fp32", "OpenVINO bf16"]
 
-    plain = Models(Path("w"), Path("fp32"), None, "nncf is not installed")
+    plain = Models(Path("w"), Path("fp32"), None, "no --photos to calibrate on")
     without, left_out = precisions(plain, {"FP32", "INT8"})
     assert list(without) == ["fp32"]
     assert set(left_out) == {"openvino bf16", "openvino int8"}

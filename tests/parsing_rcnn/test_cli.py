@@ -44,7 +44,7 @@ def test_it_works_from_any_folder(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["models", "--repository", "nowhere"], "error: nowhere: no such model repository"),
-        (["info", "--precision", "int4"], "error: precision 'int4': choose one of auto, fp32, bf16"),
+        (["info", "--precision", "int4"], "error: precision 'int4': choose one of auto, fp32, bf16, int8"),
         (
             ["evaluate", "--data", "nowhere", "--crowd", "nowhere", "--synthetic", "nowhere"],
             "error: nothing to measure: no nowhere/ccp",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parsing_rcnn.cores import usable_cores
+from parsing_rcnn.cores import has_vnni, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,12 @@ def test_where_processes_are_not_tied_to_cores_all_of_them_count(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
     assert usable_cores(tmp_path / "groups", tmp_path / "nowhere") == os.cpu_count()
+
+
+def test_what_the_processor_multiplies_int8_by(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\n")
+    assert has_vnni(told)
+    told.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni2 avx_vnni\n")
+    assert not has_vnni(told)
+    assert not has_vnni(tmp_path / "none")  # macOS and Windows have no such file

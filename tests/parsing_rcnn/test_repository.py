@@ -137,20 +137,23 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     assert "is not the file of model_card.json" in done.stderr
 
 
-def test_weights_of_openvinos_own_are_of_the_card_too(tmp_path: Path) -> None:
+def test_graphs_in_int8_are_of_the_card_too(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
-    graph = tmp_path / "copy" / "parsing" / "1" / "model.xml"
+    folder = tmp_path / "copy" / "parsing" / "1"
     card = json.loads((tmp_path / "copy" / "model_card.json").read_text())
-    entry = {"file": "parsing/1/model.xml", "bytes": 8, "sha256": hashlib.sha256(b"weights").hexdigest()}
-    card["quantization"] = {"groups": {}, "openvino": {"parsing": entry}}
+    entry = {"file": "parsing/1/other.onnx", "bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    card["quantization"] = {"files": {"parsing": entry}}
     (tmp_path / "copy" / "model_card.json").write_text(json.dumps(card))
-    with pytest.raises(ModelNotFound, match=r"parsing/1/model\.bin: No such file"):
+    with pytest.raises(ModelNotFound, match=r"parsing/1/other\.onnx: No such file"):
         ModelRepository.open(tmp_path / "copy")
-    graph.write_text("<")
-    graph.with_suffix(".bin").write_bytes(b"weights")
-    assert ModelRepository.open(tmp_path / "copy").openvino_graph("parsing") == graph
-    graph.with_suffix(".bin").write_bytes(b"another")
-    with pytest.raises(BrokenModel, match=r"parsing/1/model\.bin cannot be run"):
+    (folder / "other.onnx").write_bytes(b"weights")
+    opened = ModelRepository.open(tmp_path / "copy")
+    assert opened.quantised == ("parsing",)
+    assert opened.graph("parsing", "int8") == folder / "other.onnx"
+    assert opened.graph("parsing") == opened.graph("parsing", "bf16") == folder / "model.onnx"
+    assert opened.graph("detector", "int8") == opened.graph("detector")  # one that has none
+    (folder / "other.onnx").write_bytes(b"another")
+    with pytest.raises(BrokenModel, match=r"parsing/1/other\.onnx cannot be run"):
         ModelRepository.open(tmp_path / "copy")
 
 
@@ -165,4 +168,4 @@ def test_a_damaged_graph_is_named(tmp_path: Path, runtime: str, damage: str) -> 
     card = tmp_path / "copy" / "model_card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"files": {}}))  # one that has no sums to tell it by
     with pytest.raises(BrokenModel, match=r"^detector/1/model\.onnx cannot be run \((?!.*/).+\): copy it again"):
-        Pipeline(tmp_path / "copy", runtime=runtime, threads=1).analyze(np.zeros((64, 64, 3), np.uint8))
+        Pipeline(tmp_path / "copy", runtime=runtime, precision="fp32").analyze(np.zeros((64, 64, 3), np.uint8))

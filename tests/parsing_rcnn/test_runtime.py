@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,9 +13,10 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import runtime as module
+from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import Runtime, cache_folder, openvino_core
+from parsing_rcnn.runtime import Runtime, cache_folder
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
@@ -106,26 +106,59 @@ def test_a_file_that_is_replaced_between_the_check_and_its_use_is_refused(kind: 
     repository = ModelRepository.open(tmp_path / "copy")
     shutil.copy(repository.graph("densepose_head"), repository.graph("parsing"))
     with pytest.raises(BrokenModel, match=r"it is not the file of model_card\.json"):
-        Runtime(repository, kind, threads=1)
+        Runtime(repository, kind, "fp32", threads=1)
 
 
-def test_a_graph_in_openvinos_own_format_is_compiled_from_what_was_read(tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
+@pytest.mark.parametrize(
+    ("able", "vnni", "quantised", "picked"),
+    [
+        (["FP32", "BF16", "INT8"], True, True, "bf16"),
+        (["FP32", "INT8"], True, True, "int8"),
+        (["FP32", "INT8"], True, False, "fp32"),
+        (["FP32", "INT8"], False, True, "fp32"),
+    ],
+)
+def test_the_fastest_precision_that_is_right_is_picked(
+    able: list[str], vnni: bool, quantised: bool, picked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On processors of these kinds; nothing is compiled before the first picture."""
+    pytest.importorskip("openvino")
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return able
+
+        def set_property(self, properties: object) -> None: ...
+
+    monkeypatch.setattr(module, "openvino_core", Core)
+    monkeypatch.setattr(module, "has_vnni", lambda: vnni)
     shutil.copytree(ModelRepository.open().path, tmp_path / "copy")
-    graph = tmp_path / "copy" / "parsing" / "1" / "model.xml"
-    openvino.save_model(openvino_core().read_model(graph.with_suffix(".onnx")), graph, compress_to_fp16=False)
-    card = tmp_path / "copy" / "model_card.json"
-    entry = {
-        "file": "parsing/1/model.xml",
-        "sha256": hashlib.sha256(graph.with_suffix(".bin").read_bytes()).hexdigest(),
-    }
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"quantization": {"openvino": {"parsing": entry}}}))
-    own = Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", "fp32", threads=1, graphs=["parsing"])
-    shutil.rmtree(tmp_path / "copy")
-    shipped = Runtime(ModelRepository.open(), "openvino", "fp32", threads=1, graphs=["parsing"])
-    features = np.random.default_rng(0).random((1, 64, 32, 32), np.float32)
-    one, other = (r.parsing(features, probabilities=False)["PARTS"] for r in (own, shipped))
-    assert (one == other).mean() > 0.999
+    card = json.loads((tmp_path / "copy" / "model_card.json").read_text())
+    if not quantised:
+        del card["quantization"]
+    (tmp_path / "copy" / "model_card.json").write_text(json.dumps(card))
+    runtime = Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", threads=1)
+    assert runtime.precision == picked
+    assert runtime.name.endswith(f" {picked}")
+    if picked == "fp32":
+        match = "products of INT8 overflow" if quantised else "no graph of this repository has it"
+        with pytest.raises(InvalidOptions, match=match):
+            Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", "int8", threads=1)
+
+
+@pytest.mark.parametrize("kind", ["openvino", "onnxruntime"])
+def test_int8_answers_nearly_as_fp32_does(kind: str) -> None:
+    pytest.importorskip(kind)
+    if not has_vnni():
+        pytest.skip("INT8 needs a processor with AVX-512 VNNI")
+    exact, coarse = (Runtime(ModelRepository.open(), kind, precision, 1) for precision in ("fp32", "int8"))
+    found = exact.detector(canvas(), np.array([0.0, 4], np.float32))["ROI_FEATURES"]
+    one, other = (r.parsing(found, probabilities=False)["PARTS"] for r in (exact, coarse))
+    assert 0.9 < (one == other).mean() < 1.0  # it is another graph
+    one, other = (r.densepose(found)["IUV"][:, 0] for r in (exact, coarse))
+    assert 0.9 < (one == other).mean() < 1.0
+    assert len(coarse.detector(canvas(), np.array([0.0, 4], np.float32))["BOXES"]) == 4
 
 
 _SHORT_OF_MEMORY = """

@@ -54,7 +54,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, shipped = tmp_path_factory.mktemp("engines"), ModelRepository.open().path
     for graph in GRAPHS:
         (folder / graph / "1").mkdir(parents=True)
-        shutil.copy(shipped / graph / "1" / "model.onnx", folder / graph / "1")
+        for name in ("model.onnx", "model.int8.onnx"):
+            shutil.copy(shipped / graph / "1" / name, folder / graph / "1")
     shutil.copy(shipped / CARD, folder)
     return folder
 
