@@ -30,6 +30,8 @@ from training.model.parsing_rcnn import ParsingRCNN
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
 _EXAMPLE = (384, 640)  # of a canvas: sizes are dynamic, so the graph does not depend on it
 _HALF_FROM = 256  # small tensors stay fp32, and so do all vectors: norms and biases cost nothing and carry ranges
+# beside `model.onnx`, by quantize and the other targets
+MADE = ("model.int8.onnx", "model.xml", "model.bin", "*.plan", "model.tensorrt.onnx")
 
 
 class RepositoryError(ValueError):
@@ -69,10 +71,20 @@ def export_repository(
     for name, proto in graphs(model, options).items():
         path = out / name / "1" / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if path.is_file() else b""
         onnx.save(to_precision(proto, options.precision), path)
         files[name] = path
+        if path.read_bytes() != before:
+            remove_made(path.parent)
     write_card(out, config, files, version=version, card=card, options=options)
     return files
+
+
+def remove_made(folder: Path) -> None:
+    """Remove what was made of the `model.onnx` of a folder: Triton and others would go on serving the old weights."""
+    for pattern in MADE:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def graphs(model: ParsingRCNN, options: ExportOptions) -> dict[str, onnx.ModelProto]:

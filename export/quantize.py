@@ -19,6 +19,7 @@ from typing import Any
 import onnx
 
 from export.calibration import Calibration, CalibrationError, calibrate, find_photos
+from export.onnx import MADE, remove_made
 from export.qdq import Activations, Ranged, measure_ranges, quantise
 from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
@@ -119,11 +120,10 @@ def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[s
 
 def _copy(source: Path, out: Path) -> None:
     """The whole repository but for what was made of its graphs otherwise."""
-    made = (QUANTISED_FILE, "*.plan", "model.tensorrt.onnx")
     if out.resolve() != source.resolve():
-        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
-    for stale in (path for pattern in made for path in out.rglob(pattern)):
-        stale.unlink()
+        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*MADE))
+    for name in GRAPHS:
+        remove_made(out / name / "1")
 
 
 def _described(out: Path, path: Path) -> Mapping[str, Any]:

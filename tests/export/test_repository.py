@@ -50,6 +50,12 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     assert "dims: [16, 32, 32]" in text
     assert "dims: [59, 128, 128]" in text
     assert (out / "preprocess" / "1" / "model.py").is_file()
+    plans = [out / name / "1" / "model.plan" for name in ("detector", "parsing")]
+    for plan in plans:
+        plan.write_bytes(b"of the graph beside it")
+    result = CliRunner().invoke(build(), [*arguments, "--proposals", "40"])
+    assert result.exit_code == 0, result.output
+    assert [plan.is_file() for plan in plans] == [False, True]  # the head is what it was, the detector is not
 
 
 def warmed(text: str) -> list[str]:
