@@ -30,13 +30,13 @@ def no_key_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_threads(url: str, picture: bytes, **given: Any) -> People:
     with Client.connect(url, **given) as client:
-        return client.analyze(picture)
+        return client.analyze(picture, confidence=0.7)
 
 
 def by_asyncio(url: str, picture: bytes, **given: Any) -> People:
     async def ask() -> People:
         async with AsyncClient.connect(url, **given) as client:
-            return await client.analyze(picture)
+            return await client.analyze(picture, confidence=0.7)
 
     return asyncio.run(ask())
 

@@ -26,7 +26,8 @@ def launch(tmp_path: Path, repository: Path) -> Launch:
             (models / found.name).symlink_to(found)
     version = models / "detector" / "1"
     version.mkdir(parents=True)
-    (version / "model.onnx").symlink_to(repository / "detector" / "1" / "model.onnx")
+    for name in ("model.onnx", "model.int8.onnx"):
+        (version / name).symlink_to(repository / "detector" / "1" / name)
     (version / "model.tensorrt.onnx").write_bytes(b"\x12\x0fPyramidRoiAlign\x1a")
     http, grpc, metrics = free_ports(3)
     return Launch(models, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="gpu")
