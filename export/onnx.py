@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,9 @@ def export_repository(
     return files
 
 
-def remove_made(folder: Path) -> None:
+def remove_made(folder: Path, made: Sequence[str] = MADE) -> None:
     """Remove what was made of the `model.onnx` of a folder: Triton and others would go on serving the old weights."""
-    for pattern in MADE:
+    for pattern in made:
         for path in folder.glob(pattern):
             path.unlink()
 

@@ -88,7 +88,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
         for name in progress(request.graphs, "calibration")
     }
     chosen = _chosen(ranged, request.keep)
-    _copy(source.path, out)
+    _copy(source.path, out, MADE if request.activations == "int8" else (QUANTISED_FILE,))
     written = {}
     for name in progress(request.graphs, "quantisation"):
         written[name] = out / name / "1" / QUANTISED_FILE
@@ -118,12 +118,12 @@ def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[s
     return {name: tuple(group for group in groups if f"{name} {group}" not in keep) for name, groups in every.items()}
 
 
-def _copy(source: Path, out: Path) -> None:
-    """The whole repository but for what was made of its graphs otherwise."""
+def _copy(source: Path, out: Path, made: Sequence[str]) -> None:
+    """The whole repository but for what is made anew: INT8 graphs and, of those, what TensorRT reads."""
     if out.resolve() != source.resolve():
-        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*MADE))
+        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
     for name in GRAPHS:
-        remove_made(out / name / "1")
+        remove_made(out / name / "1", made)
 
 
 def _described(out: Path, path: Path) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import threading
 import time
 import tracemalloc
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from starlette.testclient import TestClient
@@ -109,8 +109,9 @@ def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
         assert slow.begun.acquire(timeout=10)
         second = post(live, photo_jpeg, "Connection: close\r\n")
         answer = b""
-        while piece := second.recv(4000):
-            answer += piece
+        with suppress(ConnectionResetError):  # a connection is reset that is closed with some of the upload unread
+            while piece := second.recv(4000):
+                answer += piece
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 1\r\n" in answer
         assert b"come back in 1 s" in answer
