@@ -157,7 +157,8 @@ def test_a_server_that_answers_is_not_probed(gateway: TestClient, triton: Runnin
     while time.monotonic() < end:
         assert gateway.post("/v1/analyze?max_people=1", content=photo, headers=NPZ).status_code == 200
         sent += 1
-    assert 0 <= answered() - before - sent <= 1  # one may have been on its way at the beginning
+    until(lambda: answered() >= before + sent, 5)  # Triton counts a request when its answer is gone
+    assert answered() - before - sent <= 1  # one may have been on its way at the beginning
     client.close()
 
 
