@@ -232,7 +232,8 @@ def test_what_tritons_clients_send_by_themselves_is_no_option(
     official: triton.InferenceServerClient, photo_jpeg: bytes
 ) -> None:
     answer = official.infer("human_parsing", [picture(photo_jpeg)], sequence_id=7, sequence_start=True, priority=1)
-    assert answer.as_numpy("SCORES")[0] > 0.7
+    plain = official.infer("human_parsing", [picture(photo_jpeg)])
+    assert answer.as_numpy("SCORES").tolist() == plain.as_numpy("SCORES").tolist() != []
 
 
 def test_perf_analyzer_runs_against_the_gateway(live: Live, photo_jpeg: bytes, tmp_path: Path) -> None:
