@@ -28,6 +28,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from benchmarks.rounds import answer
 from training.config import load_config
+from training.data.batch import Batch
 from training.data.sample import Sample
 from training.train import Trainer
 
@@ -68,7 +69,7 @@ def ours(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     draw = pictures(loop)
 
     def step() -> Mapping[str, float]:
-        loop.update([draw()])
+        loop.update([Batch.of(draw())])
         return _done(loop.world.device)
 
     return f"Parsing R-CNN R50-FPN, {_heads(options.heads, 'gce-paper')}", step

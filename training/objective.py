@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parsing_rcnn.taxonomy import CIHP
+from training.data.batch import Batch
 from training.data.iuv import possible_parts
-from training.data.sample import IGNORE_LABEL, PlacedPoints, Sample
-from training.losses.box import box_loss, encoded_or_zero
+from training.data.sample import IGNORE_LABEL, PlacedPoints
+from training.losses.box import box_loss
 from training.losses.densepose import densepose_loss, iuv_targets, points_loss, possible_loss
 from training.losses.keypoints import keypoint_loss, keypoint_targets
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
-from training.losses.sampling import People, balanced, match
+from training.losses.sampling import People, balanced, first, match
 from training.model import boxes as box_ops
-from training.model.branch import KEYPOINTS
 from training.model.parsing_rcnn import ParsingRCNN
 
 _PICTURES = 2  # of a GPU, for which the weight of the points' U and V is meant
+_FEW, _MULTIPLE = 128, 32  # more RoIs than so many are cut to a multiple on a GPU (`_met_before`)
 _SHAKE = 0.05  # of a box's extent: standard deviation of its edges, where proposals are not drawn
 # classes that cover few pixels weigh more, or the mean over classes never sees them
 _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.0, "Left-shoe": 1.5, "Right-shoe": 1.5}
@@ -73,141 +71,105 @@ class Objective(nn.Module):
         self.generator = torch.Generator()
         self.synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
-    def forward(self, samples: list[Sample], seed: int) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         """{name: scalar loss} of a batch on one canvas size; `seed` decides which boxes are drawn."""
         device = self.possible.device
         if self.generator.device != device:
             self.generator = torch.Generator(device)
         self.generator.manual_seed(seed)
-        images = torch.from_numpy(np.stack([s.image for s in samples])).to(device).permute(0, 3, 1, 2)
+        batch = batch.to(device)
+        images = batch.images.permute(0, 3, 1, 2)
         with torch.set_grad_enabled(self.only is None and torch.is_grad_enabled()):
             pyramid = self.model.pyramid(images.contiguous(memory_format=self.layout))
-        if self.only in ("parsing", "densepose"):
-            rois, owners = self._shaken(samples)
-            return self._people(pyramid, samples, rois, owners)
         size = (images.shape[2], images.shape[3])
-        losses, rois, owners = self._detector(pyramid, samples, size)
-        return losses if self.only == "detector" else losses | self._people(pyramid, samples, rois, owners)
+        if self.only in ("parsing", "densepose"):
+            return self._people(pyramid, batch, *self._shaken(batch, size))
+        losses, *found = self._detector(pyramid, batch, size)
+        return losses if self.only == "detector" else losses | self._people(pyramid, batch, *found)
 
     def _detector(
-        self, pyramid: dict[int, Tensor], samples: list[Sample], size: tuple[int, int]
-    ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
-        """Losses of proposals and boxes; the positive RoIs of each picture and the person of each."""
-        people = [People(self._put(s.boxes), self._put(s.ignore), s.background_certain) for s in samples]
+        self, pyramid: dict[int, Tensor], batch: Batch, size: tuple[int, int]
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Losses of proposals and boxes; the positive RoIs of each picture as `_box` gives them."""
+        people = People.of(batch)
         logits, deltas, anchors = self.model.rpn(pyramid)
         flat = torch.cat(logits, 1).float(), torch.cat(deltas, 1).float(), torch.cat(anchors)
         objectness, regression = proposal_loss(*flat, people, self.config.rpn, self.generator)
-        proposals = [self._proposals(logits, deltas, anchors, size, i, p) for i, p in enumerate(people)]
-        classification, refinement, rois, owners = self._box(pyramid, proposals, people)
+        boxes, there = self.model.rpn.propose_for_training(logits, deltas, anchors, size)
+        boxes, there = torch.cat([boxes, people.boxes], 1), torch.cat([there, people.present], 1)
+        classification, refinement, *found = self._box(pyramid, boxes, there, people, certain=batch.all_certain)
         losses = {
             "rpn_objectness": objectness,
             "rpn_box": regression,
             "box_class": classification,
             "box_delta": refinement,
         }
-        return losses, rois, owners
+        return losses, *found
 
-    def _shaken(self, samples: list[Sample]) -> tuple[list[Tensor], list[Tensor]]:
-        """Everybody's box, its edges shaken: RoIs where no proposals are drawn, and the person of each."""
-        rois, owners = [], []
-        for sample in samples:
-            boxes = self._put(sample.boxes)
-            extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-            noise = torch.randn(boxes.shape, generator=self.generator, device=boxes.device)
-            height, width = sample.image.shape[:2]
-            rois.append(box_ops.clip(boxes + extent * _SHAKE * noise, height, width))
-            owners.append(torch.arange(len(boxes), device=boxes.device))
-        return rois, owners
-
-    def _put(self, values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).to(self.possible.device)
-
-    def _proposals(
-        self,
-        logits: list[Tensor],
-        deltas: list[Tensor],
-        anchors: list[Tensor],
-        size: tuple[int, int],
-        image: int,
-        people: People,
-    ) -> Tensor:
-        with torch.no_grad():
-            found = self.model.rpn.propose(
-                [x[image].float() for x in logits],
-                [x[image].float() for x in deltas],
-                anchors,
-                size,
-                self.config.rpn.proposals_train,
-                self.config.rpn.pre_nms_train,
-            )
-        return torch.cat([found, people.boxes])
+    def _shaken(self, batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Everybody's box, its edges shaken: RoIs where no proposals are drawn, like those of `_box`."""
+        boxes = batch.boxes
+        extent = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
+        noise = torch.randn(boxes.shape, generator=self.generator, device=boxes.device)
+        owners = torch.arange(boxes.shape[1], device=boxes.device).expand(boxes.shape[:2])
+        return box_ops.clip(boxes + extent * _SHAKE * noise, *size), owners, batch.present
 
     def _box(
-        self, pyramid: dict[int, Tensor], proposals: list[Tensor], people: list[People]
-    ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+        self, pyramid: dict[int, Tensor], boxes: Tensor, there: Tensor, people: People, *, certain: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Losses of the box branch, and the positive RoIs: [B,p,4], the person of each [B,p], which are some [B,p]."""
         config = self.config.box
-        chosen, labels, targets, positives, owners = [], [], [], [], []
         with torch.no_grad():
-            scores = self._scores(pyramid, proposals, people)
-            for boxes, labelled, score in zip(proposals, people, scores, strict=True):
-                label, index = match(
-                    boxes,
-                    labelled,
-                    config.foreground_iou,
-                    config.foreground_iou,
-                    scores=score,
-                    best_for_each=False,
-                )
-                positive, negative = balanced(
-                    label,
-                    config.rois_per_image,
-                    config.positive_fraction,
-                    self.generator,
-                    hardness=score if config.hard_negatives else None,
-                )
-                rows = torch.cat([positive, negative])
-                chosen.append(boxes[rows])
-                labels.append(label[rows])
-                target = boxes.new_zeros(len(rows), 4)
-                if len(positive):
-                    target[: len(positive)] = box_ops.encode(
-                        labelled.boxes[index[positive]], boxes[positive], box_ops.BOX_WEIGHTS
-                    )
-                targets.append(target)
-                positives.append(boxes[positive])
-                owners.append(index[positive])
-        logits, deltas = self.model.box(pyramid, chosen)
-        losses = box_loss(logits.float(), deltas.float(), torch.cat(labels), encoded_or_zero(targets, deltas))
-        return *losses, positives, owners
+            wanted = config.hard_negatives or not certain
+            scores = self._scores(pyramid, boxes) if wanted else torch.zeros_like(boxes[..., 0])
+            labels, index = match(
+                boxes, people, config.foreground_iou, config.foreground_iou, scores=scores, best_for_each=False
+            )
+            drawn = balanced(
+                labels.masked_fill(~there, -1),
+                config.rois_per_image,
+                config.positive_fraction,
+                self.generator,
+                hardness=scores if config.hard_negatives else None,
+            )
+            positive = boxes.gather(1, drawn.positive[..., None].expand(-1, -1, 4))
+            owners = index.gather(1, drawn.positive)
+            picture, column = torch.nonzero(torch.cat([drawn.positives, drawn.negatives], 1), as_tuple=True)
+            row = torch.cat([drawn.positive, drawn.negative], 1)[picture, column]
+            rois, label = boxes[picture, row], labels[picture, row]
+            targets = torch.zeros_like(rois)
+            if people.boxes.shape[1]:
+                own = people.boxes[picture, index[picture, row]]
+                targets = box_ops.encode(own, rois, box_ops.BOX_WEIGHTS)
+        logits, deltas = self.model.box(pyramid, _flat(picture, rois))
+        return *box_loss(logits.float(), deltas.float(), label, targets), positive, owners, drawn.positives
 
-    def _scores(self, pyramid: dict[int, Tensor], proposals: list[Tensor], people: list[People]) -> list[Tensor]:
-        """Person probability of all proposals, where the drawing of boxes asks for it; zeros elsewhere."""
-        if not self.config.box.hard_negatives and all(p.background_certain for p in people):
-            return [boxes.new_zeros(len(boxes)) for boxes in proposals]
-        logits, _ = self.model.box(pyramid, proposals)
-        return list(torch.softmax(logits.float(), 1)[:, 1].split([len(p) for p in proposals]))
+    def _scores(self, pyramid: dict[int, Tensor], boxes: Tensor) -> Tensor:
+        """Person probability [B,p] of all proposals, by which boxes are drawn and left out."""
+        pictures = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
+        logits, _ = self.model.box(pyramid, _flat(pictures, boxes.flatten(0, 1)))
+        return torch.softmax(logits.float(), 1)[:, 1].view(boxes.shape[:2])
 
     def _people(
-        self, pyramid: dict[int, Tensor], samples: list[Sample], rois: list[Tensor], owners: list[Tensor]
+        self, pyramid: dict[int, Tensor], batch: Batch, rois: Tensor, owners: Tensor, there: Tensor
     ) -> dict[str, Tensor]:
         """Losses of the branches over the same RoIs, each where its labels are known."""
         if not (self.parsing or self.densepose or self.model.keypoint_head is not None):
             return {}
-        drawn = [self._labelled(*each) for each in zip(samples, rois, owners, strict=True)]
-        if not any(len(d.rois) for d in drawn):
-            return {"parsing": self._nobody(pyramid, drawn)}
-        features = self.model.roi_features(pyramid, [d.rois for d in drawn])
-        parts = torch.cat([d.parts for d in drawn])
+        drawn = self._labelled(batch, rois, owners, there)
+        if not len(drawn.rois):
+            return {"parsing": self._nobody(pyramid)}
+        features = self.model.roi_features(pyramid, _flat(drawn.pictures, drawn.rois))
         losses = {}
         if self.model.keypoint_head is not None:
-            losses["keypoints"] = self._keypoints(features, drawn)
+            losses["keypoints"] = self._keypoints(features, batch, drawn)
         if self.parsing:
-            losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), parts, self.weights)
+            losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), drawn.parts, self.weights)
         if self.densepose:
-            losses |= self._densepose(self.model.densepose(features, half=self.half), drawn, parts)
+            losses |= self._densepose(self.model.densepose(features, half=self.half), batch, drawn)
         return losses
 
-    def _nobody(self, pyramid: dict[int, Tensor], drawn: list[_Drawn]) -> Tensor:
+    def _nobody(self, pyramid: dict[int, Tensor]) -> Tensor:
         """A loss of zero that reaches every parameter of the branches: processes wait for each other's gradients.
 
         Batch norms over all GPUs wait for each other as well: with those the branches see one RoI, the whole canvas.
@@ -217,94 +179,112 @@ class Objective(nn.Module):
             wanted = (self.model.parsing_head, self.parsing), (self.model.densepose_head, self.densepose)
             heads = [head for head, on in wanted if on] + [head for head in (keypoint_head,) if head is not None]
             return torch.stack([p.sum() * 0 for head in heads for p in head.parameters()]).sum()
-        rois = [d.rois for d in drawn]
         height, width = (4 * side for side in pyramid[2].shape[2:])
-        rois[0] = rois[0].new_tensor([[0, 0, width, height]])
-        features = self.model.roi_features(pyramid, rois)
+        canvas = torch.tensor([[0.0, 0, 0, width, height]], device=pyramid[2].device)
+        features = self.model.roi_features(pyramid, canvas)
         maps = [] if keypoint_head is None else [self.model.keypoints(features, half=self.half)]
         maps += [self.model.parsing(features, half=self.half)] if self.parsing else []
         maps += self.model.densepose(features, half=self.half) if self.densepose else ()
         return torch.stack([m.sum() * 0 for m in maps]).sum()
 
-    def _keypoints(self, features: Tensor, drawn: list[_Drawn]) -> Tensor:
-        known = torch.cat([d.jointed for d in drawn])
-        if not bool(known.any()):
+    def _keypoints(self, features: Tensor, batch: Batch, drawn: _Drawn) -> Tensor:
+        if batch.keypoints is None or not bool(drawn.jointed.any()):
             return self.model.keypoints(features[:1], half=self.half).sum() * 0
-        rois, keypoints = torch.cat([d.rois for d in drawn])[known], torch.cat([d.keypoints for d in drawn])
+        known = drawn.jointed
+        keypoints = batch.keypoints[drawn.pictures, drawn.owners][known]
         logits = self.model.keypoints(features[known], half=self.half)
-        return keypoint_loss(logits, *keypoint_targets(keypoints, rois, self.output))
+        return keypoint_loss(logits, *keypoint_targets(keypoints, drawn.rois[known], self.output))
 
-    def _labelled(self, sample: Sample, boxes: Tensor, owner: Tensor) -> _Drawn:
-        """RoIs of people with labels, as many as the recipe has, and what is known under each."""
+    def _labelled(self, batch: Batch, boxes: Tensor, owners: Tensor, there: Tensor) -> _Drawn:
+        """RoIs of people with labels, as many of each picture as the recipe has, and what is known under each."""
         config = self.config.branch
-        ids = self._put(sample.instance_ids)[owner]
-        usable = ids > 0
-        pointed = self._among(ids, tuple(sample.points))
-        jointed = self._among(ids, tuple(sample.keypoints))
-        if sample.points:
+        if not owners.shape[1] or not batch.ids.shape[1]:
+            there, owners, boxes = there[:, :0], owners[:, :0], boxes[:, :0]
+            return self._under(batch, boxes.flatten(0, 1), *torch.nonzero(there, as_tuple=True))
+        pointed, jointed = batch.pointed.gather(1, owners), batch.jointed.gather(1, owners)
+        usable = there & (batch.ids.gather(1, owners) > 0)
+        if any(batch.points):
             # before the draw, as in the authors' code: who is too far off for points would take the place of another
-            overlap = box_ops.iou(boxes, self._put(sample.boxes)).gather(1, owner[:, None])[:, 0]
-            pointed &= overlap >= config.densepose_iou
-            usable &= pointed | jointed | ~self._among(ids, tuple(sample.points))
-        labelled = torch.nonzero(usable)[:, 0]
-        order = torch.randperm(len(labelled), generator=self.generator, device=labelled.device)
-        rows = labelled[order[: config.rois_per_image]]
-        own, rois = ids[rows], boxes[rows]
-        pointed, jointed = pointed[rows], jointed[rows]
-        instances = self._put(sample.instances).long()
-        parts = parsing_targets(self._put(sample.parts).long(), instances, rois, own, self.output)
-        mapped = self._among(own, sample.mapped)
-        parts[self._among(own, (*sample.points, *sample.keypoints))] = IGNORE_LABEL
+            overlap = box_ops.iou(boxes, batch.boxes).gather(2, owners[..., None])[..., 0]
+            usable &= (overlap >= config.densepose_iou) | jointed | ~pointed
+        chance = torch.rand(usable.shape, generator=self.generator, device=usable.device)
+        chosen, drawn = first(chance, usable, config.rois_per_image)
+        picture, column = torch.nonzero(drawn, as_tuple=True)
+        if picture.is_cuda:
+            keep = torch.randperm(len(picture), generator=self.generator, device=picture.device)
+            picture, column = (each[keep[: _met_before(len(picture))]] for each in (picture, column))
+        row = chosen[picture, column]
+        return self._under(batch, boxes[picture, row], picture, owners[picture, row])
+
+    def _under(self, batch: Batch, rois: Tensor, pictures: Tensor, owners: Tensor) -> _Drawn:
+        """What is known under RoIs of people, those with an IUV map first, then those with points."""
+        own = (pictures, owners)
+        pointed, overlapping = batch.pointed[own], torch.ones_like(pictures, dtype=torch.bool)
+        if any(batch.points):
+            there = batch.boxes[own]
+            shared = box_ops.iou(rois[:, None], there[:, None])[:, 0, 0]
+            overlapping = shared >= self.config.branch.densepose_iou
+        group = torch.where(batch.mapped[own], 0, torch.where(pointed & overlapping, 1, 2))
+        order = group.argsort(stable=True)
+        rois, pictures, owners = rois[order], pictures[order], owners[order]
+        own = (pictures, owners)
+        mapped, pointed = (int(n) for n in torch.bincount(group, minlength=3)[:2].tolist())
+        ids = batch.ids[own]
+        parts = parsing_targets(batch.parts, batch.instances, rois, pictures, ids, self.output)
+        unlabelled = batch.pointed[own] | batch.jointed[own]
+        parts = parts.masked_fill(unlabelled[:, None, None], IGNORE_LABEL)
         iuv = None
-        if sample.iuv is not None and bool(mapped.any()):
-            iuv = iuv_targets(self._put(sample.iuv), instances, rois[mapped], own[mapped], self.output)
-        points = [sample.points[int(i)] for i in own[pointed]]
-        joints = [sample.keypoints[int(i)] for i in own[jointed]]
-        keypoints = self._put(np.asarray(joints, np.float32).reshape(-1, KEYPOINTS, 3))
-        return _Drawn(rois, parts, mapped, pointed, jointed, iuv, points, keypoints)
+        if batch.iuv is not None:
+            iuv = iuv_targets(batch.iuv, batch.instances, rois[:mapped], pictures[:mapped], ids[:mapped], self.output)
+        points = []
+        if pointed:
+            rows = slice(mapped, mapped + pointed)
+            at = zip(pictures[rows].tolist(), ids[rows].tolist(), strict=True)
+            points = [batch.points[picture][person] for picture, person in at]
+        return _Drawn(rois, pictures, owners, parts, batch.jointed[own], iuv, points)
 
-    @staticmethod
-    def _among(ids: Tensor, wanted: Sequence[int]) -> Tensor:
-        return torch.isin(ids, torch.tensor(wanted, dtype=ids.dtype, device=ids.device))
-
-    def _densepose(
-        self, maps: tuple[Tensor, Tensor, Tensor, Tensor], drawn: list[_Drawn], parts: Tensor
-    ) -> dict[str, Tensor]:
-        mapped, pointed = torch.cat([d.mapped for d in drawn]), torch.cat([d.pointed for d in drawn])
-        coarse, index, u, v = maps
-        wanted = [d.iuv for d in drawn if d.iuv is not None]
-        none = torch.zeros((0, 3, self.output, self.output), dtype=torch.uint8, device=parts.device)
-        losses = densepose_loss(
-            (coarse[mapped], index[mapped], u[mapped], v[mapped]), torch.cat(wanted) if wanted else none
-        )
-        points = [p for d in drawn for p in d.points]
-        if points:
-            rois = torch.cat([d.rois for d in drawn])[pointed]
-            sparse = points_loss((coarse[pointed], index[pointed], u[pointed], v[pointed]), rois, points)
+    def _densepose(self, maps: tuple[Tensor, Tensor, Tensor, Tensor], batch: Batch, drawn: _Drawn) -> dict[str, Tensor]:
+        mapped = 0 if drawn.iuv is None else len(drawn.iuv)
+        counts = [mapped, len(drawn.points), len(drawn.rois) - mapped - len(drawn.points)]
+        full, sparse, rest = zip(*(m.split(counts) for m in maps), strict=True)
+        none = torch.zeros((0, 3, self.output, self.output), dtype=torch.uint8, device=drawn.parts.device)
+        losses = densepose_loss(full, none if drawn.iuv is None else drawn.iuv)
+        if drawn.points:
+            rois = drawn.rois[mapped : mapped + len(drawn.points)]
+            found = points_loss(sparse, rois, drawn.points)
             # a sum over the points of the authors' two pictures a GPU; another number of pictures weighs as much
-            sparse["iuv_uv"] = sparse["iuv_uv"] * (_PICTURES / len(drawn))
-            losses = {name: losses[name] + sparse[name] for name in losses}
-        rest = ~mapped & ~pointed
-        losses["iuv_possible"] = possible_loss(index[rest], parts[rest], self.possible)
+            found["iuv_uv"] = found["iuv_uv"] * (_PICTURES / len(batch))
+            losses = {name: losses[name] + found[name] for name in losses}
+        losses["iuv_possible"] = possible_loss(rest[1], drawn.parts[mapped + len(drawn.points) :], self.possible)
         return losses
+
+
+def _flat(pictures: Tensor, rois: Tensor) -> Tensor:
+    """RoIs [r,4] and the picture of each as one table [r,5], as RoIAlign takes it."""
+    return torch.cat([pictures[:, None].to(rois.dtype), rois], 1)
+
+
+def _met_before(count: int) -> int:
+    """How many of so many RoIs a GPU gets: convolutions are planned anew for each number, half a second long."""
+    return count if count <= _FEW else count // _MULTIPLE * _MULTIPLE
 
 
 @dataclass
 class _Drawn:
-    """RoIs of one picture that train the branches.
+    """RoIs of a batch that train the branches: first those with IUV maps, then those with points, then the others.
 
     Attributes:
-        rois: [r,4]; parts: int64 [r,S,S], 255 where nothing is known.
-        mapped: bool [r], of people whose IUV map is known: `iuv` uint8 [mapped,3,S,S].
-        pointed: bool [r], of people with annotated `points`.
-        jointed: bool [r], of people with COCO keypoints: `keypoints` fp32 [jointed,17,3] in canvas pixels.
+        rois: [r,4]; pictures, owners: int64 [r], where each person stands in the batch.
+        parts: int64 [r,S,S], 255 where nothing is known.
+        jointed: bool [r], of people with COCO keypoints.
+        iuv: uint8 [mapped,3,S,S], None where no picture has any.
+        points: of the RoIs behind those.
     """
 
     rois: Tensor
+    pictures: Tensor
+    owners: Tensor
     parts: Tensor
-    mapped: Tensor
-    pointed: Tensor
     jointed: Tensor
     iuv: Tensor | None
     points: list[PlacedPoints]
-    keypoints: Tensor

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
+from training.data.batch import Batch
 from training.data.mixture import Mixture
-from training.data.sample import Sample
 from training.data.sources import DatasetError
 from training.distributed import World
 from training.ema import WeightAverage
@@ -58,14 +58,14 @@ class _Reading(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.mixture)
 
-    def __getitem__(self, index: int) -> list[Sample] | DatasetError:
+    def __getitem__(self, index: int) -> Batch | DatasetError:
         try:
-            return self.mixture[index]
+            return Batch.of(self.mixture[index])
         except DatasetError as error:
             return error
 
 
-def _read(batch: list[Sample] | DatasetError) -> list[Sample]:
+def _read(batch: Batch | DatasetError) -> Batch:
     if isinstance(batch, DatasetError):
         raise batch
     return batch
@@ -255,6 +255,7 @@ class Trainer:
             ),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
+            pin_memory=self.world.device.type == "cuda",
             worker_init_fn=_prepare_loader,
         )
         with ExitStack() as stack:
@@ -313,7 +314,7 @@ class Trainer:
                 f"{self.config.train.iterations} is saved in {self.out}, and the same command goes on from there"
             )
 
-    def update(self, batches: list[list[Sample]]) -> dict[str, Tensor]:
+    def update(self, batches: list[Batch]) -> dict[str, Tensor]:
         """One step on this process's batches: the mean of their losses, detached.
 
         Raises:
@@ -325,11 +326,11 @@ class Trainer:
             group["lr"] = group["base"] * factor
         self.optimizer.zero_grad(set_to_none=True)
         mean: dict[str, Tensor] = {}
-        for number, samples in enumerate(batches):
+        for number, each in enumerate(batches):
             with ExitStack() as stack:
                 if isinstance(self.parallel, DistributedDataParallel) and number + 1 < len(batches):
                     stack.enter_context(self.parallel.no_sync())
-                for name, loss in self._backward(samples, number, len(batches)).items():
+                for name, loss in self._backward(each, number, len(batches)).items():
                     mean[name] = mean.get(name, 0) + loss.detach() / len(batches)
         if config.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -341,18 +342,18 @@ class Trainer:
             self.average.update(self.model, self.step - 1)
         return mean
 
-    def _backward(self, samples: list[Sample], number: int, count: int) -> dict[str, Tensor]:
+    def _backward(self, pictures: Batch, number: int, count: int) -> dict[str, Tensor]:
         config = self.config.train
         batch = self.step * self.batches + number * self.world.size + self.world.rank
         kind = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.autocast]
         with torch.autocast(self.world.device.type, kind, enabled=config.autocast != "none"):
-            losses: dict[str, Tensor] = self.parallel(samples, _seed(config.seed, batch))
+            losses: dict[str, Tensor] = self.parallel(pictures, _seed(config.seed, batch))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
             bad = ", ".join(name for name, loss in losses.items() if not bool(torch.isfinite(loss)))
-            pictures = ", ".join(sample.origin for sample in samples)
+            origins = ", ".join(pictures.origins)
             raise TrainingDiverged(
-                f"batch {batch} of seed {config.seed} ({pictures}): {bad} is not finite; lower train.learning_rate "
+                f"batch {batch} of seed {config.seed} ({origins}): {bad} is not finite; lower train.learning_rate "
                 f"(now {config.learning_rate}) or look at that batch"
             )
         self.scaler.scale(total / count).backward()

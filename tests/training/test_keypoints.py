@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from training.config import Config, load_config
+from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
 from training.data.sources import DatasetError
 from training.losses.keypoints import keypoint_loss, keypoint_targets
@@ -154,7 +155,7 @@ def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp
     trainer = Trainer(recipe(coco, "train.iterations=60"), tmp_path, tmp_path / "keypoints")
     batch = trainer.mixture[0]
     assert all(sample.origin.startswith(str(coco.parents[1] / "train2017")) for sample in batch)
-    falls = [trainer.update([batch]) for _ in range(30)]
+    falls = [trainer.update([Batch.of(batch)]) for _ in range(30)]
     assert set(falls[0]) == {"rpn_objectness", "rpn_box", "box_class", "box_delta", "keypoints"}
     assert float(falls[0]["keypoints"]) == pytest.approx(math.log(64 * 64), abs=1.5)  # it begins by knowing nothing
     assert float(falls[-1]["keypoints"]) < 0.75 * float(falls[0]["keypoints"])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from training.config import load_config
+from training.data.batch import Batch
 from training.train import Trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -92,7 +93,7 @@ def left(config: str, folder: Path, out: Path, steps: int, enough: float, *overr
     """The share of the first loss that is left, the mean over ten steps, as soon as it is `enough` or after `steps`."""
     recipe = load_config(CONFIGS / f"{config}.yaml", (*COMMON, f"data.rendered={folder}", *overrides))
     trainer = Trainer(recipe, folder, out)
-    batch = trainer.mixture[0]
+    batch = Batch.of(trainer.mixture[0])
     losses: list[float] = []
     share = 1.0
     for _ in range(steps):
@@ -129,6 +130,6 @@ def test_resnext_101_takes_two_steps(eight: Path, tmp_path: Path) -> None:
     recipe = load_config(CONFIGS / "paper" / "cihp_x101_3x.yaml", (*COMMON, f"data.rendered={eight}"))
     trainer = Trainer(recipe, eight, tmp_path)
     for _ in range(2):
-        losses = trainer.update([trainer.mixture[0]])
+        losses = trainer.update([Batch.of(trainer.mixture[0])])
         assert all(bool(torch.isfinite(loss)) for loss in losses.values())
         assert all(bool(torch.isfinite(p.grad).all()) for p in trainer.model.parameters() if p.grad is not None)

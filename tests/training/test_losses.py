@@ -12,7 +12,10 @@ from training.losses.sampling import People, balanced, match
 
 
 def people(boxes: list[list[float]], ignore: list[list[float]] | None = None, certain: bool = True) -> People:
-    return People(torch.tensor(boxes).reshape(-1, 4), torch.tensor(ignore or []).reshape(-1, 4), certain)
+    """One picture."""
+    persons = torch.tensor(boxes).reshape(1, -1, 4)
+    ignored = torch.tensor(ignore or []).reshape(1, -1, 4)
+    return People(persons, torch.ones(persons.shape[:2], dtype=torch.bool), ignored, torch.tensor([certain]))
 
 
 def test_match_thresholds_ignore_and_best_anchor() -> None:
@@ -26,29 +29,74 @@ def test_match_thresholds_ignore_and_best_anchor() -> None:
         ]
     )
     labelled = people([[0.0, 0.0, 10.0, 10.0], [80.0, 0.0, 90.0, 10.0]], [[15.0, 15.0, 35.0, 35.0]])
-    labels, index = match(anchors, labelled, 0.7, 0.3, scores=torch.zeros(5), best_for_each=True)
-    assert labels.tolist() == [1, -1, 0, -1, 1]
-    assert index[0] == 0
-    assert index[4] == 1
+    labels, index = match(anchors[None], labelled, 0.7, 0.3, scores=torch.zeros(1, 5), best_for_each=True)
+    assert labels.tolist() == [[1, -1, 0, -1, 1]]
+    assert index[0, 0] == 0
+    assert index[0, 4] == 1
 
 
 def test_likely_unlabelled_people_are_not_background() -> None:
-    boxes = torch.tensor([[50.0, 50.0, 60.0, 60.0], [0.0, 0.0, 10.0, 4.0]])
-    scores = torch.tensor([0.9, 0.9])
+    boxes = torch.tensor([[[50.0, 50.0, 60.0, 60.0], [0.0, 0.0, 10.0, 4.0]]])
+    scores = torch.tensor([[0.9, 0.9]])
     labelled = people([[0.0, 0.0, 10.0, 10.0]], certain=False)
     labels, _ = match(boxes, labelled, 0.5, 0.5, scores=scores, best_for_each=False)
-    assert labels.tolist() == [-1, 0]  # far from people and scored: ignored; a piece of a labelled person: background
+    assert labels.tolist() == [[-1, 0]]  # far from people and scored: ignored; a piece of a labelled person: background
     certain, _ = match(boxes, people([[0.0, 0.0, 10.0, 10.0]]), 0.5, 0.5, scores=scores, best_for_each=False)
-    assert certain.tolist() == [0, 0]
+    assert certain.tolist() == [[0, 0]]
+
+
+def test_pictures_of_a_batch_are_matched_as_each_alone() -> None:
+    """What fills up the shorter lists is nobody and hides nothing."""
+    generator = torch.Generator().manual_seed(0)
+
+    def boxes(*shape: int) -> torch.Tensor:
+        low, side = torch.rand(*shape, 2, generator=generator) * 60, torch.rand(*shape, 2, generator=generator) * 40
+        return torch.cat([low, low + side], -1)
+
+    persons, ignored, candidates, scores = (
+        boxes(3, 5),
+        boxes(3, 2),
+        boxes(3, 400),
+        torch.rand(3, 400, generator=generator),
+    )
+    counts, hidden, certain = (5, 2, 0), (0, 2, 1), (False, True, False)
+    present = torch.arange(5) < torch.tensor(counts)[:, None]
+    kept = torch.arange(2) < torch.tensor(hidden)[:, None]
+    together = People(persons * present[..., None], present, ignored * kept[..., None], torch.tensor(certain))
+    for best in (False, True):
+        labels, index = match(candidates, together, 0.5, 0.3, scores=scores, best_for_each=best)
+        assert {-1, 0, 1} == set(labels.unique().tolist())
+        for number, (count, hide, sure) in enumerate(zip(counts, hidden, certain, strict=True)):
+            alone = people(persons[number, :count].tolist(), ignored[number, :hide].tolist(), sure)
+            row = slice(number, number + 1)
+            wanted, owner = match(candidates[row], alone, 0.5, 0.3, scores=scores[row], best_for_each=best)
+            assert torch.equal(labels[row], wanted)
+            assert torch.equal(index[row][wanted == 1], owner[wanted == 1])
 
 
 def test_sampling_keeps_its_limits() -> None:
-    labels = torch.tensor([1] * 30 + [0] * 500 + [-1] * 10)
-    positive, negative = balanced(labels, 64, 0.25, torch.Generator().manual_seed(0))
-    assert len(positive) == 16
-    assert len(negative) == 48
-    assert set(labels[positive].tolist()) == {1}
-    assert set(labels[negative].tolist()) == {0}
+    labels = torch.tensor([[1] * 30 + [0] * 500 + [-1] * 10, [1] * 3 + [0] * 20 + [-1] * 517])
+    drawn = balanced(labels, 64, 0.25, torch.Generator().manual_seed(0))
+    assert drawn.positives.sum(1).tolist() == [16, 3]
+    assert drawn.negatives.sum(1).tolist() == [48, 20]
+    for row in range(2):
+        positive, negative = drawn.positive[row][drawn.positives[row]], drawn.negative[row][drawn.negatives[row]]
+        assert set(labels[row][positive].tolist()) == {1}
+        assert set(labels[row][negative].tolist()) == {0}
+        assert len(set(positive.tolist()) | set(negative.tolist())) == len(positive) + len(negative)
+
+
+def test_half_of_the_negatives_are_the_hardest() -> None:
+    labels = torch.tensor([[1] * 4 + [0] * 496])
+    hardness = torch.arange(500.0)[None] / 500  # of the background, the last are the hardest
+    seen = torch.zeros(500)
+    for seed in range(20):
+        drawn = balanced(labels, 24, 0.25, torch.Generator().manual_seed(seed), hardness)
+        negative = drawn.negative[drawn.negatives]
+        assert len(negative) == len(set(negative.tolist())) == 20
+        assert set(range(490, 500)) <= set(negative.tolist())
+        seen[negative] += 1
+    assert int((seen[4:490] > 0).sum()) > 100  # the other half is drawn anew each time
 
 
 def test_box_loss_by_hand() -> None:
@@ -74,7 +122,9 @@ def test_parsing_targets_cut_out_one_person() -> None:
     parts = torch.arange(16).reshape(4, 4)
     instances = torch.tensor([[1, 1, 2, 2]] * 4)
     rois = torch.tensor([[0.0, 0.0, 4.0, 4.0], [2.0, 0.0, 4.0, 2.0]])
-    targets = parsing_targets(parts, instances, rois, torch.tensor([1, 2]), 4)
+    pictures = torch.tensor([1, 1])
+    both = torch.stack([torch.zeros_like(parts), parts]), torch.stack([torch.zeros_like(instances), instances])
+    targets = parsing_targets(*both, rois, pictures, torch.tensor([1, 2]), 4)
     assert targets[0].tolist() == [[0, 1, 0, 0], [4, 5, 0, 0], [8, 9, 0, 0], [12, 13, 0, 0]]
     assert targets[1].tolist() == [[2, 2, 3, 3], [2, 2, 3, 3], [6, 6, 7, 7], [6, 6, 7, 7]]
 

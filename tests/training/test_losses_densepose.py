@@ -82,7 +82,8 @@ def test_targets_are_looked_up_under_the_box() -> None:
     iuv[..., 0] = torch.arange(16).view(4, 4)
     instances = torch.ones(4, 4, dtype=torch.long)
     instances[3, 3] = 2
-    found = iuv_targets(iuv, instances, torch.tensor([[2.0, 2.0, 4.0, 4.0]]), torch.tensor([1]), 2)
+    rois = torch.tensor([[2.0, 2.0, 4.0, 4.0]])
+    found = iuv_targets(iuv[None], instances[None], rois, torch.tensor([0]), torch.tensor([1]), 2)
     assert found.shape == (1, 3, 2, 2)
     assert found[0, 0].tolist() == [[10, 11], [14, 0]]
 

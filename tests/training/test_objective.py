@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.training.tiny import tiny_network, tiny_recipe
+from training.data.batch import Batch
 from training.data.sample import PlacedPoints, Sample
 from training.losses.densepose import points_loss
 from training.objective import Objective
@@ -31,7 +32,7 @@ def sample(people: int, **more: Any) -> Sample:
 
 def losses_of(objective: Objective, batch: Sample) -> dict[str, torch.Tensor]:
     objective.zero_grad(set_to_none=True)
-    losses: dict[str, torch.Tensor] = objective([batch], 3)
+    losses: dict[str, torch.Tensor] = objective(Batch.of([batch]), 3)
     torch.stack(list(losses.values())).sum().backward()
     return losses
 
@@ -74,7 +75,11 @@ def test_who_is_too_far_off_for_points_takes_no_others_place(monkeypatch: pytest
         return points_loss(maps, rois, known)
 
     monkeypatch.setattr("training.objective.points_loss", counted)
-    monkeypatch.setattr(objective, "_detector", lambda *_: ({}, [boxes], [torch.zeros(32, dtype=torch.int64)]))
+    monkeypatch.setattr(
+        objective,
+        "_detector",
+        lambda *_: ({}, boxes[None], torch.zeros(1, 32, dtype=torch.int64), torch.ones(1, 32, dtype=torch.bool)),
+    )
     losses = losses_of(objective, batch)
     assert trained == [8]
     assert float(losses["iuv_uv"].detach()) > 0
@@ -103,7 +108,7 @@ def test_points_pull_as_much_however_a_step_is_cut_up(pictures: int, monkeypatch
     def gradients(each: int) -> list[torch.Tensor]:
         objective.zero_grad(set_to_none=True)
         for first in range(0, 16, each):
-            (objective(samples[first : first + each], first)["iuv_uv"] * each / 16).backward()
+            (objective(Batch.of(samples[first : first + each]), first)["iuv_uv"] * each / 16).backward()
         return [p.grad.clone() for p in head.parameters() if p.grad is not None]
 
     whole, cut = gradients(16), gradients(pictures)
@@ -117,8 +122,8 @@ def test_two_pictures_weigh_points_as_the_authors_do(monkeypatch: pytest.MonkeyP
     """.1 of the sum over all points of both."""
     monkeypatch.setattr("training.objective._SHAKE", 0.0)
     objective = Objective(tiny_network(tiny_recipe({})).eval(), densepose=True, only="densepose")
-    alone = [float(objective([pointed(number)], 0)["iuv_uv"].detach()) for number in (4, 9)]
-    both = float(objective([pointed(4), pointed(9)], 0)["iuv_uv"].detach())
+    alone = [float(objective(Batch.of([pointed(number)]), 0)["iuv_uv"].detach()) for number in (4, 9)]
+    both = float(objective(Batch.of([pointed(4), pointed(9)]), 0)["iuv_uv"].detach())
     assert both == pytest.approx(sum(alone) / 2, rel=1e-4)
     features = objective.model.pyramid(torch.from_numpy(pointed(4).image)[None].permute(0, 3, 1, 2))
     roi = torch.tensor([BOX])

@@ -20,6 +20,7 @@ from parsing_rcnn import __version__
 from tests.training.conftest import write_rendered
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
 from training.config import Config, TrainConfig, load_config
+from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.records import Record
@@ -61,7 +62,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, data_folder: 
     # stop at the checkpoint of step 3, as a kill between two steps would
     stopped = Trainer(config, data_folder, tmp_path / "stopped")
     for index in range(3):
-        stopped.update([stopped.mixture[index]])
+        stopped.update([Batch.of(stopped.mixture[index])])
     stopped.save()
     resumed = Trainer(config, data_folder, tmp_path / "stopped")
     assert resumed.resume()
@@ -213,7 +214,7 @@ def test_a_run_goes_on_with_the_rates_of_its_recipe_as_it_is_now(tmp_path: Path,
 
 def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
-    batch = trainer.mixture[0]
+    batch = Batch.of(trainer.mixture[0])
     first = {k: float(v) for k, v in trainer.update([batch]).items()}
     for _ in range(24):
         last = {k: float(v) for k, v in trainer.update([batch]).items()}
@@ -223,7 +224,7 @@ def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
 
 def test_a_batch_without_people_is_finite(tmp_path: Path, data_folder: Path) -> None:
     trainer = Trainer(recipe("train.iterations=2", "data.sources={empty: 1.0}"), data_folder, tmp_path)
-    losses = trainer.update([trainer.mixture[0]])
+    losses = trainer.update([Batch.of(trainer.mixture[0])])
     assert float(losses["parsing"]) == 0
     assert float(losses["box_delta"]) == 0
 
@@ -233,7 +234,7 @@ def test_nan_names_the_batch(tmp_path: Path, data_folder: Path) -> None:
     with torch.no_grad():
         trainer.model.rpn.objectness.bias.fill_(float("nan"))
     with pytest.raises((TrainingDiverged, RuntimeError)) as caught:
-        trainer.update([trainer.mixture[0]])
+        trainer.update([Batch.of(trainer.mixture[0])])
     assert isinstance(caught.value, TrainingDiverged)
     assert "batch 0 of seed 0 (" in str(caught.value)
     assert all(sample.origin in ("photos", "crowds", "groups", "empty") for sample in trainer.mixture[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,11 +18,5 @@ def box_loss(scores: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) ->
     """
     count = max(len(labels), 1)
     classification = F.cross_entropy(scores, labels, reduction="sum") / count
-    positive = labels == 1
-    regression = F.smooth_l1_loss(deltas[positive], targets[positive], beta=1.0, reduction="sum") / count
-    return classification, regression
-
-
-def encoded_or_zero(encoded: list[Tensor], like: Tensor) -> Tensor:
-    """Concatenation that survives an empty list."""
-    return torch.cat(encoded) if encoded else like.new_zeros((0, 4))
+    error = F.smooth_l1_loss(deltas, targets, beta=1.0, reduction="none").sum(1)
+    return classification, error.masked_fill(labels != 1, 0.0).sum() / count

@@ -28,22 +28,22 @@ POINT_INDEX_WEIGHT = 0.3
 POINT_UV_WEIGHT = 0.1  # of a sum over the points of two pictures, as in the paper's code (`training.objective`)
 
 
-def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size: int) -> Tensor:
+def iuv_targets(iuv: Tensor, instances: Tensor, rois: Tensor, pictures: Tensor, ids: Tensor, size: int) -> Tensor:
     """IUV under each RoI, nearest at the centres of a size x size grid.
 
     Args:
-        iuv: uint8 [H,W,3]; instances: int64 [H,W] person ids.
-        rois: [r,4] in canvas pixels; ids: [r], the person of each RoI.
+        iuv: uint8 [B,H,W,3]; instances: [B,H,W] person ids.
+        rois: [r,4] in canvas pixels; pictures: int64 [r], which of the B each lies on; ids: [r], the person of each.
 
     Returns:
         uint8 [r,3,size,size]; pixels of other people are background.
     """
-    grid = pixels_under(rois, size, instances.shape)
+    grid = pixels_under(rois, pictures, size, instances.shape)
     own = (instances[grid] == ids[:, None, None])[..., None]
     return (iuv[grid] * own).permute(0, 3, 1, 2)
 
 
-def densepose_loss(maps: tuple[Tensor, Tensor, Tensor, Tensor], targets: Tensor) -> dict[str, Tensor]:
+def densepose_loss(maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
     """Losses of RoIs whose IUV is known.
 
     Args:
@@ -59,11 +59,10 @@ def densepose_loss(maps: tuple[Tensor, Tensor, Tensor, Tensor], targets: Tensor)
     region = torch.from_numpy(COARSE_OF_PART).to(part.device).long()[part]
     person = part > 0
     channel = part.clamp(min=1)[:, None]
-    uv = coarse.sum() * 0
-    if bool(person.any()):
-        for predicted, wanted in ((u, targets[:, 1]), (v, targets[:, 2])):
-            at = predicted.gather(1, channel)[:, 0][person]
-            uv = uv + F.smooth_l1_loss(at, wanted[person].float() / 255, beta=_BETA)
+    uv = coarse.new_zeros(())
+    for predicted, wanted in ((u, targets[:, 1]), (v, targets[:, 2])):
+        error = F.smooth_l1_loss(predicted.gather(1, channel)[:, 0], wanted / 255, beta=_BETA, reduction="none")
+        uv = uv + (error * person).sum() / person.sum().clamp(min=1)
     return {
         "iuv_coarse": F.cross_entropy(coarse, region.clamp(max=coarse.shape[1] - 1)) * COARSE_WEIGHT,
         "iuv_index": F.cross_entropy(index, part) * INDEX_WEIGHT,
@@ -86,9 +85,7 @@ def possible_loss(index: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
     return (logits.logsumexp(1) - among).mean() * INDEX_WEIGHT
 
 
-def points_loss(
-    maps: tuple[Tensor, Tensor, Tensor, Tensor], rois: Tensor, points: Sequence[PlacedPoints]
-) -> dict[str, Tensor]:
+def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoints]) -> dict[str, Tensor]:
     """Losses of RoIs whose people have annotated points (Guler et al. 2018; weights of the paper's code).
 
     Args:

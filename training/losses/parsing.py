@@ -12,27 +12,27 @@ from training.losses.sampling import pixels_under
 LOSS_WEIGHT = 2.0
 
 
-def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, ids: Tensor, size: int) -> Tensor:
+def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, pictures: Tensor, ids: Tensor, size: int) -> Tensor:
     """Part labels under each RoI, nearest at the centres of a size x size grid.
 
     Args:
-        parts: int64 [H,W] class ids; instances: int64 [H,W] person ids.
-        rois: [r,4] in canvas pixels; ids: [r], the person of each RoI.
+        parts: [B,H,W] class ids; instances: [B,H,W] person ids.
+        rois: [r,4] in canvas pixels; pictures: int64 [r], which of the B each lies on; ids: [r], the person of each.
 
     Returns:
         int64 [r,size,size]; pixels of other people are background (paper 3.5).
     """
-    grid = pixels_under(rois, size, parts.shape)
-    return torch.where(instances[grid] == ids[:, None, None], parts[grid], 0)
+    grid = pixels_under(rois, pictures, size, parts.shape)
+    return torch.where(instances[grid] == ids[:, None, None], parts[grid], 0).long()
 
 
 def parsing_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy x 2 over all pixels that are not 255; no RoI, or only ignored pixels, give a finite zero.
 
     Args:
-        logits: [r,classes,S,S]; targets: int64 [r,S,S]; weights: [classes] or None.
+        logits: [r,classes,S,S]; targets: int64 [r,S,S]; weights: [classes] or None, of which the mean is then one.
     """
     valid = targets != IGNORE_LABEL
-    if not bool(valid.any()):
-        return logits.sum() * 0
-    return LOSS_WEIGHT * F.cross_entropy(logits.float(), targets, weight=weights, ignore_index=IGNORE_LABEL)
+    each = valid if weights is None else weights[targets.masked_fill(~valid, 0)] * valid
+    summed = F.cross_entropy(logits.float(), targets, weight=weights, ignore_index=IGNORE_LABEL, reduction="sum")
+    return LOSS_WEIGHT * summed / each.sum().clamp(min=1e-6)

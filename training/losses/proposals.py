@@ -15,29 +15,33 @@ def proposal_loss(
     logits: Tensor,
     deltas: Tensor,
     anchors: Tensor,
-    people: list[People],
+    people: People,
     config: RpnConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """(objectness loss, box loss) of a batch: logits [B,A], deltas [B,A,4], anchors [A,4]."""
-    objectness, regression, total = [], [], 0
-    for logit, delta, labelled in zip(logits, deltas, people, strict=True):
-        labels, index = match(
-            anchors,
-            labelled,
-            config.foreground_iou,
-            config.background_iou,
-            scores=logit.detach().sigmoid(),
-            best_for_each=True,
-        )
-        positive, negative = balanced(labels, config.anchors_per_image, 0.5, generator)
-        chosen = torch.cat([positive, negative])
-        total += len(chosen)
-        target = labels[chosen].to(logit.dtype)
-        objectness.append(F.binary_cross_entropy_with_logits(logit[chosen], target, reduction="sum"))
-        if len(positive):
-            wanted = box_ops.encode(labelled.boxes[index[positive]], anchors[positive], box_ops.RPN_WEIGHTS)
-            regression.append(F.smooth_l1_loss(delta[positive], wanted, beta=1 / 9, reduction="sum"))
-    scale = 1.0 / max(total, 1)
-    zero = deltas.sum() * 0
-    return torch.stack(objectness).sum() * scale, (torch.stack(regression).sum() if regression else zero) * scale
+    labels, index = match(
+        anchors[None],
+        people,
+        config.foreground_iou,
+        config.background_iou,
+        scores=logits.detach().sigmoid(),
+        best_for_each=True,
+    )
+    drawn = balanced(labels, config.anchors_per_image, 0.5, generator)
+    chosen = torch.cat([drawn.positive, drawn.negative], 1)
+    mask = torch.cat([drawn.positives, drawn.negatives], 1)
+    scale = 1.0 / mask.sum().clamp(min=1)
+    said, target = logits.gather(1, chosen), labels.gather(1, chosen).clamp(min=0).to(logits.dtype)
+    objectness = (F.binary_cross_entropy_with_logits(said, target, reduction="none") * mask).sum() * scale
+    if not people.boxes.shape[1]:
+        return objectness, deltas.sum() * 0
+    own = index.gather(1, drawn.positive)
+    wanted = box_ops.encode(_rows(people.boxes, own), anchors[drawn.positive], box_ops.RPN_WEIGHTS)
+    error = F.smooth_l1_loss(_rows(deltas, drawn.positive), wanted, beta=1 / 9, reduction="none")
+    return objectness, error.sum(2).masked_fill(~drawn.positives, 0.0).sum() * scale
+
+
+def _rows(values: Tensor, numbers: Tensor) -> Tensor:
+    """Rows [B,k,4] of values [B,a,4]."""
+    return values.gather(1, numbers[..., None].expand(-1, -1, values.shape[2]))

@@ -1,4 +1,8 @@
-"""Matching boxes to people and drawing the ones that train a head."""
+"""Matching boxes to people and drawing the ones that train a head, for all the pictures of a batch at once.
+
+A GPU takes a batch in the time of a picture, and waits whenever Python asks for a number: so nothing here depends on
+how many there are of anything, and what is not drawn is masked.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.data.batch import Batch
 from training.model import boxes as box_ops
 
 _COVERED_BY_IGNORE = 0.5
@@ -17,11 +22,30 @@ _FAR_FROM_PEOPLE = 0.3
 
 @dataclass
 class People:
-    """Labels of one canvas on the device: boxes [n,4], ignore [m,4], whether the background is certain."""
+    """Labels of B canvases: boxes [B,n,4] and which are there [B,n], ignore [B,m,4], certain backgrounds [B]."""
 
     boxes: Tensor
+    present: Tensor
     ignore: Tensor
-    background_certain: bool
+    certain: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> People:
+        """Those of a batch."""
+        return cls(batch.boxes, batch.present, batch.ignore, batch.certain)
+
+
+@dataclass
+class Drawn:
+    """Boxes drawn from B times a: `positive` and `negative` int64 [B,p] and [B,q], numbers of boxes.
+
+    `positives` and `negatives`, bool of their shapes, say which were drawn; the rest fills up.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    positives: Tensor
+    negatives: Tensor
 
 
 def match(
@@ -30,35 +54,35 @@ def match(
     """Match candidate boxes to people.
 
     Args:
-        boxes: [a,4].
-        scores: [a] person probability now; used only where the background is not certain.
+        boxes: [B,a,4], or [1,a,4] for the same ones in every picture.
+        scores: [B,a] person probability now; used only where the background is not certain.
         best_for_each: also make the best box of each person positive (the proposal network's rule).
 
     Returns:
-        labels int64 [a]: 1 person, 0 background, -1 neither; index int64 [a] of the matched person.
+        labels int64 [B,a]: 1 person, 0 background, -1 neither; index int64 [B,a] of the matched person.
     """
-    count = len(people.boxes)
-    labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    labels = torch.zeros(scores.shape, dtype=torch.int64, device=boxes.device)
     index = torch.zeros_like(labels)
-    if count:
-        pairs = box_ops.iou(boxes, people.boxes)
-        overlap, index = pairs.max(1)
-        labels[overlap >= background] = -1
-        labels[overlap >= foreground] = 1
-        if best_for_each:
-            best = pairs.max(0).values.clamp(min=1e-3)
-            rows, columns = torch.nonzero(pairs >= best[None] - 1e-4, as_tuple=True)
-            labels[rows], index[rows] = 1, columns
     own = box_ops.areas(boxes).clamp(min=1e-6)
-    if len(people.ignore):
-        covered = (box_ops.intersections(boxes, people.ignore) / own[:, None]).max(1).values
-        labels[(covered > _COVERED_BY_IGNORE) & (labels == 0)] = -1
-    if not people.background_certain:
-        near = torch.zeros(len(boxes), device=boxes.device)
-        if count:
-            near = (box_ops.intersections(boxes, people.boxes) / own[:, None]).max(1).values
-        labels[(labels == 0) & (near < _FAR_FROM_PEOPLE) & (scores > _LIKELY_UNLABELLED)] = -1
-    return labels, index
+    near = torch.zeros_like(scores)
+    if people.boxes.shape[1]:
+        shared = box_ops.intersections(boxes, people.boxes)
+        union = box_ops.areas(boxes)[..., None] + box_ops.areas(people.boxes)[:, None] - shared
+        pairs = (shared / union.clamp(min=1e-6)).masked_fill(~people.present[:, None], -1.0)
+        overlap, index = pairs.max(2)
+        labels = labels.masked_fill(overlap >= background, -1).masked_fill(overlap >= foreground, 1)
+        if best_for_each:
+            best = pairs.amax(1, keepdim=True).clamp(min=1e-3)
+            numbers = torch.arange(1, pairs.shape[2] + 1, device=boxes.device)
+            last = torch.where(pairs >= best - 1e-4, numbers, 0).amax(2)
+            labels = labels.masked_fill(last > 0, 1)
+            index = torch.where(last > 0, last - 1, index)
+        near = (shared * people.present[:, None]).amax(2) / own
+    if people.ignore.shape[1]:
+        covered = box_ops.intersections(boxes, people.ignore).amax(2) / own
+        labels = labels.masked_fill((covered > _COVERED_BY_IGNORE) & (labels == 0), -1)
+    likely = ~people.certain[:, None] & (near < _FAR_FROM_PEOPLE) & (scores > _LIKELY_UNLABELLED)
+    return labels.masked_fill((labels == 0) & likely, -1), index
 
 
 def balanced(
@@ -67,43 +91,49 @@ def balanced(
     positive_fraction: float,
     generator: torch.Generator,
     hardness: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Indices of drawn positives and negatives: at most `count` in all, at most the fraction positive.
+) -> Drawn:
+    """Draw positives and negatives of each picture: at most `count` in all, at most the fraction positive.
 
     Args:
-        labels: int64 [a] as `match` gives them.
+        labels: int64 [B,a] as `match` gives them.
         generator: on the device of `labels`.
-        hardness: [a] person probability now. Half of the negatives are then those with the highest one (Shrivastava
+        hardness: [B,a] person probability now. Half of the negatives are then those with the highest one (Shrivastava
             et al. 2016): boxes drawn at random are mostly sky and floor, and teach nothing about a cat or a clock.
     """
-
-    def draw(mask: Tensor, limit: int) -> Tensor:
-        found = torch.nonzero(mask)[:, 0]
-        return found[torch.randperm(len(found), generator=generator, device=mask.device)[:limit]]
-
-    positive = draw(labels == 1, int(count * positive_fraction))
-    limit = count - len(positive)
+    chance = torch.rand(labels.shape, generator=generator, device=labels.device)
+    positive, positives = first(chance, labels == 1, int(count * positive_fraction))
+    limit = count - positives.sum(1, keepdim=True)  # [B,1]
     background = labels == 0
-    if hardness is None:
-        return positive, draw(background, limit)
-    hard = hardness.masked_fill(~background, -1.0).topk(min(limit // 2, int(background.sum()))).indices
-    background = background.index_fill(0, hard, False)
-    return positive, torch.cat([hard, draw(background, limit - len(hard))])
+    if hardness is not None:
+        hard, found = first(hardness, background, count // 2)
+        found &= torch.arange(hard.shape[1], device=hard.device) < limit // 2
+        # before everything that chance can give, the hardest first
+        rank = torch.arange(hard.shape[1], 0, -1, device=hard.device, dtype=chance.dtype)
+        chance = chance.scatter_add(1, hard, rank * found)
+    negative, negatives = first(chance, background, count)
+    negatives &= torch.arange(negative.shape[1], device=negative.device) < limit
+    return Drawn(positive, negative, positives, negatives)
 
 
-def pixels_under(rois: Tensor, size: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Where labels of [H,W] are read for maps of RoIs: the pixels that hold the centres of a size x size grid.
+def first(values: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Numbers int64 [B,k] of the greatest `values` [B,a] (at least 0) in `mask`, k = min(count, a); bool: in it."""
+    found = values.masked_fill(~mask, -1.0).topk(min(count, values.shape[1]), 1)
+    return found.indices, found.values >= 0
+
+
+def pixels_under(rois: Tensor, pictures: Tensor, size: int, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where labels of [B,H,W] are read for maps of RoIs: the pixels that hold the centres of a size x size grid.
 
     Args:
-        rois: [r,4] in canvas pixels.
-        shape: H and W; what lies outside is read at the edge.
+        rois: [r,4] in canvas pixels; pictures: int64 [r], which of the B each lies on.
+        shape: B, H and W; what lies outside is read at the edge.
 
     Returns:
-        rows int64 [r,size,1] and columns int64 [r,1,size], an index of such an array.
+        pictures int64 [r,1,1], rows [r,size,1] and columns [r,1,size], an index of such an array.
     """
     steps = (torch.arange(size, device=rois.device) + 0.5) / size
     xs = rois[:, :1] + steps * (rois[:, 2:3] - rois[:, :1])
     ys = rois[:, 1:2] + steps * (rois[:, 3:4] - rois[:, 1:2])
-    columns = xs.floor().long().clamp(0, shape[1] - 1)
-    rows = ys.floor().long().clamp(0, shape[0] - 1)
-    return rows[:, :, None], columns[:, None, :]
+    columns = xs.floor().long().clamp(0, shape[2] - 1)
+    rows = ys.floor().long().clamp(0, shape[1] - 1)
+    return pictures[:, None, None], rows[:, :, None], columns[:, None, :]

@@ -11,20 +11,25 @@ from torchvision.ops import roi_align
 from training.config import BoxConfig
 from training.model import boxes as box_ops
 
+Rois = Tensor | list[Tensor]  # [r,5], the picture of each before its box; or [r,4] of each picture
 
-def roi_align_level(feature: Tensor, rois: Tensor | list[Tensor], size: int, level: int) -> Tensor:
+
+def roi_align_level(feature: Tensor, rois: Rois, size: int, level: int) -> Tensor:
     """RoIAlign on one level: aligned=False, sampling ratio 2, everywhere in this project."""
     return roi_align(feature, rois, size, 1.0 / 2**level, 2, False)
 
 
-def roi_align_pyramid(pyramid: Mapping[int, Tensor], rois: list[Tensor], size: int, levels: Sequence[int]) -> Tensor:
+def roi_align_pyramid(pyramid: Mapping[int, Tensor], rois: Rois, size: int, levels: Sequence[int]) -> Tensor:
     """RoIAlign with the level chosen by box scale.
 
     Returns:
         [R,C,size,size], R = all RoIs in order.
     """
-    batch = torch.cat([torch.full_like(r[:, :1], float(i)) for i, r in enumerate(rois)])
-    flat = torch.cat([batch, torch.cat(rois)], 1)
+    if isinstance(rois, Tensor):
+        flat = rois
+    else:
+        batch = torch.cat([torch.full_like(r[:, :1], float(i)) for i, r in enumerate(rois)])
+        flat = torch.cat([batch, torch.cat(rois)], 1)
     chosen = box_ops.level_of(flat[:, 1:], levels[0], levels[-1])
     channels = pyramid[levels[0]].shape[1]
     pooled = pyramid[levels[0]].new_zeros(len(flat), channels, size, size)
@@ -49,8 +54,8 @@ class BoxBranch(nn.Module):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, pyramid: Mapping[int, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """RoIs [r,4] of each image -> logits [R,2] and deltas [R,4], R = all RoIs in order."""
+    def forward(self, pyramid: Mapping[int, Tensor], rois: Rois) -> tuple[Tensor, Tensor]:
+        """RoIs of all images -> logits [R,2] and deltas [R,4], R = all RoIs in order."""
         x = roi_align_pyramid(pyramid, rois, self.config.roi_size, self.config.levels).flatten(1)
         x = torch.relu(self.fc2(torch.relu(self.fc1(x))))
         return self.score(x), self.delta(x)

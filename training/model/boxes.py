@@ -14,13 +14,15 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def encode(boxes: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
-    """Regression targets [n,4] (dx, dy, dw, dh) of `boxes` against `anchors`."""
-    size = anchors[:, 2:] - anchors[:, :2]
-    centre = anchors[:, :2] + size / 2
-    target_size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
-    target_centre = boxes[:, :2] + target_size / 2
-    scale = boxes.new_tensor(weights)
-    return torch.cat([(target_centre - centre) / size, torch.log(target_size / size)], 1) * scale
+    """Regression targets [...,4] (dx, dy, dw, dh) of `boxes` against `anchors`."""
+    size = anchors[..., 2:] - anchors[..., :2]
+    centre = anchors[..., :2] + size / 2
+    target_size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
+    target_centre = boxes[..., :2] + target_size / 2
+    shift, growth = (target_centre - centre) / size, torch.log(target_size / size)
+    parts = (shift[..., 0], shift[..., 1], growth[..., 0], growth[..., 1])
+    # numbers, not a tensor of them: a GPU would wait for that
+    return torch.stack([part * weight for part, weight in zip(parts, weights, strict=True)], -1)
 
 
 def decode(deltas: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
@@ -40,9 +42,9 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def intersections(a: Tensor, b: Tensor) -> Tensor:
-    """Pairwise intersection areas [n,m]."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    """Pairwise intersection areas [...,n,m] of boxes [...,n,4] and [...,m,4]."""
+    low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
     size = (high - low).clamp(min=0)
     return size[..., 0] * size[..., 1]
 
@@ -53,9 +55,9 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Pairwise IoU [n,m]."""
+    """Pairwise IoU [...,n,m] of boxes [...,n,4] and [...,m,4]."""
     inter = intersections(a, b)
-    return inter / (areas(a)[:, None] + areas(b)[None] - inter).clamp(min=1e-6)
+    return inter / (areas(a)[..., :, None] + areas(b)[..., None, :] - inter).clamp(min=1e-6)
 
 
 def level_of(boxes: Tensor, lowest: int, highest: int) -> Tensor:

@@ -12,7 +12,7 @@ from torchvision.ops import nms
 from training.config import ModelConfig
 from training.model import boxes as box_ops
 from training.model.backbones import EfficientNetLite, ResNet
-from training.model.box_branch import BoxBranch, roi_align_level, roi_align_pyramid
+from training.model.box_branch import BoxBranch, Rois, roi_align_level, roi_align_pyramid
 from training.model.branch import BranchTrunk, DensePoseHead, KeypointHead, ParsingHead
 from training.model.decoder import PyramidDecoder
 from training.model.fpn import FeaturePyramid
@@ -60,8 +60,8 @@ class ParsingRCNN(nn.Module):
         """RGB 0..255 [B,3,H,W] -> {2: P2, ..., 6: P6}."""
         return self.fpn(self.backbone((images.float() - self.mean) / self.std))
 
-    def roi_features(self, pyramid: Mapping[int, Tensor], rois: list[Tensor]) -> Tensor:
-        """RoIs [r,4] of each image -> [R,C,S,S]: from P2 alone by default (paper 3.1), S = 32 (3.2)."""
+    def roi_features(self, pyramid: Mapping[int, Tensor], rois: Rois) -> Tensor:
+        """RoIs of all images -> [R,C,S,S]: from P2 alone by default (paper 3.1), S = 32 (3.2)."""
         branch = self.config.branch
         if self.decoder is not None:
             return roi_align_level(self.decoder(pyramid), rois, branch.roi_size, 2)

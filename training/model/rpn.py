@@ -11,6 +11,7 @@ from torchvision.ops import nms
 from training.config import RpnConfig
 from training.model import boxes as box_ops
 from training.model.layers import conv_block
+from training.model.suppression import nms_of_each
 
 
 class RegionProposals(nn.Module):
@@ -62,14 +63,12 @@ class RegionProposals(nn.Module):
         anchors: list[Tensor],
         size: tuple[int, int],
         limit: int,
-        pre_nms: int | None = None,
     ) -> Tensor:
-        """Proposals of ONE image: the best `pre_nms` of each level, decoded, NMS within a level, the best `limit`.
+        """Proposals of ONE image: the best `rpn.pre_nms` of each level, decoded, NMS within a level, the best `limit`.
 
         Args:
             logits, deltas, anchors: per level [a], [a,4], [a,4].
             size: (height, width) of the canvas.
-            pre_nms: None: the recipe's for tests.
 
         Returns:
             fp32 [p,4], p <= limit, by objectness.
@@ -77,7 +76,7 @@ class RegionProposals(nn.Module):
         scores, found, shifts = [], [], []
         span = float(2 * max(size)) if isinstance(size[0], int) else 4096.0
         for index, (logit, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
-            count = min(pre_nms or self.config.pre_nms, logit.shape[0])
+            count = min(self.config.pre_nms, logit.shape[0])
             best, where = logit.topk(count)
             decoded = box_ops.decode(delta[where], anchor[where], box_ops.RPN_WEIGHTS)
             scores.append(best)
@@ -93,6 +92,36 @@ class RegionProposals(nn.Module):
         else:  # in a graph, one NMS serves all levels: their boxes never meet
             keep = nms(candidates + shift[:, None], score, self.config.nms_iou)[:limit]
         return candidates[keep]
+
+    @torch.no_grad()
+    def propose_for_training(
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Proposals of every picture of a batch by the rules of `propose`, with the recipe's numbers for training.
+
+        Args:
+            logits, deltas, anchors: per level [B,a], [B,a,4], [a,4].
+            size: (height, width) of the canvases.
+
+        Returns:
+            fp32 [B,p,4], p <= `rpn.proposals_train`, by objectness, and bool [B,p]: a picture with fewer is filled up.
+        """
+        limit = self.config.pre_nms_train or self.config.pre_nms
+        scores, boxes, kept = [], [], []
+        for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
+            best, where = logit.float().topk(min(limit, logit.shape[1]), 1)
+            rows = where[..., None].expand(-1, -1, 4)
+            decoded = box_ops.decode(delta.float().gather(1, rows), anchor[where], box_ops.RPN_WEIGHTS)
+            found = box_ops.clip(decoded, size[0], size[1])
+            usable = torch.ones_like(best, dtype=torch.bool)
+            if self.config.least_side:
+                usable = (found[..., 2:] - found[..., :2] >= self.config.least_side).all(2)
+            scores.append(best.sigmoid() if self.config.rank_by_probability else best)
+            boxes.append(found)
+            kept.append(nms_of_each(found, usable, self.config.nms_iou))
+        score = torch.cat(scores, 1).masked_fill(~torch.cat(kept, 1), float("-inf"))
+        best, where = score.topk(min(self.config.proposals_train, score.shape[1]), 1)
+        return torch.cat(boxes, 1).gather(1, where[..., None].expand(-1, -1, 4)), best > float("-inf")
 
     def _levels_apart(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
         """Indices of what NMS keeps of each level, by score: shifted boxes would be rounded, and one NMS costs more."""
