@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rounds import ROOT
-from parsing_rcnn.repository import CARD
+from parsing_rcnn.repository import CARD, ModelRepository
 
 COMMAND = (sys.executable, "-m", "parsing_rcnn")
 
@@ -54,7 +54,7 @@ def prepare_models(
     missing = ""
     if photos is None:
         missing = "no --photos to calibrate on"
-    elif not (int8 / CARD).is_file():
+    elif not (int8 / CARD).is_file() or not ModelRepository.open(int8).quantised:  # of a version that wrote other files
         calibration = ("--calibrate", str(photos), "--count", str(count), "--sensitivity", "0", "--no-times")
         run([*COMMAND, "quantize", "--repository", str(exported), "--out", str(int8), *calibration])
     return Models(checkpoint, exported, None if missing else int8, missing)

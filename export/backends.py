@@ -101,9 +101,9 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
         precisions.append("bf16")
     else:
         absent["openvino bf16"] = "this CPU does not compute in bf16 (AMX or AVX-512 BF16)"
-    if repository.quantised and has_vnni():
+    if repository.quantised_for == "cpu" and has_vnni():
         precisions.append("int8")
-    elif repository.quantised:
+    elif repository.quantised_for == "cpu":
         absent["openvino int8"] = "this CPU has no AVX-512 VNNI"
     runtimes = [(precision, Runtime(repository, "openvino", precision)) for precision in precisions]
     # the coarser of what the file holds and what the CPU computes in
@@ -117,8 +117,7 @@ def precision_of(repository: ModelRepository) -> str:
 
 def _engines_of(repository: ModelRepository) -> str:
     """The precision of its engines: `quantize --target tensorrt` builds those that its card speaks of."""
-    in_int8 = repository.card.get("quantization", {}).get("activations") == "int8"
-    return "int8" if in_int8 else precision_of(repository)
+    return "int8" if repository.quantised_for == "tensorrt" else precision_of(repository)
 
 
 def _named(name: str, held: str) -> str:

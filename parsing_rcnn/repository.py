@@ -88,6 +88,13 @@ class ModelRepository:
         return tuple(_quantised_files(self.card))
 
     @property
+    def quantised_for(self) -> str:
+        """What reads those graphs: "cpu" (activations in uint8) or "tensorrt" (in int8); "" where there are none."""
+        if not self.quantised:
+            return ""
+        return "tensorrt" if self.card["quantization"].get("activations") == "int8" else "cpu"
+
+    @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of the network inputs."""
         chosen = self.card if self.model is None else self.card["models"][self.model]

@@ -250,7 +250,8 @@ class Runtime:
         if precision == "int8":
             self._check_int8()
         if precision == "auto":
-            precision = "bf16" if has_bf16 else "int8" if self.repository.quantised and has_vnni() else "fp32"
+            fast = self.repository.quantised_for == "cpu" and has_vnni()
+            precision = "bf16" if has_bf16 else "int8" if fast else "fp32"
         self.precision = precision
         properties = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
@@ -283,6 +284,10 @@ class Runtime:
         if not self.repository.quantised:
             raise InvalidOptions(
                 "precision int8: no graph of this repository has it; `parsing-rcnn quantize` adds that"
+            )
+        if self.repository.quantised_for != "cpu":
+            raise InvalidOptions(
+                "precision int8: this repository's is TensorRT's; `parsing-rcnn quantize` makes a CPU's"
             )
         if not has_vnni():
             raise InvalidOptions(

@@ -110,16 +110,23 @@ def test_a_file_that_is_replaced_between_the_check_and_its_use_is_refused(kind: 
 
 
 @pytest.mark.parametrize(
-    ("able", "vnni", "quantised", "picked"),
+    ("able", "vnni", "activations", "picked", "why"),
     [
-        (["FP32", "BF16", "INT8"], True, True, "bf16"),
-        (["FP32", "INT8"], True, True, "int8"),
-        (["FP32", "INT8"], True, False, "fp32"),
-        (["FP32", "INT8"], False, True, "fp32"),
+        (["FP32", "BF16", "INT8"], True, "uint8", "bf16", ""),
+        (["FP32", "INT8"], True, "uint8", "int8", ""),
+        (["FP32", "INT8"], True, None, "fp32", "no graph of this repository has it"),
+        (["FP32", "INT8"], True, "int8", "fp32", "this repository's is TensorRT's"),
+        (["FP32", "INT8"], False, "uint8", "fp32", "products of INT8 overflow"),
     ],
 )
 def test_the_fastest_precision_that_is_right_is_picked(
-    able: list[str], vnni: bool, quantised: bool, picked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    able: list[str],
+    vnni: bool,
+    activations: str | None,
+    picked: str,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On processors of these kinds; nothing is compiled before the first picture."""
     pytest.importorskip("openvino")
@@ -135,15 +142,16 @@ def test_the_fastest_precision_that_is_right_is_picked(
     monkeypatch.setattr(module, "has_vnni", lambda: vnni)
     shutil.copytree(ModelRepository.open().path, tmp_path / "copy")
     card = json.loads((tmp_path / "copy" / "model_card.json").read_text())
-    if not quantised:
+    if activations is None:
         del card["quantization"]
+    else:
+        card["quantization"]["activations"] = activations
     (tmp_path / "copy" / "model_card.json").write_text(json.dumps(card))
     runtime = Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", threads=1)
     assert runtime.precision == picked
     assert runtime.name.endswith(f" {picked}")
-    if picked == "fp32":
-        match = "products of INT8 overflow" if quantised else "no graph of this repository has it"
-        with pytest.raises(InvalidOptions, match=match):
+    if why:
+        with pytest.raises(InvalidOptions, match=why):
             Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", "int8", threads=1)
 
 
