@@ -25,7 +25,7 @@ TOLERANCES = {
     # changes where another proposal wins
     "fp16": Tolerance(unmatched=0.05, box=np.inf, box_median=0.5, score=0.05, parts=0.99),
     "bf16": Tolerance(unmatched=0.25, box=np.inf, box_median=3.0, score=0.30, parts=0.90),
-    "int8": Tolerance(unmatched=0.40, box=np.inf, box_median=4.0, score=0.50, parts=0.85),
+    "int8": Tolerance(unmatched=0.25, box=np.inf, box_median=3.0, score=0.30, parts=0.90),
 }
 MIOU_TOLERANCES = {"fp32": 0.0005, "fp16": 0.002, "bf16": 0.005, "int8": 0.005}
 
