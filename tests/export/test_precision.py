@@ -57,7 +57,8 @@ def pairs(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> list[tuple
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_detector_against_torch(model: ParsingRCNN, precision: str) -> None:
+def test_detector_against_torch(model: ParsingRCNN, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 another of a person's overlapping boxes may have the highest score: it is held against the same one."""
     typed = simulate(to_precision(load("detector"), precision), precision)
     box_limit, score_limit, *_ = BOUNDS[precision]
     canvas, limits = render_scene(5, 384, 384), np.array([0.3, 16], np.float32)
@@ -65,10 +66,18 @@ def test_detector_against_torch(model: ParsingRCNN, precision: str) -> None:
     found = run(typed, {"CANVAS": canvas, "LIMITS": limits})
     assert found["COUNT"] == count > 0
     for i, j in pairs(boxes, found["BOXES"]):
-        np.testing.assert_allclose(found["BOXES"][j], boxes[i], atol=box_limit)
         assert abs(found["SCORES"][j] - scores[i]) < score_limit
+    if precision == "bf16":
+        box = model.config.box.model_copy(update={"nms_iou": 1.0})  # nobody is suppressed
+        monkeypatch.setattr(model, "config", model.config.model_copy(update={"box": box}))
+        boxes, scores, *_ = by_torch(DetectorGraph(model, 100), canvas, np.array([0.05, 100], np.float32))
+        assert len(boxes) > count
+    for box, score in zip(found["BOXES"], found["SCORES"], strict=True):
+        nearest = np.abs(boxes - box).max(1).argmin()
+        np.testing.assert_allclose(box, boxes[nearest], atol=box_limit)
+        assert abs(score - scores[nearest]) < score_limit
     assert found["ROI_FEATURES"].shape == features.shape
-    assert (found["BOXES"] != boxes).any(), "nothing was rounded"
+    assert not np.isin(found["BOXES"], boxes).all(), "nothing was rounded"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
