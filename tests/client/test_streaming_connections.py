@@ -254,22 +254,23 @@ def slow(seconds: float) -> Part:
     async def work(receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         waiting: list[bytes] = []
-        came, ended = asyncio.Event(), asyncio.Event()
 
-        async def listen() -> None:
-            while (frame := (await receive()).get("bytes")) is not None:
+        async def answer(frame: bytes) -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
+                if not waiting:
+                    return
+                frame = waiting.pop()
+
+        working: asyncio.Task[None] | None = None
+        while (frame := (await receive()).get("bytes")) is not None:
+            if working is None or working.done():  # also where the next one is there before this one has begun
+                working = asyncio.create_task(answer(frame))
+            else:
                 waiting[:] = [frame]
-                came.set()
-            ended.set()
-            came.set()
-
-        listening = asyncio.create_task(listen())
-        while await came.wait() and not ended.is_set():
-            came.clear()
-            frame = waiting.pop()
-            await asyncio.sleep(seconds)
-            await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
-        await listening
+        if working is not None:
+            working.cancel()
 
     return work
 
