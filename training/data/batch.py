@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.sample import PlacedPoints, Sample
+from training.data.sample import MIRRORED_KEYPOINTS, PlacedPoints, Sample
 
-_KEYPOINTS = 17
+_KEYPOINTS = len(MIRRORED_KEYPOINTS)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Batch:
         """In memory that a GPU copies from by itself; torch's loader asks for it by this name."""
         return self._each(Tensor.pin_memory)
 
-    def _each(self, change: Any) -> Batch:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: change(t) for name, t in tensors.items() if isinstance(t, Tensor)})
 
