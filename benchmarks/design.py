@@ -31,8 +31,8 @@ _WIDE = ("aspp_channels=128", "channels=192", "non_local_channels=96", "conv_cha
 _NARROW = ("aspp_channels=32", "channels=48", "non_local_channels=24", "conv_channels=64")
 DESIGNS: Mapping[str, tuple[str, ...]] = {
     AS_SHIPPED: (),
+    "EfficientNet-Lite0": ("model.backbone=efficientnet_lite0",),
     "EfficientNet-Lite1": ("model.backbone=efficientnet_lite1",),
-    "EfficientNet-Lite2": ("model.backbone=efficientnet_lite2",),
     "proposals from P2": ("model.rpn.levels=[2,3,4,5,6]", "model.rpn.anchor_sizes=[20,40,88,180,380]"),
     "proposals from P4": ("model.rpn.levels=[4,5,6]", "model.rpn.anchor_sizes=[88,180,380]"),
     "50 proposals": ("model.rpn.proposals_test=50",),
