@@ -94,7 +94,7 @@ def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> Non
     made = {name: node for node in proto.graph.node for name in node.output}
     convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
     exact = [node for node in convolutions if made.get(node.input[1], node).op_type != "DequantizeLinear"]
-    assert len(convolutions) == 68
+    assert len(convolutions) == 83
     assert {node.input[1].split("::")[0] for node in exact} == {
         "model.rpn.objectness.weight",
         "model.rpn.deltas.weight",
