@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,18 @@ def test_load_counts_every_answer_of_every_thread() -> None:
     assert load.per_second > 0
     assert 0 <= load.p50_ms <= load.p95_ms
     assert closed == [1, 1, 1]
+
+
+def test_the_last_answers_are_waited_for_and_not_counted() -> None:
+    begin = time.perf_counter()
+    asked: list[float] = []
+
+    def ask() -> None:
+        asked.append(time.perf_counter() - begin)
+        time.sleep(0.01 if asked[-1] < 0.19 else 1)
+
+    load = threads_load(lambda: ask, 2, 0.2)
+    assert load.per_second > 2 * len(asked) / (time.perf_counter() - begin)
 
 
 def test_a_client_that_fails_ends_the_measurement() -> None:
