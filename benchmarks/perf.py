@@ -145,7 +145,7 @@ def threads_load(make: Callable[[], Callable[[], Any]], concurrency: int, second
     """Answers to threads that each ask one after another; `make` gives each thread its own function.
 
     Answers a second are those until the time is up: what is on its way then is answered with ever fewer others beside
-    it, and the last ones wait for half a second in Triton 2.51, which sees that a model is free when another request comes.
+    it, and the last ones wait for half a second in Triton 2.51, which sees that a model is free when others come.
     """
     times: list[float] = []
     moments: list[float] = []
