@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from parsing_rcnn.people import Options
 from server.engines.shared_memory import FOLDER, PREFIX, Slot
 
 _METADATA = 10.0  # seconds
+_LETS_GO = 20  # times that a server is asked to unmap a slot, in a second
 
 log = structlog.get_logger("server")
 
@@ -154,10 +154,17 @@ async def orphans(upstream: Upstream) -> list[str]:
 
 
 async def unregister(upstream: Upstream, names: Sequence[str]) -> None:
-    """Let the server unmap slots that nothing uses."""
+    """Let the server unmap slots that nothing uses; it may hold a picture a moment longer than until its answer."""
     for name in names:
-        with contextlib.suppress(InferenceServerException):
-            await upstream.client.unregister_system_shared_memory(name, client_timeout=_METADATA)
+        for _ in range(_LETS_GO):
+            try:
+                await upstream.client.unregister_system_shared_memory(name, client_timeout=_METADATA)
+            except InferenceServerException as error:
+                if error.status() != "StatusCode.INTERNAL":  # it is gone, and the mapping with it
+                    break
+                await asyncio.sleep(0.05)
+            else:
+                break
 
 
 async def _ask(
