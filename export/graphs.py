@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from export.options import Pooling
+from export.picked_iuv import PickedIuv
 from export.roi_align import roi_align_matmul
 from parsing_rcnn.runtime import MAX_PEOPLE
 from training.model import boxes as box_ops
-from training.model.answers import iuv_answer, part_answer
+from training.model.answers import part_answer
 from training.model.box_branch import BoxBranch, roi_align_level
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -77,7 +78,9 @@ class DetectorGraph(nn.Module):
     def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
         height, width = canvas.shape[0], canvas.shape[1]
-        pyramid = model.pyramid(canvas.permute(2, 0, 1)[None])
+        # as `ParsingRCNN.pyramid`, channels last until the network: that is how the picture comes, and how runtimes want it
+        normal = (canvas[None].float() - model.mean.view(1, 1, 1, 3)) / model.std.view(1, 1, 1, 3)
+        pyramid = model.fpn(model.backbone(normal.permute(0, 3, 1, 2)))
         logits, deltas, anchors = model.rpn(pyramid)
         proposals = model.rpn.propose(
             [x[0] for x in logits],
@@ -155,8 +158,9 @@ class DensePoseGraph(nn.Module):
 
     def __init__(self, model: ParsingRCNN) -> None:
         super().__init__()
-        self.trunk, self.head = model.densepose_trunk, model.densepose_head
-        self.background = model.config.densepose_background
+        self.trunk = model.densepose_trunk
+        self.head = PickedIuv(model.densepose_head, model.config.densepose_background)
 
     def forward(self, features: Tensor) -> Tensor:
-        return iuv_answer(*self.head(self.trunk(features)), self.background)
+        iuv: Tensor = self.head(self.trunk(features))
+        return iuv

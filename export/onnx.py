@@ -143,8 +143,12 @@ def to_onnx(
     )
     assert exported is not None
     # fold constants, no more: fusing norms into convolutions would lose the network's tensors; runtimes fuse anyway
-    folded = exported.model
-    onnxscript.optimizer.fold_constants(folded, input_size_limit=1024, output_size_limit=4096)
+    folded, own = exported.model, set(program.state_dict)
+
+    def should_fold(node: Any) -> bool | None:  # a bias of which a layer reads a part is to stay whole
+        return False if any(value is not None and value.name in own for value in node.inputs) else None
+
+    onnxscript.optimizer.fold_constants(folded, input_size_limit=1024, output_size_limit=4096, should_fold=should_fold)
     onnxscript.optimizer.remove_unused_nodes(folded)
     proto = exported.model_proto
     halve_weights(proto)

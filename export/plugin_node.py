@@ -27,13 +27,19 @@ class PluginNodeError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Pooling:
-    """Nodes that one PyramidRoiAlign replaces: `last` makes the result, `aligns` are its levels from the finest on."""
+class Pooling:
+    """Nodes that pool RoIs from one pyramid.
+
+    Attributes:
+        last: makes the result. aligns: one for each level, from the finest on. first_level: stride of that is 2**this.
+        boxes, level: names of fp32 [n,4] in canvas pixels and [n]; "" where there is one level.
+    """
 
     last: NodeProto
     aligns: tuple[NodeProto, ...]
     first_level: int
     boxes: str
+    level: str
 
 
 class _Graph:
@@ -73,7 +79,7 @@ def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = _Graph(result.graph)
-    poolings = _poolings(result.graph, graph)
+    poolings = find_poolings(result)
     if not poolings:
         raise PluginNodeError("the graph has no RoiAlign; export a detector in its standard form (ONNX) first")
     halves = _halves(result)
@@ -117,11 +123,16 @@ def _bodies(node: NodeProto) -> list[onnx.GraphProto]:
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
-def _poolings(proto: onnx.GraphProto, graph: _Graph) -> list[_Pooling]:
-    """Each RoiAlign belongs to the last Where of its chain, or stands alone."""
-    users = {name: node for node in proto.node for name in node.input if node.op_type == "Where"}
-    found: dict[str, _Pooling] = {}
-    for node in proto.node:
+def find_poolings(model: onnx.ModelProto) -> list[Pooling]:
+    """Where a graph pools RoIs: each RoiAlign belongs to the last Where of its chain, or stands alone.
+
+    Raises:
+        PluginNodeError: see `use_plugin`.
+    """
+    graph = _Graph(model.graph)
+    users = {name: node for node in model.graph.node for name in node.input if node.op_type == "Where"}
+    found: dict[str, Pooling] = {}
+    for node in model.graph.node:
         if node.op_type != "RoiAlign":
             continue
         last = node
@@ -132,7 +143,7 @@ def _poolings(proto: onnx.GraphProto, graph: _Graph) -> list[_Pooling]:
     return list(found.values())
 
 
-def _chain(last: NodeProto, graph: _Graph) -> _Pooling:
+def _chain(last: NodeProto, graph: _Graph) -> Pooling:
     """Walk from the last Where to the first RoiAlign; check that each mask names its own level."""
     aligns: dict[int, NodeProto] = {}
     levels: set[str] = set()
@@ -162,7 +173,7 @@ def _chain(last: NodeProto, graph: _Graph) -> _Pooling:
     boxes = {_boxes(align, graph) for align in aligns.values()}
     if len(boxes) != 1:
         raise PluginNodeError(f"{last.output[0]}: its levels pool different boxes, {sorted(boxes)}")
-    return _Pooling(last, tuple(aligns[level] for level in order), order[0], boxes.pop())
+    return Pooling(last, tuple(aligns[level] for level in order), order[0], boxes.pop(), "".join(levels))
 
 
 def _check_choice(levels: set[str], order: list[int], graph: _Graph) -> None:
@@ -242,7 +253,7 @@ def _halves(model: onnx.ModelProto) -> set[str]:
     return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
 
 
-def _nodes(pooling: _Pooling, graph: _Graph, halves: set[str]) -> list[NodeProto]:
+def _nodes(pooling: Pooling, graph: _Graph, halves: set[str]) -> list[NodeProto]:
     maps = [align.input[0] for align in pooling.aligns]
     makers = [graph.makers.get(name) for name in maps]
     before = [m.input[0] for m in makers if m is not None and m.op_type == "Cast" and m.input[0] in halves]

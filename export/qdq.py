@@ -1,10 +1,12 @@
 """INT8 in the graph itself, for every runtime: QuantizeLinear/DequantizeLinear pairs.
 
 Weights are symmetric int8, one scale for each output channel; activations uint8 with a zero point for CPUs, or
-symmetric int8 as TensorRT takes them; biases stay fp32. Only convolutions and fully connected layers are quantised, and
-of these the inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is
-clipped. Layers whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of
-the non-local block stay in fp32: they hold pixels and probabilities, not features.
+symmetric int8 as TensorRT takes them; biases stay fp32. Convolutions and fully connected layers are quantised, and of
+these the inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is
+clipped. Residual sums are where a ReLU follows (ResNet, ResNeXt): all that reads those is in INT8 anyway, and a fp32
+sum would bring the largest maps of the network back to fp32 after every block. Linear ones (EfficientNet-Lite) stay
+exact. Layers whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of the
+non-local block stay in fp32: they hold pixels and probabilities, not features.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.packed_levels import pack_levels
 from export.precision import EXACT
 from parsing_rcnn.runtime import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
 
@@ -30,7 +33,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 Activations = Literal["uint8", "int8"]
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm")
-
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 _BINS = 2048
 _SAMPLE = 1 << 16  # values of a tensor that a picture adds to its histogram, about
@@ -66,12 +69,13 @@ class Ranged:
     """A graph ready to be quantised: norms folded into convolutions, and how the values of its tensors lie.
 
     Attributes:
-        proto: fp32. groups: name of each node that can be quantised -> the part of the network that it belongs to.
-        spreads: of what these nodes read, over the calibration photos.
+        proto: fp32. groups: name of each layer that can be quantised -> the part of the network that it belongs to.
+        sums: the same of residual sums. spreads: of what all these nodes read, over the calibration photos.
     """
 
     proto: onnx.ModelProto
     groups: Mapping[str, str]
+    sums: Mapping[str, str]
     spreads: Mapping[str, Spread]
 
 
@@ -90,8 +94,10 @@ def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
     del proto.opset_import[:]
     proto.opset_import.extend(standard)  # ONNX Runtime lists every domain that it knows
     kept = {node.name: groups[node.name] for node in proto.graph.node if node.name in groups}
-    read = dict.fromkeys(node.input[0] for node in proto.graph.node if node.name in kept)
-    return Ranged(proto, kept, _spreads(proto, list(read), inputs))
+    sums = residual_sums(proto, kept)
+    read = [node.input[0] for node in proto.graph.node if node.name in kept]
+    read += [name for node in proto.graph.node if node.name in sums for name in node.input]
+    return Ranged(proto, kept, sums, _spreads(proto, list(dict.fromkeys(read)), inputs))
 
 
 def _spreads(proto: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
@@ -126,7 +132,7 @@ def _session(model: Path | bytes, options: Any) -> Any:
 
 def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "uint8") -> onnx.ModelProto:
     """The graph with the nodes of `groups` in INT8 and the rest in fp32."""
-    nodes = [name for name, group in ranged.groups.items() if group in groups]
+    nodes = [name for name, group in {**ranged.groups, **ranged.sums}.items() if group in groups]
     proto = onnx.ModelProto()
     proto.CopyFrom(ranged.proto)
     if not nodes:
@@ -142,18 +148,22 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=nodes,
         nodes_to_exclude=[],
-        op_types_to_quantize=list(QUANTISED),
+        op_types_to_quantize=[*QUANTISED, "Add"],
         extra_options={
             "ActivationSymmetric": activations == "int8",
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": list(QUANTISED),
+            "OpTypesToExcludeOutputQuantization": [*QUANTISED, "Add"],
         },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
     _spare_others(quantised, set(nodes))
+    if activations == "int8":
+        _spare_addends(quantised, set(nodes) & set(ranged.sums))
+    elif any(node.op_type == "RoiAlign" for node in quantised.graph.node):
+        quantised = pack_levels(quantised)  # for TensorRT there is PyramidRoiAlign
     quantised.producer_name = "parsing-rcnn"
     quantised.producer_version = ""
     onnx.checker.check_model(quantised, full_check=True)
@@ -161,16 +171,50 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
 
 
 def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
-    """Let everybody but the quantised layers read a tensor as it was: RoIs pool it, and residuals add it, in fp32."""
-    pairs = {"QuantizeLinear", "DequantizeLinear"}
-    made = {name: node for node in proto.graph.node if node.op_type in pairs for name in node.output}
+    """Let everybody but the quantised nodes read a tensor as it was: RoIs pool it, and linear residuals add it, in fp32."""
+    exact = _exact(proto)
     for node in proto.graph.node:
-        if node.name in nodes or node.op_type in pairs:
-            continue
-        for index, name in enumerate(node.input):
-            before = made.get(made[name].input[0]) if name in made else None
-            if before is not None:
-                node.input[index] = before.input[0]
+        if node.name not in nodes and node.op_type not in _PAIR:
+            for index, name in enumerate(node.input):
+                node.input[index] = exact.get(name, name)
+
+
+def _spare_addends(proto: onnx.ModelProto, sums: set[str]) -> None:
+    """Let TensorRT's convolutions add the other addend themselves, before what they give is rounded."""
+    exact = _exact(proto)
+    convolved = {node.output[0] for node in proto.graph.node if node.op_type == "Conv"}
+    for node in (node for node in proto.graph.node if node.name in sums):
+        index = next(i for i, name in enumerate(node.input) if exact.get(name) in convolved)
+        node.input[index] = exact[node.input[index]]
+    for _ in _PAIR:  # a pair that nobody reads any more: its end, then its beginning
+        read = {name for node in proto.graph.node for name in node.input}
+        unread = [n for n in proto.graph.node if n.op_type in _PAIR and not read & set(n.output)]
+        for node in unread:
+            proto.graph.node.remove(node)
+
+
+def _exact(proto: onnx.ModelProto) -> dict[str, str]:
+    """What a Q/DQ pair gives -> what it was given."""
+    made = {name: node for node in proto.graph.node if node.op_type in _PAIR for name in node.output}
+    return {name: made[node.input[0]].input[0] for name, node in made.items() if node.input[0] in made}
+
+
+def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str, str]:
+    """Each sum of what a convolution of `groups` gives and something else, read by a ReLU alone -> that layer's part."""
+    made = {node.output[0]: node for node in proto.graph.node}
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    readers: dict[str, list[str]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    found = {}
+    for node in proto.graph.node:
+        if node.op_type == "Add" and readers.get(node.output[0]) == ["Relu"]:
+            addends = [made[name] for name in node.input if name in made]
+            parts = [groups[own.name] for own in addends if own.op_type == "Conv" and own.name in groups]
+            if parts and not constants & set(node.input):
+                found[node.name] = parts[0]
+    return found
 
 
 def node_groups(proto: onnx.ModelProto) -> dict[str, str]:
@@ -178,8 +222,13 @@ def node_groups(proto: onnx.ModelProto) -> dict[str, str]:
 
     The name of its weight says so: `model.backbone.stages.3.1.layers.0.conv.weight` is of `backbone.stages.3`.
     """
-    layers = [node for node in proto.graph.node if node.op_type in QUANTISED]
-    return {node.name: group_of(node.input[1]) for node in layers if not _stem(node.input[1]).endswith(EXACT)}
+    made = {node.output[0]: node for node in proto.graph.node if node.op_type in ("Gather", "Cast")}
+
+    def weight(name: str) -> str:  # of which a layer may read some channels
+        return weight(made[name].input[0]) if name in made else name
+
+    layers = {n.name: weight(n.input[1]) for n in proto.graph.node if n.op_type in QUANTISED}
+    return {name: group_of(read) for name, read in layers.items() if not _stem(read).endswith(EXACT)}
 
 
 def group_of(weight: str) -> str:

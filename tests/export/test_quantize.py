@@ -193,6 +193,49 @@ def test_quantisation_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("last", ["Relu", "Identity"])
+def test_a_residual_sum_by_hand(tmp_path: Path, last: str) -> None:
+    """y = 0.5 last(x - x/4 at the weight 0.25): both addends are rounded where a ReLU follows, and nothing else."""
+    proto = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Conv", ["x", "backbone.stages.0.weight"], ["c"], name="conv"),
+                helper.make_node("Add", ["c", "x"], ["s"], name="sum"),
+                helper.make_node(last, ["s"], ["r"], name="last"),
+                helper.make_node("Conv", ["r", "backbone.stages.1.weight"], ["y"], name="next"),
+            ],
+            "tiny",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 1, "w"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 1, "w"])],
+            [
+                numpy_helper.from_array(np.full((1, 1, 1, 1), -0.25, np.float32), "backbone.stages.0.weight"),
+                numpy_helper.from_array(np.full((1, 1, 1, 1), 0.5, np.float32), "backbone.stages.1.weight"),
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+    onnx.save(proto, tmp_path / "tiny.onnx")
+    x = np.float32([2.0, 0.713, 0.013, 1.27]).reshape(1, 1, 1, 4)
+    ranged = measure_ranges(tmp_path / "tiny.onnx", [{"x": x}])
+    assert ranged.groups == {"conv": "backbone.stages.0", "next": "backbone.stages.1"}
+    assert ranged.sums == ({"sum": "backbone.stages.0"} if last == "Relu" else {})
+
+    def rounded(values: np.ndarray, low: float, high: float, steps: int) -> np.ndarray:
+        return np.round((values - low) * steps / (high - low)) * (high - low) / steps + low
+
+    for activations, steps in (("uint8", 255), ("int8", 254)):
+        low = 0.0 if activations == "uint8" else -2.0  # x lies from 0 to 2, what is read of it from `low`
+        seen = rounded(x, low, 2, steps)
+        branch = -0.25 * seen  # from -0.5 to 0
+        if last == "Relu" and activations == "uint8":
+            branch = rounded(branch, -0.5, 0, steps)  # TensorRT's convolution adds before anything is rounded
+        total = branch + (seen if last == "Relu" else x)  # from 0 to 1.5
+        expected = 0.5 * rounded(total, 0.75 * low, 1.5, steps)
+        (found,) = ReferenceEvaluator(quantise(ranged, [*ranged.groups.values()], activations)).run(None, {"x": x})
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_lone_outlier_does_not_cost_everybody_their_steps() -> None:
     counts = np.zeros(2048, np.int64)
     counts[:1024], counts[-1] = 1_000_000, 1  # evenly from 0 to 50, and one value of 100

@@ -49,12 +49,15 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         keys = F.max_pool2d(x, 2) if self.pool_keys else x
-        theta = self.theta(x).flatten(2).transpose(1, 2)
-        phi = self.phi(keys).flatten(2)
-        g = self.g(keys).flatten(2).transpose(1, 2)
-        attention = torch.softmax(theta @ phi * self.scale, dim=-1)
-        y = (attention @ g).transpose(1, 2).reshape(x.shape[0], -1, x.shape[2], x.shape[3])
+        theta, phi, g = _cells(self.theta(x)), _cells(self.phi(keys)), _cells(self.g(keys))
+        attention = torch.softmax(theta @ phi.transpose(1, 2) * self.scale, dim=-1)
+        y = (attention @ g).unflatten(1, (x.shape[2], x.shape[3])).permute(0, 3, 1, 2)
         return x + self.norm(self.out(y))
+
+
+def _cells(x: Tensor) -> Tensor:
+    """[n,C,H,W] -> [n,H*W,C]: a row for each cell, which is how runtimes keep maps; any other order is a copy there."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class BranchTrunk(nn.Module):
@@ -107,10 +110,11 @@ class Upsampler(nn.Module):
 
     def forward(self, x: Tensor, *, half: bool = False) -> Tensor:
         y: Tensor = self.deconv(x)
-        return y if half else _doubled(y)
+        return y if half else doubled(y)
 
 
-def _doubled(x: Tensor) -> Tensor:
+def doubled(x: Tensor) -> Tensor:
+    """The last step of every head: bilinear x2, [n,C,S,S] -> [n,C,2S,2S]."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
@@ -148,5 +152,5 @@ class DensePoseHead(nn.Module):
         """-> coarse [n,15 or 2,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
         # split before the interpolation: the same numbers, and on CPUs half the time that splitting big maps takes
         maps = self.up(x, half=True).split(self.sizes, dim=1)
-        coarse, index, u, v = maps if half else (_doubled(m) for m in maps)
+        coarse, index, u, v = maps if half else (doubled(m) for m in maps)
         return coarse, index, u, v
