@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from export.packed_levels import pack_levels
 from export.precision import EXACT
@@ -33,6 +34,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 Activations = Literal["uint8", "int8"]
 
 QUANTISED = ("Conv", "ConvTranspose", "Gemm")
+_TABLE = 4096  # values
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 _BINS = 2048
@@ -164,6 +166,7 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
         _spare_addends(quantised, set(nodes) & set(ranged.sums))
     elif any(node.op_type == "RoiAlign" for node in quantised.graph.node):
         quantised = pack_levels(quantised)  # for TensorRT there is PyramidRoiAlign
+    _store_small(quantised.graph)
     quantised.producer_name = "parsing-rcnn"
     quantised.producer_version = ""
     onnx.checker.check_model(quantised, full_check=True)
@@ -215,6 +218,22 @@ def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str
             if parts and not constants & set(node.input):
                 found[node.name] = parts[0]
     return found
+
+
+def _store_small(graph: onnx.GraphProto) -> None:
+    """Tables that ONNX Runtime worked out, in half the bytes where that changes no number; runtimes cast when they load."""
+    for tensor in [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= _TABLE]:
+        values = numpy_helper.to_array(tensor)
+        kind = {"int64": np.int32, "float32": np.float16}.get(values.dtype.name)
+        if kind is None:
+            continue
+        with np.errstate(over="ignore"):
+            small = values.astype(kind)
+        if not np.array_equal(small, values):
+            continue
+        name, to = tensor.name, tensor.data_type
+        tensor.CopyFrom(numpy_helper.from_array(small, f"{name}::stored"))
+        graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=to, name=f"{name}::cast"))
 
 
 def node_groups(proto: onnx.ModelProto) -> dict[str, str]:

@@ -109,6 +109,15 @@ def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> Non
         assert stored[data.input[2]].dtype == np.uint8
 
 
+def test_tables_that_were_worked_out_are_stored_small(quantised: Quantised) -> None:
+    """Where U and V are looked up: four cells for each of 128x128 pixels, which need no 64 bits."""
+    proto = onnx.load(quantised.repository.graph("densepose_head", "int8"))
+    tables = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.dims[-1:] == [128 * 128]]
+    assert {table.dtype.name for table in tables} == {"int32", "float16"}
+    cells = next(table for table in tables if table.dtype == np.int32)
+    assert cells.max() == 48 * (64 * 64 - 1)  # of 24 parts U and V in every cell
+
+
 def test_scores_boxes_and_attention_stay_fp32(quantised: Quantised) -> None:
     for name in GRAPHS:
         proto = onnx.load(quantised.repository.graph(name, "int8"))

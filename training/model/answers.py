@@ -17,12 +17,13 @@ def part_answer(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         logits: or logarithms of probabilities.
     """
-    parts, top = best_channel(logits)
-    shares = torch.exp(logits - top)
+    parts, largest = best_channel(logits)
+    shares = torch.exp(logits - largest)
     total = shares.sum(1, keepdim=True)
     won = (parts == _channels(logits)).to(logits.dtype)
     # as a matrix product of cells: `won` is read once, and in the order in which it lies (see `best_channel`)
-    summed = torch.cat([1 / total, torch.ones_like(total)], 1).flatten(2) @ won.permute(0, 2, 3, 1).flatten(1, 2)
+    top = (1 / total).flatten(2)
+    summed = torch.cat([top, torch.ones_like(top)], 1) @ won.permute(0, 2, 3, 1).flatten(1, 2)
     scores = summed[:, 0] / summed[:, 1].clamp(min=1)
     quantised = torch.round(shares / total * 255).to(torch.uint8)
     return parts[:, 0].to(torch.uint8), scores, quantised

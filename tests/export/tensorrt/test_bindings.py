@@ -23,7 +23,7 @@ from export.plugin_node import OPERATOR
 from export.precision import to_precision
 from export.qdq import measure_ranges, quantise
 from export.tensorrt_graph import for_tensorrt
-from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from tests.export.conftest import ROWS
 from tests.export.plugin.conftest import compile_tensorrt_plugin
 
@@ -67,10 +67,7 @@ def test_every_call_has_a_signature(version: str, tmp_path: Path) -> None:
         soname = f"lib{name}.so.{version}"
         command = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", tmp_path / "empty.c", "-o", libraries / soname]
         subprocess.run(command, check=True)
-    for graph in GRAPHS:
-        (repository / graph / "1").mkdir(parents=True)
-        shutil.copy(ModelRepository.open().graph(graph), repository / graph / "1")
-    shutil.copy(ModelRepository.open().path / CARD, repository)
+    shutil.copytree(ModelRepository.open().path, repository)
     said = program("signatures.py", str(bindings), str(libraries), str(repository))
     assert f"model_trt{version}." in said
     assert "_sm90.plan" in said
@@ -120,7 +117,7 @@ def test_heads_are_built_in_int8(tmp_path: Path) -> None:
     for graph in GRAPHS[1:]:
         ranged = measure_ranges(ModelRepository.open().graph(graph), [features])
         for name, groups in (("int8", tuple(ranged.groups.values())), ("fp32", ())):
-            model = for_tensorrt(quantise(ranged, groups), proposals=1, people=1)
+            model = for_tensorrt(quantise(ranged, groups, "int8"), proposals=1, people=1)
             profiles = [["ROI_FEATURES", *([n, 64, 32, 32] for n in (1, 4, 16))]]
             plans.append([graph, stored(tmp_path / graph / name, graph, model), profiles, "build"])
     answers = real(*plans)
@@ -224,7 +221,7 @@ def test_a_static_detector_is_parsed_to_its_number_of_rows(static_repository: Pa
         plans.append(["detector", stored(tmp_path / precision, "detector", graph), [], "parse"])
     inputs = {"CANVAS": render_scene(1, 256, 320), "LIMITS": np.array([0.0, 3], np.float32)}
     ranged = measure_ranges(static_repository / "detector" / "1" / "model.onnx", [inputs])
-    graph = for_tensorrt(quantise(ranged, tuple(ranged.groups.values())), proposals=100, people=ROWS)
+    graph = for_tensorrt(quantise(ranged, tuple(ranged.groups.values()), "int8"), proposals=100, people=ROWS)
     plans.append(["detector", stored(tmp_path / "int8", "detector", without_plugin(graph)), [], "parse"])
     for answer in real(*plans):
         assert answer == {

@@ -103,7 +103,7 @@ def test_int8(graph: str, features: NDArray[np.float32], pool: PyramidRoiAlign) 
     canvas: Values = {"CANVAS": render_scene(1, 256, 320), "LIMITS": np.array([0.0, 3], np.float32)}
     inputs = canvas if graph == "detector" else {"ROI_FEATURES": features}
     ranged = measure_ranges(ModelRepository.open().graph(graph), [inputs])
-    plain = quantise(ranged, tuple(ranged.groups.values()))
+    plain = quantise(ranged, tuple(ranged.groups.values()), "int8")
     ready = for_tensorrt(plain, proposals=100, people=64)
     stored = {t.name: t.data_type for t in ready.graph.initializer}
     made = {name: node for node in ready.graph.node for name in node.output}
