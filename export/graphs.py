@@ -78,7 +78,7 @@ class DetectorGraph(nn.Module):
     def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
         height, width = canvas.shape[0], canvas.shape[1]
-        # as `ParsingRCNN.pyramid`, channels last until the network: that is how the picture comes, and how runtimes want it
+        # as `ParsingRCNN.pyramid`, but channels last until the network, as the picture comes and as runtimes want it
         normal = (canvas[None].float() - model.mean.view(1, 1, 1, 3)) / model.std.view(1, 1, 1, 3)
         pyramid = model.fpn(model.backbone(normal.permute(0, 3, 1, 2)))
         logits, deltas, anchors = model.rpn(pyramid)

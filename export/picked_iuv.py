@@ -73,7 +73,7 @@ def _around(size: int, device: torch.device | None = None) -> tuple[Tensor, Tens
     Returns:
         int64 and fp32 [4,(2 size)**2].
     """
-    at = (torch.arange(2 * size, device=device) / 2 - 0.25).clamp(min=0)  # the pixel's middle, in cells from the first one's
+    at = (torch.arange(2 * size, device=device) / 2 - 0.25).clamp(min=0)  # of a pixel's middle, in cells
     low = at.floor().long()
     high, share = (low + 1).clamp(max=size - 1), at - low
     cells = [(y[:, None] * size + x).flatten() for y in (low, high) for x in (low, high)]

@@ -174,7 +174,7 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
 
 
 def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
-    """Let everybody but the quantised nodes read a tensor as it was: RoIs pool it, and linear residuals add it, in fp32."""
+    """Let everybody but the quantised nodes read a tensor as it was: RoIs pool it, linear residuals add it, in fp32."""
     exact = _exact(proto)
     for node in proto.graph.node:
         if node.name not in nodes and node.op_type not in _PAIR:
@@ -203,7 +203,7 @@ def _exact(proto: onnx.ModelProto) -> dict[str, str]:
 
 
 def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str, str]:
-    """Each sum of what a convolution of `groups` gives and something else, read by a ReLU alone -> that layer's part."""
+    """Each sum of what a layer of `groups` gives and something else, read by a ReLU alone -> that layer's part."""
     made = {node.output[0]: node for node in proto.graph.node}
     constants = {tensor.name for tensor in proto.graph.initializer}
     readers: dict[str, list[str]] = {}
@@ -221,7 +221,7 @@ def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str
 
 
 def _store_small(graph: onnx.GraphProto) -> None:
-    """Tables that ONNX Runtime worked out, in half the bytes where that changes no number; runtimes cast when they load."""
+    """Tables that ONNX Runtime worked out, in half the bytes where that changes no number."""
     for tensor in [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= _TABLE]:
         values = numpy_helper.to_array(tensor)
         kind = {"int64": np.int32, "float32": np.float16}.get(values.dtype.name)

@@ -40,9 +40,10 @@ class Pooled(nn.Module):
 def standard() -> onnx.ModelProto:
     maps = tuple(torch.zeros(1, 3, 256 >> k, 512 >> k) for k in LEVELS)
     high, wide = Dim("h", min=2, max=42), Dim("w", min=2, max=42)
-    shapes = tuple({2: (32 >> k) * high, 3: (32 >> k) * wide} for k in LEVELS)
+    shapes: tuple[dict[int, Dim], ...] = tuple({2: (32 >> k) * high, 3: (32 >> k) * wide} for k in LEVELS)
     names = ("P2", "P3", "P4", "P5", "ROIS")
-    return to_onnx(Pooled(), (*maps, torch.rand(9, 4)), ((*shapes, {0: Dim("n", min=1, max=1000)}),), names, ("POOLED",))
+    shapes = (*shapes, {0: Dim("n", min=1, max=1000)})
+    return to_onnx(Pooled(), (*maps, torch.rand(9, 4)), (shapes,), names, ("POOLED",))
 
 
 def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_packed_and_standard(standard: onnx.ModelProto, height: int, width: int)
     sides = np.maximum(inputs["ROIS"][:, 2:] - inputs["ROIS"][:, :2], 0)
     levels = np.floor(4 + np.log2(np.sqrt(sides.prod(1)) / 224 + 1e-6)).clip(2, 5)
     assert len(np.unique(levels)) >= (4 if min(height, width) > 100 else 2)
-    # RoIAlign widens what is thinner than a cell, at the far edges beyond them: there it reads 0, the packed form a cell
+    # RoIAlign widens what is thinner than a cell, at the far edges beyond them, where it reads 0, the packed form not
     thin = ((sides < 2 ** levels[:, None]) & (inputs["ROIS"][:, 2:] > [width - 32, height - 32])).any(1)
     assert thin.mean() < 0.15
     expected = run(standard, inputs)
