@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from parsing_rcnn.runtime import MAX_PEOPLE
-from training.config import Config
+from training.config import LIGHT_CANVASES, Config
 
 Pooling = Literal["roi_align", "matmul"]
 PRECISIONS = ("fp32", "fp16", "bf16")
-LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 PAPER_CANVASES = ((800, 1344), (1344, 800), (1056, 1056))
 STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
 MOST_PROPOSALS = 5000

@@ -18,11 +18,10 @@ from parsing_rcnn.people import ModelInfo, Options
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.checkpoint import CheckpointError, load_model
-from training.config import Config
+from training.config import LIGHT_CANVASES, Config
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
 
-CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side
 _STEP = 32
 
@@ -101,7 +100,11 @@ class TorchAnalyzer(GraphPipeline):
     """
 
     def __init__(
-        self, model: ParsingRCNN, config: Config, version: str = "", canvases: Sequence[tuple[int, int]] = CANVASES
+        self,
+        model: ParsingRCNN,
+        config: Config,
+        version: str = "",
+        canvases: Sequence[tuple[int, int]] = LIGHT_CANVASES,
     ) -> None:
         self.model, self.config = model, config
         graphs = TorchGraphs(model)

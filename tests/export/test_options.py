@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from export.options import LIGHT_CANVASES, PAPER_CANVASES, ExportOptions, OptionError
+from export.options import PAPER_CANVASES, ExportOptions, OptionError
 from parsing_rcnn.cli import build
-from training.config import Config
+from training.config import LIGHT_CANVASES, Config
 
 
 @pytest.mark.parametrize(
