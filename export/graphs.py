@@ -24,7 +24,8 @@ class StaticBoxBranch(nn.Module):
     """The box branch with every level pooling every RoI and a mask that selects.
 
     Values are those of `roi_align_pyramid`; the shapes do not depend on which level a box falls into, which
-    every exporter needs, and at 7x7 the extra samples cost less than gather and scatter.
+    every exporter needs, and at 7x7 the extra samples cost less than gather and scatter. INT8 files for CPUs pool each
+    RoI once (`export.packed_levels`), TensorRT's engines by the plugin.
     """
 
     def __init__(self, branch: BoxBranch) -> None:

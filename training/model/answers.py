@@ -1,4 +1,7 @@
-"""From the heads' maps to what leaves the network: the same arithmetic in torch and inside the exported graphs."""
+"""From the heads' maps to what leaves the network: the same arithmetic in torch and inside the exported graphs.
+
+But for IUV, which `export.picked_iuv` gives there with less work: the same numbers in another order.
+"""
 
 from __future__ import annotations
 
