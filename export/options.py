@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from parsing_rcnn.runtime import MAX_PEOPLE
-from training.config import LIGHT_CANVASES, Config
+from training.config import Config
+from training.engine import LIGHT_CANVASES
 
 Pooling = Literal["roi_align", "matmul"]
 PRECISIONS = ("fp32", "fp16", "bf16")

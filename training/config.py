@@ -21,7 +21,6 @@ from pydantic import (
 from parsing_rcnn.taxonomy import CIHP, MHP
 
 Norm = Literal["none", "batch", "group"]
-LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))  # (height, width) that a light network sees pictures at
 _GROUPS = 8  # of group norms, the least: what their channels have to be a multiple of
 
 

@@ -18,10 +18,11 @@ from parsing_rcnn.people import ModelInfo, Options
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.checkpoint import CheckpointError, load_model
-from training.config import LIGHT_CANVASES, Config
+from training.config import Config
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
 
+LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side
 _STEP = 32
 

@@ -21,9 +21,9 @@ from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Stopwatch, validate
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
-from training.config import LIGHT_CANVASES, Config
+from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
-from training.engine import TorchAnalyzer, scaled_canvas, to_images
+from training.engine import LIGHT_CANVASES, TorchAnalyzer, scaled_canvas, to_images
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
 

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from export.options import PAPER_CANVASES, ExportOptions, OptionError
 from parsing_rcnn.cli import build
-from training.config import LIGHT_CANVASES, Config
+from training.config import Config
+from training.engine import LIGHT_CANVASES
 
 
 @pytest.mark.parametrize(
