@@ -36,15 +36,18 @@ def wait(live: Live, seconds: float | None) -> None:
         return shown
 
     begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
-    if not console.is_terminal:
-        while goes_on():
-            time.sleep(0.1)
-            changes.tell(live)
-        return
-    with Display(table(), console=console, refresh_per_second=4, transient=True) as display:
-        while goes_on():
-            time.sleep(0.1)
-            display.update(table())
+    try:
+        if not console.is_terminal:
+            while goes_on():
+                time.sleep(0.1)
+                changes.tell(live)
+            return
+        with Display(table(), console=console, refresh_per_second=4, transient=True) as display:
+            while goes_on():
+                time.sleep(0.1)
+                display.update(table())
+    finally:
+        changes.tell_why(live)
 
 
 def _condition(state: State) -> str:
@@ -86,5 +89,16 @@ class _Changes:
                     told.pause = _PAUSE
                 told.now, told.since = condition, now
             if condition != told.said and now - told.said_at >= told.pause:
-                typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
+                _say(name, condition)
                 told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
+
+    def tell_why(self, live: Live) -> None:
+        """At the end: why the last frames had no answer, unless that was the last that was said."""
+        for number, source in enumerate(live.sources):
+            problem = source.state.engine_problem
+            if problem and problem != self._told[number].said:
+                _say(source.state.name, problem)
+
+
+def _say(name: str, condition: str) -> None:
+    typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)

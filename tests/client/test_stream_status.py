@@ -1,0 +1,40 @@
+"""What `stream` says of its sources, however soon they are over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from parsing_rcnn_client.stream_status import wait
+from parsing_rcnn_client.video.live import State
+
+PROBLEM = "http://127.0.0.1:9: no answer (Connection refused)"
+
+
+class Sources:
+    """What `wait` looks at of a stream: whether it runs, as often as `turns` says, and its sources' states."""
+
+    def __init__(self, *states: State, turns: Sequence[bool]) -> None:
+        self.sources = [SimpleNamespace(state=state) for state in states]
+        self._turns = iter(turns)
+
+    @property
+    def running(self) -> bool:
+        return next(self._turns)
+
+
+def said(capsys: pytest.CaptureFixture[str], sources: Sources) -> str:
+    wait(sources, None)  # type: ignore[arg-type]
+    return capsys.readouterr().err
+
+
+def test_why_there_was_no_answer_is_said_however_soon_a_stream_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    states = (State("door.mp4", frames=3, failed=3, engine_problem=PROBLEM), State("yard.mp4", frames=3))
+    assert said(capsys, Sources(*states, turns=[False])) == f"door.mp4: {PROBLEM}\n"
+
+
+def test_what_was_said_last_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    state = State("door.mp4", connected=True, frames=3, failed=3, engine_problem=PROBLEM)
+    assert said(capsys, Sources(state, turns=[True, True, False])) == f"door.mp4: {PROBLEM}\n"
