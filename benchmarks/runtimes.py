@@ -43,7 +43,7 @@ class Row:
 
 def capabilities() -> set[str]:
     """What OpenVINO says that this CPU computes in: FP32, BF16, INT8 and more."""
-    from parsing_rcnn.runtime import openvino_core
+    from parsing_rcnn.compiled import openvino_core
 
     return set(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 

@@ -4,7 +4,7 @@
 
 PHOTO shows one whole person (default: a drawn figure). Starts a Triton server (or takes the one of --grpc and --http)
 and a gateway before it, and one with the engine in its own process. Rows: the embedded engine, as its gateway runs it:
-one picture after another; the ensemble by perf_analyzer over gRPC, HTTP and shared memory, or by tritonclient where
+four pictures at once; the ensemble by perf_analyzer over gRPC, HTTP and shared memory, or by tritonclient where
 that program does not run; the gateways, answering npz; each at every concurrency. People per execution of a head, and
 what each step takes, are differences of Triton's statistics. Writes OUT.json, OUT.csv, OUT.md, and with matplotlib
 OUT.png: latency against throughput, and the steps.
@@ -36,6 +36,7 @@ from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Client
 
 Picture = tuple[int, int, bytes]  # people drawn, people found, JPEG
+WORKERS = 4  # of the gateway's engine
 HEADS = ("parsing", "densepose_head")
 STEPS = ("preprocess", "detector", *HEADS, "postprocess")
 
@@ -102,7 +103,7 @@ def rows_of(options: argparse.Namespace, pictures: Sequence[Picture], pipeline: 
         asked, people, _ = picture
         return Row(system, asked, people, concurrency, load.per_second, load.p50_ms, load.p95_ms, **more)
 
-    with ThreadPoolExecutor(1) as engine:  # as the gateway does it
+    with ThreadPoolExecutor(WORKERS) as engine:
         for picture, concurrency in product(pictures, options.concurrency):
             ask = lambda photo=picture[2]: engine.submit(pipeline.analyze, photo).result()  # noqa: E731
             yield row(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from export.comparison import Tolerance
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.tensorrt_runtime import TensorRtGraphs, unavailable
+from parsing_rcnn.compiled import openvino_core
 from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import Graphs, Runtime, openvino_core
+from parsing_rcnn.runtime import Graphs, Runtime
 from training.model.parsing_rcnn import ParsingRCNN
 
 TOLERANCES = {

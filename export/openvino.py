@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from parsing_rcnn.compiled import openvino_core
 from parsing_rcnn.repository import GRAPHS
-from parsing_rcnn.runtime import openvino_core
 
 
 def write_models(repository: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 
 from export.packed_levels import pack_levels
 from export.precision import EXACT
-from parsing_rcnn.runtime import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
+from parsing_rcnn.compiled import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
 
 # isort: split
 from onnxruntime.quantization import CalibrationMethod, QuantType

@@ -18,11 +18,11 @@ from export.comparison import Difference
 from export.memory_graphs import MemoryGraphs
 from export.quantize import Progress, Quantised
 from export.sensitivity import GroupError
+from parsing_rcnn.compiled import openvino_core
 from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from parsing_rcnn.runtime import openvino_core
 from training.evaluate import Evaluation, measure_photos
 
 MOST_LOST = 0.005  # of mIoU: half a point

@@ -157,8 +157,9 @@ def files(shapes: Shapes) -> dict[str, str]:
         chosen = shapes.buckets if heads else canvas_profiles(shapes.canvases)
         engine = _instances("KIND_GPU", profiles=len(chosen)) + queue + _warmup(name, shapes, shapes.buckets)
         cuda = _instances("KIND_GPU") + _CUDA + queue + _warmup(name, shapes, _FEW)
-        # one instance of each, on all cores: more would only push each other off them
-        cpu = _instances("KIND_CPU") + _queue(_PEOPLE if heads else _PICTURES)
+        # two pictures at once in the detector, on half of the cores each (`parsing_rcnn.company`); people of several
+        # pictures are computed together by one instance of each head
+        cpu = _instances("KIND_CPU", 1 if heads else 2) + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {
             "config.pbtxt": _backend("tensorrt", "model.plan") + engine,
             "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + cuda,

@@ -16,9 +16,13 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
         groups: where control groups are mounted.
         own: which ones this process is in.
     """
+    return max(1, min([visible_cores(), *(math.ceil(share) for share in _shares(groups, own))]))
+
+
+def visible_cores() -> int:
+    """How many cores this process may run on, for however long."""
     # macOS and Windows do not tie a process to cores
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(math.ceil(share) for share in _shares(groups, own))]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(groups: Path, own: Path) -> Iterator[float]:

@@ -6,13 +6,8 @@ and for each bucket of people, compiled when first needed and cached on disk.
 
 from __future__ import annotations
 
-import io
 import os
-import queue
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,12 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.cores import has_vnni, usable_cores
-from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, OutOfMemory, is_shortage
+from parsing_rcnn.company import Company
+from parsing_rcnn.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
+from parsing_rcnn.cores import has_vnni, usable_cores, visible_cores
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-
-# ONNX Runtime reads it while it is imported, and would begin then to report to its makers
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further
 # size would hold memory for ever (8 at once 100 MB, 64 at once 2 GB).
@@ -34,16 +28,6 @@ PEOPLE_BUCKETS = (1, 2, 4)
 MAX_PEOPLE = 64
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-
-Arrays = Mapping[str, NDArray[Any]]
-
-
-class Graph(Protocol):
-    """A compiled graph. Thread-safe."""
-
-    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Named arrays in, the named outputs out."""
-        ...
 
 
 class Graphs(Protocol):
@@ -62,146 +46,6 @@ class Graphs(Protocol):
         ...
 
 
-def openvino_core() -> Any:
-    """OpenVINO's entry, without the package that would report every import of it to its makers.
-
-    Raises:
-        EngineUnavailable: it is not installed.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it has a stub for who lacks it
-    try:
-        import openvino
-    except ImportError as error:
-        raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
-    # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one
-    # with its lock and one with Python's
-    openvino.Type.f32.to_dtype()
-    return openvino.Core()
-
-
-def onnx_runtime() -> Any:
-    """ONNX Runtime's package, which reports nothing to its makers.
-
-    Raises:
-        EngineUnavailable: it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineUnavailable(
-            "onnxruntime is not installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
-        ) from error
-    onnxruntime.disable_telemetry_events()  # of Windows, which come later
-    return onnxruntime
-
-
-class OrtGraph:
-    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU.
-
-    Args:
-        name: for errors, which clients get to read: of the graph's file in the repository.
-        model: its bytes.
-        threads: of one inference.
-    """
-
-    def __init__(self, name: str, model: bytes, threads: int) -> None:
-        onnxruntime = onnx_runtime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        available = onnxruntime.get_available_providers()
-        # fp32 without TF32, as everywhere; an algorithm by cuDNN's rules, for to try all takes a second a new shape
-        providers: dict[str, dict[str, str]] = {
-            "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
-            "CPUExecutionProvider": {},
-        }
-        wanted = [(name, own) for name, own in providers.items() if name in available]
-        try:
-            self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except Exception as error:  # of types of its own, without a common base
-            raise _fault(name, error) from error
-        self.name = name
-        self._inputs = {tensor.name for tensor in self.session.get_inputs()}
-        self._outputs = {tensor.name for tensor in self.session.get_outputs()}
-
-    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
-        if wrong:
-            raise BrokenModel(self.name, f"{', '.join(sorted(wrong))}: not there, or not known here")
-        with _shortage_named(self.name):
-            return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
-
-
-class OpenVinoGraph:
-    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs.
-
-    Args:
-        name: for errors, which clients get to read: of the graph's file in the repository.
-        model: its bytes, of which every compilation is made: the file may be another one by then.
-        core: of `openvino_core`.
-        properties: of compilations.
-    """
-
-    def __init__(self, name: str, model: bytes, core: Any, properties: Mapping[str, Any]) -> None:
-        self.name, self.core, self.properties = name, core, dict(properties)
-        self._model = model
-        self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
-        self._lock = threading.Lock()
-
-    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        model, idle = self._compile({name: value.shape for name, value in inputs.items()}, tuple(outputs))
-        with _shortage_named(self.name):
-            try:
-                request = idle.get_nowait()
-            except queue.Empty:
-                request = model.create_infer_request()
-            try:
-                request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
-                return {name: request.get_tensor(name).data.copy() for name in outputs}
-            finally:
-                idle.put(request)
-
-    def _compile(
-        self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]
-    ) -> tuple[Any, queue.LifoQueue[Any]]:
-        key = (tuple(sorted(shapes.items())), outputs)
-        with self._lock:
-            if key not in self._compiled:
-                try:
-                    self._compiled[key] = (self._static(shapes, outputs), queue.LifoQueue())
-                except (RuntimeError, MemoryError) as error:
-                    raise _fault(self.name, error) from error
-            return self._compiled[key]
-
-    def _static(self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Any:
-        # ONNX it takes from streams alone
-        model = self.core.read_model(io.BytesIO(self._model))
-        model.reshape({name: list(shape) for name, shape in shapes.items()})
-        # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
-        for result in model.get_results():
-            if result.output(0).get_any_name() not in outputs:
-                model.remove_result(result)
-        missing = set(outputs) - {result.output(0).get_any_name() for result in model.get_results()}
-        if missing:
-            raise RuntimeError(f"it has no {', '.join(sorted(missing))}")
-        return self.core.compile_model(model, "CPU", self.properties)
-
-
-def _fault(name: str, error: Exception) -> EngineUnavailable:
-    """Why a graph cannot be made ready."""
-    return OutOfMemory(name, error) if is_shortage(error) else BrokenModel(name, error)
-
-
-@contextmanager
-def _shortage_named(name: str) -> Iterator[None]:
-    """A shortage of memory while a graph is run is told as one; what else happens then is a fault of ours."""
-    try:
-        yield
-    except Exception as error:
-        if is_shortage(error):
-            raise OutOfMemory(name, error) from error
-        raise
-
-
 class Runtime:
     """The detector and the heads of one repository.
 
@@ -210,8 +54,10 @@ class Runtime:
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
         precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU computes in it, else INT8 where the
             repository has it and the CPU has VNNI; fp32 everywhere else.
-        threads: of one inference; None = as many as it may keep busy (`usable_cores`).
+        threads: of one inference; None = as many as it may keep busy (`usable_cores`), and half of them beside another
+            inference of this user's (OpenVINO).
         graphs: those that will be run.
+        at_once: whether several threads may run them at the same time.
 
     Raises:
         EngineUnavailable: no runtime is installed, or two that exclude each other.
@@ -226,6 +72,7 @@ class Runtime:
         threads: int | None = None,
         *,
         graphs: Sequence[str] = GRAPHS,
+        at_once: bool = True,
     ) -> None:
         _refuse_two_onnxruntimes()
         if kind not in RUNTIMES:
@@ -233,7 +80,7 @@ class Runtime:
         if precision not in PRECISIONS:
             raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         self.repository = repository
-        self.threads = threads or usable_cores()
+        self.threads, self._at_once = threads or usable_cores(), at_once
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
         self.people_buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
@@ -253,19 +100,33 @@ class Runtime:
             fast = self.repository.quantised_for == "cpu" and has_vnni()
             precision = "bf16" if has_bf16 else "int8" if fast else "fp32"
         self.precision = precision
-        properties = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": self.threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
         cache = cache_folder()
         if cache is not None:
             core.set_property({"CACHE_DIR": str(cache)})
         self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {}
+        company, (alone, beside) = Company(), self._shares()
         for name in graphs:
             file = self.repository.graph(name, self.precision)
-            self._graphs[name] = OpenVinoGraph(_short(file), self.repository.read(file), core, properties)
+            model = self.repository.read(file)
+            self._graphs[name] = OpenVinoGraph(_short(file), model, core, company, alone=alone, beside=beside)
+
+    def _shares(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Properties of compilations for an inference by itself, and for one beside others.
+
+        Where each would take all cores, two on half of them each make more pictures a second, with the same numbers.
+        """
+        alone = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            # threads are tied to the first cores, on which those of other processes would be, too
+            "ENABLE_CPU_PINNING": self.threads >= visible_cores(),
+        }
+        if not 1 < self.threads >= usable_cores():
+            return alone, alone
+        half = {"NUM_STREAMS": 2} if self._at_once else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}
+        return alone, alone | {"ENABLE_CPU_PINNING": False} | half
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
         onnxruntime = onnx_runtime()

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.company import Company
 from parsing_rcnn.ensembles import options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
@@ -42,10 +43,16 @@ class Step(ABC):
         self.outputs = [output["name"] for output in self.configuration["output"]]
         self.repository = Path(args["model_repository"]).parent
         self.open()
+        self.warm()
+        with Company().joined():  # what is computed beside another model is compiled for that
+            self.warm()
 
     @abstractmethod
     def open(self) -> None:
         """Load what the step needs."""
+
+    def warm(self) -> None:  # noqa: B027
+        """Have compiled what the first requests will need."""
 
     def setting(self, name: str, default: str = "") -> str:
         """A parameter of the model's configuration."""
@@ -57,7 +64,7 @@ class Step(ABC):
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
-        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,))
+        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,), at_once=False)
 
     @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -130,7 +137,9 @@ class Detector(Single):
 
     def open(self) -> None:
         self.graph = self.runtime("detector")
-        for height, width in ModelRepository.open(self.repository).canvases:  # compiled before the first request
+
+    def warm(self) -> None:
+        for height, width in self.graph.repository.canvases:
             self.graph.detector(np.full((height, width, 3), PAD_VALUE, np.uint8), np.array([0, 1], np.float32))
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
@@ -154,6 +163,8 @@ class Head(Step):
 
     def open(self) -> None:
         self.graph = self.runtime(self.configuration["name"])
+
+    def warm(self) -> None:
         dims = self.configuration["input"][0]["dims"]
         for people in self.graph.people_buckets:
             self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})

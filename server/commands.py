@@ -42,7 +42,7 @@ def serve(
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or int8.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference (default: all usable cores).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Pictures analysed at the same time (default 1).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Pictures analysed at the same time (default 4).")] = None,
     queue: Annotated[int | None, typer.Option(help="Pictures that may wait (default 16).")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes of a picture (default 32 MiB).")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Pixels of a picture (default 64 million).")] = None,

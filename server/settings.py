@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all usable cores).")
-    workers: int = Field(1, ge=1, le=64, description="Pictures analysed at the same time.")
+    workers: int = Field(4, ge=1, le=64, description="Pictures analysed at the same time.")
     queue: int = Field(16, ge=0, description="Pictures that may wait; one more is refused with 503.")
     keys: Path | None = Field(None, description="File of API keys; None: nobody needs one.")
     rate: float | None = Field(None, gt=0, description="Pictures a second for each caller (None: no limit).")

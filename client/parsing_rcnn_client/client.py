@@ -261,7 +261,7 @@ class AsyncClient:
         return cls(Threaded(Triton(url, timeout, **options), in_flight), in_flight)
 
     @classmethod
-    def embedded(cls, repository: Path | None = None, *, in_flight: int = 2, **options: Any) -> AsyncClient:
+    def embedded(cls, repository: Path | None = None, *, in_flight: int = 4, **options: Any) -> AsyncClient:
         """The engine in this process; options as in `parsing_rcnn.pipeline.Pipeline`."""
         from parsing_rcnn.pipeline import Pipeline
 

@@ -29,7 +29,7 @@ def predict(
     bgr: Annotated[
         bool, typer.Option("--bgr", help="Write _IUV.png with I in blue, for scripts of the first DensePose release.")
     ] = False,
-    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 2,
+    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 4,
     resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results are there.")] = False,
     timeout: Timeout = 60.0,
     as_json: AsJson = False,

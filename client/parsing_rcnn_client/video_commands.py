@@ -39,7 +39,7 @@ def annotate(
     engine_choice: EngineChoice,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
     every: Annotated[int, typer.Option(min=1, max=30, help="Analyse every k-th frame, carry people between.")] = 1,
-    in_flight: InFlight = 2,
+    in_flight: InFlight = 3,
     jsonl: Annotated[
         Path | None, typer.Option(help="Also write one JSON line a frame here; - is standard output.")
     ] = None,

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import structlog
 
+from parsing_rcnn.company import Company
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
@@ -70,14 +71,10 @@ class EmbeddedEngine:
 
     def _prepare(self) -> Analyzer:
         analyzer = self._load()
-        # compiles what the first requests will need: every canvas, and every number of people
-        warm = [(size, 1) for size in analyzer.info.canvases]
-        warm += [(analyzer.info.canvases[0], people) for people in PEOPLE_BUCKETS[1:]]
-        for (height, width), people in warm:
-            blank = np.full((height, width, 3), PAD_VALUE, np.uint8)
-            analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
-        # the page asks for the exact paste, whose probabilities are a compilation of their own
-        analyzer.analyze(blank, Options(confidence=0.0, max_people=1, part_probs=True))
+        _warm(analyzer)
+        if self._workers > 1:
+            with Company().joined():  # what is computed beside another picture is compiled for that
+                _warm(analyzer)
         return analyzer
 
     @property
@@ -101,8 +98,8 @@ class EmbeddedEngine:
 
     @property
     def busy(self) -> int:
-        """One picture in work and the next one, for each worker."""
-        return 2 * self._workers
+        """Places that keep the engine at work; with more of them answers come later, and hardly more of them."""
+        return max(2, self._workers - 1)
 
     def check(self) -> None:
         """Refuse before a picture is read.
@@ -141,3 +138,14 @@ class EmbeddedEngine:
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
         if self._analyzer is not None:
             self._analyzer.close()
+
+
+def _warm(analyzer: Analyzer) -> None:
+    """Have compiled what the first requests will need: every canvas, and every number of people."""
+    warm = [(size, 1) for size in analyzer.info.canvases]
+    warm += [(analyzer.info.canvases[0], people) for people in PEOPLE_BUCKETS[1:]]
+    for (height, width), people in warm:
+        blank = np.full((height, width, 3), PAD_VALUE, np.uint8)
+        analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
+    # the page asks for the exact paste, whose probabilities are a compilation of their own
+    analyzer.analyze(blank, Options(confidence=0.0, max_people=1, part_probs=True))

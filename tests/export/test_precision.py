@@ -113,7 +113,7 @@ def test_onnxruntime_runs_fp16_graphs(model: ParsingRCNN) -> None:
 
 def test_openvino_reads_bf16_graphs(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    from parsing_rcnn.runtime import openvino_core
+    from parsing_rcnn.compiled import openvino_core
 
     features = np.random.default_rng(0).normal(size=(2, 64, 32, 32)).astype(np.float32)
     onnx.save(to_precision(load("parsing"), "bf16"), tmp_path / "parsing.onnx")

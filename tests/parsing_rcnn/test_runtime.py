@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import runtime as module
+from parsing_rcnn.company import Company
 from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
@@ -279,7 +280,7 @@ def test_nobody_is_told_that_it_runs(kind: str, tmp_path: Path) -> None:
 
 _FIRST_AT_ONCE = """
 import threading
-from parsing_rcnn.runtime import openvino_core
+from parsing_rcnn.compiled import openvino_core
 openvino_core()
 import openvino
 together = threading.Barrier(4)
@@ -298,3 +299,62 @@ def test_threads_that_need_openvinos_types_first_at_once_do_not_wait_for_each_ot
     pytest.importorskip("openvino")
     for _ in range(4):  # without the table filled beforehand, from every sixth run to two in three hung
         subprocess.run([sys.executable, "-c", _FIRST_AT_ONCE], check=True, timeout=60)
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, object]]:
+    """Properties of everything that OpenVINO compiles from now on; its locks are this test's own."""
+    openvino = pytest.importorskip("openvino")
+    made: list[dict[str, object]] = []
+    compile_model = openvino.Core.compile_model
+
+    def spy(core: object, model: object, device: str, properties: dict[str, object]) -> object:
+        made.append(properties)
+        return compile_model(core, model, device, properties)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", spy)
+    monkeypatch.setattr(module, "Company", lambda: Company(tmp_path / "lock"))
+    return made
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
+def test_an_inference_beside_another_takes_half_of_the_cores_and_says_the_same(
+    compilations: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(module, "visible_cores", lambda: 4)
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",))
+    limits = np.array([0.0, 3], np.float32)
+    alone = runtime.detector(canvas(), limits)
+    with Company(tmp_path / "lock").joined():
+        beside = runtime.detector(canvas(), limits)
+    for name, tensor in alone.items():
+        np.testing.assert_allclose(beside[name], tensor, atol=1e-3, err_msg=name)
+    found = [(c["INFERENCE_NUM_THREADS"], c["NUM_STREAMS"], c["ENABLE_CPU_PINNING"]) for c in compilations]
+    assert found == [(4, 1, True), (4, 2, False)]
+
+
+@pytest.mark.parametrize(
+    ("threads", "usable", "visible", "expected"),
+    [
+        (None, 2, 8, (2, 2, False)),  # a container's share of a larger machine: those of others are on its first cores
+        (2, 8, 8, (2, 1, False)),  # who asks for some of the cores gets those, whoever else computes
+        (None, 1, 1, (1, 1, True)),  # nothing to halve
+    ],
+)
+def test_cores_are_shared_by_who_takes_them_all_and_tied_to_by_nobody_else(
+    threads: int | None,
+    usable: int,
+    visible: int,
+    expected: tuple[int, int, bool],
+    compilations: list[dict[str, object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: usable)
+    monkeypatch.setattr(module, "visible_cores", lambda: visible)
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", threads, graphs=("detector",))
+    with Company(tmp_path / "lock").joined():
+        runtime.detector(canvas(), np.array([0.0, 1], np.float32))
+    (own,) = compilations
+    assert (own["INFERENCE_NUM_THREADS"], own["NUM_STREAMS"], own["ENABLE_CPU_PINNING"]) == expected

@@ -130,7 +130,7 @@ def test_every_file_of_an_archive_has_a_name_of_its_own(client: TestClient, phot
 
 def test_a_batch_keeps_its_place_among_others(photo_jpeg: bytes) -> None:
     slow = Slow()
-    with Live(Settings(queue=4), lambda: slow) as live, ThreadPoolExecutor(2) as pool:
+    with Live(Settings(workers=1, queue=4), lambda: slow) as live, ThreadPoolExecutor(2) as pool:
         files = [("file", (f"{k}.jpg", photo_jpeg)) for k in range(3)]
         answer = pool.submit(httpx.post, f"http://{live.address}{URL}", files=files, timeout=30)
         assert slow.begun.acquire(timeout=10)

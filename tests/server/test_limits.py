@@ -45,7 +45,7 @@ def post(live: Live, body: bytes, headers: str = "", declared: int | None = None
 
 def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
     slow = Slow()
-    with TestClient(create_app(Settings(queue=4), lambda: slow)) as client:
+    with TestClient(create_app(Settings(workers=1, queue=4), lambda: slow)) as client:
         wait_until_ready(client)
         answers = []
 
@@ -73,7 +73,7 @@ def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
 
 def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:
     slow = Slow()
-    with Live(Settings(queue=4), lambda: slow) as live:
+    with Live(Settings(workers=1, queue=4), lambda: slow) as live:
         first = post(live, photo_jpeg)
         assert slow.begun.acquire(timeout=10)
         second = post(live, photo_jpeg)
@@ -125,7 +125,7 @@ def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
 
 def test_full_is_said_before_the_body_comes(photo_jpeg: bytes) -> None:
     slow = Slow()
-    with Live(Settings(queue=0), lambda: slow) as live:
+    with Live(Settings(workers=1, queue=0), lambda: slow) as live:
         first = post(live, photo_jpeg)
         assert slow.begun.acquire(timeout=10)
         refused_early = post(live, b"", declared=len(photo_jpeg))  # not a byte of its body was sent

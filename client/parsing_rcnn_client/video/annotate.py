@@ -40,7 +40,7 @@ class Settings:
     max_people: int = 64
     every: int = 1
     smoothing: Smoothing | None = field(default_factory=Smoothing)
-    in_flight: int = 2
+    in_flight: int = 3
     tasks: frozenset[str] = frozenset()
 
 

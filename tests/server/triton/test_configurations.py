@@ -74,10 +74,10 @@ def test_requests_may_wait_but_not_for_ever_and_not_in_any_number(model: str, re
         assert policy.allow_timeout_override, path  # the caller's own deadline
 
 
-def test_on_the_cpu_one_instance_has_all_cores(repository: Path) -> None:
+def test_on_the_cpu_two_pictures_are_detected_at_once_and_each_head_takes_the_people_of_both(repository: Path) -> None:
     for model in STEPS:
         (group,) = read(repository / model / "configs" / "cpu.pbtxt").instance_group
-        assert (group.count, group.kind) == (1, ModelInstanceGroup.KIND_CPU), model
+        assert (group.count, group.kind) == (2 if model == "detector" else 1, ModelInstanceGroup.KIND_CPU), model
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)

@@ -51,14 +51,14 @@ def test_how_often_a_probe_may_be_late(tmp_path: Path, step: int, rounds: int) -
     assert found[-1] == [("detector", "Deadline Exceeded")]
 
 
-def test_a_model_that_answers_is_not_probed(triton: Running) -> None:
-    """A picture that comes while the detector computes a probe would wait half a second: Triton looks that rarely."""
+def test_a_model_that_answers_by_its_only_instance_is_not_probed(triton: Running) -> None:
+    """People who come while a head computes a probe would wait half a second: Triton looks that rarely."""
     client = triton_client.InferenceServerClient(triton.grpc)
     picture = triton_client.InferInput("IMAGE", [1], "BYTES")
     picture.set_data_from_numpy(np.array([tiny_picture()], np.object_))
 
     def answered() -> int:
-        (model,) = client.get_inference_statistics("detector").model_stats
+        (model,) = client.get_inference_statistics("parsing").model_stats
         return int(model.inference_stats.success.count)
 
     for _ in range(3):  # whatever has to be compiled

@@ -1,0 +1,186 @@
+"""A compiled graph on ONNX Runtime or on OpenVINO."""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.company import Company
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, OutOfMemory, is_shortage
+
+# ONNX Runtime reads it while it is imported, and would begin then to report to its makers
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Graph(Protocol):
+    """A compiled graph. Thread-safe."""
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Named arrays in, the named outputs out."""
+        ...
+
+
+def openvino_core() -> Any:
+    """OpenVINO's entry, without the package that would report every import of it to its makers.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it has a stub for who lacks it
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
+    # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one
+    # with its lock and one with Python's
+    openvino.Type.f32.to_dtype()
+    return openvino.Core()
+
+
+def onnx_runtime() -> Any:
+    """ONNX Runtime's package, which reports nothing to its makers.
+
+    Raises:
+        EngineUnavailable: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineUnavailable(
+            "onnxruntime is not installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
+        ) from error
+    onnxruntime.disable_telemetry_events()  # of Windows, which come later
+    return onnxruntime
+
+
+class OrtGraph:
+    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU.
+
+    Args:
+        name: for errors, which clients get to read: of the graph's file in the repository.
+        model: its bytes.
+        threads: of one inference.
+    """
+
+    def __init__(self, name: str, model: bytes, threads: int) -> None:
+        onnxruntime = onnx_runtime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        available = onnxruntime.get_available_providers()
+        # fp32 without TF32, as everywhere; an algorithm by cuDNN's rules, for to try all takes a second a new shape
+        providers: dict[str, dict[str, str]] = {
+            "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+            "CPUExecutionProvider": {},
+        }
+        wanted = [(name, own) for name, own in providers.items() if name in available]
+        try:
+            self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
+        except Exception as error:  # of types of its own, without a common base
+            raise _fault(name, error) from error
+        self.name = name
+        self._inputs = {tensor.name for tensor in self.session.get_inputs()}
+        self._outputs = {tensor.name for tensor in self.session.get_outputs()}
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
+        if wrong:
+            raise BrokenModel(self.name, f"{', '.join(sorted(wrong))}: not there, or not known here")
+        with _shortage_named(self.name):
+            return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
+
+
+class OpenVinoGraph:
+    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs, and company.
+
+    Args:
+        name: for errors, which clients get to read: of the graph's file in the repository.
+        model: its bytes, of which every compilation is made: the file may be another one by then.
+        core: of `openvino_core`.
+        company: tells whether an inference has the processor to itself.
+        alone, beside: properties of compilations for inferences that have, and that have not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: bytes,
+        core: Any,
+        company: Company,
+        *,
+        alone: Mapping[str, Any],
+        beside: Mapping[str, Any],
+    ) -> None:
+        self.name, self.core = name, core
+        self._model, self._company, self._alone, self._beside = model, company, alone, beside
+        self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        shapes = {name: value.shape for name, value in inputs.items()}
+        with self._company.joined() as alone, _shortage_named(self.name):
+            model, idle = self._compile(shapes, tuple(outputs), self._alone if alone else self._beside)
+            try:
+                request = idle.get_nowait()
+            except queue.Empty:
+                request = model.create_infer_request()
+            try:
+                # infer() would run on a stream by chance, and wait for it where the other one is idle
+                request.start_async({n: np.ascontiguousarray(v) for n, v in inputs.items()}, share_inputs=True)
+                request.wait()
+                return {name: request.get_tensor(name).data.copy() for name in outputs}
+            finally:
+                idle.put(request)
+
+    def _compile(
+        self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]
+    ) -> tuple[Any, queue.LifoQueue[Any]]:
+        key = (tuple(sorted(shapes.items())), outputs, tuple(sorted(properties.items())))
+        with self._lock:
+            if key not in self._compiled:
+                try:
+                    self._compiled[key] = (self._static(shapes, outputs, properties), queue.LifoQueue())
+                except (RuntimeError, MemoryError) as error:
+                    raise _fault(self.name, error) from error
+            return self._compiled[key]
+
+    def _static(
+        self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]
+    ) -> Any:
+        # ONNX it takes from streams alone
+        model = self.core.read_model(io.BytesIO(self._model))
+        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
+        for result in model.get_results():
+            if result.output(0).get_any_name() not in outputs:
+                model.remove_result(result)
+        missing = set(outputs) - {result.output(0).get_any_name() for result in model.get_results()}
+        if missing:
+            raise RuntimeError(f"it has no {', '.join(sorted(missing))}")
+        return self.core.compile_model(model, "CPU", dict(properties))
+
+
+def _fault(name: str, error: Exception) -> EngineUnavailable:
+    """Why a graph cannot be made ready."""
+    return OutOfMemory(name, error) if is_shortage(error) else BrokenModel(name, error)
+
+
+@contextmanager
+def _shortage_named(name: str) -> Iterator[None]:
+    """A shortage of memory while a graph is run is told as one; what else happens then is a fault of ours."""
+    try:
+        yield
+    except Exception as error:
+        if is_shortage(error):
+            raise OutOfMemory(name, error) from error
+        raise
