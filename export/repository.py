@@ -147,8 +147,9 @@ def files(shapes: Shapes) -> dict[str, str]:
         found[f"{name}/config.pbtxt"] = _model(
             name, every[name], python + _instances("KIND_CPU", 4) + _queue(_PICTURES)
         )
+        # that an only instance is free again Triton 2.51 may see half a second later
         found[f"{name}/configs/cpu.pbtxt"] = _model(
-            name, every[name], python + _instances("KIND_CPU") + _queue(_PICTURES)
+            name, every[name], python + _instances("KIND_CPU", 2) + _queue(_PICTURES)
         )
     for name in GRAPHS:
         heads = name != "detector"
