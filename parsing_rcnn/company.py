@@ -1,64 +1,118 @@
-"""Whether an inference has the processor to itself, told between threads and processes by a lock on a file."""
+"""Who computes at the same time: of the threads of a process, or of the processes of a server."""
 
 from __future__ import annotations
 
 import math
 import os
+import struct
 import sys
-import tempfile
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
 
 if sys.platform != "win32":
     import fcntl
 
 _LINGER = 0.015  # seconds for which whoever was met is expected again: pictures have stretches without inferences
-_MEMORY = Path("/dev/shm")  # never on a network, and writable in containers whose other folders are not
+_FLOCK = "hhqqi"  # type, whence, start, length, process: struct flock of Linux
 
 
-class Company:
-    """Who of one user's threads and processes computes on this machine at the same time.
+class Company(ABC):
+    """Whether an inference has the processor to itself.
 
-    An exclusive lock is to be had by nobody but the only one; who computes holds a shared one, which the kernel takes
-    back from a process that dies. Where there are no locks (Windows) everybody is alone.
-
-    Args:
-        path: of the file; None: one for each user.
+    Class attributes:
+        at_once: whether one process may compute several at the same time.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        user = os.getuid() if hasattr(os, "getuid") else 0
-        folder = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        self.path = path or folder / f"prcnn_computing_{user}"
+    at_once: ClassVar[bool]
+
+    def __init__(self) -> None:
         self._met = -math.inf
+        self._pretended = False
 
     @contextmanager
     def joined(self) -> Iterator[bool]:
         """While something is computed. Yields whether nobody else computes, or did a moment ago."""
+        with self._entered() as others:
+            now = time.monotonic()
+            if others:
+                self._met = now
+            yield not self._pretended and now - self._met > _LINGER
+
+    @contextmanager
+    def pretended(self) -> Iterator[None]:
+        """Nobody is alone in here: to have compiled beforehand what is computed beside others."""
+        self._pretended = True
         try:
-            # through no link that another user put there
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        except OSError:
-            yield True
-            return
-        try:
-            if not _alone(file):
-                self._met = time.monotonic()
-            yield time.monotonic() - self._met > _LINGER
+            yield
         finally:
-            os.close(file)
+            self._pretended = False
+
+    @abstractmethod
+    def _entered(self) -> AbstractContextManager[bool]:
+        """While something is computed; whether others do."""
 
 
-def _alone(file: int) -> bool:
-    """Take a lock on an open file that others can share, and say whether nobody else has one."""
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        alone = True
-    except BlockingIOError:
-        alone = False
-    fcntl.flock(file, fcntl.LOCK_SH)
-    return alone
+class Threads(Company):
+    """Of this process."""
+
+    at_once = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock, self._inside = threading.Lock(), 0
+
+    @contextmanager
+    def _entered(self) -> Iterator[bool]:
+        with self._lock:
+            others = self._inside > 0
+            self._inside += 1
+        try:
+            yield others
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+
+class Siblings(Company):
+    """Processes of one parent, as Triton's models are, on Linux.
+
+    Each holds a shared lock on a byte of the parent's folder in /proc and asks the kernel who else does: nothing is
+    written, nobody ever waits, and a process that was killed holds nothing.
+
+    Args:
+        rank: which byte. Those who work on one picture side by side share one that they do not ask for: a picture by
+            itself is beside nobody.
+        hears: whom this process takes for company, ranks 0 to `hears` - 1.
+
+    Attributes:
+        heard: whether others take this process for company now.
+    """
+
+    at_once = False
+
+    def __init__(self, rank: int, hears: int) -> None:
+        super().__init__()
+        self.heard = True
+        self._rank, self._hears = rank, hears
+        self._file = os.open(f"/proc/{os.getppid()}", os.O_RDONLY)
+
+    @contextmanager
+    def _entered(self) -> Iterator[bool]:
+        heard = self.heard
+        if heard:
+            fcntl.lockf(self._file, fcntl.LOCK_SH, 1, self._rank)
+        try:
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, self._hears, 0)
+            found = fcntl.fcntl(self._file, fcntl.F_GETLK, asked)
+            yield bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+        finally:
+            if heard:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._rank)
+
+
+THREADS = Threads()
+"""All inferences of this process."""

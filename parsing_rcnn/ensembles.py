@@ -48,6 +48,9 @@ CHANNEL = [
 ]
 """`channel_args` of a gRPC connection to Triton."""
 
+PROBE = "probe"
+"""Parameter of a request to the detector that only asks whether it is well."""
+
 
 @dataclass(frozen=True)
 class Output:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.company import Company
+from parsing_rcnn.company import THREADS, Company
 from parsing_rcnn.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
 from parsing_rcnn.cores import has_vnni, usable_cores, visible_cores
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
@@ -55,9 +55,9 @@ class Runtime:
         precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU computes in it, else INT8 where the
             repository has it and the CPU has VNNI; fp32 everywhere else.
         threads: of one inference; None = as many as it may keep busy (`usable_cores`), and half of them beside another
-            inference of this user's (OpenVINO).
+            inference (OpenVINO).
         graphs: those that will be run.
-        at_once: whether several threads may run them at the same time.
+        company: among whom they will be run.
 
     Raises:
         EngineUnavailable: no runtime is installed, or two that exclude each other.
@@ -72,7 +72,7 @@ class Runtime:
         threads: int | None = None,
         *,
         graphs: Sequence[str] = GRAPHS,
-        at_once: bool = True,
+        company: Company = THREADS,
     ) -> None:
         _refuse_two_onnxruntimes()
         if kind not in RUNTIMES:
@@ -80,7 +80,7 @@ class Runtime:
         if precision not in PRECISIONS:
             raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         self.repository = repository
-        self.threads, self._at_once = threads or usable_cores(), at_once
+        self.threads, self._company = threads or usable_cores(), company
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
         self.people_buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
@@ -105,11 +105,11 @@ class Runtime:
             core.set_property({"CACHE_DIR": str(cache)})
         self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {}
-        company, (alone, beside) = Company(), self._shares()
+        alone, beside = self._shares()
         for name in graphs:
             file = self.repository.graph(name, self.precision)
             model = self.repository.read(file)
-            self._graphs[name] = OpenVinoGraph(_short(file), model, core, company, alone=alone, beside=beside)
+            self._graphs[name] = OpenVinoGraph(_short(file), model, core, self._company, alone=alone, beside=beside)
 
     def _shares(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Properties of compilations for an inference by itself, and for one beside others.
@@ -125,7 +125,7 @@ class Runtime:
         }
         if not 1 < self.threads >= usable_cores():
             return alone, alone
-        half = {"NUM_STREAMS": 2} if self._at_once else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}
+        half = {"NUM_STREAMS": 2} if self._company.at_once else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}
         return alone, alone | {"ENABLE_CPU_PINNING": False} | half
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:

@@ -10,14 +10,15 @@ import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.company import Company
-from parsing_rcnn.ensembles import options_of
+from parsing_rcnn.company import Siblings
+from parsing_rcnn.ensembles import PROBE, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
@@ -33,18 +34,22 @@ class Step(ABC):
 
     Class attributes:
         utils: Triton's `triton_python_backend_utils`, set by model.py.
+        place: among `Siblings`, where a graph is run. Detectors hear detectors and heads; heads, two of which work on
+            one picture, hear detectors alone.
     """
 
     utils: ClassVar[Any]
+    place: ClassVar[tuple[int, int]] = (0, 2)
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called once by Triton with the model's folder and configuration."""
         self.configuration = json.loads(args["model_config"])
         self.outputs = [output["name"] for output in self.configuration["output"]]
         self.repository = Path(args["model_repository"]).parent
+        self.company = Siblings(*self.place)
         self.open()
         self.warm()
-        with Company().joined():  # what is computed beside another model is compiled for that
+        with self.company.pretended():  # what is computed beside another picture is compiled for that
             self.warm()
 
     @abstractmethod
@@ -64,7 +69,8 @@ class Step(ABC):
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
-        return Runtime(repository, kind, precision, int(threads) if threads else None, graphs=(graph,), at_once=False)
+        count = int(threads) if threads else None
+        return Runtime(repository, kind, precision, count, graphs=(graph,), company=self.company)
 
     @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -149,6 +155,8 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
+        # others make room for a picture, not for a probe
+        self.company.heard = PROBE not in parameters
         found = self.graph.detector(canvas, limits)
         if found["COUNT"][0] == 0:  # an ensemble has to pass a row on; the heads need not compute it
             found["ROI_FEATURES"] = np.full_like(found["ROI_FEATURES"], np.nan)
@@ -161,6 +169,8 @@ class Head(Step):
     Rows of nobody (see `Detector`) are answered by zeros, which nobody reads, without computing them.
     """
 
+    place = (1, 1)
+
     def open(self) -> None:
         self.graph = self.runtime(self.configuration["name"])
 
@@ -171,7 +181,9 @@ class Head(Step):
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         try:
-            return self._together(requests)
+            # people of several pictures: others may be computed beside them
+            with self.company.pretended() if len(requests) > 1 else nullcontext():
+                return self._together(requests)
         except Exception:
             return [self.fail() for _ in requests]
 

@@ -16,7 +16,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import CHANNEL
+from parsing_rcnn.ensembles import CHANNEL, PROBE
 from parsing_rcnn.geometry import PAD_VALUE
 
 _DEADLINE = 5.0  # seconds for one probe
@@ -84,7 +84,8 @@ class Prober:
                     self._late[name] = 0
                     continue
                 for _ in range(self._instances_of(name)):  # they take turns
-                    self._client.infer(name, self._probe(name), client_timeout=_DEADLINE)
+                    asked = {PROBE: True} if name == "detector" else None
+                    self._client.infer(name, self._probe(name), client_timeout=_DEADLINE, parameters=asked)
                     self._answered[name] += 1
             except InferenceServerException as error:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late

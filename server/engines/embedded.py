@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import structlog
 
-from parsing_rcnn.company import Company
+from parsing_rcnn.company import THREADS
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
@@ -73,7 +73,7 @@ class EmbeddedEngine:
         analyzer = self._load()
         _warm(analyzer)
         if self._workers > 1:
-            with Company().joined():  # what is computed beside another picture is compiled for that
+            with THREADS.pretended():  # what is computed beside another picture is compiled for that
                 _warm(analyzer)
         return analyzer
 

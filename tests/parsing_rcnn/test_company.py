@@ -1,28 +1,43 @@
-"""Who computes at the same time, told by a lock on a file."""
+"""Who computes at the same time."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from parsing_rcnn.company import Company
+from parsing_rcnn.company import Company, Siblings, Threads
 
-if sys.platform == "win32":
-    pytest.skip("there are no such locks", allow_module_level=True)
-
-_HOLD = """
-import sys, time
-from pathlib import Path
-from parsing_rcnn.company import Company
-with Company(Path(sys.argv[1])).joined():
-    print("in", flush=True)
-    time.sleep(600)
+_SIBLING = """
+import sys
+from parsing_rcnn.company import Siblings
+company = Siblings(int(sys.argv[1]), int(sys.argv[2]))
+company.heard = "unheard" not in sys.argv
+with company.joined() as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
 """
+# two of them are siblings, as Triton's models are
+_PARENT = """
+import subprocess, sys
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+child, first, second = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
+one = subprocess.Popen([sys.executable, "-c", child, *first], **pipes)
+said = [one.stdout.readline().strip()]
+if "killed" in first:
+    one.kill()
+    one.wait()
+other = subprocess.Popen([sys.executable, "-c", child, *second], **pipes)
+said.append(other.stdout.readline().strip())
+print(*said)
+for process in (one, other):
+    process.stdin.close()
+    process.wait()
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Triton's models are processes of Linux")
 
 
 def forget() -> None:
@@ -30,65 +45,81 @@ def forget() -> None:
     time.sleep(0.05)
 
 
-def test_who_computes_by_itself_is_alone_again_and_again(tmp_path: Path) -> None:
-    company = Company(tmp_path / "lock")
+def test_who_computes_by_itself_is_alone_again_and_again() -> None:
+    company = Threads()
     for _ in range(3):
         with company.joined() as alone:
             assert alone
 
 
-def test_two_at_once_see_each_other_and_the_first_was_alone(tmp_path: Path) -> None:
-    one, other = Company(tmp_path / "lock"), Company(tmp_path / "lock")
-    with one.joined() as first:
-        with other.joined() as second, one.joined() as third:
-            assert (first, second, third) == (True, False, False)
-        with other.joined() as again:
-            assert not again
+def test_threads_see_each_other_and_the_first_was_alone() -> None:
+    company, inside, leave = Threads(), threading.Event(), threading.Event()
+    first = []
 
+    def compute() -> None:
+        with company.joined() as alone:
+            first.append(alone)
+            inside.set()
+            leave.wait(10)
 
-def test_who_was_met_is_expected_for_a_moment(tmp_path: Path) -> None:
-    one, other = Company(tmp_path / "lock"), Company(tmp_path / "lock")
-    with other.joined(), one.joined():
-        pass
-    with one.joined() as soon:
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert inside.wait(10)
+    with company.joined() as second:
+        leave.set()
+        assert not second
+    thread.join(10)
+    assert first == [True]
+    with company.joined() as soon:  # who was met is expected for a moment
         assert not soon
     forget()
-    with one.joined() as later:
+    with company.joined() as later:
         assert later
 
 
-def test_another_process_is_company_until_it_dies(tmp_path: Path) -> None:
-    company = Company(tmp_path / "lock")
-    process = subprocess.Popen([sys.executable, "-c", _HOLD, str(company.path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "in\n"
-        with company.joined() as alone:
-            assert not alone
-    finally:
-        process.kill()
-        process.wait()
-    forget()
+def test_an_inference_that_fails_leaves() -> None:
+    company = Threads()
+    with pytest.raises(RuntimeError), company.joined():
+        raise RuntimeError
     with company.joined() as alone:
         assert alone
 
 
-@pytest.mark.parametrize("obstacle", ["no folder", "link"])
-def test_where_there_can_be_no_lock_everybody_is_alone(obstacle: str, tmp_path: Path) -> None:
-    path = tmp_path / "absent" / "lock"
-    if obstacle == "link":
-        path = tmp_path / "lock"
-        path.symlink_to(tmp_path / "of somebody else")
-    one, other = Company(path), Company(path)
-    with one.joined() as first, other.joined() as second:
-        assert first
-        assert second
-    assert not (tmp_path / "of somebody else").exists()
+@pytest.mark.parametrize("company", [Threads, pytest.param(lambda: Siblings(0, 1), marks=linux)])
+def test_company_can_be_pretended(company: type[Company]) -> None:
+    mine = company()
+    with mine.pretended(), mine.joined() as alone:
+        assert not alone
+    with mine.joined() as alone:
+        assert alone
 
 
-def test_the_file_is_one_for_each_user_and_nobody_elses() -> None:
-    company = Company()
-    with company.joined():
-        assert company.path == Company().path
-        assert company.path.stat().st_mode & 0o777 == 0o600
-        assert company.path.stat().st_uid == os.getuid()
+@linux
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("0 2", "0 2", "True False"),  # two detectors
+        ("1 1", "0 2", "True False"),  # a detector beside a head
+        ("0 2", "1 1", "True False"),  # a head beside a detector
+        ("1 1", "1 1", "True True"),  # two heads, of one picture
+        ("0 2 unheard", "0 2", "True True"),
+        ("0 2 killed", "0 2", "True True"),
+    ],
+)
+def test_processes_of_one_parent_take_those_that_they_hear_for_company_while_they_live(
+    first: str, second: str, said: str
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", _PARENT, _SIBLING, first, second], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == said
+
+
+@linux
+def test_processes_of_another_parent_are_no_company() -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", _SIBLING, "0", "1"], text=True, **pipes) as child:  # type: ignore[call-overload]
+        assert child.stdout.readline() == "True\n"
+        with Siblings(0, 1).joined() as alone:  # its parent is ours, ours is another
+            assert alone
+        child.stdin.close()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import runtime as module
-from parsing_rcnn.company import Company
+from parsing_rcnn.company import Siblings, Threads
 from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
@@ -302,8 +302,8 @@ def test_threads_that_need_openvinos_types_first_at_once_do_not_wait_for_each_ot
 
 
 @pytest.fixture
-def compilations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, object]]:
-    """Properties of everything that OpenVINO compiles from now on; its locks are this test's own."""
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Properties of everything that OpenVINO compiles from now on."""
     openvino = pytest.importorskip("openvino")
     made: list[dict[str, object]] = []
     compile_model = openvino.Core.compile_model
@@ -313,25 +313,43 @@ def compilations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[s
         return compile_model(core, model, device, properties)
 
     monkeypatch.setattr(openvino.Core, "compile_model", spy)
-    monkeypatch.setattr(module, "Company", lambda: Company(tmp_path / "lock"))
     return made
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks to tell by")
+def shared(properties: dict[str, object]) -> tuple[object, object, object]:
+    """(threads, streams that share them, whether they are tied to cores) of a compilation."""
+    names = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "ENABLE_CPU_PINNING")
+    threads, streams, tied = (properties[name] for name in names)
+    return threads, streams, tied
+
+
 def test_an_inference_beside_another_takes_half_of_the_cores_and_says_the_same(
-    compilations: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compilations: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 4)
     monkeypatch.setattr(module, "visible_cores", lambda: 4)
-    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",))
+    company = Threads()
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), company=company)
     limits = np.array([0.0, 3], np.float32)
     alone = runtime.detector(canvas(), limits)
-    with Company(tmp_path / "lock").joined():
+    with company.joined():
         beside = runtime.detector(canvas(), limits)
     for name, tensor in alone.items():
         np.testing.assert_allclose(beside[name], tensor, atol=1e-3, err_msg=name)
-    found = [(c["INFERENCE_NUM_THREADS"], c["NUM_STREAMS"], c["ENABLE_CPU_PINNING"]) for c in compilations]
-    assert found == [(4, 1, True), (4, 2, False)]
+    assert [shared(own) for own in compilations] == [(4, 1, True), (4, 2, False)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton's models are processes of Linux")
+def test_a_process_that_computes_one_at_a_time_needs_no_second_stream(
+    compilations: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(module, "visible_cores", lambda: 4)
+    company = Siblings(0, 1)
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), company=company)
+    with company.pretended():
+        runtime.detector(canvas(), np.array([0.0, 1], np.float32))
+    assert [shared(own) for own in compilations] == [(2, 1, False)]
 
 
 @pytest.mark.parametrize(
@@ -348,13 +366,12 @@ def test_cores_are_shared_by_who_takes_them_all_and_tied_to_by_nobody_else(
     visible: int,
     expected: tuple[int, int, bool],
     compilations: list[dict[str, object]],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: usable)
     monkeypatch.setattr(module, "visible_cores", lambda: visible)
-    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", threads, graphs=("detector",))
-    with Company(tmp_path / "lock").joined():
+    company = Threads()
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", threads, graphs=("detector",), company=company)
+    with company.joined():
         runtime.detector(canvas(), np.array([0.0, 1], np.float32))
-    (own,) = compilations
-    assert (own["INFERENCE_NUM_THREADS"], own["NUM_STREAMS"], own["ENABLE_CPU_PINNING"]) == expected
+    assert [shared(own) for own in compilations] == [expected]
