@@ -128,19 +128,19 @@ class OpenVinoGraph:
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         shapes = {name: value.shape for name, value in inputs.items()}
-        with self._company.joined() as alone, _shortage_named(self.name):
+        with self._company.joined() as alone:
             model, idle = self._compile(shapes, tuple(outputs), self._alone if alone else self._beside)
-            try:
-                request = idle.get_nowait()
-            except queue.Empty:
-                request = model.create_infer_request()
-            try:
+            with _shortage_named(self.name):
+                try:
+                    request = idle.get_nowait()
+                except queue.Empty:
+                    request = model.create_infer_request()
                 # infer() would run on a stream by chance, and wait for it where the other one is idle
                 request.start_async({n: np.ascontiguousarray(v) for n, v in inputs.items()}, share_inputs=True)
                 request.wait()
-                return {name: request.get_tensor(name).data.copy() for name in outputs}
-            finally:
-                idle.put(request)
+                found = {name: request.get_tensor(name).data.copy() for name in outputs}
+            idle.put(request)  # one that failed, or was interrupted and may still run, is not used again
+            return found
 
     def _compile(
         self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]
