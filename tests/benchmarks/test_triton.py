@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.crowd import NobodyFound, crowd, cut_out
 from benchmarks.perf import threads_load
-from benchmarks.triton import STEPS, differences, main
+from benchmarks.triton import STEPS, WORKERS, differences, main
 from parsing_rcnn.pipeline import Pipeline
+from server.settings import Settings
 
 
 def test_a_crowd_is_found_again(pipeline: Pipeline, photo_jpeg: bytes) -> None:
@@ -48,6 +49,10 @@ def test_people_and_milliseconds_are_differences_of_counters() -> None:
         f"{head} queue": 2.0 for head in ("parsing", "densepose_head")
     }
     assert differences(before, before) == (None, {})
+
+
+def test_the_engine_is_asked_as_its_gateway_asks_it() -> None:
+    assert Settings().workers == WORKERS
 
 
 def test_load_counts_every_answer_of_every_thread() -> None:
