@@ -113,7 +113,7 @@ def _compile(options: argparse.Namespace, core: Any, model: Any) -> Any:
     properties = {
         "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": options.threads,
-        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
     }
     return core.compile_model(model, "CPU", properties).create_infer_request()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.ensembles import PROBE
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.triton_models import Arrays, DensePose
+from parsing_rcnn.triton_models import Arrays, DensePose, Detector
 
 
 class Counting(DensePose):
@@ -35,3 +36,14 @@ def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> N
     }
     head.initialize({"model_config": json.dumps(configuration), "model_repository": str(tmp_path / "densepose_head")})
     assert head.seen == [1, 3, 1, 3]  # alone, and beside another
+
+
+def test_others_make_room_for_a_picture_and_not_for_a_probe() -> None:
+    detector = Detector()
+    configuration = {"name": "detector", "output": [{"name": "BOXES", "dims": [-1, 4]}]}
+    folder = ModelRepository.open().path / "detector"
+    detector.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder)})
+    inputs = {"CANVAS": np.zeros((384, 640, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
+    for parameters, heard in (({PROBE: True}, False), ({}, True), ({PROBE: True}, False)):
+        assert detector.run(inputs, parameters)["COUNT"].tolist() == [0]
+        assert detector.company.heard is heard

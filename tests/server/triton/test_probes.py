@@ -12,6 +12,7 @@ import pytest
 import tritonclient.grpc as triton_client
 from tritonclient.utils import InferenceServerException
 
+from parsing_rcnn.ensembles import PROBE
 from server.probes import Prober, tiny_picture
 from tests.server.triton.conftest import Running
 
@@ -28,7 +29,8 @@ class Late:
     def get_model_metadata(self, *_: Any, **__: Any) -> Any:
         return {"inputs": [{"name": "LIMITS", "datatype": "FP32", "shape": [2]}]}
 
-    def infer(self, *_: Any, **__: Any) -> None:
+    def infer(self, *_: Any, parameters: Any, **__: Any) -> None:
+        assert parameters == {PROBE: True}  # to a detector
         raise InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
 
     def get_inference_statistics(self, *_: Any, **__: Any) -> Any:
