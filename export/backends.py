@@ -69,7 +69,8 @@ class TorchGraphs:
     @torch.inference_mode()
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        return {"IUV": self._densepose(torch.from_numpy(features)).numpy()}
+        iuv, scores = self._densepose(torch.from_numpy(features))
+        return {"IUV": iuv.numpy(), "IUV_SCORES": scores.numpy()}
 
 
 def open_backends(model: ParsingRCNN, repositories: Sequence[ModelRepository]) -> tuple[list[Backend], dict[str, str]]:

@@ -42,7 +42,7 @@ class Difference:
         pictures: compared. people: found by the first; unmatched: of these and of the second's, those with no
             partner (IoU >= 0.9, each the other's best).
         box: largest difference of a coordinate in canvas pixels; box_p99, box_median: of each person's largest.
-        score, part_score: largest differences; score_p99.
+        score, part_score, iuv_score: largest differences; score_p99.
         parts, parts_worst: fraction of equal pixels of the part maps: over all people, and of the worst person.
         iuv: fraction of pixels with the same part index of IUV.
         uv, uv_p99: differences of U or V (0..255) where the part index agrees.
@@ -57,6 +57,7 @@ class Difference:
     score: float
     score_p99: float
     part_score: float
+    iuv_score: float
     parts: float
     parts_worst: float
     iuv: float
@@ -79,6 +80,7 @@ class _Seen:
     boxes: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     part_scores: list[float] = field(default_factory=list)
+    iuv_scores: list[float] = field(default_factory=list)
     parts: list[float] = field(default_factory=list)
     index: list[float] = field(default_factory=list)
     uv: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))  # a histogram
@@ -126,8 +128,8 @@ def compare(first: Sequence[Tensors], second: Sequence[Tensors]) -> Difference:
     """Differences of two runs, picture by picture.
 
     Args:
-        first, second: per picture BOXES [n,4], SCORES [n], PARTS [n,S,S], PART_SCORES [n,C], IUV [n,3,S,S] of the
-            people found.
+        first, second: per picture BOXES [n,4], SCORES [n], PARTS [n,S,S], PART_SCORES [n,C], IUV [n,3,S,S],
+            IUV_SCORES [n,25] of the people found.
     """
     seen = _Seen()
     people = unmatched = 0
@@ -148,6 +150,7 @@ def compare(first: Sequence[Tensors], second: Sequence[Tensors]) -> Difference:
         score=max(seen.scores, default=0.0),
         score_p99=_percentile(seen.scores, 99),
         part_score=max(seen.part_scores, default=0.0),
+        iuv_score=max(seen.iuv_scores, default=0.0),
         parts=float(np.mean(seen.parts)) if seen.parts else 1.0,
         parts_worst=min(seen.parts, default=1.0),
         iuv=float(np.mean(seen.index)) if seen.index else 1.0,
@@ -160,6 +163,7 @@ def _add(seen: _Seen, one: Tensors, i: int, other: Tensors, j: int) -> None:
     seen.boxes.append(float(np.abs(one["BOXES"][i] - other["BOXES"][j]).max()))
     seen.scores.append(float(abs(one["SCORES"][i] - other["SCORES"][j])))
     seen.part_scores.append(float(np.abs(one["PART_SCORES"][i] - other["PART_SCORES"][j]).max()))
+    seen.iuv_scores.append(float(np.abs(one["IUV_SCORES"][i] - other["IUV_SCORES"][j]).max()))
     seen.parts.append(float((one["PARTS"][i] == other["PARTS"][j]).mean()))
     same = one["IUV"][i, 0] == other["IUV"][j, 0]
     seen.index.append(float(same.mean()))

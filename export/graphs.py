@@ -152,9 +152,10 @@ class ParsingGraph(nn.Module):
 
 
 class DensePoseGraph(nn.Module):
-    """ROI_FEATURES [n,C,32,32] -> IUV uint8 [n,3,128,128]: part 0..24, U and V of that part times 255.
+    """ROI_FEATURES [n,C,32,32] -> IUV uint8 [n,3,128,128], IUV_SCORES fp32 [n,25].
 
-    What is background: `ModelConfig.densepose_background`.
+    IUV: part 0..24, U and V of that part times 255. IUV_SCORES: mean probability of each part where it is shown, 0 for
+    a part that is not (`training.model.answers.iuv_scores`). What is background: `ModelConfig.densepose_background`.
     """
 
     def __init__(self, model: ParsingRCNN) -> None:
@@ -162,6 +163,6 @@ class DensePoseGraph(nn.Module):
         self.trunk = model.densepose_trunk
         self.head = PickedIuv(model.densepose_head, model.config.densepose_background)
 
-    def forward(self, features: Tensor) -> Tensor:
-        iuv: Tensor = self.head(self.trunk(features))
-        return iuv
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        iuv, scores = self.head(self.trunk(features))
+        return iuv, scores

@@ -46,7 +46,7 @@ class MemoryGraphs:
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        return self._run("densepose_head", {"ROI_FEATURES": features}, ("IUV",))
+        return self._run("densepose_head", {"ROI_FEATURES": features}, ("IUV", "IUV_SCORES"))
 
     def _run(self, name: str, inputs: dict[str, NDArray[Any]], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         return dict(zip(outputs, self._sessions[name].run(list(outputs), inputs), strict=True))

@@ -98,7 +98,7 @@ def graphs(model: ParsingRCNN, options: ExportOptions) -> dict[str, onnx.ModelPr
     return {
         "detector": detector(model, options),
         "parsing": head(ParsingGraph(model), "PARTS", "PART_SCORES", "PART_PROBS"),
-        "densepose_head": head(DensePoseGraph(model), "IUV"),
+        "densepose_head": head(DensePoseGraph(model), "IUV", "IUV_SCORES"),
     }
 
 

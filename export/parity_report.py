@@ -68,8 +68,8 @@ def _situations(report: dict[str, Any]) -> list[str]:
 
 
 _COLUMNS = (
-    "people | unmatched | box px: worst / 99 % / median | score: worst / 99 % | part score | labels equal: all / worst "
-    "person | I equal | U,V: worst / 99 %"
+    "people | unmatched | box px: worst / 99 % / median | score: worst / 99 % | score of a part, of I "
+    "| labels equal: all / worst person | I equal | U,V: worst / 99 %"
 )
 
 
@@ -77,7 +77,8 @@ def _cells(difference: dict[str, Any]) -> str:
     d = Difference(**difference)
     return (
         f"{d.people} | {d.unmatched} | {d.box:.4f} / {d.box_p99:.4f} / {d.box_median:.4f} "
-        f"| {d.score:.5f} / {d.score_p99:.5f} | {d.part_score:.5f} | {100 * d.parts:.3f} / {100 * d.parts_worst:.2f} % "
+        f"| {d.score:.5f} / {d.score_p99:.5f} | {d.part_score:.5f}, {d.iuv_score:.5f} "
+        f"| {100 * d.parts:.3f} / {100 * d.parts_worst:.2f} % "
         f"| {100 * d.iuv:.3f} % | {d.uv:.0f} / {d.uv_p99:.0f}"
     )
 

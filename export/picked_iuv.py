@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.model.answers import best_channel
+from training.model.answers import best_channel, iuv_scores, shown_scores, somebody
 from training.model.branch import DENSEPOSE_PARTS, DensePoseHead, doubled
 
 PARTS = DENSEPOSE_PARTS - 1  # without the background
 
 
 class PickedIuv(nn.Module):
-    """What the DensePose trunk gives, fp32 [n,C,S,S] -> IUV uint8 [n,3,4S,4S].
+    """What the DensePose trunk gives, fp32 [n,C,S,S] -> IUV uint8 [n,3,4S,4S] and IUV_SCORES fp32 [n,25].
 
     Args:
         head: weights. background: `ModelConfig.densepose_background`.
@@ -34,16 +34,23 @@ class PickedIuv(nn.Module):
         self.coarse, self.index = coarse, index if background == "either" else index[1:]
         self.uv = torch.cat([u[1:], v[1:]])
 
-    def forward(self, x: Tensor) -> Tensor:
-        coarse, index = doubled(self._maps(x, self.coarse)), doubled(self._maps(x, self.index))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        regions, parts = self._maps(x, self.coarse), self._maps(x, self.index)
+        scores = self._scores(regions, parts)
+        coarse, index = doubled(regions), doubled(parts)
         size = coarse.shape[2:]
         best = best_channel(index)[0].flatten(2) + float(self.background == "coarse")
-        body = coarse.amax(1, keepdim=True) > coarse[:, :1]  # the largest is not the background
-        parts = best * body.flatten(2).to(best.dtype)
+        shown = best * somebody(coarse).flatten(2)
         u, v = self._picked(self._maps(x, self.uv), (best - 1).clamp(min=0))
-        body = (parts > 0).to(best.dtype) * 255
-        levels = (parts, u.clamp(0, 1) * body, v.clamp(0, 1) * body)
-        return torch.cat([level.to(torch.uint8) for level in levels], 1).unflatten(2, size)
+        body = (shown > 0).to(best.dtype) * 255
+        levels = (shown, u.clamp(0, 1) * body, v.clamp(0, 1) * body)
+        return torch.cat([level.to(torch.uint8) for level in levels], 1).unflatten(2, size), scores
+
+    def _scores(self, coarse: Tensor, index: Tensor) -> Tensor:
+        """IUV_SCORES of the maps before the last x2; those of the index as `self.index` has them."""
+        if self.background == "either":
+            return iuv_scores(coarse, index, "either")
+        return shown_scores(coarse, index, somebody(coarse))
 
     def _maps(self, x: Tensor, channels: Tensor) -> Tensor:
         """Some of the channels that the deconvolution gives, [n,c,2S,2S]."""

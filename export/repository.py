@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
-from parsing_rcnn.ensembles import ENSEMBLES, outputs
+from parsing_rcnn.ensembles import ENSEMBLES, ROWS, outputs
 from parsing_rcnn.repository import CARD, GRAPHS
 from parsing_rcnn.runtime import MAX_PEOPLE
 
@@ -117,7 +117,7 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
     window, count = Tensor("WINDOW", "float32", (6,)), Tensor("COUNT", "int32", (1,))
     answers = {name: _answers(tasks, shapes) for name, tasks in ENSEMBLES.items()}
     boxes, scores, size, *maps = answers["human_analysis"]
-    parts, part_scores, iuv = maps
+    parts, part_scores, iuv, iuv_scores = maps
     features = Tensor("ROI_FEATURES", "float32", (-1, shapes.channels, shapes.roi, shapes.roi))
     found = [Tensor(t.name, t.kind, (shapes.rows, *t.dims[1:])) for t in (boxes, scores, features)]
     part_probs = Tensor("PART_PROBS", "uint8", (-1, shapes.classes, shapes.cells, shapes.cells))
@@ -126,7 +126,7 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         "preprocess": ([image], [canvas, window, limits]),
         "detector": ([canvas, limits], [*found[:2], count, found[2]]),
         "parsing": ([features], [parts, part_scores, part_probs]),
-        "densepose_head": ([features], [iuv]),
+        "densepose_head": ([features], [iuv, iuv_scores]),
         "postprocess": ([boxes, scores, count, window, *given], [boxes, scores, size, *maps]),
         **{name: ([image], own) for name, own in answers.items()},
     }
@@ -264,7 +264,7 @@ def _ensemble(name: str, every: Mapping[str, tuple[list[Tensor], list[Tensor]]])
 
 
 _HEADS = {"parsing": "parsing", "densepose": "densepose_head"}
-_INNER = {"BOXES", "SCORES", "PARTS", "PART_SCORES", "IUV"}  # what postprocess reads and writes under one name
+_INNER = {"BOXES", "SCORES", *ROWS}  # what postprocess reads and writes under one name
 
 
 def _step(model: str, own: tuple[list[Tensor], list[Tensor]], wanted: set[str]) -> str:

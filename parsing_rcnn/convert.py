@@ -167,7 +167,7 @@ class ChartResult:
     Attributes:
         labels_uv_uint8: uint8 [3,h,w]: part 0..24, U times 255, V times 255, at the resolution of the picture.
         box: (x0, y0, x1, y1), whole pixels, x1 and y1 exclusive: where the map lies in the picture.
-        score: of the person.
+        score: of the person and the charts, what they are ranked by (`People.map_scores`).
     """
 
     labels_uv_uint8: NDArray[np.uint8]
@@ -205,8 +205,8 @@ def to_densepose(people: People) -> list[ChartResult]:
     Raises:
         ValueError: IUV was not computed.
     """
-    results = []
+    results, scores = [], people.map_scores("densepose")
     for index in range(len(people)):
         labels_uv, _ = people.iuv_crop(index)
-        results.append(ChartResult(labels_uv, people.window(index), float(people.scores[index])))
+        results.append(ChartResult(labels_uv, people.window(index), float(scores[index])))
     return results

@@ -19,6 +19,7 @@ from parsing_rcnn.errors import (
     UnsupportedImage,
 )
 from parsing_rcnn.people import TASKS, Options
+from parsing_rcnn.taxonomy import DENSEPOSE
 
 ENSEMBLES = {
     "human_analysis": frozenset({"parsing", "densepose"}),
@@ -27,8 +28,11 @@ ENSEMBLES = {
 }
 """Name of each -> the tasks that it computes."""
 
-MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV",)}
+MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV", "IUV_SCORES")}
 """Task -> the outputs that only it has."""
+
+ROWS = tuple(name for names_ in MAPS.values() for name in names_)
+"""What the heads say: a row for each person."""
 
 PARAMETERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
 """Of a request: name of each -> its type. They are `Options` but for the tasks."""
@@ -76,6 +80,7 @@ def outputs(tasks: Iterable[str], classes: int, cells: int) -> list[Output]:
         Output("PARTS", "uint8", (-1, cells, cells)),
         Output("PART_SCORES", "float32", (-1, classes)),
         Output("IUV", "uint8", (-1, 3, cells, cells)),
+        Output("IUV_SCORES", "float32", (-1, len(DENSEPOSE))),
     )
     wanted = names(tasks)
     return [output for output in every if output.name in wanted]

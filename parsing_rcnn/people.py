@@ -45,6 +45,7 @@ class People:
         part_scores: float32 [n,classes], mean probability of each class present, else 0.
         part_probs: uint8 [n,classes,S,S], probability times 255 (only on request).
         iuv: uint8 [n,3,S,S]: part index I (0..24), U and V times 255, or None.
+        iuv_scores: float32 [n,25], mean probability of each I where it is, 0 where it is not and for the background.
         taxonomy: names and colours of `parts`.
         timings: milliseconds by stage.
 
@@ -67,6 +68,7 @@ class People:
     part_scores: NDArray[np.float32] | None = None
     part_probs: NDArray[np.uint8] | None = None
     iuv: NDArray[np.uint8] | None = None
+    iuv_scores: NDArray[np.float32] | None = None
     taxonomy: Taxonomy = CIHP
     timings: Mapping[str, float] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class People:
         _check("iuv", self.iuv, np.uint8, (count, 3, None, None))
         if self.iuv is not None:
             _check("iuv[:, 0]", self.iuv[:, 0], np.uint8, (count, None, None), highest=len(DENSEPOSE) - 1)
+        _check("iuv_scores", self.iuv_scores, np.float32, (count, len(DENSEPOSE)))
         if (self.boxes[:, 2:] < self.boxes[:, :2]).any():
             raise ValueError("boxes are (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2")
 
@@ -118,7 +121,7 @@ class People:
         chosen = np.asarray(indices)
         if chosen.dtype != np.bool_:
             chosen = chosen.astype(np.intp)
-        names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv")
+        names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores")
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
 
@@ -298,6 +301,16 @@ class People:
         from parsing_rcnn.draw import overlay
 
         return overlay(image, self, **options)
+
+    def certainty(self, task: str) -> NDArray[np.float32]:
+        """How sure the map of a task is of what it shows of each person: see `parsing_rcnn.certainty.certainty`."""
+        from parsing_rcnn.certainty import certainty
+
+        return certainty(self, task)
+
+    def map_scores(self, task: str) -> NDArray[np.float32]:
+        """What the results of a task are ranked by, float32 [n]: `scores` times `certainty`."""
+        return self.scores * self.certainty(task)
 
     def to_supervision(self, *, parts: bool = False) -> Any:
         """A `supervision.Detections`, of people or of their parts: see `parsing_rcnn.convert.to_supervision`."""

@@ -125,6 +125,7 @@ class GraphPipeline:
             part_scores=maps.get("PART_SCORES"),
             part_probs=maps.get("PART_PROBS"),
             iuv=maps.get("IUV"),
+            iuv_scores=maps.get("IUV_SCORES"),
             taxonomy=self._taxonomy,
             timings=watch.stages,
         )

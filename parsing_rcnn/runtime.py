@@ -42,7 +42,7 @@ class Graphs(Protocol):
         ...
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """ROI_FEATURES [n,C,32,32] -> IUV."""
+        """ROI_FEATURES [n,C,32,32] -> IUV, IUV_SCORES."""
         ...
 
 
@@ -172,7 +172,7 @@ class Runtime:
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        return self._head("densepose_head", features, ("IUV",))
+        return self._head("densepose_head", features, ("IUV", "IUV_SCORES"))
 
     def _head(self, name: str, features: NDArray[np.float32], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         run = self._graphs[name].run

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.company import Siblings
-from parsing_rcnn.ensembles import PROBE, options_of
+from parsing_rcnn.ensembles import PROBE, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
@@ -233,7 +233,7 @@ class Parsing(Head):
 
 
 class DensePose(Head):
-    """ROI_FEATURES -> IUV."""
+    """ROI_FEATURES -> IUV, IUV_SCORES."""
 
     def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
         return self.graph.densepose(features)
@@ -248,7 +248,7 @@ class Postprocess(Single):
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         window = Window.from_array(inputs["WINDOW"])
         count = int(inputs["COUNT"][0])
-        names = [name for name in ("SCORES", "PARTS", "PART_SCORES", "IUV") if name in inputs]
+        names = [name for name in ("SCORES", *ROWS) if name in inputs]
         boxes, rows = framed(window, inputs["BOXES"][:count], {name: inputs[name][:count] for name in names})
         return {
             "BOXES": boxes,

@@ -45,6 +45,7 @@ class DensePose(TypedDict):
 
     shape_chw: Annotated[tuple[int, int, int], Field(description="(3, height, width), cut to the box at `offset`.")]
     labels_uv_str: Annotated[str, Field(description="PNG in base64: I, U times 255, V times 255 as red, green, blue.")]
+    score: NotRequired[Annotated[float, Field(description="Mean probability of I where it is.", examples=[0.83])]]
 
 
 class Prediction(TypedDict):

@@ -16,7 +16,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import CHANNEL, PROBE
+from parsing_rcnn.ensembles import CHANNEL, PROBE, ROWS
 from parsing_rcnn.geometry import PAD_VALUE
 
 _DEADLINE = 5.0  # seconds for one probe
@@ -179,7 +179,7 @@ class Prober:
 def _tiny(entry: Mapping[str, Any]) -> triton.InferInput | None:
     """The smallest input of a tensor that its model accepts; None for those of other people's maps."""
     name, kind = entry["name"], entry["datatype"]
-    if name in ("PARTS", "PART_SCORES", "IUV"):
+    if name in ROWS:
         return None
     values = _values(name, [int(size) for size in entry["shape"]], kind)
     tensor = triton.InferInput(name, list(values.shape), kind)

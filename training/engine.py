@@ -19,7 +19,8 @@ from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
-from training.model.answers import iuv_answer, part_answer
+from training.model.answers import iuv_answer, iuv_scores, part_answer
+from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
 
 LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
@@ -59,8 +60,10 @@ class TorchGraphs:
     @torch.inference_mode()
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device))
-        return {"IUV": iuv_answer(*maps, self.model.config.densepose_background).cpu().numpy()}
+        maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device), half=True)
+        background = self.model.config.densepose_background
+        iuv, scores = iuv_answer(*map(doubled, maps), background), iuv_scores(*maps[:2], background)
+        return {"IUV": iuv.cpu().numpy(), "IUV_SCORES": scores.cpu().numpy()}
 
 
 def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> torch.Tensor:

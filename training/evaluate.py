@@ -245,7 +245,7 @@ def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluat
         by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
             len(boxes)
         )
-        parsed.add([person_map(people, index) for index in range(len(people))], people.scores, truths)
+        parsed.add([person_map(people, index) for index in range(len(people))], people.map_scores("parsing"), truths)
         boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
     return {
         **_box_figures(boxes, 0),

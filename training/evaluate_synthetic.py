@@ -125,8 +125,9 @@ def _measure(
             found = _full(people.iuv_crop(int(index))[0][0], people, int(index)) > 0
             true = human == row["human"]
             silhouettes[index, column] = (found & true).sum() / (found | true).sum()
-    result.points.append(PicturePoints(people.scores, similarity))
-    result.masked.append(PicturePoints(people.scores, np.sqrt(similarity * silhouettes)))
+    ranked_by = people.map_scores("densepose")
+    result.points.append(PicturePoints(ranked_by, similarity))
+    result.masked.append(PicturePoints(ranked_by, np.sqrt(similarity * silhouettes)))
     sure = people.select(people.scores >= _SURE)
     result.classes.add(category, sure.label_map())
     accuracies = []

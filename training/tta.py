@@ -24,7 +24,8 @@ from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
 from training.engine import LIGHT_CANVASES, TorchAnalyzer, scaled_canvas, to_images
-from training.model.answers import iuv_answer, part_answer
+from training.model.answers import iuv_answer, iuv_scores, part_answer
+from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -157,7 +158,12 @@ class AugmentedAnalyzer(TorchAnalyzer):
             answers |= dict(zip(names, part_answer(self._parsing(views, features)), strict=False))
             watch.lap("parsing")
         if "densepose" in options.tasks:
-            answers["IUV"] = iuv_answer(*self._densepose(views, features), self.model.config.densepose_background)
+            half = [self.model.densepose(own, half=True) for own in features]
+            coarse, index = half[0][:2] if len(half) == 1 else (p.log() for p in _mean(views, half, self.tables)[:2])
+            maps = _mean(views, [(doubled(c), doubled(i), doubled(u), doubled(v)) for c, i, u, v in half], self.tables)
+            background = self.model.config.densepose_background
+            answers["IUV"] = iuv_answer(*maps, background)
+            answers["IUV_SCORES"] = iuv_scores(coarse, index, background)
             watch.lap("densepose")
         return answers
 
@@ -199,15 +205,15 @@ class AugmentedAnalyzer(TorchAnalyzer):
         turned = [unflip_parts(p, table) if view.flipped else p for view, p in zip(views, found, strict=True)]
         return torch.stack(turned).mean(0).log()
 
-    def _densepose(self, views: Sequence[View], features: Sequence[Tensor]) -> Maps:
-        """Mean probabilities of regions and parts, mean U and V."""
-        turned = []
-        for view, own in zip(views, features, strict=True):
-            coarse, index, u, v = self.model.densepose(own)
-            maps = (torch.softmax(coarse, 1), torch.softmax(index, 1), u, v)
-            turned.append(unflip_iuv(*maps, self.tables) if view.flipped else maps)
-        coarse, index, u, v = (torch.stack(planes).mean(0) for planes in zip(*turned, strict=True))
-        return coarse, index, u, v
+
+def _mean(views: Sequence[View], found: Sequence[Maps], tables: Tensor | None) -> Maps:
+    """Mean probabilities of regions and parts, mean U and V, of the DensePose maps of each view."""
+    turned = []
+    for view, (coarse, index, u, v) in zip(views, found, strict=True):
+        maps = (torch.softmax(coarse, 1), torch.softmax(index, 1), u, v)
+        turned.append(unflip_iuv(*maps, tables) if view.flipped else maps)
+    coarse, index, u, v = (torch.stack(planes).mean(0) for planes in zip(*turned, strict=True))
+    return coarse, index, u, v
 
 
 def _tables(path: Path | None, model: ParsingRCNN) -> Tensor | None:

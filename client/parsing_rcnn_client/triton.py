@@ -169,6 +169,7 @@ class Triton:
             parts=arrays.get("PARTS"),
             part_scores=scores,
             iuv=arrays.get("IUV"),
+            iuv_scores=arrays.get("IUV_SCORES"),
             taxonomy=taxonomy,
         )
 

@@ -134,7 +134,10 @@ def _person(
         if "label_map" in include:
             entry["parts_png"] = png.to_base64(png.encode_labels(labels))
     if iuv is not None and "iuv" in include:
-        entry["densepose"] = {"shape_chw": list(iuv.shape), "labels_uv_str": encode_chart(iuv)}
+        charts: dict[str, Any] = {"shape_chw": list(iuv.shape), "labels_uv_str": encode_chart(iuv)}
+        if people.iuv_scores is not None:
+            charts["score"] = round(float(people.certainty("densepose")[index]), 4)
+        entry["densepose"] = charts
     return entry
 
 

@@ -1,4 +1,4 @@
-"""People as npz: `boxes`, `scores`, `parts`, `part_scores`, `iuv`, `image_size`. No pickles, so no code, inside."""
+"""People as npz, their arrays by the names of `People`. No pickles, so no code, inside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
-_MAPS = ("parts", "part_scores", "iuv")
+_MAPS = ("parts", "part_scores", "iuv", "iuv_scores")
 
 
 def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
@@ -20,7 +20,7 @@ def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
 
     Returns:
         `boxes` float32 [n,4], `scores` float32 [n], `image_size` int32 [2] (height, width), and of `parts` uint8
-        [n,S,S], `part_scores` float32 [n,classes] and `iuv` uint8 [n,3,S,S] what there is.
+        [n,S,S], `part_scores` float32 [n,classes], `iuv` uint8 [n,3,S,S] and `iuv_scores` float32 [n,25] what there is.
     """
     arrays: dict[str, NDArray[np.generic]] = {"boxes": people.boxes, "scores": people.scores}
     arrays |= {name: value for name in _MAPS if (value := getattr(people, name)) is not None}

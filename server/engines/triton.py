@@ -17,7 +17,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import CHANNEL, ensemble_of, names
+from parsing_rcnn.ensembles import CHANNEL, MAPS, ensemble_of, names
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
@@ -271,9 +271,9 @@ class TritonEngine:
         heads: list[Awaitable[Arrays]] = []
         if "parsing" in options.tasks:
             probabilities = ("PART_PROBS",) if options.part_probs else ()
-            heads.append(ask("parsing", features, ("PARTS", "PART_SCORES", *probabilities)))
+            heads.append(ask("parsing", features, (*MAPS["parsing"], *probabilities)))
         if "densepose" in options.tasks:
-            heads.append(ask("densepose_head", features, ("IUV",)))
+            heads.append(ask("densepose_head", features, MAPS["densepose"]))
         maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
         size = np.array([window.height, window.width])
         boxes, maps = framed(window, found["BOXES"][:count], maps)
@@ -290,6 +290,7 @@ class TritonEngine:
             part_scores=maps.get("PART_SCORES"),
             part_probs=maps.get("PART_PROBS"),
             iuv=maps.get("IUV"),
+            iuv_scores=maps.get("IUV_SCORES"),
             taxonomy=self._repository.taxonomy,
         )
 

@@ -299,5 +299,6 @@ def _tensors(people: People, names: tuple[str, ...]) -> dict[str, Any]:
         "PARTS": people.parts,
         "PART_SCORES": people.part_scores,
         "IUV": people.iuv,
+        "IUV_SCORES": people.iuv_scores,
     }
     return {name: found[name] for name in names}

@@ -37,7 +37,7 @@ def url(pipeline: Pipeline) -> Iterator[str]:
 
 
 def same(one: People, other: People) -> bool:
-    names = ("boxes", "scores", "parts", "part_scores", "iuv")
+    names = ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names if name in vars(one))
 
 

@@ -64,6 +64,7 @@ class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         found = {
             "BOXES": people.boxes, "SCORES": people.scores, "IMAGE_SIZE": np.array(people.image_size, np.int32),
             "PARTS": people.parts, "PART_SCORES": people.part_scores, "IUV": people.iuv,
+            "IUV_SCORES": people.iuv_scores,
         }  # fmt: skip
         answer = service_pb2.ModelInferResponse(model_name=request.model_name)
         for wanted in request.outputs:
@@ -134,7 +135,7 @@ def test_boxes_alone_are_the_same_from_all_three_clients(
     with Client.connect(gateway_url) as gateway:
         for each in (Client(pipeline), gateway, client):
             people = each.analyze(photo_jpeg, Options(frozenset()))
-            assert (people.parts, people.part_scores, people.iuv) == (None, None, None)
+            assert (people.parts, people.part_scores, people.iuv, people.iuv_scores) == (None,) * 4
             np.testing.assert_allclose(people.boxes, pipeline.analyze(photo_jpeg).boxes, atol=1e-3)
 
 

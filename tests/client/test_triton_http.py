@@ -27,6 +27,7 @@ STOPPING = "Server is stopping, scheduler for model has stopped accepting new in
 SHAPES = {
     "BOXES": ("FP32", [0, 4]), "SCORES": ("FP32", [0]), "IMAGE_SIZE": ("INT32", [2]),
     "PARTS": ("UINT8", [0, 128, 128]), "PART_SCORES": ("FP32", [0, 20]), "IUV": ("UINT8", [0, 3, 128, 128]),
+    "IUV_SCORES": ("FP32", [0, 25]),
 }  # fmt: skip
 
 

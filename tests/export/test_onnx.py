@@ -44,7 +44,7 @@ CONTRACT = {
     ),
     "densepose_head": (
         {"ROI_FEATURES": ("FLOAT", ["people", 64, 32, 32])},
-        {"IUV": ("UINT8", ["people", 3, 128, 128])},
+        {"IUV": ("UINT8", ["people", 3, 128, 128]), "IUV_SCORES": ("FLOAT", ["people", 25])},
     ),
 }
 
@@ -125,15 +125,18 @@ def test_heads_agree_with_torch(repository: Path, model: ParsingRCNN, people: in
     parsing = onnxruntime.InferenceSession(repository / "parsing" / "1" / "model.onnx")
     parts, scores, probabilities = parsing.run(None, {"ROI_FEATURES": features})
     densepose = onnxruntime.InferenceSession(repository / "densepose_head" / "1" / "model.onnx")
-    (iuv,) = densepose.run(None, {"ROI_FEATURES": features})
+    iuv, iuv_scores = densepose.run(None, {"ROI_FEATURES": features})
     with torch.inference_mode():
         want = [t.numpy() for t in ParsingGraph(model)(torch.from_numpy(features))]
-        want_iuv = DensePoseGraph(model)(torch.from_numpy(features)).numpy()
+        want_iuv, want_scores = (t.numpy() for t in DensePoseGraph(model)(torch.from_numpy(features)))
     assert (parts == want[0]).mean() > 0.999
     assert len(np.unique(parts)) > 2
     np.testing.assert_allclose(scores, want[1], atol=1e-3)
     assert np.abs(probabilities.astype(int) - want[2]).max() <= 1
     assert (iuv[:, 0] == want_iuv[:, 0]).mean() > 0.999
+    both = (iuv_scores > 0) & (want_scores > 0)  # a part may win its first cell, or lose its last one
+    assert both.sum() > 5 * people
+    np.testing.assert_allclose(iuv_scores[both], want_scores[both], atol=1e-3)
     same = iuv[:, :1] == want_iuv[:, :1]
     assert (np.abs(iuv.astype(int) - want_iuv)[np.broadcast_to(same, iuv.shape)] <= 1).all()
 

@@ -59,7 +59,7 @@ def test_a_paper_network(recipe: str, tasks: dict[str, bool], tmp_path: Path) ->
         wanted = DetectorGraph(model, proposals=50)(torch.from_numpy(canvas), torch.from_numpy(limits))
         features = wanted[3]
         parts = ParsingGraph(model)(features)[0].numpy()
-        iuv = DensePoseGraph(model)(features).numpy()
+        iuv = DensePoseGraph(model)(features)[0].numpy()
     assert found[2] == wanted[2].numpy() == 3
     assert (wanted[0][:, 2:] - wanted[0][:, :2]).min() > 1
     assert features.abs().max() > 0.01

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from export.picked_iuv import PickedIuv, _around
-from training.model.answers import iuv_answer
+from training.model.answers import iuv_answer, iuv_scores
 from training.model.branch import DensePoseHead
 
 
@@ -23,7 +23,10 @@ def test_as_the_network_answers(background: Literal["either", "coarse"], coarse:
     features = torch.randn(3, 8, 6, 6)
     with torch.no_grad():
         expected = iuv_answer(*head(features), background)
-        found = PickedIuv(head, background)(features)
+        sure = iuv_scores(*head(features, half=True)[:2], background)
+        found, scores = PickedIuv(head, background)(features)
+    torch.testing.assert_close(scores, sure, atol=1e-5, rtol=1e-5)
+    assert (scores > 0).sum() > 20
     assert found.shape == expected.shape == (3, 3, 24, 24)
     torch.testing.assert_close(found[:, 0], expected[:, 0], atol=0, rtol=0)
     assert len(expected[:, 0].unique()) > 20

@@ -92,9 +92,13 @@ def test_heads_against_torch(model: ParsingRCNN, precision: str) -> None:
     assert both.sum() > 10
     np.testing.assert_allclose(found["PART_SCORES"][both], part_scores[both], atol=0.02)
     assert np.abs(found["PART_PROBS"].astype(int) - probabilities).max() <= 16
-    (iuv,) = by_torch(DensePoseGraph(model), features)
+    iuv, iuv_scores = by_torch(DensePoseGraph(model), features)
     typed = simulate(to_precision(load("densepose_head"), precision), precision)
-    answer = run(typed, {"ROI_FEATURES": features})["IUV"]
+    found = run(typed, {"ROI_FEATURES": features})
+    both = (found["IUV_SCORES"] > 0) & (iuv_scores > 0)
+    assert both.sum() > 10
+    np.testing.assert_allclose(found["IUV_SCORES"][both], iuv_scores[both], atol=0.02)
+    answer = found["IUV"]
     same = answer[:, :1] == iuv[:, :1]
     assert same.mean() >= labels_limit
     assert (np.abs(answer[:, 1:].astype(int) - iuv[:, 1:]) * same).max() <= uv_limit

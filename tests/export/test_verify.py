@@ -97,6 +97,7 @@ def _answer(shift: float, label: int, score: float = 0.9) -> dict[str, np.ndarra
         "PARTS": np.full((2, 4, 4), label, np.uint8),
         "PART_SCORES": np.zeros((2, 20), np.float32),
         "IUV": np.zeros((2, 3, 4, 4), np.uint8),
+        "IUV_SCORES": np.zeros((2, 25), np.float32),
     }
 
 
@@ -134,7 +135,9 @@ def test_labels_and_uv_by_hand() -> None:
     other["IUV"][1, 0, 0, 0] = 3  # another part: its U and V are not compared
     other["IUV"][1, 1] = 7
     other["IUV"][1, 1, 0, 0] = 255
+    one["PART_SCORES"][0, 5], other["IUV_SCORES"][1, 3] = 0.25, 0.5
     found = compare([one], [other])
+    assert (found.part_score, found.iuv_score) == (0.25, 0.5)
     assert found.parts == pytest.approx(15 / 16)
     assert found.parts_worst == pytest.approx(14 / 16)
     assert found.iuv == pytest.approx(31 / 32)

@@ -34,6 +34,8 @@ def people() -> People:
     scores = np.zeros((2, 20), np.float32)
     scores[0, [7, 13]] = [0.75, 0.5]
     scores[1, 12] = 0.25
+    sure = np.zeros((2, 25), np.float32)
+    sure[0, [7, 13]], sure[1, 12] = [0.25, 0.5], 0.75
     boxes = np.array([[10.3, 5.2, 26.3, 37.2], [40, 8, 56, 24]], np.float32)
     return People(
         boxes,
@@ -42,6 +44,7 @@ def people() -> People:
         parts=parts,
         part_scores=scores,
         iuv=iuv,
+        iuv_scores=sure,
         timings={"decode": 1.23456},
     )
 
@@ -100,6 +103,7 @@ def test_maps_are_cut_to_the_box_and_offset_places_them() -> None:
         assert person["offset"] == list(offset)
         assert np.array_equal(png(person["parts_png"]), labels)
         assert person["densepose"]["shape_chw"] == [3, *labels.shape]
+        assert person["densepose"]["score"] == [0.3333, 0.75][index]  # of cells: (32 * 0.25 + 16 * 0.5) / 48
         assert np.array_equal(chart(person["densepose"]["labels_uv_str"]), who.iuv_crop(index)[0])
         for part in person["parts"]:
             assert np.array_equal(rle.decode(part["crop_rle"]), labels == part["class_id"])
@@ -317,7 +321,7 @@ def test_to_densepose_forms_agree() -> None:
     who = people()
     result = who.to_densepose()[1]
     assert result.box == (40, 8, 50, 24)
-    assert result.score == pytest.approx(0.6)
+    assert result.score == pytest.approx(0.6 * 0.75)  # of the person and of the charts
     assert result.labels_uv_uint8.shape == (3, 16, 10)
     assert (result.labels.dtype, result.uv.dtype) == (np.int64, np.float32)
     assert result.labels[8, 5] == 12

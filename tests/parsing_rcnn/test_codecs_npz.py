@@ -24,6 +24,7 @@ def people() -> People:
         parts=rng.integers(0, 20, (2, 16, 16), dtype=np.uint8),
         part_scores=rng.random((2, 20), dtype=np.float32),
         iuv=iuv,
+        iuv_scores=rng.random((2, 25), dtype=np.float32),
     )
 
 
@@ -36,6 +37,7 @@ def test_names_and_dtypes_are_the_documented_ones() -> None:
         "parts": ("uint8", (2, 16, 16)),
         "part_scores": ("float32", (2, 20)),
         "iuv": ("uint8", (2, 3, 16, 16)),
+        "iuv_scores": ("float32", (2, 25)),
         "image_size": ("int32", (2,)),
     }
 
@@ -45,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(npz.encode(before))
     for after in (npz.decode(npz.encode(before)), npz.decode(tmp_path / "a.npz")):
         assert after.image_size == (12, 34)
-        for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
+        for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
             assert np.array_equal(getattr(after, name), getattr(before, name))
 
 

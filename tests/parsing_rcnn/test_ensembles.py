@@ -22,9 +22,9 @@ from parsing_rcnn.people import Options
 @pytest.mark.parametrize(
     ("tasks", "ensemble", "maps"),
     [
-        ({"parsing", "densepose"}, "human_analysis", ["PARTS", "PART_SCORES", "IUV"]),
+        ({"parsing", "densepose"}, "human_analysis", ["PARTS", "PART_SCORES", "IUV", "IUV_SCORES"]),
         ({"parsing"}, "human_parsing", ["PARTS", "PART_SCORES"]),
-        ({"densepose"}, "densepose", ["IUV"]),
+        ({"densepose"}, "densepose", ["IUV", "IUV_SCORES"]),
         (set(), "human_parsing", []),
     ],
 )

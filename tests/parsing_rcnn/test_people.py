@@ -293,11 +293,12 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         parts=np.full((1, 8, 8), 58, np.uint8),
         part_scores=np.full((1, len(MHP)), 0.5, np.float32),
         iuv=np.full((1, 3, 8, 8), 7, np.uint8),
+        iuv_scores=np.full((1, 25), 0.25, np.float32),
         taxonomy=MHP,
     )
     people.save(tmp_path / "people.npz")
     again = People.load(str(tmp_path / "people.npz"), MHP)
-    for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
+    for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
         np.testing.assert_array_equal(getattr(again, name), getattr(people, name))
     assert (again.image_size, again.taxonomy) == (people.image_size, MHP)
     with pytest.raises(ValueError, match=r"parts: contains 58, the highest id is 19"):
@@ -348,6 +349,7 @@ SCORE = np.array([0.5], np.float32)
         ((BOX, SCORE, (4, 4)), {"iuv": np.zeros((1, 2, 4, 4), np.uint8)}, ValueError, r"iuv: .*\(1, 3, S, S\)"),
         ((BOX, SCORE, (4, 4)), {"iuv": np.full((1, 3, 4, 4), 25, np.uint8)}, ValueError, "highest id is 24"),
         ((BOX, SCORE, (4, 4)), {"part_scores": np.zeros((1, 7), np.float32)}, ValueError, "part_scores"),
+        ((BOX, SCORE, (4, 4)), {"iuv_scores": np.zeros((1, 24), np.float32)}, ValueError, "iuv_scores"),
         ((BOX, SCORE, (4, 4)), {"part_probs": np.zeros((1, 7, 4, 4), np.uint8)}, ValueError, "part_probs"),
     ],
 )  # fmt: skip

@@ -65,7 +65,7 @@ def test_heads_are_not_run_for_nobody(pipeline: Pipeline, photo_jpeg: bytes, mon
     monkeypatch.setattr(pipeline.graphs, "parsing", refuse)
     monkeypatch.setattr(pipeline.graphs, "densepose", refuse)
     again = [pipeline.analyze(grey, o) for o in options]
-    for name in ("parts", "part_scores", "part_probs", "iuv"):
+    for name in ("parts", "part_scores", "part_probs", "iuv", "iuv_scores"):
         for one, before, now in zip(somebody, first, again, strict=True):
             wanted = getattr(one, name)
             assert (getattr(now, name) is None) == (wanted is None), name

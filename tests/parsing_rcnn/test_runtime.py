@@ -48,7 +48,14 @@ def test_tensors_of_the_contract(runtime: Runtime, people: int) -> None:
     # probabilities are rounded to 255ths: the part that won has the highest one, or shares it
     own = np.take_along_axis(answer["PART_PROBS"], answer["PARTS"][:, None], 1)[:, 0].astype(int)
     assert (answer["PART_PROBS"].max(1) - own <= 1).all()
-    iuv = runtime.densepose(features)["IUV"]
+    answer = runtime.densepose(features)
+    iuv, scores = answer["IUV"], answer["IUV_SCORES"]
+    assert (scores.shape, scores.dtype) == ((people, 25), np.float32)
+    for row, cells in zip(scores, iuv[:, 0], strict=True):
+        there = np.bincount(cells.ravel(), minlength=25)
+        assert row[0] == 0
+        assert ((row[1:] > 0.03) & (row[1:] <= 1))[there[1:] > 300].all()  # a cell of a quarter of the size may miss it
+        assert (row[there == 0] == 0).mean() > 0.8
     assert iuv.shape == (people, 3, 128, 128)
     assert iuv.dtype == np.uint8
     assert iuv[:, 0].max() <= 24

@@ -32,7 +32,7 @@ def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> N
     configuration = {
         "name": "densepose_head",
         "input": [{"name": "ROI_FEATURES", "dims": [64, 32, 32]}],
-        "output": [{"name": "IUV", "dims": [3, 128, 128]}],
+        "output": [{"name": "IUV", "dims": [3, 128, 128]}, {"name": "IUV_SCORES", "dims": [25]}],
     }
     head.initialize({"model_config": json.dumps(configuration), "model_repository": str(tmp_path / "densepose_head")})
     assert head.seen == [1, 3, 1, 3]  # alone, and beside another

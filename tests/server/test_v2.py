@@ -59,7 +59,7 @@ def test_what_the_official_client_asks_first(official: triton.InferenceServerCli
     assert {t["name"]: t["shape"] for t in metadata["outputs"]}["IUV"] == [-1, 3, 128, 128]
     configuration = official.get_model_config("densepose")
     assert configuration["input"][0]["data_type"] == "TYPE_STRING"
-    assert [t["name"] for t in configuration["output"]] == ["BOXES", "SCORES", "IMAGE_SIZE", "IUV"]
+    assert [t["name"] for t in configuration["output"]] == ["BOXES", "SCORES", "IMAGE_SIZE", "IUV", "IUV_SCORES"]
     assert {m["name"] for m in official.get_model_repository_index()} == {
         "human_analysis",
         "human_parsing",
@@ -128,7 +128,7 @@ def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
 def test_tensors_are_the_pipelines(
     official: triton.InferenceServerClient, pipeline: Pipeline, photo_jpeg: bytes, binary: bool
 ) -> None:
-    names = ("BOXES", "SCORES", "IMAGE_SIZE", "PARTS", "PART_SCORES", "IUV")
+    names = ("BOXES", "SCORES", "IMAGE_SIZE", "PARTS", "PART_SCORES", "IUV", "IUV_SCORES")
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
     parameters = {"confidence": "0", "max_people": 2}
     answer = official.infer(
@@ -138,6 +138,7 @@ def test_tensors_are_the_pipelines(
     assert answer.get_response()["id"] == "a7"
     np.testing.assert_array_equal(answer.as_numpy("PARTS"), people.parts)
     np.testing.assert_array_equal(answer.as_numpy("IUV"), people.iuv)
+    np.testing.assert_allclose(answer.as_numpy("IUV_SCORES"), people.iuv_scores, rtol=1e-6)
     np.testing.assert_allclose(answer.as_numpy("BOXES"), people.boxes, rtol=1e-6)
     assert answer.as_numpy("IMAGE_SIZE").tolist() == [512, 512]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from training.config import Config, ConfigError, load_config
 from training.model import boxes as box_ops
-from training.model.answers import iuv_answer, part_answer
+from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.backbones import BackboneWeightsError, EfficientNetLite
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
@@ -233,6 +234,28 @@ def test_which_maps_call_a_cell_background(background: Literal["either", "coarse
     assert iuv[0].tolist() == part
     assert (iuv[1].int() - 5 * torch.tensor(part)).abs().max() <= 1  # U is cut, not rounded, to 8 bits
     assert (iuv[2].int() - torch.tensor([255 - 5 * p if p else 0 for p in part])).abs().max() <= 1
+
+
+@pytest.mark.parametrize("background", ["either", "coarse"])
+def test_how_sure_the_maps_of_iuv_are(background: Literal["either", "coarse"]) -> None:
+    """Four cells: part 4 twice, nobody by the coarse map, and part 7 where the index would rather see nobody."""
+    coarse, index = torch.zeros(1, 15, 1, 4), torch.zeros(1, 25, 1, 4)
+    coarse[0, 5, 0, :2], coarse[0, 0, 0, 2], coarse[0, 3, 0, 3] = 2.0, 3.0, 1.0
+    index[0, 4, 0, :2], index[0, 9, 0, 2], index[0, 7, 0, 3] = torch.tensor([5.0, 3.0]), 5.0, 4.0
+    index[0, 0, 0] = torch.tensor([0.0, 2.0, 0.0, 4.5])
+    e = math.exp
+    somebody = 1 - 1 / (14 + e(2)), 1 - 1 / (14 + e(1))
+    four = somebody[0] * (e(5) / (23 + e(5)) + e(3) / (23 + e(3))) / 2
+    seven = somebody[1] * e(4) / (23 + e(4)) if background == "coarse" else 0.0
+    expected = torch.zeros(1, 25)
+    expected[0, 4], expected[0, 7] = four, seven
+    torch.testing.assert_close(iuv_scores(coarse, index, background), expected)
+    # of probabilities, as several views have them, their logarithms
+    found = iuv_scores(coarse.softmax(1).log(), index.softmax(1).log(), background)
+    torch.testing.assert_close(found, expected)
+    nobody = torch.zeros(2, 15, 3, 3)
+    nobody[:, 0] = 1
+    assert not iuv_scores(nobody, torch.randn(2, 25, 3, 3), background).any()
 
 
 def test_of_equals_the_first_channel_wins() -> None:

@@ -49,7 +49,7 @@ def image() -> NDArray[np.uint8]:
 def same(a: People, b: People) -> None:
     np.testing.assert_array_equal(a.boxes, b.boxes)
     np.testing.assert_array_equal(a.scores, b.scores)
-    for name in ("parts", "part_scores", "part_probs", "iuv"):
+    for name in ("parts", "part_scores", "part_probs", "iuv", "iuv_scores"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 

@@ -41,11 +41,45 @@ def iuv_answer(
         background: `ModelConfig.densepose_background`.
     """
     best = best_channel(index)[0] if background == "either" else best_channel(index[:, 1:])[0] + 1
-    parts = best * (coarse[:, 1:].amax(1, keepdim=True) > coarse[:, :1]).to(best.dtype)
+    parts = best * somebody(coarse)
     chosen = (parts == _channels(index)).to(u.dtype)
     body = (parts > 0).to(u.dtype)
     scaled = [(x * chosen).sum(1, keepdim=True).clamp(0, 1) * body * 255 for x in (u, v)]
     return torch.cat([parts, *scaled], 1).to(torch.uint8)
+
+
+def iuv_scores(coarse: Tensor, index: Tensor, background: Literal["either", "coarse"] = "either") -> Tensor:
+    """Coarse [n,15,S,S] and part logits [n,25,S,S] -> IUV_SCORES fp32 [n,25]: how sure the maps are of what they show.
+
+    The mean probability of each part over the cells that show it, 0 for a part that none shows and for the background.
+    A cell shows a part with the probability that somebody is there, by the coarse map, times that of the part among all
+    24, by the index. Exported graphs take the maps before the last x2: a quarter of the cells says the same.
+
+    Args:
+        coarse, index: logits, or logarithms of probabilities.
+        background: `ModelConfig.densepose_background`.
+    """
+    parts = index[:, 1:]
+    body = somebody(coarse)
+    if background == "either":
+        body = body * (parts.amax(1, keepdim=True) > index[:, :1]).to(index.dtype)
+    return shown_scores(coarse, parts, body)
+
+
+def shown_scores(coarse: Tensor, parts: Tensor, body: Tensor) -> Tensor:
+    """`iuv_scores` of the logits [n,24,S,S] of the parts alone; `body` [n,1,S,S] is 1 where one is shown, else 0."""
+    regions = torch.exp(coarse - coarse.amax(1, keepdim=True))
+    there = 1 - regions[:, :1] / regions.sum(1, keepdim=True)
+    shares = torch.exp(parts - parts.amax(1, keepdim=True))
+    won = torch.floor(shares)  # that of the best part is 1; on CPUs this is cheaper than to compare
+    shown = torch.cat([body * there / shares.sum(1, keepdim=True), body], 1).flatten(2)
+    summed = shown @ won.permute(0, 2, 3, 1).flatten(1, 2)
+    return F.pad(summed[:, 0] / summed[:, 1].clamp(min=1), (1, 0))
+
+
+def somebody(coarse: Tensor) -> Tensor:
+    """1 where the coarse map's largest is not the background, else 0: [n,1,S,S]."""
+    return (coarse[:, 1:].amax(1, keepdim=True) > coarse[:, :1]).to(coarse.dtype)
 
 
 def best_channel(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,7 +167,7 @@ def _inside(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
 
 def _kind(people: People) -> tuple[object, ...]:
     """What maps there are: those of another size, or of other parts, can be neither averaged nor joined."""
-    maps = people.parts, people.part_scores, people.iuv
+    maps = people.parts, people.part_scores, people.iuv, people.iuv_scores
     return people.taxonomy.classes, *(None if array is None else array.shape[1:] for array in maps)
 
 
@@ -192,7 +192,7 @@ def _joined(found: _Shown, late: _Shown) -> _Shown:
     if not len(numbers):
         return replace(others, timings=people.timings), more, boxes
     arrays: dict[str, Any] = {"part_probs": None}
-    for name in ("boxes", "scores", "parts", "part_scores", "iuv"):
+    for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
         both = [array for array in (getattr(people, name), getattr(others, name)) if array is not None]
         arrays[name] = np.concatenate(both) if len(both) == 2 else None
     return replace(people, **arrays), np.concatenate([numbers, more]), np.concatenate([shown, boxes])

@@ -92,6 +92,7 @@ class Memory:
     charts: Votes | None
     uv: NDArray[np.uint8] | None  # [2,S,S]
     part_scores: NDArray[np.float32] | None
+    iuv_scores: NDArray[np.float32] | None
 
 
 class Smoother:
@@ -202,14 +203,17 @@ class Smoother:
         box, score = people.boxes[index], float(people.scores[index])
         labels = None if people.parts is None else people.parts[index]
         iuv = None if people.iuv is None else people.iuv[index]
-        scores = None if people.part_scores is None else people.part_scores[index]
+        sure = (
+            None if people.part_scores is None else people.part_scores[index],
+            None if people.iuv_scores is None else people.iuv_scores[index],
+        )
         # a memory of seconds, not of frames: fewer analyses a second each count for more
         gap = 1.0 if memory is None else float(np.clip((time - memory.time) * 30, 1, 30))
         keep = Keep(0, 0, 0) if self.settings is None else self.settings.keep(gap)
         if memory is None or self._last is None or self.settings is None:
             parts = None if labels is None else Votes.first(labels, keep)
             charts = None if iuv is None else Votes.first(iuv[0], keep)
-            return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], scores)
+            return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], *sure)
         shown, speed = self._steadied(memory, box, time)
         # maps lie in the steadied box as well: in the shaking one their cells would shake
         cells = _grown(shown)
@@ -224,7 +228,7 @@ class Smoother:
                 )
             if iuv is not None:
                 charts, uv = self._charts(memory, _laid(iuv, box, cells), where, believed, gap)
-        return Memory(cells, shown, speed, time, score, voted, charts, uv, scores)
+        return Memory(cells, shown, speed, time, score, voted, charts, uv, *sure)
 
     def _charts(
         self,
@@ -379,13 +383,15 @@ def _nobody(blank: People) -> tuple[People, NDArray[np.intp], NDArray[np.float32
 
 def _people(memories: Sequence[Memory], blank: People) -> People:
     parts = [m.parts.labels for m in memories if m.parts is not None]
-    scores = [m.part_scores for m in memories if m.part_scores is not None]
+    part_scores = [m.part_scores for m in memories if m.part_scores is not None]
+    iuv_scores = [m.iuv_scores for m in memories if m.iuv_scores is not None]
     iuv = [np.concatenate([m.charts.labels[None], m.uv]) for m in memories if m.charts is not None and m.uv is not None]
     return replace(
         blank,
         boxes=np.stack([m.box for m in memories]),
         scores=np.array([m.score for m in memories], np.float32),
         parts=np.stack(parts) if len(parts) == len(memories) else None,
-        part_scores=np.stack(scores) if len(scores) == len(memories) else None,
+        part_scores=np.stack(part_scores) if len(part_scores) == len(memories) else None,
         iuv=np.stack(iuv) if len(iuv) == len(memories) else None,
+        iuv_scores=np.stack(iuv_scores) if len(iuv_scores) == len(memories) else None,
     )

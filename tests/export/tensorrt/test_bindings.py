@@ -106,7 +106,7 @@ def test_heads_are_built(precision: str, tmp_path: Path) -> None:
         "PART_SCORES": ["FLOAT", [-1, 20]],
         "PART_PROBS": ["UINT8", [-1, 20, 128, 128]],
     }
-    assert densepose == {"IUV": ["UINT8", [-1, 3, 128, 128]]}
+    assert densepose == {"IUV": ["UINT8", [-1, 3, 128, 128]], "IUV_SCORES": ["FLOAT", [-1, 25]]}
 
 
 def test_heads_are_built_in_int8(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from tests.server.triton.conftest import Running
 
-MAPS = {"human_analysis": ("PARTS", "PART_SCORES", "IUV"), "human_parsing": ("PARTS", "PART_SCORES"),
-        "densepose": ("IUV",)}  # fmt: skip
+MAPS = {"human_analysis": ("PARTS", "PART_SCORES", "IUV", "IUV_SCORES"), "human_parsing": ("PARTS", "PART_SCORES"),
+        "densepose": ("IUV", "IUV_SCORES")}  # fmt: skip
 TASKS = {"human_analysis": {"parsing", "densepose"}, "human_parsing": {"parsing"}, "densepose": {"densepose"}}
 
 
@@ -53,7 +53,7 @@ def ask(triton: Running, transport: str, model: str, image: bytes, **parameters:
 def same(found: dict[str, NDArray[Any]], people: People) -> None:
     """Byte for byte."""
     known = {"BOXES": people.boxes, "SCORES": people.scores, "PARTS": people.parts, "PART_SCORES": people.part_scores,
-             "IUV": people.iuv, "IMAGE_SIZE": np.array(people.image_size)}  # fmt: skip
+             "IUV": people.iuv, "IUV_SCORES": people.iuv_scores, "IMAGE_SIZE": np.array(people.image_size)}  # fmt: skip
     for name, array in found.items():
         np.testing.assert_array_equal(array, known[name], err_msg=name)
 
@@ -81,6 +81,7 @@ def test_nobody_in_the_picture(triton: Running, blank: bytes) -> None:
     assert found["BOXES"].shape == (0, 4)
     assert found["PARTS"].shape == (0, 128, 128)
     assert found["IUV"].shape == (0, 3, 128, 128)
+    assert found["IUV_SCORES"].shape == (0, 25)
     assert found["IMAGE_SIZE"].tolist() == [200, 300]
 
 
@@ -196,7 +197,8 @@ def test_rows_of_nobody_are_passed_on_and_not_computed(triton: Running) -> None:
     assert nobody.shape[0] == 1
     assert np.isnan(nobody).all()
     people = np.random.default_rng(2).normal(size=(2, *nobody.shape[1:])).astype(np.float32)
-    for head, outputs in (("parsing", ("PARTS", "PART_SCORES", "PART_PROBS")), ("densepose_head", ("IUV",))):
+    parsing, densepose = ("PARTS", "PART_SCORES", "PART_PROBS"), ("IUV", "IUV_SCORES")
+    for head, outputs in (("parsing", parsing), ("densepose_head", densepose)):
 
         def ask_head(
             rows: NDArray[np.float32], head: str = head, outputs: tuple[str, ...] = outputs
