@@ -140,7 +140,8 @@ def to_markdown(result: Evaluation) -> str:
         f"# Evaluation of {model['name']} {model['version']}",
         "",
         f"On {model['runtime']}, pictures that were never trained on (`training/data/splits.py`), the full pipeline: a "
-        "missed person is background, a person found beside the labelled one is wrong. `parsing-rcnn evaluate --data "
+        "missed person is background, a person found beside the labelled one is wrong. AP^p and GPS rank people by "
+        "their score times how sure their map is (`People.map_scores`). `parsing-rcnn evaluate --data "
         "DATA --crowd data/eval/crowd` writes this page.",
         "",
         "| figure | pictures | measured | goal | |",
