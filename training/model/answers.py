@@ -79,7 +79,8 @@ def shown_scores(coarse: Tensor, parts: Tensor, body: Tensor) -> Tensor:
 
 def somebody(coarse: Tensor) -> Tensor:
     """1 where the coarse map's largest is not the background, else 0: [n,1,S,S]."""
-    return (coarse[:, 1:].amax(1, keepdim=True) > coarse[:, :1]).to(coarse.dtype)
+    # over all channels: on CPUs a slice of the others would be a copy of them
+    return (coarse.amax(1, keepdim=True) > coarse[:, :1]).to(coarse.dtype)
 
 
 def best_channel(x: Tensor) -> tuple[Tensor, Tensor]:
