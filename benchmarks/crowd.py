@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.frames import HEIGHT, WIDTH, jpeg
 from parsing_rcnn.people import Analyzer, Options
-
-HEIGHT, WIDTH = 1080, 1920
 
 
 class NobodyFound(ValueError):
@@ -57,4 +56,4 @@ def crowd(photo: NDArray[np.uint8], person: tuple[NDArray[np.uint8], NDArray[np.
         own, weight = (small[:, ::-1], alpha[:, ::-1]) if k % 2 else (small, alpha)
         place = frame[top : top + size[1], left : left + size[0]]
         place[:] = (weight * own + (1 - weight) * place).astype(np.uint8)
-    return bytes(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    return jpeg(frame)

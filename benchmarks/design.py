@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
-from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.embedded import machine
 from benchmarks.environment import require_torch
+from benchmarks.frames import drawn_person, frame_of, jpeg
 from benchmarks.rounds import ROOT, Worker, answer, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import COMMAND, run
 
@@ -102,7 +101,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     before = machine()
     options.out.mkdir(parents=True, exist_ok=True)
     frame = options.out / "frame.jpg"
-    cv2.imwrite(str(frame), frame_of(drawn_person()), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    frame.write_bytes(jpeg(frame_of(drawn_person())))
     designs: dict[str, dict[str, Any]] = {}
     for name in options.designs:
         designs[name] = {"overrides": DESIGNS[name], **write_design(DESIGNS[name], _folder(options.out, name))}

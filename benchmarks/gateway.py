@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import cv2
-
-from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.embedded import machine
+from benchmarks.frames import HEIGHT, WIDTH, frame_of, jpeg, read_photo
 from benchmarks.serving import gateway
 
 ENGINE = ("detector", "parsing", "densepose")
@@ -238,11 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load; twice as long for the overload")
     parser.add_argument("--out", type=Path, help="where to write everything as JSON")
     options = parser.parse_args(arguments)
-    photo = cv2.imread(str(options.photo)) if options.photo else drawn_person()
-    if photo is None:
-        parser.exit(1, f"error: {options.photo}: no picture that OpenCV reads\n")
-    body = cv2.imencode(".jpg", frame_of(photo), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-    document: dict[str, Any] = {"machine": machine(), "frame": f"1920x1080 JPEG, {len(body)} bytes"}
+    try:
+        body = jpeg(frame_of(read_photo(options.photo)))
+    except OSError as error:
+        parser.exit(1, f"error: {error}\n")
+    document: dict[str, Any] = {"machine": machine(), "frame": f"{WIDTH}x{HEIGHT} JPEG, {len(body)} bytes"}
     try:
         with gateway() as (port, process):
             document["overhead"] = overheads(port, body, options.rounds)

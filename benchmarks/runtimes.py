@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from benchmarks.embedded import drawn_person, frame_of, machine
+from benchmarks.embedded import machine
 from benchmarks.environment import require_torch
+from benchmarks.frames import frame_of, jpeg, read_photo
 from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
 from parsing_rcnn.cores import usable_cores
@@ -198,9 +196,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     require_torch("runtimes")
     before = machine()
-    photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo), cv2.IMREAD_COLOR)
-    if photo is None:
-        print(f"runtimes: {options.photo} cannot be read as a picture", file=sys.stderr)
+    try:
+        photo = read_photo(options.photo)
+    except OSError as error:
+        print(f"runtimes: {error}", file=sys.stderr)
         return 1
     high, wide = options.canvas
     try:
@@ -210,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ways, left_out = precisions(models, capabilities())
         with tempfile.TemporaryDirectory() as folder:
             frame = Path(folder) / "frame.jpg"
-            cv2.imwrite(str(frame), frame_of(np.asarray(photo, np.uint8)), [cv2.IMWRITE_JPEG_QUALITY, 90])
+            frame.write_bytes(jpeg(frame_of(photo)))
             results = measure(rows(options, models, ways, frame), options)
     except (WorkerError, RuntimeError) as error:
         print(f"runtimes: {error}", file=sys.stderr)

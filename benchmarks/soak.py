@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import cv2
 import numpy as np
 from websockets.sync.client import connect
 
-from benchmarks.embedded import drawn_person, frame_of
+from benchmarks.frames import frame_of, jpeg, read_photo
 from benchmarks.gateway import KINDS, Gateway, percentile
 from benchmarks.serving import family, gateway, triton_server
 
@@ -230,10 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--triton starts a gateway of its own: leave --url out")
     if options.shared_memory and not options.triton:
         parser.error("--shared-memory goes with --triton")
-    photo = cv2.imread(str(options.photo)) if options.photo else drawn_person()
-    if photo is None:
-        parser.exit(1, f"error: {options.photo}: no picture that OpenCV reads\n")
-    frame = cv2.imencode(".jpg", frame_of(photo), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    try:
+        frame = jpeg(frame_of(read_photo(options.photo)))
+    except OSError as error:
+        parser.exit(1, f"error: {error}\n")
     rows: list[dict[str, Any]] = []
     with ExitStack() as running:
         roots, given = {}, []

@@ -23,12 +23,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crowd import NobodyFound, crowd, cut_out
-from benchmarks.embedded import drawn_person, machine
+from benchmarks.embedded import machine
+from benchmarks.frames import read_photo
 from benchmarks.perf import TRANSPORTS, Load, threads_load, triton_load
 from benchmarks.serving import gateway, triton_server
 from benchmarks.triton_report import write
@@ -154,11 +154,9 @@ def pictures_of(photo: NDArray[np.uint8], counts: Sequence[int], pipeline: Pipel
 
 def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     """All rows, and on what they were measured."""
-    photo = drawn_person() if options.photo is None else cv2.imread(str(options.photo))
-    if photo is None:
-        raise OSError(f"{options.photo}: no picture that OpenCV reads")
+    photo = read_photo(options.photo)
     pipeline = Pipeline(options.repository)
-    pictures = pictures_of(np.asarray(photo, np.uint8), options.people, pipeline)
+    pictures = pictures_of(photo, options.people, pipeline)
     about = {"machine": machine(), "model": options.model, "runtime": pipeline.info.runtime}
     rows = []
     for row in rows_of(options, pictures, pipeline):

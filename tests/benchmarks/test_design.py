@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.embedded import drawn_person, frame_of
+from benchmarks.frames import drawn_person, frame_of
 
 pytest.importorskip("torchvision", reason="designs are exported from torch")
 

@@ -1,4 +1,4 @@
-"""The speed benchmark: its frame, its options, and two frames of the real thing where models are there."""
+"""The speed benchmark: its options, and two frames of the real thing where models are there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
-from benchmarks.embedded import drawn_person, frame_of, main, parse
+from benchmarks.embedded import main, parse
+from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import ModelNotFound
 from parsing_rcnn.repository import ModelRepository
 
@@ -21,19 +21,6 @@ def shipped_models() -> bool:
     except ModelNotFound:
         return False
     return True
-
-
-@pytest.mark.parametrize("size", [(512, 341), (300, 900), (1080, 1920)])
-def test_frame_is_1080p_with_the_whole_photo_in_the_middle(size: tuple[int, int]) -> None:
-    photo = np.full((*size, 3), 20, np.uint8)
-    photo[0, :] = photo[-1, :] = photo[:, 0] = photo[:, -1] = 250
-    frame = frame_of(photo)
-    assert frame.shape == (1080, 1920, 3)
-    scale = min(1080 / size[0], 1920 / size[1])
-    edge = (1080 - round(size[0] * scale)) // 2, (1920 - round(size[1] * scale)) // 2
-    assert frame[edge[0], 960, 0] > 120
-    assert frame[540, edge[1], 0] > 120
-    assert frame[540, 960, 0] == 20
 
 
 def test_options_that_leave_a_round_empty_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("torchvision", reason="the peer needs torch and torchvision"
 
 @pytest.mark.parametrize("people", [1, 3])
 def test_people_with_masks(people: int, tmp_path: Path) -> None:
-    from benchmarks.embedded import drawn_person
+    from benchmarks.frames import drawn_person
     from benchmarks.peer_maskrcnn import prepare
 
     photo = tmp_path / "photo.jpg"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from typer.testing import CliRunner
 
-from benchmarks.embedded import drawn_person
+from benchmarks.frames import drawn_person
 from parsing_rcnn.cli import build
 
 

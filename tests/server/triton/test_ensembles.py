@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.embedded import drawn_person
+from benchmarks.frames import drawn_person
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from tests.server.triton.conftest import Running

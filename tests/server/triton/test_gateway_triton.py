@@ -18,7 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from benchmarks.embedded import drawn_person
+from benchmarks.frames import drawn_person
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline

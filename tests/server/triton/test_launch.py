@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.embedded import drawn_person
+from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from server.launch import Installation, Launch, Supervisor, choose_profile
 from server.probes import Prober

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from benchmarks import perf
-from benchmarks.embedded import drawn_person
+from benchmarks.frames import drawn_person
 from benchmarks.perf import TRANSPORTS, find_perf_analyzer, perf_analyzer, python_client
 from benchmarks.triton import differences, statistics_of
 from tests.server.triton.conftest import Running
