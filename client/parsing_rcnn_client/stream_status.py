@@ -52,13 +52,14 @@ def wait(live: Live, seconds: float | None) -> None:
 
 def _condition(state: State) -> str:
     at_work = "live" if state.connected else "ending" if state.frames else _AT_FIRST
-    return state.problem or state.engine_problem or at_work
+    return state.problem or state.output_problem or state.engine_problem or at_work
 
 
 def summary(state: State) -> str:
     """A line about a source that has ended."""
     missed = f", {state.failed} without an answer" if state.failed else ""
-    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}"
+    lost = f", {state.lost} lost at the output" if state.lost else ""
+    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}{lost}"
 
 
 @dataclass
@@ -93,9 +94,9 @@ class _Changes:
                 told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
 
     def tell_why(self, live: Live) -> None:
-        """At the end: why the last frames had no answer, unless that was the last that was said."""
+        """At the end: why the last frames were lost or had no answer, unless that was the last that was said."""
         for number, source in enumerate(live.sources):
-            problem = source.state.engine_problem
+            problem = source.state.output_problem or source.state.engine_problem
             if problem and problem != self._told[number].said:
                 _say(source.state.name, problem)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from parsing_rcnn_client.stream_status import wait
+from parsing_rcnn_client.stream_status import summary, wait
 from parsing_rcnn_client.video.live import State
 
 PROBLEM = "http://127.0.0.1:9: no answer (Connection refused)"
@@ -38,3 +38,10 @@ def test_why_there_was_no_answer_is_said_however_soon_a_stream_is_over(capsys: p
 def test_what_was_said_last_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
     state = State("door.mp4", connected=True, frames=3, failed=3, engine_problem=PROBLEM)
     assert said(capsys, Sources(state, turns=[True, True, False])) == f"door.mp4: {PROBLEM}\n"
+
+
+def test_an_output_that_is_away_is_said_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    away = "rtmp://***@127.0.0.1/live: Connection refused"
+    state = State("door.mp4", connected=True, frames=9, shown=2, dropped=1, lost=6, output_problem=away)
+    assert said(capsys, Sources(state, turns=[True, False])) == f"door.mp4: {away}\n"
+    assert summary(state) == "door.mp4: 9 frames, 2 shown, 1 dropped, 6 lost at the output"

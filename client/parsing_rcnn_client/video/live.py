@@ -35,8 +35,11 @@ class SinkClosed(Exception):
 class Sink(Protocol):
     """Where annotated frames go."""
 
-    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+    def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
         """uint8 [H,W,3] RGB, seconds since the start.
+
+        Returns:
+            why the picture is lost, where the output will be tried again.
 
         Raises:
             SinkClosed: nobody looks any more.
@@ -60,10 +63,12 @@ class State:
         dropped: that were too old when there was time for them.
         analysed: answered by the engine.
         failed: that the engine did not answer.
+        lost: that an output did not take which was away.
         reconnects: times that the source was opened again.
         connected: whether it delivers now.
         problem: of the source, until it delivers again, or what ended the work on it.
         engine_problem: why the last frame had no answer of the engine, until one has.
+        output_problem: why the last picture was lost, until one leaves.
         lag: seconds between the arrival of a frame and its showing, the longest of late.
     """
 
@@ -73,10 +78,12 @@ class State:
     dropped: int = 0
     analysed: int = 0
     failed: int = 0
+    lost: int = 0
     reconnects: int = 0
     connected: bool = False
     problem: str | None = None
     engine_problem: str | None = None
+    output_problem: str | None = None
     lag: float = 0.0
 
 
@@ -306,7 +313,11 @@ class Source:
         with self._output:
             if self._closed:
                 return
-            self._sink.show(picture, tracked.frame.time)
+            problem = self._sink.show(picture, tracked.frame.time)
+            self.state.output_problem = problem
+            if problem is not None:
+                self.state.lost += 1
+                return
             self.state.shown += 1
         lag = time.monotonic() - tracked.frame.arrived
         self.state.lag = max(lag, self.state.lag * 0.97)

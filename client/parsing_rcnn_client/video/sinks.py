@@ -56,10 +56,14 @@ class LastingSink:
         self._pauses, self._worked = Backoff(), False
         self._sink: Sink | None = open_sink()
         self._opened, self._again = time.monotonic(), 0.0
+        self._problem: str | None = None
         self.losses = 0
 
-    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+    def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
         """Send a picture, or drop it while the address is away.
+
+        Returns:
+            why it was dropped.
 
         Raises:
             VideoError: the address never worked.
@@ -68,17 +72,20 @@ class LastingSink:
         try:
             if self._sink is None:
                 if now < self._again:
-                    return
+                    return self._problem
                 self._sink, self._opened = self._open(), now
             self._sink.show(image, seconds)
             if now - self._opened > self._lasted:
                 self._worked = True
                 self._pauses.reset()
-        except VideoError:
+        except VideoError as error:
             if not self._worked:
                 raise
+            self._problem = error.detail
             self._sink, self._again = None, time.monotonic() + self._pauses.next()
             self.losses += 1
+            return self._problem
+        return None
 
     def close(self) -> None:
         """Finish the stream. Safe to call twice."""

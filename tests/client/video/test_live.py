@@ -61,8 +61,9 @@ class Screen:
         self.shown: list[tuple[int, float]] = []
         self.closed = False
 
-    def show(self, image: NDArray[np.uint8], seconds: float) -> None:
+    def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
         self.shown.append((int(image[40, 60, 0]), seconds))
+        return None
 
     def close(self) -> None:
         self.closed = True
@@ -463,11 +464,16 @@ def test_an_output_that_goes_away_is_sent_to_again_and_a_wrong_one_is_said() -> 
     image = np.zeros((48, 64, 3), np.uint8)
     sink = LastingSink(open_sink, lasted=-1)
     end = time.monotonic() + 20
+    said = []
     while len(opened) < 2:
         assert time.monotonic() < end
-        sink.show(image, 0)
+        said.append(sink.show(image, 0))
         time.sleep(0.01)
     assert sink.losses == 1
+    assert said[:3] == [None] * 3
+    assert said[-1] is None  # it is there again
+    assert len(said) > 5
+    assert set(said[3:-1]) == {"connection reset"}
     sink.close()
     assert opened[-1].closed
     wrong = LastingSink(open_sink)
@@ -475,6 +481,23 @@ def test_an_output_that_goes_away_is_sent_to_again_and_a_wrong_one_is_said() -> 
         wrong.show(image, 0)
     with pytest.raises(VideoError, match="connection reset"):
         wrong.show(image, 0)
+
+
+def test_what_an_output_loses_is_counted_and_not_shown() -> None:
+    class Away(Screen):
+        """Takes no picture between the third and the twentieth."""
+
+        def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
+            super().show(image, seconds)
+            return "connection reset" if 3 <= len(self.shown) < 20 else None
+
+    live = Live(Engine(None), LiveSettings(BOXES, pause=0.01))
+    source = start(live, iter([Camera(frames=500)]), Away())
+    until(lambda: source.state.output_problem == "connection reset")
+    until(lambda: source.state.output_problem is None and source.state.shown > 5)
+    live.close()
+    assert source.state.lost == 17
+    assert source.state.lost + source.state.shown == source.state.analysed
 
 
 def test_the_page_shows_real_people_to_any_browser(pipeline: Pipeline, walk: list[NDArray[np.uint8]]) -> None:
