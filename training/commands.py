@@ -102,7 +102,7 @@ def evaluate(
         bool, typer.Option("--skip-missing", help="Of --dataset: mIoU without pictures where nobody is found.")
     ] = False,
     exact_paste: Annotated[
-        bool, typer.Option("--exact-paste", help="Of --dataset: parts as the paper's code pastes them.")
+        bool, typer.Option("--exact-paste", help="Of --dataset: parts pasted and people ranked as by the paper's code.")
     ] = False,
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""

@@ -337,7 +337,7 @@ def run_datasets(
     Args:
         path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
         surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
-        exact: paste parts by their probabilities and over each other by score, as the authors' code.
+        exact: paste parts by their probabilities and over each other by score, and rank by the box, as the authors.
 
     Returns:
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.

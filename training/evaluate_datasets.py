@@ -11,6 +11,8 @@ Area ranges go by what the annotations say of silhouettes, and by the boxes wher
 Parts are measured as what serves answers, pasted by the nearest cell, a contested pixel to the silhouette that it lies
 deeper in (`parsing_rcnn.overlaps`); or as the authors' code has them (`exact`), pasted by interpolated probabilities,
 the surer person over the others. Theirs have specks, too: `GraphPipeline.sweep` is for whoever opens the analyzer.
+AP^p and GPS rank people by how sure their maps are as well (`People.map_scores`), or, with `exact`, as the authors do,
+by the score of the box.
 Whoever scores at least .3 (CIHP) or .05 (MHP v2) is on the map that mIoU is measured on, as theirs.
 
 A picture without any detection counts as background, and its people as missed; the authors' code leaves it out of mIoU
@@ -116,7 +118,8 @@ def evaluate_dataset(
     Args:
         surface: the body that GPS is measured on; without one there are no GPS figures.
         missing_predictions: what pictures where nobody is found are to mIoU and the accuracies, see `ConfusionMatrix`.
-        exact: paste parts by their probabilities, which servers do not give, and over each other by score.
+        exact: paste parts by their probabilities, which servers do not give, and over each other by score; rank people
+            by the score of the box alone.
         most: measure this many pictures, the first ones.
 
     Raises:
@@ -139,7 +142,8 @@ def evaluate_dataset(
         pointed = densepose and any(p.points is not None for p in record.people)
         body = surface if pointed else None
         options = Options(_tasks(record, body), confidence=LEAST_SCORE, part_probs=exact and record.parts is not None)
-        pictures.append((index, _measure(found, analyzer, record, body, options, keypoints=reader.keypoints)))
+        quality = _measure(found, analyzer, record, body, options, keypoints=reader.keypoints, exact=exact)
+        pictures.append((index, quality))
     return DatasetResult(_figures(found, count, analyzer.info.classes), found.boxes, pictures)
 
 
@@ -149,7 +153,14 @@ def _tasks(record: Record, body: Surface | None) -> frozenset[str]:
 
 
 def _measure(
-    found: _Collected, analyzer: Analyzer, record: Record, body: Surface | None, options: Options, *, keypoints: bool
+    found: _Collected,
+    analyzer: Analyzer,
+    record: Record,
+    body: Surface | None,
+    options: Options,
+    *,
+    keypoints: bool,
+    exact: bool,
 ) -> float:
     """Analyze a picture and take in what there is to compare; returns how well it was read."""
     image, located = as_labelled(record.image), None
@@ -169,9 +180,9 @@ def _measure(
     if located is not None:
         quality = _keypoints(found, people, located, record.people)
     if body is not None:
-        quality = _points(found, people, record, body)
+        quality = _points(found, people, record, body, exact=exact)
     if record.parts is not None:
-        quality = _parsing(found, people, record, exact=options.part_probs)
+        quality = _parsing(found, people, record, exact=exact)
     return quality
 
 
@@ -200,7 +211,7 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
     on_map = _painted(shown, [said[index] for index in sure])[0] if exact else shown.label_map()
     found.classes.add(record.parts, on_map if len(people) else None)
     truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
-    found.parsed.add(said, people.map_scores("parsing"), truths)
+    found.parsed.add(said, people.scores if exact else people.map_scores("parsing"), truths)
     everybody = _painted(people, said) if exact else (people.label_map(), people.instance_map())
     found.regions.add(*everybody, people.scores, record.parts, record.instances)
     own = ConfusionMatrix(len(found.classes))
@@ -222,7 +233,7 @@ def _painted(people: People, maps: Sequence[NDArray[np.uint8]]) -> tuple[NDArray
     return labels, owners
 
 
-def _points(found: _Collected, people: People, record: Record, surface: Surface) -> float:
+def _points(found: _Collected, people: People, record: Record, surface: Surface, *, exact: bool) -> float:
     """Take a picture in; returns the mean over its people with points of the best GPS."""
     people = people.select(np.argsort(-people.scores, kind="stable")[:MOST_DETECTIONS])
     annotated = record.people
@@ -241,7 +252,7 @@ def _points(found: _Collected, people: People, record: Record, surface: Surface)
     covered = np.where(crowd[None], box_coverage(people.boxes, boxes), overlap)
     common = (covered, box_areas(people.boxes), _areas(annotated), pointless, crowd)
     found.pointed += int((~pointless).sum())
-    ranked_by = people.map_scores("densepose")
+    ranked_by = people.scores if exact else people.map_scores("densepose")
     found.points.append(PicturePoints(ranked_by, similarity, *common))
     found.masked.append(PicturePoints(ranked_by, np.sqrt(similarity * silhouettes), *common))
     best = similarity[:, ~pointless]
