@@ -73,6 +73,10 @@ class Installation:
         arguments = (f"--cache-directory={server / 'caches'}",)
         return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
 
+    def has(self, backend: str) -> bool:
+        """Whether it can run models of a backend, "tensorrt" for example."""
+        return (self.backends / backend).is_dir()
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -133,14 +137,19 @@ class Launch:
 
 
 def choose_profile(repository: Path, installation: Installation) -> tuple[Profile, str]:
-    """(profile, why): engines where there is a GPU and a plan, ONNX Runtime with CUDA where not, else the CPU."""
+    """(profile, why): engines where there are a GPU, a plan and Triton's backend for it; else ONNX Runtime with CUDA
+    where Triton has that, else the CPU."""
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return "cpu", "no NVIDIA device here"
     if not (repository / "detector" / "1" / "model.plan").is_file():
-        if (installation.backends / "onnxruntime").is_dir():
-            return "ort_gpu", "a GPU, but no detector/1/model.plan: `parsing-rcnn export --target tensorrt` builds one"
-        return "cpu", "a GPU, but neither detector/1/model.plan nor Triton's onnxruntime backend"
-    return "gpu", "a GPU and detector/1/model.plan"
+        missing = "no detector/1/model.plan: `parsing-rcnn export --target tensorrt` builds one"
+    elif not installation.has("tensorrt"):
+        missing = f"no tensorrt backend in {installation.backends}: NVIDIA's images of tritonserver have it"
+    else:
+        return "gpu", "a GPU and detector/1/model.plan"
+    if installation.has("onnxruntime"):
+        return "ort_gpu", f"a GPU, but {missing}"
+    return "cpu", f"a GPU, but no onnxruntime backend in {installation.backends}, and {missing}"
 
 
 class Supervisor:
@@ -165,6 +174,7 @@ class Supervisor:
             else choose_profile(launch.repository, installation)
         )
         log.info("profile", profile=self.profile, reason=why)
+        _refuse_missing_backend(self.profile, installation)
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
         self._process: subprocess.Popen[bytes] | None = None
@@ -287,6 +297,16 @@ def _ends_with_us() -> list[str]:
     """Linux then ends the server when its supervisor is killed: nobody would watch it, and it would hold the ports."""
     program = shutil.which("setpriv")
     return [program, "--pdeathsig", "TERM"] if program else []
+
+
+def _refuse_missing_backend(profile: Profile, installation: Installation) -> None:
+    """Without the backend Triton loads no model, and would be started again for ever."""
+    needed = {"gpu": "tensorrt", "ort_gpu": "onnxruntime"}.get(profile)
+    if needed is not None and not installation.has(needed):
+        raise EngineUnavailable(
+            f"--profile {profile} needs Triton's {needed} backend, and {installation.backends} has none: run "
+            "this in an image of tritonserver from NVIDIA, or take --profile cpu"
+        )
 
 
 def _refuse_missing_plugin(launch: Launch) -> None:

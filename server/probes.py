@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,7 +44,7 @@ class Prober:
         self._client = client
         self._models = [name for name in PROBED if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
-        self._instances: dict[str, int] = {}
+        self._configs: dict[str, Any] = {}
         self._ends: dict[str, int] = {}
         self._answered: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
@@ -164,24 +164,35 @@ class Prober:
 
     def _instances_of(self, name: str) -> int:
         """Processes, or copies of an engine, that compute a model."""
-        if name not in self._instances:
-            config = self._client.get_model_config(name, client_timeout=_DEADLINE).config
-            self._instances[name] = sum(group.count for group in config.instance_group)
-        return self._instances[name]
+        return sum(group.count for group in self._config_of(name).instance_group)
+
+    def _config_of(self, name: str) -> Any:
+        if name not in self._configs:
+            self._configs[name] = self._client.get_model_config(name, client_timeout=_DEADLINE).config
+        return self._configs[name]
 
     def _probe(self, name: str) -> list[triton.InferInput]:
         if name not in self._inputs:
             metadata = self._client.get_model_metadata(name, as_json=True, client_timeout=_DEADLINE)
-            self._inputs[name] = [tensor for entry in metadata["inputs"] if (tensor := _tiny(entry)) is not None]
+            entries = [(entry, self._warm_shape(name, entry["name"])) for entry in metadata["inputs"]]
+            self._inputs[name] = [tensor for own in entries if (tensor := _tiny(*own)) is not None]
         return self._inputs[name]
 
+    def _warm_shape(self, model: str, tensor: str) -> list[int]:
+        """What a model was warmed with, without the batch: an engine takes the shapes of its profiles alone."""
+        for warmed in self._config_of(model).model_warmup:
+            if tensor in warmed.inputs:
+                return list(warmed.inputs[tensor].dims)
+        return []
 
-def _tiny(entry: Mapping[str, Any]) -> triton.InferInput | None:
+
+def _tiny(entry: Mapping[str, Any], warmed: Sequence[int]) -> triton.InferInput | None:
     """The smallest input of a tensor that its model accepts; None for those of other people's maps."""
     name, kind = entry["name"], entry["datatype"]
     if name in ROWS:
         return None
-    values = _values(name, [int(size) for size in entry["shape"]], kind)
+    shape = [int(size) for size in entry["shape"]]
+    values = _values(name, [*shape[: len(shape) - len(warmed)], *warmed], kind)
     tensor = triton.InferInput(name, list(values.shape), kind)
     tensor.set_data_from_numpy(values)
     return tensor
@@ -191,7 +202,8 @@ def _values(name: str, shape: list[int], kind: str) -> NDArray[Any]:
     if kind == "BYTES":
         return np.array([tiny_picture()], dtype=np.object_)
     if name == "CANVAS":
-        return np.full((64, 64, 3), PAD_VALUE, np.uint8)
+        height, width, _ = shape
+        return np.full((64 if height < 0 else height, 64 if width < 0 else width, 3), PAD_VALUE, np.uint8)
     if name == "WINDOW":
         return np.array([1, 1, 0, 0, 64, 64], np.float32)
     return np.zeros([1 if size < 0 else size for size in shape], _KINDS[kind])

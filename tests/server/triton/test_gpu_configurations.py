@@ -14,8 +14,11 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import pytest
+
 from export.repository import Shapes, files
 from server.launch import Installation
+from server.probes import Prober
 from tests.server.triton.conftest import free_ports
 
 CANVASES = ((64, 96), (96, 64))
@@ -64,7 +67,9 @@ def ready(address: str) -> bool:
         return False
 
 
-def test_triton_takes_them_and_warms_every_canvas_and_bucket(installation: Installation, tmp_path: Path) -> None:
+def test_triton_takes_them_and_warms_every_canvas_and_bucket(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a repository for one or two people, whose batches hold no more."""
     shapes = Shapes(channels=4, roi=8, cells=16, classes=3, canvases=CANVASES, rows=-1, buckets=(1, 2))
     models = repository(tmp_path / "models", shapes)
@@ -84,13 +89,16 @@ def test_triton_takes_them_and_warms_every_canvas_and_bucket(installation: Insta
             time.sleep(0.2)
         with urlopen(f"http://127.0.0.1:{http}/v2/models/parsing_ort_gpu/config") as answer:
             config = json.load(answer)
+        said = {path.parent.name: path.read_text().splitlines() for path in models.glob("*/said.txt")}
+        monkeypatch.setattr("server.probes.PROBED", tuple(said))
+        with Prober.connect(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}/metrics", models) as prober:
+            assert list(prober.sick()) == []
     finally:
         server.terminate()
         server.wait(60)
     (accelerator,) = config["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
     assert accelerator == {"name": "cuda", "parameters": {"use_tf32": "0"}}
     assert config["parameters"]["cudnn_conv_algo_search"] == {"string_value": "1"}
-    said = {path.parent.name: path.read_text().splitlines() for path in models.glob("*/said.txt")}
     canvases = [f"{height} {width} 3" for height, width in CANVASES]
     assert said == {
         "detector_config": canvases,
@@ -98,3 +106,9 @@ def test_triton_takes_them_and_warms_every_canvas_and_bucket(installation: Insta
         "parsing_config": ["1", "2"],
         "parsing_ort_gpu": ["1", "2", "3"],
     }
+    # a probe has a shape that was warmed: an engine refuses any outside of its profiles, and would count as sick
+    probed = {
+        path.parent.name: path.read_text().splitlines()[len(said[path.parent.name]) :]
+        for path in models.glob("*/said.txt")
+    }
+    assert probed == {name: said[name][:1] for name in said}

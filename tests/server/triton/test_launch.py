@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import cv2
 import numpy as np
@@ -32,6 +32,45 @@ def test_without_a_gpu_the_profile_is_the_cpus(repository: Path, anywhere: Insta
     if any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
     assert choose_profile(repository, anywhere) == ("cpu", "no NVIDIA device here")
+
+
+@pytest.fixture
+def gpu_and_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with a GPU, as its device tells, and a repository with an engine."""
+    real = Path.glob
+    monkeypatch.setattr(
+        Path, "glob", lambda self, pattern: iter([self / "nvidia0"]) if str(self) == "/dev" else real(self, pattern)
+    )
+    plan = tmp_path / "models" / "detector" / "1" / "model.plan"
+    plan.parent.mkdir(parents=True)
+    plan.touch()
+    return tmp_path / "models"
+
+
+def test_engines_are_chosen_only_where_triton_can_run_them(gpu_and_engine: Path, anywhere: Installation) -> None:
+    """The server of scripts/install_triton.sh has python models alone."""
+    profile, why = choose_profile(gpu_and_engine, anywhere)
+    assert profile == "cpu"
+    assert "no onnxruntime backend" in why
+    assert "no tensorrt backend" in why
+    (anywhere.backends / "onnxruntime").mkdir(parents=True)
+    profile, why = choose_profile(gpu_and_engine, anywhere)
+    assert profile == "ort_gpu"
+    assert "no tensorrt backend" in why
+    (anywhere.backends / "tensorrt").mkdir()
+    assert choose_profile(gpu_and_engine, anywhere)[0] == "gpu"
+    (gpu_and_engine / "detector" / "1" / "model.plan").unlink()
+    assert choose_profile(gpu_and_engine, anywhere)[0] == "ort_gpu"
+
+
+@pytest.mark.parametrize(("profile", "backend"), [("gpu", "tensorrt"), ("ort_gpu", "onnxruntime")])
+def test_a_profile_that_triton_has_no_backend_for_is_refused(
+    repository: Path, anywhere: Installation, profile: Literal["gpu", "ort_gpu"], backend: str
+) -> None:
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile=profile)
+    with pytest.raises(EngineUnavailable, match=f"--profile {profile} needs Triton's {backend} backend"):
+        Supervisor(launch, anywhere)
 
 
 def test_the_command_names_profile_ports_and_shared_memory(repository: Path, anywhere: Installation) -> None:

@@ -13,6 +13,7 @@ from tests.server.triton.conftest import free_ports
 
 @pytest.fixture
 def anywhere(tmp_path: Path) -> Installation:
+    (tmp_path / "backends" / "tensorrt").mkdir(parents=True)
     return Installation(tmp_path / "tritonserver", tmp_path / "backends")
 
 

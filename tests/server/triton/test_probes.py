@@ -24,7 +24,9 @@ class Late:
         self.step, self.instances, self.ended = step, instances, 0
 
     def get_model_config(self, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(instance_group=[SimpleNamespace(count=self.instances)]))
+        return SimpleNamespace(
+            config=SimpleNamespace(instance_group=[SimpleNamespace(count=self.instances)], model_warmup=[])
+        )
 
     def get_model_metadata(self, *_: Any, **__: Any) -> Any:
         return {"inputs": [{"name": "LIMITS", "datatype": "FP32", "shape": [2]}]}
