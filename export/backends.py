@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -37,11 +37,13 @@ class Backend:
 
     Attributes:
         name: with the version. precision: a key of `TOLERANCES`.
+        takes: whether its detector takes canvases of (H, W, 3): an engine takes those of its profiles.
     """
 
     name: str
     precision: str
     graphs: Graphs
+    takes: Callable[[tuple[int, ...]], bool] = lambda _: True
 
 
 class TorchGraphs:
@@ -85,12 +87,7 @@ def open_backends(model: ParsingRCNN, repositories: Sequence[ModelRepository]) -
             runtime = Runtime(repository, "onnxruntime")
             backends.append(Backend(_named(runtime.name, held), held, runtime))
         backends += _openvino(repository, held, absent)
-        reason = unavailable(repository)
-        if reason is None:
-            engines, built = TensorRtGraphs(repository), _engines_of(repository)
-            backends.append(Backend(_named(engines.name, built), built, engines))
-        else:
-            absent[f"tensorrt {_engines_of(repository)}"] = reason
+        backends += _tensorrt(repository, absent)
     return backends, absent
 
 
@@ -110,6 +107,20 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
     runtimes = [(precision, Runtime(repository, "openvino", precision)) for precision in precisions]
     # the coarser of what the file holds and what the CPU computes in
     return [Backend(_named(own.name, held), held if p == "fp32" else p, own) for p, own in runtimes]
+
+
+def _tensorrt(repository: ModelRepository, absent: dict[str, str]) -> list[Backend]:
+    built = _engines_of(repository)
+    reason = unavailable(repository)
+    if reason is None:
+        try:
+            engines = TensorRtGraphs(repository)
+        except RuntimeError as error:  # built by another TensorRT, or for another GPU
+            reason = str(error)
+        else:
+            return [Backend(_named(engines.name, built), built, engines, engines.takes)]
+    absent[f"tensorrt {built}"] = reason
+    return []
 
 
 def precision_of(repository: ModelRepository) -> str:

@@ -181,14 +181,17 @@ def _slug(name: str) -> str:
 
 def difference_sheet(
     situations: Sequence[Situation],
-    reference: Sequence[Sequence[Tensors]],
-    other: Sequence[Sequence[Tensors]],
+    reference: Sequence[Sequence[Tensors] | None],
+    other: Sequence[Sequence[Tensors] | None],
     taxonomy: Taxonomy,
 ) -> NDArray[np.uint8]:
-    """Reference, other and their differences for every rendered situation with people: uint8 [H,W,3] RGB, 3 a row."""
+    """Reference, other and their differences for every rendered situation with people: uint8 [H,W,3] RGB, 3 a row.
+
+    Situations that one of them did not take are left out.
+    """
     rows = []
     for situation, ours, theirs in zip(situations, reference, other, strict=True):
-        if not situation.rendered:
+        if not situation.rendered or ours is None or theirs is None:
             continue
         for canvas, one, two in zip(situation.canvases, ours, theirs, strict=True):
             if len(one["BOXES"]) or len(two["BOXES"]):

@@ -74,7 +74,13 @@ class _Engine:
         return found
 
     def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """The first profile of the engine that holds these shapes."""
+        number = self.profile_of(shapes)
+        if number is None:
+            raise RuntimeError(f"no profile of the engine holds {dict(shapes)}: build it for this size (export --size)")
+        return number
+
+    def profile_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """The first profile of the engine that holds these shapes of inputs."""
         for number in range(self._engine.num_optimization_profiles):
             bounds = {name: self._engine.get_tensor_profile_shape(name, number) for name in shapes}
             if all(
@@ -83,7 +89,7 @@ class _Engine:
                 for low, size, high in zip(bounds[name][0], shape, bounds[name][2], strict=True)
             ):
                 return number
-        raise RuntimeError(f"no profile of the engine holds {dict(shapes)}: build it for this size (export --size)")
+        return None
 
 
 def _allocator(trt: Any) -> Any:
@@ -117,6 +123,10 @@ class TensorRtGraphs:
 
         self.name = f"tensorrt {trt.__version__} {torch.cuda.get_device_name()}"
         self._engines = {name: _Engine(plan_of(repository, name)) for name in GRAPHS}
+
+    def takes(self, canvas: tuple[int, ...]) -> bool:
+        """Whether a profile of the detector's engine holds canvases of this shape (H, W, 3)."""
+        return self._engines["detector"].profile_of({"CANVAS": canvas}) is not None
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""

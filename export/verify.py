@@ -23,7 +23,8 @@ from training.checkpoint import load_model, load_weights
 from training.evaluate import Evaluation, Progress, measure_photos
 from training.model.parsing_rcnn import ParsingRCNN
 
-Answers = dict[str, list[list[Tensors]]]  # of each backend: per situation, per picture
+# of each backend: per situation, per picture; None where it does not take canvases of that size
+Answers = dict[str, list[list[Tensors] | None]]
 
 
 def verify(
@@ -63,6 +64,10 @@ def verify(
     found = {
         backend.name: [_run(backend, situation) for situation in wrapped(seen, backend.name)] for backend in backends
     }
+    for name, own in found.items():
+        left_out = [situation.name for situation, answer in zip(seen, own, strict=True) if answer is None]
+        if left_out:
+            absent[f"{name} in {', '.join(left_out)}"] = "no profile of its engine holds these canvases"
     pairs = [_pair(a, b, found, seen) for a, b in combinations(backends, 2)]
     miou = None if data is None else _miou(opened, backends, data, wrapped)
     runtimes = [b for b in backends[1:] if b.precision == "fp32"]
@@ -81,11 +86,13 @@ def verify(
     return document, found, seen
 
 
-def _run(backend: Backend, situation: Situation) -> list[Tensors]:
+def _run(backend: Backend, situation: Situation) -> list[Tensors] | None:
+    if not all(backend.takes(canvas.shape) for canvas in situation.canvases):
+        return None
     return answers(backend.graphs, situation.canvases, situation.limits)
 
 
-def _described(situation: Situation, reference: Sequence[Tensors]) -> dict[str, Any]:
+def _described(situation: Situation, reference: Sequence[Tensors] | None) -> dict[str, Any]:
     sizes = sorted({canvas.shape[:2] for canvas in situation.canvases})
     return {
         "name": situation.name,
@@ -93,21 +100,22 @@ def _described(situation: Situation, reference: Sequence[Tensors]) -> dict[str, 
         "canvases": [list(size) for size in sizes],
         "pictures": len(situation.canvases),
         "people_wanted": situation.people,
-        "people_found": sum(len(found["BOXES"]) for found in reference),
+        "people_found": sum(len(found["BOXES"]) for found in reference or ()),
     }
 
 
 def _pair(first: Backend, second: Backend, found: Answers, seen: Sequence[Situation]) -> dict[str, Any]:
-    """The differences of two backends: over everything, which the limits are for, and by situation."""
-    ours, theirs = found[first.name], found[second.name]
+    """The differences of two backends: over everything, which the limits are for, and by situation that both take."""
+    every = zip(seen, found[first.name], found[second.name], strict=True)
+    both = [(s.name, a, b) for s, a, b in every if a is not None and b is not None]
     tolerance = tolerance_of(first, second)
-    whole = compare([t for s in ours for t in s], [t for s in theirs for t in s])
+    whole = compare([t for _, a, _ in both for t in a], [t for _, _, b in both for t in b])
     return {
         "first": first.name,
         "second": second.name,
         "precision": first.precision if second.precision == "fp32" else second.precision,
         "difference": asdict(whole),
-        "situations": {s.name: asdict(compare(a, b)) for s, a, b in zip(seen, ours, theirs, strict=True)},
+        "situations": {name: asdict(compare(a, b)) for name, a, b in both},
         "held": whole.people > 0 and whole.within(tolerance),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from export.backends import TOLERANCES, Backend, TorchGraphs, tolerance_of
+from export.backends import TOLERANCES, Backend, TorchGraphs, open_backends, tolerance_of
 from export.comparison import Tolerance, compare
 from export.parity_report import difference_sheet, to_markdown, write_report
 from export.pictures import render_scene
 from export.situations import Situation, photo_situation, rendered_situations
+from export.tensorrt_profiles import canvas_profiles, canvases
 from export.tensorrt_runtime import unavailable
 from export.verify import Answers, verify
 from parsing_rcnn.repository import CARD, ModelRepository
@@ -88,6 +90,49 @@ def test_miou_changes_by_nothing_in_fp32(repository: Path, labelled: Path) -> No
         assert 0 < row["miou"] < 1
         assert abs(row["change"]) < 1e-4
     assert "## mIoU on 2 labelled validation photos" in to_markdown(report)
+
+
+def test_an_engine_is_compared_where_a_profile_holds_the_canvas(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another runtime plays the engine: there is no GPU here. Which canvases one takes, its own profiles tell."""
+    profiles = canvas_profiles(canvases(json.loads((repository / CARD).read_text())))
+
+    def takes(canvas: tuple[int, ...]) -> bool:
+        return any(
+            all(low <= size <= high for low, size, high in zip(p.least, canvas, p.largest, strict=True))
+            for p in profiles
+        )
+
+    def opened(*given: object) -> tuple[list[Backend], dict[str, str]]:
+        backends, absent = open_backends(*given)
+        return [*backends[:1], replace(backends[1], name="engine", takes=takes)], absent
+
+    monkeypatch.setattr("export.verify.open_backends", opened)
+    two = [s for s in rendered_situations() if s.name in ("1 person", "tiny")]
+    report, found, situations = verify(repository, situations=two)
+    assert report["passed"], to_markdown(report)
+    assert report["absent"]["engine in tiny"] == "no profile of its engine holds these canvases"
+    (pair,) = report["pairs"]
+    assert list(pair["situations"]) == ["1 person"]
+    assert pair["difference"]["people"] == 1
+    write_report(report, tmp_path / "parity.md", found, situations, CIHP)
+    assert "- engine in tiny: no profile" in (tmp_path / "parity.md").read_text()
+    nothing, _, _ = verify(repository, situations=two[1:])
+    assert not nothing["passed"]  # nothing was compared
+
+
+def test_an_engine_that_cannot_be_read_is_said_and_the_others_are_compared(
+    repository: Path, model: ParsingRCNN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: ModelRepository) -> None:
+        raise RuntimeError("detector/1/model.plan: TensorRT 10 cannot read this engine")
+
+    monkeypatch.setattr("export.backends.unavailable", lambda _: None)
+    monkeypatch.setattr("export.backends.TensorRtGraphs", refused)
+    backends, absent = open_backends(model, [ModelRepository.open(repository)])
+    assert len(backends) >= 3
+    assert "cannot read this engine" in absent["tensorrt fp32"]
 
 
 def _answer(shift: float, label: int, score: float = 0.9) -> dict[str, np.ndarray]:
