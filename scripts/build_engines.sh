@@ -33,11 +33,17 @@ if [ "$(cat "$to/cache/machine" 2>/dev/null)" != "$machine" ]; then
     echo "$machine" >"$to/cache/machine"
 fi
 cp -R "$from/repository" "$from/build" "$to/"
+# the first process of a container gets no signal that it does not ask for, and trtexec would go on for minutes
+child=
+trap '[ -z "$child" ] || { kill "$child" || :; wait "$child" || :; }; exit 143' INT TERM
 built=0
 while read -r command; do
     echo "$command"
     # the file is this image's own, and is written as a command line
-    eval "$command" </dev/null || fail "trtexec failed; its reason stands above"
+    eval "exec $command" </dev/null &
+    child=$!
+    wait "$child" || fail "trtexec failed; its reason stands above"
+    child=
     built=$((built + 1))
 done <"$from/trtexec.txt"
 [ "$built" -gt 0 ] || fail "$from/trtexec.txt has no commands"

@@ -230,6 +230,11 @@ class Builder:
     trtexec: str = 'for word; do case $word in --saveEngine=*) echo engine > "${word#--saveEngine=}" ;; esac; done'
 
     def run(self) -> subprocess.CompletedProcess[str]:
+        process = self.start()
+        out, said = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, said)
+
+    def start(self) -> subprocess.Popen[str]:
         programs = self.root / "programs"
         programs.mkdir(exist_ok=True)
         asked = f"echo '&&&& RUNNING TensorRT.trtexec [TensorRT {self.version}]'\n{self.trtexec}\n"
@@ -237,10 +242,10 @@ class Builder:
         for name, text in (("trtexec", asked), ("nvidia-smi", seen)):
             (programs / name).write_text("#!/bin/sh\n" + text)
             (programs / name).chmod(0o755)
-        return subprocess.run(
+        return subprocess.Popen(
             [str(ROOT / "scripts" / "build_engines.sh"), str(self.root / "from"), str(self.root / "to")],
             env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-            capture_output=True, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
 
@@ -309,6 +314,22 @@ def test_engines_that_cannot_be_built_are_no_success(builder: Builder) -> None:
     done = builder.run()
     assert done.returncode == 1
     assert "error: no GPU: start the container with --gpus all" in done.stderr
+
+
+def test_a_stop_ends_the_build_and_leaves_nothing_that_counts_as_built(builder: Builder) -> None:
+    """A pod that is deleted while engines are built would hold its GPU for the whole grace period."""
+    running = builder.root / "running"
+    builder.trtexec = f'case "$*" in *saveEngine*) echo $$ > {running}; exec sleep 600 ;; esac'
+    process = builder.start()
+    while not running.is_file() or not running.read_text():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143, said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(running.read_text()), 0)
+    assert not (builder.root / "to" / "made_of").exists()
 
 
 def test_hadolint_has_nothing_to_say() -> None:
