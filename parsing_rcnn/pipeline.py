@@ -81,7 +81,7 @@ class GraphPipeline:
         watch = Stopwatch()
         canvas, window = self.preprocess(image, options, watch)
         limits = np.array([options.confidence, options.max_people], np.float32)
-        found = self.graphs.detector(canvas, limits)
+        found = self._detector(canvas, window, limits)
         watch.lap("detector")
         count = int(found["COUNT"][0])
         # a static detector has more rows than people
@@ -95,6 +95,15 @@ class GraphPipeline:
             maps |= self._head(("densepose", False), partial(self.graphs.densepose, features), count)
             watch.lap("densepose")
         return self.people(window, found["BOXES"][:count], found["SCORES"][:count], maps, watch)
+
+    def _detector(
+        self,
+        canvas: NDArray[np.uint8],
+        window: Window,
+        limits: NDArray[np.float32],
+    ) -> dict[str, NDArray[Any]]:
+        """What the detector says of a canvas; where the picture lies on it, a network in torch may want to know."""
+        return self.graphs.detector(canvas, limits)
 
     def _head(
         self, key: tuple[str, bool], head: Callable[[], dict[str, NDArray[Any]]], count: int

@@ -292,6 +292,9 @@ def shrink_datasets(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the copy.")],
     side: Annotated[int, typer.Option(min=64, help="Longest side of a picture, in pixels.")] = 320,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs.")] = 85,
+    label_shift: Annotated[
+        float, typer.Option(min=-2, max=2, help="The recipe's data.label_shift, which the copy keeps.")
+    ] = 0.0,
 ) -> None:
     """A small copy of the photos to train on elsewhere: labels and boxes shrink with them, the splits stay."""
     from training.data.shrink import shrink
@@ -302,7 +305,7 @@ def shrink_datasets(
         raise typer.BadParameter(f"--out {out}: this is the folder that is copied; name another")
     try:
         with progress_bar() as progress:
-            written = shrink(data, out, side, quality, progress)
+            written = shrink(data, out, side, quality, progress, label_shift=label_shift)
     except DatasetError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -24,12 +24,17 @@ class WeightAverage:
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        source = model.state_dict()
+        source = _tensors(model)
         averages, values = [], []
-        for name, value in self.model.state_dict().items():
+        for name, value in _tensors(self.model).items():
             if value.dtype.is_floating_point:
                 averages.append(value)
                 values.append(source[name])
             else:
                 value.copy_(source[name])
         torch._foreach_lerp_(averages, values, 1 - decay)  # a GPU takes hundreds of tensors in a few launches
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Each tensor once: a state dict names those of a shared trunk (`model.share_trunk`) twice."""
+    return {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}

@@ -35,11 +35,17 @@ class TorchGraphs:
         self.model = model.eval()
         self.name = f"torch {torch.__version__} fp32 on {model.mean.device}"
 
-    @torch.inference_mode()
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
+        return self.detect(canvas, limits, (canvas.shape[0], canvas.shape[1]))
+
+    @torch.inference_mode()
+    def detect(
+        self, canvas: NDArray[np.uint8], limits: NDArray[np.float32], extent: tuple[int, int]
+    ) -> dict[str, NDArray[Any]]:
+        """`detector` of a picture that covers the first `extent` rows and columns of the canvas: boxes end there."""
         pyramid = self.model.pyramid(to_images(canvas, self.model))
-        found = self.model.detect(pyramid, (canvas.shape[0], canvas.shape[1]))
+        found = self.model.detect(pyramid, extent)
         count = int((found.scores >= float(limits[0]))[: int(limits[1])].sum())
         boxes, scores = found.boxes[: max(count, 1)], found.scores[: max(count, 1)]
         features = self.model.roi_features(pyramid, [boxes])
@@ -111,7 +117,7 @@ class TorchAnalyzer(GraphPipeline):
         canvases: Sequence[tuple[int, int]] = LIGHT_CANVASES,
     ) -> None:
         self.model, self.config = model, config
-        graphs = TorchGraphs(model)
+        self._torch = graphs = TorchGraphs(model)
         taxonomy = CIHP if config.model.parsing_classes == len(CIHP) else MHP
         info = ModelInfo(
             name=config.name,
@@ -142,15 +148,33 @@ class TorchAnalyzer(GraphPipeline):
             beyond = ((0, height - canvas.shape[0]), (0, width - canvas.shape[1]), (0, 0))
             canvas = np.pad(canvas, beyond, constant_values=PAD_VALUE)
         if data.test_padding == "mean":
-            rows, columns = round(window.scale_y * window.height), round(window.scale_x * window.width)
+            rows, columns = covered(window)
             canvas[rows:] = canvas[:, columns:] = np.rint(self.config.model.pixel_mean)
         return canvas, window
+
+    def extent(self, canvas: NDArray[np.uint8], window: Window) -> tuple[int, int]:
+        """(rows, columns) of a canvas in which boxes may lie.
+
+        A recipe with `data.test_short_side` clips them to the picture, as detectron2, torchvision and the zoo do; what
+        is exported clips them to its canvas, which is all that a graph knows (`parsing_rcnn.framing` cuts them then).
+        """
+        return (canvas.shape[0], canvas.shape[1]) if self.config.data.test_short_side is None else covered(window)
+
+    def _detector(
+        self, canvas: NDArray[np.uint8], window: Window, limits: NDArray[np.float32]
+    ) -> dict[str, NDArray[Any]]:
+        return self._torch.detect(canvas, limits, self.extent(canvas, window))
 
     def _size(self, image: bytes | NDArray[np.uint8]) -> tuple[int, int]:
         if isinstance(image, np.ndarray):
             return (image.shape[0], image.shape[1]) if image.ndim == 3 and image.size else (1, 1)  # refused further on
         header = check(image, self.limits)
         return turned_size(header.height, header.width, header.orientation)
+
+
+def covered(window: Window) -> tuple[int, int]:
+    """(rows, columns) of a canvas that the picture covers, from its upper left corner on."""
+    return round(window.scale_y * window.height), round(window.scale_x * window.width)
 
 
 def scaled_size(height: float, width: float, short: int, longest: int = LONGEST) -> tuple[int, int]:

@@ -344,15 +344,21 @@ def run_datasets(
 
     Raises:
         DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
-        InvalidOptions: `exact`, and the analyzer is a server.
+        InvalidOptions: `exact`, and the analyzer is a server; or a mirrored view of SMPL's charts without their table.
     """
     from training.data.datasets.check import find_datasets
     from training.evaluate_datasets import evaluate_dataset, open_surface
     from training.evaluation_report import print_datasets, progress_bar, write_datasets
+    from training.metrics.smpl import SmplSurface
 
+    body = open_surface(surface) if surface is not None else None
+    if isinstance(body, SmplSurface) and getattr(analyzer, "flip", False) and getattr(analyzer, "tables", 0) is None:
+        raise InvalidOptions(
+            f"--flip: {surface} has SMPL's charts, and how U and V mirror on them is in UV_symmetry_transforms.mat: "
+            "name it with --uv-symmetry, or leave --flip out"
+        )
     readers = find_datasets(path, images)
     chosen = [reader for reader in readers if reader.validation] or readers
-    body = open_surface(surface) if surface is not None else None
     with progress_bar() as progress:
         results = {
             r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen

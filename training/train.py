@@ -75,6 +75,11 @@ def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
     """Freeze what the recipe does not train, and set the mode of every layer."""
     model.train()
     if config.only is not None:
+        if config.only != "detector" and model.config.share_trunk:
+            raise ConfigError(
+                f"train.only={config.only} would train one head on a trunk that both have (model.share_trunk): leave "
+                "one of the two out"
+            )
         prefixes = ("rpn.", "box.") if config.only == "detector" else (f"{config.only}_",)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(prefixes))

@@ -23,7 +23,7 @@ from parsing_rcnn.pipeline import Stopwatch, validate
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
-from training.engine import LIGHT_CANVASES, TorchAnalyzer, scaled_canvas, to_images
+from training.engine import LIGHT_CANVASES, TorchAnalyzer, covered, scaled_canvas, to_images
 from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
@@ -58,7 +58,7 @@ class View:
 
     @property
     def _columns(self) -> int:
-        return round(self.window.scale_x * self.window.width)
+        return covered(self.window)[1]
 
 
 def unflip_parts(maps: Tensor, table: NDArray[np.uint8]) -> Tensor:
@@ -187,7 +187,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         """Boxes, scores and count of `look`."""
         boxes, scores = [], []
         for view, pyramid in zip(views, pyramids, strict=True):
-            found = self.model.detect(pyramid, (view.canvas.shape[0], view.canvas.shape[1]))
+            found = self.model.detect(pyramid, self.extent(view.canvas, view.window))
             sure = found.scores >= options.confidence
             boxes.append(view.boxes_to(views[0], found.boxes[sure]))
             scores.append(found.scores[sure])

@@ -12,11 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from parsing_rcnn.people import Options
+from parsing_rcnn.pipeline import Stopwatch
 from tests.training.detectron2_reference import Variant, detect, proposals
 from training.checkpoint import CheckpointError, load_model
+from training.engine import TorchAnalyzer
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import Source, translate
 from training.model.parsing_rcnn import ParsingRCNN
+from training.tta import AugmentedAnalyzer
 
 LEGACY = Variant(legacy=True)
 PUBLISHED = {
@@ -97,6 +101,37 @@ def test_the_whole_inference_is_the_same(name: str, tmp_path: Path) -> None:
             assert theirs.shape[-1] == (56 if variant.legacy else 112)
             assert ours.shape == theirs.shape
             assert relative(theirs, ours) <= 1e-3
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_boxes_end_with_the_picture_and_not_with_its_padding(tmp_path: Path, flip: bool) -> None:
+    """Most of COCO's pictures fill no multiple of 32; theirs are clipped where the picture ends, before NMS."""
+    variant = PUBLISHED["R_50_FPN_s1x"]
+    torch.save({"model": variant.state()}, tmp_path / "model_final.pth")
+    import_checkpoint(tmp_path / "model_final.pth", tmp_path / "own.safetensors", source="detectron2")
+    own, config = load_model(tmp_path / "own.safetensors")
+    data = config.data.model_copy(update={"test_short_side": 102, "test_longest_side": 139})
+    config = config.model_copy(update={"data": data})
+    picture = (255 * torch.rand(102, 139, 3, generator=torch.Generator().manual_seed(4))).byte()  # RGB
+    canvas = torch.tensor(np.rint(config.model.pixel_mean), dtype=torch.float32).expand(*SIZE, 3).clone()
+    canvas[:102, :139] = picture
+    with torch.inference_mode():
+        pyramid = variant.backbone(variant.state(), canvas[..., [2, 1, 0]].permute(2, 0, 1)[None])
+        boxes, scores = detect(variant.state(), pyramid, 102, 139)
+    options = Options(frozenset(), confidence=0.05, max_people=64)
+    if flip:  # of a view and its mirror image, the first is this one: what it finds is clipped as well
+        seen = AugmentedAnalyzer(own, config, flip=True)
+        views, _, found, _, _ = seen.look(picture.numpy(), options, Stopwatch())
+        assert views[1].canvas.shape == (*SIZE, 3)
+        assert (found[:, 2] <= 139.001).all()
+        assert (found[:, 3] <= 102.001).all()
+        assert (found.max(0).values[2:] > torch.tensor([138.9, 101.9])).all()
+        return
+    people = TorchAnalyzer(own, config).analyze(picture.numpy(), options)
+    assert len(people) == min(64, len(boxes)) > 20
+    nearest = torch.cdist(torch.from_numpy(people.boxes), boxes, p=torch.inf).min(1)
+    assert nearest.values.max() < 0.02
+    assert (torch.from_numpy(people.scores) - scores[nearest.indices]).abs().max() < 1e-4
 
 
 def test_pixels_that_were_divided_are(tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsing_rcnn.errors import InvalidOptions
+from tests.training.tiny import tiny_network, tiny_recipe
+from training.evaluate import run_datasets
 from training.metrics.densepose import point_similarity
 from training.metrics.smpl import SmplSurface, SurfaceError
+from training.tta import AugmentedAnalyzer
 
 h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
@@ -138,3 +142,12 @@ def test_what_is_missing_or_broken_is_named(folder: Path) -> None:
     (folder / "SMPL_subdiv.mat").unlink()
     with pytest.raises(SurfaceError, match=r"SMPL_subdiv\.mat: missing"):
         SmplSurface.load(folder)
+
+
+def test_mirrored_views_want_to_know_how_its_charts_mirror(folder: Path, tmp_path: Path) -> None:
+    """Ours would be taken otherwise, and U and V of both views averaged on different charts."""
+    write_hdf5(folder)
+    recipe = tiny_recipe({"densepose": True})
+    analyzer = AugmentedAnalyzer(tiny_network(recipe), recipe, flip=True)
+    with pytest.raises(InvalidOptions, match=r"UV_symmetry_transforms\.mat.*--uv-symmetry"):
+        run_datasets(analyzer, tmp_path / "annotations", None, folder, tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
@@ -39,6 +40,26 @@ def test_photos_and_labels_stay_together(data_folder: Path, tmp_path: Path) -> N
         assert (labels == nearest).mean() > 0.98
         block = cv2.resize(large, labels.shape[::-1], interpolation=cv2.INTER_AREA).astype(int)
         assert np.abs(block - image).mean() < 6  # a JPEG of it
+
+
+def test_labels_that_lie_off_their_photos_lie_as_many_pixels_off_in_the_copy(data_folder: Path, tmp_path: Path) -> None:
+    """Every pixel of a row has a label of its own, so a cell of the copy says which pixel it is."""
+    source = tmp_path / "from"
+    shutil.copytree(data_folder / "ccp", source / "ccp")
+    stem = next((source / "ccp" / "images").glob("*.jpg")).stem
+    black = simplejpeg.encode_jpeg(np.zeros((240, 240, 3), np.uint8), 90, "RGB")
+    (source / "ccp/images" / f"{stem}.jpg").write_bytes(black)
+    numbered = np.broadcast_to(np.arange(240, dtype=np.uint8), (240, 240))
+    cv2.imwrite(str(source / "ccp/labels" / f"{stem}.png"), numbered)
+    for shift, side in ((0.5, 149), (0.0, 149), (0.5, 199), (-1.0, 199)):
+        out = tmp_path / f"to {shift} {side}"
+        answer = shrink(str(source), "-o", str(out), "--side", str(side), f"--label-shift={shift}")
+        assert answer.exit_code == 0, answer.output
+        copy = cv2.imread(str(out / "ccp/labels" / f"{stem}.png"), cv2.IMREAD_GRAYSCALE)
+        # in pixels of the copy: where the photo has what a cell is of, and where a recipe with this shift looks for it
+        belongs = (copy[0] + 0.5 - shift) * side / 240
+        looked_for = np.arange(side) + 0.5 - shift
+        assert abs((looked_for - belongs)[5:-5].mean()) < 0.03
 
 
 def test_boxes_and_outlines_are_scaled(data_folder: Path, tmp_path: Path) -> None:

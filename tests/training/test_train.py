@@ -19,7 +19,7 @@ import torch
 from parsing_rcnn import __version__
 from tests.training.conftest import write_rendered
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
-from training.config import Config, TrainConfig, load_config
+from training.config import Config, ConfigError, TrainConfig, load_config
 from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
@@ -250,6 +250,27 @@ def test_the_average_follows() -> None:
     average.update(model, 1000)
     assert float(average.model.weight) == pytest.approx(0.5)
     assert WeightAverage(model, 0.0).model is model  # no average, no copy
+
+
+def test_a_shared_trunk_follows_as_its_heads_do() -> None:
+    """A state dict names its tensors twice, as both trunks'."""
+    model = build_model(load_config(LIGHT, ["model.share_trunk=true"]).model)
+    average = WeightAverage(model, 0.5)
+    watched = ("densepose_trunk.convs.0.0.weight", "densepose_head.up.deconv.weight")
+    before = {name: model.state_dict()[name].clone() for name in watched}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    average.update(model, 1000)
+    for name in watched:
+        torch.testing.assert_close(average.model.state_dict()[name], before[name] + 0.5)
+
+
+@pytest.mark.parametrize("only", ["parsing", "densepose"])
+def test_one_head_alone_is_not_trained_on_a_trunk_of_both(tmp_path: Path, data_folder: Path, only: str) -> None:
+    options = ["model.share_trunk=true", f"train.only={only}", "train.densepose=true"]
+    with pytest.raises(ConfigError, match=rf"train\.only={only}.*model\.share_trunk"):
+        Trainer(recipe(*options), data_folder, tmp_path)
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:

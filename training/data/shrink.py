@@ -24,12 +24,14 @@ _WHOLE = ("makehuman_cc0",)  # what `render` reads: copied as it is
 Track = Callable[[list[Path], str], Iterable[Path]]
 
 
-def shrink(data: Path, out: Path, side: int, quality: int, track: Track) -> dict[str, int]:
+def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, label_shift: float = 0.0) -> dict[str, int]:
     """Copy the photos of `data` to `out`, the longer side at most `side` pixels; labels and boxes shrink with them.
 
     Args:
         data: holds some of ccp/, groups/, backgrounds/ and makehuman_cc0/.
         quality: of the JPEGs, 1..100.
+        label_shift: pixels that the label maps of ccp lie right of and below their photos (`data.label_shift`); in the
+            copy it is as many of its own pixels, so that the same recipe holds.
         track: wraps the files of a folder, as a progress bar does.
 
     Returns:
@@ -49,7 +51,7 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track) -> dict
             _write_jpeg(out / name / path.name, _smaller(read_jpeg(path), side), quality)
     if "ccp/images" in found:
         for path in track(sorted((data / "ccp/images").glob("*.jpg")), "ccp/labels"):
-            _labels(data, out, path.stem)
+            _labels(data, out, path.stem, label_shift)
     if "groups/images" in found:
         _boxes(data / "groups", out / "groups")
     return {name: sum(f.stat().st_size for f in (out / name).rglob("*") if f.is_file()) for name in _folders(out)}
@@ -72,7 +74,7 @@ def _write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
     path.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB"))
 
 
-def _labels(data: Path, out: Path, stem: str) -> None:
+def _labels(data: Path, out: Path, stem: str, shift: float) -> None:
     path = data / "ccp/labels" / f"{stem}.png"
     labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if labels is None:
@@ -80,7 +82,14 @@ def _labels(data: Path, out: Path, stem: str) -> None:
     height, width = read_jpeg(out / "ccp/images" / f"{stem}.jpg").shape[:2]
     target = out / "ccp/labels" / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
+    rows, columns = (_nearest(*sizes, shift) for sizes in zip(labels.shape, (height, width), strict=True))
+    cv2.imwrite(str(target), labels[rows][:, columns])
+
+
+def _nearest(before: int, after: int, shift: float) -> NDArray[np.intp]:
+    """The pixel of a row of `before` whose label each of `after` has; what lies `shift` off lies as far off again."""
+    places = (np.arange(after) + 0.5 - shift) * before / after + shift
+    return np.clip(np.floor(places), 0, before - 1).astype(np.intp)
 
 
 def _boxes(source: Path, target: Path) -> None:
