@@ -210,7 +210,7 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
     shown = people.select(sure)
     on_map = _painted(shown, [said[index] for index in sure])[0] if exact else shown.label_map()
     found.classes.add(record.parts, on_map if len(people) else None)
-    truths = [np.where(record.instances == p.label, record.parts, 0).astype(np.uint8) for p in record.people if p.label]
+    truths = [person.map_in(record) for person in record.people if person.label]
     found.parsed.add(said, people.scores if exact else people.map_scores("parsing"), truths)
     everybody = _painted(people, said) if exact else (people.label_map(), people.instance_map())
     found.regions.add(*everybody, people.scores, record.parts, record.instances)

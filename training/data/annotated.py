@@ -119,9 +119,11 @@ class AnnotatedPictures:
         instances = blank if record.instances is None else view.warp(record.instances, size, labels=True, fill=0)
         if view.flipped:
             parts = self.flip_table[parts]
-        boxes = np.array([person.box for person in record.people], np.float32).reshape(-1, 4)
-        crowd = np.array([person.crowd for person in record.people], bool)
-        labels, points, keypoints = self._points(record.people, view)
+        # nobody learns from a person of whom others in front leave nothing
+        people = [p for p in record.people if p.parts is None or bool((record.instances == p.label).any())]
+        boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
+        crowd = np.array([person.crowd for person in people], bool)
+        labels, points, keypoints = self._points(people, view)
         moved = view.boxes(boxes, size)
         extent = moved[:, 2:] - moved[:, :2]
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) * abs(np.linalg.det(view.matrix[:, :2]))

@@ -130,6 +130,22 @@ def test_one_map_a_person(layout: str, request: pytest.FixtureRequest) -> None:
     assert len(record.people) == 2
 
 
+def test_everybody_keeps_an_own_map_where_people_overlap(mhp: Path) -> None:
+    """The authors measure against each file; the maps of the picture have what the last one left."""
+    behind, front, hidden = np.zeros((3, *SIZE), np.uint8)
+    behind[2:30, 2:20], front[2:30, 10:30], hidden[5:9, 12:16] = 12, 11, 3
+    for index, own in enumerate((hidden, behind, front), 1):
+        save(mhp / f"val/parsing_annos/9_03_0{index}.png", np.dstack([own] * 3))
+    picture(mhp / "val/images/9.jpg")
+    (mhp / "list/val.txt").write_text("9\n")
+    record = next(reader for reader in RawMhp.find(mhp) if reader.split == "val").read(0)
+    for person, own in zip(record.people, (hidden, behind, front), strict=True):
+        np.testing.assert_array_equal(person.map_in(record), own)
+    assert [person.box.tolist() for person in record.people] == [[12, 5, 16, 9], [2, 2, 20, 30], [10, 2, 30, 30]]
+    assert (record.instances == 1).sum() == 0
+    assert record.parts[10, 15] == 11
+
+
 def test_mhps_test_split_is_for_measuring_and_may_come_without_maps(mhp: Path) -> None:
     for number in (5, 6):
         picture(mhp / f"test/images/{number}.jpg")

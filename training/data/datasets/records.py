@@ -47,6 +47,8 @@ class Annotated:
         points: of DensePose; keypoints: float32 [17,3] of COCO: x, y in pixels from the picture's corner, so that the
             middle of the first pixel is .5, and visibility 0..2.
         area: pixels of the silhouette, None where nobody says.
+        parts: uint8, the classes of this person alone in the pixels of the box, where a dataset has a map a person:
+            also where others are in front in `Record.parts`.
     """
 
     box: NDArray[np.float32]
@@ -55,6 +57,17 @@ class Annotated:
     points: DensePosePoints | None = None
     keypoints: NDArray[np.float32] | None = None
     area: float | None = None
+    parts: NDArray[np.uint8] | None = None
+
+    def map_in(self, record: Record) -> NDArray[np.uint8]:
+        """This person's classes on the whole picture of a record with parts, [H,W]; 0 where the person is not."""
+        assert record.parts is not None
+        if self.parts is None:
+            return np.where(record.instances == self.label, record.parts, 0).astype(np.uint8)
+        found = np.zeros(record.size, np.uint8)
+        x1, y1, x2, y2 = self.box.astype(int)
+        found[y1:y2, x1:x2] = self.parts
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,26 +218,38 @@ def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where
         raise DatasetError(f"{where}: {instances.shape} pixels, but the class map has {parts.shape}")
     people = []
     for label in np.unique(instances[instances > 0]):
-        rows, columns = np.nonzero((instances == label) & (parts > 0))
-        if len(rows):
-            box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+        box = _around((instances == label) & (parts > 0))
+        if box is not None:
             people.append(Annotated(box, label=int(label)))
     return tuple(people)
 
 
+def _around(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """The box around a mask; None if it is empty."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return None
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+
+
 def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
     """A picture, which is not decoded, whose people have a class map each, as files; where two overlap, the later one
-    is in front.
+    is in front in the maps of the picture, and everybody keeps an own one.
 
     Raises:
         DatasetError: a file is missing, broken, or not of the picture's size.
     """
     size = header_size(image)
     parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    people = []
     for label, path in enumerate(files, start=1):
         own = read_map(path, classes)
         if own.shape != size:
             raise DatasetError(f"{path}: {own.shape} pixels, but {image.name} has {size}")
         mask = own > 0
         parts[mask], instances[mask] = own[mask], label
-    return Record(image, size, people_of_maps(parts, instances, image), parts, instances)
+        box = _around(mask)
+        if box is not None:
+            x1, y1, x2, y2 = box.astype(int)
+            people.append(Annotated(box, label=label, parts=own[y1:y2, x1:x2].copy()))
+    return Record(image, size, tuple(people), parts, instances)
