@@ -27,8 +27,8 @@ def certainty(people: People, task: str) -> NDArray[np.float32]:
         task: "parsing" or "densepose".
 
     Returns:
-        float32 [n]: the mean probability of the parts over the cells that show one, 0 where none does; 1 where there
-        are no probabilities (`People.part_scores`, `People.iuv_scores`).
+        float32 [n]: the mean probability of the parts over the cells that show one with a score, 0 where none does; 1
+        where there are no probabilities (`People.part_scores`, `People.iuv_scores`).
 
     Raises:
         ValueError: there is no such task.
@@ -50,5 +50,6 @@ def certainty(people: People, task: str) -> NDArray[np.float32]:
     if labels is not None and sure is not None:
         for index, cells in enumerate(labels):
             counts = np.bincount(cells.ravel(), minlength=sure.shape[1])[1:]
+            counts *= sure[index, 1:] > 0  # without a score a part was not looked at, which says nothing against it
             found[index] = (counts * sure[index, 1:]).sum() / max(counts.sum(), 1)
     return found

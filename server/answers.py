@@ -29,6 +29,9 @@ class Format(StrEnum):
     ZIP = "application/zip"
 
 
+Files = list[tuple[str, bytes]]
+"""Names and contents of an archive's files."""
+
 PICTURES = (Format.PNG, Format.JPEG)
 NUMBERS = frozenset({Render.PARTS, Render.IUV, Render.INDS})
 """Renderings whose pixels are labels or coordinates: JPEG would change them."""
@@ -113,10 +116,7 @@ def encode(
     document = to_json(info, options, people)
     if wanted is Format.JSON:
         return document
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
-        add_files(archive, "photo", image, limits, options, people, document)
-    return buffer.getvalue()
+    return pack(files("photo", image, limits, options, people, document))
 
 
 def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
@@ -164,24 +164,29 @@ def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uin
     return people.instance_map(exact) if people.iuv is None else people.iuv_map(exact)[1]
 
 
-def add_files(
-    archive: zipfile.ZipFile,
-    stem: str,
-    image: bytes,
-    limits: ImageLimits,
-    options: AnalyzeOptions,
-    people: People,
-    document: bytes,
-) -> None:
-    """Put a picture's files into an archive, named as DensePose's tools name them: those that `parsing-rcnn predict`
-    writes, and INDS of the parts where there is no IUV; of boxes alone there are no maps."""
-    archive.writestr(f"{stem}.json", document)
-    archive.writestr(f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options.exact))
+def files(
+    stem: str, image: bytes, limits: ImageLimits, options: AnalyzeOptions, people: People, document: bytes
+) -> Files:
+    """A picture's files, named as DensePose's tools name them: those that `parsing-rcnn predict` writes, and INDS of
+    the parts where there is no IUV; of boxes alone there are no maps."""
+    found = [
+        (f"{stem}.json", document),
+        (f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options.exact)),
+    ]
     if people.parts is not None:
-        archive.writestr(f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact)))
+        found.append((f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact))))
     if people.iuv is not None:
         iuv, inds = people.iuv_map(options.exact)
-        archive.writestr(f"{stem}_IUV.png", png.encode_iuv(iuv))
-        archive.writestr(f"{stem}_INDS.png", png.encode_inds(inds))
+        found += [(f"{stem}_IUV.png", png.encode_iuv(iuv)), (f"{stem}_INDS.png", png.encode_inds(inds))]
     elif people.parts is not None:
-        archive.writestr(f"{stem}_INDS.png", png.encode_inds(instances(people, options.exact)))
+        found.append((f"{stem}_INDS.png", png.encode_inds(instances(people, options.exact))))
+    return found
+
+
+def pack(contents: Files) -> bytes:
+    """A zip of files, which are taken out of the list one by one: all of them twice may be too much to hold."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
+        while contents:
+            archive.writestr(*contents.pop(0))
+    return buffer.getvalue()

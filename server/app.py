@@ -43,6 +43,17 @@ from server.tracing import Tracing
 
 log = structlog.get_logger("server")
 
+_READ_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "X-API-Key",
+    "X-Request-ID",
+    "traceparent",
+    TIMEOUT_HEADER,
+    v2.LENGTH_HEADER,
+)
+"""Headers of requests that mean something here: what pages from elsewhere may send."""
+
 _MODULES = (analyze, batch, stream, health, models, v2, page)
 
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
@@ -114,8 +125,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", TIMEOUT_HEADER],
-            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After"],
+            allow_headers=_READ_HEADERS,
+            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", v2.LENGTH_HEADER],
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from parsing_rcnn.errors import DeadlineExceeded
 
+_LATE = "the answer did not come within the time of X-Timeout-Ms: give it more, or send smaller pictures"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -30,17 +32,25 @@ class Call:
         """Seconds that are left."""
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
+    def check(self) -> None:
+        """Begin nothing that is of no use.
+
+        Raises:
+            DeadlineExceeded: the deadline is over.
+        """
+        if self.remaining == 0:
+            raise DeadlineExceeded(_LATE)
+
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Cancel what is awaited here when the deadline comes.
+        """Cancel what is awaited here when the deadline comes, and begin nothing after it.
 
         Raises:
             DeadlineExceeded: it came.
         """
+        self.check()  # a timeout of 0 ends the first wait, and by then a picture may be in work
         try:
             async with asyncio.timeout(self.remaining):
                 yield
         except TimeoutError:
-            raise DeadlineExceeded(
-                "the answer did not come within the time of X-Timeout-Ms: give it more, or send smaller pictures"
-            ) from None
+            raise DeadlineExceeded(_LATE) from None

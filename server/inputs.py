@@ -14,6 +14,7 @@ import orjson
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -31,6 +32,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
 _HOW_TO_SEND_OPTIONS = (
     """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
@@ -42,10 +44,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded picture and what the client calls it."""
+    """An encoded picture and what the client calls it; "" where it says nothing."""
 
     data: bytes
-    name: str = "photo"
+    name: str = ""
 
 
 class ClientGone(Exception):
@@ -214,7 +216,17 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
+def _refuse_charset(request: Request) -> None:
+    """Refuse names in anything but UTF-8: the form's reader hands them to whatever codec of Python's is named, and some
+    cannot decode at all, or make text that no answer could repeat."""
+    _, parameters = parse_options_header(request.headers.get("content-type"))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in _CHARSETS:
+        raise MalformedRequest(f"the form's charset is {charset[:40]!r}: send names in UTF-8, and leave charset out")
+
+
 async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tuple[list[Picture], AnalyzeOptions]:
+    _refuse_charset(request)
     try:
         form: FormData = await request.form(max_files=most, max_fields=_FIELDS)
     except HTTPException as error:
@@ -226,7 +238,7 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
         if not files or not all(isinstance(file, UploadFile) for file in files):
             raise MalformedRequest("the form has no part `file` with a file name: curl -F file=@photo.jpg sends one")
         _refuse_other_parts(form)
-        pictures = [Picture(await f.read(), f.filename or "photo") for f in files if isinstance(f, UploadFile)]
+        pictures = [Picture(await f.read(), f.filename or "") for f in files if isinstance(f, UploadFile)]
     finally:
         await form.close()
     if more is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -25,6 +26,7 @@ from server.telemetry import Metrics
 from server.tracing import Tracing
 
 log = structlog.get_logger("server")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,15 @@ class Service:
         return Answer(body, wanted.value, stages)
 
     async def run(
-        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call, *, placed: bool = False
-    ) -> tuple[bytes, dict[str, float]]:
+        self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, *, placed: bool = False
+    ) -> tuple[T, dict[str, float]]:
         """One picture through the engine and through `encode`, which runs on a thread.
 
         Args:
             image: encoded.
             options: of the analysis.
-            encode: makes the answer's body.
+            encode: makes the answer's body. It is not interrupted at the deadline, and what it returns then is lost: it
+                must change nothing that others read.
             call: whose deadline is kept.
             placed: the caller holds a `place`; else this takes one.
 
@@ -128,8 +131,8 @@ class Service:
         return body, stages
 
     async def _counted(
-        self, image: bytes, options: Options, encode: Callable[[People], bytes], call: Call, placed: bool
-    ) -> tuple[People, bytes, dict[str, float]]:
+        self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, placed: bool
+    ) -> tuple[People, T, dict[str, float]]:
         try:
             header = check(image, self.limits)  # what is no picture waits for nobody and takes no place
             with nullcontext() if placed else self.admission.place():

@@ -124,6 +124,8 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
             if picture.size != (header.width, header.height):
                 raise InvalidImage(f"damaged {header.format.upper()}: its headers disagree about the size")
             picture.load()
+            if header.format == "png":
+                _scale_transparency(picture, depth=data[24])
             return _to_rgb(picture)
     except ParsingRCNNError:
         raise
@@ -135,9 +137,24 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         raise InvalidImage(f"the {header.format.upper()} is truncated or damaged ({error}): send it whole") from None
 
 
+def _scale_transparency(picture: Image.Image, depth: int) -> None:
+    """Bring the one colour that a PNG without alpha calls transparent to eight bits: Pillow does so with the samples
+    alone, and then none has that colour. 16 bits of grey stay 16 bits.
+
+    Args:
+        depth: bits of a sample in the file.
+    """
+    colour = picture.info.get("transparency")
+    if picture.mode == "L" and depth in (2, 4) and isinstance(colour, int):
+        highest = 2**depth - 1
+        picture.info["transparency"] = (colour & highest) * (255 // highest)
+    elif picture.mode == "RGB" and depth == 16 and isinstance(colour, tuple):
+        picture.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _eight_bits(np.asarray(picture))
+        return _eight_bits(np.asarray(picture), picture.info.get("transparency"))
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         white = Image.new("RGB", picture.size, "white")
@@ -146,10 +163,13 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     return np.array(picture.convert("RGB"), dtype=np.uint8)
 
 
-def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded; in strips, because what lies between takes six times the memory."""
+def _eight_bits(grey: NDArray[Any], transparent: int | None = None) -> NDArray[np.uint8]:
+    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded, and white where it is `transparent`; in strips, because what lies
+    between takes six times the memory."""
     image = np.empty((*grey.shape, 3), dtype=np.uint8)
     for top in range(0, len(grey), 256):
         strip = np.clip(grey[top : top + 256].astype(np.int32), 0, 65535)
+        if transparent is not None:
+            strip[strip == transparent] = 65535
         image[top : top + 256] = ((strip + 128) // 257)[:, :, None]  # 65535 -> 255
     return image

@@ -114,6 +114,7 @@ class EmbeddedEngine:
 
         Raises:
             EngineUnavailable: not ready; decided at once.
+            DeadlineExceeded: the call's time was over before the picture's turn came.
             ParsingRCNNError: the picture or an option is not usable.
         """
         analyzer = self._ready()
@@ -123,6 +124,7 @@ class EmbeddedEngine:
         def work() -> People:
             nonlocal waited
             waited = 1000 * (time.perf_counter() - begin)
+            call.check()  # the loop, which cancels at the deadline, may be busy with others
             return analyzer.analyze(image, options)
 
         # a cancelled caller cancels what waits; what has begun ends first, and the next picture waits for it

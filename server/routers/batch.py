@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import structlog
@@ -30,6 +28,7 @@ from server.service import Service
 
 log = structlog.get_logger("server")
 router = APIRouter(tags=["analysis"])
+T = TypeVar("T")
 
 _OFFERED = (Format.JSON, Format.ZIP)
 _REQUEST_BODY = {
@@ -148,24 +147,25 @@ class _Batch:
 
     async def archive(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
         """A zip with the files of each picture, and errors.json where there are errors."""
-        buffer, errors, stems = io.BytesIO(), {}, _stems(pictures)
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for stem, picture in zip(stems, pictures, strict=True):
-                found = await self._one(picture, partial(self._files, archive, stem))
-                if isinstance(found, ParsingRCNNError):
-                    errors[stem] = describe(self.request, found)
-            if errors:
-                archive.writestr("errors.json", orjson.dumps(errors, option=orjson.OPT_INDENT_2))
-        return buffer.getvalue()
+        files: answers.Files = []
+        errors: dict[str, Any] = {}
+        for stem, picture in zip(_stems(pictures), pictures, strict=True):
+            found = await self._one(picture, partial(self._files, stem))
+            if isinstance(found, ParsingRCNNError):
+                errors[stem] = describe(self.request, found)
+            else:
+                files += found
+        if errors:
+            files.append(("errors.json", orjson.dumps(errors, option=orjson.OPT_INDENT_2)))
+        return await self.service.offload.run(0, answers.pack, files)
 
-    def _files(self, archive: zipfile.ZipFile, stem: str, picture: Picture, people: People) -> bytes:
+    def _files(self, stem: str, picture: Picture, people: People) -> answers.Files:
         document = answers.to_json(self.service.engine.info, self.options, people)
-        answers.add_files(archive, stem, picture.data, self.service.limits, self.options, people, document)
-        return b""
+        return answers.files(stem, picture.data, self.service.limits, self.options, people, document)
 
     async def _one(
-        self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], bytes]
-    ) -> bytes | ParsingRCNNError:
+        self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], T]
+    ) -> T | ParsingRCNNError:
         if isinstance(picture, ParsingRCNNError):
             self.service.metrics.requests.labels(self.call.route, picture.code).inc()
             return picture
@@ -185,7 +185,7 @@ def _stems(pictures: list[Picture | ParsingRCNNError]) -> list[str]:
     stems: list[str] = []
     taken = {"errors"}  # errors.json tells of all pictures
     for picture in pictures:
-        name = picture.name if isinstance(picture, Picture) else "photo"
+        name = getattr(picture, "name", "")
         stem = PurePath(name.replace("\\", "/")).stem.lstrip(".")[:100] or "photo"
         stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)
         unique, count = stem, 0

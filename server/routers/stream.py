@@ -155,7 +155,11 @@ def _check_origin(socket: WebSocket, settings: Settings) -> None:
     origin = socket.headers.get("origin")
     if origin is None or "*" in settings.origins or origin in settings.origins:
         return
-    if urlsplit(origin).netloc != socket.headers.get("host"):
+    try:
+        own = urlsplit(origin).netloc == socket.headers.get("host")
+    except ValueError:  # no address, so not ours
+        own = False
+    if not own:
         error = MalformedRequest(f"the origin {origin[:100]!r} may not open streams here: allow it with --cors")
         error.status = 403
         raise error

@@ -35,7 +35,7 @@ _OF_THE_PROTOCOL = frozenset(
 _Model = Annotated[str, Path(openapi_examples={name: {"value": name} for name in ENSEMBLES})]
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
-_LENGTH = "Inference-Header-Content-Length"
+LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -251,7 +251,7 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
     refuse_coding(request)
     async with call.in_time():
         body = await request.body()
-    asked = parse(body, request.headers.get(_LENGTH), catalogue.outputs(model))
+    asked = parse(body, request.headers.get(LENGTH_HEADER), catalogue.outputs(model))
     options, call = _options(model, asked, call)
     length: int | None = None
 
@@ -267,7 +267,7 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         statistics.fail(1000 * (time.perf_counter() - begin))
         raise
     statistics.add(stages)
-    headers = {"Server-Timing": server_timing(stages)} | ({} if length is None else {_LENGTH: str(length)})
+    headers = {"Server-Timing": server_timing(stages)} | ({} if length is None else {LENGTH_HEADER: str(length)})
     return Response(answer, 200, headers, "application/json" if length is None else "application/octet-stream")
 
 

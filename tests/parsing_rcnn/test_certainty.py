@@ -28,6 +28,15 @@ def test_the_mean_over_the_cells_of_somebody() -> None:
     assert people().certainty("parsing").dtype == np.float32
 
 
+def test_cells_of_a_part_without_a_score_are_not_counted() -> None:
+    seen = people()
+    assert seen.iuv_scores is not None
+    seen.iuv_scores[0, 23] = 0  # a cell that the coarser map did not show
+    assert seen.certainty("densepose").tolist() == pytest.approx([0.4, 0])
+    seen.iuv_scores[0, 24] = 0
+    assert seen.certainty("densepose").tolist() == [0, 0]
+
+
 def test_without_probabilities_the_box_alone_ranks() -> None:
     for fields in ({"part_scores": None}, {"parts": None}):
         assert replace(people(), **fields).map_scores("parsing").tolist() == pytest.approx([0.9, 0.5])

@@ -33,8 +33,8 @@ def encode(image: NDArray[Any] | Image.Image, format: str, **options: Any) -> by
     return buffer.getvalue()
 
 
-def png_of(width: int, height: int, *chunks: tuple[bytes, bytes], colour: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+def png_of(width: int, height: int, *chunks: tuple[bytes, bytes], colour: int = 2, depth: int = 8) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     parts = [(b"IHDR", header), *chunks, (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + body
@@ -120,10 +120,8 @@ def test_sixteen_bits_become_eight() -> None:
 
 def test_sixteen_bit_colour() -> None:
     row = b"\x00" + struct.pack(">6H", 65535, 0, 257 * 100, 0, 65535, 257 * 7)
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(row)), (b"IEND", b"")]
-    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
-    assert decode(b"\x89PNG\r\n\x1a\n" + body).tolist() == [[[255, 0, 100], [0, 255, 7]]]
+    data = png_of(2, 1, (b"IDAT", zlib.compress(row)), depth=16)
+    assert decode(data).tolist() == [[[255, 0, 100], [0, 255, 7]]]
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
@@ -141,6 +139,30 @@ def test_a_transparent_palette_entry_is_white() -> None:
     picture.putpalette([255, 0, 0, 0, 0, 255])
     picture.putpixel((1, 0), 1)
     assert decode(encode(picture, "PNG", transparency=0)).tolist() == [[[255, 255, 255], [0, 0, 255]]]
+
+
+GREY, RGB = 0, 2
+
+
+@pytest.mark.parametrize(
+    ("colour", "depth", "row", "clear", "other"),
+    [
+        (GREY, 1, [0b01000000], [0], 255),
+        (GREY, 1, [0b10000000], [1], 0),
+        (GREY, 2, [0b10010000], [2], 85),
+        (GREY, 4, [0x5A], [5], 170),
+        (GREY, 4, [0x5A], [0xF5], 170),  # of fewer bits than 16 the lowest count
+        (GREY, 8, [7, 9], [7], 9),
+        (GREY, 16, [0x12, 0x34, 0x12, 0x35], [0x1234], 18),
+        (RGB, 8, [1, 2, 3, 9, 9, 9], [1, 2, 3], 9),
+        (RGB, 16, [1, 2, 3, 4, 5, 6] + 6 * [9], [0x102, 0x304, 0x506], 9),
+    ],
+)
+def test_a_transparent_colour_is_white(colour: int, depth: int, row: list[int], clear: list[int], other: int) -> None:
+    """Two pixels, the first of the colour that the file calls transparent."""
+    transparent = (b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    data = png_of(2, 1, transparent, (b"IDAT", zlib.compress(bytes([0, *row]))), colour=colour, depth=depth)
+    assert decode(data).tolist() == [[[255] * 3, [other] * 3]]
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])

@@ -21,8 +21,7 @@ def test_the_lower_half_of_a_box_is_cut_away() -> None:
     parts = np.stack([ROWS, ROWS])
     iuv = np.stack([ROWS, ROWS * 10, ROWS * 20])[None].repeat(2, 0)
     probs = np.array([0, 40, 80, 200, 0], np.uint8)[ROWS][None, None].repeat(2, 0)
-    scores = np.ones((2, 20), np.float32)
-    given = {"PARTS": parts, "IUV": iuv, "PART_PROBS": probs, "PART_SCORES": scores}
+    given = {"PARTS": parts, "IUV": iuv, "PART_PROBS": probs}
     before = {name: array.copy() for name, array in given.items()}
     cut, maps = framed(window, boxes, given)
     assert cut.tolist() == [[0, 10, 8, 20], [0, 0, 8, 20]]
@@ -31,9 +30,31 @@ def test_the_lower_half_of_a_box_is_cut_away() -> None:
     # between the middles of the old rows, 12.5, 17.5 and so on: level, a quarter, three quarters, a quarter further
     assert maps["PART_PROBS"][0, 0, :, 0].tolist() == [40, 50, 70, 110]
     assert (maps["PARTS"][1] == ROWS).all()
-    assert maps["PART_SCORES"] is scores
     for name, array in before.items():
         assert (given[name] == array).all()
+
+
+def test_scores_are_of_what_the_cells_show() -> None:
+    """The edge cuts classes 3 and 4 of the first person, the second keeps all; nobody's cells show 0, 5 and above."""
+    boxes = np.array([[0, 10, 8, 30], [0, 0, 8, 20]], np.float32)
+    parts = np.stack([ROWS, ROWS])
+    given = {
+        "PARTS": parts,
+        "PART_SCORES": np.full((2, 20), 0.5, np.float32),
+        "IUV": np.stack([parts, parts + 10, parts + 10], 1),
+        "IUV_SCORES": np.full((2, 25), 0.5, np.float32),
+    }
+    before = {name: array.copy() for name, array in given.items()}
+    for sweep in (True, False):
+        _, maps = framed(Window(1, 1, 0, 0, 20, 40), boxes, given, sweep=sweep)
+        for name in ("PART_SCORES", "IUV_SCORES"):
+            assert [np.flatnonzero(own).tolist() for own in maps[name]] == [[1, 2], [1, 2, 3, 4]]
+            assert (maps[name].dtype, maps[name].max()) == (np.float32, 0.5)
+    for name, array in before.items():
+        assert (given[name] == array).all()
+    scored = {**given, "IUV_SCORES": np.float32(0.5) * np.isin(np.arange(25), [1, 2])[None].repeat(2, 0)}
+    whole = framed(Window(1, 1, 0, 0, 40, 40), boxes, scored)[1]
+    assert whole["IUV_SCORES"] is scored["IUV_SCORES"]  # handed on where there is nothing to take out
 
 
 def test_left_edges_scales_and_offsets() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from export.pictures import render_scene
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
@@ -32,6 +33,15 @@ def test_a_real_photo(pipeline: Pipeline, photo_jpeg: bytes) -> None:
     # in a close-up the light model takes short hair for a hat now and then, and says so in its limits
     assert CIHP.classes[labels[45, 225]] in ("Hair", "Hat")
     assert {"decode", "preprocess", "detector", "parsing", "densepose", "postprocess", "total"} <= set(people.timings)
+
+
+def test_scores_are_of_what_the_maps_show(pipeline: Pipeline) -> None:
+    """People at the edge of a street and small ones; the network scores parts on maps before the edge cuts them."""
+    people = pipeline.analyze(render_scene(8, 480, 640, 3)[:330], Options(confidence=0.05))
+    assert len(people) > 2
+    for labels, scores in ((people.parts, people.part_scores), (people.iuv[:, 0], people.iuv_scores)):
+        for cells, own in zip(labels, scores, strict=True):
+            assert set(np.flatnonzero(own)) <= set(np.unique(cells))
 
 
 def test_bytes_and_array_agree(pipeline: Pipeline, photo_jpeg: bytes) -> None:

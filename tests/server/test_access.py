@@ -210,6 +210,12 @@ def test_other_origins_need_leave() -> None:
     with TestClient(create_app(Settings(cors="https://shop.example"), open_gate)) as client:
         granted = client.options("/v1/analyze", headers=asked).headers
         assert granted["access-control-allow-origin"] == "https://shop.example"
+        lengths = "Inference-Header-Content-Length"
+        for header in ("X-API-Key", "X-Timeout-Ms", lengths, "traceparent"):
+            wanted = {**asked, "Access-Control-Request-Headers": header.lower()}
+            assert client.options("/v2/models/densepose/infer", headers=wanted).status_code == 200, header
+        answer = client.get("/healthz", headers={"Origin": "https://shop.example"})
+        assert lengths in answer.headers["access-control-expose-headers"]
         other = client.get("/healthz", headers={"Origin": "https://other.example"}).headers
         assert "access-control-allow-origin" not in other
 

@@ -202,6 +202,13 @@ def rows(photo: bytes) -> list[Row]:
         wrong(
             "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
         ),
+        Row(
+            "form in another charset",
+            400,
+            "malformed-request",
+            b"x",
+            headers={"Content-Type": "multipart/form-data; boundary=x; charset=utf-7"},
+        ),
         Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
         Row("labels as JPEG", 406, "not-acceptable", photo, "?render=parts", {"Accept": "image/jpeg"}),
         Row("a deadline that is no number", 422, "invalid-options", photo, headers={"X-Timeout-Ms": "soon"}),
@@ -246,6 +253,24 @@ def test_every_row_of_the_page(client: TestClient, photo_jpeg: bytes) -> None:
     if os.environ.get("WRITE_DOCS"):
         PAGE.write_text(page)
     assert PAGE.read_text() == page, f"{PAGE} is not what the gateway says: write it anew (see the top of this file)"
+
+
+@pytest.mark.parametrize(
+    ("charset", "status"),
+    [("UTF-8", 200), ('"utf8"', 200), ("us-ascii", 200)]
+    + [(other, 400) for other in ("undefined", "punycode", "unicode_escape", "utf-7", "latin-1", "nonsense", '""')],
+)
+def test_names_are_in_utf_8_whatever_the_charset_is(client: TestClient, charset: str, status: int) -> None:
+    names = ["a.png", "\\ud800.png", "+2AA-.png"]  # the last two: half a character, to some charsets
+    names += ["caf\u00e9.png"] * ("ascii" not in charset)
+    parts = [f'--x\r\nContent-Disposition: form-data; name="file"; filename="{n}"\r\n\r\n?\r\n' for n in names]
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = client.post(BATCH, content="".join([*parts, "--x--\r\n"]).encode(), headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert [found["name"] for found in answer.json()["results"]] == names
+    else:
+        assert charset.strip('"') in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import socket
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -22,6 +24,7 @@ from structlog.testing import capture_logs
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.outputs import write_outputs
+from server import answers
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
@@ -95,6 +98,20 @@ def test_batches_in_json(client: TestClient, photo_jpeg: bytes) -> None:
     refused(client.post(URL, files={"file": ("a", photo_jpeg)}, headers={"Accept": "image/png"}), 406, "zip")
 
 
+def test_a_picture_without_a_file_has_no_name(client: TestClient, photo_jpeg: bytes) -> None:
+    good = {"type": "base64", "value": base64.b64encode(photo_jpeg).decode()}
+    document = {"images": [good, {**good, "value": "&"}, good], "options": {"tasks": []}}
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\n' + photo_jpeg + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for found in (client.post(URL, json=document), client.post(f"{URL}?tasks=", content=form, headers=kind)):
+        assert {result["name"] for result in found.json()["results"]} == {""}
+    answer = client.post(URL, json=document, headers=ZIP)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = ["photo.json", "photo_overlay.png", "photo_2.json", "photo_2_overlay.png", "errors.json"]
+        assert archive.namelist() == names
+        assert set(json.loads(archive.read("errors.json"))) == {"photo_1"}
+
+
 def test_a_batch_knows_tasks_by_what_it_includes(client: TestClient, photo_jpeg: bytes) -> None:
     files = {"file": ("a.jpg", photo_jpeg)}
     (found,) = client.post(URL, params={"include": "iuv"}, files=files).json()["results"]
@@ -165,6 +182,32 @@ def test_a_batch_whose_client_goes_frees_its_place(photo_jpeg: bytes) -> None:
         slow.gate.set()
         assert httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg).status_code == 200
         assert sum(slow.begun.acquire(blocking=False) for _ in range(3)) == 1  # that one: the batch's rest never began
+
+
+def test_a_picture_that_is_late_has_no_files_in_the_archive(
+    client: TestClient, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its document is written when the deadline comes, and its overlay is drawn after the answer."""
+    render, drawing, answered = answers.render, threading.Event(), threading.Event()
+
+    def late(image: bytes, *arguments: Any) -> bytes:
+        if image == slow:
+            drawing.set()
+            assert answered.wait(30)
+        return render(image, *arguments)
+
+    slow = photo_jpeg + b"\0"
+    monkeypatch.setattr(answers, "render", late)
+    files = [("file", (f"{name}.jpg", data)) for name, data in {"a": photo_jpeg, "b": slow, "c": photo_jpeg}.items()]
+    try:
+        answer = client.post(URL, params={"tasks": ""}, files=files, headers={**ZIP, "X-Timeout-Ms": "2000"})
+    finally:
+        answered.set()
+    assert drawing.is_set()
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["a.json", "a_overlay.png", "errors.json"]
+        errors = json.loads(archive.read("errors.json"))
+    assert {stem: problem["status"] for stem, problem in errors.items()} == {"b": 504, "c": 504}
 
 
 def test_archives_of_boxes_alone(client: TestClient, photo_jpeg: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -13,9 +14,12 @@ import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.people import Options
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
+from server.call import Call
+from server.engines.embedded import EmbeddedEngine
 from server.problems import RateLimited
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
@@ -69,6 +73,32 @@ def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
             "/v1/analyze/batch", files={"file": ("a.jpg", photo_jpeg)}, headers={"X-Timeout-Ms": "60000"}
         )
         assert batch.json()["results"][0]["status"] == 200
+
+
+def test_after_a_deadline_no_picture_of_a_batch_is_begun(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with TestClient(create_app(Settings(workers=4, queue=4), lambda: slow)) as client:
+        wait_until_ready(client)
+        files = [("file", (f"{name}.jpg", photo_jpeg)) for name in "abcd"]
+        answer = client.post("/v1/analyze/batch", files=files, headers={"X-Timeout-Ms": "500"})
+        assert [result["status"] for result in answer.json()["results"]] == [504] * 4
+        slow.gate.set()
+        assert sum(slow.begun.acquire(timeout=0.1) for _ in range(4)) == 1
+
+
+def test_a_picture_whose_turn_comes_after_the_deadline_is_left(photo_jpeg: bytes) -> None:
+    """Also where the loop is too busy to cancel it in time."""
+    slow = Slow()
+
+    async def late() -> None:
+        engine = EmbeddedEngine(lambda: slow, 1, 4)
+        await engine.start()
+        with pytest.raises(DeadlineExceeded, match="X-Timeout-Ms"):
+            await engine.analyze(photo_jpeg, Options(), Call("analyze", "somebody", time.monotonic() - 1))
+        await engine.close()
+
+    asyncio.run(late())
+    assert not slow.begun.acquire(blocking=False)
 
 
 def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:

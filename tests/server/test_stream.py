@@ -132,9 +132,11 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
             opened(live, query)
         assert refusal.value.response.status_code == status
         assert word in refusal.value.response.body
-    with pytest.raises(InvalidStatus) as refusal:
-        opened(live, origin="https://elsewhere.example")
-    assert refusal.value.response.status_code == 403
+    for origin in ("https://elsewhere.example", "http://[", "null"):
+        with pytest.raises(InvalidStatus) as refusal:
+            opened(live, origin=origin)
+        assert refusal.value.response.status_code == 403
+        assert b"allow it with --cors" in refusal.value.response.body
     with opened(live, origin=f"http://{live.address}"):
         pass
 
