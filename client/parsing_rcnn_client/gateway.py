@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -30,6 +31,9 @@ from parsing_rcnn_client.wire import (
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.link import Target
+
+_PIECE = 65_536  # bytes of a picture between two looks at the clock
+_GRACE = 0.1  # seconds
 
 
 def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]:
@@ -100,6 +104,11 @@ class _Asked:
         self._call, self._end, self._url = call, end, url
         self._last: EngineUnavailable | None = None  # why the try before failed
 
+    @property
+    def patience(self) -> float:
+        """Seconds for the transport: a little more than it is told, so that it may say itself what it waited for."""
+        return max(self._end - time.monotonic(), 0) + _GRACE
+
     def request(self) -> dict[str, Any]:
         """Arguments of the transport's `request`.
 
@@ -116,15 +125,37 @@ class _Asked:
             "timeout": left,
         }
 
-    def lost(self, error: httpx2.HTTPError | httpx2.InvalidURL) -> EngineUnavailable:
+    def streamed(self) -> dict[str, Any]:
+        """`request` for threads: the transport's limit is for each reading and writing alone, and who sends or takes a
+        little again and again would outlast it many times, so the time is looked at between them.
+        """
+        request, content = self.request(), self._call.content
+        if content is not None:
+            request["content"] = self.in_time(content[at : at + _PIECE] for at in range(0, len(content), _PIECE))
+            request["headers"]["Content-Length"] = str(len(content))  # else it would go in chunks of unknown length
+        return request
+
+    def in_time(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Pieces of a body, until the deadline.
+
+        Raises:
+            DeadlineExceeded: it has passed.
+        """
+        for piece in pieces:
+            if time.monotonic() >= self._end:
+                raise too_late(self._url)
+            yield piece
+
+    def lost(self, error: httpx2.HTTPError | httpx2.InvalidURL | TimeoutError) -> EngineUnavailable:
         """What it means that there was no answer."""
-        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
+        late = httpx2.TimeoutException, TimeoutError
+        if isinstance(error, late) and not isinstance(error, httpx2.ConnectTimeout):
             self._last = too_late(self._url)
         else:
             self._last = unanswered(self._url, error)
         return self._last
 
-    def judge(self, answer: httpx2.Response) -> None:
+    def judge(self, answer: httpx2.Response, body: bytes) -> None:
         """Nothing, where the answer is one.
 
         Raises:
@@ -132,7 +163,7 @@ class _Asked:
         """
         if answer.status_code == 200:
             return
-        refusal = read_error(answer.status_code, answer.headers, answer.content, self._url)
+        refusal = read_error(answer.status_code, answer.headers, body, self._url)
         self._last = refusal if isinstance(refusal, EngineUnavailable) else None
         raise refusal
 
@@ -227,12 +258,14 @@ class Gateway:
         for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 try:
-                    answer = self._http.request(**asked.request())
+                    with self._http.stream(**asked.streamed()) as answer:
+                        answer.request.extensions["timeout"]["read"] = asked.patience  # what is left for the body
+                        body = b"".join(asked.in_time(answer.iter_bytes()))
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise asked.lost(error) from None
                 self._outage.answered(answer.status_code)
-                asked.judge(answer)
-        return answer.content, answer.headers
+                asked.judge(answer, body)
+        return body, answer.headers
 
 
 class AsyncGateway:
@@ -299,9 +332,10 @@ class AsyncGateway:
         async for attempt in retrying_async(end, self._retry, self._outage):
             with attempt:
                 try:
-                    answer = await self._http.request(**asked.request())
-                except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                    async with asyncio.timeout(asked.patience):  # the transport's is for each reading and writing
+                        answer = await self._http.request(**asked.request())
+                except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
                     raise asked.lost(error) from None
                 self._outage.answered(answer.status_code)
-                asked.judge(answer)
+                asked.judge(answer, answer.content)
         return answer.content, answer.headers

@@ -14,25 +14,30 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 def signals_interrupt() -> Iterator[None]:
     """Let the first of `_SIGNALS` interrupt as Ctrl-C does; the others are ignored from then on.
 
-    Those that were ignored before stay so, as `nohup` has it.
+    Those that were ignored before stay so, as `nohup` has it, and so do all after an interrupt: the process is about
+    to end, and Python's own handlers would have it end in a stack trace.
     """
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        ignore_signals()  # here, for a second one may come before whoever catches the first could do it
+        raise KeyboardInterrupt
+
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if not interrupted:
+                signal.signal(number, handler)
 
 
 def ignore_signals() -> None:
     """One that comes now must not cut the end of a file."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _interrupt(*_: object) -> None:
-    ignore_signals()  # here, for a second one may come before whoever catches the first could do it
-    raise KeyboardInterrupt

@@ -18,6 +18,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 """Of pictures that no engine reads: in a folder they are counted, so that nobody misses them in the results."""
 
+_LONGEST_NAME = 4096
+"""Characters: no system takes a longer path, and what is longer is no list of names but text in one line."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -64,7 +67,8 @@ class Found:
 def find_sources(names: Sequence[str], out: Path) -> Found:
     """All pictures that `names` stand for, sorted within each name, each once.
 
-    "-" is standard input: one encoded picture, or names of files and folders, one a line, there or not.
+    "-" is standard input: one encoded picture, or names of files and folders, one a line or ended by NUL (`find
+    -print0`), there or not.
 
     A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Pictures of
     one folder that differ in nothing but their suffix keep it: out/photo.jpg and out/photo.png. Results of an earlier
@@ -86,16 +90,20 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     if "-" in names:
         data = sys.stdin.buffer.read()
         names.remove("-")
-        if _is_picture(data):
+        given = None if _is_picture(data) else _names(data)
+        if given is None:
             found[Path("-")] = Source(Path("-"), out / "stdin", data)
         else:
-            listed = [line for line in data.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
+            listed = given
     for name in listed:
         # one name of thousands that is not there is told with the pictures that failed
-        pictures, beside = _expand(name) if Path(name).exists() else ([(Path(name), Path(Path(name).stem))], [])
+        pictures, beside = _expand(name) if _is_there(name) else ([(Path(name), Path(Path(name).stem))], [])
         take(pictures, beside)
     for name in names:
-        pictures, beside = _expand(name)
+        try:
+            pictures, beside = _expand(name)
+        except OSError as error:  # a name that is too long, or in a folder that may not be read
+            raise InvalidOptions(f"{name}: cannot be looked for ({error.strerror}); name another file") from None
         if not pictures:
             note = _note(Counter(file.suffix.lower() for file in beside))
             raise InvalidOptions(
@@ -124,6 +132,24 @@ def _is_picture(data: bytes) -> bool:
     except ParsingRCNNError:
         return bool(data)  # a damaged one: the analysis says what is wrong with it
     return True
+
+
+def _names(data: bytes) -> list[str] | None:
+    """The names that standard input lists; None where it is a file, of a type that no engine reads for example."""
+    text = data.decode("utf-8", "surrogateescape")
+    lines = text.split("\0") if "\0" in text else text.splitlines()
+    if "\0" in text and not _is_there(lines[0]):
+        return None
+    if any(len(line) > _LONGEST_NAME for line in lines):
+        return None
+    return [line for line in lines if line.strip()]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # too long, or in a folder that may not be read: reading it says so
+        return False
 
 
 def _expand(name: str) -> tuple[list[tuple[Path, Path]], list[Path]]:

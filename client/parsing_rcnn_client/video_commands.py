@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, require_folder, wrong
+from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
+from parsing_rcnn_client.places import STANDARD, check_files, targets_of
 from parsing_rcnn_client.signals import ignore_signals, signals_interrupt
 from parsing_rcnn_client.stream_status import summary, wait
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
-    from parsing_rcnn_client.video.live import Live, Sink
-    from parsing_rcnn_client.video.media import Reader, Writer
+    from parsing_rcnn_client.video.live import Live
+    from parsing_rcnn_client.video.media import Reader, Sink, Writer
     from parsing_rcnn_client.video.records import Record
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
-_STANDARD = Path("-")  # standard output
 _INTERRUPTED = 130  # exit code, as that of Ctrl-C
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
@@ -60,7 +60,7 @@ def annotate(
 
     try:
         check(backend)
-        _check_files(source, out, jsonl, coco, as_json)
+        check_files(source, out, jsonl, coco, as_json)
         settings = Settings(
             look=shown.look(),
             confidence=people.confidence,
@@ -109,7 +109,7 @@ def _annotate(
             if writer is not None:
                 opened.callback(writer.abort)  # does nothing to what is finished
             if jsonl is not None:
-                records.append(JsonLines(None if jsonl == _STANDARD else jsonl))
+                records.append(JsonLines(None if jsonl == STANDARD else jsonl))
                 opened.callback(records[-1].abort)
             if coco is not None:
                 records.append(CocoVideo(coco, Path(source).name, reader.info))
@@ -133,6 +133,7 @@ def _with_progress(
 
     from parsing_rcnn.errors import EngineUnavailable
     from parsing_rcnn_client.video.annotate import annotate as run
+    from parsing_rcnn_client.video.media import SourceLost
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -147,18 +148,24 @@ def _with_progress(
                 progress=lambda done: progress.update(bar, completed=done),
             )
             ignore_signals()  # all is done: finishing it may take a while
-        except (KeyboardInterrupt, EngineUnavailable):
+        except (KeyboardInterrupt, EngineUnavailable, SourceLost):
             ignore_signals()
             if frames := int(progress.tasks[bar].completed):  # what is done is left whole and playable
-                _finish(writer, *records)
+                if writer is not None:
+                    writer.close(cut=True)
+                for record in records:
+                    record.close()
                 typer.echo(_stopped(frames, files), err=True)
             raise
-        _finish(writer, *records)
+        if writer is not None:
+            writer.close()
+        for record in records:
+            record.close()
         return summary
 
 
 def _stopped(frames: int, files: list[Path]) -> str:
-    names = " and ".join("standard output" if path == _STANDARD else str(path) for path in files)
+    names = " and ".join("standard output" if path == STANDARD else str(path) for path in files)
     return f"stopped after {frames} frame{'s' * (frames > 1)}; {names} hold{'s' * (len(files) == 1)} them"
 
 
@@ -169,12 +176,6 @@ def _leave(code: int) -> None:
             with suppress(OSError):  # whoever reads it has gone
                 output.flush()
         os._exit(code)
-
-
-def _finish(*outputs: Writer | Record | None) -> None:
-    for output in outputs:
-        if output is not None:
-            output.close()
 
 
 def stream(
@@ -212,7 +213,7 @@ def stream(
 
     try:
         check(backend)
-        targets = _targets(sources, out or ["mjpeg:8090"])
+        targets = targets_of(sources, out or ["mjpeg:8090"])
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
         look = shown.look()
@@ -289,7 +290,7 @@ def _require_welcome(engine: Analyzer) -> None:
 
 def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:
     from parsing_rcnn_client.video.backends import open_reader
-    from parsing_rcnn_client.video.ffmpeg import hidden, is_live
+    from parsing_rcnn_client.video.programs import hidden, is_live
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
     name = hidden(source)
@@ -308,21 +309,6 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend
     live.add(name, lambda: open_reader(source, backend, live=network, pace=not network), open_sink, endless=network)
 
 
-def _targets(sources: list[str], out: list[str]) -> list[str]:
-    from parsing_rcnn.errors import InvalidOptions
-
-    if len(out) == 1 and (len(sources) == 1 or out[0] == "window" or out[0].startswith("mjpeg:")):
-        out = out * len(sources)
-    if len(out) != len(sources):
-        raise InvalidOptions(f"{len(sources)} sources and {len(out)} outputs: give one --out for each source")
-    for source, target in zip(sources, out, strict=True):
-        _check_source(source)
-        if target != "window" and not target.startswith("mjpeg:") and "://" not in target:
-            _check_place(Path(target), source)
-            _check_container(Path(target))
-    return out
-
-
 def _page(targets: list[str]) -> MjpegPage | None:
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink
@@ -335,57 +321,3 @@ def _page(targets: list[str]) -> MjpegPage | None:
     if len(ports) > 1 or not (port := ports.pop()).isdecimal() or int(port) > 65535:
         raise InvalidOptions("one page shows all sources: --out mjpeg:8090")
     return MjpegPage(int(port))
-
-
-def _check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | None, as_json: bool) -> None:
-    from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.ffmpeg import hidden, is_live
-
-    if out is None and jsonl is None and coco is None:
-        raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
-    if is_live(source):
-        raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
-    _check_source(source)
-    if jsonl == _STANDARD and as_json:
-        raise InvalidOptions("--json and --jsonl - both write to standard output: name a file for --jsonl")
-    if _STANDARD in (out, coco):
-        raise InvalidOptions("only --jsonl can go to standard output (-): name a file")
-    for path in (out, jsonl, coco):
-        if path is not None and path != _STANDARD:
-            _check_place(path, source)
-    if out is not None:
-        _check_container(out)
-
-
-def _check_source(source: str) -> None:
-    """Refuse what is no video, where ffmpeg's own words would tell little."""
-    from parsing_rcnn.errors import InvalidOptions
-
-    if source == "-":
-        raise InvalidOptions("video is not read from standard input (-): name a file or an address")
-    if Path(source).is_dir():
-        raise InvalidOptions(
-            f"{source} is a folder: name the frames by their number, {source.rstrip('/')}/frame%04d.jpg for example "
-            "(25 a second), or take `parsing-rcnn predict` for pictures that are no video"
-        )
-
-
-def _check_place(path: Path, source: str) -> None:
-    """Refuse, before anything is analysed, where no file can be."""
-    from parsing_rcnn.errors import InvalidOptions
-
-    if path.is_dir():
-        raise InvalidOptions(f"{path} is a folder: name a file in it")
-    if path.exists() and not path.is_file():  # the finished file would take its place
-        raise InvalidOptions(f"{path} is a device or a pipe, no file: name a file")
-    if path.exists() and Path(source).exists() and path.samefile(source):
-        raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
-    require_folder(path.resolve().parent, str(path))
-
-
-def _check_container(path: Path) -> None:
-    from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.ffmpeg import CONTAINERS
-
-    if path.suffix.lower() not in CONTAINERS:
-        raise InvalidOptions(f"{path}: no container of H.264 and its times has this suffix; name a .mp4, .mov or .mkv")

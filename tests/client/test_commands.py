@@ -146,6 +146,16 @@ def test_a_folder_of_other_types_is_told_of(tmp_path: Path) -> None:
         assert "left out: 2 files of other types (.gif, .heic): convert them to JPEG, PNG or WebP" in done.stderr
 
 
+def test_a_picture_of_another_type_on_standard_input_is_refused_as_such(tmp_path: Path, gateway_url: str) -> None:
+    _, picture = cv2.imencode(".bmp", np.zeros((8, 8, 3), np.uint8))
+    command = [sys.executable, "-m", "parsing_rcnn", "predict", "-", "-o", str(tmp_path), "--server", gateway_url]
+    done = subprocess.run(command, cwd=ROOT, input=picture.tobytes(), capture_output=True, timeout=60, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert "failed: -: the bytes are BMP: JPEG, PNG and WebP are accepted" in said
+    assert "Traceback" not in said
+
+
 def test_info_and_models_as_json() -> None:
     about = json.loads(run("info", "--json").stdout)
     assert about["model"] == "light"
@@ -379,8 +389,9 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def frames_of(video: Path) -> int:
-    probe = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
-    said = subprocess.run([*probe, str(video)], check=True, capture_output=True, text=True, timeout=60).stdout
+    entries = ["-select_streams", "v", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
+    probe = ["ffprobe", "-v", "error", *entries, str(video)]
+    said = subprocess.run(probe, check=True, capture_output=True, text=True, timeout=60).stdout
     return int(said.strip(",\n"))
 
 
@@ -426,6 +437,33 @@ sleep 2
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert frames_of(out) == 10
+
+
+def test_a_source_whose_ffmpeg_is_killed_is_told_and_what_is_done_is_left(clip: Path, tmp_path: Path) -> None:
+    """As by a system without memory. The sound, which another ffmpeg reads, ends with the pictures."""
+    source, out, programs = tmp_path / "source.mkv", tmp_path / "out" / "out.mp4", tmp_path / "bin"
+    sound = ("-f", "lavfi", "-i", "sine=440:d=9", "-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "copy")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, *sound, source], check=True, timeout=60)
+    programs.mkdir()
+    script = """#!/bin/sh
+case "$*" in *"rawvideo -") ;; *) exec {0} "$@" ;; esac
+{0} "$@" | head -c {1}
+kill -KILL $$
+"""
+    dying = programs / "ffmpeg"
+    dying.write_text(script.format(shutil.which("ffmpeg"), 5 * 160 * 120 * 3))
+    dying.chmod(0o755)
+    command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(source), "-o", str(out), "--threads", "1"]
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert f"{source}: ffmpeg was ended by signal 9 after 5 frames" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert told_frames(done.stderr, f"{out} holds them") == frames_of(out) == 5
+    entries = ["-select_streams", "a", "-show_entries", "stream=duration", "-of", "csv=p=0"]
+    said = subprocess.run(["ffprobe", "-v", "error", *entries, out], check=True, capture_output=True, text=True).stdout
+    assert 0.4 < float(said.strip(", \n")) < 0.7
+    assert [path.name for path in out.parent.iterdir()] == ["out.mp4"]
 
 
 def told_frames(said: str, where: str) -> int:

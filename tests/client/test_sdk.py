@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +107,104 @@ def test_a_deadline_holds_and_nobody_there_is_said() -> None:
     for wrong in ("127.0.0.1:80", "ftp://host", "http://"):
         with pytest.raises(EngineUnavailable, match="give one like"):
             Gateway(wrong)
+
+
+class Trickle:
+    """A peer that is never silent: takes or sends a little, again and again."""
+
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
+
+    def __init__(self, takes: bool) -> None:
+        self._takes, self._gone = takes, threading.Event()
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        peer, _ = self._listener.accept()
+        with contextlib.suppress(OSError), peer:
+            peer.recv(100)
+            if not self._takes:
+                peer.sendall(self.HEAD)
+            while not self._gone.wait(0.02 if self._takes else 0.05):
+                if self._takes:
+                    peer.recv(65536)
+                else:
+                    peer.sendall(b" ")
+
+    def close(self) -> None:
+        self._gone.set()
+        self._thread.join(20)
+        self._listener.close()
+
+
+@pytest.mark.parametrize("takes", [False, True], ids=["answer", "upload"])
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_deadline_holds_for_a_peer_that_trickles(
+    gateway_url: str, monkeypatch: pytest.MonkeyPatch, takes: bool, kind: str
+) -> None:
+    peer, picture = Trickle(takes), b"\xff\xd8\xff" + bytes(40_000_000)
+
+    def by_threads() -> None:
+        client = Gateway(peer.url, timeout=1)
+        if not takes:
+            _ = client.info
+        client._info = Gateway(gateway_url).info
+        client.analyze(picture)
+
+    async def by_asyncio() -> None:
+        client = AsyncGateway(peer.url, timeout=1)
+        if not takes:
+            await client.info()
+        client._info = await AsyncGateway(gateway_url).info()
+        await client.analyze(picture)
+
+    begin = time.monotonic()
+    try:
+        with pytest.raises(DeadlineExceeded, match="allow more with `timeout`"):
+            by_threads() if kind == "threads" else asyncio.run(by_asyncio())
+        assert time.monotonic() - begin < 6  # the whole would take 12 s and more
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_picture_is_sent_with_its_length(serve_app: Any, kind: str) -> None:
+    seen: list[dict[bytes, bytes]] = []
+    sizes: list[int] = []
+
+    async def listening(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "POST":
+            seen.append(dict(scope["headers"]))
+        more, size = True, 0
+        while more:
+            message = await receive()
+            more, size = message.get("more_body", False), size + len(message.get("body", b""))
+        models = b'[{"name":"a","version":"1","runtime":"r","tasks":{},"classes":%s,"canvases":[],"card":{}}]'
+        if scope["method"] == "POST":
+            sizes.append(size)
+        body = models % json.dumps(CIHP.classes).encode()
+        await send({"type": "http.response.start", "status": 200 if scope["method"] == "GET" else 422})
+        await send({"type": "http.response.body", "body": body})
+
+    picture = b"\xff\xd8\xff" + bytes(200_000)
+
+    def ask(url: str) -> None:
+        if kind == "threads":
+            Gateway(url, timeout=10).analyze(picture)
+        else:
+            asyncio.run(AsyncGateway(url, timeout=10).analyze(picture))
+
+    with serve_app(listening) as url, pytest.raises(GatewayError, match="422"):
+        ask(url)
+    assert sizes == [len(picture)]
+    assert seen[0][b"content-length"] == b"200003"
+    assert b"transfer-encoding" not in seen[0]
 
 
 def test_a_busy_server_is_asked_again_when_it_wants(serve_app: Any) -> None:

@@ -137,3 +137,21 @@ def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.Mo
     assert [s.path.name for s in found] == ["a.webp", "gone.jpg"]
     with pytest.raises(FileNotFoundError):
         found[1].read()
+
+
+def test_standard_input_may_be_anything(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(data: bytes) -> list[Source]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return find_sources(["-"], Path("out"))
+
+    assert [s.path.name for s in given(f"{tree / 'b.jpg'}\0{tree / 'deep'}\0".encode())] == ["b.jpg", "a.webp"]
+    for other in (b"BM\x3a\0\0\0\0\0", b"GIF89a\1\0\1\0", b"II*\0\x08\0\0\0", b"/9j/" + 5000 * b"A"):
+        (one,) = given(other)  # what reads it says what it is
+        assert (str(one.target), one.read()) == ("out/stdin", other)
+    long = "a" * 300
+    found = given(f"{tree / 'b.jpg'}\n{long}.jpg\n".encode())
+    assert [s.path.name for s in found] == ["b.jpg", f"{long}.jpg"]
+    with pytest.raises(OSError, match="too long"):
+        found[1].read()
+    with pytest.raises(InvalidOptions, match=r"aaa: cannot be looked for \(File name too long\); name another file"):
+        find_sources([long], Path("out"))

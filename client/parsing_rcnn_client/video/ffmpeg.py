@@ -7,10 +7,8 @@ out in Matroska, so a variable frame rate, a late start and sound that is copied
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -19,129 +17,32 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client import wire
-from parsing_rcnn_client.video import matroska
-from parsing_rcnn_client.video.media import (
-    Frame,
-    VideoError,
-    VideoInfo,
-    VideoToolMissing,
-    assumed_matrix,
-    squared,
-    writing,
-)
+from parsing_rcnn_client.video import matroska, sound
+from parsing_rcnn_client.video.clock import Clock
+from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, partial_of, writing
+from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of files that hold H.264 and the times of the frames, which AVI does not."""
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
-_HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
 # white is 203 nits there (ITU-R BT.2408); the curve leaves what is darker nearly as it is
 _TONES = (
     "zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius:desat=0,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
 )
+_PATIENCE = 10.0  # seconds that an address may take nothing
+_GOODBYE = 5.0  # for the end of a stream, or of a file that takes no picture any more
+_TERMINATED = 255  # ffmpeg's exit code when it was told to end
+_OF_THE_PIPE = "increasing dts to muxer"  # two pictures at one time, which are two all the same
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _SAYS_NOTHING = ": Invalid argument"
 _SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"showinfo.*config in time_base: (\d+)/(\d+)")
-
-
-def tool(name: str) -> str:
-    """The path of ffmpeg, ffprobe or ffplay.
-
-    Raises:
-        VideoToolMissing: it is not installed.
-    """
-    found = shutil.which(name)
-    if found is None:
-        raise VideoToolMissing(
-            f"{name} is not installed, and video needs it: sh scripts/install_ffmpeg.sh, or the package ffmpeg"
-        )
-    return found
-
-
-def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
-    """Run ffmpeg or ffplay in a session of its own.
-
-    Ctrl-C in a terminal goes to a whole process group, and ffmpeg must outlive it to finish its file. It ends by itself
-    when its pipe does, whatever became of this process.
-    """
-    return subprocess.Popen(command, start_new_session=True, **pipes)
-
-
-def hidden(source: str) -> str:
-    """A source without user name and password, for messages; the name of a file stays as it is."""
-    return wire.hidden(source) if "://" in source else source
-
-
-def is_live(source: str) -> bool:
-    """Whether a source is a camera or a network stream."""
-    return source.isdigit() or source.startswith(("/dev/video", "rtsp://", "rtsps://", "rtmp://", "udp://", "srt://"))
-
-
-def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[str]:
-    """ffmpeg's options that open a source."""
-    if source.isdigit() or source.startswith("/dev/video"):
-        return ["-f", "v4l2", "-i", f"/dev/video{source}" if source.isdigit() else source]
-    options = []
-    if source.startswith(("rtsp://", "rtsps://")):
-        options = ["-rtsp_transport", "tcp", "-timeout", str(int(patience * 1e6))]
-    elif source.startswith(("http://", "https://")):
-        options = ["-rw_timeout", str(int(patience * 1e6))]
-    if live:
-        options += ["-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", "1000000"]
-    return [*options, "-i", source]
-
-
-def probe(source: str, *, live: bool = False) -> VideoInfo:
-    """Ask ffprobe about a source.
-
-    Raises:
-        VideoError: it cannot be opened or has no pictures.
-        VideoToolMissing: ffprobe is not installed.
-    """
-    options = input_options(source, live=live)
-    command = [tool("ffprobe"), "-v", "error", "-of", "json", "-show_streams", "-show_format", *options]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise VideoError(f"{hidden(source)}: nothing came within 60 seconds") from None
-    document = json.loads(done.stdout or b"{}")
-    streams: list[dict[str, Any]] = document.get("streams", [])
-    videos = [s for s in streams if s.get("codec_type") == "video" and not s.get("disposition", {}).get("attached_pic")]
-    if done.returncode != 0 or not videos or not videos[0].get("width"):
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].replace(source, hidden(source)) if lines else "it has no pictures"
-        raise VideoError(f"{hidden(source)}: cannot be read as video ({reason})")
-    return _info(videos[0], any(s.get("codec_type") == "audio" for s in streams), document.get("format", {}), live)
-
-
-def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: bool) -> VideoInfo:
-    aspect = _fraction(stream.get("sample_aspect_ratio", "").replace(":", "/"))
-    width, height = squared(int(stream["width"]), aspect), int(stream["height"])
-    turn = next((int(d["rotation"]) for d in stream.get("side_data_list", []) if "rotation" in d), 0)
-    if turn % 180:
-        width, height = height, width
-    untagged = stream.get("color_space", "unknown") == "unknown"
-    rate = _fraction(stream.get("avg_frame_rate")) or _fraction(stream.get("r_frame_rate")) or Fraction(25)
-    seconds = float(stream.get("duration") or container.get("duration") or 0)
-    frames = int(stream.get("nb_frames") or round(seconds * rate)) or None
-    clock = _fraction(stream.get("time_base")) or Fraction(1, 90000)
-    matrix = assumed_matrix(int(stream["width"]), int(stream["height"])) if untagged else None
-    hdr = not untagged and stream.get("color_transfer") in _HDR and "color_primaries" in stream
-    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr)
-
-
-def _fraction(text: str | None) -> Fraction | None:
-    try:
-        return Fraction(text) if text and Fraction(text) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None
 
 
 class FFmpegReader:
@@ -168,10 +69,12 @@ class FFmpegReader:
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info"]
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
-        command += ["-copyts", *input_options(source, live=self.live), "-map", "0:V:0", "-an", "-sn", "-dn"]
+        command += ["-copyts", *input_options(source, live=self.live)]
+        command += ["-map", "0:V:0", "-an", "-sn", "-dn"]
         tones = f"{_TONES}," if self._info.hdr and _maps_tones() else ""
         command += ["-vf", f"{tones}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
-        command += ["-f", "rawvideo", "-"]
+        # on a clock of 1/fps two pictures of a variable rate may have one time, and ffmpeg complains of it
+        command += ["-enc_time_base", "-1", "-f", "rawvideo", "-"]
         self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self._times: queue.Queue[float | None] = queue.Queue()
         self._said: deque[str] = deque(maxlen=20)
@@ -190,31 +93,33 @@ class FFmpegReader:
         """The frames, in order of their times.
 
         Raises:
+            SourceLost: ffmpeg was killed, or crashed.
             VideoError: not one frame could be decoded.
         """
         height, width = self._info.height, self._info.width
         pipe = self._process.stdout
         assert pipe is not None
-        index, last = 0, float("-inf")
+        index, clock = 0, Clock(1 / self._info.fps)
         while not self._closed:
             image = np.empty((height, width, 3), np.uint8)
             if not _fill(pipe, image.data.cast("B")):
                 break
-            moment = self._times.get()
-            # a source without times, or with times that go back, still goes on
-            step = 1 / self._info.fps
-            moment = last + step if moment is None or moment <= last else moment
-            last = moment if moment != float("-inf") else 0.0
-            yield Frame(index, last, image, time.monotonic())
+            yield Frame(index, clock.next(self._times.get()), image, time.monotonic())
             index += 1
-        self._process.wait()
+        code = self._process.wait()
         self._listener.join(5)
         if self._closed:
             return
+        if code < 0:
+            raise SourceLost(
+                f"{hidden(self.source)}: ffmpeg was ended by signal {-code} after {index} frames; where memory ran out "
+                "have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
+            )
         complaint = next((line for line in reversed(self._said)), None)
         if index == 0:
             raise VideoError(f"{hidden(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
-        self.damaged = complaint
+        complaint = complaint or (f"ffmpeg ended with code {code}" if code else None)
+        self.damaged = clock.note(self._info.audio) or complaint
 
     def close(self) -> None:
         """Stop ffmpeg. Safe to call twice, from any thread."""
@@ -232,8 +137,8 @@ class FFmpegReader:
             if (found := _CLOCK.search(line)) is not None:
                 clock = Fraction(int(found[1]), int(found[2]))
             elif (found := _PTS.search(line)) is not None:
-                self._times.put(None if found[2] == "NOPTS" else float(int(found[2]) * clock))
-            elif "[error]" in line or "[fatal]" in line:
+                self._times.put(None if found[2] == "NOPTS" else float(int(found[2]) * clock) - self._info.start)
+            elif ("[error]" in line or "[fatal]" in line) and _OF_THE_PIPE not in line:
                 self._said.append(
                     line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden(self.source))
                 )
@@ -285,44 +190,63 @@ class FFmpegWriter:
         self._part = partial_of(target)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
-        command += ["-itsoffset", str(-_SHIFT), "-f", "matroska", "-i", "pipe:0"]
+        command += ["-itsoffset", str(info.start - _SHIFT), "-f", "matroska", "-i", "pipe:0"]
         command += (
             [*input_options(sound_of, live=False), "-map", "0:v", "-map", "1:a?"] if sound_of else ["-map", "0:v"]
         )
-        command += ["-c:a", "copy" if _holds(self._part, sound_of) else "aac"] if sound_of else []
+        command += ["-c:a", "copy" if sound.holds(self._part, sound_of) else "aac"] if sound_of else []
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
         command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
         command += ["-c:v", codec, *options]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
+        # the pictures go to the clock of the sound, and both back from there together
+        command += ["-output_ts_offset", f"{-info.start:.6f}"] if info.start else []
         command += self._container()
         self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
-        self._closed = False
+        self._closed, self._sound = False, sound_of is not None
+        self._first: float | None = None  # time of the first frame
+        self._length = 0.0  # seconds from there to the end of the last
+        self._waited: float | None = None  # seconds for what did not come, where that was the end of it
         self._send(matroska.header(info.width, info.height))
 
     def _container(self) -> list[str]:
+        """Options of the output, and where it goes."""
         if self.target.startswith(("rtsp://", "rtsps://")):
             return ["-f", "rtsp", "-rtsp_transport", "tcp", self.target]
         if self.target.startswith("rtmp://"):
             return ["-f", "flv", self.target]
         clock = self.info.time_base
         exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
-        scale = ["-video_track_timescale", str(clock.denominator if exact else 90000)]
+        scale = clock.denominator if exact else 90000
         mp4 = Path(self.target).suffix.lower() in (".mp4", ".m4v", ".mov")
-        return [*(["-movflags", "+faststart", *scale] if mp4 else []), str(self._part)]
+        # the last picture lasts as long as the one before; a single one that lasted no time could not be read again
+        single = max(round((scale if mp4 else 1000) / self.info.fps), 1)
+        lasts = ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,{single})"]
+        return [
+            *(["-movflags", "+faststart", "-video_track_timescale", str(scale)] if mp4 else []),
+            *lasts,
+            str(self._part),
+        ]
 
     def write(self, image: NDArray[np.uint8], time: float) -> None:
         """Add a frame.
 
         Raises:
-            VideoError: ffmpeg has stopped; the message is its own.
+            VideoError: ffmpeg has stopped, and the message is its own; or an address takes nothing any more.
         """
         pixels = np.ascontiguousarray(image)
-        self._send(matroska.frame_head(time + _SHIFT, pixels.nbytes))
-        self._send(pixels.data.cast("B"))
+        with self._in_time():
+            self._send(matroska.frame_head(time + _SHIFT, pixels.nbytes))
+            self._send(pixels.data.cast("B"))
+        self._first = time if self._first is None else self._first
+        self._length = time - self._first + 1 / self.info.fps
 
-    def close(self) -> None:
-        """Finish the file, which then takes its name. Safe to call twice.
+    def close(self, *, cut: bool = False) -> None:
+        """Finish the file, which then takes its name, or the stream. Safe to call twice.
+
+        Args:
+            cut: end the sound with the last picture; without it the sound is whole, however long.
 
         Raises:
             VideoError: ffmpeg could not finish it.
@@ -332,22 +256,72 @@ class FFmpegWriter:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        code = self._process.wait()
+        try:  # a long file may take its time; an address that takes nothing would take for ever
+            code = self._process.wait(_GOODBYE if self._part is None else None)
+        except subprocess.TimeoutExpired:
+            code = self._stop(_GOODBYE)
         self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
         if code != 0:
             raise self._failed()
-        if self._part is not None:
-            with writing(self.target):
-                self._part.replace(Path(self.target).resolve())
+        if cut and self._sound and self._part is not None:
+            sound.cut(self._part, self._length, self._container()[:-1])
+        self._take_name()
+
+    def interrupt(self) -> None:
+        """Finish while another thread waits in `write`, which fails there: a file ends with the picture before.
+
+        Raises:
+            VideoError: ffmpeg could not finish the file.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._part is None:
+            self._stop()
+            return
+        self._process.terminate()  # which makes ffmpeg end the file, whole
+        try:
+            code = self._process.wait(_GOODBYE)
+        except subprocess.TimeoutExpired:
+            code = self._stop(_GOODBYE)
+        if code not in (0, _TERMINATED):
+            raise self._failed()
+        self._take_name()
 
     def abort(self) -> None:
         """Stop and leave no file."""
         if not self._closed:
             self._closed = True
-            self._process.kill()
-            self._process.wait()
+            self._stop()
             if self._part is not None:
                 self._part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Around what waits for an address: a server that hangs, or a network that loses all, would hold it for ever.
+        Of a file nobody knows how long it may take.
+        """
+        if self._part is not None:
+            yield
+            return
+        watch = threading.Timer(_PATIENCE, self._stop, (_PATIENCE,))
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _stop(self, waited: float | None = None) -> int:
+        """End ffmpeg, after seconds of waiting for it, and return its exit code."""
+        self._waited = waited
+        self._process.kill()
+        return self._process.wait()
+
+    def _take_name(self) -> None:
+        if self._part is not None:
+            with writing(self.target):
+                self._part.replace(Path(self.target).resolve())
 
     def _send(self, data: bytes | memoryview) -> None:
         assert self._process.stdin is not None
@@ -356,6 +330,8 @@ class FFmpegWriter:
             while left:
                 left = left[self._process.stdin.write(left) :]
         except OSError:
+            if self._closed:  # by another thread, to which the file belongs now
+                raise VideoError(f"{hidden(self.target)}: was stopped") from None
             self._closed = True
             self._process.wait()
             raise self._failed() from None
@@ -370,29 +346,6 @@ class FFmpegWriter:
             line for line in lines if not line.startswith(_GIVES_UP) and not line.endswith(_SAYS_NOTHING)
         ] or lines
         reason = _SPEAKER.sub("", telling[-1]) if telling else "it gave no reason"
+        reason = reason if self._waited is None else f"nothing was taken there for {self._waited:.0f} s"
         reason = reason.replace(str(self._part), self.target).replace(self.target, hidden(self.target))
         return VideoError(f"{hidden(self.target)}: ffmpeg cannot write it ({reason})")
-
-
-def _holds(part: Path | None, sound_of: str) -> bool:
-    """Whether a container takes the sound of a file as it is: ffmpeg is asked to copy a piece of it."""
-    if part is None or part.suffix.lower() in (".ts", ".mts", ".m2ts"):
-        return part is None  # a transport stream takes whatever it is given, and nobody can play it
-    with tempfile.TemporaryDirectory() as folder:
-        command = [tool("ffmpeg"), "-v", "error", "-nostdin", *input_options(sound_of, live=False), "-map", "0:a?"]
-        command += ["-c", "copy", "-frames:a", "1", str(Path(folder, "sound").with_suffix(part.suffix))]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def partial_of(target: str) -> Path | None:
-    """A name beside the target until it is whole, in a folder that is made; None for addresses.
-
-    Raises:
-        VideoError: there can be no such folder.
-    """
-    if "://" in target:
-        return None
-    path = Path(target).resolve()  # a link stays, what it points to is replaced
-    with writing(target):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.part{Path(target).suffix}")

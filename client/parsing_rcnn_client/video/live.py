@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -19,37 +18,13 @@ from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look, render, veiled
 from parsing_rcnn_client.video.mailbox import Mailbox
-from parsing_rcnn_client.video.media import Frame, Reader, VideoError, VideoInfo, VideoToolMissing
+from parsing_rcnn_client.video.media import Frame, Reader, Sink, SinkClosed, VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
 
 MODES = ("align", "low-latency")
 _PATIENCE = 30.0  # seconds for a thread to end
 _BRIEFLY = 0.5  # for all of them, after an interrupt
 _WRITING = 5.0  # for a picture that is on its way to the output
-
-
-class SinkClosed(Exception):
-    """Whoever watched wants no more: the work ends, and nothing is wrong."""
-
-
-class Sink(Protocol):
-    """Where annotated frames go."""
-
-    def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
-        """uint8 [H,W,3] RGB, seconds since the start.
-
-        Returns:
-            why the picture is lost, where the output will be tried again.
-
-        Raises:
-            SinkClosed: nobody looks any more.
-            VideoError: the output failed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Finish. Safe to call twice."""
-        ...
 
 
 @dataclass
@@ -170,7 +145,7 @@ class Source:
             self._output.release()
         try:
             if self._sink is not None:
-                self._sink.close()
+                self._sink.close() if idle else self._sink.abort()
         except Exception as error:  # what failed before it is why
             self._failure = self._failure or error
         if self._failure is not None:

@@ -23,6 +23,10 @@ class VideoError(ParsingRCNNError):
     title = "The video cannot be read or written"
 
 
+class SourceLost(VideoError):
+    """What read a source is gone: what came before is good, and there was more."""
+
+
 class VideoToolMissing(EngineUnavailable):
     """The program that decodes and encodes is not installed."""
 
@@ -40,6 +44,20 @@ def writing(target: str | Path) -> Iterator[None]:
         raise VideoError(f"{target}: cannot be written ({error.strerror or error})") from None
 
 
+def partial_of(target: str) -> Path | None:
+    """A name beside the target until it is whole, in a folder that is made; None for addresses.
+
+    Raises:
+        VideoError: there can be no such folder.
+    """
+    if "://" in target:
+        return None
+    path = Path(target).resolve()  # a link stays, what it points to is replaced
+    with writing(target):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.stem}.part{Path(target).suffix}")
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known before the first frame.
@@ -53,6 +71,7 @@ class VideoInfo:
         live: a camera or a stream, which has no end and cannot wait.
         matrix: by which luma and chroma become colours where the source does not say; None where it does.
         hdr: brightness by PQ or HLG, more than a screen has.
+        start: seconds that are taken off all times, of pictures and sound alike: where the container's clock begins.
     """
 
     width: int
@@ -64,6 +83,11 @@ class VideoInfo:
     live: bool = False
     matrix: str | None = None
     hdr: bool = False
+    start: float = 0.0
+
+
+ANY_CLOCK = frozenset({"mpegts", "mpeg", "hls"})
+"""FFmpeg's names of containers whose clock begins anywhere, hours after 0 for example; others mean it."""
 
 
 def assumed_matrix(width: int, height: int) -> str:
@@ -94,7 +118,7 @@ class Frame:
 
     Attributes:
         index: from 0.
-        time: of presentation in the source's own clock, seconds.
+        time: of presentation in the source's own clock, seconds; since its beginning where that clock begins anywhere.
         image: uint8 [H,W,3] RGB, upright.
         arrived: time.monotonic() when it was read.
     """
@@ -129,10 +153,38 @@ class Writer(Protocol):
         """Add uint8 [H,W,3] RGB at a time in the source's clock, seconds."""
         ...
 
-    def close(self) -> None:
-        """Finish the output. Safe to call twice."""
+    def close(self, *, cut: bool = False) -> None:
+        """Finish the output, with all the sound of its source or, `cut`, that of the pictures. Safe to call twice."""
         ...
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
+        ...
+
+
+class SinkClosed(Exception):
+    """Whoever watched wants no more: the work ends, and nothing is wrong."""
+
+
+class Sink(Protocol):
+    """Where annotated frames go."""
+
+    def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
+        """uint8 [H,W,3] RGB, seconds since the start.
+
+        Returns:
+            why the picture is lost, where the output will be tried again.
+
+        Raises:
+            SinkClosed: nobody looks any more.
+            VideoError: the output failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish. Safe to call twice."""
+        ...
+
+    def abort(self) -> None:
+        """Finish while another thread is still in `show`, which this ends: the picture there is lost."""
         ...

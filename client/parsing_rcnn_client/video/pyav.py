@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video.ffmpeg import hidden, is_live, partial_of
+from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.media import (
+    ANY_CLOCK,
     Frame,
     VideoError,
     VideoInfo,
     VideoToolMissing,
     assumed_matrix,
+    partial_of,
     squared,
     writing,
 )
+from parsing_rcnn_client.video.programs import hidden, is_live, local
 
 _UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
 _HDR = 16, 18  # of the transfer curves PQ and HLG
@@ -61,7 +64,7 @@ class PyAVReader:
         self._av = library()
         live = is_live(source) if live is None else live
         options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"} if live else {}
-        where, form = (f"/dev/video{source}", "v4l2") if source.isdigit() else (source, None)
+        where, form = (f"/dev/video{source}", "v4l2") if source.isdigit() else (local(source), None)
         try:
             self._container = self._av.open(where, format=form, options=options, timeout=10.0 if live else None)
             self._stream: Any = next((s for s in self._container.streams.video if not _is_cover(s)), None)
@@ -83,20 +86,17 @@ class PyAVReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in order of their times."""
-        index, last, begin = 0, float("-inf"), time.monotonic()
+        index, begin, clock = 0, time.monotonic(), Clock(1 / self._info.fps)
         size = self._info.width, self._info.height
         while self._first is not None and not self._closed:
-            moment = self._first.time
-            step = 1 / self._info.fps
-            moment = last + step if moment is None or moment <= last else float(moment)
-            first = last == float("-inf")
-            last = moment if moment != float("-inf") else 0.0
-            begin = begin - last if first else begin
+            moment = clock.next(None if self._first.time is None else float(self._first.time) - self._info.start)
+            begin = begin - moment if index == 0 else begin
             if self._pace:
-                time.sleep(max(begin + last - time.monotonic(), 0))
-            yield Frame(index, last, _upright(self._first, size, self._info.matrix), time.monotonic())
+                time.sleep(max(begin + moment - time.monotonic(), 0))
+            yield Frame(index, moment, _upright(self._first, size, self._info.matrix), time.monotonic())
             index += 1
             self._first = next(self._frames, None)
+        self.damaged = clock.note(self._info.audio) or self.damaged
 
     def close(self) -> None:
         """Stop reading. Safe to call twice, from any thread."""
@@ -129,8 +129,10 @@ class PyAVReader:
         audio = bool(self._container.streams.audio)
         matrix = assumed_matrix(first.width, first.height) if first.colorspace == _UNKNOWN else None
         hdr = matrix is None and int(first.color_trc) in _HDR  # said here, and not brought to a screen's range
+        anywhere = not live and not ANY_CLOCK.isdisjoint(self._container.format.name.split(","))
+        start = (self._container.start_time or 0) / 10**6 if anywhere else 0.0
         clock = stream.time_base
-        return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr)
+        return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr, start)
 
 
 def _is_cover(stream: Any) -> bool:
@@ -164,6 +166,7 @@ class PyAVWriter:
         self.target, self.info, self._closed = target, info, False
         self._av, self._part = library(), partial_of(target)
         self._sound: Any = None
+        self._end = 0.0
         self._packets: Iterator[Any] = iter(())
         clock = info.time_base
         exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
@@ -201,18 +204,23 @@ class PyAVWriter:
         frame.pts, frame.time_base = round(time / self._clock), self._clock
         try:
             self._copy_sound(until=time)
-            self._container.mux(self._stream.encode(frame))
+            self._mux(frame)
+            self._end = time + 1 / self.info.fps
         except (self._av.FFmpegError, OSError, ValueError) as error:
             self.abort()
             raise self._failed(error) from None
 
-    def close(self) -> None:
-        """Finish the file, which then takes its name. Safe to call twice."""
+    def close(self, *, cut: bool = False) -> None:
+        """Finish the file, which then takes its name. Safe to call twice.
+
+        Args:
+            cut: end the sound with the last picture; without it the sound is whole, however long.
+        """
         if self._closed:
             return
         try:
-            self._container.mux(self._stream.encode(None))
-            self._copy_sound(until=float("inf"))
+            self._mux(None)
+            self._copy_sound(until=self._end if cut else float("inf"))
             self._container.close()
         except (self._av.FFmpegError, OSError, ValueError) as error:
             self._closed = True
@@ -234,17 +242,25 @@ class PyAVWriter:
                 self._part.unlink(missing_ok=True)
 
     def _open_sound(self, source: str) -> None:
-        self._sound = self._av.open(source)
+        self._sound = self._av.open(local(source))
         tracks = {s.index: self._container.add_stream_from_template(s) for s in self._sound.streams.audio}
 
         def packets() -> Iterator[Any]:
             for packet in self._sound.demux(*self._sound.streams.audio):
                 if packet.dts is not None:  # the last one of each stream is empty
+                    behind = round(self.info.start / packet.time_base)
+                    packet.dts, packet.pts = packet.dts - behind, packet.pts - behind
                     moment = float(packet.dts * packet.time_base)
                     packet.stream = tracks[packet.stream.index]
                     yield moment, packet
 
         self._packets = packets()
+
+    def _mux(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            # of the last picture no other one tells it: a file of one picture would last no time
+            packet.duration = round(1 / self.info.fps / packet.time_base)
+            self._container.mux(packet)
 
     def _copy_sound(self, until: float) -> None:
         while self._waiting is not None and self._waiting[0] <= until:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import jpeg
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.backoff import Backoff
-from parsing_rcnn_client.video.ffmpeg import FFmpegWriter, start, tool
-from parsing_rcnn_client.video.live import Sink, SinkClosed
-from parsing_rcnn_client.video.media import VideoError, VideoInfo
+from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
+from parsing_rcnn_client.video.media import Sink, SinkClosed, VideoError, VideoInfo
+from parsing_rcnn_client.video.programs import start, tool
 
+_GOODBYE = 2.0  # seconds for a window to close itself
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
 
 
@@ -38,8 +39,12 @@ class FileSink:
         self._writer.write(image, seconds)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file or the stream."""
         self._writer.close()
+
+    def abort(self) -> None:
+        """Finish the file without the picture that is on its way, or leave the address."""
+        self._writer.interrupt()
 
 
 class LastingSink:
@@ -93,6 +98,12 @@ class LastingSink:
             with contextlib.suppress(VideoError) if self._worked else contextlib.nullcontext():
                 self._sink.close()
 
+    def abort(self) -> None:
+        """Leave the address, from any thread."""
+        if (sink := self._sink) is not None:
+            with contextlib.suppress(VideoError):
+                sink.abort()
+
 
 class WindowSink:
     """A window of ffplay; closing the window ends the work.
@@ -107,7 +118,8 @@ class WindowSink:
         command = [tool("ffplay"), "-loglevel", "error", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
         command += ["-pixel_format", "rgb24", "-video_size", f"{info.width}x{info.height}", "-framerate", "120"]
         command += ["-window_title", title, "-i", "-"]
-        self._process = start(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        # without a buffer: its lock would be held as long as a paused window takes no picture, and closing wants it
+        self._process = start(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
 
     @staticmethod
     def require_screen() -> None:
@@ -116,27 +128,37 @@ class WindowSink:
             raise InvalidOptions("there is no screen here (DISPLAY is not set): try --out mjpeg:8090")
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
-        """Show a picture.
+        """Show a picture. While the window is paused (p, or the space bar) this waits for it.
 
         Raises:
             SinkClosed: the window was closed.
             VideoError: it could not be opened.
         """
         assert self._process.stdin is not None
+        left = np.ascontiguousarray(image).data.cast("B")
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
+            while left:
+                left = left[self._process.stdin.write(left) :]
         except OSError:
             if self._process.wait() == 0:
                 raise SinkClosed from None
             raise VideoError("ffplay cannot open a window on this screen: try --out mjpeg:8090") from None
 
     def close(self) -> None:
-        """Close the window. Safe to call twice."""
-        with contextlib.suppress(OSError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        """Close the window. Safe to call twice, from any thread."""
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(_GOODBYE)
+        except subprocess.TimeoutExpired:  # stopped, or its screen hangs
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # last: whoever still writes must have failed before the number is free
+
+    def abort(self) -> None:
+        """As `close`."""
+        self.close()
 
 
 class MjpegPage:
@@ -197,6 +219,10 @@ class MjpegSink:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def abort(self) -> None:
+        """As `close`: nobody waits for a browser."""
+        self.close()
 
     def newest(self, after: int) -> tuple[int, bytes] | None:
         """(number, JPEG) of a picture newer than `after`, waiting for it; None at the end. Encoded once for all."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter, hidden, is_live
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
+from parsing_rcnn_client.video.programs import hidden, is_live
 
 
 def copy(source: Path, target: Path) -> tuple[FFmpegReader, int]:
@@ -122,6 +123,107 @@ def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: C
     reader, count = copy(broken, tmp_path / "out.mp4")
     assert 5 <= count < 30
     assert reader.damaged is not None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_sound_ends_with_the_pictures_of_one_that_is_cut(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]], suffix: str
+) -> None:
+    source = tmp_path / "source.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=2", "-f", "lavfi", "-i", "sine=440:d=6")
+    ffmpeg(*lavfi, "-vf", "setpts=PTS+0.4/TB", "-preset", "ultrafast", "-c:a", "aac", source)
+    outputs = {cut: tmp_path / f"{cut}{suffix}" for cut in (False, True)}
+    for cut, out in outputs.items():
+        reader = FFmpegReader(str(source))
+        writer = FFmpegWriter(str(out), reader.info, sound_of=str(source))
+        for frame in reader:
+            writer.write(frame.image, frame.time)
+            if frame.index == 29:
+                break
+        reader.close()
+        writer.close(cut=cut)
+    assert times(outputs[True]) == times(outputs[False])
+    entries = ("-select_streams", "a", "-show_entries", "packet=pts_time", "-of", "csv=p=0")
+    ends = {}
+    for cut, out in outputs.items():
+        sound = [float(line.strip(",")) for line in ffmpeg(*entries, out, program="ffprobe").split()]
+        ends[cut] = sound[-1] - sound[0]
+    assert ends[False] > 5  # which may rightly be longer than the pictures
+    assert 1.3 < ends[True] < 1.5
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["source.mp4", *(o.name for o in outputs.values())]
+    )
+
+
+def test_a_clock_that_begins_anywhere_is_counted_from_its_beginning(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    source, out = tmp_path / "tv.ts", tmp_path / "tv.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=10:d=1", "-f", "lavfi", "-i", "sine=440:d=1.5")
+    late = ("-vf", "setpts=PTS+0.4/TB", "-preset", "ultrafast", "-c:a", "aac")
+    ffmpeg(*lavfi, *late, "-output_ts_offset", 40000, source)
+    assert times(source)[0] > 40000
+    _, count = copy(source, out)
+    assert count == 10
+    assert times(out)[0] == pytest.approx(0.42, abs=0.05)  # after the sound, as in the source
+    assert np.diff(times(out)) == pytest.approx(np.diff(times(source)), abs=0.001)
+    entries = ("-show_entries", "format=start_time,duration", "-of", "csv=p=0")
+    start, duration = map(float, ffmpeg(*entries, out, program="ffprobe").split(","))
+    assert start == pytest.approx(0, abs=0.05)
+    assert duration < 2
+
+
+def test_a_clock_that_is_set_back_is_said(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    parts, both = [tmp_path / "a.ts", tmp_path / "b.ts"], tmp_path / "both.ts"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=10:d=2", "-f", "lavfi", "-i", "sine=440:d=2")
+    for part in parts:
+        ffmpeg(*lavfi, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", part)
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    reader = FFmpegReader(str(both))
+    moments = [frame.time for frame in reader]
+    assert len(moments) == 40
+    assert np.diff(moments) == pytest.approx(0.1, abs=0.001)
+    assert reader.damaged is not None
+    assert "is set back after 1.9 s, and the sound is not in step from there: ffmpeg -i" in reader.damaged
+
+
+def test_a_variable_rate_is_no_damage(tmp_path: Path, ffmpeg: object) -> None:
+    path, moments = str(tmp_path / "phone.mp4"), [0.0, 0.033, 0.036, 0.04, 0.1, 0.2, 0.201, 0.3]
+    writer = FFmpegWriter(path, VideoInfo(64, 48, 30.0))
+    for moment in moments:
+        writer.write(np.zeros((48, 64, 3), np.uint8), moment)
+    writer.close()
+    reader = FFmpegReader(path)
+    assert [frame.time for frame in reader] == pytest.approx(moments, abs=0.001)
+    assert reader.damaged is None
+
+
+def test_a_clock_of_milliseconds_is_no_rate(tmp_path: Path, ffmpeg: object) -> None:
+    path = str(tmp_path / "fine.mkv")
+    writer = FFmpegWriter(path, VideoInfo(64, 48, 30.0))
+    for index in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8), index / 1000)
+    writer.close()
+    assert FFmpegReader(path).info.fps == 25
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path: Path, ffmpeg: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = FFmpegWriter("12:30.mp4", VideoInfo(64, 48, 25.0))
+    writer.write(np.zeros((48, 64, 3), np.uint8), 0)
+    writer.close()
+    assert len(list(FFmpegReader("12:30.mp4"))) == 1
+    with pytest.raises(VideoError, match="cannot be read as video"):
+        FFmpegReader("12:31.mp4")
+
+
+def test_the_last_picture_lasts_as_the_others_do(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    slides = tmp_path / "slides.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=1/5:d=15", "-preset", "ultrafast", slides)
+    for name in ("out.mp4", "out.mkv"):
+        assert copy(slides, tmp_path / name)[1] == 3
+        entries = ("-show_entries", "format=duration", "-of", "csv=p=0", tmp_path / name)
+        assert float(ffmpeg(*entries, program="ffprobe")) == pytest.approx(15, abs=0.01)
 
 
 def test_what_is_no_video_is_said(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:

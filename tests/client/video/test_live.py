@@ -24,9 +24,9 @@ from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.layers import Look
-from parsing_rcnn_client.video.live import Live, LiveSettings, SinkClosed, Source
+from parsing_rcnn_client.video.live import Live, LiveSettings, Source
 from parsing_rcnn_client.video.mailbox import Mailbox
-from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
+from parsing_rcnn_client.video.media import Frame, SinkClosed, VideoError, VideoInfo
 from parsing_rcnn_client.video.sinks import LastingSink, MjpegPage
 
 BOXES = Look(layers=("boxes",))

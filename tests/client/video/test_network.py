@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Timer
 
 import cv2
 import numpy as np
@@ -16,10 +18,14 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn_client.video import ffmpeg as writing
+from parsing_rcnn_client.video import live as live_video
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
-from parsing_rcnn_client.video.live import Live, LiveSettings, SinkClosed
-from parsing_rcnn_client.video.media import VideoError, VideoInfo
+from parsing_rcnn_client.video.layers import Look
+from parsing_rcnn_client.video.live import Live, LiveSettings
+from parsing_rcnn_client.video.media import Frame, SinkClosed, VideoError, VideoInfo
 from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
 REMEDY = "sh scripts/install_rtsp.sh"
@@ -32,6 +38,37 @@ class Screen:
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         self.shown.append(image)
+
+    def close(self) -> None:
+        pass
+
+
+class Noise:
+    """A picture of noise again and again, which soon fills every buffer."""
+
+    info = VideoInfo(640, 480, 25.0)
+
+    def __init__(self) -> None:
+        self._closed = Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+        for index in range(10**6):
+            if self._closed.wait(0.02):
+                return
+            yield Frame(index, index / 25, image, time.monotonic())
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class Nobody:
+    """An engine that sees nobody, so that the outputs alone are slow."""
+
+    info: ModelInfo
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        return People.empty((480, 640))
 
     def close(self) -> None:
         pass
@@ -149,6 +186,88 @@ def test_a_stream_that_nobody_takes_says_why_and_one_that_is_cut_goes_on(
     send(sink, lambda: (tmp_path / "second.mkv").exists() and (tmp_path / "second.mkv").stat().st_size > 2000)
     sink.close()
     second.wait(20)
+
+
+@pytest.mark.parametrize("kind", ["rtsp", "rtmp"])
+def test_a_server_that_takes_nothing_any_more_is_lost_and_holds_nobody(
+    kind: str, tmp_path: Path, ffmpeg: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_PATIENCE", 1.0)
+    monkeypatch.setattr(writing, "_GOODBYE", 1.0)
+    info, address = VideoInfo(640, 480, 25), f"{kind}://127.0.0.1:{free_port()}/live/walk"
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+
+    def freeze(sink: FileSink | LastingSink, server: subprocess.Popen[str]) -> Iterator[str | None]:
+        """What is said of each picture, while a server is stopped as by a debugger."""
+        begin = time.monotonic()
+        for index in range(3000):
+            yield sink.show(noise, index / 25)
+            if time.monotonic() > begin + 1.5:
+                server.send_signal(signal.SIGSTOP)
+
+    server = _listener(address, tmp_path / "first.mkv")
+    try:
+        sink = LastingSink(lambda: FileSink(address, info), lasted=0.3)
+        said = next(filter(None, freeze(sink, server)))
+        assert said == f"{address}: ffmpeg cannot write it (nothing was taken there for 1 s)"
+        assert sink.losses == 1
+    finally:
+        server.kill()
+        server.wait(20)
+    sink.close()
+
+
+def test_closing_does_not_wait_for_a_window_that_is_stopped(ffmpeg: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("ffplay") is None:
+        pytest.skip(f"needs ffplay: {REMEDY}")
+    monkeypatch.setenv("DISPLAY", os.environ.get("DISPLAY", ":0"))
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(live_video, "_WRITING", 0.5)
+    opened: list[WindowSink] = []
+
+    def open_sink(reader: Noise) -> WindowSink:
+        opened.append(WindowSink("noise", reader.info))
+        return opened[-1]
+
+    live = Live(Nobody(), LiveSettings(Look(layers=("boxes",))))
+    source = live.add("noise", Noise, open_sink, endless=False)  # type: ignore[arg-type]
+    until(lambda: source.state.shown > 3)
+    opened[0]._process.send_signal(signal.SIGSTOP)
+    shown = -1
+    while shown != source.state.shown:  # until it takes no more
+        shown = source.state.shown
+        time.sleep(0.5)
+    begin = time.monotonic()
+    live.close(hurry=True)
+    assert time.monotonic() - begin < 20
+    assert opened[0]._process.poll() is not None
+
+
+def test_a_file_whose_ffmpeg_was_held_up_is_whole(
+    tmp_path: Path, ffmpeg: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a disk that sleeps; what is on its way when the work is closed is lost."""
+    monkeypatch.setattr(live_video, "_WRITING", 0.5)
+    opened: list[FileSink] = []
+
+    def open_sink(reader: Noise) -> FileSink:
+        opened.append(FileSink(str(tmp_path / "out.mp4"), reader.info))
+        return opened[-1]
+
+    live = Live(Nobody(), LiveSettings(Look(layers=("boxes",))))
+    source = live.add("noise", Noise, open_sink, endless=False)  # type: ignore[arg-type]
+    until(lambda: source.state.shown > 40)
+    process = opened[0]._writer._process
+    process.send_signal(signal.SIGSTOP)
+    shown = -1
+    while shown != source.state.shown:
+        shown = source.state.shown
+        time.sleep(0.5)
+    Timer(2, process.send_signal, (signal.SIGCONT,)).start()
+    live.close(hurry=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    # whatever lay in ffmpeg's own queues is in it, too, or not: a picture at most
+    assert abs(len(list(FFmpegReader(str(tmp_path / "out.mp4")))) - shown) <= 1
 
 
 def _listener(address: str, out: Path) -> subprocess.Popen[str]:

@@ -68,3 +68,18 @@ def test_what_is_no_source_is_said(tmp_path: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["annotate", "stream"])
 def test_a_container_without_times_is_not_written(walk_video: Path, tmp_path: Path, command: str) -> None:
     assert "name a .mp4, .mov or .mkv" in refused(command, walk_video, "-o", tmp_path / "o.avi")
+
+
+def test_two_outputs_in_one_file_are_refused(walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.json").symlink_to(tmp_path / "same.json")
+    same, other, link = tmp_path / "same.json", "./same.json", "link.json"
+    assert f"two outputs both write {same}: choose another" in refused(
+        "annotate", walk_video, "--jsonl", same, "--coco", same
+    )
+    for name in (other, link):
+        said = refused("annotate", walk_video, "--jsonl", same, "--coco", name)
+        assert f"{same} and {Path(name)} both write one file" in said
+    assert "both write" in refused("annotate", walk_video, "-o", "a.mp4", "--jsonl", tmp_path / "a.mp4")
+    assert "both write" in refused("stream", walk_video, "rtsp://camera/door", "-o", "a.mp4", "-o", tmp_path / "a.mp4")
+    assert not same.exists()

@@ -57,6 +57,46 @@ def test_what_it_writes_has_the_same_times_and_the_same_sound(
     assert ffmpeg("-i", out, *sound) == ffmpeg("-i", path, *sound)
 
 
+def test_sound_ends_with_the_pictures_of_one_that_is_cut(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
+    path, out = source(tmp_path, ffmpeg, 0), tmp_path / "out.mp4"
+    reader = PyAVReader(str(path))
+    writer = PyAVWriter(str(out), reader.info, sound_of=str(path))
+    for frame in reader:
+        writer.write(frame.image, frame.time)
+        if frame.index == 5:
+            break
+    reader.close()
+    writer.close(cut=True)
+    entries = ("-select_streams", "a", "-show_entries", "stream=duration", "-of", "csv=p=0")
+    assert float(ffmpeg(*entries, out, program="ffprobe").strip(", \n")) == pytest.approx(frame.time, abs=0.1)
+
+
+def test_a_clock_that_begins_anywhere_is_counted_from_its_beginning(
+    tmp_path: Path, ffmpeg: Callable[..., str], times: Callable[[Path], list[float]]
+) -> None:
+    path, out = tmp_path / "12:30.ts", tmp_path / "tv.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc=s=160x90:r=10:d=1", "-f", "lavfi", "-i", "sine=440:d=1.5")
+    late = ("-vf", "setpts=PTS+0.4/TB", "-preset", "ultrafast", "-c:v", "libx264", "-c:a", "aac")
+    ffmpeg(*lavfi, *late, "-output_ts_offset", 40000, path)
+    reader = PyAVReader(str(path))
+    assert reader.info.start == FFmpegReader(str(path)).info.start > 40000
+    writer = PyAVWriter(str(out), reader.info, sound_of=str(path))
+    for frame in reader:
+        writer.write(frame.image, frame.time)
+    writer.close()
+    assert times(out)[0] == pytest.approx(0.42, abs=0.05)
+    entries = ("-show_entries", "format=duration", "-of", "csv=p=0")
+    assert float(ffmpeg(*entries, out, program="ffprobe").strip(", \n")) < 2
+
+
+def test_a_name_with_a_colon_is_a_file(
+    tmp_path: Path, ffmpeg: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path, ffmpeg, 0).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert PyAVReader("12:30.mp4").info.audio
+
+
 def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [240, 240, 240]], np.uint8)
     image = np.repeat(np.repeat(colours[None], 65, 0), 32, 1)

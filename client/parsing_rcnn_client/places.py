@@ -1,0 +1,106 @@
+"""What `annotate` and `stream` read and where their results may go, looked at before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from parsing_rcnn_client.options import require_folder
+
+STANDARD = Path("-")
+"""Standard output."""
+
+
+def targets_of(sources: list[str], out: list[str]) -> list[str]:
+    """The output of each source of `stream`.
+
+    Raises:
+        InvalidOptions: there is not one for each, or one of them cannot be.
+    """
+    from parsing_rcnn.errors import InvalidOptions
+
+    if len(out) == 1 and (len(sources) == 1 or out[0] == "window" or out[0].startswith("mjpeg:")):
+        out = out * len(sources)
+    if len(out) != len(sources):
+        raise InvalidOptions(f"{len(sources)} sources and {len(out)} outputs: give one --out for each source")
+    files: list[Path] = []
+    for source, target in zip(sources, out, strict=True):
+        _check_source(source)
+        if target != "window" and not target.startswith("mjpeg:") and "://" not in target:
+            _check_place(Path(target), source)
+            _check_container(Path(target))
+            files.append(Path(target))
+    _check_apart(files)
+    return out
+
+
+def check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | None, as_json: bool) -> None:
+    """Refuse, before anything is analysed, what `annotate` can neither read nor write.
+
+    Raises:
+        InvalidOptions: what it is, and what to name instead.
+    """
+    from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.programs import hidden, is_live
+
+    if out is None and jsonl is None and coco is None:
+        raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
+    if is_live(source):
+        raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
+    _check_source(source)
+    if jsonl == STANDARD and as_json:
+        raise InvalidOptions("--json and --jsonl - both write to standard output: name a file for --jsonl")
+    if STANDARD in (out, coco):
+        raise InvalidOptions("only --jsonl can go to standard output (-): name a file")
+    for path in (out, jsonl, coco):
+        if path is not None and path != STANDARD:
+            _check_place(path, source)
+    if out is not None:
+        _check_container(out)
+    _check_apart([path for path in (out, jsonl, coco) if path not in (None, STANDARD)])
+
+
+def _check_source(source: str) -> None:
+    """Refuse what is no video, where ffmpeg's own words would tell little."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    if source == "-":
+        raise InvalidOptions("video is not read from standard input (-): name a file or an address")
+    if Path(source).is_dir():
+        raise InvalidOptions(
+            f"{source} is a folder: name the frames by their number, {source.rstrip('/')}/frame%04d.jpg for example "
+            "(25 a second), or take `parsing-rcnn predict` for pictures that are no video"
+        )
+
+
+def _check_place(path: Path, source: str) -> None:
+    """Refuse, before anything is analysed, where no file can be."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    if path.is_dir():
+        raise InvalidOptions(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():  # the finished file would take its place
+        raise InvalidOptions(f"{path} is a device or a pipe, no file: name a file")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
+    require_folder(path.resolve().parent, str(path))
+
+
+def _check_apart(paths: Sequence[Path | None]) -> None:
+    """Refuse two outputs in one file: the last would replace the others, and nobody would hear of it."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    places: dict[Path, Path] = {}
+    for path in filter(None, paths):
+        other = places.setdefault(path.resolve(), path)
+        if other is not path:
+            both = f"two outputs both write {path}" if other == path else f"{other} and {path} both write one file"
+            raise InvalidOptions(f"{both}: choose another name for one of them")
+
+
+def _check_container(path: Path) -> None:
+    from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.ffmpeg import CONTAINERS
+
+    if path.suffix.lower() not in CONTAINERS:
+        raise InvalidOptions(f"{path}: no container of H.264 and its times has this suffix; name a .mp4, .mov or .mkv")

@@ -1,0 +1,131 @@
+"""The programs ffmpeg, ffprobe and ffplay: where they are, how they are started, what they say about a source."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from parsing_rcnn_client import wire
+from parsing_rcnn_client.video.media import (
+    ANY_CLOCK,
+    VideoError,
+    VideoInfo,
+    VideoToolMissing,
+    assumed_matrix,
+    squared,
+)
+
+_HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
+
+_FASTEST = 240  # frames a second that a source is believed to have where it only says how fine its clock is
+
+
+def tool(name: str) -> str:
+    """The path of ffmpeg, ffprobe or ffplay.
+
+    Raises:
+        VideoToolMissing: it is not installed.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise VideoToolMissing(
+            f"{name} is not installed, and video needs it: sh scripts/install_ffmpeg.sh, or the package ffmpeg"
+        )
+    return found
+
+
+def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Run ffmpeg or ffplay in a session of its own.
+
+    Ctrl-C in a terminal goes to a whole process group, and ffmpeg must outlive it to finish its file. It ends by itself
+    when its pipe does, whatever became of this process.
+    """
+    return subprocess.Popen(command, start_new_session=True, **pipes)
+
+
+def hidden(source: str) -> str:
+    """A source without user name and password, for messages; the name of a file stays as it is."""
+    return wire.hidden(source) if "://" in source else source
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is a camera or a network stream."""
+    return source.isdigit() or source.startswith(("/dev/video", "rtsp://", "rtsps://", "rtmp://", "udp://", "srt://"))
+
+
+def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[str]:
+    """ffmpeg's options that open a source."""
+    if source.isdigit() or source.startswith("/dev/video"):
+        return ["-f", "v4l2", "-i", f"/dev/video{source}" if source.isdigit() else source]
+    options = []
+    if source.startswith(("rtsp://", "rtsps://")):
+        options = ["-rtsp_transport", "tcp", "-timeout", str(int(patience * 1e6))]
+    elif source.startswith(("http://", "https://")):
+        options = ["-rw_timeout", str(int(patience * 1e6))]
+    if live:
+        options += ["-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", "1000000"]
+    return [*options, "-i", local(source)]
+
+
+def local(source: str) -> str:
+    """A source as FFmpeg takes it: a file named 12:30.mp4 would be an address, of the protocol 12."""
+    if "://" in source or ":" not in source.partition("/")[0]:
+        return source
+    with suppress(OSError):  # no system has a file of such a name
+        return f"file:{source}" if Path(source).exists() else source
+    return source
+
+
+def probe(source: str, *, live: bool = False) -> VideoInfo:
+    """Ask ffprobe about a source.
+
+    Raises:
+        VideoError: it cannot be opened or has no pictures.
+        VideoToolMissing: ffprobe is not installed.
+    """
+    options = input_options(source, live=live)
+    command = [tool("ffprobe"), "-v", "error", "-of", "json", "-show_streams", "-show_format", *options]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise VideoError(f"{hidden(source)}: nothing came within 60 seconds") from None
+    document = json.loads(done.stdout or b"{}")
+    streams: list[dict[str, Any]] = document.get("streams", [])
+    videos = [s for s in streams if s.get("codec_type") == "video" and not s.get("disposition", {}).get("attached_pic")]
+    if done.returncode != 0 or not videos or not videos[0].get("width"):
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1].replace(source, hidden(source)) if lines else "it has no pictures"
+        raise VideoError(f"{hidden(source)}: cannot be read as video ({reason})")
+    return _info(videos[0], any(s.get("codec_type") == "audio" for s in streams), document.get("format", {}), live)
+
+
+def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: bool) -> VideoInfo:
+    aspect = _fraction(stream.get("sample_aspect_ratio", "").replace(":", "/"))
+    width, height = squared(int(stream["width"]), aspect), int(stream["height"])
+    turn = next((int(d["rotation"]) for d in stream.get("side_data_list", []) if "rotation" in d), 0)
+    if turn % 180:
+        width, height = height, width
+    untagged = stream.get("color_space", "unknown") == "unknown"
+    least = _fraction(stream.get("r_frame_rate"))  # in which all times can be told: 1000 where they are milliseconds
+    rate = _fraction(stream.get("avg_frame_rate")) or (least if least and least <= _FASTEST else Fraction(25))
+    seconds = float(stream.get("duration") or container.get("duration") or 0)
+    frames = int(stream.get("nb_frames") or round(seconds * rate)) or None
+    clock = _fraction(stream.get("time_base")) or Fraction(1, 90000)
+    matrix = assumed_matrix(int(stream["width"]), int(stream["height"])) if untagged else None
+    hdr = not untagged and stream.get("color_transfer") in _HDR and "color_primaries" in stream
+    anywhere = not live and not ANY_CLOCK.isdisjoint(container.get("format_name", "").split(","))
+    start = float(container.get("start_time") or 0) if anywhere else 0.0
+    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr, start)
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    try:
+        return Fraction(text) if text and Fraction(text) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None
