@@ -52,6 +52,9 @@ CHANNEL = [
 ]
 """`channel_args` of a gRPC connection to Triton."""
 
+OWN_CHANNEL = [*CHANNEL, ("grpc.enable_http_proxy", 0)]
+"""Likewise to a server of this machine or cluster: a proxy of http_proxy, meant for the world, does not lead there."""
+
 PROBE = "probe"
 """Parameter of a request to the detector that only asks whether it is well."""
 

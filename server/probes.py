@@ -6,6 +6,8 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +18,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import CHANNEL, PROBE, ROWS
+from parsing_rcnn.ensembles import OWN_CHANNEL, PROBE, ROWS
 from parsing_rcnn.geometry import PAD_VALUE
 
 _DEADLINE = 5.0  # seconds for one probe
@@ -26,6 +28,7 @@ _MUCH_TOO_OFTEN = 10 * _TOO_OFTEN  # of one that answers others: an instance of 
 _QUIET = 1.0  # seconds
 _PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re.MULTILINE)
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # metrics are of this machine
 PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 """The models that compute; ensembles are as well as these."""
 
@@ -48,11 +51,12 @@ class Prober:
         self._ends: dict[str, int] = {}
         self._answered: dict[str, int] = {}
         self._late = dict.fromkeys(self._models, 0)
+        self._late_probes: dict[str, Future[Any]] = {}
 
     @classmethod
     def connect(cls, address: str, metrics: str, repository: Path) -> Prober:
         """Probes of the server whose gRPC service is at host:port."""
-        return cls(triton.InferenceServerClient(address, channel_args=CHANNEL), metrics, repository)
+        return cls(triton.InferenceServerClient(address, channel_args=OWN_CHANNEL), metrics, repository)
 
     def __enter__(self) -> Prober:
         return self
@@ -84,8 +88,7 @@ class Prober:
                     self._late[name] = 0
                     continue
                 for _ in range(self._instances_of(name)):  # they take turns
-                    asked = {PROBE: True} if name == "detector" else None
-                    self._client.infer(name, self._probe(name), client_timeout=_DEADLINE, parameters=asked)
+                    self._ask(name)
                     self._answered[name] += 1
             except InferenceServerException as error:
                 # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
@@ -95,6 +98,26 @@ class Prober:
                     continue
                 yield name, str(error.message())
             self._late[name] = 0
+
+    def _ask(self, name: str) -> None:
+        """A probe, or the one that is late since the last round: to cancel it could end the server (as in
+        `server.engines.upstream`).
+
+        Raises:
+            InferenceServerException: what the model answered, or that it has not yet.
+        """
+        if name not in self._late_probes:
+            answer: Future[Any] = Future()
+            asked = {PROBE: True} if name == "detector" else None
+            self._client.async_infer(name, self._probe(name), partial(_settle, answer), parameters=asked)
+            self._late_probes[name] = answer
+        try:
+            self._late_probes[name].result(_DEADLINE)
+        except TimeoutError:
+            raise InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED") from None
+        finally:
+            if self._late_probes[name].done():
+                del self._late_probes[name]
 
     def _works(self, name: str) -> bool:
         """Whether a model has answered others since the last round, by the only instance that it has."""
@@ -117,6 +140,7 @@ class Prober:
     def reload(self, name: str) -> str | None:
         """Unload and load: loading alone does nothing to a model whose process is dead. Returns why it failed."""
         reason = None
+        self._late_probes.pop(name, None)
         for step in (self._client.unload_model, self._client.load_model):
             try:
                 step(name, client_timeout=_LOADING)
@@ -146,7 +170,7 @@ class Prober:
     def _waiting(self) -> int:
         """Requests that wait for a model."""
         try:
-            with urllib.request.urlopen(self._metrics, timeout=_DEADLINE) as answer:
+            with _DIRECT.open(self._metrics, timeout=_DEADLINE) as answer:
                 text = answer.read().decode()
         except OSError:
             return 0
@@ -184,6 +208,13 @@ class Prober:
             if tensor in warmed.inputs:
                 return list(warmed.inputs[tensor].dims)
         return []
+
+
+def _settle(answer: Future[Any], result: Any, error: InferenceServerException | None) -> None:
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
 
 
 def _tiny(entry: Mapping[str, Any], warmed: Sequence[int]) -> triton.InferInput | None:

@@ -6,6 +6,7 @@ import http.client
 import math
 import threading
 import time
+from concurrent.futures import Future, wait
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from parsing_rcnn_client.retries import Outage, retrying, seconds_left
 from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
 
+_LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
+_CLOSING = 30.0
 # of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
 _BROKEN = (OSError, http.client.HTTPException)
 
@@ -57,6 +60,7 @@ class Triton:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
         self._retry, self._outage = retry, Outage()
+        self._left: list[Future[Any]] = []  # late, and with the server
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
@@ -144,11 +148,10 @@ class Triton:
             with attempt:
                 left = seconds_left(end, self.url, last)
                 # Triton drops what still waits when nobody waits for it any more
-                limit: dict[str, Any] = {"timeout": math.ceil(1e6 * left)}
-                if self._grpc:
-                    limit["client_timeout"] = left
+                limit = math.ceil(1e6 * left)
+                ask = self._awaited if self._grpc else self._client.infer
                 try:
-                    answer = self._client.infer(model, **request, **limit)
+                    answer = ask(model, **request, timeout=limit)
                 except (self._failure, *_BROKEN) as error:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
@@ -157,6 +160,33 @@ class Triton:
                     raise found from None
         self._outage.over()
         return answer
+
+    def _awaited(self, model: str, *, timeout: int, **request: Any) -> Any:
+        """An answer over gRPC. One that is late is left to the server: to cancel what it computes kills Triton 2.51 and
+        some later ones (triton-inference-server/server, issues 7368 and 8034).
+
+        Args:
+            timeout: microseconds.
+
+        Raises:
+            DeadlineExceeded: it is late.
+        """
+        seconds = timeout / 1e6
+        answer: Future[Any] = Future()
+
+        def settle(result: Any, error: Exception | None) -> None:
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+        given_up = seconds + _LEFT_ALONE
+        self._client.async_infer(model, callback=settle, **request, timeout=timeout, client_timeout=given_up)
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            self._left = [*(left for left in self._left if not left.done()), answer]
+            raise self._too_late() from None
 
     def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
         height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
@@ -189,8 +219,15 @@ class Triton:
         return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
 
     def close(self) -> None:
-        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice."""
+        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice.
+
+        Over gRPC that cancels what is still there, so late answers are waited for, half a minute at the most.
+        """
+        wait(self._left, timeout=_CLOSING)
         self._client.close()
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
 
     def _lost(self, error: Exception) -> Exception:
         status = str(getattr(error, "status", lambda: None)() or "")
@@ -200,7 +237,7 @@ class Triton:
             return refusal
         trouble = ensembles.trouble_of(status, message)
         if trouble is Trouble.LATE:
-            return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
+            return self._too_late()
         if trouble is Trouble.FULL:
             return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
         if trouble is Trouble.MISSING:

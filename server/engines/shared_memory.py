@@ -6,6 +6,7 @@ as it lives, so whatever a killed gateway left is known by its missing lock and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import mmap
@@ -13,7 +14,9 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -32,11 +35,16 @@ log = structlog.get_logger("server")
 
 @dataclass
 class Slot:
-    """Memory for one picture and its answer."""
+    """Memory for one picture and its answer.
+
+    Attributes:
+        request: that last used it.
+    """
 
     name: str
     file: int
     memory: mmap.mmap
+    request: asyncio.Future[Any] | None = None
 
     @property
     def size(self) -> int:
@@ -98,11 +106,17 @@ class SharedMemory:
         return self._make() if len(self._slots) < self._most and not self._full else None
 
     def give(self, slot: Slot, *, answered: bool) -> None:
-        """Take a slot back. Without an answer Triton may still write one: nobody gets it for two minutes."""
-        if answered:
+        """Take a slot back, when its request has ended. Without an answer Triton may still write one: nobody gets it
+        for two minutes."""
+        if slot.request is not None and not slot.request.done():
+            slot.request.add_done_callback(partial(self._give_late, slot))
+        elif answered:
             self._free.append(slot)
         else:
             self._unsure.append((time.monotonic() + UNSURE, slot))
+
+    def _give_late(self, slot: Slot, request: asyncio.Future[Any]) -> None:
+        self.give(slot, answered=not request.cancelled() and request.exception() is None)
 
     def unused(self) -> list[str]:
         """Names of the slots that no server writes to."""

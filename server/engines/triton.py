@@ -17,7 +17,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import CHANNEL, MAPS, ensemble_of, names
+from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
@@ -80,7 +80,7 @@ class TritonEngine:
     async def start(self) -> None:
         """Connect; servers are probed from now on."""
         for url in self._urls:
-            upstream = Upstream(url, triton.InferenceServerClient(url, channel_args=CHANNEL))
+            upstream = Upstream(url, triton.InferenceServerClient(url, channel_args=OWN_CHANNEL))
             self._upstreams.append(upstream)
             self._probes.append(asyncio.create_task(self._watch(upstream)))
 
@@ -301,6 +301,9 @@ class TritonEngine:
                 await self._idle.wait()
         for probe in self._probes:
             probe.cancel()
+        left = [request for upstream in self._upstreams for request in upstream.requests]
+        if left:  # an end of the connection would cancel them, see `upstream._ask`
+            await asyncio.wait(left, timeout=self._timeout)
         for upstream in self._upstreams:
             if self._memory is not None:
                 await unregister(upstream, self._memory.unused())

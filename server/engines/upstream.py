@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from parsing_rcnn.ensembles import Trouble, parameters_of, refusal_of, trouble_of
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Options
-from server.engines.shared_memory import FOLDER, PREFIX, Slot
+from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
 
 _METADATA = 10.0  # seconds
 _LETS_GO = 20  # times that a server is asked to unmap a slot, in a second
@@ -42,6 +42,7 @@ class Upstream:
     """One Triton server: its connection, whether its last probe came back, and requests on their way.
 
     Attributes:
+        in_flight: pictures on their way, and requests that nobody waits for any more; requests: all to its models.
         proven: when (`time.monotonic`) a picture last went through every step.
         local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
     """
@@ -57,6 +58,26 @@ class Upstream:
     local: bool = True
     registered: set[str] = field(default_factory=set)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: set[asyncio.Future[Any]] = field(default_factory=set)
+
+    def begin(self, request: asyncio.Future[Any]) -> None:
+        """Keep a request until it ends, whoever waits for it."""
+        self.requests.add(request)
+        request.add_done_callback(self._end)
+
+    def leave(self, request: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more, but the server has it."""
+        if not request.done():
+            self.in_flight += 1
+            request.add_done_callback(self._forget)
+
+    def _end(self, request: asyncio.Future[Any]) -> None:
+        self.requests.discard(request)
+        if not request.cancelled():
+            request.exception()  # asyncio complains of errors that nobody looked at
+
+    def _forget(self, _: asyncio.Future[Any]) -> None:
+        self.in_flight -= 1
 
 
 def _trace() -> dict[str, str] | None:
@@ -73,8 +94,7 @@ async def infer(
     timeout: float,
     options: Options,
 ) -> Arrays:
-    """One inference. A cancelled caller cancels it in Triton as well; what waits there longer than its caller is
-    dropped.
+    """One inference. A caller who is cancelled or late leaves it to Triton, which drops what then still waits there.
 
     Args:
         timeout: seconds.
@@ -126,7 +146,7 @@ async def infer_shared(
     for name, (offset, size) in places.items():
         wanted.append(triton.InferRequestedOutput(name))
         wanted[-1].set_shared_memory(slot.name, size, offset)
-    answer = await _ask(upstream, model, [tensor], wanted, timeout, options)
+    answer = await _ask(upstream, model, [tensor], wanted, timeout, options, slot)
     found = {}
     for name, (offset, _) in places.items():
         output = answer.get_output(name)
@@ -174,19 +194,39 @@ async def _ask(
     wanted: Sequence[triton.InferRequestedOutput],
     timeout: float,
     options: Options,
+    slot: Slot | None = None,
 ) -> Any:
-    try:
-        return await upstream.client.infer(
+    request = asyncio.ensure_future(
+        upstream.client.infer(
             model,
             tensors,
             outputs=wanted,
             parameters=parameters_of(options),
             timeout=math.ceil(1e6 * timeout),
-            client_timeout=timeout,
+            client_timeout=timeout + UNSURE,
             headers=_trace(),
         )
+    )
+    upstream.begin(request)
+    if slot is not None:
+        slot.request = request
+    try:
+        # nothing is cancelled there: a request that is cancelled while it is computed kills Triton 2.51 and some later
+        # ones, with all that they have accepted (triton-inference-server/server, issues 7368 and 8034)
+        async with asyncio.timeout(timeout):
+            return await asyncio.shield(request)
+    except asyncio.CancelledError:
+        upstream.leave(request)
+        raise
+    except TimeoutError:
+        upstream.leave(request)
+        raise _late(upstream, timeout) from None
     except InferenceServerException as error:
         raise _translated(upstream, error, timeout) from None
+
+
+def _late(upstream: Upstream, timeout: float) -> EngineUnavailable:
+    return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
 
 
 def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
@@ -199,7 +239,7 @@ def _translated(upstream: Upstream, error: InferenceServerException, timeout: fl
         return SlotUnknown(message)
     trouble = trouble_of(status, message)
     if trouble is Trouble.LATE:
-        return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
+        return _late(upstream, timeout)
     if trouble is Trouble.FULL:
         return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
     if trouble is not None:  # another server may have the model that this one lacks

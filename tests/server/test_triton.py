@@ -195,12 +195,34 @@ def test_the_callers_trace_is_passed_on(
     assert [metadata.get("traceparent") for metadata in servers[0].asked] == [passed] * 2
 
 
-def test_a_client_that_goes_ends_its_request_in_triton(servers: list[Played], photo_jpeg: bytes) -> None:
+def test_a_proxy_is_not_asked_for_a_server_of_ones_own(
+    servers: list[Played], photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker and company machines set http_proxy, which gRPC obeys for 127.0.0.1 as well."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with TestClient(create_app(settings_of(servers[0]))) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+
+
+def test_a_request_whose_client_goes_is_left_to_triton_and_counted_until_it_ends(
+    servers: list[Played], photo_jpeg: bytes
+) -> None:
+    """A request that is cancelled while it is computed kills Triton 2.51."""
     server = servers[0]
     server.gate.clear()
     with Live(settings_of(server), None) as live:
         connection = post(live, photo_jpeg)
         assert server.begun.acquire(timeout=10)
         assert not server.over.is_set()
+        (upstream,) = live.app.state.engine._upstreams
         connection.close()
-        assert server.over.wait(10)  # Triton may take 30 s for a picture
+        until(lambda: live.app.state.engine._held == 0)
+        assert upstream.in_flight == 1
+        assert not server.over.wait(0.3)
+        server.gate.set()
+        until(lambda: upstream.in_flight == 0)
+        assert server.over.is_set()
+        assert not upstream.requests

@@ -31,9 +31,9 @@ class Late:
     def get_model_metadata(self, *_: Any, **__: Any) -> Any:
         return {"inputs": [{"name": "LIMITS", "datatype": "FP32", "shape": [2]}]}
 
-    def infer(self, *_: Any, parameters: Any, **__: Any) -> None:
+    def async_infer(self, _: str, __: Any, callback: Any, parameters: Any) -> None:
         assert parameters == {PROBE: True}  # to a detector
-        raise InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
+        callback(None, InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED"))
 
     def get_inference_statistics(self, *_: Any, **__: Any) -> Any:
         self.ended += self.step
@@ -53,6 +53,29 @@ def test_how_often_a_probe_may_be_late(tmp_path: Path, step: int, rounds: int) -
         found = [list(prober.sick()) for _ in range(rounds)]
     assert found[:-1] == [[]] * (rounds - 1)
     assert found[-1] == [("detector", "Deadline Exceeded")]
+
+
+def test_a_probe_that_is_late_is_waited_for_again_and_not_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled inference may end the server; and no others pile up behind it."""
+    monkeypatch.setattr("server.probes._DEADLINE", 0.05)
+    asked: list[Any] = []
+
+    class Silent(Late):
+        def async_infer(self, _: str, __: Any, callback: Any, **more: Any) -> None:
+            assert more == {"parameters": {PROBE: True}}  # no deadline, which would be a cancellation
+            asked.append(callback)
+
+    (tmp_path / "detector").mkdir()
+    with Prober(Silent(0, 1), "http://127.0.0.1:1/metrics", tmp_path) as prober:
+        assert [list(prober.sick()) for _ in range(3)] == [[]] * 3
+        assert len(asked) == 1
+        asked[0]("well", None)
+        assert [list(prober.sick()) for _ in range(2)] == [[]] * 2  # late by one again
+        assert len(asked) == 2
+        found = [found for _ in range(5) for found in prober.sick()]
+        assert [name for name, _ in found] == ["detector"]
 
 
 def test_a_model_that_answers_by_its_only_instance_is_not_probed(triton: Running) -> None:

@@ -1,0 +1,83 @@
+"""Callers who give up: a request that is cancelled while it is computed kills Triton 2.51, so none of ours ever is."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import httpx2
+import pytest
+
+from benchmarks.frames import drawn_person
+from parsing_rcnn.errors import DeadlineExceeded
+from parsing_rcnn_client.triton import Triton
+from server.settings import Settings
+from tests.server.conftest import Live
+from tests.server.triton.conftest import Running
+
+PATIENCE = (0.04, 0.06, 0.08, 0.1, 0.12, 0.14)  # seconds: in a queue, in the midst of a model, between two
+CALLS = 150  # the server was gone after 11 to 76 when they were cancelled there
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return bytes(cv2.imencode(".jpg", cv2.resize(drawn_person(), None, fx=3, fy=3))[1].tobytes())
+
+
+def impatient(call: Callable[[float], bool]) -> int:
+    """Three callers at a time; how many calls were late."""
+    with ThreadPoolExecutor(3) as callers:
+        return CALLS - sum(callers.map(call, itertools.islice(itertools.cycle(PATIENCE), CALLS)))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["connection", "shared memory"])
+def test_late_and_lost_callers_of_a_gateway_cost_nobody_the_server(triton: Running, photo: bytes, shared: bool) -> None:
+    pid = triton.supervisor.pid
+    settings = Settings(engine="triton", triton_url=triton.grpc, triton_shared_memory=shared)
+    with Live(settings, None) as live, httpx2.Client(base_url=f"http://{live.address}", timeout=60) as client:
+
+        def in_time(seconds: float) -> bool:
+            return ask(client, photo, {"X-Timeout-Ms": str(int(1000 * seconds))}).status_code == 200
+
+        def hangs_up(seconds: float) -> bool:
+            head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo)}\r\n\r\n".encode()
+            with socket.create_connection(("127.0.0.1", live.port)) as connection:
+                connection.settimeout(seconds)
+                connection.sendall(head + photo)
+                try:
+                    return bool(connection.recv(1))
+                except TimeoutError:
+                    return False
+
+        assert impatient(in_time) > CALLS / 3
+        assert impatient(hangs_up) > CALLS / 3
+        (upstream,) = live.app.state.engine._upstreams
+        assert ask(client, photo, {}).status_code == 200
+    assert not upstream.requests  # whatever they left has come to an end before the connection had
+    assert upstream.in_flight == 0
+    assert triton.supervisor.pid == pid
+
+
+def ask(client: httpx2.Client, photo: bytes, headers: dict[str, str]) -> httpx2.Response:
+    return client.post("/v1/analyze", content=photo, headers={"Content-Type": "image/jpeg", **headers})
+
+
+def test_a_late_caller_of_its_own_costs_nobody_the_server(triton: Running, photo: bytes) -> None:
+    pid = triton.supervisor.pid
+
+    def in_time(seconds: float) -> bool:
+        client = Triton(f"grpc://{triton.grpc}", timeout=seconds, retry=False)
+        try:
+            client.analyze(photo)
+        except DeadlineExceeded:
+            return False
+        finally:
+            client.close()
+        return True
+
+    assert impatient(in_time) > CALLS / 3
+    assert len(Triton(f"grpc://{triton.grpc}").analyze(photo)) > 0
+    assert triton.supervisor.pid == pid
