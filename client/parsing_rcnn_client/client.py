@@ -97,9 +97,11 @@ class Client:
 
         Raises:
             TypeError: one picture or path instead of several; or as of `Options.of`.
+            ValueError: `in_flight` is below 1.
         """
         options = Options.of(options, keywords)
         _refuse_one("analyze_many", pictures)
+        _refuse_none(in_flight)
         source = iter(pictures)
         with ThreadPoolExecutor(in_flight, "analyze") as pool:
             waiting: deque[Future[People]] = deque()
@@ -175,6 +177,11 @@ def _refuse_one(method: str, pictures: object) -> None:
             f"{method}() takes pictures one after the other, from a list or a generator, and this is one {kind}: give "
             "[picture] for a single one; of a video, give its frames"
         )
+
+
+def _refuse_none(in_flight: int) -> None:
+    if in_flight < 1:
+        raise ValueError(f"in_flight is {in_flight}: at least one picture has to be on its way")
 
 
 def _no_gateway(name: str, engine: object) -> TypeError:
@@ -283,16 +290,22 @@ class AsyncClient:
         self,
         pictures: Iterable[Picture],
         options: Options | None = None,
+        *,
+        in_flight: int | None = None,
         **keywords: Any,
     ) -> AsyncIterator[People | Exception]:
-        """As `Client.analyze_many`, with the client's `in_flight`."""
+        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
         options = Options.of(options, keywords)
         _refuse_one("analyze_many", pictures)
+        if in_flight is None:
+            in_flight = self._in_flight
+        _refuse_none(in_flight)
+        room = min(in_flight, self._in_flight)
         waiting: deque[asyncio.Task[People]] = deque()
         try:
             for picture in pictures:
                 waiting.append(asyncio.create_task(self.analyze(picture, options)))
-                if len(waiting) >= self._in_flight:
+                if len(waiting) >= room:
                     yield await _settled(waiting.popleft())
             while waiting:
                 yield await _settled(waiting.popleft())

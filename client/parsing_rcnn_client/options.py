@@ -114,12 +114,12 @@ class LookChoice:
             InvalidOptions: a wrong name, or an atlas that cannot be read.
             ParsingRCNNError: the atlas is no picture.
         """
-        from parsing_rcnn.codecs.image import decode
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.atlas import read_atlas
         from parsing_rcnn_client.video.layers import Look
 
         try:
-            picture = None if self.atlas is None else decode(self.atlas.read_bytes())
+            picture = None if self.atlas is None else read_atlas(self.atlas.read_bytes())
         except OSError as error:
             raise InvalidOptions(f"--atlas {self.atlas}: {error.strerror}") from None
         names = tuple(name.strip() for name in self.layers.split(",") if name.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,8 +141,7 @@ def _readable(value: Any) -> str:
 
 
 def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
-    """The graphs of the repository, here or behind a gateway, with their sizes and checksums."""
-    from parsing_rcnn.repository import ModelRepository
+    """The graphs of the repository, here or behind a gateway, with their sizes and checksums, and which of them run."""
     from parsing_rcnn_client.wire import hidden
 
     try:
@@ -150,17 +150,51 @@ def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson
             raise InvalidOptions("Triton does not say which files its models have: `info --triton` shows what it says")
         if engine_choice.server is not None:
             engine = engine_choice.open(timeout)
-            card, place = dict(engine.info.card), hidden(engine_choice.server)
+            card: dict[str, Any] = dict(engine.info.card)
+            place, runtime = hidden(engine_choice.server), engine.info.runtime
             engine.close()
         else:
-            opened = ModelRepository.open(engine_choice.repository)
-            card, place = dict(opened.card), str(opened.path)
+            card, place, runtime = _models_here(engine_choice)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     files: Any = card["files"]
+    quantised: Any = card.get("quantization", {}).get("files", {})
+    runs = _running(runtime, files, quantised)
     if as_json:
-        typer.echo(json.dumps({"name": card["name"], "version": card["version"], "files": files}))
+        named = {"name": card["name"], "version": card["version"], "files": files}
+        typer.echo(json.dumps({**named, "quantization": {"files": quantised}, "runtime": runtime, "runs": runs}))
         return
     typer.echo(f"{card['name']} {card['version']} in {place}")
-    for name, file in files.items():
-        typer.echo(f"  {name:15} {file['bytes'] / 1e6:5.1f} MB  sha256 {file['sha256'][:16]}")
+    for precision, listed in (("fp32", files), ("int8", quantised)):
+        for name, file in listed.items():
+            mark = "  runs" if runs.get(name) == file["file"] else ""
+            typer.echo(f"  {name:15} {precision} {file['bytes'] / 1e6:5.1f} MB  sha256 {file['sha256'][:16]}{mark}")
+
+
+def _models_here(engine_choice: EngineChoice) -> tuple[dict[str, Any], str, str]:
+    """(card, folder, name of what runs them or "" where nothing can) of the repository; no graph is loaded for it.
+
+    Raises:
+        InvalidOptions: --runtime or --precision is wrong.
+        ParsingRCNNError: there is no repository, or not this model.
+    """
+    from parsing_rcnn.errors import EngineUnavailable
+    from parsing_rcnn.repository import ModelRepository
+    from parsing_rcnn.runtime import Runtime
+
+    chosen = engine_choice
+    opened = ModelRepository.open(chosen.repository, chosen.model)
+    try:
+        runtime = Runtime(opened, chosen.runtime, chosen.precision, chosen.threads, graphs=()).name
+    except EngineUnavailable:  # the files are there all the same
+        runtime = ""
+    return dict(opened.card), str(opened.path), runtime
+
+
+def _running(runtime: str, files: Any, quantised: Any) -> dict[str, str]:
+    """Graph -> the file that runs; empty where the engine does not say how, as Triton behind a gateway."""
+    said = re.fullmatch(r"(?:openvino|onnxruntime) \S+ (fp32|bf16|int8)\b.*", runtime)
+    if said is None:
+        return {}
+    chosen = files | quantised if said[1] == "int8" else files
+    return {name: file["file"] for name, file in chosen.items()}

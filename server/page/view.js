@@ -136,6 +136,12 @@ function under(event) {
   return [x, y];
 }
 
+// where the ring comes from: the middle of the first person, of the picture where there is nobody
+function start({ width, height }) {
+  const [x1, y1, x2, y2] = shown()[0]?.person.bbox ?? [0, 0, width, height];
+  return [Math.round((x1 + x2) / 2), Math.round((y1 + y2) / 2)];
+}
+
 // the arrow keys are to the picture what the mouse is: a ring that names what it is on
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 function move(event) {
@@ -146,12 +152,12 @@ function move(event) {
   else {
     event.preventDefault();
     const far = Math.max(1, Math.round((Math.max(canvas.width, canvas.height) * (event.shiftKey ? 5 : 1)) / 100));
-    const from = state.probe ?? [Math.round(canvas.width / 2), Math.round(canvas.height / 2)];
+    const from = state.probe ?? start(canvas);
     const limits = [canvas.width - 1, canvas.height - 1];
     state.probe = from.map((value, axis) => Math.min(limits[axis], Math.max(0, value + far * step[axis])));
   }
   draw();
-  $("hint").textContent = state.probe ? name(state.probe) : "";
+  $("hint").textContent = state.probe ? name(state.probe) || (state.answer ? "nobody here" : "") : "";
 }
 
 window.addEventListener("resize", draw);

@@ -20,7 +20,7 @@ from parsing_rcnn.pipeline import Pipeline
 from server.settings import Settings
 from tests.conftest import values
 from tests.server.conftest import Live
-from tests.server.test_page import By, analysed, browser, page, photo, pixels, set_score, text, until, upload
+from tests.server.test_page import By, Keys, analysed, browser, page, photo, pixels, set_score, text, until, upload
 
 __all__ = ["browser", "page", "photo"]  # fixtures
 
@@ -197,6 +197,34 @@ def test_people_have_the_numbers_that_the_hint_names(browser: Any, photo: Path, 
         browser.execute_script(WRITTEN)
         set_score(browser, 50)
         assert browser.execute_script("return written") == ["1 · 0.90", "2 · 0.80", "3 · 0.70"]
+
+
+def test_arrow_keys_start_on_the_first_person_and_say_where_nobody_is(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
+    """In the middle of a group there is often nobody."""
+    beside = Several(pipeline, ([-10, 40, 0.4], [340, 250, 0.35]))
+    with Live(Settings(), lambda: beside) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary") == "2 people")
+        canvas = browser.find_element(By.ID, "canvas")
+        assert "with Shift: larger steps" in canvas.get_attribute("aria-label")
+        assert named(browser, 256, 256) == ""
+        canvas.send_keys(Keys.ARROW_DOWN)
+        assert text(browser, "hint").endswith(" · person 1")
+        x1, y1, x2, y2 = beside.analyze(photo.read_bytes(), Options()).boxes[0]
+        where = browser.execute_async_script(PROBE)
+        assert where == pytest.approx([(x1 + x2) / 2, (y1 + y2) / 2 + 5], abs=1)
+        canvas.send_keys(Keys.SHIFT, *[Keys.ARROW_UP] * 20)
+        assert text(browser, "hint") == "nobody here"
+        canvas.send_keys(Keys.ESCAPE)
+        assert text(browser, "hint") == ""
+        set_score(browser, 95)  # nobody is shown
+        canvas.send_keys(Keys.ARROW_DOWN)
+        assert browser.execute_async_script(PROBE) == [256, 261]
+        assert text(browser, "hint") == "nobody here"
+
+
+PROBE = "const done = arguments[0]; import('/assets/state.js').then(({ state }) => done(state.probe))"
 
 
 def test_the_legend_is_even_and_stays_where_it_is(page: Any, photo: Path) -> None:

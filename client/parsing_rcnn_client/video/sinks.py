@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,7 +22,7 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
 from parsing_rcnn_client.video.media import Sink, SinkClosed, VideoError, VideoInfo
-from parsing_rcnn_client.video.programs import start, tool
+from parsing_rcnn_client.video.programs import hidden, start, tool
 
 _GOODBYE = 2.0  # seconds for a window to close itself
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
@@ -235,13 +236,18 @@ class MjpegSink:
             return self._jpeg
 
 
+def _figure(index: int, sink: MjpegSink) -> str:
+    name = escape(hidden(sink.name))
+    return f'<figure><img src=/{index}.mjpg alt="{name}"><figcaption>{name}</figcaption></figure>'
+
+
 def _handler(page: MjpegPage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 30
 
         def do_GET(self) -> None:
             if self.path == "/":
-                figures = "".join(f"<figure><img src=/{i}.mjpg alt=''></figure>" for i in range(len(page.sinks)))
+                figures = "".join(map(_figure, range(len(page.sinks)), page.sinks))
                 head = f"<!doctype html><meta charset=utf-8><title>Parsing R-CNN</title><style>{_STYLE}</style>"
                 self._answer("text/html; charset=utf-8", (head + figures).encode())
                 return
