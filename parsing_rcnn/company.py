@@ -18,6 +18,7 @@ if sys.platform != "win32":
 
 _LINGER = 0.015  # seconds for which whoever was met is expected again: pictures have stretches without inferences
 _FLOCK = "hhqqi"  # type, whence, start, length, process: struct flock of Linux
+_AT_WORK = 8  # the byte of everybody with a request in hand
 
 
 class Company(ABC):
@@ -101,17 +102,42 @@ class Siblings(Company):
         self._file = os.open(f"/proc/{os.getppid()}", os.O_RDONLY)
 
     @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While a request is in hand, whatever computes it: `works` tells it from outside."""
+        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, _AT_WORK)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _AT_WORK)
+
+    @contextmanager
     def _entered(self) -> Iterator[bool]:
         heard = self.heard
         if heard:
             fcntl.lockf(self._file, fcntl.LOCK_SH, 1, self._rank)
         try:
-            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, self._hears, 0)
-            found = fcntl.fcntl(self._file, fcntl.F_GETLK, asked)
-            yield bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+            yield _held(self._file, 0, self._hears)
         finally:
             if heard:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._rank)
+
+
+def works(parent: int) -> bool:
+    """Whether a child of this process has a request in hand (`Siblings.at_work`)."""
+    try:
+        file = os.open(f"/proc/{parent}", os.O_RDONLY)
+    except OSError:  # it has ended, or this is no Linux
+        return False
+    try:
+        return _held(file, _AT_WORK, 1)
+    finally:
+        os.close(file)
+
+
+def _held(file: int, first: int, count: int) -> bool:
+    """Whether another process has a lock on some of these bytes."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
+    return bool(struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
 
 
 THREADS = Threads()

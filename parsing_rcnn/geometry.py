@@ -125,13 +125,17 @@ def fit(image: NDArray[np.uint8], canvases: Sequence[tuple[int, int]]) -> tuple[
     return canvas, Window(rows / height, columns / width, 0.0, 0.0, height, width)
 
 
-def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resize(
+    image: NDArray[np.uint8], height: int, width: int, filled: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.uint8]:
     """Resize with antialiasing: area means by halves, then bilinear.
 
     Args:
         image: uint8 [h,w,C].
         height: of the result, pixels.
         width: of the result, pixels.
+        filled: shares of the image's height and width that the picture takes, from the top left; the rest, less than
+            a pixel, is cut off.
 
     Returns:
         uint8 [height,width,C].
@@ -141,6 +145,21 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
         rows = image.shape[0] // 2 if image.shape[0] > 2 * height else image.shape[0]
         columns = image.shape[1] // 2 if image.shape[1] > 2 * width else image.shape[1]
         image = np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if filled != (1.0, 1.0):
+        return _resize_filled(image, height, width, filled)
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _resize_filled(image: NDArray[np.uint8], height: int, width: int, filled: tuple[float, float]) -> NDArray[np.uint8]:
+    """Bilinear, from a picture that ends within the last row or column."""
+    y, x = height / (image.shape[0] * filled[0]), width / (image.shape[1] * filled[1])
+    if (round(image.shape[0] * y), round(image.shape[1] * x)) != image.shape[:2]:
+        larger = cv2.resize(image, None, fx=x, fy=y, interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(larger[:height, :width], dtype=np.uint8)
+    # `cv2.resize` would copy an image whose rounded size stays the same
+    back = np.array([[1 / x, 0, 0.5 / x - 0.5], [0, 1 / y, 0.5 / y - 0.5]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    found = cv2.warpAffine(image, back, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, dtype=np.uint8)

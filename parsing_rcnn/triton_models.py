@@ -28,6 +28,9 @@ from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
 
 Arrays = dict[str, NDArray[Any]]
 
+_PROBED = (64, 64)
+"""The canvas of a probe (`server/probes.py`)."""
+
 
 class Step(ABC):
     """What all models share.
@@ -72,9 +75,14 @@ class Step(ABC):
         count = int(threads) if threads else None
         return Runtime(repository, kind, precision, count, graphs=(graph,), company=self.company)
 
-    @abstractmethod
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with one or more requests; one response each."""
+        with self.company.at_work():
+            return self.answers(requests)
+
+    @abstractmethod
+    def answers(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request."""
 
     def inputs(self, request: Any) -> Arrays:
         """Tensors of a request; optional ones may be absent."""
@@ -102,7 +110,7 @@ class Step(ABC):
 class Single(Step):
     """A model that answers requests one by one."""
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def answers(self, requests: Sequence[Any]) -> list[Any]:
         return [self._one(request) for request in requests]
 
     def _one(self, request: Any) -> Any:
@@ -139,10 +147,16 @@ class Preprocess(Single):
 
 
 class Detector(Single):
-    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row; features that are NaN are of nobody)."""
+    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row; features that are NaN are of nobody).
+
+    It takes the canvases of the card and of a probe: every further size would be compiled and hold memory for ever.
+    """
 
     def open(self) -> None:
         self.graph = self.runtime("detector")
+        card = self.graph.repository.card
+        listed = [card["canvases"], *(model["canvases"] for model in card.get("models", {}).values())]
+        self.canvases = tuple(dict.fromkeys((int(h), int(w)) for canvases in listed for h, w in canvases))
 
     def warm(self) -> None:
         for height, width in self.graph.repository.canvases:
@@ -150,9 +164,9 @@ class Detector(Single):
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         canvas, limits = inputs["CANVAS"], inputs["LIMITS"]
-        sides = canvas.shape[:2]
-        if canvas.ndim != 3 or canvas.shape[2] != 3 or any(s % 32 or not 32 <= s <= 4096 for s in sides):
-            raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with H and W multiples of 32 up to 4096")
+        if canvas.shape not in [(*sides, 3) for sides in (*self.canvases, _PROBED)]:
+            known = ", ".join(f"{height}x{width}" for height, width in self.canvases)
+            raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with HxW one of {known}")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
         # others make room for a picture, not for a probe
@@ -179,7 +193,7 @@ class Head(Step):
         for people in self.graph.people_buckets:
             self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def answers(self, requests: Sequence[Any]) -> list[Any]:
         try:
             # people of several pictures: others may be computed beside them
             with self.company.pretended() if len(requests) > 1 else nullcontext():

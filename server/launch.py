@@ -246,7 +246,7 @@ class Supervisor:
                     return None
                 if not silent:
                     self._heal(prober)
-            if not prober.drain(self.launch.drain_seconds):
+            if not prober.drain(self.launch.drain_seconds, self.pid):
                 log.warning("requests kept coming", seconds=self.launch.drain_seconds)
         return None
 

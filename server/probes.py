@@ -18,6 +18,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from parsing_rcnn.company import works
 from parsing_rcnn.ensembles import OWN_CHANNEL, PROBE, ROWS
 from parsing_rcnn.geometry import PAD_VALUE
 
@@ -150,18 +151,23 @@ class Prober:
                 return "stopped"
         return reason
 
-    def drain(self, seconds: float) -> bool:
-        """Wait until nothing waits and nothing has ended for thrice as long as a request takes; False if that is never.
+    def drain(self, seconds: float, server: int | None) -> bool:
+        """Wait until nothing waits, no model works and nothing has ended for thrice as long as a request takes; False
+        if that is never.
 
         Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, so it is told when
-        the last request is through. It counts what waits for a model and what has ended, not what is being computed.
+        the last request is through. It counts what waits for a model and what has ended; what is being computed, its
+        python models say.
+
+        Args:
+            server: its process.
         """
         end = time.monotonic() + seconds
         known, since = self._ended()[0], time.monotonic()
         while time.monotonic() < end:
             time.sleep(_QUIET / 10)
             now, latency = self._ended()
-            if now != known or self._waiting():
+            if now != known or self._waiting() or (server is not None and works(server)):
                 known, since = now, time.monotonic()
             elif time.monotonic() - since >= max(_QUIET, 3 * latency):
                 return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
     target = _target(header, max_side)
     image = _decode_jpeg(data, header, target) if header.format == "jpeg" else _decode_pillow(data, header)
     if target is not None:
-        image = resize(image, *target)
+        image = resize(image, *target, _filled(image, header))
     return turn_upright(image, header.orientation)
 
 
@@ -103,6 +104,17 @@ def _target(header: ImageHeader, max_side: int | None) -> tuple[int, int] | None
         return None
     scale = max_side / max(header.height, header.width)
     return max(round(header.height * scale), 1), max(round(header.width * scale), 1)
+
+
+def _filled(image: NDArray[np.uint8], header: ImageHeader) -> tuple[float, float]:
+    """Shares of the height and width that are of the picture: libjpeg decodes M eighths of every block of eight pixels,
+    and the last row and column may begin in the picture and end beyond it."""
+    rows, columns = image.shape[:2]
+    if (rows, columns) == (header.height, header.width):
+        return 1.0, 1.0
+    sizes = [(header.height * eighths / 8, header.width * eighths / 8) for eighths in range(1, 8)]
+    height, width = next(size for size in sizes if (math.ceil(size[0]), math.ceil(size[1])) == (rows, columns))
+    return height / rows, width / columns
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8]:

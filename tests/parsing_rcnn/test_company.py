@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from parsing_rcnn.company import Company, Siblings, Threads
+from parsing_rcnn.company import Company, Siblings, Threads, works
 
 _SIBLING = """
 import sys
@@ -113,6 +114,29 @@ def test_processes_of_one_parent_take_those_that_they_hear_for_company_while_the
         [sys.executable, "-c", _PARENT, _SIBLING, first, second], capture_output=True, text=True, timeout=60, check=True
     )
     assert found.stdout.strip() == said
+
+
+@linux
+def test_who_has_a_request_in_hand_is_seen_from_outside() -> None:
+    child = """
+import sys
+from parsing_rcnn.company import Siblings
+for _ in range(2):
+    with Siblings(0, 1).at_work():
+        print("begun", flush=True)
+        sys.stdin.readline()
+    print("done", flush=True)
+    sys.stdin.readline()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", child], text=True, **pipes) as process:  # type: ignore[call-overload]
+        for said in ("begun", "done") * 2:
+            assert process.stdout.readline() == f"{said}\n"
+            assert works(os.getpid()) == (said == "begun")
+            assert not works(process.pid)  # it has no children
+            process.stdin.write("\n")
+            process.stdin.flush()
+    assert not works(process.pid)
 
 
 @linux

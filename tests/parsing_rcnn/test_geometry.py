@@ -92,6 +92,29 @@ def test_resize_keeps_the_centre_of_mass() -> None:
     assert (columns * small).sum() / small.sum() + 0.5 == pytest.approx(240 / 4, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("size", "target", "filled"),
+    [
+        ((41, 61), (40, 60), (40.25 / 41, 60.5 / 61)),  # `cv2.resize` by itself would copy it
+        ((41, 61), (30, 35), (40.25 / 41, 60.5 / 61)),
+        ((41, 61), (41, 61), (40.25 / 41, 60.5 / 61)),
+        ((1, 61), (1, 60), (0.125, 60.5 / 61)),  # a row of which an eighth counts
+    ],
+)
+def test_resize_of_a_picture_that_ends_within_the_last_row_and_column(
+    size: tuple[int, int], target: tuple[int, int], filled: tuple[float, float]
+) -> None:
+    rows, columns = np.indices(size) + 0.5
+    y, x = rows / (size[0] * filled[0]), columns / (size[1] * filled[1])  # 0..1 within the picture
+    image = np.rint(np.stack([y * 200, x * 200, y * 0], axis=2)).clip(0, 255).astype(np.uint8)
+    small = resize(image, *target, filled)
+    assert small.shape == (*target, 3)
+    assert small.flags.c_contiguous
+    expected = (np.indices(target) + 0.5) / np.reshape(target, (2, 1, 1)) * 200
+    off = np.abs(small[:, :, :2].astype(float) - np.moveaxis(expected, 0, 2))
+    assert off[1:-1, 1:-1].max(initial=0) < 1.5  # rounded twice; beyond the outermost pixels is nothing
+
+
 # What the orientation tag means: where row 0 and column 0 of the stored picture are on the upright one (EXIF 2.3).
 UPRIGHT = {
     1: [[1, 2], [3, 4], [5, 6]],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 
 from export.pictures import render_scene
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.people import Options
-from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.pipeline import Pipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP
 
 # the astronaut of the photo: head and body as one can see, to about ten pixels
@@ -61,6 +65,49 @@ def test_the_answer_lies_where_the_person_is_at_any_size(pipeline: Pipeline, pho
     assert found.image_size == (1024, 1820)
     best = max(iou(box, before * 2 + np.array([796, 0, 796, 0], np.float32)) for box in found.boxes)
     assert best > 0.7
+
+
+def blob(height: int, width: int) -> np.ndarray:
+    """Something bright near the far corner of a dark picture."""
+    y, x = (np.arange(n) + 0.5 - n + max(n / 20, 12) for n in (height, width))
+    rows, columns = (np.exp(-((v / max(len(v) / 160, 6)) ** 2) / 2) for v in (y, x))
+    return np.repeat(np.rint(255 * np.outer(rows, columns)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def centre(image: np.ndarray) -> np.ndarray:
+    """(x, y) of the centre of what is bright, in pixels."""
+    bright = image[:, :, 0].astype(float)
+    sums = bright.sum(0), bright.sum(1)
+    return np.array([own @ (np.arange(len(own)) + 0.5) / own.sum() for own in sums])
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation"),
+    [
+        ((1080, 1921), 1),
+        ((105, 5121), 1),
+        ((5121, 105), 1),
+        ((1081, 1919), 3),  # what libjpeg adds at the far edges is upright at the near ones
+        ((5121, 105), 6),
+        ((1279, 1706), 1),  # decoded at the size of the canvas, which the picture does not fill
+        ((961, 5113), 8),
+        ((400, 12001), 1),  # beyond an eighth: halved once more
+    ],
+)
+def test_a_jpeg_lies_where_the_same_picture_does(pipeline: Pipeline, size: tuple[int, int], orientation: int) -> None:
+    """libjpeg decodes at eighths of the size, rounded up: a column that is a pixel on the canvas, or a tenth of one."""
+    stored = blob(*size)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wanted = centre(turn_upright(stored, orientation))
+    for format, how in (("JPEG", {"quality": 98}), ("PNG", {"compress_level": 1})):
+        encoded = io.BytesIO()
+        Image.fromarray(stored).save(encoded, format, exif=exif, **how)
+        canvas, window = pipeline.preprocess(encoded.getvalue(), Options(), Stopwatch())
+        scales = np.array([window.scale_x, window.scale_y])
+        columns, rows = np.rint(scales * [window.width, window.height]).astype(int)
+        off = centre(canvas[:rows, :columns]) - wanted * scales  # pixels of the canvas
+        assert np.abs(off).max() < 0.15, format
 
 
 def test_heads_are_not_run_for_nobody(pipeline: Pipeline, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

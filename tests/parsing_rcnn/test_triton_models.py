@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.ensembles import PROBE
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.triton_models import Arrays, DensePose, Detector
 
@@ -38,12 +40,41 @@ def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> N
     assert head.seen == [1, 3, 1, 3]  # alone, and beside another
 
 
-def test_others_make_room_for_a_picture_and_not_for_a_probe() -> None:
-    detector = Detector()
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    step = Detector()
     configuration = {"name": "detector", "output": [{"name": "BOXES", "dims": [-1, 4]}]}
     folder = ModelRepository.open().path / "detector"
-    detector.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder)})
+    step.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder)})
+    return step
+
+
+def test_others_make_room_for_a_picture_and_not_for_a_probe(detector: Detector) -> None:
     inputs = {"CANVAS": np.zeros((384, 640, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
     for parameters, heard in (({PROBE: True}, False), ({}, True), ({PROBE: True}, False)):
         assert detector.run(inputs, parameters)["COUNT"].tolist() == [0]
         assert detector.company.heard is heard
+
+
+def test_the_detector_takes_no_canvas_but_those_of_the_card_and_of_a_probe(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO would compile each size that anybody sends, and keep it."""
+    seen = []
+
+    def note(canvas: NDArray[np.uint8], _: NDArray[np.float32]) -> Arrays:
+        seen.append(canvas.shape[:2])
+        return {"COUNT": np.array([1], np.int32)}
+
+    monkeypatch.setattr(detector.graph, "detector", note)
+    limits = np.array([1, 1], np.float32)
+    models = ModelRepository.open().card["models"].values()
+    known = [(*sides, 3) for model in models for sides in model["canvases"]]
+    assert len(known) == 6
+    for shape in [*known, (64, 64, 3)]:
+        detector.run({"CANVAS": np.zeros(shape, np.uint8), "LIMITS": limits}, {})
+    assert seen == [shape[:2] for shape in [*known, (64, 64, 3)]]
+    for shape in ((416, 640, 3), (640, 640, 3), (32, 32, 3), (384, 640, 4), (384, 640), (0, 0, 3)):
+        with pytest.raises(InvalidOptions, match=r"CANVAS: shape .*; \[H,W,3\] with HxW one of 384x640, .*672x672$"):
+            detector.run({"CANVAS": np.zeros(shape, np.uint8), "LIMITS": limits}, {})
+    assert len(seen) == 7

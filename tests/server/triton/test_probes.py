@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,8 +40,12 @@ class Late:
 
     def get_inference_statistics(self, *_: Any, **__: Any) -> Any:
         self.ended += self.step
-        success = SimpleNamespace(count=self.ended)
-        return SimpleNamespace(model_stats=[SimpleNamespace(inference_stats=SimpleNamespace(success=success))])
+        success = SimpleNamespace(count=self.ended, ns=0)
+        return SimpleNamespace(
+            model_stats=[
+                SimpleNamespace(inference_stats=SimpleNamespace(success=success, fail=SimpleNamespace(count=0)))
+            ]
+        )
 
     def close(self) -> None:
         pass
@@ -76,6 +83,27 @@ def test_a_probe_that_is_late_is_waited_for_again_and_not_cancelled(
         assert len(asked) == 2
         found = [found for _ in range(5) for found in prober.sick()]
         assert [name for name, _ in found] == ["detector"]
+
+
+def test_a_stop_waits_for_what_is_computed_however_long_it_takes(tmp_path: Path) -> None:
+    """A head at a crowd for seconds ends nothing and has nothing waiting."""
+    child = """
+import time
+from parsing_rcnn.company import Siblings
+with Siblings(0, 1).at_work():
+    print("begun", flush=True)
+    time.sleep(3)
+"""
+    (tmp_path / "detector").mkdir()
+    with (
+        subprocess.Popen([sys.executable, "-c", child], text=True, stdout=subprocess.PIPE) as model,
+        Prober(Late(0, 1), "http://127.0.0.1:1/metrics", tmp_path) as prober,
+    ):
+        assert model.stdout is not None
+        assert model.stdout.readline() == "begun\n"
+        assert prober.drain(20, os.getpid())
+        assert model.poll() == 0
+        assert prober.drain(20, os.getpid())
 
 
 def test_a_model_that_answers_by_its_only_instance_is_not_probed(triton: Running) -> None:
