@@ -58,13 +58,27 @@ def find_photos(folder: Path, count: int, excluded: Sequence[str] = ()) -> tuple
     """
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: no such folder; --calibrate takes a folder of photos with people")
-    banned = set(excluded)
-    found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in _SUFFIXES and p.name not in banned]
+    found = _photos(folder, excluded)
     if len(found) < count:
         raise CalibrationError(
             f"{folder}: {len(found)} photos ({', '.join(_SUFFIXES)}) that may calibrate, {count} are asked for; "
             "add photos or ask for fewer with --count"
         )
+    return _spread(found, count)
+
+
+def other_photos(folder: Path, most: int, excluded: Sequence[str]) -> tuple[Path, ...]:
+    """As `find_photos`, but fewer where there are no more."""
+    found = _photos(folder, excluded)
+    return _spread(found, min(most, len(found)))
+
+
+def _photos(folder: Path, excluded: Sequence[str]) -> list[Path]:
+    banned = set(excluded)
+    return [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in _SUFFIXES and p.name not in banned]
+
+
+def _spread(found: Sequence[Path], count: int) -> tuple[Path, ...]:
     rows = np.linspace(0, len(found) - 1, count).round().astype(int)
     return tuple(found[row] for row in rows)
 

@@ -93,6 +93,8 @@ class _Typing:
 
     def _is_lower(self, node: NodeProto) -> bool:
         flowing = [n for n in node.input if n in self.floats and n not in self.constants]
+        if node.op_type == "MatMul" and len(flowing) == 2 and not self.half.intersection(flowing):
+            return False  # sums over the cells of a map, of probabilities that are fp32
         if node.op_type in _COMPUTE[self.precision]:
             return not any(self.sources.get(name, name).endswith(EXACT) for name in node.input)
         return node.op_type in _FOLLOW and bool(flowing) and self.half.issuperset(flowing)

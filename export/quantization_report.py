@@ -66,7 +66,7 @@ def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> di
         "fp32": fp32,
         "int8 exact": GraphPipeline(MemoryGraphs(protos, threads), fp32.info, quantised.repository.taxonomy),
     }
-    if _openvino_runs_it():
+    if _openvino_runs_it() and quantised.repository.quantised_for == "cpu":
         found["int8 OpenVINO"] = Pipeline(
             quantised.repository.path, runtime="openvino", precision="int8", threads=threads
         )

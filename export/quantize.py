@@ -80,6 +80,12 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
     unknown = [name for name in request.graphs if name not in GRAPHS]
     if unknown:
         raise CalibrationError(f"--graph {unknown[0]}: choose from {', '.join(GRAPHS)}")
+    precision = source.card.get("precision", "fp32")
+    if precision != "fp32":
+        raise CalibrationError(
+            f"{source.path} computes in {precision}: export the weights in fp32 (parsing-rcnn export --precision fp32) "
+            "and quantise that"
+        )
     photos = [path for folder in request.photos for path in find_photos(folder, request.count, request.excluded)]
     # ONNX Runtime takes any size without compiling for it: quicker here, where every size comes once
     calibration = calibrate(source, Runtime(source, "onnxruntime", "fp32", request.threads), photos)
@@ -88,11 +94,15 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
         for name in progress(request.graphs, "calibration")
     }
     chosen = _chosen(ranged, request.keep)
+    graphs = {
+        name: quantise(ranged[name], chosen[name], request.activations)
+        for name in progress(request.graphs, "quantisation")
+    }
+    # only now: until its card says what is there, a repository that was there before cannot be opened
     _copy(source.path, out, MADE if request.activations == "int8" else (QUANTISED_FILE,))
-    written = {}
-    for name in progress(request.graphs, "quantisation"):
-        written[name] = out / name / "1" / QUANTISED_FILE
-        onnx.save(quantise(ranged[name], chosen[name], request.activations), written[name])
+    written = {name: out / name / "1" / QUANTISED_FILE for name in graphs}
+    for name, graph in graphs.items():
+        onnx.save(graph, written[name])
     card = {
         **source.card,
         "quantization": {

@@ -29,7 +29,7 @@ def quantize(
         Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after, and groups/.")
     ] = None,
     sensitivity: Annotated[int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")] = 8,
-    times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too.")] = True,
+    times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too (onnx).")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
     print_trtexec: Annotated[
@@ -87,7 +87,7 @@ def _held_out(data: Path | None) -> tuple[str, ...]:
 def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path) -> None:
     import onnx
 
-    from export.calibration import find_photos
+    from export.calibration import other_photos
     from export.quantization_report import analyzers, measure_accuracy, measure_times, to_markdown, write
     from export.quantization_report import report as describe
     from export.quantize import Request, quantise_repository, threads_of
@@ -105,14 +105,20 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
         if sensitivity:
             used = {p.name for p in done.calibration.photos}
             left = (*request.excluded, *used)
-            others = [path for folder in request.photos for path in find_photos(folder, sensitivity, left)]
-            canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
-            plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
-            errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
+            others = [path for folder in request.photos for path in other_photos(folder, sensitivity, left)]
+            if others:
+                canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
+                plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
+                errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
+            else:
+                typer.echo(
+                    "note: every photo calibrates: no sensitivity report; ask for fewer with --count", err=True
+                )
         accuracy = None
         if data is not None:
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
-        spent = measure_times(done, count, progress) if times else None
+        # what TensorRT is to compute no CPU's runtime takes
+        spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
     document = describe(source, done, accuracy, errors, spent)
     write(document, path)
     typer.echo(to_markdown(document))

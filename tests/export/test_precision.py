@@ -171,6 +171,16 @@ def test_what_stays_fp32(precision: str) -> None:
             assert not lower.intersection([*node.input, *node.output]), node.op_type
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("graph", ["parsing", "densepose_head"])
+def test_means_over_the_cells_of_a_map_stay_fp32(graph: str, precision: str) -> None:
+    """PART_SCORES and IUV_SCORES are a product of probabilities and cells: thousands of terms. Attention is lower."""
+    typed = to_precision(load(graph), precision)
+    lower = lower_tensors(typed, precision)
+    sums = [bool(lower.intersection([*n.input, *n.output])) for n in typed.graph.node if n.op_type == "MatMul"]
+    assert sums == [True, True, False]
+
+
 def test_group_norm_stays_fp32() -> None:
     layers = nn.Sequential(nn.Conv2d(8, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU(), nn.Conv2d(32, 4, 1))
     plain = to_onnx(layers, (torch.rand(2, 8, 6, 6),), (None,), ("x",), ("y",))
@@ -187,7 +197,8 @@ def test_attention_is_scaled_before_its_product() -> None:
     query, key = np.full((1, 4, 64), 200, np.float32), np.full((1, 64, 4), 200, np.float32)
     key[:, :, 1] = 100
     nodes = [
-        helper.make_node("MatMul", ["q", "k"], ["product"]),
+        helper.make_node("MatMul", ["q", "same"], ["query"]),  # as of a layer before
+        helper.make_node("MatMul", ["query", "k"], ["product"]),
         helper.make_node("Mul", ["product", "scale"], ["scaled"]),
         helper.make_node("Softmax", ["scaled"], ["y"], axis=-1),
     ]
@@ -196,8 +207,9 @@ def test_attention_is_scaled_before_its_product() -> None:
         for name, shape in (("q", [1, 4, 64]), ("k", [1, 64, 4]), ("y", [1, 4, 4]))
     ]
     scale = numpy_helper.from_array(np.array(1 / 64, np.float32), "scale")
+    same = numpy_helper.from_array(np.eye(64, dtype=np.float32), "same")
     plain = helper.make_model(
-        helper.make_graph(nodes, "g", values[:2], values[2:], [scale]),
+        helper.make_graph(nodes, "g", values[:2], values[2:], [scale, same]),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )

@@ -368,25 +368,62 @@ def test_the_command(small: ModelRepository, photos: Path, tmp_path: Path) -> No
     assert {e["graph"] for e in document["sensitivity"]} == {"parsing"}
     assert all(decision["ships"] is None for decision in document["decisions"])
     assert ModelRepository.open(tmp_path / "int8").quantised == ("parsing",)
-    again = CliRunner().invoke(app, [*base, "--count", "2", "--sensitivity", "0"])  # over what is there
+    every = str(len(list(photos.iterdir())))
+    again = CliRunner().invoke(app, [*base, "--count", every, "--sensitivity", "1"])  # over what is there
     assert again.exit_code == 0, again.output
+    assert "every photo calibrates: no sensitivity report" in again.output
+    assert json.loads((tmp_path / "int8" / "quantization.json").read_text())["sensitivity"] == []
     wrong = CliRunner().invoke(app, [*base[:-1], str(tmp_path / "other"), "--count", "2", "--keep", "parsing nose"])
     assert wrong.exit_code == 1
     assert "no such part" in wrong.output
 
 
-def test_the_command_for_tensorrt(small: ModelRepository, photos: Path, tmp_path: Path) -> None:
+def test_graphs_of_less_than_fp32_are_refused_before_anything_is_written(
+    small: ModelRepository, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small.path, tmp_path / "fp16")
+    card = {**small.card, "precision": "fp16"}
+    (tmp_path / "fp16" / CARD).write_text(json.dumps(card))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "fp16").rglob("*")}
+    asked = ["quantize", "--repository", str(tmp_path / "fp16"), "--out", str(tmp_path / "fp16"), "--count", "2"]
+    done = CliRunner().invoke(build(), [*asked, "--calibrate", str(photos)])
+    assert done.exit_code == 1
+    assert "computes in fp16: export the weights in fp32" in done.output
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "fp16").rglob("*")} == before
+
+
+def test_what_was_there_can_be_opened_until_all_graphs_are_made(
+    small: ModelRepository, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small.path, tmp_path / "both")
+    asked = ["quantize", "--repository", str(tmp_path / "both"), "--out", str(tmp_path / "both"), "--no-times"]
+    asked += ["--calibrate", str(photos), "--count", "2", "--sensitivity", "0", "--graph", "parsing", "--threads", "2"]
+    assert CliRunner().invoke(build(), asked).exit_code == 0
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.quantize.quantise", stopped)
+    assert CliRunner().invoke(build(), asked).exit_code != 0
+    assert ModelRepository.open(tmp_path / "both").quantised == ("parsing",)
+
+
+def test_the_command_for_tensorrt(
+    small: ModelRepository, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """INT8 graphs as TensorRT's parser takes them, Triton's files, and how to build the engines elsewhere."""
     source, out = tmp_path / "fp32", tmp_path / "int8"
     shutil.copytree(small.path, source)
     graph = source / "densepose_head" / "1" / "model.tensorrt.onnx"
     graph.write_bytes(b"of the fp32 graph")
-    asked = ["quantize", "--repository", str(source), "--calibrate", str(photos), "--no-times", "--sensitivity", "0"]
+    asked = ["quantize", "--repository", str(source), "--calibrate", str(photos), "--sensitivity", "0"]
     asked += ["--graph", "parsing", "--graph", "densepose_head", "--count", "2", "--threads", "2", "--out", str(out)]
-    done = CliRunner().invoke(build(), [*asked, "--target", "onnx"])
+    done = CliRunner().invoke(build(), [*asked, "--target", "onnx", "--no-times"])
     assert done.exit_code == 0, done.output
     copied = out / "densepose_head" / "1" / "model.tensorrt.onnx"
     assert copied.read_bytes() == graph.read_bytes()  # of the fp32 graph, which is there as well
+    # a CPU that takes INT8 does not take TensorRT's, and its times are not asked for
+    monkeypatch.setattr("export.quantization_report.has_vnni", lambda: True)
     done = CliRunner().invoke(build(), [*asked, "--target", "tensorrt", "--print-trtexec"])
     assert done.exit_code == 0, done.output
     for name, pairs in (("detector", 0), ("parsing", 9), ("densepose_head", 9)):
