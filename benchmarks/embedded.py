@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace, frame: Path) -> dict[str, Any]:
     commands = [own]
     if options.torch_python:
         peer = [options.torch_python, "-m", "benchmarks.peer_maskrcnn", str(frame)]
-        commands.append([*peer, "--short-side", str(options.short_side), "--threads", str(options.threads)])
+        commands.append([*peer, "--sides", *map(str, options.sides), "--threads", str(options.threads)])
     workers: list[Worker] = []
     try:
         for command in commands:
@@ -129,7 +129,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-frames", type=int, default=30, help="pictures for the peer")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--torch-python", help="interpreter with torch and torchvision (default: no peer)")
-    parser.add_argument("--short-side", type=int, default=384, help="of the peer's input")
+    parser.add_argument("--sides", type=int, nargs=2, default=(384, 640), help="short and long, of the peer's input")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/embedded.json"))
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

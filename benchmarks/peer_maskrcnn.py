@@ -1,6 +1,6 @@
 """The peer: torchvision's Mask R-CNN (ResNet-50-FPN, fp32, eager), on an interpreter that has torch.
 
-    python -m benchmarks.peer_maskrcnn frame.jpg --short-side 384 --threads 2
+    python -m benchmarks.peer_maskrcnn frame.jpg --sides 384 640 --threads 2
 
 Weights are random, so nothing is downloaded: this measures speed alone. Two things are set to make the random network
 do the work of a trained one: batch norm takes its statistics from the picture (activations would explode otherwise),
@@ -26,19 +26,20 @@ PERSON = 1  # of the 91 COCO classes
 
 
 def build(
-    short_side: int, example: torch.Tensor, *, detections: int = 1, proposals: int = 1000, roi: int = 14
+    sides: tuple[int, int], example: torch.Tensor, *, detections: int = 1, proposals: int = 1000, roi: int = 14
 ) -> MaskRCNN:
     """The network, with activations of sound size on `example` (float [3,H,W] in 0..1).
 
     Args:
+        sides: short and long side that a picture is scaled to fit, as ours is.
         detections: that are kept; proposals: that the box head sees; roi: cells of a RoI of the mask head.
     """
     torch.manual_seed(0)
     model = maskrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
-        min_size=short_side,
-        max_size=4 * short_side,
+        min_size=sides[0],
+        max_size=sides[1],
         box_detections_per_img=detections,
         rpn_post_nms_top_n_test=proposals,
     )
@@ -54,7 +55,7 @@ def build(
 
 
 def prepare(
-    path: Path, short_side: int, threads: int, people: int = 1
+    path: Path, sides: tuple[int, int], threads: int, people: int = 1
 ) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
     """(facts, a function that takes the encoded picture to `people` with box and mask)."""
     torch.set_num_threads(threads)
@@ -63,7 +64,7 @@ def prepare(
     def read() -> torch.Tensor:
         return decode_jpeg(data, ImageReadMode.RGB).float().div(255)
 
-    model = build(short_side, read(), detections=people)
+    model = build(sides, read(), detections=people)
 
     @torch.inference_mode()
     def step() -> Mapping[str, float]:
@@ -74,7 +75,7 @@ def prepare(
 
     step()
     about = {
-        "name": f"torchvision {torchvision.__version__} maskrcnn_resnet50_fpn, short side {short_side}",
+        "name": f"torchvision {torchvision.__version__} maskrcnn_resnet50_fpn, picture within {sides[0]}x{sides[1]}",
         "runtime": f"torch {torch.__version__} eager fp32",
         "threads": torch.get_num_threads(),
         "people": people,
@@ -86,11 +87,11 @@ def main() -> None:
     """The command line of the worker."""
     parser = argparse.ArgumentParser()
     parser.add_argument("photo", type=Path)
-    parser.add_argument("--short-side", type=int, default=384)
+    parser.add_argument("--sides", type=int, nargs=2, default=(384, 640), help="short and long, that a picture fits in")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--people", type=int, default=1)
     options = parser.parse_args()
-    answer(lambda: prepare(options.photo, options.short_side, options.threads, options.people))
+    answer(lambda: prepare(options.photo, tuple(options.sides), options.threads, options.people))
 
 
 if __name__ == "__main__":

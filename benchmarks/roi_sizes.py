@@ -88,7 +88,7 @@ def peer(cells: int, proposals: int, people: int, threads: int) -> tuple[Mapping
 
     torch.set_num_threads(threads)
     example = torch.from_numpy(picture()).permute(2, 0, 1).float().div(255)
-    model = build(HEIGHT, example, detections=people, proposals=proposals, roi=cells)
+    model = build((HEIGHT, WIDTH), example, detections=people, proposals=proposals, roi=cells)
     model.roi_heads.nms_thresh = 1.0  # the least score stays: without it NMS had 90 classes of every proposal to sort
 
     @torch.inference_mode()

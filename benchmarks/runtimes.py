@@ -83,7 +83,8 @@ def rows(options: argparse.Namespace, models: Models, ways: Mapping[str, Path], 
             compared("head", f"head, {people} people", "--people", str(people))
     if "full" in options.works:
         title = f"JPEG to {options.people[0]} people"
-        peer = (sys.executable, "-m", "benchmarks.peer_maskrcnn", str(frame), "--short-side", str(options.canvas[0]))
+        sides = map(str, sorted(options.canvas))
+        peer = (sys.executable, "-m", "benchmarks.peer_maskrcnn", str(frame), "--sides", *sides)
         found.append(
             Row(title, "torchvision maskrcnn_resnet50_fpn", (*peer, *threads, "--people", str(options.people[0])))
         )

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torchvision
@@ -127,6 +128,7 @@ def _target(sample: Sample, device: torch.device) -> dict[str, torch.Tensor]:
 
 def loader(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
     """(name, one batch) of our data loader in this process, without training."""
+    cv2.setNumThreads(1)  # as in a process of a run's loaders
     draw = pictures(trainer(options, out))
 
     def step() -> Mapping[str, float]:

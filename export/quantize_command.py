@@ -111,9 +111,7 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
                 plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
                 errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
             else:
-                typer.echo(
-                    "note: every photo calibrates: no sensitivity report; ask for fewer with --count", err=True
-                )
+                typer.echo("note: every photo calibrates: no sensitivity report; ask for fewer with --count", err=True)
         accuracy = None
         if data is not None:
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)

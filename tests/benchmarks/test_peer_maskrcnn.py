@@ -17,7 +17,7 @@ def test_people_with_masks(people: int, tmp_path: Path) -> None:
 
     photo = tmp_path / "photo.jpg"
     cv2.imwrite(str(photo), drawn_person())
-    about, step = prepare(photo, short_side=96, threads=1, people=people)
-    assert "short side 96" in str(about["name"])
+    about, step = prepare(photo, sides=(96, 160), threads=1, people=people)
+    assert "within 96x160" in str(about["name"])
     assert about["people"] == people
     assert step() == {}  # raises unless there are exactly so many detections with masks

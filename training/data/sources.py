@@ -17,7 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from training.data.sample import IGNORE_LABEL
-from training.data.splits import background_split, ccp_split, groups_split
+from training.data.splits import CCP_TWINS, background_split, ccp_split, groups_split
 
 UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
 
@@ -66,12 +66,14 @@ class LabelledPhotos:
 
     @classmethod
     def open_pseudo(cls, photos: Path, labels: Path) -> LabelledPhotos:
-        """Photos with the labels that `parsing-rcnn pseudo-label` wrote: those of `photos` that have one in `labels`.
+        """Photos with the labels that `parsing-rcnn pseudo-label` wrote: those of `photos` that have one in `labels`
+        and are not held out under another id (`CCP_TWINS`).
 
         Raises:
             DatasetError: there is none.
         """
-        found = tuple(path for path in sorted(labels.glob("*.png")) if (photos / f"{path.stem}.jpg").is_file())
+        there = (path for path in sorted(labels.glob("*.png")) if (photos / f"{path.stem}.jpg").is_file())
+        found = tuple(path for path in there if path.stem not in CCP_TWINS)
         if not found:
             raise DatasetError(f"{labels}: no label maps of photos in {photos}; write them by pseudo-label")
         return cls(tuple(photos / f"{p.stem}.jpg" for p in found), found, cls._repeat_factors(found))
