@@ -69,6 +69,7 @@ class _Typing:
         self.constants = set(self.stored)
         self.sources: dict[str, str] = {}  # an fp32 view of stored weights -> their own name
         self.half: set[str] = set()
+        self.given = {value.name for value in inferred.input}
         self.casts: dict[str, NodeProto] = {}
 
     def write(self) -> None:
@@ -93,7 +94,8 @@ class _Typing:
 
     def _is_lower(self, node: NodeProto) -> bool:
         flowing = [n for n in node.input if n in self.floats and n not in self.constants]
-        if node.op_type == "MatMul" and len(flowing) == 2 and not self.half.intersection(flowing):
+        computed = [name for name in flowing if name not in self.given]
+        if node.op_type == "MatMul" and len(computed) == 2 and not self.half.intersection(computed):
             return False  # sums over the cells of a map, of probabilities that are fp32
         if node.op_type in _COMPUTE[self.precision]:
             return not any(self.sources.get(name, name).endswith(EXACT) for name in node.input)

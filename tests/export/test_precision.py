@@ -197,8 +197,7 @@ def test_attention_is_scaled_before_its_product() -> None:
     query, key = np.full((1, 4, 64), 200, np.float32), np.full((1, 64, 4), 200, np.float32)
     key[:, :, 1] = 100
     nodes = [
-        helper.make_node("MatMul", ["q", "same"], ["query"]),  # as of a layer before
-        helper.make_node("MatMul", ["query", "k"], ["product"]),
+        helper.make_node("MatMul", ["q", "k"], ["product"]),
         helper.make_node("Mul", ["product", "scale"], ["scaled"]),
         helper.make_node("Softmax", ["scaled"], ["y"], axis=-1),
     ]
@@ -207,9 +206,8 @@ def test_attention_is_scaled_before_its_product() -> None:
         for name, shape in (("q", [1, 4, 64]), ("k", [1, 64, 4]), ("y", [1, 4, 4]))
     ]
     scale = numpy_helper.from_array(np.array(1 / 64, np.float32), "scale")
-    same = numpy_helper.from_array(np.eye(64, dtype=np.float32), "same")
     plain = helper.make_model(
-        helper.make_graph(nodes, "g", values[:2], values[2:], [scale, same]),
+        helper.make_graph(nodes, "g", values[:2], values[2:], [scale]),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )
