@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 TORCH := .venv-torch
 PIP := -m pip install --quiet --disable-pip-version-check
+# paths in place of finders, which editors and type checkers do not follow
+EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
 SAID := echo 'two parts side by side: each is shown when it is done, after five to ten minutes'
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -70,7 +72,7 @@ test-slow: $(TORCH)/.train ## every network learns eight pictures; parity of the
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client
+	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client examples
 	PYTHONPATH=.:client $(VENV)/bin/lint-imports
 
 format: $(VENV)/.test
@@ -92,7 +94,7 @@ data/rendered/densepose.json: $(TORCH)/.train
 $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(VENV))
 	$(VENV)/bin/python $(PIP) --no-compile -r requirements/serve.txt # a tenth less to install, and what runs is compiled then
-	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
+	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
 	touch $@
 
 $(VENV)/.test: $(VENV)/.serve requirements/test.txt
@@ -111,7 +113,7 @@ $(VENV)-%/.ready: requirements/%.txt $$(call unusable,$$(@D))
 $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(TORCH))
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
-	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation -e . -e client
+	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
 	touch $@
 
 plugin: ## PyramidRoiAlign into build/plugin: CPU; CUDA where nvcc is; TensorRT with TENSORRT_INCLUDE_DIR=folder of NvInfer.h
