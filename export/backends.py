@@ -15,9 +15,8 @@ from export.comparison import Tolerance
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.tensorrt_runtime import TensorRtGraphs, unavailable
 from parsing_rcnn.compiled import openvino_core
-from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import Graphs, Runtime
+from parsing_rcnn.runtime import Graphs, Runtime, no_int8
 from training.model.parsing_rcnn import ParsingRCNN
 
 TOLERANCES = {
@@ -100,10 +99,12 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
         precisions.append("bf16")
     else:
         absent["openvino bf16"] = "this CPU does not compute in bf16 (AMX or AVX-512 BF16)"
-    if repository.quantised_for == "cpu" and has_vnni():
-        precisions.append("int8")
-    elif repository.quantised_for == "cpu":
-        absent["openvino int8"] = "this CPU has no AVX-512 VNNI"
+    if repository.quantised_for == "cpu":
+        reason = no_int8(repository)
+        if reason is None:
+            precisions.append("int8")
+        else:
+            absent["openvino int8"] = reason
     runtimes = [(precision, Runtime(repository, "openvino", precision)) for precision in precisions]
     # the coarser of what the file holds and what the CPU computes in
     return [Backend(_named(own.name, held), held if p == "fp32" else p, own) for p, own in runtimes]

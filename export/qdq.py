@@ -1,12 +1,13 @@
 """INT8 in the graph itself, for every runtime: QuantizeLinear/DequantizeLinear pairs.
 
-Weights are symmetric int8, one scale for each output channel; activations uint8 with a zero point for CPUs, or
-symmetric int8 as TensorRT takes them; biases stay fp32. Convolutions and fully connected layers are quantised, and of
-these the inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is
-clipped. Residual sums are where a ReLU follows (ResNet, ResNeXt): all that reads those is in INT8 anyway, and a fp32
-sum would bring the largest maps of the network back to fp32 after every block. Linear ones (EfficientNet-Lite) stay
-exact. Layers whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of the
-non-local block stay in fp32: they hold pixels and probabilities, not features.
+Weights are symmetric, one scale for each output channel, of 7 bits for CPUs (`WEIGHT_BITS`) and 8 for TensorRT;
+activations uint8 with a zero point for CPUs, or symmetric int8 as TensorRT takes them; biases stay fp32. Convolutions
+and fully connected layers are quantised, and of these the inputs and weights, not the outputs: a range measured before
+a ReLU6 wastes most of its steps on what is clipped. Residual sums are where a ReLU follows (ResNet, ResNeXt): all that
+reads those is in INT8 anyway, and a fp32 sum would bring the largest maps of the network back to fp32 after every
+block. Linear ones (EfficientNet-Lite) stay exact. Layers whose results are boxes and scores, box decoding, RoI
+coordinates, softmax, norms and the attention of the non-local block stay in fp32: they hold pixels and probabilities,
+not features.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 Activations = Literal["uint8", "int8"]
 
+# AVX2 adds two products up in 16 bits: 2 * 255 * 64 fits, 2 * 255 * 127 does not. What VNNI computes is the same then.
+WEIGHT_BITS: dict[Activations, int] = {"uint8": 7, "int8": 8}
 QUANTISED = ("Conv", "ConvTranspose", "Gemm")
 _TABLE = 4096  # values
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -144,7 +147,7 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
     quantizer = QDQQuantizer(
         proto,
         per_channel=True,
-        reduce_range=False,
+        reduce_range=WEIGHT_BITS[activations] < 8,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if activations == "int8" else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),

@@ -19,10 +19,10 @@ from export.memory_graphs import MemoryGraphs
 from export.quantize import Progress, Quantised
 from export.sensitivity import GroupError
 from parsing_rcnn.compiled import openvino_core
-from parsing_rcnn.cores import has_vnni
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
+from parsing_rcnn.runtime import no_int8
 from training.evaluate import Evaluation, measure_photos
 
 MOST_LOST = 0.005  # of mIoU: half a point
@@ -66,15 +66,11 @@ def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> di
         "fp32": fp32,
         "int8 exact": GraphPipeline(MemoryGraphs(protos, threads), fp32.info, quantised.repository.taxonomy),
     }
-    if _openvino_runs_it() and quantised.repository.quantised_for == "cpu":
+    if find_spec("openvino") is not None and no_int8(quantised.repository) is None:
         found["int8 OpenVINO"] = Pipeline(
             quantised.repository.path, runtime="openvino", precision="int8", threads=threads
         )
     return found
-
-
-def _openvino_runs_it() -> bool:
-    return find_spec("openvino") is not None and has_vnni()
 
 
 def measure_accuracy(compared: dict[str, Analyzer], data: Path, progress: Progress) -> dict[str, dict[str, Any]]:
@@ -97,11 +93,12 @@ def measure_accuracy(compared: dict[str, Analyzer], data: Path, progress: Progre
 def measure_times(quantised: Quantised, threads: int, progress: Progress) -> dict[str, float]:
     """Milliseconds a photo (median over calibration photos, all stages): ways take turns, each with photos in a row."""
     path, ways = quantised.repository.path, {}
-    if _openvino_runs_it():
+    int8 = ("int8",) if no_int8(quantised.repository) is None else ()
+    if int8 and find_spec("openvino") is not None:
         has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        for precision in ("fp32", "bf16", "int8") if has_bf16 else ("fp32", "int8"):
+        for precision in ("fp32", *(("bf16",) if has_bf16 else ()), *int8):
             ways[f"OpenVINO {precision}"] = Pipeline(path, runtime="openvino", precision=precision, threads=threads)
-    for precision in ("fp32", "int8") if has_vnni() else ("fp32",):
+    for precision in ("fp32", *int8):
         ways[f"ONNX Runtime {precision}"] = Pipeline(path, runtime="onnxruntime", precision=precision, threads=threads)
     times: dict[str, list[float]] = {name: [] for name in ways}
     photos = [path.read_bytes() for path in quantised.calibration.photos[:8]]

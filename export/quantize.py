@@ -20,7 +20,7 @@ import onnx
 
 from export.calibration import Calibration, CalibrationError, calibrate, find_photos
 from export.onnx import MADE, remove_made
-from export.qdq import Activations, Ranged, measure_ranges, quantise
+from export.qdq import WEIGHT_BITS, Activations, Ranged, measure_ranges, quantise
 from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime
@@ -107,6 +107,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
         **source.card,
         "quantization": {
             "bits": 8,
+            "weight_bits": WEIGHT_BITS[request.activations],
             "activations": request.activations,
             "photos": len(calibration.photos),
             "people": calibration.people,

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+_TOLD = Path("/proc/cpuinfo")
+
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """How many cores this process may keep busy: those that it may run on, and no more than its control groups get time
@@ -48,15 +50,33 @@ def _shares(groups: Path, own: Path) -> Iterator[float]:
                 yield int(words[0]) / int(words[1])
 
 
-def has_vnni(told: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies INT8 by AVX-512 VNNI.
+def has_vnni(told: Path = _TOLD) -> bool:
+    """Whether the processor adds products of INT8 up in 32 bits (AVX-512 VNNI, AVX-VNNI).
 
-    Without it two products are added up in 16 bits, which overflow. Other systems than Linux do not say so.
+    Without it two of them are added up in 16 bits first (see `has_avx2`). Other systems than Linux do not say so.
 
     Args:
         told: what the kernel tells of the processor.
     """
-    return "avx512_vnni" in _words(told)
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_words(told))
+
+
+def has_avx2(told: Path = _TOLD) -> bool:
+    """Whether the processor adds two products of uint8 and int8 up in 16 bits, which weights of 7 bits never overflow.
+
+    Args:
+        told: see `has_vnni`.
+    """
+    return "avx2" in _words(told)
+
+
+def has_amx(told: Path = _TOLD) -> bool:
+    """Whether the processor has tiles that multiply bf16. (AVX-512 BF16 alone makes it twice as fast as fp32, no more.)
+
+    Args:
+        told: see `has_vnni`.
+    """
+    return "amx_bf16" in _words(told)
 
 
 def _words(file: Path) -> list[str]:

@@ -95,6 +95,11 @@ class ModelRepository:
         return "tensorrt" if self.card["quantization"].get("activations") == "int8" else "cpu"
 
     @property
+    def weight_bits(self) -> int:
+        """How many bits the weights of those graphs have: 7 where a CPU without VNNI can multiply them, else 8."""
+        return int(self.card.get("quantization", {}).get("weight_bits", 8))
+
+    @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of the network inputs."""
         chosen = self.card if self.model is None else self.card["models"][self.model]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.company import THREADS, Company
 from parsing_rcnn.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
-from parsing_rcnn.cores import has_vnni, usable_cores, visible_cores
+from parsing_rcnn.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
@@ -46,14 +46,32 @@ class Graphs(Protocol):
         ...
 
 
+def no_int8(repository: ModelRepository) -> str | None:
+    """Why this CPU cannot compute what is in INT8 in this repository, and what to do; None where it can."""
+    if not repository.quantised:
+        return "no graph of this repository has it; `parsing-rcnn quantize` adds that"
+    if repository.quantised_for != "cpu":
+        return "this repository's is TensorRT's; `parsing-rcnn quantize` makes a CPU's"
+    if has_vnni():
+        return None
+    if not has_avx2():
+        return "no AVX2 was found here, without which it is slower than fp32; use auto"
+    if repository.weight_bits > 7:  # 2 * 255 * 64 is less than 2^15
+        return (
+            "no VNNI was found here, without which products of INT8 overflow where weights have 8 bits; use auto, or "
+            "`parsing-rcnn quantize`, which gives them 7"
+        )
+    return None
+
+
 class Runtime:
     """The detector and the heads of one repository.
 
     Args:
         repository: the model files.
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
-        precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU computes in it, else INT8 where the
-            repository has it and the CPU has VNNI; fp32 everywhere else.
+        precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU has AMX, else INT8 where the
+            repository has it and the CPU can (`no_int8`), else bf16 where the CPU computes in it; fp32 everywhere else.
         threads: of one inference; None = as many as it may keep busy (`usable_cores`), and half of them beside another
             inference (OpenVINO).
         graphs: those that will be run.
@@ -97,8 +115,8 @@ class Runtime:
         if precision == "int8":
             self._check_int8()
         if precision == "auto":
-            fast = self.repository.quantised_for == "cpu" and has_vnni()
-            precision = "bf16" if has_bf16 else "int8" if fast else "fp32"
+            fast = no_int8(self.repository) is None and not (has_bf16 and has_amx())
+            precision = "int8" if fast else "bf16" if has_bf16 else "fp32"
         self.precision = precision
         cache = cache_folder()
         if cache is not None:
@@ -142,18 +160,9 @@ class Runtime:
         }
 
     def _check_int8(self) -> None:
-        if not self.repository.quantised:
-            raise InvalidOptions(
-                "precision int8: no graph of this repository has it; `parsing-rcnn quantize` adds that"
-            )
-        if self.repository.quantised_for != "cpu":
-            raise InvalidOptions(
-                "precision int8: this repository's is TensorRT's; `parsing-rcnn quantize` makes a CPU's"
-            )
-        if not has_vnni():
-            raise InvalidOptions(
-                "precision int8: no AVX-512 VNNI was found here, without which products of INT8 overflow; use auto"
-            )
+        reason = no_int8(self.repository)
+        if reason is not None:
+            raise InvalidOptions(f"precision int8: {reason}")
 
     def _named(self) -> str:
         """The precision, and which graphs have it where that is not all of them."""

@@ -30,9 +30,9 @@ from export.quantization_report import analyzers, decide, measure_accuracy, meas
 from export.quantize import Quantised, Request, quantise_repository, threads_of
 from export.sensitivity import measure_sensitivity
 from parsing_rcnn.cli import build
-from parsing_rcnn.cores import has_vnni, usable_cores
+from parsing_rcnn.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
-from parsing_rcnn.runtime import Runtime
+from parsing_rcnn.runtime import Runtime, no_int8
 
 
 def plain(items, _):
@@ -88,7 +88,7 @@ def test_threads_are_as_many_as_given_or_as_the_process_may_use(
     assert threads_of(replace(request_, threads=None)) == usable_cores()
 
 
-def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> None:
+def test_weights_are_of_seven_bits_per_channel_and_symmetric(quantised: Quantised) -> None:
     proto = onnx.load(quantised.repository.graph("detector", "int8"))
     stored = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     made = {name: node for node in proto.graph.node for name in node.output}
@@ -103,6 +103,7 @@ def test_weights_are_int8_per_channel_and_symmetric(quantised: Quantised) -> Non
         data, weight = made[node.input[0]], made[node.input[1]]
         assert data.op_type == weight.op_type == "DequantizeLinear"
         assert stored[weight.input[0]].dtype == np.int8
+        assert 63 <= np.abs(stored[weight.input[0]].astype(int)).max() <= 64
         channels = stored[weight.input[0]].shape[0]
         assert stored[weight.input[1]].shape == (channels,)  # a scale for each output channel
         assert not stored[weight.input[2]].any()
@@ -153,6 +154,7 @@ def test_the_card_says_what_was_done(small: ModelRepository, quantised: Quantise
     assert card["quantization"]["photos"] == 4
     assert card["quantization"]["people"] == quantised.calibration.people >= 4
     assert "backbone.stem" in card["quantization"]["groups"]["detector"]
+    assert (card["quantization"]["bits"], quantised.repository.weight_bits) == (8, 7)
     assert quantised.repository.quantised == GRAPHS
     assert card["files"] == small.card["files"]  # what was there stays
     for name in GRAPHS:
@@ -175,7 +177,7 @@ def test_only_the_chosen_part_is_quantised(quantised: Quantised) -> None:
 
 
 def test_quantisation_by_hand(tmp_path: Path) -> None:
-    """A 1x1 convolution with scales that can be worked out: inputs in steps of 3/255, weights of 1/127 and 4/127."""
+    """A 1x1 convolution with scales that can be worked out: inputs in steps of 3/255, weights of 1/64 and 4/64."""
     weight = np.float32([[1.0, -0.3], [4.0, 1.1]]).reshape(2, 2, 1, 1)
     proto = helper.make_model(
         helper.make_graph(
@@ -194,10 +196,12 @@ def test_quantisation_by_hand(tmp_path: Path) -> None:
     assert ranged.groups == {"conv": "fpn.output"}
     (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"])).run(None, {"x": x})
     x_steps = np.round(x * 255 / 3).reshape(2, 3)
-    w_steps = np.array([[127, -38], [127, 35]])  # round(-0.3 * 127) and round(1.1 * 127 / 4)
-    expected = (w_steps @ x_steps) * (3 / 255) * np.array([[1 / 127], [4 / 127]])
+    w_steps = np.array([[64, -19], [64, 18]])  # round(-0.3 * 64) and round(1.1 * 64 / 4)
+    expected = (w_steps @ x_steps) * (3 / 255) * np.array([[1 / 64], [4 / 64]])
     np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5, atol=1e-6)
-    (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"], "int8")).run(None, {"x": x})  # in steps of 2/127
+    # for TensorRT: inputs in steps of 2/127, weights of 1/127 and 4/127
+    w_steps = np.array([[127, -38], [127, 35]])  # round(-0.3 * 127) and round(1.1 * 127 / 4)
+    (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"], "int8")).run(None, {"x": x})
     expected = (w_steps @ np.round(x * 127 / 2).reshape(2, 3)) * (2 / 127) * np.array([[1 / 127], [4 / 127]])
     np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5, atol=1e-6)
 
@@ -292,7 +296,8 @@ def test_the_rule_by_hand() -> None:
 
 def test_accuracy_and_times_of_every_way(small: ModelRepository, quantised: Quantised, labelled: Path) -> None:
     compared = analyzers(small, quantised, 2)
-    kernels = find_spec("openvino") is not None and has_vnni()
+    able = no_int8(quantised.repository) is None
+    kernels = find_spec("openvino") is not None and able
     assert list(compared) == ["fp32", "int8 exact"] + ["int8 OpenVINO"] * kernels
     figures = measure_accuracy(compared, labelled, plain)
     assert figures["fp32"]["pictures"] == 2
@@ -302,7 +307,7 @@ def test_accuracy_and_times_of_every_way(small: ModelRepository, quantised: Quan
     times = measure_times(quantised, 2, plain)
     assert set(times) - {"OpenVINO bf16"} == ({"OpenVINO fp32", "OpenVINO int8"} if kernels else set()) | {
         "ONNX Runtime fp32"
-    } | ({"ONNX Runtime int8"} if has_vnni() else set())
+    } | ({"ONNX Runtime int8"} if able else set())
     assert min(times.values()) > 0
 
 
@@ -423,7 +428,7 @@ def test_the_command_for_tensorrt(
     copied = out / "densepose_head" / "1" / "model.tensorrt.onnx"
     assert copied.read_bytes() == graph.read_bytes()  # of the fp32 graph, which is there as well
     # a CPU that takes INT8 does not take TensorRT's, and its times are not asked for
-    monkeypatch.setattr("export.quantization_report.has_vnni", lambda: True)
+    monkeypatch.setattr("parsing_rcnn.runtime.has_vnni", lambda: True)
     done = CliRunner().invoke(build(), [*asked, "--target", "tensorrt", "--print-trtexec"])
     assert done.exit_code == 0, done.output
     for name, pairs in (("detector", 0), ("parsing", 9), ("densepose_head", 9)):

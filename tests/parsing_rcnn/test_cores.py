@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parsing_rcnn.cores import has_vnni, usable_cores
+from parsing_rcnn.cores import has_amx, has_avx2, has_vnni, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,20 @@ def test_where_processes_are_not_tied_to_cores_all_of_them_count(
     assert usable_cores(tmp_path / "groups", tmp_path / "nowhere") == os.cpu_count()
 
 
-def test_what_the_processor_multiplies_int8_by(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "vnni", "avx2", "amx"),
+    [
+        ("fpu avx2 avx512f avx512_vnni", True, True, False),
+        ("fpu avx2 avx_vnni", True, True, False),  # without AVX-512, as notebooks have it
+        ("fpu avx2 avx512f avx512_vnni2 amx_bf16x", False, True, False),
+        ("fpu avx sse4_2", False, False, False),
+        ("fpu avx2 avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8", True, True, True),
+        ("fpu avx2 avx512_vnni avx512_bf16", True, True, False),
+    ],
+)
+def test_what_the_processor_multiplies_by(flags: str, vnni: bool, avx2: bool, amx: bool, tmp_path: Path) -> None:
     told = tmp_path / "cpuinfo"
-    told.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\n")
-    assert has_vnni(told)
-    told.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni2 avx_vnni\n")
-    assert not has_vnni(told)
-    assert not has_vnni(tmp_path / "none")  # macOS and Windows have no such file
+    told.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert (has_vnni(told), has_avx2(told), has_amx(told)) == (vnni, avx2, amx)
+    none = tmp_path / "none"  # macOS and Windows have no such file
+    assert (has_vnni(none), has_avx2(none), has_amx(none)) == (False, False, False)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from parsing_rcnn import runtime as module
 from parsing_rcnn.company import Siblings, Threads
-from parsing_rcnn.cores import has_vnni
+from parsing_rcnn.cores import has_amx, has_avx2, has_vnni
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime, cache_folder
@@ -118,19 +119,25 @@ def test_a_file_that_is_replaced_between_the_check_and_its_use_is_refused(kind: 
 
 
 @pytest.mark.parametrize(
-    ("able", "vnni", "activations", "picked", "why"),
+    ("able", "flags", "quantised", "picked", "why"),
     [
-        (["FP32", "BF16", "INT8"], True, "uint8", "bf16", ""),
-        (["FP32", "INT8"], True, "uint8", "int8", ""),
-        (["FP32", "INT8"], True, None, "fp32", "no graph of this repository has it"),
-        (["FP32", "INT8"], True, "int8", "fp32", "this repository's is TensorRT's"),
-        (["FP32", "INT8"], False, "uint8", "fp32", "products of INT8 overflow"),
+        (["FP32", "BF16", "INT8"], "avx2 avx512_vnni amx_bf16", ("uint8", 7), "bf16", ""),
+        (["FP32", "BF16", "INT8"], "avx2 avx512_vnni", ("uint8", 7), "int8", ""),  # bf16 there is half as fast
+        (["FP32", "BF16", "INT8"], "avx2 avx512_vnni", None, "bf16", "no graph of this repository has it"),
+        (["FP32", "INT8"], "avx2 avx512_vnni", ("uint8", 7), "int8", ""),
+        (["FP32", "INT8"], "avx2 avx512_vnni", ("uint8", 8), "int8", ""),
+        (["FP32", "INT8"], "avx2 avx_vnni", ("uint8", 8), "int8", ""),
+        (["FP32", "INT8"], "avx2 avx512_vnni", None, "fp32", "no graph of this repository has it"),
+        (["FP32", "INT8"], "avx2 avx512_vnni", ("int8", 8), "fp32", "this repository's is TensorRT's"),
+        (["FP32", "INT8"], "avx2", ("uint8", 7), "int8", ""),
+        (["FP32", "INT8"], "avx2", ("uint8", 8), "fp32", "products of INT8 overflow where weights have 8 bits"),
+        (["FP32", "INT8"], "sse4_2", ("uint8", 7), "fp32", "no AVX2 was found here"),
     ],
 )
 def test_the_fastest_precision_that_is_right_is_picked(
     able: list[str],
-    vnni: bool,
-    activations: str | None,
+    flags: str,
+    quantised: tuple[str, int] | None,
     picked: str,
     why: str,
     tmp_path: Path,
@@ -147,13 +154,16 @@ def test_the_fastest_precision_that_is_right_is_picked(
         def set_property(self, properties: object) -> None: ...
 
     monkeypatch.setattr(module, "openvino_core", Core)
-    monkeypatch.setattr(module, "has_vnni", lambda: vnni)
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"flags : {flags}\n")
+    for asked in (has_amx, has_avx2, has_vnni):
+        monkeypatch.setattr(module, asked.__name__, partial(asked, told))
     shutil.copytree(ModelRepository.open().path, tmp_path / "copy")
     card = json.loads((tmp_path / "copy" / "model_card.json").read_text())
-    if activations is None:
+    if quantised is None:
         del card["quantization"]
     else:
-        card["quantization"]["activations"] = activations
+        card["quantization"] |= dict(zip(("activations", "weight_bits"), quantised, strict=True))
     (tmp_path / "copy" / "model_card.json").write_text(json.dumps(card))
     runtime = Runtime(ModelRepository.open(tmp_path / "copy"), "openvino", threads=1)
     assert runtime.precision == picked
@@ -166,8 +176,8 @@ def test_the_fastest_precision_that_is_right_is_picked(
 @pytest.mark.parametrize("kind", ["openvino", "onnxruntime"])
 def test_int8_answers_nearly_as_fp32_does(kind: str) -> None:
     pytest.importorskip(kind)
-    if not has_vnni():
-        pytest.skip("INT8 needs a processor with AVX-512 VNNI")
+    if not has_avx2():
+        pytest.skip("INT8 needs a processor with AVX2")
     exact, coarse = (Runtime(ModelRepository.open(), kind, precision, 1) for precision in ("fp32", "int8"))
     found = exact.detector(canvas(), np.array([0.0, 4], np.float32))["ROI_FEATURES"]
     one, other = (r.parsing(found, probabilities=False)["PARTS"] for r in (exact, coarse))
