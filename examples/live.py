@@ -6,8 +6,9 @@ import time
 
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn_client.video.ffmpeg import FFmpegReader, is_live
+from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.live import Live, LiveSettings
+from parsing_rcnn_client.video.programs import is_live
 from parsing_rcnn_client.video.sinks import MjpegPage
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,16 @@ class Options:
             names = ", ".join(keywords)
             raise TypeError(f"{names}: given beside options; put everything into Options(...), or nothing")
         return cls(**keywords) if options is None else options
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of `Options` as `analyze` takes them by name: what editors complete and type checkers check."""
+
+    tasks: Iterable[str]
+    confidence: float
+    max_people: int
+    part_probs: bool
+    max_side: int | None
 
 
 @dataclass(frozen=True)

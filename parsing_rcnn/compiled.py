@@ -41,7 +41,7 @@ def openvino_core() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise EngineUnavailable("openvino is not installed: pip install parsing-rcnn[cpu]") from error
+        raise EngineUnavailable("openvino is not installed: pip install 'parsing-rcnn[cpu]'") from error
     # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one
     # with its lock and one with Python's
     openvino.Type.f32.to_dtype()
@@ -58,7 +58,7 @@ def onnx_runtime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineUnavailable(
-            "onnxruntime is not installed: pip install parsing-rcnn[cpu], or parsing-rcnn[gpu] beside a CUDA device"
+            "onnxruntime is not installed: pip install 'parsing-rcnn[cpu]', or 'parsing-rcnn[gpu]' beside a CUDA device"
         ) from error
     onnxruntime.disable_telemetry_events()  # of Windows, which come later
     return onnxruntime

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, Options
+from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import (
     PixelWindow,
@@ -27,7 +27,7 @@ from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, Taxonomy
 if TYPE_CHECKING:
     from parsing_rcnn.convert import ChartResult
 
-__all__ = ["TASKS", "Analyzer", "ModelInfo", "Options", "People"]
+__all__ = ["TASKS", "Analyzer", "ModelInfo", "OptionKeywords", "Options", "People"]
 
 _SHOWN = 8
 """Scores in a `repr`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
-from parsing_rcnn.people import TASKS, ModelInfo, Options, People
+from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
 from parsing_rcnn.taxonomy import Taxonomy
@@ -64,7 +64,7 @@ class GraphPipeline:
         """What runs."""
         return self._info
 
-    def analyze(self, image: Picture, options: Options | None = None, **keywords: Any) -> People:
+    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
         """Find everybody in one picture.
 
         Args:

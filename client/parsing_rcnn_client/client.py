@@ -1,23 +1,24 @@
-"""`Client` and `AsyncClient`: pictures in, `People` out, whoever computes them."""
+"""`Client`: pictures in, `People` out, whoever computes them."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Unpack
 
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
-from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-from parsing_rcnn_client.wire import Streamed, hidden
+from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.repository import GRAPHS
+from parsing_rcnn_client.gateway import Gateway
+from parsing_rcnn_client.given import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.wire import Streamed
+
+if TYPE_CHECKING:
+    from parsing_rcnn.codecs.image import ImageLimits
+    from parsing_rcnn.taxonomy import Taxonomy
 
 
 class Client:
@@ -27,6 +28,7 @@ class Client:
         engine: any `Analyzer`; the class methods make the usual ones.
 
     Example:
+        >>> import numpy as np
         >>> with Client.embedded(threads=1) as client:
         ...     people = client.analyze(np.zeros((64, 64, 3), np.uint8))
         >>> len(people), people.image_size
@@ -34,39 +36,78 @@ class Client:
     """
 
     def __init__(self, engine: Analyzer) -> None:
-        _refuse_address("Client", engine)
+        refuse_address("Client", engine)
         self.engine = engine
 
     @classmethod
-    def connect(cls, url: str, timeout: float = 60.0, **options: Any) -> Client:
+    def connect(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        api_key: str | None = None,
+        connections: int = 16,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> Client:
         """A client of a gateway; options as in `Gateway`.
 
         Example:
             >>> client = Client.connect("http://127.0.0.1:8080")  # doctest: +SKIP
             >>> client.analyze("photo.jpg").boxes  # doctest: +SKIP
         """
-        return cls(Gateway(url, timeout, **options))
+        return cls(
+            Gateway(url, timeout, api_key=api_key, connections=connections, jpeg_quality=jpeg_quality, retry=retry)
+        )
 
     @classmethod
-    def triton(cls, url: str, timeout: float = 60.0, **options: Any) -> Client:
+    def triton(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        taxonomy: Taxonomy | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> Client:
         """A client of a Triton server, "grpc://host:8001" or "http://host:8000"; options as in `Triton`."""
         from parsing_rcnn_client.triton import Triton
 
-        return cls(Triton(url, timeout, **options))
+        return cls(Triton(url, timeout, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry))
 
     @classmethod
-    def embedded(cls, repository: Path | None = None, **options: Any) -> Client:
+    def embedded(
+        cls,
+        repository: str | Path | None = None,
+        *,
+        model: str | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        graphs: Sequence[str] = GRAPHS,
+    ) -> Client:
         """The engine in this process, no server; options as in `parsing_rcnn.pipeline.Pipeline`."""
         from parsing_rcnn.pipeline import Pipeline
 
-        return cls(Pipeline(repository, **options))
+        return cls(
+            Pipeline(
+                repository,
+                model=model,
+                runtime=runtime,
+                precision=precision,
+                threads=threads,
+                limits=limits,
+                graphs=graphs,
+            )
+        )
 
     @property
     def info(self) -> ModelInfo:
         """What runs."""
         return self.engine.info
 
-    def analyze(self, picture: Picture, options: Options | None = None, **keywords: Any) -> People:
+    def analyze(self, picture: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
         """Find everybody in one picture.
 
         Args:
@@ -88,7 +129,7 @@ class Client:
         options: Options | None = None,
         *,
         in_flight: int = 4,
-        **keywords: Any,
+        **keywords: Unpack[OptionKeywords],
     ) -> Iterator[People | Exception]:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
@@ -100,8 +141,8 @@ class Client:
             ValueError: `in_flight` is below 1.
         """
         options = Options.of(options, keywords)
-        _refuse_one("analyze_many", pictures)
-        _refuse_none(in_flight)
+        refuse_one("analyze_many", pictures)
+        refuse_none(in_flight)
         source = iter(pictures)
         with ThreadPoolExecutor(in_flight, "analyze") as pool:
             waiting: deque[Future[People]] = deque()
@@ -116,7 +157,9 @@ class Client:
                 for future in waiting:
                     future.cancel()
 
-    def stream(self, frames: Iterable[Picture], options: Options | None = None, **keywords: Any) -> Iterator[Streamed]:
+    def stream(
+        self, frames: Iterable[Picture], options: Options | None = None, **keywords: Unpack[OptionKeywords]
+    ) -> Iterator[Streamed]:
         """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
 
         Frames are read as fast as they come, in a thread, and the newest waits. Two are on their way at most, so an
@@ -140,8 +183,8 @@ class Client:
                 `Options.of`.
         """
         if not isinstance(self.engine, Gateway):
-            raise _no_gateway("Client", self.engine)
-        _refuse_one("stream", frames)
+            raise no_gateway("Client", self.engine)
+        refuse_one("stream", frames)
         return self.engine.stream(frames, options, **keywords)
 
     def close(self) -> None:
@@ -157,37 +200,6 @@ class Client:
         self.close()
 
 
-def _refuse_address(name: str, engine: object) -> None:
-    if isinstance(engine, str):
-        raise TypeError(
-            f"{name}({hidden(engine)!r}): this takes an engine; a gateway's address goes to {name}.connect()"
-        )
-
-
-def _refuse_one(method: str, pictures: object) -> None:
-    """A path, too, can be iterated over, by letters, and an array by its rows; one of [N,H,W,3] is N pictures.
-
-    Raises:
-        TypeError: it is a picture or a path, and not several.
-    """
-    pixels = isinstance(pictures, np.ndarray) and np.issubdtype(pictures.dtype, np.number) and pictures.ndim < 4
-    if pixels or isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
-        kind = type(pictures).__name__
-        raise TypeError(
-            f"{method}() takes pictures one after the other, from a list or a generator, and this is one {kind}: give "
-            "[picture] for a single one; of a video, give its frames"
-        )
-
-
-def _refuse_none(in_flight: int) -> None:
-    if in_flight < 1:
-        raise ValueError(f"in_flight is {in_flight}: at least one picture has to be on its way")
-
-
-def _no_gateway(name: str, engine: object) -> TypeError:
-    return TypeError(f"stream() needs a gateway, {name}.connect(url), and this is {type(engine).__name__}")
-
-
 def _outcome(future: Future[People]) -> People | Exception:
     error = future.exception()
     if error is None:
@@ -195,148 +207,3 @@ def _outcome(future: Future[People]) -> People | Exception:
     if isinstance(error, Exception):
         return error
     raise error
-
-
-class AsyncAnalyzer(Protocol):
-    """An `Analyzer` for asyncio."""
-
-    async def info(self) -> ModelInfo:
-        """What runs."""
-        ...
-
-    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:
-        """Find everybody in one picture; see `Analyzer.analyze`."""
-        ...
-
-    async def close(self) -> None:
-        """Release the engine."""
-        ...
-
-
-class Threaded:
-    """An `Analyzer` that blocks, run beside the event loop: how the embedded engine serves asyncio."""
-
-    def __init__(self, engine: Analyzer, workers: int = 2) -> None:
-        self.engine = engine
-        self._pool = ThreadPoolExecutor(workers, "analyze")
-
-    async def info(self) -> ModelInfo:
-        """What runs."""
-        return self.engine.info
-
-    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        """As `Analyzer.analyze`; further calls wait for a free thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
-
-    async def close(self) -> None:
-        """Release the engine."""
-        self._pool.shutdown(wait=False)
-        self.engine.close()
-
-
-class AsyncClient:
-    """`Client` for asyncio.
-
-    Args:
-        engine: any `AsyncAnalyzer`; the class methods make the usual ones.
-        in_flight: the most pictures on their way at once; more calls wait (back-pressure).
-
-    Example:
-        >>> async def main() -> int:
-        ...     async with AsyncClient.embedded(threads=1) as client:
-        ...         return len(await client.analyze(np.zeros((64, 64, 3), np.uint8)))
-        >>> asyncio.run(main())
-        0
-    """
-
-    def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
-        _refuse_address("AsyncClient", engine)
-        self.engine = engine
-        self._room = asyncio.Semaphore(in_flight)
-        self._in_flight = in_flight
-
-    @classmethod
-    def connect(cls, url: str, timeout: float = 60.0, *, in_flight: int = 8, **options: Any) -> AsyncClient:
-        """A client of a gateway; options as in `Gateway`."""
-        return cls(AsyncGateway(url, timeout, **options), in_flight)
-
-    @classmethod
-    def triton(cls, url: str, timeout: float = 60.0, *, in_flight: int = 8, **options: Any) -> AsyncClient:
-        """A client of a Triton server; options as in `Triton`."""
-        from parsing_rcnn_client.triton import Triton
-
-        return cls(Threaded(Triton(url, timeout, **options), in_flight), in_flight)
-
-    @classmethod
-    def embedded(cls, repository: Path | None = None, *, in_flight: int = 4, **options: Any) -> AsyncClient:
-        """The engine in this process; options as in `parsing_rcnn.pipeline.Pipeline`."""
-        from parsing_rcnn.pipeline import Pipeline
-
-        return cls(Threaded(Pipeline(repository, **options), in_flight), in_flight)
-
-    async def info(self) -> ModelInfo:
-        """What runs."""
-        return await self.engine.info()
-
-    async def analyze(self, picture: Picture, options: Options | None = None, **keywords: Any) -> People:
-        """As `Client.analyze`."""
-        options = Options.of(options, keywords)
-        async with self._room:
-            path = isinstance(picture, str | os.PathLike)
-            image = await asyncio.to_thread(load, picture) if path else load(picture)
-            return await self.engine.analyze(image, options)
-
-    async def analyze_many(
-        self,
-        pictures: Iterable[Picture],
-        options: Options | None = None,
-        *,
-        in_flight: int | None = None,
-        **keywords: Any,
-    ) -> AsyncIterator[People | Exception]:
-        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
-        options = Options.of(options, keywords)
-        _refuse_one("analyze_many", pictures)
-        if in_flight is None:
-            in_flight = self._in_flight
-        _refuse_none(in_flight)
-        room = min(in_flight, self._in_flight)
-        waiting: deque[asyncio.Task[People]] = deque()
-        try:
-            for picture in pictures:
-                waiting.append(asyncio.create_task(self.analyze(picture, options)))
-                if len(waiting) >= room:
-                    yield await _settled(waiting.popleft())
-            while waiting:
-                yield await _settled(waiting.popleft())
-        finally:
-            for task in waiting:
-                task.cancel()
-
-    def stream(
-        self, frames: Iterable[Picture] | AsyncIterable[Picture], options: Options | None = None, **keywords: Any
-    ) -> AsyncIterator[Streamed]:
-        """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
-        if not isinstance(self.engine, AsyncGateway):
-            raise _no_gateway("AsyncClient", self.engine)
-        _refuse_one("stream", frames)
-        return self.engine.stream(frames, options, **keywords)
-
-    async def close(self) -> None:
-        """Release the engine."""
-        await self.engine.close()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-async def _settled(task: asyncio.Task[People]) -> People | Exception:
-    try:
-        return await task
-    except Exception as error:  # handed to the caller as this picture's result
-        return error

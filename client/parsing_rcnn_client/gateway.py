@@ -6,13 +6,13 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx2
 
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.retries import Outage, retrying, retrying_async, seconds_left, too_late, unanswered
 from parsing_rcnn_client.wire import (
@@ -215,7 +215,7 @@ class Gateway:
         image: Picture,
         options: Options | None = None,
         timeout: float | None = None,
-        **keywords: Any,
+        **keywords: Unpack[OptionKeywords],
     ) -> People:
         """Find everybody in one picture.
 
@@ -236,7 +236,9 @@ class Gateway:
         body, headers = self._send(analyze_call(image, options, self.jpeg_quality), end)
         return read_people(body, headers, taxonomy)
 
-    def stream(self, frames: Iterable[Picture], options: Options | None = None, **keywords: Any) -> Iterator[Streamed]:
+    def stream(
+        self, frames: Iterable[Picture], options: Options | None = None, **keywords: Unpack[OptionKeywords]
+    ) -> Iterator[Streamed]:
         """As `Client.stream`."""
         target = _target(self, Options.of(options, keywords))
         from parsing_rcnn_client.streaming import blocking
@@ -295,7 +297,7 @@ class AsyncGateway:
         image: Picture,
         options: Options | None = None,
         timeout: float | None = None,
-        **keywords: Any,
+        **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Gateway.analyze`."""
         options = Options.of(options, keywords)
@@ -305,7 +307,10 @@ class AsyncGateway:
         return read_people(body, headers, taxonomy)
 
     async def stream(
-        self, frames: Iterable[Picture] | AsyncIterable[Picture], options: Options | None = None, **keywords: Any
+        self,
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+        options: Options | None = None,
+        **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
         target = _target(self, Options.of(options, keywords))

@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from importlib import import_module
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,7 +18,7 @@ from parsing_rcnn import ensembles
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.ensembles import Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
-from parsing_rcnn.people import TASKS, ModelInfo, Options, People
+from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from parsing_rcnn_client.retries import Outage, retrying, seconds_left
 from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
@@ -113,7 +113,7 @@ class Triton:
             card={},
         )
 
-    def analyze(self, image: Picture, options: Options | None = None, **keywords: Any) -> People:
+    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
         """Find everybody in one picture: encoded, a path or an array, with options as in `Client.analyze`.
 
         Raises:

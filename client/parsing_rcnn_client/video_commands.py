@@ -316,8 +316,11 @@ def _page(targets: list[str]) -> MjpegPage | None:
     if "window" in targets:
         WindowSink.require_screen()
     ports = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
-    if not ports:
-        return None
-    if len(ports) > 1 or not (port := ports.pop()).isdecimal() or int(port) > 65535:
+    for port in sorted(ports):
+        if not port.isdecimal() or int(port) > 65535:
+            raise InvalidOptions(
+                f"mjpeg:{port}: the port is no number from 1 to 65535 (0 takes a free one): --out mjpeg:8090"
+            )
+    if len(ports) > 1:
         raise InvalidOptions("one page shows all sources: --out mjpeg:8090")
-    return MjpegPage(int(port))
+    return MjpegPage(int(ports.pop())) if ports else None

@@ -290,6 +290,20 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_opened(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("port", ["", "x", "-1", "8090.5", "99999"])
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_port_that_is_none_is_named(clip: Path, port: str, sources: int) -> None:
+    done = CliRunner().invoke(build(), ["stream", *[str(clip)] * sources, "-o", f"mjpeg:{port}"])
+    assert done.exit_code == 2
+    assert f"mjpeg:{port}: the port is no number from 1 to 65535" in done.stderr
+
+
+def test_two_pages_are_refused(clip: Path) -> None:
+    done = CliRunner().invoke(build(), ["stream", str(clip), str(clip), "-o", "mjpeg:8090", "-o", "mjpeg:8091"])
+    assert done.exit_code == 2
+    assert "one page shows all sources: --out mjpeg:8090" in done.stderr
+
+
 def test_stream_never_writes_over_its_source(clip: Path) -> None:
     done = CliRunner().invoke(build(), ["stream", str(clip), "-o", str(clip)])
     assert done.exit_code == 2

@@ -72,6 +72,15 @@ def test_without_arguments_it_says_how_it_is_called(example: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_they_use_only_what_the_packages_promise(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    files = [str(path) for path in sorted((ROOT / "examples").glob("*.py"))]
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", *files]
+    given = {**environment(), "MYPYPATH": environment()["PYTHONPATH"]}
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_texture(photo: Path, tmp_path: Path) -> None:
     said = run("texture.py", photo, photo, tmp_path / "dressed.png")
     assert "% of the atlas is filled by" in said

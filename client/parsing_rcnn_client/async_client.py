@@ -1,0 +1,228 @@
+"""`AsyncClient`: `Client` for asyncio, and what its engines are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.repository import GRAPHS
+from parsing_rcnn_client.gateway import AsyncGateway
+from parsing_rcnn_client.given import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.wire import Streamed
+
+if TYPE_CHECKING:
+    from parsing_rcnn.codecs.image import ImageLimits
+    from parsing_rcnn.taxonomy import Taxonomy
+
+
+class AsyncAnalyzer(Protocol):
+    """An `Analyzer` for asyncio."""
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        ...
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:
+        """Find everybody in one picture; see `Analyzer.analyze`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the engine."""
+        ...
+
+
+class Threaded:
+    """An `Analyzer` that blocks, run beside the event loop: how the embedded engine serves asyncio."""
+
+    def __init__(self, engine: Analyzer, workers: int = 2) -> None:
+        self.engine = engine
+        self._pool = ThreadPoolExecutor(workers, "analyze")
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return self.engine.info
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        """As `Analyzer.analyze`; further calls wait for a free thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
+
+    async def close(self) -> None:
+        """Release the engine."""
+        self._pool.shutdown(wait=False)
+        self.engine.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio.
+
+    Args:
+        engine: any `AsyncAnalyzer`; the class methods make the usual ones.
+        in_flight: the most pictures on their way at once; more calls wait (back-pressure).
+
+    Example:
+        >>> async def main() -> int:
+        ...     async with AsyncClient.embedded(threads=1) as client:
+        ...         return len(await client.analyze(np.zeros((64, 64, 3), np.uint8)))
+        >>> asyncio.run(main())
+        0
+    """
+
+    def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
+        refuse_address("AsyncClient", engine)
+        self.engine = engine
+        self._room = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        in_flight: int = 8,
+        api_key: str | None = None,
+        connections: int = 16,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> AsyncClient:
+        """A client of a gateway; options as in `Gateway`."""
+        return cls(
+            AsyncGateway(
+                url, timeout, api_key=api_key, connections=connections, jpeg_quality=jpeg_quality, retry=retry
+            ),
+            in_flight,
+        )
+
+    @classmethod
+    def triton(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        in_flight: int = 8,
+        taxonomy: Taxonomy | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> AsyncClient:
+        """A client of a Triton server; options as in `Triton`."""
+        from parsing_rcnn_client.triton import Triton
+
+        return cls(
+            Threaded(Triton(url, timeout, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry), in_flight),
+            in_flight,
+        )
+
+    @classmethod
+    def embedded(
+        cls,
+        repository: str | Path | None = None,
+        *,
+        in_flight: int = 4,
+        model: str | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        graphs: Sequence[str] = GRAPHS,
+    ) -> AsyncClient:
+        """The engine in this process; options as in `parsing_rcnn.pipeline.Pipeline`."""
+        from parsing_rcnn.pipeline import Pipeline
+
+        return cls(
+            Threaded(
+                Pipeline(
+                    repository,
+                    model=model,
+                    runtime=runtime,
+                    precision=precision,
+                    threads=threads,
+                    limits=limits,
+                    graphs=graphs,
+                ),
+                in_flight,
+            ),
+            in_flight,
+        )
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return await self.engine.info()
+
+    async def analyze(
+        self, picture: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]
+    ) -> People:
+        """As `Client.analyze`."""
+        options = Options.of(options, keywords)
+        async with self._room:
+            path = isinstance(picture, str | os.PathLike)
+            image = await asyncio.to_thread(load, picture) if path else load(picture)
+            return await self.engine.analyze(image, options)
+
+    async def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        in_flight: int | None = None,
+        **keywords: Unpack[OptionKeywords],
+    ) -> AsyncIterator[People | Exception]:
+        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
+        options = Options.of(options, keywords)
+        refuse_one("analyze_many", pictures)
+        if in_flight is None:
+            in_flight = self._in_flight
+        refuse_none(in_flight)
+        room = min(in_flight, self._in_flight)
+        waiting: deque[asyncio.Task[People]] = deque()
+        try:
+            for picture in pictures:
+                waiting.append(asyncio.create_task(self.analyze(picture, options)))
+                if len(waiting) >= room:
+                    yield await _settled(waiting.popleft())
+            while waiting:
+                yield await _settled(waiting.popleft())
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def stream(
+        self,
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+        options: Options | None = None,
+        **keywords: Unpack[OptionKeywords],
+    ) -> AsyncIterator[Streamed]:
+        """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
+        if not isinstance(self.engine, AsyncGateway):
+            raise no_gateway("AsyncClient", self.engine)
+        refuse_one("stream", frames)
+        return self.engine.stream(frames, options, **keywords)
+
+    async def close(self) -> None:
+        """Release the engine."""
+        await self.engine.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _settled(task: asyncio.Task[People]) -> People | Exception:
+    try:
+        return await task
+    except Exception as error:  # handed to the caller as this picture's result
+        return error
