@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from parsing_rcnn import __version__
 from parsing_rcnn.repository import CARD
 from training.config import Config
+from training.files import replacing, write_text
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 # by which modules each exported graph calls its weights (export/graphs.py), and by which the network does
@@ -41,14 +42,16 @@ def save_weights(path: Path, model: nn.Module, config: Config, facts: dict[str, 
     """Write `path` (safetensors) and `path` with .json: recipe, facts of the run, and of which version of the code.
 
     Replaces atomically.
+
+    Raises:
+        DatasetError: they could not be written; what was there is whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
     document = {"version": __version__, "revision": revision(), "config": config.model_dump(mode="json"), **facts}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1))
-    partial.replace(path)
+    data = save(tensors)  # safetensors' own files are for their owner alone, whatever the umask
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+        write_text(path.with_suffix(".json"), json.dumps(document, indent=1))
 
 
 @lru_cache(maxsize=1)
@@ -151,10 +154,18 @@ def _exported(repository: Path, model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_state(path: Path, state: dict[str, Tensor | Any]) -> None:
-    """Optimiser and random state, replaced atomically."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    """Optimiser and random state, replaced atomically.
+
+    Raises:
+        DatasetError: it could not be written; what was there is whole.
+    """
+    with replacing(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch says how far it came, and not why no further
+                raise error.__context__ from error
+            raise
 
 
 def load_state(path: Path) -> dict[str, Any]:

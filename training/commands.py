@@ -10,6 +10,7 @@ import typer
 _HERE = Path(__file__).parent
 _SHOWN = 20  # problems of a dataset that are printed
 _TRY_AGAIN = 75  # exit code of a run that was asked to stop (EX_TEMPFAIL of sysexits.h)
+_INTERRUPTED = 130  # and by Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
@@ -33,38 +34,55 @@ def train(
     warm_start: Annotated[Path | None, typer.Option(help="Begin from weights, or from a model repository.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not resume what lies in --out.")] = False,
 ) -> None:
-    """Train a recipe; resumes by itself when --out holds a run. SIGTERM or SIGUSR1: saves, and exits with code 75."""
+    """Train a recipe; resumes by itself when --out holds a run.
+
+    SIGTERM or SIGUSR1: saves, and exits with code 75. Ctrl-C likewise, with code 130; twice: ends at once.
+    """
+    from contextlib import ExitStack
+
     from training.checkpoint import CheckpointError
     from training.config import ConfigError, load_config
     from training.data.sources import DatasetError
-    from training.distributed import join, leave
+    from training.distributed import World, is_parting, join, leave
+    from training.files import held
     from training.interruption import TrainingStopped
     from training.model.backbones import BackboneWeightsError
     from training.optimisation import linear_scaling
     from training.report import write_report
     from training.train import Trainer, TrainingDiverged
 
+    world, own = World(), ExitStack()
     try:
         recipe = load_config(config, tuple(set_ or ()))
         world = join(recipe.train.device)
+        if world.leads:
+            own.enter_context(held(out))
         trainer = Trainer(recipe, data, out, warm_start, world, fresh=fresh)
         if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
             typer.echo(said, err=True)
         if not fresh and trainer.resume() and world.leads:
             typer.echo(f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
+        leave()
+        if world.leads:
+            drawn = "drawing curves.png and sheet.png (a minute or two)"
+            typer.echo(f"{out}/weights.safetensors is whole; {drawn}", err=True)
+            write_report(out, data)
     except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except TrainingStopped as stopped:
         if world.leads:
             typer.echo(str(stopped), err=True)
-        raise typer.Exit(_TRY_AGAIN) from stopped
+        raise typer.Exit(_INTERRUPTED if stopped.by_hand else _TRY_AGAIN) from stopped
+    except RuntimeError as error:
+        if world.size == 1 or not is_parting(error):
+            raise
+        typer.echo("error: another process of this run has ended; its message, here or on its host, says why", err=True)
+        raise typer.Exit(1) from error
     finally:
+        own.close()
         leave()
-    if world.leads:
-        typer.echo(f"{out}/weights.safetensors is whole; drawing curves.png and sheet.png (a minute or two)", err=True)
-        write_report(out, data)
 
 
 def evaluate(
@@ -240,13 +258,14 @@ def import_(
 ) -> None:
     """Bring in weights of detectron2's DensePose, torchvision's R50-FPN detectors or Parsing R-CNN's zoo."""
     from training.checkpoint import CheckpointError
+    from training.data.sources import DatasetError
     from training.importers.importer import SOURCES, import_checkpoint
 
     if source not in SOURCES:
         raise typer.BadParameter(f"--source {source!r}: choose one of {', '.join(SOURCES)}")
     try:
         report = import_checkpoint(file, out, source, eps, partial=partial)
-    except CheckpointError as error:
+    except (CheckpointError, DatasetError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(report.text())

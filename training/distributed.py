@@ -10,6 +10,8 @@ import torch.distributed
 
 from training.config import ConfigError
 
+_PARTED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out")
+
 
 @dataclass(frozen=True)
 class World:
@@ -82,6 +84,14 @@ def join(device: str = "auto") -> World:
         return World(device=where)
     torch.distributed.init_process_group("nccl" if gpu else "gloo")
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), where)
+
+
+def is_parting(error: RuntimeError) -> bool:
+    """Whether an error says that another process has left in the middle of what all have to do."""
+    if isinstance(error, torch.distributed.DistError):  # of NCCL and of the store; gloo's is a plain one
+        return True
+    said = str(error)
+    return "gloo" in said and any(why in said for why in _PARTED)
 
 
 def leave() -> None:

@@ -33,6 +33,7 @@ from training.consistency import measure_consistency
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
 from training.data.splits import CCP_TWINS
 from training.evaluate_synthetic import SyntheticResult, evaluate_synthetic
+from training.files import make_folder
 from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix, MissingPredictions
 from training.metrics.detection import (
     PictureBoxes,
@@ -317,10 +318,11 @@ def run_evaluate(
     """The command on our own sets: print the table, write evaluation.md, results.json and sheets to `out`.
 
     Raises:
-        DatasetError: none of the sets is there, or one is damaged.
+        DatasetError: none of the sets is there, or one is damaged, or `out` cannot be written.
     """
     from training.evaluation_report import print_table, progress_bar, write_report
 
+    make_folder(out)
     with progress_bar() as progress:
         result = evaluate(analyzer, data, crowd, synthetic, progress)
     write_report(result, out, analyzer, synthetic)
@@ -349,7 +351,8 @@ def run_datasets(
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
 
     Raises:
-        DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
+        DatasetError: nothing that is known is at `path`, a picture is broken, the surface is not readable, or `out`
+            cannot be written.
         InvalidOptions: `exact`, and the analyzer is a server; or a mirrored view of SMPL's charts without their table.
     """
     from training.data.datasets.check import find_datasets
@@ -357,6 +360,7 @@ def run_datasets(
     from training.evaluation_report import print_datasets, progress_bar, write_datasets
     from training.metrics.smpl import SmplSurface
 
+    make_folder(out)
     body = open_surface(surface) if surface is not None else None
     if isinstance(body, SmplSurface) and getattr(analyzer, "flip", False) and getattr(analyzer, "tables", 0) is None:
         raise InvalidOptions(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from training.files import replacing
 from training.metrics.detection import PictureBoxes, precision_recall
 
 _OVERLAPS = (0.5, 0.75)
@@ -41,7 +42,8 @@ def plot_precision_recall(sets: Mapping[str, Sequence[PictureBoxes]], out: Path)
                 axis.plot(recall[sure - 1], precision[sure - 1], "o", color=f"C{number}")
     axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="people; dots: score 0.5")
     axis.legend(fontsize=8)
-    figure.savefig(out, dpi=110)
+    with replacing(out) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     pyplot.close(figure)
     return True
 
@@ -60,6 +62,7 @@ def plot_classes(sets: Mapping[str, Mapping[str, float]], out: Path) -> bool:
     axis.set_xticks(range(len(names)), names, rotation=70, ha="right", fontsize=8)
     axis.set(ylim=(0, 100), ylabel="IoU, %")
     axis.legend(fontsize=8)
-    figure.savefig(out, dpi=110)
+    with replacing(out) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     pyplot.close(figure)
     return True

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,6 +19,7 @@ from training.evaluate import Progress as ProgressWrapper
 from training.evaluate_datasets import DatasetResult
 from training.evaluation_plots import plot_classes, plot_precision_recall
 from training.evaluation_sheets import dataset_sheet, group_sheet, people_sheet, photo_sheet, synthetic_sheet
+from training.files import write_json, write_png, write_text
 
 _SHOWN = 20  # photos with their IUV
 
@@ -113,10 +112,9 @@ def write_report(
     Plots, photos_maps.png and synthetic_people.png show no pixel of a photo: they may be published where the photos may
     not. photos_iuv.png shows every fifth held-out photo, by its number, with its IUV.
     """
-    out.mkdir(parents=True, exist_ok=True)
     document = {**result.figures, "absent": result.absent}
-    (out / "results.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
-    (out / "evaluation.md").write_text(to_markdown(result), encoding="utf-8")
+    write_json(out / "results.json", without_nan(document))
+    write_text(out / "evaluation.md", to_markdown(result))
     curves = {"crowd": result.crowd, "groups": [group.boxes for group in result.groups]}
     plot_precision_recall({name: boxes for name, boxes in curves.items() if boxes}, out / "precision_recall.png")
     if "photos" in result.figures:
@@ -124,15 +122,15 @@ def write_report(
     if result.photos:
         if analyzer is not None and analyzer.info.tasks.get("densepose"):
             chosen = result.photos[:: max(1, len(result.photos) // _SHOWN)][:_SHOWN]
-            cv2.imwrite(str(out / "photos_iuv.png"), people_sheet(analyzer, [photo.path for photo in chosen]))
-        cv2.imwrite(str(out / "photos.png"), photo_sheet(result.photos))
-        cv2.imwrite(str(out / "photos_maps.png"), photo_sheet(result.photos, maps_only=True))
+            write_png(out / "photos_iuv.png", people_sheet(analyzer, [photo.path for photo in chosen]))
+        write_png(out / "photos.png", photo_sheet(result.photos))
+        write_png(out / "photos_maps.png", photo_sheet(result.photos, maps_only=True))
     if result.synthetic is not None and synthetic is not None and analyzer is not None:
-        cv2.imwrite(str(out / "synthetic.png"), synthetic_sheet(result.synthetic, synthetic, analyzer))
+        write_png(out / "synthetic.png", synthetic_sheet(result.synthetic, synthetic, analyzer))
         people_only = synthetic_sheet(result.synthetic, synthetic, analyzer, people_only=True)
-        cv2.imwrite(str(out / "synthetic_people.png"), people_only)
+        write_png(out / "synthetic_people.png", people_only)
     if result.groups:
-        cv2.imwrite(str(out / "groups.png"), group_sheet(result.groups))
+        write_png(out / "groups.png", group_sheet(result.groups))
 
 
 def to_markdown(result: Evaluation) -> str:
@@ -185,15 +183,14 @@ def write_datasets(
     analyzer: Analyzer,
 ) -> None:
     """Write datasets.json, datasets_precision_recall.png, datasets_classes.png and a sheet of each split's worst."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "datasets.json").write_text(json.dumps(without_nan(document), indent=2) + "\n", encoding="utf-8")
+    write_json(out / "datasets.json", without_nan(document))
     boxes = {name: result.boxes for name, result in results.items()}
     plot_precision_recall(boxes, out / "datasets_precision_recall.png")
     classes = {name: result.figures["iou"] for name, result in results.items() if "iou" in result.figures}
     plot_classes(classes, out / "datasets_classes.png")
     for number, reader in enumerate(readers):
         sheet = dataset_sheet(results[reader.name], reader, analyzer)
-        cv2.imwrite(str(out / f"datasets_worst_{number}.png"), sheet)
+        write_png(out / f"datasets_worst_{number}.png", sheet)
 
 
 def _figure(value: float | None) -> str:

@@ -9,14 +9,23 @@ from typing import Any
 
 # what a scheduler sends some time before it takes the machine away (Slurm: --signal=USR1@120); Windows has one of them
 _ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+_HEARD = b"\nfinishing this step and saving; Ctrl-C again ends at once, and saves nothing\n"
 
 
 class TrainingStopped(RuntimeError):
-    """A signal asked the run to stop, and its checkpoint is written; the message says how to go on."""
+    """A signal asked the run to stop, and its checkpoint is written; the message says how to go on.
+
+    Attributes:
+        by_hand: it was Ctrl-C (SIGINT).
+    """
+
+    def __init__(self, message: str, *, by_hand: bool = False) -> None:
+        super().__init__(message)
+        self.by_hand = by_hand
 
 
 class StopRequest:
-    """Within `with`, SIGTERM and SIGUSR1 no longer end the process: they are noted.
+    """Within `with`, SIGTERM and SIGUSR1 no longer end the process, nor does the first SIGINT: they are noted.
 
     Attributes:
         signal: the name of the last one; None: nobody has asked. Only the main thread of a process can listen.
@@ -29,6 +38,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _ASKING}
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in a shell's background
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,13 +48,18 @@ class StopRequest:
 
     def _note(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number] or signal.SIG_DFL)
+            os.write(2, _HEARD)  # a print may have been interrupted, and would not let another one in
 
 
 def obey_parent_alone() -> None:
-    """In a loader's process, whose last batches the loop needs: schedulers signal all, and only its parent ends it.
+    """In a loader's process, whose last batches the loop needs: schedulers and terminals signal all, and only its
+    parent ends it.
 
-    Where a process cannot ask who signals it (macOS, Windows), it ends as ever.
+    Where a process cannot ask who signals it (macOS, Windows), SIGTERM ends it as ever.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):
         return
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from parsing_rcnn.paste import interpolate, pixel_window
 from parsing_rcnn.people import Analyzer, Options, People
 from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, read_jpeg
+from training.files import make_folder, write_png
 from training.metrics.detection import box_iou
 
 _LEAST_SCORE = 0.8
@@ -66,15 +66,15 @@ def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress
     """Label photos into `out`/STEM.png. Returns how many were sure enough.
 
     Raises:
-        DatasetError: there are no photos.
+        DatasetError: there are no photos, or a map could not be written.
     """
     if not photos:
         raise DatasetError("no JPEG photos to label; point --photos at a folder that has some")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     kept = 0
     for path in progress or photos:
         labels = label(analyzer, read_jpeg(path))
         if labels is not None and (labels > 0).any():
-            cv2.imwrite(str(out / f"{path.stem}.png"), labels)
+            write_png(out / f"{path.stem}.png", labels)
             kept += 1
     return kept

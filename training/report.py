@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parsing_rcnn import draw
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
 from training.engine import TorchAnalyzer, load_checkpoint
+from training.files import replacing, write_png
 
 _CELL = 288
 _COLUMNS = 6
@@ -62,7 +63,8 @@ def plot_curves(log: Path, out: Path) -> None:
         axis.set_title(name, fontsize=9)
         axis.set_ylim(0, np.percentile(values, 98) * 1.1 + 1e-6)
         axis.set_xlabel("step", fontsize=8)
-    figure.savefig(out, dpi=110)
+    with replacing(out) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     plt.close(figure)
 
 
@@ -80,4 +82,4 @@ def write_sheet(cells: list[NDArray[np.uint8]], out: Path) -> None:
     blank = np.full((_CELL, _CELL, 3), 255, np.uint8)
     cells = cells + [blank] * (-len(cells) % _COLUMNS)
     rows = [np.hstack(cells[i : i + _COLUMNS]) for i in range(0, len(cells), _COLUMNS)]
-    cv2.imwrite(str(out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_png(out, np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), np.uint8))

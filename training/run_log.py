@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from parsing_rcnn.errors import ParsingRCNNError, is_shortage
 from training.config import TrainConfig
 from training.data.sources import DatasetError
+from training.files import unwritable
 from training.validation import MeasuringStopped
 
 REPORT_EVERY = 10
@@ -25,20 +27,32 @@ class RunLog:
         out: folder of the run.
         config: its schedule, scaled to its processes.
         step: that it begins after; 0 begins the files anew, which hold no steps of another run.
+
+    Raises:
+        DatasetError: they cannot be written, now or later.
     """
 
     def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
         self.config = config
-        self.writer = SummaryWriter(str(out), purge_step=step)
-        self.log = (out / "log.jsonl").open("a" if step else "w")
+        self.out = out
+        with self._writing():
+            self.writer = SummaryWriter(str(out), purge_step=step)
+            self.log = (out / "log.jsonl").open("a" if step else "w")
         self.last, self.reported = time.monotonic(), step
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.writer.close()
-        self.log.close()
+        with self._writing(), self.log:
+            self.writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(self.out, error) from error
 
     def step(self, step: int, elapsed: float, losses: dict[str, Tensor], *, last: bool) -> None:
         """Note a step that is done: every tenth, and the last."""
@@ -47,8 +61,9 @@ class RunLog:
         seconds = (time.monotonic() - self.last) / (step - self.reported)
         self.last, self.reported = time.monotonic(), step
         values = {name: round(float(loss), 4) for name, loss in losses.items()}
-        for name, value in values.items():
-            self.writer.add_scalar(f"loss/{name}", value, step)
+        with self._writing():
+            for name, value in values.items():
+                self.writer.add_scalar(f"loss/{name}", value, step)
         left = (self.config.iterations - step) * seconds / 60
         if self.config.time_budget_minutes is not None:
             left = min(left, self.config.time_budget_minutes - elapsed / 60)
@@ -75,12 +90,14 @@ class RunLog:
             row |= {"validation": None, "validation_failed": str(error) or type(error).__name__}
         finally:
             self.last += time.monotonic() - begin
-        for split, own in figures.items():
-            for name, value in own.items():
-                self.writer.add_scalar(f"{split}/{name}", value, step)
+        with self._writing():
+            for split, own in figures.items():
+                for name, value in own.items():
+                    self.writer.add_scalar(f"{split}/{name}", value, step)
         self._write(row)
         print(json.dumps(row), flush=True)
 
     def _write(self, row: dict[str, object]) -> None:
-        self.log.write(json.dumps(row) + "\n")
-        self.log.flush()
+        with self._writing():
+            self.log.write(json.dumps(row) + "\n")
+            self.log.flush()

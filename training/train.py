@@ -23,6 +23,7 @@ from training.data.mixture import Mixture
 from training.data.sources import DatasetError
 from training.distributed import World
 from training.ema import WeightAverage
+from training.files import make_folder
 from training.interruption import StopRequest, TrainingStopped, obey_parent_alone
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
@@ -130,8 +131,8 @@ class Trainer:
         self.world = world or World()
         self.recipe = config
         config = config.model_copy(update={"train": scaled(config.train, self.world.size)})
-        self.config, self.out = config, out
-        out.mkdir(parents=True, exist_ok=True)
+        self.config, self.out, self.fresh = config, out, fresh
+        make_folder(out)
         torch.manual_seed(config.train.seed)
         begins = fresh or not (out / "state.pt").is_file()
         warm_start = warm_start or config.train.warm_start
@@ -247,9 +248,9 @@ class Trainer:
         """Train to the end of the schedule.
 
         Raises:
-            DatasetError: a picture is missing or broken.
+            DatasetError: a picture is missing or broken, or `out` cannot be written.
             TrainingDiverged: a loss is not finite.
-            TrainingStopped: SIGTERM or SIGUSR1 asked for it; a checkpoint is written.
+            TrainingStopped: SIGTERM, SIGUSR1 or Ctrl-C asked for it; a checkpoint is written.
         """
         config = self.config.train
         loader = DataLoader(
@@ -316,7 +317,9 @@ class Trainer:
             self.world.any(False)  # who left before the first process has saved would have it ended
             raise TrainingStopped(
                 f"{request.signal or 'a signal to another process'} asked to stop: step {self.step} of "
-                f"{self.config.train.iterations} is saved in {self.out}, and the same command goes on from there"
+                f"{self.config.train.iterations} is saved in {self.out}, and the same command "
+                f"{'without --fresh ' if self.fresh else ''}goes on from there",
+                by_hand=request.signal == "SIGINT",
             )
 
     def update(self, batches: list[Batch]) -> dict[str, Tensor]:

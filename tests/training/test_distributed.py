@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from training.checkpoint import load_state, save_state
 from training.config import ConfigError
+from training.data.splits import groups_split
 from training.distributed import join
 
 ROOT = Path(__file__).parents[2]
@@ -176,6 +177,33 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Pat
         assert torch.equal(resumed[name], value), name
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals and process groups")
+def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path: Path, data_folder: Path) -> None:
+    """With --fresh, which would begin anew once more; the terminal interrupts those that read pictures as well."""
+    overrides = ("train.iterations=100000", "train.checkpoint_every=100000", "train.workers=2")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # one that is ignored is so in what is started
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *command(data_folder, tmp_path, *overrides), "--fresh"],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until_step_ten(process, tmp_path / "log.jsonl")
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 130, said[-3000:]
+    assert "Ctrl-C again ends at once" in said
+    assert "SIGINT asked to stop" in said
+    assert "the same command without --fresh goes on" in said
+    assert "Traceback" not in said
+    assert load_state(tmp_path / "state.pt")["step"] >= 10
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_processes_agree_where_to_stop(tmp_path: Path, data_folder: Path) -> None:
     """The second one alone is signalled: the first, which saves, stops at the same step."""
@@ -218,6 +246,29 @@ def test_a_broken_picture_ends_a_run_and_the_processes_that_read(tmp_path: Path,
     assert f"error: {data / 'groups/images'}/g" in done.stderr
     assert "Traceback" not in done.stderr
     assert "worker process" not in done.stderr
+
+
+def test_who_is_left_by_another_process_says_so(tmp_path: Path, data_folder: Path) -> None:
+    """One picture is broken: the process that does not read it loses the other one in the middle of a step."""
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    names = sorted(path.name for path in (data / "groups/images").glob("*.jpg"))
+    broken = groups_split(names)[0][0]
+    (data / "groups/images" / broken).write_bytes(b"no")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    only = ("data.sources={groups: 1}", "train.iterations=1000")
+    done = subprocess.run(
+        [sys.executable, *torchrun, *command(data, tmp_path / "run", *only)],
+        check=False,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 1
+    assert f"{broken}: not a JPEG" in done.stderr
+    assert "error: another process of this run has ended" in done.stderr
+    assert "[rank" not in done.stderr  # tracebacks
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

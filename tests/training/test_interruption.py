@@ -23,6 +23,24 @@ def test_a_signal_is_noted_and_then_ends_processes_as_before(name: str) -> None:
     assert signal.getsignal(number) == before
 
 
+def test_the_first_interrupt_is_noted_and_the_second_ends_at_once() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest() as request:
+            signal.raise_signal(signal.SIGINT)
+            assert request.signal == "SIGINT"
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
+        with StopRequest() as request:
+            signal.raise_signal(signal.SIGINT)
+            assert request.signal is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_thread_cannot_listen_and_trains_all_the_same() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[str | None] = []

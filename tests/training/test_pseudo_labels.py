@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.taxonomy import CIHP
+from tests.training.test_files import room_for
 from training.data.sources import DatasetError
 from training.pseudo_labels import label, write_labels
 
@@ -74,3 +75,13 @@ def test_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "2.jpg"), np.zeros((50, 50, 3), np.uint8))
     assert write_labels(Painter(), [tmp_path / "1.jpg", tmp_path / "2.jpg"], tmp_path / "labels") == 1
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["1.png"]
+
+
+def test_a_full_disk_is_no_success(tmp_path: Path) -> None:
+    image = np.zeros((1200, 900, 3), np.uint8)
+    image[200:1000, 200:700] = np.random.default_rng(0).choice([150, 255], (100, 100, 1)).repeat(8, 0).repeat(5, 1)
+    cv2.imwrite(str(tmp_path / "1.jpg"), image)
+    with pytest.raises(DatasetError, match=r"1\.png: cannot be written"), room_for(4096):
+        write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels")
+    assert not list((tmp_path / "labels").iterdir())
+    assert write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels") == 1

@@ -14,6 +14,7 @@ import simplejpeg
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from tests.training.test_files import room_for
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
 from training.data.splits import ccp_split
 
@@ -87,6 +88,19 @@ def test_boxes_and_outlines_are_scaled(data_folder: Path, tmp_path: Path) -> Non
     before, after = GroupPhotos.open(source / "groups"), GroupPhotos.open(tmp_path / "to" / "groups")
     for a, b in zip(before.boxes, after.boxes, strict=True):
         np.testing.assert_allclose(a / 2, b, atol=0.01)
+
+
+def test_a_full_disk_is_no_success(data_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "from"
+    shutil.copytree(data_folder / "ccp", source / "ccp")
+    name = min(path.name for path in (source / "ccp/labels").iterdir())
+    noise = np.random.default_rng(0).integers(0, 19, (160, 100)).astype(np.uint8)
+    cv2.imwrite(str(source / "ccp/labels" / name), noise)
+    with room_for(9000):  # enough for the others, of flat colours
+        answer = shrink(str(source), "-o", str(tmp_path / "to"), "--side", "160", "--quality", "20")
+    assert answer.exit_code == 1
+    assert f"ccp/labels/{name}: cannot be written" in answer.output.replace("\n", "")
+    assert not (tmp_path / "to/ccp/labels" / name).exists()
 
 
 def test_small_pictures_are_not_enlarged(data_folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from training.data.sources import DatasetError, read_jpeg
+from training.files import make_folder, replacing, unwritable, write_png, write_text
 
 PHOTOS = ("ccp/images", "ccp/unlabelled", "groups/images", "backgrounds")
 _WHOLE = ("makehuman_cc0",)  # what `render` reads: copied as it is
@@ -38,14 +39,18 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, labe
         {folder: bytes written}.
 
     Raises:
-        DatasetError: `data` holds none of these, a photo has no label map, or a file cannot be read.
+        DatasetError: `data` holds none of these, a photo has no label map, or a file cannot be read or written.
     """
     found = [name for name in (*PHOTOS, *_WHOLE) if (data / name).is_dir()]
     if not found:
         raise DatasetError(f"{data}: holds none of {', '.join((*PHOTOS, *_WHOLE))}; point to the folder above them")
+    make_folder(out)
     for name in found:
         if name in _WHOLE:
-            shutil.copytree(data / name, out / name, dirs_exist_ok=True)
+            try:
+                shutil.copytree(data / name, out / name, dirs_exist_ok=True)
+            except OSError as error:  # of several files: shutil.Error
+                raise unwritable(out / name, error) from error
             continue
         for path in track(sorted((data / name).glob("*.jpg")), name):
             _write_jpeg(out / name / path.name, _smaller(read_jpeg(path), side), quality)
@@ -70,8 +75,9 @@ def _smaller(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB"))
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB")
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def _labels(data: Path, out: Path, stem: str, shift: float) -> None:
@@ -80,10 +86,8 @@ def _labels(data: Path, out: Path, stem: str, shift: float) -> None:
     if labels is None:
         raise DatasetError(f"{path}: missing, or no PNG; every photo of ccp/images needs a label map")
     height, width = read_jpeg(out / "ccp/images" / f"{stem}.jpg").shape[:2]
-    target = out / "ccp/labels" / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
     rows, columns = (_nearest(*sizes, shift) for sizes in zip(labels.shape, (height, width), strict=True))
-    cv2.imwrite(str(target), labels[rows][:, columns])
+    write_png(out / "ccp/labels" / path.name, labels[rows][:, columns])
 
 
 def _nearest(before: int, after: int, shift: float) -> NDArray[np.intp]:
@@ -105,7 +109,7 @@ def _boxes(source: Path, target: Path) -> None:
         record["width"], record["height"] = width, height
     for annotation in coco["annotations"]:
         _scale(annotation, *factors[annotation["image_id"]])
-    (target / "annotations.json").write_text(json.dumps(coco))
+    write_text(target / "annotations.json", json.dumps(coco))
 
 
 def _scale(annotation: dict[str, Any], across: float, down: float) -> None:

@@ -97,6 +97,29 @@ CASES: tuple[tuple[str, Break, str], ...] = (
         "dp_masks, region 4: no run lengths",
     ),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id=8)), "is of image 8, not listed"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id=[3])), "1: image_id [3] is no number"),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][0].update(category_id={})),
+        "1: category_id {} is no number",
+    ),
+    ("densepose", densepose_rows(lambda d: d["images"].append(d["images"][0])), "image id 3 is there twice"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_masks=None)), "annotation 1: dp_masks None"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_U=[64.0, 127.0])), "1: dp_U 64; U and V are"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_V=[0.5, -0.5])), "1: dp_V -0.5; U and V are"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_x=[300.0, 9.0])), "1: dp_x 300; points lie"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_y=[9.0, -4.0])), "1: dp_y -4; points lie in"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_I=[2.5, 3.0])), "1: dp_I 2.5; a part is"),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][1].update(keypoints=None)),
+        "2: 0 keypoint numbers, not 51",
+    ),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][1].update(keypoints=[5] * 51)),
+        "2: a keypoint's visibility",
+    ),
     (
         "densepose",
         lambda r: (r / "densepose_coco_2014_minival.json").write_text("{"),
@@ -114,6 +137,12 @@ def test_what_is_missing_is_named(layout: str, damage: Break, says: str, request
     assert code in (1, 2)
     assert says in output.replace("\n", "")
     assert "Traceback" not in output
+
+
+def test_points_at_the_edge_of_their_frame_and_chart_are_whole(densepose: Path) -> None:  # noqa: F811
+    edges = {"dp_x": [0.0, 256.0], "dp_y": [255.0, 0.0], "dp_U": [0.0, 1.0], "dp_V": [1.0, 0.0], "dp_I": [1.0, 24.0]}
+    densepose_rows(lambda d: d["annotations"][0].update(edges))(densepose)
+    assert run(str(densepose))[0] == 0
 
 
 def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:  # noqa: F811

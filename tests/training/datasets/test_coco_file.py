@@ -7,8 +7,10 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from training.data.datasets.coco import CocoPeople
+from training.data.sources import DatasetError
 
 PICTURES, PEOPLE = 100, 2000
 
@@ -60,3 +62,15 @@ def test_what_is_read_is_what_the_file_says(tmp_path: Path) -> None:
     assert len(record.people) == PEOPLE // PICTURES
     assert record.people[0].area == 2400.125
     assert record.people[0].box.tolist() == [10.5, 20.25, 40.5, 61.0]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["a"] * 51, [1, 2, 3]])
+def test_training_of_keypoints_refuses_what_are_none(tmp_path: Path, wrong: object) -> None:
+    path = coco_file(tmp_path / "person_keypoints_train2017.json")
+    document = json.loads(path.read_text())
+    document["annotations"][7]["keypoints"] = wrong
+    path.write_text(json.dumps(document))
+    (reader,) = CocoPeople.find(path, tmp_path)
+    assert reader.useful().tolist() == list(range(PICTURES))
+    with pytest.raises(DatasetError, match=r"annotation 7: . keypoint numbers, not 51"):
+        reader.useful(keypoints=True)

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.datasets.coco_file import CocoFile, NoAnnotations, numbers
+from training.data.datasets.coco_file import CocoFile, NoAnnotations
 from training.data.datasets.records import Annotated, Record
 from training.data.sources import DatasetError
 
-_KEYPOINTS = 17
 _LEAST_KEYPOINTS = 10  # labelled ones of a picture for it to train keypoints, as in the paper's code
 _SPLITS = ("train2017", "val2017", "train2014", "val2014", "test2015")
 
@@ -48,8 +47,10 @@ class CocoPeople:
         found = []
         for index in range(len(self)):
             rows = [row for row in self._rows(index) if not row.get("iscrowd", 0)]
-            labelled = sum(value > 0 for row in rows for value in row.get("keypoints", ())[2::3])
-            if labelled >= _LEAST_KEYPOINTS if keypoints else rows:
+            if keypoints:
+                placed = [own for row in rows if (own := self.coco.keypoints(row)) is not None]
+                rows = rows if sum(int((own[:, 2] > 0).sum()) for own in placed) >= _LEAST_KEYPOINTS else []
+            if rows:
                 found.append(index)
         return np.array(found, np.int64)
 
@@ -77,13 +78,8 @@ class CocoPeople:
         return [row for row in self.coco.rows[index] if not self.coco.flat(row)]
 
     def _person(self, row: dict[str, Any]) -> Annotated:
-        keypoints = None
-        if "keypoints" in row:
-            flat = numbers(row["keypoints"])
-            if flat.size != 3 * _KEYPOINTS:
-                where = f"{self.coco.path}: annotation {row.get('id')}"
-                raise DatasetError(f"{where}: {flat.size} keypoint numbers, not {3 * _KEYPOINTS}")
-            keypoints = flat.reshape(_KEYPOINTS, 3)
+        keypoints = self.coco.keypoints(row)
+        if keypoints is not None:
             # COCO numbers pixels; a mirror at the picture's edge needs their middles
             keypoints[keypoints[:, 2] > 0, :2] += 0.5
         return Annotated(

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from training.data.datasets.records import DensePosePoints
 from training.data.sources import DatasetError
 
 _FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
+_SLACK, _SLACK_UV = 1, 1 / 255  # what rounding may put a point beyond its frame or chart: a pixel of either
+_KEYPOINTS = 17
+_Values = NDArray[np.float32]
 # what is read of a COCO file's pictures and annotations: outlines, which nothing here asks for, are most of one
 _OF_IMAGE = ("id", "file_name", "height", "width")
 _OF_ROW = (
@@ -74,12 +78,17 @@ class CocoFile:
 
         Raises:
             NoAnnotations: there are only pictures.
-            DatasetError: no JSON, or keys are absent.
+            DatasetError: no JSON, keys are absent, or an id is no number or is there twice.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"), object_hook=_lean)
             images = sorted(document["images"], key=lambda image: image["id"])
             rows = [dict(row) for row in document["annotations"]]
+            for kind, listed in (("image", images), ("annotation", rows)):
+                for about in listed:
+                    for key in ("id", "image_id", "category_id"):
+                        if isinstance(about.get(key), (list, dict)):
+                            raise ValueError(f"{kind} {about.get('id')}: {key} {about[key]!r} is no number")
             named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -90,6 +99,9 @@ class CocoFile:
         if "person" in named.values():  # instances_*.json also has cats and kites
             rows = [row for row in rows if named.get(row.get("category_id"), "person") == "person"]
         known = {image["id"] for image in images}
+        if len(known) < len(images):
+            twice = next(a["id"] for a, b in pairwise(images) if a["id"] == b["id"])
+            raise DatasetError(f"{path}: image id {twice!r} is there twice; every picture needs an id of its own")
         annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             if row.get("image_id") not in known:
@@ -121,7 +133,7 @@ class CocoFile:
         about = self.images[index]
         try:
             return int(about["height"]), int(about["width"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(f"{self.path}: image {about.get('id')} has no height and width") from error
 
     def box(self, row: dict[str, Any]) -> NDArray[np.float32]:
@@ -158,7 +170,7 @@ class CocoFile:
         """DensePose annotation of a person, None without one.
 
         Raises:
-            DatasetError: lists of unequal length, parts out of range, or masks that are no 14 run lengths.
+            DatasetError: lists of unequal length, values out of range, or masks that are no 14 run lengths.
         """
         if "dp_I" not in row:
             return None
@@ -167,26 +179,68 @@ class CocoFile:
             x, y, part, u, v = (numbers(row[f"dp_{key}"]) for key in ("x", "y", "I", "U", "V"))
         except KeyError as error:
             raise DatasetError(f"{where}: has dp_I but no {error}") from error
-        if not x.shape == y.shape == part.shape == u.shape == v.shape:
+        if not (x.ndim == 1 and x.shape == y.shape == part.shape == u.shape == v.shape):
             raise DatasetError(f"{where}: dp_x, dp_y, dp_I, dp_U and dp_V have unequal lengths, or are no numbers")
-        if len(part) and not (part.min() >= 1 and part.max() <= 24):
-            raise DatasetError(f"{where}: dp_I is {part.min():g}..{part.max():g}, parts are 1..24")
-        masks = row.get("dp_masks", [])
-        if len(masks) not in (0, 14):
-            raise DatasetError(f"{where}: {len(masks)} dp_masks; there are 14 regions (empty ones are [])")
-        regions = np.zeros((_FRAME, _FRAME), np.uint8)
-        for number, mask in enumerate(masks, start=1):
-            if mask:
-                try:
-                    found = rle.decode(mask)
-                except (ParsingRCNNError, ValueError, KeyError, TypeError) as error:
-                    raise DatasetError(f"{where}: dp_masks, region {number}: no run lengths ({error})") from error
-                if found.shape != regions.shape:
-                    raise DatasetError(f"{where}: dp_masks of {found.shape}, not {regions.shape}")
-                regions[found > 0] = number
-        single = (values.astype(np.float32) for values in (x, y, u, v))
-        sx, sy, su, sv = single
-        return DensePosePoints(sx, sy, part.astype(np.int64), su, sv, regions)
+        _check_points(where, x, y, part, u, v)
+        regions = _regions(where, row.get("dp_masks", []))
+        return DensePosePoints(x, y, part.astype(np.int64), u.clip(0, 1), v.clip(0, 1), regions)
+
+    def keypoints(self, row: dict[str, Any]) -> NDArray[np.float32] | None:
+        """COCO's 17 keypoints of a person as the file has them, [17,3] of x, y and visibility; None without any.
+
+        Raises:
+            DatasetError: no 51 numbers, or a visibility that is none.
+        """
+        if "keypoints" not in row:
+            return None
+        flat = numbers(row["keypoints"])
+        where = f"{self.path}: annotation {row.get('id')}"
+        if flat.size != 3 * _KEYPOINTS:
+            raise DatasetError(f"{where}: {flat.size} keypoint numbers, not {3 * _KEYPOINTS}")
+        found = flat.reshape(_KEYPOINTS, 3)
+        wrong = found[~np.isin(found[:, 2], (0, 1, 2)), 2]
+        if wrong.size:
+            raise DatasetError(
+                f"{where}: a keypoint's visibility is {wrong[0]:g}; it is 0 (not labelled), 1 (hidden) or 2 (seen)"
+            )
+        return found
+
+
+def _check_points(where: str, x: _Values, y: _Values, part: _Values, u: _Values, v: _Values) -> None:
+    """Refuse what no annotation of DensePose has: the loss would be that of other points, and nobody would see it."""
+    if len(part) and not (part.min() >= 1 and part.max() <= 24):
+        raise DatasetError(f"{where}: dp_I is {part.min():g}..{part.max():g}, parts are 1..24")
+    if (odd := part[part != np.round(part)]).size:
+        raise DatasetError(f"{where}: dp_I {odd[0]:g}; a part is a whole number")
+    for key, values in (("dp_x", x), ("dp_y", y)):
+        wrong = values[(values < -_SLACK) | (values > _FRAME + _SLACK)]
+        if wrong.size:
+            raise DatasetError(
+                f"{where}: {key} {wrong[0]:g}; points lie in 0..{_FRAME}, over the width and height of the bbox"
+            )
+    for key, values in (("dp_U", u), ("dp_V", v)):
+        wrong = values[(values < -_SLACK_UV) | (values > 1 + _SLACK_UV)]
+        if wrong.size:
+            raise DatasetError(f"{where}: {key} {wrong[0]:g}; U and V are 0..1; divide those of an IUV picture by 255")
+
+
+def _regions(where: str, masks: Any) -> NDArray[np.uint8]:
+    """uint8 [256,256] of `dp_masks`, see `DensePosePoints`."""
+    if not isinstance(masks, list):
+        raise DatasetError(f"{where}: dp_masks {masks!r}; they are a list of 14 regions (empty ones are [])")
+    if len(masks) not in (0, 14):
+        raise DatasetError(f"{where}: {len(masks)} dp_masks; there are 14 regions (empty ones are [])")
+    regions = np.zeros((_FRAME, _FRAME), np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        if mask:
+            try:
+                found = rle.decode(mask)
+            except (ParsingRCNNError, ValueError, KeyError, TypeError) as error:
+                raise DatasetError(f"{where}: dp_masks, region {number}: no run lengths ({error})") from error
+            if found.shape != regions.shape:
+                raise DatasetError(f"{where}: dp_masks of {found.shape}, not {regions.shape}")
+            regions[found > 0] = number
+    return regions
 
 
 def _lean(read: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +253,6 @@ def numbers(values: Any) -> NDArray[np.float32]:
     """A list of numbers; an empty array where it is none."""
     try:
         found = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.zeros(0, np.float32)
     return found if np.isfinite(found).all() else np.zeros(0, np.float32)

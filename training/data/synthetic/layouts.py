@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.sample import mask_box
 from training.data.sources import DatasetError
+from training.files import write_png
 
 Layout = Literal["parsing-rcnn", "mhp"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -40,7 +41,7 @@ def write_layout(dataset: Path, layout: Layout, out: Path) -> None:
     """Write a dataset of `parsing-rcnn render` in another layout; pictures are copied.
 
     Raises:
-        DatasetError: `dataset` is no rendered dataset.
+        DatasetError: `dataset` is no rendered dataset, or a map could not be written.
     """
     stems = sorted(path.stem for path in (dataset / "Category_ids").glob("*.png"))
     if not stems:
@@ -58,7 +59,7 @@ def write_layout(dataset: Path, layout: Layout, out: Path) -> None:
         for index, parts in enumerate(people, start=1):
             path = maps / f"{stem}_{len(people):02d}_{index:02d}.png"
             plane = table[parts]
-            cv2.imwrite(str(path), np.dstack([plane] * 3) if layout == "mhp" else plane)
+            write_png(path, np.dstack([plane] * 3) if layout == "mhp" else plane)
         records.append((number, stem, size, people))
     if layout == "mhp":
         (out / "list").mkdir(exist_ok=True)

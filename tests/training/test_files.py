@@ -1,0 +1,164 @@
+"""What a command writes is whole or is not there, and a folder is one run's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+from parsing_rcnn.people import Options, People
+from tests.training.test_evaluate import TruthTeller
+from tests.training.test_train import recipe
+from tests.training.tiny import tiny_network, tiny_recipe
+from training.checkpoint import load_state, save_weights
+from training.data.sources import DatasetError
+from training.evaluate import run_datasets, run_evaluate
+from training.files import held, make_folder, write_png, write_text
+from training.train import Trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes: writing fails in the middle, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def noise(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 19, (side, side)).astype(np.uint8)
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "map.png"
+    write_png(path, np.zeros((9, 9), np.uint8))
+    before = path.read_bytes()
+    with pytest.raises(DatasetError, match=r"map\.png: cannot be written"), room_for(5000):
+        write_png(path, noise(200))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    write_png(path, noise(200))
+    np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), noise(200))
+
+
+def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DatasetError, match=r"cannot be written .*another --out"):
+            make_folder(out)
+    with pytest.raises(DatasetError, match="cannot be written"), room_for(100):
+        make_folder(tmp_path / "new")
+    make_folder(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+
+
+class Unasked(TruthTeller):
+    """An analyzer that nobody should have asked."""
+
+    def analyze(self, image: object, options: Options = Options()) -> People:  # noqa: B008
+        raise AssertionError("measured, and nowhere to write to")
+
+
+def test_an_evaluation_finds_out_before_it_measures(data_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="file: cannot be written"):
+        run_evaluate(Unasked(), data_folder, out=tmp_path / "file")
+    with pytest.raises(DatasetError, match="file: cannot be written"):
+        run_datasets(Unasked(), data_folder / "groups/annotations.json", None, None, tmp_path / "file")
+
+
+@pytest.mark.parametrize("command", ["train", "pseudo-label"])
+def test_commands_say_so_in_a_sentence(command: str, data_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = ["--data", str(data_folder)] if command == "train" else ["--photos", str(data_folder / "ccp/images")]
+    result = CliRunner().invoke(build(), [command, *given, "--out", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert "file: cannot be written" in result.output.replace("\n", "")
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_checkpoint_on_a_full_disk_leaves_the_last_one(data_folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(recipe("train.iterations=1"), data_folder, tmp_path)
+    trainer.run()
+    names = ("weights.safetensors", "state.pt")
+    sizes = {name: (tmp_path / name).stat().st_size for name in names}
+    assert sizes["state.pt"] > sizes["weights.safetensors"] + 10_000
+    there = sorted(path.name for path in tmp_path.iterdir())
+    for name in names:
+        with pytest.raises(DatasetError, match=f"{name}: cannot be written"), room_for(sizes[name] - 5000):
+            trainer.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+    assert load_state(tmp_path / "state.pt")["step"] == 1
+    assert load_file(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX rights")
+def test_weights_are_for_whom_the_umask_says(tmp_path: Path) -> None:
+    config = tiny_recipe({})
+    before = os.umask(0o027)
+    try:
+        save_weights(tmp_path / "weights.safetensors", tiny_network(config), config, {})
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE((tmp_path / f"weights.{kind}").stat().st_mode) for kind in ("safetensors", "json")}
+    assert modes == {0o640}
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from training.files import held
+with held(Path(sys.argv[1])):
+    import os
+    if os.fork() == 0:  # as those that read pictures; it outlives its parent
+        os.close(1)
+        os.read(0, 1)
+        os._exit(0)
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended(data_folder: Path, tmp_path: Path) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert first.stdin is not None
+    try:
+        assert first.stdout.readline() == "held\n"
+        result = CliRunner().invoke(build(), ["train", "--data", str(data_folder), "--out", str(tmp_path)])
+        assert result.exit_code == 1
+        assert f"error: {tmp_path}: another run is writing here" in result.output.replace("\n", "")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        with held(tmp_path):
+            pass
+    finally:
+        first.kill()
+        first.stdin.close()  # which ends its child
+        first.stdout.close()
+        first.wait()
