@@ -19,6 +19,7 @@ import typer
 
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.terminal import say
 
 GROUP = "parsing_rcnn.commands"
 APPLICATIONS = ("server", "training", "export")
@@ -131,5 +132,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
+    say(f"error: {message}")
     sys.exit(1)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.terminal import printable
 
 _ROUTES = ("analyze", "batch", "infer", "stream")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -124,9 +125,6 @@ class _Forward(logging.Handler):
 def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """What clients send, as the path, is shown, but does nothing to a terminal and begins no line; JSON escapes it."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            kept = "\n\t" if name == "event" else ""  # of the libraries, with the stack below it
-            event[name] = "".join(
-                c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in value
-            )
+        if isinstance(value, str):
+            event[name] = printable(value, "\n\t" if name == "event" else "")  # the libraries', a stack below it
     return event

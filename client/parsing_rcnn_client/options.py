@@ -196,5 +196,7 @@ def require_folder(folder: Path, named: str) -> None:
 
 def wrong(detail: str) -> typer.Exit:
     """Say what is wrong with the command line; to be raised."""
-    typer.echo(f"error: {detail}", err=True)
+    from parsing_rcnn.terminal import say
+
+    say(f"error: {detail}")
     return typer.Exit(2)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.terminal import printable, say
 from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, require_server, wrong
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def predict(
     if not found.sources:
         raise wrong(f"no pictures in {', '.join(sources)}" + (f" ({found.note})" if found.note else ""))
     if found.note:
-        typer.echo(found.note, err=True)
+        say(found.note)
     model = engine.info
     if engine_choice.triton is None:  # which does not say
         note_untrained(model.tasks, chosen)
@@ -70,11 +71,11 @@ def predict(
     if as_json:
         typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
     for path, reason in report.failed.items():
-        typer.echo(f"failed: {path}: {reason}", err=True)
-    typer.echo(f"{_summary(report)}: {out}", err=True)
+        say(f"failed: {path}: {reason}")
+    say(f"{_summary(report)}: {out}")
     if report.stopped is not None:
-        typer.echo(f"error: stopped after {len(report.pictures)} pictures: {report.stopped}", err=True)
-        typer.echo("the same command with --resume goes on from there", err=True)
+        say(f"error: stopped after {len(report.pictures)} pictures: {report.stopped}")
+        say("the same command with --resume goes on from there")
     if report.failed or report.stopped is not None:
         raise typer.Exit(1)
 
@@ -92,7 +93,7 @@ def note_untrained(trained: Any, chosen: frozenset[str]) -> None:
     """Say on standard error which of the chosen heads mean nothing."""
     untrained = sorted(task for task in chosen if not trained.get(task, True))
     if untrained:
-        typer.echo(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps", err=True)
+        say(f"note: the head of {', '.join(untrained)} is not trained in this model; ignore its maps")
 
 
 def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
@@ -129,7 +130,7 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
         typer.echo(json.dumps({**shown, **({"card": about.card} if about.card else {})}))
         return
     for name, value in shown.items():
-        typer.echo(f"{name:12} {_readable(value)}")
+        typer.echo(printable(f"{name:12} {_readable(value)}"))
 
 
 def _readable(value: Any) -> str:
@@ -142,7 +143,7 @@ def _readable(value: Any) -> str:
 
 def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums, and which of them run."""
-    from parsing_rcnn_client.wire import hidden
+    from parsing_rcnn_client.wire import GatewayError, hidden
 
     try:
         require_server(engine_choice.key, engine_choice.server)
@@ -157,18 +158,30 @@ def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson
             card, place, runtime = _models_here(engine_choice)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
+    try:
+        lines = _listed(card, place, runtime, as_json)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if engine_choice.server is None:
+            raise
+        said = f"{place}/v1/models does not list the files of a model ({error!r}): is this a Parsing R-CNN gateway?"
+        raise GatewayError(502, "bad-answer", said) from error
+    for line in lines:
+        typer.echo(line)
+
+
+def _listed(card: dict[str, Any], place: str, runtime: str, as_json: bool) -> list[str]:
     files: Any = card["files"]
     quantised: Any = card.get("quantization", {}).get("files", {})
     runs = _running(runtime, files, quantised)
     if as_json:
         named = {"name": card["name"], "version": card["version"], "files": files}
-        typer.echo(json.dumps({**named, "quantization": {"files": quantised}, "runtime": runtime, "runs": runs}))
-        return
-    typer.echo(f"{card['name']} {card['version']} in {place}")
+        return [json.dumps({**named, "quantization": {"files": quantised}, "runtime": runtime, "runs": runs})]
+    lines = [f"{card['name']} {card['version']} in {place}"]
     for precision, listed in (("fp32", files), ("int8", quantised)):
         for name, file in listed.items():
             mark = "  runs" if runs.get(name) == file["file"] else ""
-            typer.echo(f"  {name:15} {precision} {file['bytes'] / 1e6:5.1f} MB  sha256 {file['sha256'][:16]}{mark}")
+            lines.append(f"  {name:15} {precision} {file['bytes'] / 1e6:5.1f} MB  sha256 {file['sha256'][:16]}{mark}")
+    return [printable(line) for line in lines]
 
 
 def _models_here(engine_choice: EngineChoice) -> tuple[dict[str, Any], str, str]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import typer
+from parsing_rcnn.terminal import printable, say
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.video.live import Live, State
@@ -23,16 +23,21 @@ def wait(live: Live, seconds: float | None) -> None:
     from rich.console import Console
     from rich.live import Live as Display
     from rich.table import Table
+    from rich.text import Text
 
     def goes_on() -> bool:
         return live.running and (seconds is None or time.monotonic() - begin < seconds)
+
+    def plain(said: str) -> Text:
+        return Text(printable(said))
 
     def table() -> Table:
         shown = Table("source", "fps in", "fps out", "dropped", "lag ms", "state", box=None)
         passed = max(time.monotonic() - begin, 1e-3)
         for s in (source.state for source in live.sources):
             rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
-            shown.add_row(s.name, *rates, _condition(s))
+            # as text: rich would take brackets in it for markup, and raise where they are none
+            shown.add_row(plain(s.name), *rates, plain(_condition(s)))
         return shown
 
     begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
@@ -102,4 +107,4 @@ class _Changes:
 
 
 def _say(name: str, condition: str) -> None:
-    typer.echo(condition if condition.startswith(name) else f"{name}: {condition}", err=True)
+    say(condition if condition.startswith(name) else f"{name}: {condition}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parsing_rcnn.terminal import say
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.places import STANDARD, check_files, targets_of
 from parsing_rcnn_client.signals import ignore_signals, signals_interrupt
@@ -80,11 +81,11 @@ def annotate(
             _leave(_INTERRUPTED)
             raise
     if damage is not None:
-        typer.echo(f"note: {source} is damaged ({damage}); what could be read is done", err=True)
+        say(f"note: {source} is damaged ({damage}); what could be read is done")
     if as_json:
         typer.echo(json.dumps({**vars(summary), "fps": summary.fps, "damaged": damage}))
     else:
-        typer.echo(f"{summary.frames} frames, {summary.tracks} people, {summary.fps:.1f} fps", err=True)
+        say(f"{summary.frames} frames, {summary.tracks} people, {summary.fps:.1f} fps")
 
 
 def _annotate(
@@ -155,7 +156,7 @@ def _with_progress(
                     writer.close(cut=True)
                 for record in records:
                     record.close()
-                typer.echo(_stopped(frames, files), err=True)
+                say(_stopped(frames, files))
             raise
         if writer is not None:
             writer.close()
@@ -225,7 +226,7 @@ def stream(
     smoothing = Smoothing() if shown.smooth else None
     settings = LiveSettings(look, people.confidence, people.max_people, smoothing, mode, reconnect)
     if page is not None:
-        typer.echo(f"watch at {page.url}", err=True)
+        say(f"watch at {page.url}")
     live = Live(engine, settings, in_flight)
     interrupted = False
     with signals_interrupt():
@@ -237,7 +238,7 @@ def stream(
             wait(live, seconds)
         except KeyboardInterrupt:
             interrupted = True
-            typer.echo("stopping", err=True)
+            say("stopping")
         finally:
             ignore_signals()
             code = _end(live, page, engine, as_json, hurry=interrupted)
@@ -267,12 +268,12 @@ def _end(live: Live, page: MjpegPage | None, engine: Analyzer, as_json: bool, *,
             page.close()
         engine.close()
         for each in live.sources:
-            typer.echo(summary(each.state), err=True)
+            say(summary(each.state))
         if as_json:  # also when a source failed
             typer.echo(json.dumps([vars(source.state) for source in live.sources]))
     if failure is None:
         return 0
-    typer.echo(f"error: {failure.detail}", err=True)
+    say(f"error: {failure.detail}")
     return 1
 
 

@@ -17,6 +17,7 @@ from parsing_rcnn.codecs import jpeg, npz, png
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.runtime import MAX_PEOPLE
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 _TYPED = {
@@ -83,6 +84,15 @@ KEY_VARIABLE = "PARSING_RCNN_API_KEY"
 """The environment's variable of the API key, for who gives none otherwise."""
 
 _PRIVATE = re.compile(r"^(\w+://)?.*@")
+_UNREADABLE = (  # of JSON that says something else: too deep, without what is looked for, a number that is infinite
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _LONGEST = 600_000  # milliseconds, the gateway's limit
 _FRAME = struct.Struct("<II")  # frame_id, flags
 _NUMBERS = 0xFFFFFFFF  # of a frame_id
@@ -185,7 +195,7 @@ def read_people(body: bytes, headers: Mapping[str, str], taxonomy: Taxonomy) -> 
         GatewayError: the answer is no npz of people.
     """
     try:
-        people = npz.decode(body, taxonomy)
+        people = npz.decode(body, taxonomy, most=MAX_PEOPLE)
     except (ValueError, TypeError) as error:
         raise GatewayError(502, "bad-answer", f"{error}; is this a Parsing R-CNN gateway?") from None
     return replace(people, timings=_server_timing(headers.get("server-timing", "")))
@@ -207,7 +217,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
     try:
         problem = json.loads(body)
         detail, code = str(problem["detail"]), str(problem["type"]).removeprefix("urn:parsing-rcnn:")
-    except (ValueError, KeyError, TypeError):
+    except _UNREADABLE:
         detail, code = f"{url}: the answer is HTTP {status}; is this a Parsing R-CNN gateway?", "unknown"
     if status == 401:
         detail += f" (here: api_key=, on the command line --key, or the variable {KEY_VARIABLE})"
@@ -225,7 +235,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
 
 def _seconds(text: str | None) -> float:
     try:
-        return min(max(float(text or 1), 0.05), 60)
+        return min(max(0.05, float(text or 1)), 60)  # in this order NaN is 0.05
     except ValueError:
         return 1.0
 
@@ -258,7 +268,7 @@ def read_streamed(message: bytes | str, taxonomy: Taxonomy, url: str) -> tuple[i
         problem, number = document["problem"], int(document["frame_id"])
         headers = {"retry-after": str(problem.get("retry_after", ""))}
         return number, read_error(int(problem["status"]), headers, json.dumps(problem).encode(), url)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         said = f"{url}: what came is no answer to a frame; is this a Parsing R-CNN gateway?"
         raise GatewayError(502, "bad-answer", said) from None
 
@@ -280,7 +290,7 @@ def read_info(body: bytes, url: str) -> ModelInfo:
             canvases=tuple((int(h), int(w)) for h, w in model["canvases"]),
             card=dict(model["card"]),
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except _UNREADABLE as error:
         raise GatewayError(502, "bad-answer", f"{url}/v1/models names no model ({error}): is this a gateway?") from None
 
 

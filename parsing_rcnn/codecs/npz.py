@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,21 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
+_REQUIRED = ("boxes", "scores", "image_size")
 _MAPS = ("parts", "part_scores", "iuv", "iuv_scores")
+
+# dtype and the lengths after the number of people, None for any; what else they have to be, `People` checks
+_SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
+    "boxes": (np.float32, (4,)),
+    "scores": (np.float32, ()),
+    "parts": (np.uint8, (None, None)),
+    "part_scores": (np.float32, (None,)),
+    "iuv": (np.uint8, (3, None, None)),
+    "iuv_scores": (np.float32, (None,)),
+}
+_LONGEST = 512  # cells of a map's side, and classes, in what others send: four times those of the models here
+_PACKED = 1032  # bytes that one byte of deflate data can stand for at most
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
@@ -39,27 +55,87 @@ def encode(people: People) -> bytes:
     return buffer.getvalue()
 
 
-def decode(source: bytes | Path, taxonomy: Taxonomy = CIHP) -> People:
-    """Read an archive back.
+def decode(source: bytes | Path, taxonomy: Taxonomy = CIHP, *, most: int | None = None) -> People:
+    """Read an archive back. What its arrays are is read from their headers, and judged, before they are unpacked.
 
     Args:
         source: its bytes, or its path.
         taxonomy: of `parts`; the archive does not say.
+        most: people that it may have, whose maps have then at most 512 cells a side: for what others send. None, for
+            files of one's own, sets no limit.
 
     Raises:
-        ValueError: it is no such archive.
+        ValueError: it is no such archive, or has more than it may.
         TypeError: an array has a wrong dtype.
+        OSError: the file cannot be read.
     """
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        with zipfile.ZipFile(file):  # numpy would take anything else for a pickle, and say how to open it unsafely
-            pass
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("boxes", "scores", "image_size")}
-            maps = {name: archive[name] for name in _MAPS if name in archive}
-    except (KeyError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"not an npz of people ({error}): it holds boxes, scores, image_size and maps") from None
-    size = arrays["image_size"]
-    if size.shape != (2,):
-        raise ValueError(f"image_size: expected shape (2,), got {size.shape}")
-    return People(arrays["boxes"], arrays["scores"], (int(size[0]), int(size[1])), taxonomy=taxonomy, **maps)
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except Exception as error:  # zipfile has many for what is none
+        raise _other(error) from None
+    with archive:
+        names = [*_REQUIRED, *(name for name in _MAPS if f"{name}.npy" in archive.namelist())]
+        count: int | None = None
+        for name in names:
+            shape, dtype = _header(archive, name)
+            if math.prod(shape) * dtype.itemsize > _PACKED * len(data):
+                raise ValueError(f"{name}: {shape} of {dtype} cannot be in {len(data)} bytes: the archive is damaged")
+            if name in _SHAPES:
+                count = shape[0] if shape and count is None else count
+                _judge(name, shape, dtype, count, most)
+            elif shape != (2,):
+                raise ValueError(f"{name}: expected shape (2,), got {shape}")
+            elif dtype.kind not in "iu":
+                raise TypeError(f"{name}: expected int32, got {dtype}")
+        arrays: dict[str, Any] = {name: _array(archive, name) for name in names}
+    height, width = (int(length) for length in arrays.pop("image_size"))
+    return People(image_size=(height, width), taxonomy=taxonomy, **arrays)
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array that stays packed."""
+    try:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type not in _METHODS or member.flag_bits & 1:
+            raise ValueError("it is encrypted, or compressed with something else than deflate")
+        with archive.open(member) as file:
+            if np.lib.format.read_magic(file) != (1, 0):  # later ones may have headers of gigabytes
+                raise ValueError("its arrays are not of npy version 1.0")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:
+        raise _other(error) from None
+    if dtype.hasobject:
+        raise ValueError(f"{name}: holds Python objects, which take allow_pickle and are never loaded")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name}: {shape} is no shape")
+    return shape, dtype
+
+
+def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], count: int | None, most: int | None) -> None:
+    kind, lengths = _SHAPES[name]
+    if dtype != kind:
+        raise TypeError(f"{name}: expected {kind.__name__}, got {dtype}")
+    wanted = (count, *lengths)
+    if len(shape) != len(wanted) or any(want not in (None, have) for have, want in zip(shape, wanted, strict=True)):
+        shown = ", ".join(["n", *("S" if length is None else str(length) for length in lengths)])
+        of = "" if count is None else f" with n = {count}"
+        raise ValueError(f"{name}: expected shape ({shown}){of}, got {shape}")
+    if most is not None and (shape[0] > most or max(shape[1:], default=0) > _LONGEST):
+        raise ValueError(f"{name}: {shape} is too much: at most {most} people and {_LONGEST} cells a side are read")
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    try:
+        with archive.open(f"{name}.npy") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            if file.read(1):  # at its end the checksum is compared, too
+                raise ValueError(f"{name} goes on after its end")
+    except Exception as error:  # of zipfile, zlib and numpy, each with its own for what is damaged
+        raise _other(error) from None
+    return array
+
+
+def _other(error: Exception) -> ValueError:
+    said = str(error) or type(error).__name__
+    return ValueError(f"not an npz of people ({said}): it holds boxes, scores, image_size and maps")

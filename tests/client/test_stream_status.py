@@ -45,3 +45,20 @@ def test_an_output_that_is_away_is_said_and_counted(capsys: pytest.CaptureFixtur
     state = State("door.mp4", connected=True, frames=9, shown=2, dropped=1, lost=6, output_problem=away)
     assert said(capsys, Sources(state, turns=[True, False])) == f"door.mp4: {away}\n"
     assert summary(state) == "door.mp4: 9 frames, 2 shown, 1 dropped, 6 lost at the output"
+
+
+def test_what_a_server_says_does_nothing_to_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State("[1].mp4", connected=True, frames=3, failed=3, engine_problem="\x1b]0;title\x07 [/red] [link=x]y")
+    assert said(capsys, Sources(state, turns=[False])) == f"[1].mp4: {shown(state.engine_problem)}\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    table = said(capsys, Sources(state, turns=[True, False]))
+    assert "\x1b]" not in table
+    assert "[1].mp4 " in table
+    assert f" {shown(state.engine_problem)}" in table
+
+
+def shown(problem: str) -> str:
+    return problem.replace("\x1b", r"\x1b").replace("\x07", r"\x07")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import People
@@ -78,3 +82,103 @@ def test_other_files_are_refused() -> None:
     np.savez(lacking, boxes=np.zeros((0, 4), np.float32))
     with pytest.raises(ValueError, match="not an npz of people"):
         npz.decode(lacking.getvalue())
+
+
+def archive(compression: int = zipfile.ZIP_DEFLATED, **changed: bytes | NDArray[np.generic]) -> bytes:
+    """The archive of `people`, with some of its members, or arrays, in place of its own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as written:
+        for name, content in (npz.to_arrays(people()) | changed).items():
+            member = io.BytesIO(content if isinstance(content, bytes) else b"")
+            if not isinstance(content, bytes):
+                np.save(member, content)
+            written.writestr(f"{name}.npy", member.getvalue())
+    return buffer.getvalue()
+
+
+def header(shape: str, descr: str = "'<f4'") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def with_byte(of_file: int, of_directory: int, value: int) -> bytes:
+    """An archive where a byte of its first member's description is another one, in both places that it stands."""
+    data = bytearray(archive())
+    data[of_file] = data[data.index(b"PK\x01\x02") + of_directory] = value
+    return bytes(data)
+
+
+def damaged() -> bytes:
+    data = archive()
+    start = data.index(b"boxes.npy") + len("boxes.npy")
+    return data[:start] + b"\xff\xff\xff" + data[start + 3 :]
+
+
+def with_another_checksum() -> bytes:
+    data = bytearray(archive(zipfile.ZIP_STORED))
+    data[data.index(b"\x93NUMPY") + 150] ^= 1  # of the boxes' values
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (damaged, "decompressing"),
+        (with_another_checksum, "CRC"),
+        (lambda: with_byte(6, 8, 1), "encrypted"),
+        (lambda: with_byte(8, 10, 97), "something else than deflate"),
+        (lambda: archive(zipfile.ZIP_LZMA), "something else than deflate"),
+        (lambda: archive(boxes=header("(1000000000000, 4)")), "cannot be in"),
+        (lambda: archive(boxes=header("(2, 4)") + bytes(31)), "EOF"),
+        (lambda: archive(boxes=header("(2, 4)") + bytes(33)), "goes on after its end"),
+        (lambda: archive(boxes=header("(-2, 4)")), "is no shape"),
+        (lambda: archive(boxes=header("(2, 4)", "()")), "npz of people"),
+        (lambda: archive(boxes=header("-" * 9000 + "1")), "npz of people"),
+        (lambda: archive(boxes=header("((((")), "npz of people"),
+        (lambda: archive(boxes=b"\x93NUMPY\x02\x00" + b"\xff" * 4), "version 1.0"),
+        (lambda: archive(boxes=np.zeros((), np.float32)), r"boxes: expected shape \(n, 4\), got \(\)"),
+        (lambda: archive(scores=np.zeros(3, np.float32)), r"scores: expected shape \(n\) with n = 2, got \(3,\)"),
+        (lambda: archive(iuv=np.zeros((2, 2, 4, 4), np.uint8)), r"iuv: expected shape \(n, 3, S, S\) with n = 2"),
+        (lambda: archive(image_size=np.ones(3, np.int32)), r"image_size: expected shape \(2,\)"),
+    ],
+)
+def test_damage_and_malice_are_refused_as_such(make: Callable[[], bytes], says: str, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(make())
+    for source in (make(), tmp_path / "a.npz"):
+        with pytest.raises(ValueError, match=says):
+            npz.decode(source)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("boxes", np.float64), ("parts", np.int64), ("image_size", np.float64)])
+def test_a_wrong_dtype_is_named(name: str, dtype: type[np.generic]) -> None:
+    with pytest.raises(TypeError, match=f"{name}: expected .*, got {np.dtype(dtype)}"):
+        npz.decode(archive(**{name: npz.to_arrays(people())[name].astype(dtype)}))
+
+
+def test_more_than_it_may_have_is_not_unpacked() -> None:
+    crowd = archive(boxes=np.zeros((4_000_000, 4), np.float32))
+    wide = archive(parts=np.zeros((2, 5000, 5000), np.uint8))
+    assert len(crowd) + len(wide) < 200_000
+    tracemalloc.start()
+    try:
+        for data, says in ((crowd, "at most 64 people"), (wide, "512 cells a side")):
+            with pytest.raises(ValueError, match=says):
+                npz.decode(data, most=64)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_may_have_any_number_of_people(tmp_path: Path) -> None:
+    many = People(
+        np.zeros((100, 4), np.float32), np.zeros(100, np.float32), (9, 9), parts=np.zeros((100, 600, 2), "u1")
+    )
+    many.save(tmp_path / "many.npz")
+    assert len(People.load(tmp_path / "many.npz")) == 100
+    with pytest.raises(ValueError, match="at most 64 people"):
+        npz.decode(tmp_path / "many.npz", most=64)
+
+
+def test_a_file_that_is_not_there_is_no_bad_archive(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        npz.decode(tmp_path / "none.npz")
