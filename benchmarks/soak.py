@@ -109,7 +109,7 @@ class Load:
 
     def _leave(self) -> None:
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {len(self.frame)}\r\n\r\n"
+            head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(self.frame)}\r\n\r\n"
             sent = np.random.default_rng().integers(1, len(self.frame) + 1)
             connection.sendall(head.encode() + self.frame[:sent])
             self.seen.add("left")

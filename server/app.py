@@ -32,6 +32,7 @@ from server.middleware.access import Access, refuse
 from server.middleware.body_limit import BodyLimit
 from server.middleware.head import Head
 from server.middleware.request_id import RequestId
+from server.middleware.same_site import SameSite
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
 from server.problems import NotFound, declare_keys, install
@@ -59,8 +60,8 @@ _MODULES = (analyze, batch, stream, health, models, v2, page)
 _ABOUT = """Every person in a photo with a box, a body-part label map and a DensePose IUV map.
 
 Boxes are absolute pixels of the upright original (EXIF applied), x2 and y2 exclusive; `x` and `y` are box centres.
-Errors are RFC 9457 problem details with a request id; of any request also 404, 405, 408 and 431 (headers that come
-too slowly or are too many), and 500, which is ours and nobody else's."""
+Errors are RFC 9457 problem details with a request id; of any request also 404, 405, 403 and 421 (pages from elsewhere,
+other hosts), 408 and 431 (headers that come too slowly or are too many), and 500, which is ours and nobody else's."""
 
 
 def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | None = None) -> FastAPI:
@@ -119,6 +120,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
+    app.add_middleware(SameSite, settings=settings)
     app.add_middleware(Unexpected)
     if settings.origins:
         app.add_middleware(

@@ -57,6 +57,9 @@ def serve(
         str | None, typer.Option(help="Addresses and networks whose X-Forwarded-For counts, by commas (default none).")
     ] = None,
     cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
+    hosts: Annotated[
+        str | None, typer.Option(help="Names beside localhost that requests to 127.0.0.1 may be for, by commas.")
+    ] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
     upload_seconds: Annotated[float | None, typer.Option(help="For a body to arrive (default 30).")] = None,
@@ -74,7 +77,7 @@ def serve(
     from parsing_rcnn.repository import ModelRepository
     from server.app import create_app
     from server.connection import configuration
-    from server.settings import address, injected_port
+    from server.settings import address, injected_port, is_loopback
     from server.telemetry import configure_logging
 
     style = _style(given)
@@ -91,7 +94,7 @@ def serve(
     listener = _listen(settings.host, settings.port, style)
     url = f"http://{address(settings.host, listener.getsockname()[1])}"
     _say(style, f"Parsing R-CNN Serving on {url}", "(page: /, API: /docs, stop: Ctrl-C)")
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(settings.host):
         lacks = "encryption" if settings.keys else "keys or encryption"
         _warn(style, f"reachable from other machines, without {lacks}")
     _allow_files(settings.max_connections + 200, style)

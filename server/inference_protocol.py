@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from server.json_body import load
 from server.problems import MalformedRequest
 
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
@@ -64,15 +65,12 @@ def parse(body: bytes, header_length: str | None, names: tuple[str, ...]) -> Inf
                 f"Inference-Header-Content-Length: {header_length[:40]!r}, but the body has {end} bytes"
             )
         end = int(header_length)
-    try:
-        document = orjson.loads(body[:end])
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the JSON part of the body cannot be read: {error}") from None
-    if not isinstance(document, dict):
-        raise MalformedRequest("the JSON part of the body is not an object")
+    document = load(body[:end], "the JSON part of the body", "cannot be read")
     parameters = _parameters(document, "the request")
     binary = parameters.get("binary_data_output") is True
     identity = document.get("id", "")
+    if not isinstance(identity, str | int | float):
+        raise MalformedRequest(f"`id` is {_shown(identity)}: send text or a number")
     return InferRequest(
         id=identity if isinstance(identity, str) else str(identity),
         image=_image(document.get("inputs"), body[end:]),
@@ -88,7 +86,22 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
         raise MalformedRequest(f"`parameters` of {what} is not an object")
     if any(str(name).startswith("shared_memory") for name in parameters):
         raise InvalidOptions("shared memory is between a client and Triton itself: send the picture in the request")
+    for name, value in parameters.items():
+        if isinstance(value, list | dict):
+            raise MalformedRequest(
+                f"the parameter {name[:60]!r} of {what} is {_shown(value)}: send text, a number, true or false"
+            )
     return parameters
+
+
+def _shown(value: Any) -> str:
+    """A value of the client's for an error: what holds others may hold very many, or be nested very deep."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        short = len(value) <= 8 and all(isinstance(item, str | int | float | None) for item in value)
+        return f"[{', '.join(map(_shown, value))}]" if short else f"a list of {len(value)}"
+    return repr(value[:60] if isinstance(value, str) else value)
 
 
 def _image(inputs: Any, rest: bytes) -> bytes:
@@ -97,13 +110,13 @@ def _image(inputs: Any, rest: bytes) -> bytes:
     tensor = inputs[0]
     name, kind, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if name != "IMAGE" or kind != "BYTES" or shape not in ([1], [1, 1]):
-        raise InvalidOptions(f"the input is {name!r} {kind!r} {shape!r}; {_HOW}"[:400])
+        raise InvalidOptions(f"the input is {_shown(name)} {_shown(kind)} {_shown(shape)}; {_HOW}"[:400])
     parameters = _parameters(tensor, "IMAGE")
     if "binary_data_size" in parameters:
         size = parameters["binary_data_size"]
         if size != len(rest) or size < 4 or struct.unpack_from("<I", rest)[0] != size - 4:
             raise MalformedRequest(
-                f"IMAGE: {len(rest)} bytes follow the JSON, binary_data_size is {str(size)[:40]}; one element is its "
+                f"IMAGE: {len(rest)} bytes follow the JSON, binary_data_size is {_shown(size)}; one element is its "
                 "length as 4 bytes, then as many bytes"
             )
         return rest[4:]
@@ -128,7 +141,7 @@ def _outputs(outputs: Any, names: tuple[str, ...], binary: bool) -> dict[str, bo
         name = output.get("name")
         parameters = _parameters(output, "an output")
         if name not in names:
-            raise InvalidOptions(f"the output {str(name)[:60]!r} is unknown: the model has {', '.join(names)}")
+            raise InvalidOptions(f"the output {_shown(name)} is unknown: the model has {', '.join(names)}")
         if parameters.get("classification"):
             raise InvalidOptions("the classification extension does not apply to these outputs: leave it out")
         wanted[name] = bool(parameters.get("binary_data", binary))

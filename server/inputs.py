@@ -8,10 +8,10 @@ import binascii
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
-import orjson
-from fastapi import Query
+from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
@@ -22,8 +22,10 @@ from starlette.requests import HTTPConnection, Request
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from server.call import Call
 from server.fetch import fetch
-from server.options import AnalyzeOptions, repeated
-from server.problems import MalformedRequest, UnsupportedCoding
+from server.json_body import load
+from server.offload import Offload
+from server.options import NAMED, AnalyzeOptions, repeated, unknown
+from server.problems import MalformedRequest, UnsupportedCoding, listed
 from server.settings import Settings
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
@@ -33,6 +35,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_SHORT = 64 * 1024  # bytes of JSON that are read at once, in less time than a thread takes to begin
 _FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
 _HOW_TO_SEND_OPTIONS = (
     """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
@@ -72,7 +75,22 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
     return Call(route, connection.scope["caller"], deadline, trace if _TRACEPARENT.match(trace) else None)
 
 
-async def query_options(request: Request, options: Annotated[AnalyzeOptions, Query()]) -> AnalyzeOptions:
+async def _few_unknown(request: Request) -> None:
+    """Refuse a query of very many unknown options before FastAPI looks at each.
+
+    Raises:
+        RequestValidationError: it is one.
+    """
+    strange = unknown(request.query_params.keys())
+    if len(strange) > NAMED:
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in strange]
+        )
+
+
+async def query_options(
+    request: Request, options: Annotated[AnalyzeOptions, Query()], _: Annotated[None, Depends(_few_unknown)]
+) -> AnalyzeOptions:
     """The options of the query, a dependency of routes: by itself FastAPI takes the last value of one that is repeated.
     It waits for nothing, and is asynchronous because FastAPI puts other dependencies into threads.
 
@@ -111,6 +129,14 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
+async def aside(request: Request, size: int, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function that reads so many bytes: of many it does so on a thread, and others are answered meanwhile."""
+    if size <= _SHORT:
+        return function(*arguments)
+    offload: Offload = request.app.state.service.offload
+    return await offload.run(0, function, *arguments)
+
+
 def refuse_coding(request: Request) -> None:
     """Refuse a body that would have to be unpacked first: what it becomes has no limit that a header tells.
 
@@ -143,7 +169,7 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
         return pictures[0], options
     body = await request.body()
     if kind == "application/json":
-        document = _object(body, "the body")
+        document = await aside(request, len(body), load, body, "the body")
         _known(document, {"image", "options"})
         options = _merged(options, document.get("options", {}))
         settings: Settings = request.app.state.settings
@@ -190,7 +216,8 @@ async def _pictures(
         raise MalformedRequest(
             f"a batch is a form with one part `file` for each picture, or JSON with `images`, sent with {_JSON_HEADER}"
         )
-    document = _object(await request.body(), "the body")
+    body = await request.body()
+    document = await aside(request, len(body), load, body, "the body")
     _known(document, {"images", "options"})
     images = document.get("images")
     if not isinstance(images, list) or not 1 <= len(images) <= most:
@@ -245,22 +272,18 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
         return pictures, options
     if not isinstance(more, str):
         raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
-    return pictures, _merged(options, _object(more, "the part `options`"))
+    document = await aside(request, len(more), load, more, "the part `options`")
+    return pictures, _merged(options, document)
 
 
 def _refuse_other_parts(form: FormData) -> None:
     """Refuse what would be ignored, above all options in parts of their own."""
     names = [name for name, _ in form.multi_items()]
-    unknown = sorted(set(names) - {"file", "options"})
-    if unknown:
-        raise MalformedRequest(f"the form has parts that are not read: {_listed(unknown)}; {_HOW_TO_SEND_OPTIONS}")
+    strange = sorted(set(names) - {"file", "options"})
+    if strange:
+        raise MalformedRequest(f"the form has parts that are not read: {listed(strange)}; {_HOW_TO_SEND_OPTIONS}")
     if names.count("options") > 1:
         raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_HOW_TO_SEND_OPTIONS}")
-
-
-def _listed(names: list[str]) -> str:
-    """Names that a client sent, of which there may be many, as long as it likes."""
-    return ", ".join(f"`{name[:40]}`" for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
@@ -283,7 +306,7 @@ async def _read(request: Request, image: tuple[str, str], what: str, most: int) 
     if kind == "url":
         return Picture(await while_connected(request, fetch(value, most, request.scope["hold"])))
     try:
-        return Picture(base64.b64decode(value, validate=True))
+        return Picture(await aside(request, len(value), partial(base64.b64decode, value, validate=True)))
     except (binascii.Error, ValueError) as error:
         raise MalformedRequest(
             f"`value` of {what} is not base64 ({error}): encode the file's bytes, no data: prefix"
@@ -291,21 +314,11 @@ async def _read(request: Request, image: tuple[str, str], what: str, most: int) 
 
 
 def _known(document: dict[str, Any], names: set[str]) -> None:
-    unknown = sorted(set(document) - names)
-    if unknown:
+    strange = sorted(set(document) - names)
+    if strange:
         raise MalformedRequest(
-            f"the body has unknown fields: {', '.join(unknown)}; it holds {' and '.join(sorted(names))}"
+            f"the body has unknown fields: {listed(strange)}; it holds {' and '.join(sorted(names))}"
         )
-
-
-def _object(text: bytes | str, what: str) -> dict[str, Any]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"{what} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise MalformedRequest(f"{what} is JSON, but not an object")
-    return document
 
 
 def _merged(options: AnalyzeOptions, more: Any) -> AnalyzeOptions:

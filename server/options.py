@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from parsing_rcnn.people import Options
+
+NAMED = 8
+"""Wrong options, or names, that an answer tells of: a client may send as many as it likes."""
+_MOST_VALUES = 32
+"""Of a list, of which the longest has six that differ."""
 
 
 class Render(StrEnum):
@@ -51,6 +58,13 @@ class MaskFormat(StrEnum):
 def _split(value: Any) -> Any:
     """`a,b`, `a` twice in a query, or a JSON list: all the same."""
     items = [value] if isinstance(value, str) else value
+    if isinstance(items, list):
+        count = len(items)
+        if count <= _MOST_VALUES:
+            count += sum(item.count(",") for item in items if isinstance(item, str))
+        if count > _MOST_VALUES:
+            what = f"it has {count} values, the limit is {_MOST_VALUES}: name each once"
+            raise PydanticCustomError("too_many", "{what}", {"what": what})
     if isinstance(items, list) and all(isinstance(i, str) for i in items):
         return [part.strip() for item in items for part in item.split(",") if part.strip()]
     return value
@@ -96,6 +110,9 @@ class AnalyzeOptions(BaseModel):
         Raises:
             pydantic.ValidationError: `other` has an unknown name, or a value of another type or out of range.
         """
+        strange = unknown(other)
+        if len(strange) > NAMED:  # they are not told one by one, so they are not looked at one by one either
+            other = {name: other[name] for name in (*AnalyzeOptions.model_fields, *strange) if name in other}
         _JsonTypes.model_validate(other)
         return AnalyzeOptions.model_validate({**self.model_dump(exclude_unset=True), **other})
 
@@ -108,6 +125,17 @@ class AnalyzeOptions(BaseModel):
             part_probs=self.exact and Task.PARSING in self.tasks,
             max_side=self.max_side,
         )
+
+
+def unknown(names: Iterable[str], *more: str) -> list[str]:
+    """The first names that are none of an option: as many as an answer tells of, and one.
+
+    Args:
+        names: as a client sent them.
+        more: options that the route has beyond `AnalyzeOptions`.
+    """
+    known = {*AnalyzeOptions.model_fields, *more}
+    return list(islice((name for name in names if name not in known), NAMED + 1))
 
 
 def repeated(names: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
-from server.options import AnalyzeOptions
+from server.options import NAMED, AnalyzeOptions
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -85,6 +85,22 @@ class NotAcceptable(ParsingRCNNError):
     status = 406
     code = "not-acceptable"
     title = "No acceptable representation"
+
+
+class ForeignPage(ParsingRCNNError):
+    """A page from elsewhere asks, through its visitor's browser."""
+
+    status = 403
+    code = "foreign-page"
+    title = "Pages from elsewhere may not ask"
+
+
+class UnknownHost(ParsingRCNNError):
+    """The request was meant for another name."""
+
+    status = 421
+    code = "unknown-host"
+    title = "The host is not known here"
 
 
 class NotFound(ParsingRCNNError):
@@ -164,6 +180,27 @@ def declare_keys(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names that a client sent, of which there may be many, as long as it likes."""
+    return ", ".join(f"`{name[:40]}`" for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def wrong_options(errors: Sequence[Mapping[str, Any]], *more: str, outer: int = 1) -> tuple[list[dict[str, Any]], str]:
+    """The first options that are not valid, and in one line which they are and why.
+
+    Args:
+        errors: pydantic's.
+        more: options that the route has beyond `AnalyzeOptions`.
+        outer: steps of an error's place before the option: where it was, as in FastAPI's errors.
+    """
+    told: list[dict[str, Any]] = [
+        {"option": (".".join(map(str, e["loc"][outer:])) or str(e["loc"][0]))[:60], "reason": reason(e, *more)}
+        for e in errors[:NAMED]
+    ]
+    line = "; ".join(f"{e['option']}: {e['reason']}" for e in told)
+    return told, line + ("; ..." if len(errors) > NAMED else "")
+
+
 def reason(error: Mapping[str, Any], *more: str) -> str:
     """Why an option is not valid, in words that help.
 
@@ -185,11 +222,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [
-            {"option": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "reason": reason(e)}
-            for e in error.errors()
-        ]
-        detail = "; ".join(f"{e['option']}: {e['reason']}" for e in errors)
+        errors, detail = wrong_options(error.errors())
         return problem(request, InvalidOptions(detail), errors)
 
     @app.exception_handler(HTTPException)

@@ -64,18 +64,23 @@ class Service:
         metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
-        """Decide before a body is read, at once.
+        """Decide before a body is read, at once; within `counting`.
 
         Raises:
             EngineUnavailable: not ready, or full.
             RateLimited: the caller has had its share.
         """
+        self.engine.check()
+        self.admission.check()
+        self.rates.take(call.caller, pictures)
+
+    @contextmanager
+    def counting(self, route: str) -> Iterator[None]:
+        """Count what is refused here, before a picture comes to `run`, which counts by itself."""
         try:
-            self.engine.check()
-            self.admission.check()
-            self.rates.take(call.caller, pictures)
+            yield
         except ParsingRCNNError as error:
-            self.metrics.requests.labels(call.route, error.code).inc()
+            self.metrics.requests.labels(route, error.code).inc()
             raise
 
     @contextmanager
@@ -85,11 +90,8 @@ class Service:
         Raises:
             EngineUnavailable: every place is taken.
         """
-        try:
+        with self.counting(call.route):
             self.admission.check()
-        except ParsingRCNNError as error:
-            self.metrics.requests.labels(call.route, error.code).inc()
-            raise
         with self.admission.place():
             yield
 
@@ -99,7 +101,8 @@ class Service:
         Raises:
             ParsingRCNNError: see `run`; and `render` or `include` may not fit the tasks.
         """
-        options = answers.settle(options, wanted)
+        with self.counting(call.route):
+            options = answers.settle(options, wanted)
         encode = partial(answers.encode, self.engine.info, self.limits, image, options, wanted)
         body, stages = await self.run(image, options.core(), encode, call)
         return Answer(body, wanted.value, stages)

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     burst: int = Field(20, ge=1, description="Pictures at once for each caller, where there is a rate.")
     trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For counts, by commas.")
     cors: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
+    hosts: str = Field("", description="Names beside localhost that requests to 127.0.0.1 may be for; * for all.")
     urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
     max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
@@ -92,6 +93,14 @@ class Settings(BaseSettings):
                 raise ValueError("each origin is https://host or https://host:port with no path, or *")
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        for name in filter(None, (part.strip() for part in value.split(","))):
+            if name != "*" and not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError("each is a name without scheme, port and path, as in photos.example, or *")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
@@ -120,6 +129,11 @@ class Settings(BaseSettings):
         return [origin.strip() for origin in self.cors.split(",") if origin.strip()]
 
     @property
+    def names(self) -> list[str]:
+        """Names of `hosts`, in small letters."""
+        return [name.strip().lower() for name in self.hosts.split(",") if name.strip()]
+
+    @property
     def proxies(self) -> list[str]:
         """Addresses and networks of `trusted_proxies`."""
         return [proxy.strip() for proxy in self.trusted_proxies.split(",") if proxy.strip()]
@@ -133,6 +147,14 @@ class Settings(BaseSettings):
 def bare(host: str) -> str:
     """A host as sockets take it: an IPv6 address without the brackets that it has in a URL."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def address(host: str, port: int) -> str:

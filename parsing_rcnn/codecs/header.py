@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _MAX_FILL = 65_536
 """Bytes 0xFF before one of JPEG's markers."""
 _MAX_SEGMENTS = 4096
 """Before a JPEG's frame header: 32 MiB hold 512 of full length, and a picture of a camera has about ten."""
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+"""What ends a scan's pixels, in which 0xFF stands before 0x00, or is of a restart."""
 _MAX_CHUNKS = 65_536
 """Of a PNG or WebP: libpng's are of 8 KiB, of which 32 MiB hold 4096. Some million empty ones would take seconds."""
 
@@ -47,7 +51,7 @@ class ImageHeader:
         height: in pixels, as stored.
         orientation: EXIF orientation 1..8 (1 when absent or nonsense).
         frames: 1, or more for an animation.
-        scans: passes over the pixels that a progressive JPEG asks for; 1 otherwise.
+        scans: passes over the pixels that a JPEG asks for; 1 otherwise.
     """
 
     format: Format
@@ -125,11 +129,39 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
             precision, height, width = struct.unpack_from(">BHH", data, at + 4)
             if precision != 8:
                 raise UnsupportedImage(f"a JPEG of {precision} bits a channel: 8 are accepted")
-            # Entropy-coded bytes stuff 0xFF with 0x00, so this pair occurs as a marker only.
-            scans = max(data.count(b"\xff\xda", at), 1) if marker in (0xC2, 0xC6, 0xCA, 0xCE) else 1
+            scans = _scans(data, at + 2 + length, data[at + 9], marker in _PROGRESSIVE)
             return ImageHeader("jpeg", width, height, orientation or 1, scans=scans)
         at += 2 + length
     raise InvalidImage(f"damaged JPEG: {_MAX_SEGMENTS} markers and no frame header among them")
+
+
+def _scans(data: bytes, at: int, components: int, progressive: bool) -> int:
+    """Passes over the pixels, from the end of the frame header on. Where the first one has every component the pixels
+    are complete: whatever else comes is not decoded, nor read here.
+
+    Raises:
+        InvalidImage: there are more than the components need, or very many markers.
+    """
+    scans = 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            break
+        marker, at = found[0][1], found.end()
+        if marker == 0xD9 or at + 2 >= len(data):
+            break
+        if marker == 0xDA:
+            scans += 1
+            if scans == 1 and not progressive and data[at + 2] >= components:
+                return 1
+        at += max(int.from_bytes(data[at : at + 2]), 2)
+    else:
+        raise InvalidImage(f"the JPEG has more than {_MAX_SEGMENTS} markers among its scans: save it as baseline")
+    if not progressive and scans > components:
+        raise InvalidImage(
+            f"the JPEG has {scans} scans, the limit of a sequential one is its {components} component(s): save it anew"
+        )
+    return max(scans, 1)
 
 
 def _peek_png(data: bytes) -> ImageHeader:

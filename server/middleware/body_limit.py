@@ -31,10 +31,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limit(scope["path"])
+        limit = min(self.limit(scope["path"]), self.memory)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            await problem(Request(scope), _too_large(int(declared), limit))(scope, receive, send)
+            await problem(Request(scope), self._too_large(int(declared), limit))(scope, receive, send)
             return
         received, complete = 0, False
         end = time.monotonic() + self.seconds
@@ -44,6 +44,8 @@ class BodyLimit:
             nonlocal received
             received += size
             self._held += size
+            if received > self.memory:  # no time heals it
+                raise self._too_large(received, self.memory)
             if self._held > self.memory:
                 wait = EngineUnavailable.retry_after
                 raise EngineUnavailable(f"all uploads together are beyond {self.memory} bytes: come back in {wait:g} s")
@@ -62,7 +64,7 @@ class BodyLimit:
             complete = not message.get("more_body", False)
             hold(len(message.get("body", b"")))
             if received > limit:
-                raise _too_large(received, limit)
+                raise self._too_large(received, limit)
             return message
 
         scope["hold"] = hold
@@ -71,6 +73,10 @@ class BodyLimit:
         finally:
             self._held -= received
 
-
-def _too_large(size: int, limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body has {size} bytes or more, the limit is {limit}: send a smaller picture")
+    def _too_large(self, size: int, limit: int) -> BodyTooLarge:
+        if limit == self.memory:
+            return BodyTooLarge(
+                f"the request has {size} bytes or more, and all uploads together may have {limit} (--upload-memory): "
+                "send smaller pictures"
+            )
+        return BodyTooLarge(f"the body has {size} bytes or more, the limit is {limit}: send a smaller picture")

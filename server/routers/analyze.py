@@ -132,9 +132,10 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
     choose(accept, None)  # what can never be made is refused before the body is read; that may name another rendering
     service: Service = request.app.state.service
     call = call_of(request, "analyze")
-    service.admit(call)
-    picture, options = await read_picture(request, options, call)
-    wanted = choose(accept, options.render)
+    with service.counting(call.route):
+        service.admit(call)
+        picture, options = await read_picture(request, options, call)
+        wanted = choose(accept, options.render)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
     headers = {"Server-Timing": server_timing(answer.stages), "Vary": "Accept"}
     return Response(answer.body, media_type=answer.media_type, headers=headers)

@@ -113,9 +113,11 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     wanted = choose(request.headers.get("accept"), None, _OFFERED)
     service: Service = request.app.state.service
     call = call_of(request, "batch")
-    service.admit(call, 0)
-    pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
-    batch = _Batch(request, service, answers.settle(options, wanted), call)
+    with service.counting(call.route):
+        service.admit(call, 0)
+        pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
+        options = answers.settle(options, wanted)
+    batch = _Batch(request, service, options, call)
     make = batch.archive if wanted is Format.ZIP else batch.document
     with service.place(call):
         body = await while_connected(request, make(pictures))

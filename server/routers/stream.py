@@ -7,7 +7,6 @@ import math
 import struct
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -20,8 +19,8 @@ from server.answers import NUMBERS, Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
-from server.options import AnalyzeOptions, Render, repeated
-from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, reason
+from server.options import NAMED, AnalyzeOptions, Render, repeated, unknown
+from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, wrong_options
 from server.service import Service
 from server.settings import Settings
 
@@ -79,7 +78,8 @@ async def stream(socket: WebSocket) -> None:
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
     try:
-        options, wanted, call = _negotiate(socket, settings, service)
+        with service.counting("stream"):
+            options, wanted, call = _negotiate(socket, settings, service)
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
         return
@@ -109,17 +109,18 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple
     Raises:
         ParsingRCNNError: what does not allow it.
     """
-    _check_origin(socket, settings)
     wrong = repeated([name for name, _ in socket.query_params.multi_items()])
     if wrong:
         raise InvalidOptions("; ".join(f"{name}: {why}" for name, why in wrong.items()))
     query: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in _multi(socket).items()}
     kind = query.pop("format", None)
+    strange = unknown(query)
+    if len(strange) > NAMED:
+        query = {name: query[name] for name in strange}
     try:
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {reason(e, 'format')}" for e in error.errors())
-        raise InvalidOptions(reasons) from None
+        raise InvalidOptions(wrong_options(error.errors(), "format", outer=0)[1]) from None
     wanted = _wanted(kind, options.render)
     options = settle(options, wanted)
     service.engine.check()
@@ -150,21 +151,6 @@ def _multi(socket: WebSocket) -> dict[str, list[str]]:
     return {key: socket.query_params.getlist(key) for key in socket.query_params}
 
 
-def _check_origin(socket: WebSocket, settings: Settings) -> None:
-    """A page from elsewhere must not use the gateway through its visitor's browser: CORS does not cover WebSockets."""
-    origin = socket.headers.get("origin")
-    if origin is None or "*" in settings.origins or origin in settings.origins:
-        return
-    try:
-        own = urlsplit(origin).netloc == socket.headers.get("host")
-    except ValueError:  # no address, so not ours
-        own = False
-    if not own:
-        error = MalformedRequest(f"the origin {origin[:100]!r} may not open streams here: allow it with --cors")
-        error.status = 403
-        raise error
-
-
 async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answering: asyncio.Task[None]) -> None:
     while not answering.done():
         try:
@@ -190,7 +176,8 @@ async def _answer(
         frame = await mailbox.take()
         try:
             socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
-            service.admit(call)
+            with service.counting(call.route):
+                service.admit(call)
             answer = await service.analyze(frame.picture, options, wanted, call)
         except ParsingRCNNError as error:
             await _problem(socket, frame.number, mailbox, error)

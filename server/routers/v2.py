@@ -21,7 +21,7 @@ from server.catalogue import VERSION, Catalogue
 from server.documents import Error, reference
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.inputs import LONGEST_MS, call_of, refuse_coding, while_connected
+from server.inputs import LONGEST_MS, aside, call_of, refuse_coding, while_connected
 from server.routers.analyze import EXAMPLE_PICTURE
 from server.service import Service, server_timing
 
@@ -247,12 +247,14 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
     catalogue, service = _catalogue(request), _service(request)
     statistics = catalogue.statistics[_known(model, version)]
     call = call_of(request, "infer")
-    service.admit(call)
-    refuse_coding(request)
-    async with call.in_time():
-        body = await request.body()
-    asked = parse(body, request.headers.get(LENGTH_HEADER), catalogue.outputs(model))
-    options, call = _options(model, asked, call)
+    with service.counting(call.route):
+        service.admit(call)
+        refuse_coding(request)
+        async with call.in_time():
+            body = await request.body()
+        length_of_json = request.headers.get(LENGTH_HEADER)
+        asked = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
+        options, call = _options(model, asked, call)
     length: int | None = None
 
     def write(people: People) -> bytes:

@@ -21,6 +21,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from tests.parsing_rcnn.test_codecs_header import in_scans
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
 ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"
 FEW = "?confidence=0&max_people=1&include=masks"
@@ -125,6 +127,7 @@ def rows(photo: bytes) -> list[Row]:
         wrong("half a JPEG", 400, "invalid-image", photo[: len(photo) // 2]),
         wrong("three bytes of a JPEG", 400, "invalid-image", photo[:3]),
         wrong("progressive JPEG of 200 scans", 400, "invalid-image", scans),
+        wrong("baseline JPEG of 200 scans", 400, "invalid-image", in_scans(200)),
         wrong("JPEG of 5000 empty comments", 400, "invalid-image", jpeg[:2] + b"\xff\xfe\0\2" * 5000 + jpeg[2:]),
         wrong("JPEG of 5000 restart markers", 400, "invalid-image", jpeg[:2] + b"\xff\xd0" * 5000 + jpeg[2:]),
         wrong("JPEG of 100,000 fill bytes", 400, "invalid-image", jpeg[:2] + b"\xff" * 100_000 + jpeg[2:]),
@@ -186,6 +189,15 @@ def rows(photo: bytes) -> list[Row]:
             headers=JSON,
         ),
         wrong(
+            "JSON, twelve options that do not exist",
+            422,
+            "invalid-options",
+            {"image": image, "options": {f"o{number}": 1 for number in range(12)}},
+            headers=JSON,
+        ),
+        wrong("JSON of 20,000 fields", 400, "malformed-request", {f"f{n}": 1 for n in range(20_000)}, headers=JSON),
+        options("forty tasks", "?tasks=" + ",".join(["parsing"] * 40)),
+        wrong(
             "JSON, a number as text",
             422,
             "invalid-options",
@@ -221,6 +233,7 @@ def rows(photo: bytes) -> list[Row]:
         fields("batch, an option as a part", 400, "malformed-request", ("tasks", "parsing"), path=BATCH),
         wrong("batch, one picture as the body", 400, "malformed-request", photo, path=BATCH),
         wrong("batch, JSON as another type", 400, "malformed-request", {"images": [image]}, headers=FORM, path=BATCH),
+        Row("a page from elsewhere", 403, "foreign-page", photo, headers={"Origin": "https://elsewhere.example"}),
         Row("another method", 405, "method-not-allowed", method="GET"),
         Row("another address", 404, "not-found", path="/v1/analyse"),
     ]

@@ -24,7 +24,7 @@ from tests.server.test_limits import metric, post, until
 
 LIMITS = ConnectionLimits(connections=30, head_seconds=0.6, head_bytes=8192, read_seconds=0.5, linger_seconds=0.5)
 NPZ = "Accept: application/x-npz\r\n"
-QUERY = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
+QUERY = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_an_address_is_part_of_them(strict: Live) -> None:
 
 
 def test_trailers_are_headers(strict: Live, photo_jpeg: bytes) -> None:
-    head = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     connection = opened(strict, head + f"{len(photo_jpeg):x}\r\n")
     connection.sendall(photo_jpeg + b"\r\n0\r\n" + b"".join(b"X-%d: abcdefgh\r\n" % k for k in range(600)))
     problem(everything(connection), 431, "headers-too-large")
@@ -132,7 +132,7 @@ def test_the_next_request_may_begin_while_one_is_in_work(photo_jpeg: bytes) -> N
         time.sleep(2 * LIMITS.head_seconds)
         slow.gate.set()
         assert connection.recv(4000).startswith(b"HTTP/1.1 200")
-        connection.sendall(b"thz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"thz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert b'{"status":"ok"}' in everything(connection)
 
 
@@ -147,10 +147,13 @@ def test_what_is_no_http_is_told_so(strict: Live) -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        ("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "Content-Length"),
-        ("POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "chunk size"),
-        ("GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1"),
-        ("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1"),
+        (
+            "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "Content-Length",
+        ),
+        ("POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "chunk size"),
+        ("GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1"),
+        ("CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1"),
     ],
     ids=["two lengths", "no chunk", "no address", "a tunnel"],
 )
@@ -160,15 +163,15 @@ def test_bad_requests_are_told_what_is_bad(strict: Live, sent: str, reason: str)
     assert "TLS" not in str(document["detail"])
 
 
-HEAD = "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
         ("HELO there\r\n\r\n", 400),
-        ("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("CONNECT /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("CONNECT /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (QUERY + "X-A: " + "a" * 9000, 431),
         (QUERY, 408),
         (HEAD + "xyz\r\n", 400),
@@ -218,7 +221,7 @@ OFFER = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB
 @pytest.mark.parametrize("cut", ["in one piece", "behind the head", "in the offer"])
 def test_an_offer_of_http2_is_passed_over(strict: Live, photo_jpeg: bytes, cut: str) -> None:
     """Java's HttpClient and `curl --http2` make it, and send their body behind it."""
-    head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\n{OFFER}Content-Length: {len(photo_jpeg)}\r\n\r\n".encode()
+    head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{OFFER}Content-Length: {len(photo_jpeg)}\r\n\r\n".encode()
     sent = head + photo_jpeg
     at = {"in one piece": 0, "behind the head": len(head), "in the offer": head.index(b"Upgrade: h2c") + 5}[cut]
     connection = opened(strict)
@@ -236,7 +239,9 @@ def test_an_offer_of_http2_is_passed_over(strict: Live, photo_jpeg: bytes, cut: 
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_body_behind_an_offer_is_no_second_request(strict: Live, apart: bool) -> None:
     inner = QUERY + "X-Request-ID: smuggled\r\n\r\n"
-    connection = opened(strict, f"POST /readyz HTTP/1.1\r\nHost: x\r\n{OFFER}Content-Length: {len(inner)}\r\n\r\n")
+    connection = opened(
+        strict, f"POST /readyz HTTP/1.1\r\nHost: localhost\r\n{OFFER}Content-Length: {len(inner)}\r\n\r\n"
+    )
     time.sleep(0.1 * apart)
     connection.sendall((inner + QUERY + "Connection: close\r\n\r\n").encode())
     answers = everything(connection)
@@ -247,20 +252,22 @@ def test_a_body_behind_an_offer_is_no_second_request(strict: Live, apart: bool) 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_stream_has_no_body(strict: Live, method: str) -> None:
     offer = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    head = f"{method} /v1/models HTTP/1.1\r\nHost: x\r\n{offer}Content-Length: 5\r\n\r\n"
+    head = f"{method} /v1/models HTTP/1.1\r\nHost: localhost\r\n{offer}Content-Length: 5\r\n\r\n"
     answer = everything(opened(strict, head + "hello"))
     assert answer.startswith(b"HTTP/1.1 200" if method == "GET" else b"HTTP/1.1 405")
 
 
 def test_a_stream_begins_with_a_get(strict: Live) -> None:
     offer = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    answer = everything(opened(strict, f"POST /v1/models HTTP/1.1\r\nHost: x\r\n{offer}\r\n"))
+    answer = everything(opened(strict, f"POST /v1/models HTTP/1.1\r\nHost: localhost\r\n{offer}\r\n"))
     problem(answer, 405, "method-not-allowed")
 
 
 def test_a_stream_whose_handshake_says_that_it_has_no_body(strict: Live) -> None:
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    head = f"GET /v1/stream HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    head = (
+        f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n{upgrade}Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    )
     with opened(strict, head) as connection:
         assert connection.recv(4000).startswith(b"HTTP/1.1 101")
 
@@ -304,7 +311,7 @@ def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", live.port))
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
         with capture_logs() as lines:
             connection.sendall(head.encode() + photo_jpeg)
             until(lambda: any(line["event"] == "closed" for line in lines), 20)
@@ -337,7 +344,7 @@ def streaming(live: Live, buffered: int = 4096) -> socket.socket:
     connection.settimeout(10)
     connection.connect(("127.0.0.1", live.port))
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    head = f"GET /v1/stream?render=overlay HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Version: 13\r\n\r\n"
+    head = f"GET /v1/stream?render=overlay HTTP/1.1\r\nHost: localhost\r\n{upgrade}Sec-WebSocket-Version: 13\r\n\r\n"
     connection.sendall(head.encode())
     received = b""
     while not received.endswith(b"\r\n\r\n"):
@@ -419,7 +426,7 @@ def test_a_connection_that_stays_silent_is_closed(refused: bool) -> None:
         connection = opened(live, QUERY + "\r\n")
         if refused:
             assert connection.recv(4000).startswith(b"HTTP/1.1 200")
-            connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
             assert connection.recv(4000).startswith(b"HTTP/1.1 404")
             connection.sendall(b" of it")
         answers = everything(connection)  # until the gateway closes

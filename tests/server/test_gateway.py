@@ -490,7 +490,7 @@ def test_what_the_end_of_the_drain_cuts_off_may_come_back(
         Live(Settings(drain_seconds=1), lambda: slow) as live,
         socket.create_connection(("127.0.0.1", live.port)) as client,
     ):
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo_jpeg)}\r\n\r\n".encode()
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(photo_jpeg)}\r\n\r\n".encode()
         client.sendall(head + (photo_jpeg if stage == "work" else photo_jpeg[:1000]))
         if stage == "work":
             assert slow.begun.acquire(timeout=10)

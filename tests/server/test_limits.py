@@ -42,7 +42,9 @@ def until(what, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]
 def post(live: Live, body: bytes, headers: str = "", declared: int | None = None) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
     length = len(body) if declared is None else declared
-    connection.sendall(f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n".encode())
+    connection.sendall(
+        f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n".encode()
+    )
     connection.sendall(body)
     return connection
 
@@ -153,6 +155,16 @@ def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
             each.close()
 
 
+def test_what_never_fits_is_not_told_to_come_back(photo_jpeg: bytes) -> None:
+    with TestClient(create_app(Settings(upload_memory=len(photo_jpeg) - 1), Slow)) as client:
+        wait_until_ready(client)
+        for body in (photo_jpeg, iter([photo_jpeg[:100], photo_jpeg[100:]])):  # with its length, and without
+            answer = client.post("/v1/analyze", content=body)
+            refused(answer, 413, "all uploads together may have")
+            assert "--upload-memory" in answer.json()["detail"]
+            assert "retry-after" not in answer.headers
+
+
 def test_full_is_said_before_the_body_comes(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=0), lambda: slow) as live:
@@ -237,6 +249,15 @@ def test_buckets_fill_at_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
         buckets.take("a", 5)
     buckets.take("a", 4)
     TokenBuckets(None, 1).take("a", 1000)
+
+
+def test_who_has_some_of_the_share_left_waits_for_the_rest_of_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    buckets = TokenBuckets(0.5, 4)
+    buckets.take("a", 1)
+    with pytest.raises(RateLimited, match="come back in 2 s") as refusal:
+        buckets.take("a", 4)  # three are there, and the fourth takes 2 s; so many at once may come again
+    assert refusal.value.retry_after == 2
 
 
 def test_after_a_refusal_the_queue_is_short_until_calm_returns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,33 @@ def test_base64_in_json(client: TestClient, photo_jpeg: bytes) -> None:
         assert answer.json()["outputs"][0]["data"][0] > 0.5
 
 
+def test_what_follows_the_picture_is_no_part_of_it(client: TestClient, photo_jpeg: bytes) -> None:
+    picture = struct.pack("<I", len(photo_jpeg)) + photo_jpeg
+    tensor = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(picture)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    for rest, status in ((picture, 200), (picture + b"tail", 400), (picture[:-1], 400)):
+        answer = client.post(URL, content=head + rest, headers={"Inference-Header-Content-Length": str(len(head))})
+        assert answer.status_code == status
+        if status == 400:
+            assert f"{len(rest)} bytes follow the JSON" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_an_output_that_says_nothing_comes_as_the_request_says(
+    client: TestClient, photo_jpeg: bytes, binary: bool
+) -> None:
+    image = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
+    tensor = {**image, "data": [base64.b64encode(photo_jpeg).decode()]}
+    outputs = [{"name": "SCORES"}, {"name": "BOXES", "parameters": {"binary_data": False}}]
+    wanted = {"inputs": [tensor], "outputs": outputs, "parameters": {"binary_data_output": binary}}
+    answer = client.post(URL, json=wanted)
+    head = answer.content[: int(answer.headers.get("Inference-Header-Content-Length", len(answer.content)))]
+    assert {output["name"]: "data" not in output for output in json.loads(head)["outputs"]} == {
+        "SCORES": binary,
+        "BOXES": False,
+    }
+
+
 def test_errors_have_the_protocols_form(client: TestClient, photo_jpeg: bytes) -> None:
     def tensor(**changes: object) -> dict[str, object]:
         return {"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [1], "data": ["?"], **changes}]}
@@ -251,3 +278,40 @@ def test_perf_analyzer_runs_against_the_gateway(live: Live, photo_jpeg: bytes, t
     head, values = (tmp_path / "out.csv").read_text().splitlines()[:2]
     row = dict(zip(head.split(","), values.split(","), strict=False))
     assert float(row["Inferences/Second"]) > 0
+
+
+DEEP = "[" * 900 + "]" * 900
+
+
+@pytest.mark.parametrize(  # @: a list in lists in lists
+    ("body", "says"),
+    [
+        ('{"inputs": 1, "id": @}', "`id` is a list of 1: send text or a number"),
+        ('{"inputs": 1, "id": {}}', "`id` is an object"),
+        ('{"inputs": 1, "id": null}', "`id` is None"),
+        ('{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": @}]}', "'IMAGE' 'BYTES' a list of 1; IM"),
+        ('{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [2, 1]}]}', "'IMAGE' 'BYTES' [2, 1]; IMAGE"),
+        ('{"inputs": [{"name": @, "datatype": @}]}', "the input is a list of 1 a list of 1 None"),
+        ('{"inputs": [], "parameters": {"confidence": @}}', "the parameter 'confidence' of the request is a"),
+        (
+            '{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": @}}]}',
+            "the parameter 'binary_data_size' of IMAGE is a list of 1: send text, a number, true or false",
+        ),
+        ('{"inputs": @}', "`inputs` is a list of one object"),
+    ],
+)
+def test_values_that_hold_others_are_not_shown(client: TestClient, body: str, says: str) -> None:
+    answer = client.post(URL, content=body.replace("@", DEEP), headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422), answer.text
+    assert says in answer.json()["error"]
+
+
+def test_an_output_is_named_by_text(client: TestClient, photo_jpeg: bytes) -> None:
+    image = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
+    image["data"] = [base64.b64encode(photo_jpeg).decode()]
+    document = json.dumps({"id": 7, "inputs": [image], "outputs": [{"name": "@"}]})
+    answer = client.post(URL, content=document.replace('"@"', DEEP))
+    assert answer.status_code == 422
+    assert "the output a list of 1 is unknown" in answer.json()["error"]
+    read = client.post(URL, content=document.replace("@", "SCORES"))
+    assert read.json()["id"] == "7"

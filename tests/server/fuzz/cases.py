@@ -218,7 +218,7 @@ def _frame(number: int, random: Random) -> Case:
 def _http(number: int, random: Random) -> Case:
     body = pictures()[0][1]
     head = (
-        f"POST /v1/analyze{QUERY} HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\nConnection: close\r\n"
+        f"POST /v1/analyze{QUERY} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode()
     return Case(number, "HTTP", "", mutated(head, random, random.choice((1, 2, 5))) + body, raw=True)

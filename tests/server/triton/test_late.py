@@ -43,7 +43,7 @@ def test_late_and_lost_callers_of_a_gateway_cost_nobody_the_server(triton: Runni
             return ask(client, photo, {"X-Timeout-Ms": str(int(1000 * seconds))}).status_code == 200
 
         def hangs_up(seconds: float) -> bool:
-            head = f"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo)}\r\n\r\n".encode()
+            head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(photo)}\r\n\r\n".encode()
             with socket.create_connection(("127.0.0.1", live.port)) as connection:
                 connection.settimeout(seconds)
                 connection.sendall(head + photo)

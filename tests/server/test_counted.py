@@ -1,0 +1,74 @@
+"""Refusals are counted as pictures, by route and reason, each once: an alert tells of them."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_access import open_gate
+from tests.server.test_limits import metric, post
+
+
+def counted(live: Live, route: str, outcome: str) -> float:
+    return metric(live, f'parsing_rcnn_requests_total{{outcome="{outcome}",route="{route}"}}')
+
+
+def test_a_refusal_for_memory(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        second = post(live, photo_jpeg[:2000], declared=len(photo_jpeg))
+        assert second.recv(4000).startswith(b"HTTP/1.1 503")
+        assert counted(live, "analyze", "engine-unavailable") == 1
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        for each in (first, second):
+            each.close()
+
+
+def test_a_refusal_for_want_of_a_place(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(workers=1, queue=0), lambda: slow) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        second = post(live, photo_jpeg)
+        assert second.recv(4000).startswith(b"HTTP/1.1 503")
+        assert counted(live, "analyze", "engine-unavailable") == 1
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        for each in (first, second):
+            each.close()
+
+
+def test_a_batch_beyond_the_share() -> None:
+    """Its pictures are counted while they are read."""
+    with Live(Settings(rate=1, burst=1), open_gate) as live:
+        images = [{"type": "base64", "value": "aaaa"}] * 2
+        answer = httpx.post(f"http://{live.address}/v1/analyze/batch", json={"images": images})
+        assert answer.status_code == 429
+        assert counted(live, "batch", "rate-limited") == 1
+
+
+def test_an_upload_that_outlasts_its_deadline(photo_jpeg: bytes) -> None:
+    with Live(Settings(), open_gate) as live:
+        late = post(live, photo_jpeg[:100], "X-Timeout-Ms: 200\r\n", declared=len(photo_jpeg))
+        assert late.recv(4000).startswith(b"HTTP/1.1 504")
+        late.close()
+        assert counted(live, "analyze", "deadline-exceeded") == 1
+
+
+def test_a_stream_too_many() -> None:
+    with Live(Settings(max_streams=1), open_gate) as live:
+        address = f"ws://{live.address}/v1/stream"
+        with connect(address, proxy=None), pytest.raises(InvalidStatus) as refusal:
+            connect(address, proxy=None)
+        assert refusal.value.response.status_code == 503
+        assert json.loads(refusal.value.response.body)["status"] == 503
+        assert counted(live, "stream", "engine-unavailable") == 1
