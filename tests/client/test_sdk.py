@@ -397,7 +397,8 @@ def test_a_share_that_no_time_heals_is_not_asked_about_again(serve_app: Any, pro
     assert (no.value.status, asked) == ((404, 2) if proxy else (429, 1))
 
 
-def test_without_retries_a_picture_is_asked_about_once(serve_app: Any) -> None:
+@pytest.mark.parametrize(("after", "seconds"), [(b"0.1", 0.1), (b"3600", 60)])  # nobody is sent away for an hour
+def test_without_retries_a_picture_is_asked_about_once(serve_app: Any, after: bytes, seconds: float) -> None:
     asked = 0
 
     async def busy(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -405,12 +406,12 @@ def test_without_retries_a_picture_is_asked_about_once(serve_app: Any) -> None:
         if scope["type"] != "http":
             return
         asked += 1
-        await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"0.1")]})
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", after)]})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    with serve_app(busy) as url, pytest.raises(Busy):
+    with serve_app(busy) as url, pytest.raises(Busy) as refused:
         Gateway(url, timeout=20, retry=False).analyze(b"x")
-    assert asked == 1
+    assert (asked, refused.value.retry_after) == (1, seconds)
 
 
 def test_a_model_that_cannot_be_run_is_no_busy_server(serve_app: Any) -> None:

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Busy, Client, Streamed
+from parsing_rcnn_client.wire import frame_message, is_of, read_streamed
 from server.settings import Settings
 from tests.client.streams import Ask, Patient, Told, both, by_threads, one_by_one
 from tests.server.conftest import Live
@@ -58,6 +61,16 @@ def test_a_frame_is_answered_as_by_analyze(url: str, photo_jpeg: bytes, ask: Ask
             assert isinstance(people, People)
             assert len(people) >= 1
             assert same(people, client.analyze(frame, **options))  # type: ignore[arg-type]
+
+
+def test_frames_beyond_the_32_bits_of_a_number_have_their_answers(url: str) -> None:
+    with connect(f"{url.replace('http', 'ws')}/v1/stream?format=npz") as socket:
+        for number in (2**32 - 1, 2**32, 2**33 + 5):
+            socket.send(frame_message(number, b"no picture"))
+            sent, refused = read_streamed(socket.recv(timeout=30), CIHP, url)
+            assert isinstance(refused, UnsupportedImage)
+            assert is_of(sent, number)
+            assert not is_of(sent, number + 1)
 
 
 def test_frames_may_be_asynchronous(url: str, photo_jpeg: bytes) -> None:

@@ -96,6 +96,21 @@ def test_parts_have_names_scores_and_areas_in_pixels() -> None:
     ]
 
 
+def test_exact_areas_are_of_the_exact_parts() -> None:
+    # the map says class 5 everywhere, the probabilities say class 7 in the lower half of 32 pixels
+    probabilities = np.zeros((1, 20, 8, 4), np.uint8)
+    probabilities[:, 5, :4] = probabilities[:, 7, 4:] = 255
+    box, parts = np.array([[0, 0, 4, 8]], np.float32), np.full((1, 8, 4), 5, np.uint8)
+    who = People(box, np.array([0.9], np.float32), (8, 4), parts=parts, part_probs=probabilities)
+
+    def areas(exact: bool) -> dict[int, int]:
+        (person,) = read(to_json(who, include=["parts"], exact=exact))["predictions"]
+        return {part["class_id"]: part["area"] for part in person["parts"]}
+
+    assert areas(exact=False) == {5: 32}
+    assert areas(exact=True) == {5: 16, 7: 16}
+
+
 def test_maps_are_cut_to_the_box_and_offset_places_them() -> None:
     who = people()
     for index, person in enumerate(read(to_json(who, include=INCLUDE))["predictions"]):
@@ -175,6 +190,21 @@ def test_inds_of_few_many_and_none() -> None:
     full = np.ones((300, 20, 20), np.uint8)
     who = replace(many, boxes=boxes, parts=full, iuv=None)
     assert png(to_json(who, include=["inds"])["inds_png"])[:3].ravel().tolist() == list(range(1, 301))
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_inds_name_everybody_up_to_the_last_of_8_bits_and_beyond(count: int) -> None:
+    boxes = np.array([[i, 0, i + 1, 1] for i in range(count)], np.float32)
+    who = People(boxes, np.full(count, 0.5, np.float32), (1, count), parts=np.ones((count, 1, 1), np.uint8))
+    assert png(to_json(who, include=["inds"])["inds_png"])[0].tolist() == list(range(1, count + 1))
+
+
+def test_inds_name_somebody_where_a_part_is_or_a_chart() -> None:
+    parts, iuv = np.zeros((1, 4, 4), np.uint8), np.zeros((1, 3, 4, 4), np.uint8)
+    parts[:, :, :2] = 5
+    iuv[:, 0, :, 1:3] = 1
+    who = People(np.array([[0, 0, 4, 1]], np.float32), np.array([0.9], np.float32), (1, 4), parts=parts, iuv=iuv)
+    assert png(to_json(who, include=["inds"])["inds_png"]).tolist() == [[1, 1, 1, 0]]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,6 +83,12 @@ def test_damaged_strings_are_errors_not_crashes(counts: str) -> None:
     except ValueError:
         return
     assert mask.shape == (4, 4)
+
+
+@pytest.mark.parametrize("read", [rle.decode, rle.area, lambda mask: rle.shift(mask, (0, 0), (2, 2))])
+def test_a_negative_count_is_damage_though_all_together_fill_the_size(read: Callable[[rle.RLE], object]) -> None:
+    with pytest.raises(ValueError, match="do not fill 2x2"):
+        read({"size": [2, 2], "counts": "3O2"})  # 3, -1 and 2 pixels
 
 
 def test_a_mask_has_two_dimensions() -> None:

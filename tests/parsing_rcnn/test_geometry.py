@@ -45,6 +45,17 @@ def test_fit_places_the_picture_top_left_and_pads_with_grey() -> None:
     assert window == Window(1 / 3, 1 / 3, 0, 0, 1080, 1920)
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_fit_rounds_the_shorter_side_to_the_nearest_pixel(wide: bool) -> None:
+    # the scale is 8/15: 11 pixels are 5.87 on the canvas, so 6 and not 5
+    canvas, window = fit(np.full((11, 15, 3) if wide else (15, 11, 3), 7, np.uint8), [(8, 8)])
+    upright = canvas if wide else canvas.transpose(1, 0, 2)
+    assert (upright[:6] == 7).all()
+    assert (upright[6:] == PAD_VALUE).all()
+    scales = (window.scale_y, window.scale_x)
+    assert (scales if wide else scales[::-1]) == (6 / 11, 8 / 15)
+
+
 @given(st.integers(1, 90), st.integers(1, 90))
 def test_fit_fills_one_side_and_boxes_return(height: int, width: int) -> None:
     canvas, window = fit(np.zeros((height, width, 3), np.uint8), [(32, 64), (64, 32)])

@@ -180,6 +180,24 @@ def test_two_who_embrace_both_stay(scores: tuple[float, float]) -> None:
     assert (once.instance_map()[both] == 1 + int(np.argmax(scores))).all()
 
 
+def test_two_who_stand_close_side_by_side_are_not_one_found_twice() -> None:
+    # 20 x 60 pixels each, 10 x 60 in common: a third of their union; each has the half of it that is deeper in theirs
+    close = crowd(
+        ([10, 0, 30, 60], 0.9, block(0, 20, label=1)),
+        ([20, 0, 40, 60], 0.8, block(0, 20, label=2)),
+    )
+    assert close.instance_map()[30, 10:40].tolist() == [1] * 15 + [2] * 15
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_somebody_too_thin_for_a_pixel_shares_none_with_whoever_begins_beside(first: int) -> None:
+    # of 0.2 pixels one is kept, which is the first of the box beside; it lies as deep in both, and one of them is surer
+    wide = ([10.3, 0, 30, 60], 0.9, block(0, 20, label=1))
+    thin = ([10.0, 0, 10.2, 60], 0.5, block(0, 20, label=2))
+    people = crowd(thin, wide) if first else crowd(wide, thin)
+    assert people.instance_map()[30, 10:14].tolist() == [first + 1] * 4
+
+
 def test_boxes_that_overlap_without_a_common_pixel_change_nothing() -> None:
     people = crowd(
         ([10, 0, 50, 60], 0.6, block(0, 8, label=1)),

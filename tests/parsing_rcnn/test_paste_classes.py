@@ -39,3 +39,22 @@ def test_the_best_class_of_every_pixel(cells: int) -> None:
         probabilities = np.rint(np.stack(soft) * 255).astype(np.uint8)
         exact = paste_probabilities(probabilities, box, window)
         np.testing.assert_array_equal(exact, everywhere(list(probabilities.astype(np.float32)), box))
+
+
+def test_a_class_begins_at_the_edge_of_its_first_cell_however_large_cells_are() -> None:
+    # cells of 10 x 20 pixels, four by four; in each map two classes share the box by halves
+    box = np.array([0, 0, 40, 80], np.float32)
+    window = pixel_window(box, (80, 40))
+    sides, heights = np.zeros((2, 20, 4, 4), np.uint8)
+    sides[2, :, :2] = sides[5, :, 2:] = 255
+    assert paste_probabilities(sides, box, window)[40].tolist() == [2] * 20 + [5] * 20
+    heights[0, :2] = heights[5, 2:] = 255
+    assert paste_probabilities(heights, box, window)[:, 20].tolist() == [0] * 40 + [5] * 40
+
+
+def test_boxes_that_meet_in_the_middle_of_a_pixel_share_none() -> None:
+    # the centre of pixel 6 is 6.5: the pixel is of the box that begins there, not of the one that ends there
+    left = pixel_window(np.array([2.5, 0.5, 6.5, 4.5], np.float32), (10, 10))
+    right = pixel_window(np.array([6.5, 4.5, 9.5, 8.5], np.float32), (10, 10))
+    assert tuple(left) == (2, 0, 6, 4)
+    assert tuple(right) == (6, 4, 9, 8)

@@ -191,6 +191,14 @@ def test_a_smooth_iuv_crop_interpolates_inside_a_part_and_never_across_its_edge(
     assert abs(row[40] - 200) <= 1
 
 
+def test_smooth_u_and_v_that_are_the_same_everywhere_stay_as_they_are() -> None:
+    for value in range(256):
+        iuv = np.full((1, 3, 8, 8), value, np.uint8)
+        iuv[:, 0] = 1
+        crop, _ = make([[0, 0, 16, 16]], (16, 16), iuv=iuv).iuv_crop(0, exact=True)
+        assert set(crop[1:].ravel().tolist()) == {value}
+
+
 def test_smooth_maps_of_the_picture_are_the_smooth_crops() -> None:
     iuv = np.zeros((1, 3, 8, 8), np.uint8)
     iuv[0, 0, 2:6, 2:6] = 3
@@ -213,12 +221,14 @@ def test_exact_instances_are_the_exact_silhouettes() -> None:
     assert not np.array_equal(people.instance_map(exact=True), people.instance_map())
 
 
-def test_more_than_255_people_need_16_bits() -> None:
-    boxes = [[x, 0, x + 1, 1] for x in range(300)]
-    people = make(boxes, (1, 300), parts=np.ones((300, 1, 1), np.uint8))
-    instances = people.instance_map()
-    assert instances.dtype == np.uint16
-    assert instances[0].tolist() == list(range(1, 301))
+@pytest.mark.parametrize(("count", "kind"), [(255, np.uint8), (256, np.uint16), (300, np.uint16)])
+def test_more_than_255_people_need_16_bits(count: int, kind: type) -> None:
+    boxes = [[x, 0, x + 1, 1] for x in range(count)]
+    maps = {"parts": np.ones((count, 1, 1), np.uint8), "iuv": np.ones((count, 3, 1, 1), np.uint8)}
+    people = make(boxes, (1, count), **maps)
+    for instances in (people.instance_map(), people.iuv_map()[1]):
+        assert instances.dtype == kind
+        assert instances[0].tolist() == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("shape", [(0, 128, 128), (0, 0, 0)])

@@ -56,6 +56,14 @@ def test_cihp_colours_are_the_datasets_own() -> None:
     assert CIHP.palette[CIHP.classes.index("Right-shoe")].tolist() == [255, 170, 0]
 
 
+@pytest.mark.parametrize("taxonomy", [DENSEPOSE, DENSEPOSE_COARSE], ids=lambda t: t.name)
+def test_the_right_side_of_a_body_has_warm_colours_and_the_left_one_cool_ones(taxonomy: Taxonomy) -> None:
+    for left, right in taxonomy.mirror:
+        (cool_red, _, cool_blue), (red, _, blue) = taxonomy.palette[[left, right]].tolist()
+        assert red > blue, taxonomy.classes[right]
+        assert cool_blue > cool_red, taxonomy.classes[left]
+
+
 def test_a_palette_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         CIHP.palette[0] = 1

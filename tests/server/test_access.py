@@ -85,6 +85,18 @@ def test_keys_change_while_it_runs(keys: Path) -> None:
         assert ["cannot be read" in line["reason"] for line in lines if line["log_level"] == "error"] == [True]
 
 
+def test_a_key_that_is_replaced_is_refused_though_the_file_is_as_long(keys: Path) -> None:
+    def write(key: str, second: int) -> None:
+        keys.write_text(f"alice {hashlib.sha256(key.encode()).hexdigest()}\n")
+        os.utime(keys, (second, second))
+
+    write("old", 1)
+    known = KeyFile(keys)
+    assert known.name_of("old") == "alice"
+    write("new", 2)
+    assert (known.name_of("old"), known.name_of("new")) == (None, "alice")
+
+
 def test_a_key_is_added_to_a_file_without_a_last_line_end(keys: Path) -> None:
     alice = add_key(keys, "alice")
     keys.write_text(keys.read_text().rstrip("\n"))  # as some editors leave it

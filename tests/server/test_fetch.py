@@ -175,12 +175,13 @@ def test_what_does_not_answer_with_a_picture(
         run("https://photos.example/nothing", names, trusting)
     with pytest.raises(ImageTooLarge, match="more than 499 bytes"):
         run("https://photos.example/photo", names, trusting, most=499)
+    assert run("https://photos.example/photo", names, trusting, most=500) == b"x" * 500
     with pytest.raises(InvalidImage, match="none is not known"):
         run("https://none/photo", names, trusting)
     for host, context in (("photos.example", None), ("other.example", trusting)):  # unknown signer; another's name
         with pytest.raises(InvalidImage, match="SSLCertVerificationError"):
             run(f"https://{host}/photo", names, context)
-    assert len(connected) == 4
+    assert len(connected) == 5
     monkeypatch.setattr(module, "_SECONDS", 0.3)
     with pytest.raises(InvalidImage, match=r"did not answer within 0\.3 s"):
         run("https://photos.example/slow", names, trusting)

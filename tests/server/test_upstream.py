@@ -35,8 +35,11 @@ class Refusing(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     message = ""
     code = grpc.StatusCode.INTERNAL
+    asked: Any = None
+    left = 0.0  # seconds for which its client waits
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+        self.asked, self.left = request, context.time_remaining()
         context.abort(self.code, self.message)
 
     SystemSharedMemoryRegister = ModelInfer
@@ -78,6 +81,14 @@ def test_a_server_without_memory_is_lost_and_a_slot_it_does_not_know_is_not(
     with pytest.raises(EngineUnavailable) as caught:
         asyncio.run(ask(url))
     assert type(caught.value) is kind
+
+
+def test_triton_is_told_in_microseconds_for_how_long_the_answer_is_wanted(refusing: tuple[str, Refusing]) -> None:
+    url, servicer = refusing
+    with pytest.raises(EngineUnavailable):
+        asyncio.run(ask(url))
+    assert servicer.asked.parameters["timeout"].int64_param == 5_000_000
+    assert servicer.left > 5  # so that Triton's own word for it comes
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,13 @@ def test_likely_unlabelled_people_are_not_background() -> None:
     assert certain.tolist() == [[0, 0]]
 
 
+def test_somebody_labelled_inside_an_ignored_region_is_somebody() -> None:
+    box = [0.0, 0.0, 10.0, 10.0]
+    labelled = people([box], [[0.0, 0.0, 50.0, 50.0]])
+    labels, _ = match(torch.tensor([[box]]), labelled, 0.5, 0.5, scores=torch.zeros(1, 1), best_for_each=False)
+    assert labels.tolist() == [[1]]
+
+
 def test_pictures_of_a_batch_are_matched_as_each_alone() -> None:
     """What fills up the shorter lists is nobody and hides nothing."""
     generator = torch.Generator().manual_seed(0)
@@ -97,6 +104,16 @@ def test_half_of_the_negatives_are_the_hardest() -> None:
         assert set(range(490, 500)) <= set(negative.tolist())
         seen[negative] += 1
     assert int((seen[4:490] > 0).sum()) > 100  # the other half is drawn anew each time
+
+
+def test_beside_many_people_half_of_the_negatives_are_the_hardest_still() -> None:
+    labels = torch.zeros(1, 10_000, dtype=torch.int64)
+    labels[0, :50] = 1
+    hardness = torch.linspace(1, 0, 10_000)[None]  # of the background, the first are the hardest
+    drawn = balanced(labels, 8, 0.5, torch.Generator().manual_seed(0), hardness)
+    negative = drawn.negative[drawn.negatives].tolist()
+    assert len(negative) == 4  # beside four people
+    assert {50, 51} == {number for number in negative if number < 60}  # the others are any of thousands
 
 
 def test_box_loss_by_hand() -> None:

@@ -49,6 +49,12 @@ def test_distances_near_and_far() -> None:
         np.testing.assert_allclose(smaller.geodesic(a, b)[1], wanted, rtol=1e-5)
 
 
+def test_nothing_is_nearer_on_the_skin_than_in_a_straight_line() -> None:
+    """Points share anchors: the way between these may be shorter than the points are apart."""
+    shared = replace(strip(), anchor=np.array([0, 1, 1, 1, 4], np.int16))
+    np.testing.assert_allclose(shared.geodesic(np.array([0, 0]), np.array([1, 3])), [0.15, 0.3], rtol=1e-6)
+
+
 def test_similarity_has_a_scale_for_each_part() -> None:
     values = point_similarity(np.array([0.0, 0.351, 0.150, np.inf]), np.array([1, 2, 23, 5]))
     np.testing.assert_allclose(values, [1, math.exp(-0.5), math.exp(-0.5), 0])

@@ -48,6 +48,17 @@ def test_iou_by_hand() -> None:
     torch.testing.assert_close(box_ops.iou(a, b), torch.tensor([[1 / 3, 0.0, 1.0]]))
 
 
+def test_boxes_are_cut_to_a_canvas_that_is_wider_than_high() -> None:
+    boxes = torch.tensor([[-5.0, -5.0, 700.0, 400.0], [500.0, 100.0, 600.0, 300.0]])
+    assert box_ops.clip(boxes, 384, 640).tolist() == [[0.0, 0.0, 640.0, 384.0], [500.0, 100.0, 600.0, 300.0]]
+
+
+def test_no_box_grows_to_more_than_a_thousand_sixteenths_of_its_anchor() -> None:
+    anchor, deltas = torch.tensor([[0.0, 0.0, 16.0, 16.0]]), torch.tensor([[0.0, 0.0, 50.0, 50.0]])
+    x1, y1, x2, y2 = box_ops.decode(deltas, anchor, box_ops.RPN_WEIGHTS)[0].tolist()
+    assert (x2 - x1, y2 - y1) == pytest.approx((1000, 1000))
+
+
 @pytest.mark.parametrize(("side", "level"), [(56, 2), (111, 2), (113, 3), (224, 4), (447, 4), (449, 5), (2000, 5)])
 def test_level_by_scale(side: float, level: int) -> None:
     assert int(box_ops.level_of(torch.tensor([[0.0, 0.0, side, side]]), 2, 5)[0]) == level

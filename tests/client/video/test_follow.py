@@ -87,12 +87,20 @@ def test_somebody_who_is_missed_for_a_moment_stays_in_the_picture(parts: bool, b
     assert follower.follow(Frame(21, time + 0.5, IMAGE), walker(100, parts)).numbers.tolist() == [1]
 
 
-def test_an_analysis_that_misses_somebody_counts_for_less_where_analyses_are_rare() -> None:
+@pytest.mark.parametrize("late", [0, 0.2])
+def test_an_analysis_that_misses_somebody_counts_for_less_where_analyses_are_rare(late: float) -> None:
     follower = Follower()
     for i in range(6):
         follower.follow(Frame(i, i * 0.5, IMAGE), walker(100, parts=True))
-    missed = follower.follow(Frame(6, 3.0, IMAGE), people_of())
+    missed = follower.follow(Frame(6, 3.0 + late, IMAGE), people_of())
     assert missed.numbers.tolist() == [1]
+
+
+def test_an_analysis_that_misses_everybody_has_its_own_timings() -> None:
+    follower = Follower()
+    follower.follow(Frame(0, 0, IMAGE), replace(walker(100, True), timings={"detector": 1.0}))
+    missed = follower.follow(Frame(1, 1 / 30, IMAGE), replace(people_of(), timings={"detector": 2.0}))
+    assert (missed.numbers.tolist(), missed.people.timings) == ([1], {"detector": 2.0})
 
 
 def test_who_disappears_behind_somebody_else_is_hidden_by_anonymise_only() -> None:
@@ -106,6 +114,18 @@ def test_who_disappears_behind_somebody_else_is_hidden_by_anonymise_only() -> No
     assert alone.numbers.tolist() == [1]
     assert alone.doubtful is not None
     assert len(alone.doubtful) == 1
+
+
+@pytest.mark.parametrize(("under", "numbers", "doubtful"), [(0.85, [1], 1), (0.7, [1, 2], 0)])
+def test_who_is_missed_is_behind_somebody_who_covers_most_of_them(
+    under: float, numbers: list[int], doubtful: int
+) -> None:
+    follower, front = Follower(), (100.0, 40.0, 180.0, 220.0)
+    left = 180 - 40 * under
+    for i in range(5):
+        follower.follow(Frame(i, i / 30, IMAGE), people_of(front, (left, 60.0, left + 40, 200.0)))
+    alone = follower.follow(Frame(5, 5 / 30, IMAGE), people_of(front))
+    assert (alone.numbers.tolist(), len(alone.doubtful or ())) == (numbers, doubtful)
 
 
 def test_probabilities_of_parts_change_nothing_of_who_is_joined() -> None:
@@ -331,6 +351,14 @@ def test_nobody_is_followed_across_a_cut() -> None:
     carried = show(scenes[0], None)
     assert (len(carried.people), carried.covered) == (0, False)
     assert show(scenes[0], walker(100, True)).numbers.tolist() == [3]
+
+
+def test_who_was_doubted_before_a_cut_is_hidden_in_no_frame_after_it() -> None:
+    random, follower = np.random.default_rng(0), Follower()
+    one, other = (random.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(15, 0).repeat(20, 1) for _ in range(2))
+    follower.follow(Frame(0, 0, one), people_of(LEFT, score=0.2))
+    assert len(follower.follow(Frame(1, 1 / 30, one), None).doubtful or ()) == 1
+    assert not follower.follow(Frame(2, 2 / 30, other), None).doubtful
 
 
 def test_answers_that_come_late_make_no_cuts_in_a_pan() -> None:

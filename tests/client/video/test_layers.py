@@ -52,6 +52,12 @@ def test_the_colour_of_a_box_is_that_of_the_track(image: np.ndarray, people: Peo
     assert tuple(drawn(image, people, layers=("boxes",))[90, 40]) == draw.instance_colour(3)
 
 
+def test_a_box_beyond_the_height_of_a_wide_picture_has_its_right_edge(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    picture = drawn(image, replace(people, boxes=np.array([[90, 10, 150, 106]], np.float32)), layers=("boxes",))
+    assert tuple(picture[90, 149]) == draw.instance_colour(3)
+    np.testing.assert_array_equal(picture[:, 152:], image[:, 152:])
+
+
 @pytest.mark.parametrize("style", ["pixelate", "blur"])
 def test_a_hidden_face_is_gone_and_the_rest_is_not(image: np.ndarray, people: People, style: str) -> None:  # type: ignore[type-arg]
     picture = drawn(image, people, layers=("anonymise",), hide="faces", style=style)
@@ -78,6 +84,37 @@ def test_where_no_head_was_found_the_top_of_the_box_is_hidden(image: np.ndarray,
     picture = drawn(image, people, layers=("anonymise",))
     assert np.abs(picture[10:30, 45:100].astype(int) - image[10:30, 45:100]).mean() > 30
     np.testing.assert_array_equal(picture[36:], image[36:])
+
+
+def hidden_rows(image: np.ndarray, people: People, hide: str) -> tuple[int, int]:  # type: ignore[type-arg]
+    """The first row that "anonymise" changes, and the one after the last."""
+    changed = (drawn(image, people, layers=("anonymise",), hide=hide) != image).any(axis=(1, 2)).nonzero()[0]
+    return int(changed[0]), int(changed[-1]) + 1
+
+
+@pytest.mark.parametrize(("hide", "rows"), [("people", (10, 106)), ("heads", (10, 34)), ("faces", (10, 34))])
+def test_of_somebody_without_maps_the_box_is_hidden_or_its_top_quarter(
+    image: np.ndarray,  # type: ignore[type-arg]
+    people: People,
+    hide: str,
+    rows: tuple[int, int],
+) -> None:
+    assert hidden_rows(image, replace(people, parts=None, iuv=None), hide) == rows
+
+
+def test_where_only_charts_are_known_the_head_is_hidden_for_the_face(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    people.iuv[0, 0, 40:48] = 23  # type: ignore[index]
+    first, last = hidden_rows(image, replace(people, parts=None), "faces")
+    # cells of 1.5 rows: the head is at 70 to 82, far from the top quarter
+    assert 60 < first <= 70
+    assert 82 <= last < 92
+
+
+def test_three_cells_around_a_face_are_hidden_too(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    people.parts[0, :12], people.parts[0, 30:40] = COAT, FACE  # type: ignore[index]
+    first, last = hidden_rows(image, people, "faces")
+    assert abs(first - (10 + 1.5 * (30 - 3))) <= 1.5
+    assert abs(last - (10 + 1.5 * (40 + 3))) <= 1.5
 
 
 def test_people_are_hidden_whole(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]

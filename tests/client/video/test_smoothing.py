@@ -108,6 +108,21 @@ def test_u_and_v_move_with_what_moves_inside_the_box() -> None:
     assert away.mean() < 1  # where it was before would be 1.5 frames late: by 4
 
 
+def test_u_and_v_of_somebody_who_comes_closer_stay_where_they_are_in_the_picture() -> None:
+    smoother, side = Smoother(), 16
+    grey = np.full((240, 320, 3), 127, np.uint8)
+    for t in range(13):  # a person of 5 times the size at the end, whose U is 3/4 of x and V 3/4 of y
+        half = 20 * 1.15**t
+        box = np.array([160 - half, 120 - half, 160 + half, 120 + half], np.float32)
+        x, y = (box[low] + (np.arange(side) + 0.5) * (2 * half / side) for low in (0, 1))
+        iuv = np.stack([np.full((side, side), 5), np.tile(0.75 * x, (side, 1)), np.tile(0.75 * y[:, None], (1, side))])
+        found = replace(charts(np.rint(iuv).astype(np.uint8), 0), boxes=box[None])
+        steady = smoother.update(grey, found, ONE, t / 30)[0].iuv_map()[0]
+    rows, columns = (steady[..., 0] > 0).nonzero()
+    shift = [(steady[rows, columns, 1 + k] / 0.75 - place - 0.5).mean() for k, place in enumerate((columns, rows))]
+    assert shift == pytest.approx([0, 0], abs=0.1)  # half a pixel if a cell's corner were taken for its middle
+
+
 def test_u_and_v_of_two_charts_are_never_mixed_and_the_background_has_none() -> None:
     image, smoother, full = np.ascontiguousarray(texture()[:, :320]), Smoother(), np.ones((SIDE, SIDE))
     other = np.where(truth() == 5, 7, truth())

@@ -89,7 +89,7 @@ def test_a_doubtful_box_keeps_a_track_but_starts_none() -> None:
     assert (run(Tracker(), boxes, np.full((60, 1), 0.3, np.float32)) == 0).all()
 
 
-def test_someone_hidden_shortly_comes_back_with_the_number_and_later_as_someone_new() -> None:
+def test_someone_hidden_shortly_comes_back_with_the_number() -> None:
     boxes, scores = walk((0, 300), frames=60), np.array([0.9], np.float32)
     tracker = Tracker(patience=0.5)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
@@ -99,7 +99,59 @@ def test_someone_hidden_shortly_comes_back_with_the_number_and_later_as_someone_
         found = tracker.update(*(none if hidden else (box, scores)), t / 30)
         seen += [] if hidden else found.tolist()
     assert seen == [1] * 50
-    assert tracker.update(boxes[-1], scores, 60 / 30 + 0.6).tolist() == [2]
+
+
+NOBODY = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+SOMEBODY = np.array([[100, 50, 140, 200]], np.float32), np.array([0.9], np.float32)
+
+
+@pytest.mark.parametrize(("away", "number"), [(0.4, 1), (0.6, 2)])
+def test_someone_who_stands_in_the_same_place_after_the_patience_is_someone_new(away: float, number: int) -> None:
+    tracker = Tracker(patience=0.5)
+    tracker.update(*SOMEBODY, 0)
+    tracker.update(*NOBODY, away)
+    assert tracker.update(*SOMEBODY, away + 1 / 30).tolist() == [number]
+
+
+def test_the_lowest_score_that_starts_a_track_starts_one() -> None:
+    box, _ = SOMEBODY
+    assert Tracker(high=0.5).update(box, np.array([0.5], np.float32), 0).tolist() == [1]
+    assert Tracker(high=0.5).update(box, np.array([0.49], np.float32), 0).tolist() == [0]
+
+
+def test_a_prediction_for_a_frame_that_is_over_moves_nobody_backwards() -> None:
+    tracker = Tracker()
+    for t in range(10):  # 30 pixels a second to the right
+        tracker.update(SOMEBODY[0] + t, SOMEBODY[1], t / 30)
+    (track,) = tracker.tracks
+    last = track.motion.box.tolist()
+    for time in (0.0, 9 / 30):  # and no time has passed since the newest frame
+        tracker.predict(time)
+        assert track.motion.box.tolist() == last
+
+
+@pytest.mark.parametrize("fps", [20, 60])
+def test_looks_are_taken_five_times_a_second_however_many_frames_there_are(fps: int) -> None:
+    tracker, looked = Tracker(), []
+
+    def look(index: int) -> NDArray[np.float32]:
+        looked.append(index)
+        return np.sqrt(np.full((3, 4), 0.25, np.float32))
+
+    for t in range(2 * fps):
+        tracker.update(*SOMEBODY, t / fps, look)
+    assert 9 <= len(looked) <= 10
+
+
+@pytest.mark.parametrize(("apart", "seconds", "number"), [(1.2, 0.2, 1), (2.5, 0.2, 2), (2.5, 0.8, 1)])
+def test_nobody_is_known_again_further_away_than_they_can_walk(apart: float, seconds: float, number: int) -> None:
+    # within one height of the box, and two more for each second
+    tracker, coat = Tracker(), np.sqrt(np.full((3, 4), 0.25, np.float32))
+    for t in range(5):
+        tracker.update(*SOMEBODY, t / 10, lambda index: coat)
+    tracker.update(*NOBODY, 0.45)
+    there = SOMEBODY[0] + np.array([150 * apart, 0, 150 * apart, 0], np.float32)
+    assert tracker.update(there, SOMEBODY[1], 0.4 + seconds, lambda index: coat).tolist() == [number]
 
 
 def test_someone_who_is_being_covered_comes_back_with_the_number() -> None:
