@@ -5,81 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from asyncio.transports import BaseTransport, Transport
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import httptools
 import orjson
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import SecurityError
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
+from websockets.server import ServerProtocol
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from server.connection.limits import ConnectionLimits, Patience
+from server.connection.stream import Stream
 from server.problems import MEDIA_TYPE, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
-from server.settings import Settings
-
-_PROGRESS = 64 * 1024  # bytes of an answer that its reader takes in each span, unless the rest is less
 
 log = structlog.get_logger("server")
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """What one connection may take.
-
-    Attributes:
-        connections: open at the same time; at the limit the one that has said nothing for longest makes way.
-        head_seconds: for a request's line and headers to arrive.
-        head_bytes: of them.
-        read_seconds: in which the reader of an answer takes some of it.
-        linger_seconds: for what still comes of a refused request, so that its sender gets to read the answer.
-    """
-
-    connections: int = 1000
-    head_seconds: float = 10.0
-    head_bytes: int = 64 * 1024
-    read_seconds: float = 30.0
-    linger_seconds: float = 5.0
-
-
-class _Patience:
-    """Waits for the reader of what was written, and ends the connection where it takes too little of it.
-
-    Args:
-        transport: of the connection.
-        seconds: in which the reader takes `_PROGRESS` bytes, or all that there is.
-        call_later: of the loop.
-    """
-
-    def __init__(self, transport: Transport, seconds: float, call_later: Callable[..., asyncio.TimerHandle]) -> None:
-        self._transport, self._seconds, self._call_later = transport, seconds, call_later
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self) -> None:
-        """More is written than the reader has taken."""
-        if self._timer is None:
-            held = self._transport.get_write_buffer_size()
-            self._timer = self._call_later(self._seconds, self._check, held)
-
-    def end(self) -> None:
-        """It has taken it, or is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _check(self, before: int) -> None:
-        self._timer = None
-        if before - self._transport.get_write_buffer_size() < min(_PROGRESS, before):
-            log.info("closed", reason=f"in {self._seconds:g} s less than {_PROGRESS} bytes were read")
-            self._transport.abort()
-        else:
-            self.begin()
 
 
 class Connection(HttpToolsProtocol):
@@ -95,11 +37,11 @@ class Connection(HttpToolsProtocol):
         self._again = b""  # a head that offered another protocol, without the offer
         self._open: list[RequestResponseCycle] = []  # the request in work, and those that wait behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
-        self._reader: _Patience | None = None
+        self._reader: Patience | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._reader = _Patience(transport, self.limits.read_seconds, self.loop.call_later)
+        self._reader = Patience(transport, self.limits.read_seconds, self.loop.call_later)
         self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds)
         if len(self.connections) > self.limits.connections:
@@ -135,11 +77,13 @@ class Connection(HttpToolsProtocol):
                     self._again = b""
                     self.parser = httptools.HttpRequestParser(self)
                     self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-                elif self._should_upgrade():
+                elif not self._should_upgrade():
+                    self._refuse_unreadable("no other protocol is spoken here")
+                elif error := self._no_stream():
+                    self.refuse(error)
+                else:
                     self.handle_websocket_upgrade()
                     return
-                else:
-                    self._refuse_unreadable("no other protocol is spoken here")
             except httptools.HttpParserCallbackError:
                 self._refuse_unreadable("its address cannot be read")
             except httptools.HttpParserError as error:
@@ -207,6 +151,7 @@ class Connection(HttpToolsProtocol):
         more = bool(self.pipeline)
         super().on_response_complete()
         if self.cycle.more_body and not more:
+            self.quiet_since = self.loop.time()
             self._within(self.limits.linger_seconds)
         elif not more:
             self._rest()
@@ -230,6 +175,24 @@ class Connection(HttpToolsProtocol):
             for name, value in self.headers
         )
         return self.parser.get_method() == b"GET" and not body and super()._should_upgrade()
+
+    def _no_stream(self) -> ParsingRCNNError | None:
+        """Why none can begin here. The parser of streams has limits of its own, beyond which it answers nothing."""
+        if any(not cycle.response_complete for cycle in self._open):
+            return MalformedRequest(
+                "a stream cannot begin while the request before it has no answer: wait for that, or open a connection"
+            )
+        parser = ServerProtocol()
+        fields = [b"%s: %s" % field for field in self.headers]
+        parser.receive_data(b"\r\n".join([b"GET %s HTTP/1.1" % self.url, *fields, b"", b""]))
+        if parser.events_received():
+            return None
+        error = parser.handshake_exc
+        cause = (error and error.__cause__) or error
+        if isinstance(cause, SecurityError):
+            limit = f"{MAX_NUM_HEADERS} headers, and lines of {MAX_LINE_LENGTH} bytes"
+            return HeadersTooLarge(f"a stream may begin with {limit}, address and headers: send less")
+        return MalformedRequest(f"the request is not valid HTTP/1.1: {cause}")
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
@@ -272,6 +235,7 @@ class Connection(HttpToolsProtocol):
         client = self.client[0] if self.client else "local"
         log.info("refused", status=error.status, reason=error.code, request_id=identity, client=client)
         self._refused = True
+        self.quiet_since = self.loop.time()
         self._within(self.limits.linger_seconds)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -296,7 +260,8 @@ class Connection(HttpToolsProtocol):
         self._deadline = None
         if self.cycle is not None and not self.cycle.response_complete and not self._refused:
             return  # the next request may come slowly while this one is in work
-        if self._head and self.quiet_since is not None and not self._refused:
+        answered = self._refused or (self.cycle is not None and self.cycle.more_body)
+        if self._head and self.quiet_since is not None and not answered:
             seconds = self.limits.head_seconds
             self.refuse(UploadTimeout(f"after {seconds:g} s the headers have {self._head} bytes and no end"))
         else:
@@ -310,7 +275,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _make_room(self) -> None:
-        others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
+        others = [c for c in self.connections if isinstance(c, Connection | Stream) and c is not self]
         quiet = [(c.quiet_since, id(c), c) for c in others if c.quiet_since is not None]
         if quiet:
             min(quiet)[2].transport.abort()
@@ -322,52 +287,3 @@ class Connection(HttpToolsProtocol):
         self._within(None)
         if self._reader is not None:
             self._reader.end()
-
-
-class Stream(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket connection within `ConnectionLimits`: where nobody reads, it would wait for ever to close."""
-
-    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.limits = limits
-        self._reader: _Patience | None = None
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)
-        self._reader = _Patience(cast(Transport, transport), self.limits.read_seconds, self.loop.call_later)
-        if self.transport.get_write_buffer_size():  # of answers to requests before the stream
-            self.pause_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._reader is not None:
-            self._reader.end()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._reader is not None:
-            self._reader.begin()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._reader is not None:
-            self._reader.end()
-
-
-def configuration(application: FastAPI, settings: Settings, limits: ConnectionLimits | None = None) -> uvicorn.Config:
-    """How uvicorn serves the gateway."""
-    limits = limits or ConnectionLimits(connections=settings.max_connections)
-    return uvicorn.Config(
-        application,
-        http=partial(Connection, limits=limits, answers=application.state.metrics.answers),  # type: ignore[arg-type]  # uvicorn calls it like the class
-        ws=partial(Stream, limits=limits),  # type: ignore[arg-type]
-        ws_max_size=settings.max_bytes + 8,
-        ws_per_message_deflate=False,  # pictures are compressed already
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=settings.drain_seconds,
-        timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
-        server_header=False,
-        proxy_headers=bool(settings.proxies),  # else uvicorn believes whoever asks from this machine
-        forwarded_allow_ips=settings.proxies,
-    )

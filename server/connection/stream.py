@@ -1,0 +1,160 @@
+"""One stream's connection. uvicorn parses in one go whatever was read, keeps every fragment of a message that never
+ends, and waits for ever for a handshake, and to close where nobody reads: here each of these has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio.transports import BaseTransport, Transport
+from typing import Any, cast
+
+import structlog
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+from websockets.protocol import State
+
+from server.connection.limits import ConnectionLimits, Patience
+
+_TURN = 0.002  # seconds of parsing, after which the other connections have their turn
+_PIECE = 2048  # bytes that are parsed between two looks at the clock
+_FRAGMENTS = 256  # of a message may have any size
+_FRAGMENT = 1024  # bytes that the others have on average
+
+log = structlog.get_logger("server")
+
+
+class Stream(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket connection within `ConnectionLimits`."""
+
+    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.limits = limits
+        self.quiet_since: float | None = None  # loop time since which it waits to be accepted; None: it is accepted
+        self._reader: Patience | None = None
+        self._deadline: asyncio.TimerHandle | None = None  # for the handshake, then for each message
+        self._unparsed = bytearray()
+        self._turn: asyncio.Handle | None = None  # the next one, where this one was not enough
+        self._pong = b""  # for when the reader has taken what is written
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self._reader = Patience(cast(Transport, transport), self.limits.read_seconds, self.loop.call_later)
+        self.quiet_since = self.loop.time()
+        self._within(self.limits.head_seconds)
+        if self.transport.get_write_buffer_size():  # of answers to requests before the stream
+            self.pause_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._within(None)
+        self._unparsed.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._reader is not None:
+            self._reader.end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:  # the head, in one piece from `Connection`
+            super().data_received(data)
+            return
+        self._unparsed += data
+        if self._turn is None:
+            self._parse()
+
+    def _parse(self) -> None:
+        """For one turn, and not before the stream is accepted, or past a message that the application is to take."""
+        self._turn = None
+        end = time.monotonic() + _TURN
+        while self._unparsed and self.handshake_complete and not (self.read_paused or self.transport.is_closing()):
+            if time.monotonic() > end:
+                self._turn = self.loop.call_soon(self._parse)
+                break
+            piece = bytes(self._unparsed[:_PIECE])
+            del self._unparsed[:_PIECE]
+            if self._deadline is None:
+                self._within(self.limits.message_seconds)
+            super().data_received(piece)
+        if self._unparsed:
+            self.transport.pause_reading()
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _go_on(self) -> None:
+        """The application has taken something, so uvicorn may read again: but first comes what was read before."""
+        if self._unparsed:
+            self.transport.pause_reading()
+            if self._turn is None:
+                self._turn = self.loop.call_soon(self._parse)
+
+    def handle_events(self) -> None:
+        ended = self.handshake_complete and bool(self.conn.events)  # at least one frame
+        super().handle_events()
+        if ended and not self.frames:  # and none is the begin of a message
+            self._within(None)
+
+    def send_receive_event_to_app(self) -> None:
+        self._within(None)
+        super().send_receive_event_to_app()
+
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        count = len(self.frames)
+        if count == 0 or count % _FRAGMENTS or self.close_sent:
+            return
+        if sum(map(len, self.frames)) < (count - _FRAGMENTS) * _FRAGMENT:
+            self._fail(f"a message came in {count} fragments of less than {_FRAGMENT} bytes: send larger ones")
+
+    def handle_ping(self) -> None:
+        """Where pongs are not read, the last one is enough (RFC 6455, 5.5.3)."""
+        pongs = self.conn.data_to_send()
+        if self.writable.is_set() or self.conn.close_rcvd is not None:
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            self._pong = pongs[-1]
+
+    async def receive(self) -> Any:
+        if not self.queue.empty():  # of many small messages that came together each is a turn
+            await asyncio.sleep(0)
+        message = await super().receive()
+        self._go_on()
+        return message
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.quiet_since is not None and self.conn.state is State.OPEN:
+            self.quiet_since = None
+            self._within(None)
+        self._go_on()
+
+    def _within(self, seconds: float | None) -> None:
+        """Close the stream after a time; None: whenever."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if self.quiet_since is not None:
+            log.info("closed", reason=f"the handshake did not end within {self.limits.head_seconds:g} s")
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self._fail(f"a message did not end within {self.limits.message_seconds:g} s")
+
+    def _fail(self, reason: str) -> None:
+        log.info("closed", reason=reason)
+        self.frames = []
+        self.conn.fail(CloseCode.POLICY_VIOLATION, reason)
+        self.handle_parser_exception()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._reader is not None:
+            self._reader.begin()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reader is not None:
+            self._reader.end()
+        pong, self._pong = self._pong, b""
+        if pong and not (self.close_sent or self.transport.is_closing()):
+            self.transport.write(pong)
