@@ -15,13 +15,15 @@ const DOWNLOADS = {
 
 // `picture`: what it is of; the overlay is of what is seen
 export async function download(kind, words, picture) {
-  notice(`Making the ${words}…`);
+  const own = Symbol(kind);
+  const say = (text, linger) => notice(text, linger, own);
+  say(`Making the ${words}…`);
   try {
     const stem = (picture?.name || "webcam").replace(/\.[^.]+$/, "");
     if (kind === "png") save(await overlay(), `${stem}_overlay.png`);
-    else save(await analysed(picture, kind), `${stem}${DOWNLOADS[kind][2]}`);
+    else save(await analysed(picture, kind, say), `${stem}${DOWNLOADS[kind][2]}`);
   } finally {
-    notice("", 0);
+    say("", 0);
   }
 }
 
@@ -41,7 +43,7 @@ async function overlay() {
   return canvas.convertToBlob({ type: "image/png" });
 }
 
-async function analysed(picture, kind) {
+async function analysed(picture, kind, say) {
   const [accept, extra] = DOWNLOADS[kind];
   const path = `/v1/analyze?${query(least(), extra)}`;
   let body;
@@ -49,11 +51,11 @@ async function analysed(picture, kind) {
     body = await whole(picture);
     return request(path, { method: "POST", body, headers: { Accept: accept } });
   };
-  const response = await patiently(send).catch(async (error) => {
+  const response = await patiently(send, null, say).catch(async (error) => {
     const mended = body !== (await whole(picture)); // by another download, or it could not be read just then
     if (!mended && !mend(picture, error)) throw error;
     if (picture === state.picture) $("converted").textContent = picture.converted;
-    return patiently(send);
+    return patiently(send, null, say);
   });
   return response.blob();
 }

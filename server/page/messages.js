@@ -23,21 +23,32 @@ $("again").addEventListener("click", () => {
   repeat();
 });
 
-// Fixed, so that nothing below moves; and slow to go, so that it does not flicker where it comes again and again.
+// Fixed, so that nothing below moves; and slow to go, so that it does not flicker where it comes again and again. Several
+// may wait at once: each takes back its own alone, and the newest that is left is shown.
+const notices = new Map();
 let fading = 0;
-export function notice(text, linger = 1500) {
+export function notice(text, linger = 1500, whose = "page") {
   clearTimeout(fading);
-  if (text) $("notice").textContent = text;
-  else fading = setTimeout(() => ($("notice").textContent = ""), linger);
+  notices.delete(whose);
+  if (text) notices.set(whose, text);
+  const newest = [...notices.values()].at(-1) ?? "";
+  if (newest || linger === 0) show(newest);
+  else fading = setTimeout(show, linger, "");
 }
+
+function show(text) {
+  if ($("notice").textContent !== text) $("notice").textContent = text;
+}
+
+export const noticed = () => $("notice").textContent;
 
 export function busy(on) {
   $("busy").hidden = !on;
 }
 
 // Says so while the gateway is silent; what `work` returns.
-async function heed(work) {
-  const end = listen(notice);
+async function heed(work, say) {
+  const end = listen(say);
   try {
     return await work();
   } finally {
@@ -47,15 +58,15 @@ async function heed(work) {
 
 const BEARABLE = 30; // seconds that a visitor is kept waiting for what was refused, before it is an error
 // Asks again by itself where the gateway says when to, and that is soon; `signal` ends that.
-export async function patiently(ask, signal = null) {
+export async function patiently(ask, signal = null, say = notice) {
   for (let left = BEARABLE; ; ) {
     try {
-      return await heed(ask);
+      return await heed(ask, say);
     } catch (error) {
       const wait = Math.max(1, error.wait); // NaN where time does not heal
       if (!(wait <= left) || signal?.aborted) throw error;
       left -= wait;
-      notice(`${error.reason}. The photo is sent again in ${wait} s.`);
+      say(`${error.reason}. The photo is sent again in ${wait} s.`);
       await new Promise((done) => {
         setTimeout(done, 1000 * wait);
         signal?.addEventListener("abort", done);

@@ -2,9 +2,9 @@
 // higher scores then cost no request.
 import { Camera } from "./camera.js";
 import { download } from "./downloads.js";
-import { askWith, get, key, listen, request } from "./gateway.js";
+import { Problem, askWith, get, key, listen, request } from "./gateway.js";
 import { decodeAll } from "./layers.js";
-import { busy, fail, forget, notice, patiently } from "./messages.js";
+import { busy, fail, forget, notice, noticed, patiently } from "./messages.js";
 import { choose, mend, read, still } from "./picture.js";
 import { $, LEAST, least, query, state, trained } from "./state.js";
 import { draw } from "./view.js";
@@ -79,35 +79,41 @@ const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), .
 async function open(files) {
   const { file, chosen } = choose([...files]);
   if (!file) return;
+  state.refused = null;
   state.camera?.stop();
   const ticket = ++state.ticket;
+  state.work.abort(); // whoever waits for the photo before is not there any more
   forget();
   notice("", 0);
   busy(true);
-  const picture = await read(file, chosen);
+  let error = null;
+  const picture = await read(file, chosen).catch((reason) => ((error = reason), null));
   if (ticket !== state.ticket) return;
   state.photo?.close?.();
-  Object.assign(state, { picture, photo: picture.photo, people: [], answer: null, probe: null });
+  Object.assign(state, { picture, photo: picture?.photo, people: [], answer: null, probe: null, pointed: null });
   $("drop").hidden = Boolean(state.photo);
   $("viewer").hidden = $("another").hidden = !state.photo;
   $("panel").hidden = true;
   draw();
-  await analyze(picture, ticket, least());
+  if (picture) return analyze(picture, ticket, least());
+  busy(false);
+  fail(error);
 }
 
 async function analyze(picture, ticket, confidence) {
   let done = false;
-  state.work.abort(); // whoever waits for the photo before is not there any more
   const { signal } = (state.work = new AbortController());
+  const about = () => [picture.chosen, picture.converted].filter(Boolean).join(". ");
+  state.refused = null;
   busy(true);
   try {
     await ready();
-    notice([picture.chosen, picture.converted].filter(Boolean).join(". "), 0);
+    notice(about(), 0);
     const begin = performance.now();
     const send = async () => request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: await picture.small, signal });
     const response = await patiently(send, signal).catch((error) => {
       if (!mend(picture, error)) throw error;
-      notice(picture.converted);
+      notice(about());
       return patiently(send, signal);
     });
     const answer = await response.json();
@@ -123,11 +129,15 @@ async function analyze(picture, ticket, confidence) {
     draw();
     done = true;
   } catch (error) {
-    if (ticket === state.ticket) fail(error, () => analyze(picture, ++state.ticket, Math.min(confidence, least())));
+    if (ticket === state.ticket) {
+      const again = () => analyze(picture, ++state.ticket, Math.min(confidence, least()));
+      fail(error, again);
+      if (!state.answer) state.refused = { error, again: error.passes ? again : null };
+    }
   } finally {
     if (ticket === state.ticket) {
       busy(false);
-      notice("", 3000); // what was said of the photo can be read
+      notice("", noticed() === about() ? 3000 : 0); // what is said of the photo can be read
     }
   }
   if (done) await lower(); // it may have been moved meanwhile
@@ -188,7 +198,7 @@ async function webcam() {
 function goLive(confidence) {
   state.ticket++; // an answer to the photo comes too late now
   state.work.abort();
-  Object.assign(state, { picture: null, asked: confidence, probe: null, live: true });
+  Object.assign(state, { picture: null, asked: confidence, refused: null, probe: null, pointed: null, live: true });
   busy(false);
   for (const name of ["chosen", "converted"]) $(name).textContent = "";
   showLive();
@@ -213,8 +223,14 @@ function stopped(error) {
   showCamera(false);
   notice("", 0);
   forget();
-  if (error) fail(error);
+  if (error ?? state.refused) beside(error ?? state.refused.error);
   if (live) state.picture = still(state.photo);
+  draw();
+}
+
+// An error that is not the photo's takes nothing from it: it can be tried again still.
+function beside(error) {
+  fail(error, state.refused?.again);
 }
 
 $("file").addEventListener("change", (event) => {
@@ -238,6 +254,20 @@ $("downloads").addEventListener("click", ({ target }) => {
   if (target.dataset.kind && target.ariaBusy !== "true") load(target);
 });
 document.addEventListener("paste", (event) => open(event.clipboardData.files));
-for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.add("over")));
-for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, (event) => (event.preventDefault(), document.body.classList.remove("over")));
-document.addEventListener("drop", (event) => open(event.dataTransfer.files));
+// Files are taken, links answered; text is left to the field of the key, and nothing else has a place here.
+function drag(event) {
+  const { dataTransfer, target, type } = event;
+  const [files, link] = ["Files", "text/uri-list"].map((kind) => dataTransfer.types.includes(kind));
+  if (target === $("key") && !files) return;
+  event.preventDefault(); // of a link the browser would leave this page
+  const comes = type === "dragenter" || type === "dragover";
+  document.body.classList.toggle("over", comes && files);
+  if (comes && !files && !link) dataTransfer.dropEffect = "none";
+  if (type === "drop") dropped(dataTransfer.files, link);
+}
+
+function dropped(files, link) {
+  if (files.length > 0) open(files);
+  else if (link) beside(new Problem({ detail: "That is a link, not a photo: save the picture first, or copy and paste it." }));
+}
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(kind, drag);

@@ -1,6 +1,9 @@
 // A photo as the page needs it: small enough to be drawn and analysed soon, and whole for the downloads.
+import { Problem } from "./gateway.js";
+
 const LONGEST = 2048; // pixels of a side: no screen shows more of a photo, and their answers take seconds
 const QUALITY = 0.95;
+const HELD = 2 ** 28; // bytes: what is larger is no photo, which the gateway says
 const SIGNS = { JPEG: /^\xff\xd8\xff/, PNG: /^\x89PNG/, WebP: /^RIFF[^]{4}WEBP/ }; // what the gateway reads
 
 // The first of what was dropped or pasted that looks like a photo, and how many did. Types that the browser does not
@@ -11,12 +14,13 @@ export function choose(files) {
   return { file, chosen: photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "" };
 }
 
-// {file, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know what it is),
-// small: what is analysed, whole: what the downloads are of instead of the file, chosen and converted: what the visitor
-// should know of it, took: milliseconds}
-export async function read(file, chosen) {
+// {file: its bytes, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know what
+// it is), small: what is analysed, whole: what the downloads are of instead of the file, chosen and converted: what the
+// visitor should know of it, took: milliseconds}
+export async function read(source, chosen) {
   const begin = performance.now();
-  const picture = { file, name: file.name, photo: null, small: file, whole: null, chosen, converted: "", took: 0 };
+  const file = await held(source);
+  const picture = { file, name: source.name, photo: null, small: file, whole: null, chosen, converted: "", took: 0 };
   try {
     const all = await bitmap(file);
     const { width, height } = all;
@@ -35,6 +39,17 @@ export async function read(file, chosen) {
   }
   picture.took = performance.now() - begin;
   return picture;
+}
+
+// The bytes as they are now: what is saved later is of the photo that is shown, whatever becomes of the file.
+async function held(file) {
+  if (file.size > HELD) return file;
+  try {
+    return new Blob([await file.arrayBuffer()], { type: file.type });
+  } catch {
+    const detail = `“${file.name}” cannot be read: it is a folder, or was changed or removed since. Choose the photo again.`;
+    throw new Problem({ detail });
+  }
 }
 
 // the webcam's last frame

@@ -18,6 +18,7 @@ export function draw() {
   paint(context, people);
   if (state.probe) ring(context, state.probe, unit());
   tell(people);
+  hint(people);
 }
 
 // pixels of the photo to one of the screen
@@ -115,17 +116,30 @@ function highlight(id) {
 }
 
 // names what is under a pixel of the photo
-function name([x, y]) {
-  const people = shown();
+function name([x, y], people) {
   for (const one of before(people, x, y)) {
     const found = at(one, x, y);
     if (!found) continue;
     const parts = [];
     if (found.label) parts.push(words(state.classes[found.label]));
-    if (found.part) parts.push(`${words(state.charts[found.part])}, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`);
+    const place = state.live ? "" : `, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`; // another with every frame
+    if (found.part) parts.push(words(state.charts[found.part]) + place);
     return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.number}` : ""}`;
   }
   return "";
+}
+
+// of the pixel that was pointed at last, in the picture as it is now; written when it changes, because it is read aloud
+function hint(people = shown()) {
+  const { pointed, probe, answer } = state;
+  const nobody = pointed === probe && answer ? "nobody here" : "";
+  const text = pointed ? name(pointed, people) || nobody : "";
+  if ($("hint").textContent !== text) $("hint").textContent = text;
+}
+
+function point(pixel) {
+  state.pointed = pixel;
+  hint();
 }
 
 function under(event) {
@@ -156,15 +170,15 @@ function move(event) {
     const limits = [canvas.width - 1, canvas.height - 1];
     state.probe = from.map((value, axis) => Math.min(limits[axis], Math.max(0, value + far * step[axis])));
   }
+  state.pointed = state.probe;
   draw();
-  $("hint").textContent = state.probe ? name(state.probe) || (state.answer ? "nobody here" : "") : "";
 }
 
 window.addEventListener("resize", draw);
 for (const id of ["parts", "iuv", "contours", "boxes", "opacity", "score"]) $(id).addEventListener("input", draw);
 for (const kind of ["mouseover", "focusin"]) $("legend").addEventListener(kind, (event) => highlight(Number(event.target.closest("li")?.dataset.id ?? 0)));
 for (const kind of ["mouseleave", "focusout"]) $("legend").addEventListener(kind, () => highlight(0));
-$("canvas").addEventListener("mousemove", (event) => ($("hint").textContent = name(under(event))));
-$("canvas").addEventListener("mouseleave", () => ($("hint").textContent = ""));
+$("canvas").addEventListener("mousemove", (event) => point(under(event)));
+$("canvas").addEventListener("mouseleave", () => point(null));
 $("canvas").addEventListener("keydown", move);
 $("canvas").addEventListener("blur", () => move({ key: "Escape" }));

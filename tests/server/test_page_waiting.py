@@ -75,7 +75,37 @@ def test_silence_is_told_to_who_waits_for_a_photo(browser: Any, photo: Path) -> 
         until(lambda: "has not answered for" in text(browser, "notice"))
         slow.gate.set()
         assert until(lambda: text(browser, "summary")) == "Nobody found"
+        assert text(browser, "notice") == ""  # it has answered
+
+
+def test_who_still_waits_is_still_told_what_for(browser: Any, photo: Path) -> None:
+    """Though another file is saved meanwhile."""
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary"))
         until(lambda: not text(browser, "notice"))
+        slow.gate.clear()
+        browser.execute_script(SAID)
+        for kind in ("json", "npz", "png"):
+            browser.find_element(By.CSS_SELECTOR, f"[data-kind={kind}]").click()
+        overlay = browser.find_element(By.CSS_SELECTOR, "[data-kind=png]")
+        until(lambda: overlay.get_attribute("aria-busy") == "false")  # it needs no gateway
+        assert browser.execute_script("return said.includes('Making the Overlay PNG…')")
+        assert text(browser, "notice") in ("Making the npz…", "The gateway has not answered for 5 s.")
+        slow.gate.set()
+        until(lambda: not text(browser, "notice"))
+        assert not browser.find_elements(By.CSS_SELECTOR, "[aria-busy=true]")
+        assert text(browser, "error") == ""
+
+
+SAID = """
+window.said = [];
+const note = document.getElementById("notice");
+new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
+"""
 
 
 def test_a_short_wait_is_waited_for(browser: Any, photo: Path) -> None:

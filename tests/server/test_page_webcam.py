@@ -93,6 +93,44 @@ def test_a_refused_webcam_leaves_the_photo(page: Any, photo: Path) -> None:
     until(lambda: len(list(page.downloads.glob("astronaut*.json"))) > saved)
 
 
+@pytest.mark.parametrize("how", ["refused", "stopped"])
+def test_a_webcam_that_never_went_live_leaves_a_photo_its_second_try(browser: Any, photo: Path, how: str) -> None:
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(), lambda: slow) as live:
+        browser.get(f"http://{live.address}/")
+        until(lambda: "·" in text(browser, "model"))
+        port = live.port
+    upload(browser, photo)
+    until(lambda: "does not answer" in text(browser, "error"))
+    browser.execute_script(ASK)
+    press(browser)
+    until(lambda: browser.execute_script("return Boolean(window.answer)"))
+    assert text(browser, "error") == ""
+    if how == "refused":
+        browser.execute_script("answer('NotAllowedError')")
+        until(lambda: "allow it in the browser" in text(browser, "error"))
+    else:
+        press(browser)
+        assert "does not answer" in text(browser, "error")
+    with Live(Settings(), lambda: slow, port=port):
+        browser.find_element(By.ID, "again").click()
+        assert until(lambda: text(browser, "summary")) == "Nobody found"
+        assert text(browser, "error") == ""
+
+
+def test_a_refused_webcam_offers_no_try_that_is_in_vain(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a picture")
+    upload(page, tmp_path / "notes.txt")
+    until(lambda: "JPEG" in text(page, "error"))
+    page.execute_script(ASK)
+    press(page)
+    until(lambda: page.execute_script("return Boolean(window.answer)"))
+    page.execute_script("answer('NotAllowedError')")
+    until(lambda: "allow it in the browser" in text(page, "error"))
+    assert not page.find_element(By.ID, "again").is_displayed()
+
+
 def test_a_share_that_is_used_up_makes_the_webcam_wait(browser: Any, pipeline) -> None:  # type: ignore[no-untyped-def]
     with Live(Settings(rate=2, burst=2), lambda: pipeline) as live:
         browser.get(f"http://{live.address}/")

@@ -1,0 +1,104 @@
+"""What is dragged to the page, or chosen there, and is no photo, or none any more."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from server.keys import add_key
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_page import By, browser, page, photo, set_score, text, until, upload
+from tests.server.test_page_pictures import large, save
+
+__all__ = ["browser", "large", "page", "photo"]  # fixtures
+
+OVER = "return document.body.classList.contains('over')"
+
+
+def drag(page: Any, name: str = "stage", *, files: tuple[Path, ...] = (), **items: str) -> bool:
+    """Drag this to the middle of an element and let it go there; whether the page showed that it takes it."""
+    middle = "const r = document.getElementById(arguments[0]).getBoundingClientRect();"
+    x, y = page.execute_script(f"{middle} return [r.left + r.width / 2, r.top + r.height / 2]", name)
+    carried = [{"mimeType": kind.replace("_", "/"), "data": value} for kind, value in items.items()]
+    data = {"items": carried, "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        page.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    taken = page.execute_script(OVER)
+    page.execute_cdp_cmd("Input.dispatchDragEvent", {"type": "drop", "x": x, "y": y, "data": data})
+    assert not page.execute_script(OVER)
+    return bool(taken)
+
+
+def test_a_folder_is_told_from_a_gateway_that_is_away(page: Any, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    until(lambda: "·" in text(page, "model"))
+    assert drag(page, files=(folder,))
+    assert "“holiday” cannot be read: it is a folder" in until(lambda: text(page, "error"))
+    assert not page.find_element(By.ID, "again").is_displayed()
+    assert not page.find_element(By.ID, "busy").is_displayed()
+    assert drag(page, files=(photo,))
+    until(lambda: text(page, "summary"))
+    assert text(page, "error") == ""
+    drag(page, files=(folder,))  # takes the place of a photo, as other files that are no photos do
+    until(lambda: text(page, "error"))
+    assert text(page, "summary") == ""
+    assert page.find_element(By.ID, "drop").is_displayed()
+
+
+@pytest.mark.parametrize("then", ["another photo", "nothing"])
+def test_what_is_saved_is_of_the_photo_that_was_opened(page: Any, large: Path, photo: Path, then: str) -> None:
+    """Whatever has become of its file since."""
+    upload(page, large)
+    until(lambda: text(page, "summary"))
+    parts = save(page, "parts", "large_parts.png")
+    if then == "nothing":
+        large.unlink()
+    else:
+        shutil.copy(photo, large)
+    assert save(page, "parts", "large_parts.png") == parts
+    assert json.loads(save(page, "json", "large.json"))["image"] == {"width": 2400, "height": 1600}
+    assert Image.open(io.BytesIO(save(page, "png", "large_overlay.png"))).size == (2400, 1600)
+    assert text(page, "error") == ""
+
+
+def test_who_is_faint_is_asked_for_though_the_file_is_gone(page: Any, photo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gone.jpg"
+    shutil.copy(photo, path)
+    upload(page, path)
+    before = until(lambda: text(page, "figures"))
+    path.unlink()
+    set_score(page, 5)
+    until(lambda: text(page, "figures") != before)
+    assert text(page, "error") == ""
+
+
+def test_a_link_is_said_to_be_none(page: Any, photo: Path) -> None:
+    """The answer that is there stays, and so does the page."""
+    upload(page, photo)
+    people, address = until(lambda: text(page, "summary")), page.current_url
+    assert not drag(page, text_plain=address, **{"text_uri-list": f"{address}assets/icon.svg"})
+    assert "That is a link, not a photo: save the picture first" in until(lambda: text(page, "error"))
+    assert (text(page, "summary"), page.current_url) == (people, address)
+
+
+def test_text_is_for_the_field_of_the_key(browser: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    secret = add_key(keys, "visitor")
+    with Live(Settings(keys=keys), Slow) as live:
+        browser.get(f"http://{live.address}/")
+        until(browser.find_element(By.ID, "key").is_displayed)
+        assert not drag(browser, "key-detail", text_plain="elsewhere")
+        assert not drag(browser, "key", text_plain=secret)
+        assert browser.find_element(By.ID, "key").get_property("value") == secret
+        browser.find_element(By.CSS_SELECTOR, "[value=use]").click()
+        until(lambda: "·" in text(browser, "model"))
+        assert text(browser, "error") == ""
+        browser.execute_script("sessionStorage.clear()")
