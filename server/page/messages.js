@@ -23,8 +23,8 @@ $("again").addEventListener("click", () => {
   repeat();
 });
 
-// Fixed, so that nothing below moves; and slow to go, so that it does not flicker where it comes again and again. Several
-// may wait at once: each takes back its own alone, and the newest that is left is shown.
+// Fixed, so that nothing below moves; and slow to go, so that it does not flicker where it comes again and again.
+// Several may wait at once: each takes back its own alone, and the newest that is left is shown.
 const notices = new Map();
 let fading = 0;
 export function notice(text, linger = 1500, whose = "page") {

@@ -14,9 +14,9 @@ export function choose(files) {
   return { file, chosen: photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "" };
 }
 
-// {file: its bytes, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know what
-// it is), small: what is analysed, whole: what the downloads are of instead of the file, chosen and converted: what the
-// visitor should know of it, took: milliseconds}
+// {file: its bytes, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know
+// what it is), small: what is analysed, whole: what the downloads are of instead of the file, chosen and converted:
+// what the visitor should know of it, took: milliseconds}
 export async function read(source, chosen) {
   const begin = performance.now();
   const file = await held(source);
@@ -47,8 +47,8 @@ async function held(file) {
   try {
     return new Blob([await file.arrayBuffer()], { type: file.type });
   } catch {
-    const detail = `“${file.name}” cannot be read: it is a folder, or was changed or removed since. Choose the photo again.`;
-    throw new Problem({ detail });
+    const why = "it is a folder, or was changed or removed since";
+    throw new Problem({ detail: `“${file.name}” cannot be read: ${why}. Choose the photo again.` });
   }
 }
 

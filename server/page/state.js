@@ -2,8 +2,8 @@
 export const $ = (id) => document.getElementById(id);
 
 // picture: of the photo, or of the last frame of the webcam when that was stopped (picture.js); photo: what is drawn;
-// refused: {error, again} of the photo, when it was not analysed; probe: the pixel where the ring is; pointed: that, or the
-// mouse's, whichever moved last
+// refused: {error, again} of the photo, when it was not analysed; probe: the pixel where the ring is; pointed: that, or
+// the mouse's, whichever moved last
 export const state = { picture: null, photo: null, people: [], answer: null, refused: null, asked: 1, tasks: {}, palette: [], classes: [], charts: [], highlight: 0, ticket: 0, probe: null, pointed: null, camera: null, live: false, work: new AbortController() };
 
 export const least = () => Number($("score").value) / 100;
