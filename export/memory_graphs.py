@@ -16,7 +16,7 @@ class MemoryGraphs:
     """Detector and heads from `onnx.ModelProto`s, on the CPU.
 
     Q/DQ pairs are computed as they stand, rounding in fp32: what an exact INT8 device gives. ONNX Runtime's own INT8
-    kernels would saturate on CPUs without VNNI and add an error that is this machine's, not the graph's.
+    kernels round as this machine does, and saturate without VNNI where weights have eight bits (TensorRT's).
 
     Args:
         protos: by graph: detector, parsing, densepose_head; those that will be run.
