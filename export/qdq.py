@@ -1,13 +1,13 @@
 """INT8 in the graph itself, for every runtime: QuantizeLinear/DequantizeLinear pairs.
 
 Weights are symmetric, one scale for each output channel, of 7 bits for CPUs (`WEIGHT_BITS`) and 8 for TensorRT;
-activations uint8 with a zero point for CPUs, or symmetric int8 as TensorRT takes them; biases stay fp32. Convolutions
-and fully connected layers are quantised, and of these the inputs and weights, not the outputs: a range measured before
-a ReLU6 wastes most of its steps on what is clipped. Residual sums are where a ReLU follows (ResNet, ResNeXt): all that
-reads those is in INT8 anyway, and a fp32 sum would bring the largest maps of the network back to fp32 after every
-block. Linear ones (EfficientNet-Lite) stay exact. Layers whose results are boxes and scores, box decoding, RoI
-coordinates, softmax, norms and the attention of the non-local block stay in fp32: they hold pixels and probabilities,
-not features.
+activations uint8 with a zero point for CPUs, or symmetric int8 as TensorRT takes them; biases stay fp32 and take back
+what rounding the weights adds on average. Convolutions and fully connected layers are quantised, and of these the
+inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is clipped.
+Residual sums are where a ReLU follows (ResNet, ResNeXt): all that reads those is in INT8 anyway, and a fp32 sum would
+bring the largest maps of the network back to fp32 after every block. Linear ones (EfficientNet-Lite) stay exact. Layers
+whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of the non-local
+block stay in fp32: they hold pixels and probabilities, not features.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from export.bias_correction import correct_biases
 from export.packed_levels import pack_levels
 from export.precision import EXACT
 from parsing_rcnn.compiled import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
@@ -75,13 +76,15 @@ class Ranged:
 
     Attributes:
         proto: fp32. groups: name of each layer that can be quantised -> the part of the network that it belongs to.
-        sums: the same of residual sums. spreads: of what all these nodes read, over the calibration photos.
+        sums: the same of residual sums. spreads: of what all these nodes read, over the calibration photos. means: by
+            channel (C,) of what the layers read.
     """
 
     proto: onnx.ModelProto
     groups: Mapping[str, str]
     sums: Mapping[str, str]
     spreads: Mapping[str, Spread]
+    means: Mapping[str, NDArray[np.float64]]
 
 
 def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
@@ -100,12 +103,16 @@ def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
     proto.opset_import.extend(standard)  # ONNX Runtime lists every domain that it knows
     kept = {node.name: groups[node.name] for node in proto.graph.node if node.name in groups}
     sums = residual_sums(proto, kept)
-    read = [node.input[0] for node in proto.graph.node if node.name in kept]
-    read += [name for node in proto.graph.node if node.name in sums for name in node.input]
-    return Ranged(proto, kept, sums, _spreads(proto, list(dict.fromkeys(read)), inputs))
+    read = dict.fromkeys(node.input[0] for node in proto.graph.node if node.name in kept)
+    added = dict.fromkeys(name for node in proto.graph.node if node.name in sums for name in node.input)
+    spreads, means = _watch(proto, list(read | added), list(read), inputs)
+    return Ranged(proto, kept, sums, spreads, means)
 
 
-def _spreads(proto: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+def _watch(
+    proto: onnx.ModelProto, names: Sequence[str], averaged: Sequence[str], inputs: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Spread], dict[str, NDArray[np.float64]]]:
+    """How the values of the tensors `names` lie, and the means of the channels (axis 1) of those of `averaged`."""
     given = {value.name for value in proto.graph.input}
     inner = [name for name in names if name not in given]
     watched = onnx.ModelProto()
@@ -120,13 +127,20 @@ def _spreads(proto: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Mapp
             yield from ((name, found[name]) for name in names if found[name].size)
 
     low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
+    sums: dict[str, NDArray[np.float64]] = {}
+    sizes = dict.fromkeys(averaged, 0)
     for name, value in values():
         low[name], high[name] = min(low[name], float(value.min())), max(high[name], float(value.max()))
+        if name in sizes:
+            channels = value.sum(axis=(0, *range(2, value.ndim)), dtype=np.float64)
+            sums[name] = sums.get(name, 0) + channels
+            sizes[name] += value.size // len(channels)
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
     for name, value in values():
         every = value.size // _SAMPLE | 1  # odd: no column of an even width is left out
         counts[name] += np.histogram(value.ravel()[::every], _BINS, (low[name], high[name]))[0]
-    return {name: Spread(low[name], high[name], counts[name]) for name in names}
+    spreads = {name: Spread(low[name], high[name], counts[name]) for name in names}
+    return spreads, {name: total / sizes[name] for name, total in sums.items()}
 
 
 def _session(model: Path | bytes, options: Any) -> Any:
@@ -164,6 +178,7 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
+    correct_biases(quantised, ranged.proto, ranged.means)
     _spare_others(quantised, set(nodes))
     if activations == "int8":
         _spare_addends(quantised, set(nodes) & set(ranged.sums))

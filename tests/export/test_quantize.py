@@ -197,12 +197,14 @@ def test_quantisation_by_hand(tmp_path: Path) -> None:
     (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"])).run(None, {"x": x})
     x_steps = np.round(x * 255 / 3).reshape(2, 3)
     w_steps = np.array([[64, -19], [64, 18]])  # round(-0.3 * 64) and round(1.1 * 64 / 4)
-    expected = (w_steps @ x_steps) * (3 / 255) * np.array([[1 / 64], [4 / 64]])
+    bias = 0.37 * np.array([[-0.3 + 19 / 64], [1.1 - 4 * 18 / 64]])  # the mean of the second channel: 1.11 / 3
+    expected = (w_steps @ x_steps) * (3 / 255) * np.array([[1 / 64], [4 / 64]]) + bias
     np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5, atol=1e-6)
     # for TensorRT: inputs in steps of 2/127, weights of 1/127 and 4/127
     w_steps = np.array([[127, -38], [127, 35]])  # round(-0.3 * 127) and round(1.1 * 127 / 4)
     (found,) = ReferenceEvaluator(quantise(ranged, ["fpn.output"], "int8")).run(None, {"x": x})
-    expected = (w_steps @ np.round(x * 127 / 2).reshape(2, 3)) * (2 / 127) * np.array([[1 / 127], [4 / 127]])
+    bias = 0.37 * np.array([[-0.3 + 38 / 127], [1.1 - 4 * 35 / 127]])
+    expected = (w_steps @ np.round(x * 127 / 2).reshape(2, 3)) * (2 / 127) * np.array([[1 / 127], [4 / 127]]) + bias
     np.testing.assert_allclose(found.reshape(2, 3), expected, rtol=1e-5, atol=1e-6)
 
 
