@@ -27,6 +27,22 @@ def require_torch(benchmark: str) -> None:
         )
 
 
+def require_matplotlib(benchmark: str) -> None:
+    """End, with one line, where this interpreter cannot draw what is asked for.
+
+    Args:
+        benchmark: module of the package, for the line.
+
+    Raises:
+        SystemExit: it has no matplotlib.
+    """
+    if find_spec("matplotlib") is None:
+        sys.exit(
+            f"{benchmark}: matplotlib is not installed for {sys.executable}: install requirements/bench.txt there, or "
+            "leave the plot out"
+        )
+
+
 def why_no_torch(python: str) -> str | None:
     """Why another interpreter cannot run a peer, for the user; None where it can.
 

@@ -2,14 +2,14 @@
 
     python -m benchmarks.gateway --photo PHOTO --out out/benchmarks/gateway.json
 
-Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people one after another, in turns
-for each kind of answer. The client's milliseconds less those of the detector and the heads (`Server-Timing`) are what
-the gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the rate that it can answer,
-whether answers come or not: latencies of those accepted and those refused, counted from when they were due, and memory.
-What is accepted in the first moments, while the places for bursts fill, is told apart.
+Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people (`--people`) one after
+another, in turns for each kind of answer. The client's milliseconds less those of the detector and the heads
+(`Server-Timing`) are what the gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the
+rate that it can answer, whether answers come or not: latencies of those accepted and those refused, counted from when
+they were due, and memory. What is accepted in the first moments, while the places for bursts fill, is told apart.
 
-PHOTO should show five people: where it shows fewer, the boxes of the others are what the detector likes next, and what
-they cost to encode says nothing.
+PHOTO should show as many people: where it shows fewer, the boxes of the others are what the detector likes next, and
+what they cost to encode says nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +33,6 @@ from benchmarks.frames import HEIGHT, WIDTH, frame_of, jpeg, read_photo
 from benchmarks.serving import gateway
 
 ENGINE = ("detector", "parsing", "densepose")
-PEOPLE = {
-    "max_people": 5,
-    "confidence": 0,
-}  # five whatever the picture shows: the lowest scores make up for absent people
 JSON, LABELS = "application/json", {"include": "parts,label_map", "mask_format": "none"}
 KINDS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("JSON, label PNGs", JSON, LABELS),
@@ -61,16 +57,29 @@ class Answer:
     due: float = 0.0
 
 
-class Gateway:
-    """A connection that is kept."""
+@dataclass(frozen=True)
+class Work:
+    """What is asked of a gateway: its port, the JPEG, and how many people of it are read."""
 
-    def __init__(self, port: int) -> None:
+    port: int
+    body: bytes
+    people: int
+
+
+class Gateway:
+    """A connection that is kept; answers are about so many people, whatever the picture shows.
+
+    The lowest scores make up for people who are absent.
+    """
+
+    def __init__(self, port: int, people: int = 5) -> None:
+        self._people = {"max_people": people, "confidence": 0}
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def post(self, body: bytes, accept: str, options: Mapping[str, Any], due: float | None = None) -> Answer:
         """Send a picture and read the answer: status 0 if it is not whole. The time begins when it was due (now)."""
         begin = time.perf_counter() if due is None else due
-        address = "/v1/analyze?" + urlencode({**PEOPLE, **options})
+        address = "/v1/analyze?" + urlencode({**self._people, **options})
         try:
             self._connection.request("POST", address, body, {"Accept": accept})
             response = self._connection.getresponse()
@@ -98,13 +107,13 @@ def memory_mb(process: int) -> dict[str, float]:
     return {"now": kilobytes["VmRSS"] / 1024, "peak": kilobytes["VmHWM"] / 1024}
 
 
-def overheads(port: int, body: bytes, rounds: int) -> list[dict[str, Any]]:
+def overheads(work: Work, rounds: int) -> list[dict[str, Any]]:
     """One row for each kind of answer: milliseconds of the client, of the engine and of everything else."""
-    client = Gateway(port)
+    client = Gateway(work.port, work.people)
     given: list[list[Answer]] = [[] for _ in KINDS]
     for turn in range(rounds + 3):  # the first ones meet cold caches
         for answers, (_, accept, options) in zip(given, KINDS, strict=True):
-            answer = client.post(body, accept, options)
+            answer = client.post(work.body, accept, options)
             if answer.status != 200:
                 raise RuntimeError(f"the gateway answered with status {answer.status}")
             if turn >= 3:
@@ -129,15 +138,15 @@ def overheads(port: int, body: bytes, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def at_once(port: int, body: bytes, clients: int, seconds: float) -> list[Answer]:
+def at_once(work: Work, clients: int, seconds: float) -> list[Answer]:
     """Answers of so many clients, each of which asks again as soon as it was answered."""
     answers: list[Answer] = []
     end = time.perf_counter() + seconds
 
     def ask() -> None:
-        client = Gateway(port)
+        client = Gateway(work.port, work.people)
         while time.perf_counter() < end:
-            answers.append(client.post(body, JSON, LABELS))
+            answers.append(client.post(work.body, JSON, LABELS))
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
@@ -147,15 +156,15 @@ def at_once(port: int, body: bytes, clients: int, seconds: float) -> list[Answer
     return answers
 
 
-def arriving(port: int, body: bytes, rate: float, seconds: float) -> list[Answer]:
+def arriving(work: Work, rate: float, seconds: float) -> list[Answer]:
     """Answers to requests that arrive at a rate, whether answers come or not."""
     due: queue.SimpleQueue[float | None] = queue.SimpleQueue()
     answers: list[Answer] = []
 
     def send() -> None:
-        client = Gateway(port)
+        client = Gateway(work.port, work.people)
         while (when := due.get()) is not None:
-            answers.append(client.post(body, JSON, LABELS, due=when))
+            answers.append(client.post(work.body, JSON, LABELS, due=when))
 
     threads = [threading.Thread(target=send) for _ in range(SENDERS)]
     for thread in threads:
@@ -172,11 +181,11 @@ def arriving(port: int, body: bytes, rate: float, seconds: float) -> list[Answer
     return answers
 
 
-def overload(port: int, body: bytes, seconds: float) -> dict[str, Any]:
+def overload(work: Work, seconds: float) -> dict[str, Any]:
     """Latencies of one client alone, and of requests at twice the rate that can be answered."""
-    alone = [a.ms for a in at_once(port, body, 1, seconds)]
-    most = len(at_once(port, body, 2, seconds)) / seconds
-    answers = arriving(port, body, 2 * most, 2 * seconds)
+    alone = [a.ms for a in at_once(work, 1, seconds)]
+    most = len(at_once(work, 2, seconds)) / seconds
+    answers = arriving(work, 2 * most, 2 * seconds)
     # the places for bursts fill once, before the first refusal says that this is more than a burst
     onset = min(a.due for a in answers) + ONSET
     good = [a.ms for a in answers if a.status == 200 and a.due >= onset]
@@ -233,23 +242,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, help="a picture of people; default: a drawn figure")
+    parser.add_argument("--people", type=int, default=5, help="so many of the picture are read, 1 to 64")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each kind of answer")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load; twice as long for the overload")
     parser.add_argument("--out", type=Path, help="where to write everything as JSON")
     options = parser.parse_args(arguments)
+    if not 1 <= options.people <= 64:
+        parser.error(f"--people {options.people}: 1 to 64")
+    if options.seconds < 2:
+        parser.error(f"--seconds {options.seconds:g}: at least 2, of which the first {ONSET:g} are told apart")
     try:
         body = jpeg(frame_of(read_photo(options.photo)))
     except OSError as error:
         parser.exit(1, f"error: {error}\n")
     document: dict[str, Any] = {"machine": machine(), "frame": f"{WIDTH}x{HEIGHT} JPEG, {len(body)} bytes"}
+    document["people"] = options.people
     try:
         with gateway() as (port, process):
-            document["overhead"] = overheads(port, body, options.rounds)
-            document["overload"] = overload(port, body, options.seconds)
+            work = Work(port, body, options.people)
+            document["overhead"] = overheads(work, options.rounds)
+            document["overload"] = overload(work, options.seconds)
             document["memory_mb"] = memory_mb(process)
     except RuntimeError as error:
         parser.exit(1, f"error: {error}\n")
-    print(f"{document['frame']}, five people; {document['machine']['cpu']}\n\n{table(document)}")
+    print(f"{document['frame']}, people: {document['people']}; {document['machine']['cpu']}\n\n{table(document)}")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1))

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.environment import require_matplotlib
+
 
 @dataclass(frozen=True)
 class Point:
@@ -98,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--point", nargs=3, action="append", required=True, metavar=("NAME", "EVALUATION", "SPEED"))
     parser.add_argument("--out", type=Path, help="the plot (default: only the table)")
     options = parser.parse_args(arguments)
+    if options.out is not None:
+        require_matplotlib("pareto")
     try:
         points = [read_point(name, Path(evaluation), Path(speed)) for name, evaluation, speed in options.point]
     except ValueError as error:

@@ -7,7 +7,8 @@ Starts a gateway of its own (or watches the one of --url and --pid). Memory is w
 --triton the server's and its models' as well, a shared page counted once (PSS). Pictures of every answer format and of
 one to many people, a video stream, clients that hang up while they send, bodies that are no pictures and wrong options
 go on together; every few seconds its memory, open files and threads are noted with the latencies and outcomes since
-then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot: matplotlib.
+then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot
+needs matplotlib (requirements/bench.txt).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from websockets.sync.client import connect
 
+from benchmarks.environment import require_matplotlib
 from benchmarks.frames import frame_of, jpeg, read_photo
 from benchmarks.gateway import KINDS, Gateway, percentile
 from benchmarks.serving import family, gateway, triton_server
@@ -209,9 +211,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What is asked for, if it goes together."""
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
     parser.add_argument("--pause", type=float, default=0.05, help="seconds that a client waits after an answer")
@@ -229,6 +230,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--triton starts a gateway of its own: leave --url out")
     if options.shared_memory and not options.triton:
         parser.error("--shared-memory goes with --triton")
+    if options.plot:
+        require_matplotlib("soak")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = _options(parser, arguments)
     try:
         frame = jpeg(frame_of(read_photo(options.photo)))
     except OSError as error:

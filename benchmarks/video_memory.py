@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.environment import require_matplotlib
 from benchmarks.video import make_walks
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.annotate import Settings, annotate
@@ -94,10 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--plot", type=Path, help="needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="needs matplotlib (requirements/bench.txt)")
     chosen = parser.parse_args(arguments)
     if chosen.frames < 1000 or chosen.frames % 100:
         parser.error("--frames is a multiple of 100, at least 1000")
+    if chosen.plot is not None:
+        require_matplotlib("video_memory")
     notes = measure(chosen.data, chosen.frames, chosen.every, chosen.threads)
     report = {
         **summarise(notes, chosen.frames),

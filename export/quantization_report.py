@@ -120,8 +120,9 @@ def report(
     accuracy: dict[str, dict[str, Any]] | None,
     sensitivity: Sequence[GroupError],
     times: dict[str, float] | None,
+    command: str,
 ) -> dict[str, Any]:
-    """Everything as JSON."""
+    """Everything as JSON; `command` is what gives the same again."""
     card = quantised.repository.card
     sizes = {
         name: {
@@ -132,6 +133,7 @@ def report(
     }
     return {
         "model": {"name": card["name"], "version": card["version"]},
+        "command": command,
         "quantization": {key: card["quantization"][key] for key in ("photos", "people", "activations", "groups")},
         "bytes": sizes,
         "accuracy": accuracy,
@@ -172,7 +174,7 @@ def to_markdown(document: dict[str, Any]) -> str:
         f"people, none of which is measured on; activations in {used['activations']}. Q/DQ pairs in ONNX files, "
         "measured as they stand, as an exact INT8 device would compute them, and in OpenVINO's INT8 kernels.",
         "",
-        "    parsing-rcnn quantize --calibrate DATA/ccp/images --data DATA --out int8 --report docs/quantisation.md",
+        f"    {document['command']}",
         "",
         "It is a command of its own, because it takes an exported repository and photos, not a checkpoint. What it "
         "writes is a repository as any other, with `model.int8.onnx` beside each `model.onnx`: `--precision int8` "

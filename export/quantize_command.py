@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from export.quantize import Request
 
 
 def quantize(
@@ -84,6 +88,22 @@ def _held_out(data: Path | None) -> tuple[str, ...]:
     return tuple(path.name for path in images)
 
 
+def _command(request: Request, data: Path | None, report: Path) -> str:
+    """What gives the same files and the same page again; folders of `data` by the word DATA."""
+    from parsing_rcnn.repository import GRAPHS
+
+    def shown(folder: Path) -> str:
+        return f"DATA/{folder.relative_to(data)}" if data is not None and folder.is_relative_to(data) else str(folder)
+
+    options = [("--calibrate", shown(folder)) for folder in request.photos]
+    options += [("--count", str(request.count)), *([("--data", "DATA")] if data is not None else [])]
+    options += [("--graph", name) for name in request.graphs if request.graphs != GRAPHS]
+    options += [("--keep", part) for part in request.keep]
+    options += [("--target", "tensorrt")] if request.activations == "int8" else []
+    options += [("--out", str(request.out)), ("--report", str(report))]
+    return shlex.join(["parsing-rcnn", "quantize", *(word for option in options for word in option)])
+
+
 def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path) -> None:
     import onnx
 
@@ -117,6 +137,6 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
         # what TensorRT is to compute no CPU's runtime takes
         spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
-    document = describe(source, done, accuracy, errors, spent)
+    document = describe(source, done, accuracy, errors, spent, _command(request, data, path))
     write(document, path)
     typer.echo(to_markdown(document))

@@ -45,6 +45,22 @@ def test_without_torch_it_says_which_environment_has_it(
     assert (shown.returncode, "--out OUT" in shown.stdout) == (0, True), shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "arguments"),
+    [
+        ("soak", ("--plot", "x.png")),
+        ("video_memory", ("--data", "nowhere", "--plot", "x.png")),
+        ("pareto", ("--point", "a", "b", "c", "--out", "x.png")),
+    ],
+)
+def test_a_plot_without_matplotlib_is_refused_before_the_work(benchmark: str, arguments: tuple[str, ...]) -> None:
+    done = run("-c", _WITHOUT.replace("torch", "matplotlib"), f"benchmarks.{benchmark}", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{benchmark}: matplotlib is not installed for {sys.executable}: ")
+    assert "requirements/bench.txt" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_peers_interpreter_is_looked_at_first(tmp_path: Path) -> None:
     without = tmp_path / "python"
     without.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')  # has the standard library alone

@@ -18,8 +18,9 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 def test_every_request_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--rounds", "2", "--seconds", "2", "--out", str(tmp_path / "gateway.json")])
+    main(["--rounds", "2", "--seconds", "2", "--people", "3", "--out", str(tmp_path / "gateway.json")])
     document = json.loads((tmp_path / "gateway.json").read_text())
+    assert document["people"] == 3
     for row in document["overhead"]:
         assert 0 < row["engine_ms_median"] < row["ms_median"]
         assert {"decode", "encode", "queue"} <= row["stages_ms_median"].keys()
@@ -35,3 +36,10 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("no")
     with pytest.raises(SystemExit):
         main(["--photo", str(tmp_path / "x.jpg")])
+
+
+@pytest.mark.parametrize("wrong", [("--seconds", "1"), ("--people", "0"), ("--people", "65")])
+def test_what_cannot_be_measured_is_refused(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(wrong)
+    assert f"{wrong[0]} {wrong[1]}: " in capsys.readouterr().err

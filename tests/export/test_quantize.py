@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -316,8 +317,11 @@ def test_accuracy_and_times_of_every_way(small: ModelRepository, quantised: Quan
 def test_the_page(small: ModelRepository, quantised: Quantised) -> None:
     figures = {"pictures": 2, "miou": 0.5, "miou_exact_paste": 0.5, "person_iou": 0.9, "iou": {"Hat": 0.3, "Face": 0.7}}
     worse = {**figures, "miou": 0.49}
-    document = report(small, quantised, {"fp32": figures, "int8 exact": worse}, [], {"ONNX Runtime fp32": 9.0})
+    document = report(
+        small, quantised, {"fp32": figures, "int8 exact": worse}, [], {"ONNX Runtime fp32": 9.0}, "quantize it"
+    )
     page = to_markdown(document)
+    assert "\n    quantize it\n" in page
     assert "ONNX Runtime on this CPU: **do not ship INT8**: mIoU changes by -1.00 points" in page
     assert "| **mIoU** | 50.00 | 49.00 |" in page
     assert "| Hat | 30.0 | 30.0 |" in page
@@ -372,6 +376,10 @@ def test_the_command(small: ModelRepository, photos: Path, tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     document = json.loads((tmp_path / "int8" / "quantization.json").read_text())
     assert "head.up" not in document["quantization"]["groups"]["parsing"]
+    told = shlex.split(document["command"])
+    assert told[:6] == ["parsing-rcnn", "quantize", "--calibrate", str(photos), "--count", "2"]
+    assert told[6:10] == ["--graph", "parsing", "--keep", "parsing head.up"]
+    assert told[10:] == ["--out", str(tmp_path / "int8"), "--report", str(tmp_path / "int8" / "quantization.md")]
     assert {e["graph"] for e in document["sensitivity"]} == {"parsing"}
     assert all(decision["ships"] is None for decision in document["decisions"])
     assert ModelRepository.open(tmp_path / "int8").quantised == ("parsing",)
