@@ -29,6 +29,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.taxonomy import CIHP
+from training.data.datasets.records import read_pixels
+from training.data.sources import DatasetError, read_map
+
 CANVASES = ((341, 512), (512, 341), (384, 512), (512, 384), (448, 448))  # (height, width)
 MOST_PEOPLE = 5
 HEIGHTS = (0.3, 0.95)  # of the picture
@@ -114,7 +118,8 @@ def read_cut_outs(folder: Path) -> list[CutOut]:
     """All usable cut-outs of the held-out photos under `folder` (images/*.jpg and labels/*.png).
 
     Raises:
-        FileNotFoundError: the folder holds no held-out photo, or a label map is missing.
+        FileNotFoundError: the folder holds no held-out photo.
+        DatasetError: a photo or a label map is missing or damaged.
     """
     names = held_out_photos([path.name for path in (folder / "images").glob("*.jpg")])
     if not names:
@@ -124,10 +129,8 @@ def read_cut_outs(folder: Path) -> list[CutOut]:
     people = []
     for name in names:
         stem = Path(name).stem
-        image = cv2.imread(str(folder / "images" / name), cv2.IMREAD_COLOR)
-        labels = cv2.imread(str(folder / "labels" / f"{stem}.png"), cv2.IMREAD_GRAYSCALE)
-        if image is None or labels is None:
-            raise FileNotFoundError(f"{folder}: images/{name} or labels/{stem}.png is missing or damaged")
+        image = np.ascontiguousarray(read_pixels(folder / "images" / name)[..., ::-1])
+        labels = read_map(folder / "labels" / f"{stem}.png", len(CIHP.classes))
         person = cut_out(stem, image, labels)
         if person is None:
             print(f"{name}: left out, its label map holds no whole person", file=sys.stderr)
@@ -337,7 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.synthetic is not None:
             render_synthetic_test(options.data, options.synthetic, seed=options.seed)
         write_crowd_test(options.data, options.out, seed=options.seed, count=options.count)
-    except (FileNotFoundError, RuntimeError, subprocess.CalledProcessError) as error:
+    except (DatasetError, FileNotFoundError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"make_eval: {error}", file=sys.stderr)
         return 1
     print(f"{options.count} composites in {options.out}")

@@ -4,9 +4,10 @@ Sets, all held out by the rules of `training/data/splits.py`; a set that is not 
 
 - photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
   label map; whoever is missed is background, and whoever is found beside the labelled person counts as wrong.
-  The `main_person` figures leave the others out: what passers-by without labels cost. The `registered` figures take
-  out that these label maps lie half a pixel off their photos. The `single` figures leave out the five photos that CCP
-  holds a second time, beside what is trained on (`CCP_TWINS`).
+  The `main_person` figures leave the others out: what passers-by without labels cost; `main_person_found` is of the
+  photos on which somebody is labelled. The `registered` figures take out that these label maps lie half a pixel off
+  their photos. The `single` figures leave out the five photos that CCP holds a second time, beside what is trained on
+  (`CCP_TWINS`).
 - backgrounds: pictures without people. Each with a person of score >= 0.5 is counted.
 - crowd: the composites of `benchmarks/make_eval.py`. Detections count from a score of 0.05 up.
 - groups: everyday photos with boxes. People less than 64 pixels tall and crowd regions are ignored.
@@ -23,14 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Analyzer, Options, People
 from training.consistency import measure_consistency
-from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos
+from training.data.datasets.records import as_labelled
+from training.data.sample import IGNORE_LABEL
+from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos, read_map
 from training.data.splits import CCP_TWINS
 from training.evaluate_synthetic import SyntheticResult, evaluate_synthetic
 from training.files import make_folder
@@ -164,12 +166,12 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     classes = len(CIHP_TO_14)
     fast, exact, main_only, registered, single = (ConfusionMatrix(classes) for _ in range(5))
-    found = 0
-    probabilities = gives_probabilities(analyzer, photos.images[0].read_bytes())
+    found = labelled = 0
+    probabilities = gives_probabilities(analyzer, as_labelled(photos.images[0]))
     options = Options(tasks=frozenset({"parsing"}), confidence=SURE, part_probs=probabilities)
     for path, label_path in progress(list(zip(photos.images, photos.labels, strict=True)), "photos"):
-        truth = _read_labels(label_path)
-        people = analyzer.analyze(path.read_bytes(), options)
+        truth = read_map(label_path, classes)
+        people = analyzer.analyze(as_labelled(path), options)
         prediction = people.label_map()
         fast.add(truth, prediction)
         if path.stem not in CCP_TWINS.values():
@@ -178,7 +180,9 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
             exact.add(truth, people.label_map(exact=True))
         registered.add(truth, replace(people, boxes=people.boxes + LABEL_SHIFT).label_map())
         overlaps = _overlaps(people, truth)
-        main_only.add(truth, people.select(np.argsort(-overlaps)[:1]).label_map())
+        anybody = bool(_of_person(truth).any())  # a photo on which nobody is labelled has no main person
+        main_only.add(truth, people.select(np.argsort(-overlaps)[:anybody]).label_map())
+        labelled += anybody
         found += bool((overlaps >= LEAST_OVERLAP).any())
         own = ConfusionMatrix(classes)
         own.add(truth, prediction)
@@ -199,7 +203,7 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
         "person_iou_registered": registered.foreground_iou(),
         "person_iou_single": single.foreground_iou(),
         "person_iou_main_person": main_only.foreground_iou(),
-        "main_person_found": found / len(photos.images),
+        "main_person_found": found / labelled if labelled else float("nan"),
         "iou": dict(zip(analyzer.info.classes, fast.iou().tolist(), strict=True)),
         "iou_exact_paste": dict(zip(analyzer.info.classes, exact.iou().tolist(), strict=True)),
         "iou_14": dict(zip(NAMES_14, merged.iou().tolist(), strict=True)),
@@ -207,7 +211,7 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
     }
 
 
-def gives_probabilities(analyzer: Analyzer, image: bytes) -> bool:
+def gives_probabilities(analyzer: Analyzer, image: bytes | NDArray[np.uint8]) -> bool:
     """Whether an analyzer answers with the class probabilities that the exact paste needs: a server does not."""
     try:
         analyzer.analyze(image, Options(tasks=frozenset({"parsing"}), part_probs=True))
@@ -216,9 +220,17 @@ def gives_probabilities(analyzer: Analyzer, image: bytes) -> bool:
     return True
 
 
+def _of_person(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a map has parts."""
+    return (truth != 0) & (truth != IGNORE_LABEL)
+
+
 def _overlaps(people: People, truth: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """IoU float64 [n] of each person with the box around all true parts."""
-    rows, columns = np.flatnonzero((truth != 0).any(1)), np.flatnonzero((truth != 0).any(0))
+    """IoU float64 [n] of each person with the box around all true parts; zeros where there are none."""
+    mask = _of_person(truth)
+    if not mask.any():
+        return np.zeros(len(people))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
     return np.asarray(box_iou(people.boxes, box)[:, 0])
 
@@ -238,7 +250,7 @@ def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
     photos = GroupPhotos.open(data / "groups", validation=True)
     options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
     for path, truth, crowd in progress(list(zip(photos.images, photos.boxes, photos.ignore, strict=True)), "groups"):
-        people = analyzer.analyze(path.read_bytes(), options)
+        people = analyzer.analyze(as_labelled(path), options)
         result.groups.append(GroupResult(path, PictureBoxes(people.boxes, people.scores, truth, crowd)))
     return _box_figures([group.boxes for group in result.groups], LEAST_HEIGHT)
 
@@ -248,7 +260,7 @@ def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluat
     by_count: dict[str, list[int]] = defaultdict(list)
     options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
     for path, truth_boxes, truths in _composites(folder, progress):
-        people = analyzer.analyze(path.read_bytes(), options)
+        people = analyzer.analyze(as_labelled(path), options)
         by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
             len(boxes)
         )
@@ -273,9 +285,10 @@ def _composites(
         boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         stem = Path(image["file_name"]).stem
-        labels = _read_labels(folder / "labels" / f"{stem}.png")
-        instances = _read_labels(folder / "instances" / f"{stem}.png")
-        people = [np.where(instances == row["instance"], labels, 0).astype(np.uint8) for row in rows]
+        labels = read_map(folder / "labels" / f"{stem}.png", len(CIHP_TO_14))
+        instances = read_map(folder / "instances" / f"{stem}.png")
+        unknown = labels == IGNORE_LABEL
+        people = [np.where((instances == row["instance"]) | unknown, labels, 0).astype(np.uint8) for row in rows]
         yield folder / "images" / image["file_name"], boxes, people
 
 
@@ -299,13 +312,6 @@ def _box_figures(pictures: list[PictureBoxes], min_height: float) -> dict[str, A
         "precision_at_0.5": float(precision[sure - 1]) if sure else float("nan"),
         "recall_at_0.5": float(recall[sure - 1]) if sure else 0.0,
     }
-
-
-def _read_labels(path: Path) -> NDArray[np.uint8]:
-    labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if labels is None:
-        raise DatasetError(f"{path}: missing, or no 8-bit grey PNG")
-    return np.asarray(labels, np.uint8)
 
 
 def run_evaluate(

@@ -15,6 +15,11 @@ AP^p and GPS rank people by how sure their maps are as well (`People.map_scores`
 by the score of the box.
 Whoever scores at least .3 (CIHP) or .05 (MHP v2) is on the map that mIoU is measured on, as theirs.
 
+GPSm departs from detectron2's evaluation in how silhouettes come by pixels. Here the middle of each pixel is looked up
+in the nearest of the 256x256 cells that are annotated over the box, and of the cells that are answered. There both are
+enlarged by interpolation to whole pixels, and put at the whole pixel left of and above the box's corner. Ours reads a
+little higher.
+
 A picture without any detection counts as background, and its people as missed; the authors' code leaves it out of mIoU
 and the accuracies, and of nothing else (`missing_predictions="skip"`).
 """

@@ -19,6 +19,7 @@ from training.evaluate_datasets import DatasetResult, KeypointLocator
 from training.evaluate_synthetic import SyntheticResult
 
 TILE = 256  # pixels, height of one picture of a sheet
+_GREY = 128
 
 
 def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = False) -> NDArray[np.uint8]:
@@ -36,7 +37,7 @@ def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = F
 def _photo_tile(photo: PhotoResult, maps_only: bool) -> NDArray[np.uint8]:
     image = _read(photo.path)
     if maps_only:
-        maps = [np.asarray(CIHP.palette[labels][..., ::-1]) for labels in (photo.truth, photo.prediction)]
+        maps = [_colours(labels, CIHP.palette) for labels in (photo.truth, photo.prediction)]
         return _caption(np.hstack([_to_height(m) for m in maps]), f"{100 * photo.miou:.0f}")
     pictures = [image]
     for labels in (photo.truth, photo.prediction):
@@ -90,7 +91,8 @@ def group_sheet(photos: list[GroupResult], count: int = 15) -> NDArray[np.uint8]
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8)
+    """BGR, as stored: labels and boxes are of these pixels."""
+    return np.ascontiguousarray(read_pixels(path)[..., ::-1])
 
 
 def _to_height(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -175,5 +177,12 @@ def _dots(image: NDArray[np.uint8], points: NDArray[np.float32], colour: tuple[i
 
 def _painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Labels [H,W] in colours over a BGR picture, the rest darker."""
-    colours = palette[labels][..., ::-1]
+    colours = _colours(labels, palette)
     return np.where(labels[..., None] > 0, 0.35 * image + 0.65 * colours, 0.6 * image).astype(np.uint8)
+
+
+def _colours(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels [H,W] in colours, uint8 [H,W,3] BGR; grey where nobody says what is there (255)."""
+    everything = np.full((256, 3), _GREY, np.uint8)
+    everything[: len(palette)] = palette
+    return everything[labels][..., ::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.make_eval import write_crowd_test
+from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP
+from training.data.datasets.records import read_pixels
 from training.data.sources import DatasetError
 from training.evaluate import Evaluation, evaluate
 from training.evaluation_report import print_table, write_report
@@ -101,9 +105,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def measured(data: Path, spoil: Spoil = lambda people: people) -> Evaluation:
+def measured(data: Path, spoil: Spoil = lambda people: people, kind: type[TruthTeller] = TruthTeller) -> Evaluation:
     """Evaluate an analyzer that knows all held-out pictures and no other."""
-    analyzer = TruthTeller(spoil)
+    analyzer = kind(spoil)
     for stem in ("0003", "0013", "0023"):
         labels = cv2.imread(str(data / f"ccp/labels/{stem}.png"), cv2.IMREAD_GRAYSCALE)
         analyzer.learn(data / f"ccp/images/{stem}.jpg", [box_of(labels != 0)], [labels])
@@ -256,3 +260,102 @@ def test_sets_that_are_absent_are_named(data: Path, tmp_path: Path) -> None:
     assert "make_eval" in result.absent["crowd"]
     with pytest.raises(DatasetError, match="nothing to measure"):
         evaluate(analyzer, tmp_path / "elsewhere", None)
+
+
+class Seeing(TruthTeller):
+    """Looks at the pixels that a file shows once it is turned as its tag asks, as what serves does, and knows only
+    pictures the right way up."""
+
+    def __init__(self, spoil: Spoil) -> None:
+        super().__init__(spoil)
+        self.pixels: list[tuple[NDArray[np.uint8], People]] = []
+
+    def learn(self, picture: Path, boxes: list[tuple[int, int, int, int]], maps: list[NDArray[np.uint8]]) -> None:
+        super().learn(picture, boxes, maps)
+        people = self.known[picture.read_bytes()]
+        self.pixels.append((read_pixels(picture), replace(people, image_size=read_pixels(picture).shape[:2])))
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        seen = decode(image) if isinstance(image, bytes) else image
+        for pixels, known in self.pixels:
+            if pixels.shape == seen.shape and np.abs(pixels.astype(int) - seen).mean() < 2:
+                people = known.select(known.scores >= options.confidence)
+                return people if options.part_probs else replace(people, part_probs=None)
+        return People(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            seen.shape[:2],
+            parts=np.zeros((0, SIDE, SIDE), np.uint8),
+        )
+
+
+@pytest.mark.parametrize("turn", [3, 6])
+def test_labels_and_boxes_are_of_the_pixels_as_stored(data: Path, tmp_path: Path, turn: int) -> None:
+    """A tag that asks viewers to turn the picture turns neither its labels nor its boxes."""
+    tagged = tmp_path / "data"
+    shutil.copytree(data, tagged)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for folder in ("ccp/images", "groups/images", "crowd/images"):
+        for path in (tagged / folder).glob("*.jpg"):
+            Image.open(path).save(path, quality="keep", exif=exif)
+    result, plain = measured(tagged, kind=Seeing), measured(data).figures
+    for name in ("photos", "groups", "crowd"):
+        own, wanted = (
+            {key: value for key, value in figures[name].items() if not isinstance(value, dict)}
+            for figures in (result.figures, plain)
+        )
+        assert own == pytest.approx(wanted, nan_ok=True)
+    write_report(result, tmp_path / "out")  # sheets lay the maps over the pictures
+    assert (tmp_path / "out/photos.png").is_file()
+
+
+def test_a_photo_on_which_nobody_is_labelled_has_no_main_person(data: Path, tmp_path: Path) -> None:
+    blank = tmp_path / "data"
+    shutil.copytree(data, blank)
+
+    def with_labels(stem: str, value: int) -> Evaluation:
+        cv2.imwrite(str(blank / f"ccp/labels/{stem}.png"), np.full((240, 160), value, np.uint8))
+        analyzer = TruthTeller()
+        for own in ("0003", "0013", "0023"):
+            labels = cv2.imread(str(data / f"ccp/labels/{own}.png"), cv2.IMREAD_GRAYSCALE)
+            analyzer.learn(data / f"ccp/images/{own}.jpg", [box_of(labels != 0)], [labels])
+        for number in (0, 3, 6):
+            analyzer.learn(data / f"backgrounds/c{number}.jpg", [], [])
+        shutil.rmtree(blank / "groups", ignore_errors=True)
+        return evaluate(analyzer, blank)
+
+    first = with_labels("0003", 0).figures["photos"]
+    assert (first["pictures"], first["main_person_found"]) == (3, 1.0)
+    assert first["person_iou"] < 0.7 < first["person_iou_main_person"]  # whom it finds there is a passer-by
+    assert with_labels("0013", 255).figures["photos"]["main_person_found"] == 1.0
+    none = with_labels("0023", 0)
+    assert np.isnan(none.figures["photos"]["main_person_found"])
+    write_report(none, tmp_path / "out")
+    assert json.loads((tmp_path / "out/results.json").read_text())["photos"]["main_person_found"] is None
+    assert cv2.imread(str(tmp_path / "out/photos_maps.png")) is not None
+
+
+def test_where_nobody_says_what_is_there_people_of_the_crowd_lose_nothing(data: Path, tmp_path: Path) -> None:
+    """Everybody is answered with clothes far too wide, and then the labels say nothing of the ground beside them."""
+    folder = tmp_path / "crowd"
+    shutil.copytree(data / "crowd", folder)
+    (tmp_path / "backgrounds").symlink_to(data / "backgrounds")
+    analyzer = TruthTeller()
+    for number in (0, 3, 6):
+        analyzer.learn(data / f"backgrounds/c{number}.jpg", [], [])
+    paths = sorted((folder / "labels").glob("*.png"))
+    grounds = []
+    for path in paths:
+        labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        instances = cv2.imread(str(folder / "instances" / path.name), cv2.IMREAD_GRAYSCALE)
+        masks = [instances == k for k in range(1, int(instances.max()) + 1)]
+        maps = [np.where(mask, labels, np.where(instances == 0, 5, 0)).astype(np.uint8) for mask in masks]
+        analyzer.learn(folder / f"images/{path.stem}.jpg", [box_of(mask) for mask in masks], maps)
+        grounds.append(np.where(instances == 0, 255, labels))
+    known = evaluate(analyzer, tmp_path, folder).figures["crowd"]
+    for path, ground in zip(paths, grounds, strict=True):
+        cv2.imwrite(str(path), ground)
+    unknown = evaluate(analyzer, tmp_path, folder).figures["crowd"]
+    assert known["ap_p_vol"] < unknown["ap_p_vol"]
+    assert known["pcp_50"] <= unknown["pcp_50"] == unknown["ap_p_50"] == 1.0

@@ -146,6 +146,13 @@ def test_parsing_targets_cut_out_one_person() -> None:
     assert targets[1].tolist() == [[2, 2, 3, 3], [2, 2, 3, 3], [6, 6, 7, 7], [6, 6, 7, 7]]
 
 
+def test_parsing_targets_keep_255_whoever_is_there() -> None:
+    parts = torch.tensor([[[5, 5, 255, 255, 255, 0]] * 6])
+    instances = torch.tensor([[[1, 1, 1, 0, 2, 0]] * 6])
+    targets = parsing_targets(parts, instances, torch.tensor([[0.0, 0, 6, 6]]), torch.tensor([0]), torch.tensor([1]), 6)
+    assert targets[0, 0].tolist() == [5, 5, 255, 255, 255, 0]
+
+
 def test_parsing_loss_ignores_255() -> None:
     logits = torch.zeros(1, 4, 2, 2)
     logits[0, 1] = 100.0

@@ -117,6 +117,17 @@ def test_people_without_points_are_neither_right_nor_wrong() -> None:
     assert gps_average_precision([replace(twice, crowd=np.array([True, False]))], 0.5) == 1.0
 
 
+def test_whoever_fits_somebody_who_counts_is_right_by_somebody_who_does_not() -> None:
+    """The published code asks at the highest threshold whether a detection is ignored, and counts by that at all."""
+    found = points([0.9], [[0.0, 0.7]], areas=[5000, 500], box_areas=[5000], box_overlap=[[0.9, 0.0]])
+    medium = [gps_average_precision([found], threshold, area=AREAS["medium"]) for threshold in (0.5, 0.7, 0.75)]
+    assert medium == [1.0, 1.0, 0.0]
+    apart = replace(found, box_overlap=np.array([[0.79, 0.0]]))  # ignored at .5, and wrong at .75: nobody is found
+    beside = points([0.8], [[1.0]], areas=[5000], box_areas=[5000], box_overlap=[[1.0]])
+    precisions = [gps_average_precision([apart, beside], t, area=AREAS["medium"]) for t in (0.5, 0.75)]
+    assert precisions == pytest.approx([51 / 101, 51 / 202])
+
+
 def test_a_picture_in_which_nobody_counts_costs_nothing() -> None:
     good = points([0.8], [[1.0]])
     pointless = points([0.9], [[0.0]], pointless=[True], box_overlap=[[0.0]])

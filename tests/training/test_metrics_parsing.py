@@ -181,3 +181,13 @@ def test_agrees_with_a_plain_reading_of_the_protocol(seed: int) -> None:
         volume.append(ap)
     assert people.average_precision_volume() == pytest.approx(np.mean(volume), abs=1e-12)
     assert 0.1 < volume[4] < 0.95
+
+
+def test_nothing_is_measured_where_nothing_is_known() -> None:
+    truth = np.array([[0, 1, 1, 255, 255]], np.uint8)
+    spilt = np.array([[0, 1, 1, 2, 0]], np.uint8)
+    people = ParsedPeople(classes=3)
+    people.add([spilt], [0.9], [truth])
+    assert people.average_precision(0.9) == people.pcp() == 1.0
+    people.add([spilt], [0.9], [np.full_like(truth, 255)])
+    assert people.average_precision(0.9) == people.pcp() == 1.0

@@ -90,6 +90,21 @@ def test_boxes_and_outlines_are_scaled(data_folder: Path, tmp_path: Path) -> Non
         np.testing.assert_allclose(a / 2, b, atol=0.01)
 
 
+def test_null_and_empty_stay_as_they_are(data_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "from"
+    shutil.copytree(data_folder / "groups", source / "groups")
+    path = source / "groups/annotations.json"
+    document = json.loads(path.read_text())
+    nothing = {"area": None, "keypoints": [], "segmentation": None}
+    document["annotations"][0].update(nothing)
+    document["annotations"][1].update({**nothing, "keypoints": None})
+    path.write_text(json.dumps(document))
+    answer = shrink(str(source), "-o", str(tmp_path / "to"), "--side", "100")
+    assert answer.exit_code == 0, answer.output
+    after = json.loads((tmp_path / "to/groups/annotations.json").read_text())["annotations"]
+    assert [{key: row[key] for key in nothing} for row in after[:2]] == [nothing, {**nothing, "keypoints": None}]
+
+
 def test_a_full_disk_is_no_success(data_folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "from"
     shutil.copytree(data_folder / "ccp", source / "ccp")

@@ -16,7 +16,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from training.data.sources import DatasetError, read_jpeg
+from training.data.sources import DatasetError, read_jpeg, read_map
 from training.files import make_folder, replacing, unwritable, write_png, write_text
 
 PHOTOS = ("ccp/images", "ccp/unlabelled", "groups/images", "backgrounds")
@@ -82,9 +82,9 @@ def _write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
 
 def _labels(data: Path, out: Path, stem: str, shift: float) -> None:
     path = data / "ccp/labels" / f"{stem}.png"
-    labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if labels is None:
-        raise DatasetError(f"{path}: missing, or no PNG; every photo of ccp/images needs a label map")
+    if not path.is_file():
+        raise DatasetError(f"{path}: missing; every photo of ccp/images needs a label map")
+    labels = read_map(path)
     height, width = read_jpeg(out / "ccp/images" / f"{stem}.jpg").shape[:2]
     rows, columns = (_nearest(*sizes, shift) for sizes in zip(labels.shape, (height, width), strict=True))
     write_png(out / "ccp/labels" / path.name, labels[rows][:, columns])
@@ -114,7 +114,7 @@ def _boxes(source: Path, target: Path) -> None:
 
 def _scale(annotation: dict[str, Any], across: float, down: float) -> None:
     annotation["bbox"] = [round(v * (across, down)[i % 2], 2) for i, v in enumerate(annotation["bbox"])]
-    if "area" in annotation:
+    if annotation.get("area") is not None:
         annotation["area"] = round(annotation["area"] * across * down, 2)
     outlines = annotation.get("segmentation")
     if isinstance(outlines, dict):  # run lengths belong to one size of picture
@@ -123,6 +123,6 @@ def _scale(annotation: dict[str, Any], across: float, down: float) -> None:
         annotation["segmentation"] = [
             [round(v * (across, down)[i % 2], 2) for i, v in enumerate(outline)] for outline in outlines
         ]
-    if "keypoints" in annotation:
+    if annotation.get("keypoints"):
         scale = (across, down, 1)
         annotation["keypoints"] = [round(v * scale[i % 3], 2) for i, v in enumerate(annotation["keypoints"])]

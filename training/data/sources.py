@@ -6,6 +6,7 @@ groups/annotations.json (COCO boxes) + groups/images; backgrounds/*.jpg.
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 
+from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
 from training.data.splits import CCP_TWINS, background_split, ccp_split, groups_split
 
 UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
+_REMEDY = "save the numbers of the classes or people as an 8-bit grey PNG"
 
 
 class DatasetError(ValueError):
@@ -38,6 +42,64 @@ def read_jpeg(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error
 
 
+def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
+    """An 8-bit label map [H,W]: grey levels, the indices of a palette, or the first of three channels.
+
+    A palette of greys alone is what lossless compressors make of a grey PNG: there the greys are the labels. MHP v2 is
+    published in three channels, the second and third of which are empty or copies of the first; where they are not, the
+    picture has colours in place of numbers.
+
+    Args:
+        classes: values must be smaller than this (None: any), or 255.
+
+    Raises:
+        DatasetError: missing, of another type, or with other values.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error.strerror})") from error
+    found = _palette_indices(path, data)
+    if found is None and data:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture")
+    if found.dtype != np.uint8:
+        raise DatasetError(f"{path}: {found.dtype} pixels; a label map has 8 bits: {_REMEDY}")
+    if found.ndim == 3:
+        # OpenCV's channels are in reverse: the file's first one is the last here
+        plane, others = found[..., 2], found[..., :2]
+        if others.any() and not (others == plane[..., None]).all():
+            raise DatasetError(f"{path}: three unequal channels, colours in place of numbers: {_REMEDY}")
+        found = plane
+    if classes is not None:
+        wrong = found[(found >= classes) & (found != IGNORE_LABEL)]
+        if len(wrong):
+            raise DatasetError(
+                f"{path}: class {int(wrong.min())}, but the highest is {classes - 1} ({IGNORE_LABEL} where nobody says "
+                f"what is there): {_REMEDY}"
+            )
+    return np.ascontiguousarray(found)
+
+
+def _palette_indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
+    """Of a PNG with a palette the labels uint8 [H,W], see `read_map`; None of any other file.
+
+    OpenCV gives the colours alone.
+    """
+    if not (data.startswith(b"\x89PNG") and data[25:26] == b"\x03"):  # the colour type in its header
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            indices = np.asarray(picture, np.uint8)
+            palette = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error})") from error
+    if (palette == palette[:, :1]).all():
+        return palette[indices.clip(max=len(palette) - 1), 0]
+    return indices
+
+
 @dataclass(frozen=True)
 class LabelledPhotos:
     """Photos of one main person with a part label map."""
@@ -51,7 +113,7 @@ class LabelledPhotos:
         """The training (or validation) part of `root`, photos with rare classes weighted up.
 
         Raises:
-            DatasetError: the folder is absent, empty or misses a label map.
+            DatasetError: the folder is absent or empty, or a label map is missing or no map of CIHP's classes.
         """
         folder = root / "images"
         if not folder.is_dir():
@@ -70,7 +132,7 @@ class LabelledPhotos:
         and are not held out under another id (`CCP_TWINS`).
 
         Raises:
-            DatasetError: there is none.
+            DatasetError: there is none, or one is no map of CIHP's classes.
         """
         there = (path for path in sorted(labels.glob("*.png")) if (photos / f"{path.stem}.jpg").is_file())
         found = tuple(path for path in there if path.stem not in CCP_TWINS)
@@ -83,7 +145,7 @@ class LabelledPhotos:
         """Repeat-factor sampling (Gupta et al. 2019): sqrt(threshold / frequency) of the rarest class present."""
         present = np.zeros((len(labels), 256), bool)
         for row, path in enumerate(labels):
-            present[row, np.unique(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))] = True
+            present[row, np.unique(read_map(path, len(CIHP)))] = True
         present[:, IGNORE_LABEL] = False
         frequency = present.mean(0).clip(1e-6)
         factor = np.maximum(1.0, np.sqrt(threshold / frequency)).clip(max=4.0)
@@ -91,12 +153,18 @@ class LabelledPhotos:
         return np.asarray(weights / weights.sum(), np.float64)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """(image uint8 [H,W,3], labels uint8 [H,W])."""
+        """(image uint8 [H,W,3], labels uint8 [H,W]).
+
+        Raises:
+            DatasetError: one is missing or broken, or they have unequal sizes.
+        """
         image = read_jpeg(self.images[index])
-        labels = cv2.imread(str(self.labels[index]), cv2.IMREAD_GRAYSCALE)
-        if labels is None or labels.shape != image.shape[:2]:
-            raise DatasetError(f"{self.labels[index]}: not a grey PNG of the size of its photo")
-        return image, np.asarray(labels, np.uint8)
+        labels = read_map(self.labels[index], len(CIHP))
+        if labels.shape != image.shape[:2]:
+            raise DatasetError(
+                f"{self.labels[index]}: {labels.shape} pixels, but {self.images[index].name} has {image.shape[:2]}"
+            )
+        return image, labels
 
 
 @dataclass(frozen=True)

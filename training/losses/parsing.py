@@ -20,10 +20,11 @@ def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, pictures: Te
         rois: [r,4] in canvas pixels; pictures: int64 [r], which of the B each lies on; ids: [r], the person of each.
 
     Returns:
-        int64 [r,size,size]; pixels of other people are background (paper 3.5).
+        int64 [r,size,size]; pixels of other people are background (paper 3.5), and 255 stays 255, whoever is there.
     """
     grid = pixels_under(rois, pictures, size, parts.shape)
-    return torch.where(instances[grid] == ids[:, None, None], parts[grid], 0).long()
+    under = parts[grid]
+    return torch.where((instances[grid] == ids[:, None, None]) | (under == IGNORE_LABEL), under, 0).long()
 
 
 def parsing_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -138,9 +138,10 @@ class PicturePoints:
 def judge(picture: PicturePoints, threshold: float, area: tuple[float, float] = AREAS["all"]) -> Outcome:
     """One picture by the rules of the evaluation that was published with DensePose-COCO.
 
-    COCO's, with GPS in place of IoU and 20 detections a picture, and two more: a picture in which nobody counts costs
-    nothing, and a detection that is matched with nobody at the highest threshold (.95) and whose box fits a person
-    without points best (by .8 or more) is ignored at all of them.
+    COCO's, with GPS in place of IoU and 20 detections a picture, and two more. A picture in which nobody counts costs
+    nothing. And a detection that is matched with nobody at the highest threshold (.95), and whose box fits somebody by
+    .8 or more, is ignored at all thresholds if the one it fits best does not count, and at none if that one counts:
+    whom it takes at a lower threshold is then right, even somebody who does not count.
     """
     order = by_score(picture.scores, MOST_DETECTIONS)
     similarity = np.asarray(picture.similarity, np.float64)[order]
@@ -154,8 +155,8 @@ def judge(picture: PicturePoints, threshold: float, area: tuple[float, float] = 
     if picture.box_areas is not None:
         outside = ~within(picture.box_areas[order], area)
     taken = match(similarity, counts, crowd, threshold)
-    right = (taken >= 0) & np.append(counts, False)[taken]
-    ignored = (taken >= 0) & ~right
+    right = taken >= 0  # unless it is ignored
+    ignored = right & ~np.append(counts, False)[taken]
     if not counts.any():
         ignored[:] = True
     elif picture.box_overlap is not None:
@@ -163,7 +164,7 @@ def judge(picture: PicturePoints, threshold: float, area: tuple[float, float] = 
         ignored = np.where(fits >= 0, ~np.append(counts, False)[fits], ignored)
     ignored |= (taken < 0) & outside
     scores = np.asarray(picture.scores, np.float64)[order]
-    return Outcome(scores, right, ignored, int(counts.sum()))
+    return Outcome(scores, right & ~ignored, ignored, int(counts.sum()))
 
 
 def _whom_the_box_fits(

@@ -87,8 +87,11 @@ class ParsedPeople:
         Args:
             predictions: one uint8 [H,W] map of class ids per predicted person, covering the whole picture.
             scores: their scores; below 0.001 a prediction is left out.
-            truths: one such map per true person.
+            truths: one such map per true person; pixels with a class >= C (255 by custom) are in no intersection and no
+                union, and a picture of which nothing else is known is left out.
         """
+        if truths and not any(bool((truth < self.classes).any()) for truth in truths):
+            return
         kept = [(p, float(s)) for p, s in zip(predictions, scores, strict=True) if s >= LEAST_SCORE]
         picture, self._pictures = self._pictures, self._pictures + 1
         self._people += len(truths)

@@ -104,7 +104,7 @@ CASES: tuple[tuple[str, Break, str], ...] = (
         "1: category_id {} is no number",
     ),
     ("densepose", densepose_rows(lambda d: d["images"].append(d["images"][0])), "image id 3 is there twice"),
-    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_masks=None)), "annotation 1: dp_masks None"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_masks=5)), "annotation 1: dp_masks 5"),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_U=[64.0, 127.0])), "1: dp_U 64; U and V are"),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_V=[0.5, -0.5])), "1: dp_V -0.5; U and V are"),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_x=[300.0, 9.0])), "1: dp_x 300; points lie"),
@@ -112,8 +112,8 @@ CASES: tuple[tuple[str, Break, str], ...] = (
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(dp_I=[2.5, 3.0])), "1: dp_I 2.5; a part is"),
     (
         "densepose",
-        densepose_rows(lambda d: d["annotations"][1].update(keypoints=None)),
-        "2: 0 keypoint numbers, not 51",
+        densepose_rows(lambda d: d["annotations"][1].update(keypoints=[1, 2])),
+        "2: 2 keypoint numbers, not 51",
     ),
     (
         "densepose",

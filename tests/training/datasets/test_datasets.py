@@ -146,6 +146,17 @@ def test_everybody_keeps_an_own_map_where_people_overlap(mhp: Path) -> None:
     assert record.parts[10, 15] == 11
 
 
+def test_where_nobody_says_what_is_there_stays_so_for_everybody(cihp: Path) -> None:
+    parts, human = two_people()
+    parts[:, 50:], parts[10:12, 4:18], parts[8:10, 30:44] = 255, 255, 255  # beside people, and in each of the two
+    save(cihp / "Training/Category_ids/0000000.png", parts)
+    record = RawCihp.find(cihp)[0].read(0)
+    for person in record.people:
+        own = person.map_in(record)
+        np.testing.assert_array_equal(own == 255, parts == 255)
+        np.testing.assert_array_equal(own[parts < 255], np.where(human == person.label, parts, 0)[parts < 255])
+
+
 def test_mhps_test_split_is_for_measuring_and_may_come_without_maps(mhp: Path) -> None:
     for number in (5, 6):
         picture(mhp / f"test/images/{number}.jpg")

@@ -14,10 +14,9 @@ from training.data.datasets.records import (
     Record,
     header_size,
     people_of_maps,
-    read_map,
     record_of_files,
 )
-from training.data.sources import DatasetError
+from training.data.sources import DatasetError, read_map
 
 _FOLDERS = ("Images", "Category_ids", "Human_ids")
 _LISTED = "Images, Category_ids and Human_ids"

@@ -78,7 +78,8 @@ class CocoFile:
 
         Raises:
             NoAnnotations: there are only pictures.
-            DatasetError: no JSON, keys are absent, or an id is no number or is there twice.
+            DatasetError: no JSON, keys are absent, an id is no number or is there twice, or none of several categories
+                is called person.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"), object_hook=_lean)
@@ -96,8 +97,8 @@ class CocoFile:
             raise kind(f"{path}: not a COCO annotation file ({said})") from error
         if not rows:
             raise NoAnnotations(f"{path}: no picture has any annotation")
-        if "person" in named.values():  # instances_*.json also has cats and kites
-            rows = [row for row in rows if named.get(row.get("category_id"), "person") == "person"]
+        others = _not_people(path, named)
+        rows = [row for row in rows if row.get("category_id") not in others]
         known = {image["id"] for image in images}
         if len(known) < len(images):
             twice = next(a["id"] for a, b in pairwise(images) if a["id"] == b["id"])
@@ -243,10 +244,37 @@ def _regions(where: str, masks: Any) -> NDArray[np.uint8]:
     return regions
 
 
+def _not_people(path: Path, named: dict[Any, Any]) -> set[Any]:
+    """Ids of the categories that are not of people: instances_*.json also has cats and kites. An only one is of people,
+    whatever it is called.
+
+    Raises:
+        DatasetError: there are several, and none is called person.
+    """
+    others = {number for number, name in named.items() if str(name).casefold() != "person"}
+    if len(others) < len(named):
+        return others
+    if len(named) > 1:
+        listed = ", ".join(str(name) for name in named.values())
+        raise DatasetError(
+            f"{path}: none of its categories is called person ({listed}); call the one of people so, or leave the "
+            "others out"
+        )
+    return set()
+
+
 def _lean(read: dict[str, Any]) -> dict[str, Any]:
-    """An object of a COCO file without what nobody asks for, as soon as it is read: that is most of the file."""
-    kept = _OF_ROW if "image_id" in read else _OF_IMAGE if "file_name" in read else read
-    return {key: read[key] for key in kept if key in read}
+    """An object of a COCO file without what nobody asks for, as soon as it is read: that is most of the file.
+
+    Of a picture or an annotation, null says nothing, and no more does an empty list of keypoints (`num_keypoints` 0).
+    """
+    kept = _OF_ROW if "image_id" in read else _OF_IMAGE if "file_name" in read else None
+    if kept is None:
+        return read
+    found = {key: read[key] for key in kept if read.get(key) is not None}
+    if found.get("keypoints") == []:
+        del found["keypoints"]
+    return found
 
 
 def numbers(values: Any) -> NDArray[np.float32]:

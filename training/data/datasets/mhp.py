@@ -1,4 +1,4 @@
-"""MHP v2 (Zhao et al. 2018) as it is published: one map a person, IMAGE_NN_NN.png, in three equal channels."""
+"""MHP v2 (Zhao et al. 2018) as it is published: one map a person, IMAGE_NN_NN.png, the first of three channels."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidImage, ParsingRCNNError
-from training.data.sources import DatasetError
+from training.data.sample import IGNORE_LABEL
+from training.data.sources import DatasetError, read_map
 
 _HEADER_BYTES = 1 << 18  # enough for nearly all; a thumbnail in EXIF may come before the size
 
@@ -60,13 +61,16 @@ class Annotated:
     parts: NDArray[np.uint8] | None = None
 
     def map_in(self, record: Record) -> NDArray[np.uint8]:
-        """This person's classes on the whole picture of a record with parts, [H,W]; 0 where the person is not."""
+        """This person's classes on the whole picture of a record with parts, [H,W]; 0 where the person is not, and 255
+        where nobody says who or what is there."""
         assert record.parts is not None
         if self.parts is None:
-            return np.where(record.instances == self.label, record.parts, 0).astype(np.uint8)
-        found = np.zeros(record.size, np.uint8)
-        x1, y1, x2, y2 = self.box.astype(int)
-        found[y1:y2, x1:x2] = self.parts
+            found = np.where(record.instances == self.label, record.parts, 0).astype(np.uint8)
+        else:
+            found = np.zeros(record.size, np.uint8)
+            x1, y1, x2, y2 = self.box.astype(int)
+            found[y1:y2, x1:x2] = self.parts
+        found[(found == 0) & (record.parts == IGNORE_LABEL)] = IGNORE_LABEL
         return found
 
 
@@ -129,30 +133,6 @@ class Reader(Protocol):
             DatasetError: a file is missing or holds what it should not; the message names it.
         """
         ...
-
-
-def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
-    """An 8-bit label map [H,W]; of several equal channels the first (MHP v2 writes three).
-
-    Args:
-        classes: values must be smaller than this (None: any), or 255.
-
-    Raises:
-        DatasetError: missing, of another type, or with other values.
-    """
-    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if found is None:
-        raise DatasetError(f"{path}: missing, or cannot be read as a picture")
-    if found.dtype != np.uint8:
-        raise DatasetError(f"{path}: {found.dtype} pixels; a label map has 8 bits")
-    # OpenCV's channels are in reverse: the file's first one is the last here
-    plane = found if found.ndim == 2 else found[..., 2]
-    if classes is not None:
-        values = np.unique(plane)
-        wrong = values[(values >= classes) & (values != 255)]
-        if len(wrong):
-            raise DatasetError(f"{path}: class {int(wrong[0])}, but the highest is {classes - 1}")
-    return np.ascontiguousarray(plane)
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
