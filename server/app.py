@@ -17,16 +17,16 @@ from starlette.responses import Response
 
 from parsing_rcnn import __version__
 from parsing_rcnn.codecs.image import ImageLimits
-from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from server import documents
 from server.admission import TokenBuckets
+from server.call import TIMEOUT_HEADER, ClientGone
 from server.catalogue import Catalogue
 from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
-from server.inputs import TIMEOUT_HEADER, ClientGone
 from server.keys import KeyFile
 from server.middleware.access import Access, refuse
 from server.middleware.body_limit import BodyLimit
@@ -54,6 +54,8 @@ _READ_HEADERS = (
     v2.LENGTH_HEADER,
 )
 """Headers of requests that mean something here: what pages from elsewhere may send."""
+
+_COUNTED = {"/v1/analyze": "analyze", "/v1/analyze/batch": "batch"}
 
 _MODULES = (analyze, batch, stream, health, models, v2, page)
 
@@ -117,8 +119,19 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     def limit(path: str) -> int:
         return settings.max_batch_bytes if path == "/v1/analyze/batch" else settings.max_body
 
+    def refused(path: str, error: ParsingRCNNError) -> None:
+        route = _COUNTED.get(path, "infer" if path.startswith("/v2/models/") and path.endswith("/infer") else None)
+        if route is not None:
+            app.state.metrics.requests.labels(route, error.code).inc()
+
     app.add_middleware(Head)
-    app.add_middleware(BodyLimit, limit=limit, seconds=settings.upload_seconds, memory=settings.upload_memory)
+    app.add_middleware(
+        BodyLimit,
+        limit=limit,
+        seconds=settings.upload_seconds,
+        memory=settings.upload_memory,
+        refused=refused,
+    )
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)
     app.add_middleware(SameSite, settings=settings)
     app.add_middleware(Unexpected)

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 from parsing_rcnn.errors import DeadlineExceeded
 
-_LATE = "the answer did not come within the time of X-Timeout-Ms: give it more, or send smaller pictures"
+TIMEOUT_HEADER = "X-Timeout-Ms"
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,14 @@ class Call:
     Attributes:
         deadline: in the time of `time.monotonic`; None: it may take as long as it takes.
         traceparent: W3C trace context, passed on to Triton.
+        timeout: what the client set the deadline with.
     """
 
     route: str
     caller: str
     deadline: float | None = None
     traceparent: str | None = None
+    timeout: str = TIMEOUT_HEADER
 
     @property
     def remaining(self) -> float | None:
@@ -39,7 +45,7 @@ class Call:
             DeadlineExceeded: the deadline is over.
         """
         if self.remaining == 0:
-            raise DeadlineExceeded(_LATE)
+            raise self._late()
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -53,4 +59,9 @@ class Call:
             async with asyncio.timeout(self.remaining):
                 yield
         except TimeoutError:
-            raise DeadlineExceeded(_LATE) from None
+            raise self._late() from None
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the answer did not come within the time of {self.timeout}: give it more, or send smaller pictures"
+        )

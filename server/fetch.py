@@ -1,12 +1,13 @@
 """A picture from an https address, without letting the caller reach what only this machine can reach.
 
-Every address that a name resolves to must be public, the connection is made to the very address that was checked, and
-each redirect is checked again.
+Every address that a name resolves to must be public, the connection is made to the first of the very addresses that
+were checked which takes one, and each redirect is checked again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -18,6 +19,8 @@ import h11
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
 
 _SECONDS = 10.0
+_CONNECT = 3.0
+"""Seconds for an address while there is another to try."""
 _REDIRECTS = 3
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -53,8 +56,8 @@ async def fetch(
                 tls = await asyncio.to_thread(ssl.create_default_context)  # reads all certificates
             for _ in range(_REDIRECTS + 1):
                 host, target = _parts(url)
-                address = await _public(host, resolve or _lookup)
-                status, location, body = await _get(host, address, target, most, hold, tls)
+                addresses = await _public(host, resolve or _lookup)
+                status, location, body = await _get(host, addresses, target, most, hold, tls)
                 if status not in _MOVED:
                     break
                 url = _next(url, location)
@@ -94,7 +97,7 @@ async def _lookup(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-async def _public(host: str, resolve: Resolve) -> str:
+async def _public(host: str, resolve: Resolve) -> list[str]:
     try:
         addresses = await resolve(host, 443)
     except (OSError, UnicodeError):
@@ -104,7 +107,7 @@ async def _public(host: str, resolve: Resolve) -> str:
     for address in addresses:
         if not _is_public(ipaddress.ip_address(address.split("%")[0])):
             raise InvalidOptions(f"the host {host} is not public: pictures are fetched from the open internet only")
-    return addresses[0]
+    return list(dict.fromkeys(addresses))
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -125,11 +128,23 @@ def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipa
     return [one for one in found if one is not None]
 
 
+async def _connect(
+    host: str, addresses: list[str], tls: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that takes a connection, as `host`."""
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(OSError):  # and TimeoutError, which is one
+            async with asyncio.timeout(_CONNECT):
+                return await asyncio.open_connection(address, 443, ssl=tls, server_hostname=host)
+    return await asyncio.open_connection(last, 443, ssl=tls, server_hostname=host)
+
+
 async def _get(
-    host: str, address: str, target: str, most: int, hold: Callable[[int], None], tls: ssl.SSLContext
+    host: str, addresses: list[str], target: str, most: int, hold: Callable[[int], None], tls: ssl.SSLContext
 ) -> tuple[int, str, bytes]:
-    """(status, Location, body) of one request to `address`, which is asked for, and certified as, `host`."""
-    reader, writer = await asyncio.open_connection(address, 443, ssl=tls, server_hostname=host)
+    """(status, Location, body) of one request to one of `addresses`, which is asked for, and certified as, `host`."""
+    reader, writer = await _connect(host, addresses, tls)
     try:
         connection = h11.Connection(h11.CLIENT)
         headers = [("Host", host), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -14,29 +15,25 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
-from server.call import Call
+from server.call import TIMEOUT_HEADER, Call, ClientGone
 from server.fetch import fetch
+from server.forms import read_form
 from server.json_body import load
 from server.offload import Offload
 from server.options import NAMED, AnalyzeOptions, repeated, unknown
 from server.problems import MalformedRequest, UnsupportedCoding, listed
 from server.settings import Settings
 
-TIMEOUT_HEADER = "X-Timeout-Ms"
 LONGEST_MS = 600_000
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _SHORT = 64 * 1024  # bytes of JSON that are read at once, in less time than a thread takes to begin
-_FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
 _HOW_TO_SEND_OPTIONS = (
     """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
     "query, as in ?confidence=0.9"
@@ -51,10 +48,6 @@ class Picture:
 
     data: bytes
     name: str = ""
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 def call_of(connection: HTTPConnection, route: str) -> Call:
@@ -137,6 +130,21 @@ async def aside(request: Request, size: int, function: Callable[..., T], *argume
     return await offload.run(0, function, *arguments)
 
 
+@asynccontextmanager
+async def reading(call: Call) -> AsyncIterator[None]:
+    """Read a body within the call's time.
+
+    Raises:
+        ClientGone: before the body was here.
+        DeadlineExceeded: the time is over.
+    """
+    async with call.in_time():
+        try:
+            yield
+        except ClientDisconnect:
+            raise ClientGone from None
+
+
 def refuse_coding(request: Request) -> None:
     """Refuse a body that would have to be unpacked first: what it becomes has no limit that a header tells.
 
@@ -158,7 +166,7 @@ async def read_picture(request: Request, options: AnalyzeOptions, call: Call) ->
         RequestValidationError: an option of the body is not valid.
     """
     refuse_coding(request)
-    async with call.in_time():
+    async with reading(call):
         return await _picture(request, options)
 
 
@@ -198,7 +206,7 @@ async def read_pictures(
         ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.
     """
     refuse_coding(request)
-    async with call.in_time():
+    async with reading(call):
         return await _pictures(request, options, admit)
 
 
@@ -243,27 +251,15 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def _refuse_charset(request: Request) -> None:
-    """Refuse names in anything but UTF-8: the form's reader hands them to whatever codec of Python's is named, and some
-    cannot decode at all, or make text that no answer could repeat."""
-    _, parameters = parse_options_header(request.headers.get("content-type"))
-    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
-    if charset.lower() not in _CHARSETS:
-        raise MalformedRequest(f"the form's charset is {charset[:40]!r}: send names in UTF-8, and leave charset out")
-
-
 async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tuple[list[Picture], AnalyzeOptions]:
-    _refuse_charset(request)
-    try:
-        form: FormData = await request.form(max_files=most, max_fields=_FIELDS)
-    except HTTPException as error:
-        raise MalformedRequest(
-            f"the form cannot be read: {error.detail}; it may have {most} part(s) `file` and one `options`"
-        ) from None
+    form = await read_form(request, most)
     try:
         files, more = form.getlist("file"), form.get("options")
         if not files or not all(isinstance(file, UploadFile) for file in files):
-            raise MalformedRequest("the form has no part `file` with a file name: curl -F file=@photo.jpg sends one")
+            raise MalformedRequest(
+                "the form has no part `file` with a file name (as `filename=`, not `filename*=`): "
+                "curl -F file=@photo.jpg sends one"
+            )
         _refuse_other_parts(form)
         pictures = [Picture(await f.read(), f.filename or "") for f in files if isinstance(f, UploadFile)]
     finally:

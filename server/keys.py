@@ -18,7 +18,8 @@ _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
 
 
 class KeyFile:
-    """Lines `name sha256-of-the-key`; empty lines and `#` comments are skipped.
+    """Lines `name sha256-of-the-key`; empty lines and `#` comments are skipped. A name with several lines has as many
+    keys, so that a new one can be handed out before the old one is taken away.
 
     Keys are random and long, so a plain hash of them cannot be searched for; passwords would need a slow one. Where the
     file is changed into one that cannot be used, the keys that were known stay known, and the log says so.
@@ -29,8 +30,8 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: tuple[int, int] | None = None
-        self._sums: dict[str, str] = {}
+        self._stamp: tuple[int, ...] | None = None
+        self._sums: list[tuple[str, str]] = []
         self._said: str | None = None  # of a file that cannot be used
         self._read()
 
@@ -44,19 +45,20 @@ class KeyFile:
                 self._said = error.detail
                 log.error("the key file cannot be used, the keys before it stay", reason=error.detail)
         given = hashlib.sha256(key.encode()).hexdigest()
-        found = [name for name, known in self._sums.items() if hmac.compare_digest(known, given)]
+        found = [name for name, known in self._sums if hmac.compare_digest(known, given)]
         return found[0] if found else None
 
     def _read(self) -> None:
         try:
             status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_size)
+            # copies keep the time of a file, and another key makes it no longer: the inode and its change tell
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
             if stamp == self._stamp:
                 return
             lines = self.path.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidOptions(f"the key file {self.path} cannot be read: {error}") from None
-        sums: dict[str, str] = {}
+        sums: list[tuple[str, str]] = []
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if not text or text.startswith("#"):
@@ -64,7 +66,7 @@ class KeyFile:
             entry = _LINE.match(text)
             if entry is None:
                 raise InvalidOptions(f"{self.path}, line {number}: not `name sha256`; `parsing-rcnn key` adds a line")
-            sums[entry[1]] = entry[2]
+            sums.append((entry[1], entry[2]))
         if not sums:
             raise InvalidOptions(f"{self.path} holds no key: `parsing-rcnn key NAME --file {self.path}` adds one")
         self._sums, self._stamp = sums, stamp

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import structlog
 
+from parsing_rcnn.company import works
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import ModelRepository
 from server.engines.shared_memory import FOLDER, sweep
@@ -34,6 +35,7 @@ UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
+_IDLE = 3.0  # seconds in which an idle server ends, or never does
 
 log = structlog.get_logger("triton")
 
@@ -178,6 +180,7 @@ class Supervisor:
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
         self._process: subprocess.Popen[bytes] | None = None
+        self._healed = self._idle = False
         self._stopping = threading.Event()
 
     @property
@@ -210,6 +213,7 @@ class Supervisor:
             self._stopping.wait(pause)
 
     def _start(self) -> None:
+        self._healed = self._idle = False
         self._clear()
         sweep()
         command = self.launch.command(self.installation, self.profile)
@@ -246,7 +250,8 @@ class Supervisor:
                     return None
                 if not silent:
                     self._heal(prober)
-            if not prober.drain(self.launch.drain_seconds, self.pid):
+            self._idle = prober.drain(self.launch.drain_seconds, self.pid)
+            if not self._idle:
                 log.warning("requests kept coming", seconds=self.launch.drain_seconds)
         return None
 
@@ -256,6 +261,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             log.error("a model is loaded again", model=model, reason=reason)
+            self._healed = True
             loading = threading.Thread(target=self._reload, args=(prober, model), daemon=True)
             loading.start()
             while loading.is_alive() and not self._stopping.is_set():
@@ -276,16 +282,32 @@ class Supervisor:
             return
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(self.launch.drain_seconds + 10)
-            except subprocess.TimeoutExpired:
-                log.error("the server does not end and is killed", pid=process.pid)
+            if not self._ends(process):
+                say = log.warning if self._idle else log.error  # nothing is lost, or something may be
+                say("the server does not end and is killed", pid=process.pid, idle=self._idle)
                 process.kill()
                 process.wait()
         # processes of python models outlive a server that was killed; they are in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         self._clear()
+
+    def _ends(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether a server that was told to ends by itself.
+
+        Triton 2.51 waits for a model whose process died, though it was loaded again, until all its time is over.
+        Where the requests are through and no model works, nobody else does.
+        """
+        begin = busy = time.monotonic()
+        while time.monotonic() - begin < self.launch.drain_seconds + 10:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL)
+                return True
+            if not (self._healed and self._idle) or works(process.pid):
+                busy = time.monotonic()
+            elif time.monotonic() - busy >= _IDLE:
+                return False
+        return False
 
     def _clear(self) -> None:
         """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.datastructures import Headers
+
 from server.answers import NUMBERS, PICTURES, Format
 from server.options import Render
 from server.problems import NotAcceptable
 
 _PREFERRED = (Format.JSON, Format.PNG, Format.JPEG, Format.NPZ, Format.ZIP)
+
+
+def accepted(headers: Headers) -> str | None:
+    """The header Accept; several lines of it are one list."""
+    return ", ".join(headers.getlist("accept")) or None
 
 
 def choose(accept: str | None, render: Render | None, offered: Sequence[Format] = _PREFERRED) -> Format:
@@ -50,7 +57,7 @@ def _parse(part: str) -> tuple[str, float]:
     kind, *parameters = (p.strip() for p in part.split(";"))
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip() == "q":
+        if name.strip().lower() == "q":
             try:
                 return kind.lower(), min(max(float(value), 0.0), 1.0)
             except ValueError:

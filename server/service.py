@@ -18,7 +18,7 @@ from parsing_rcnn.people import Options, People
 from server import answers
 from server.admission import Admission, TokenBuckets
 from server.answers import Format
-from server.call import Call
+from server.call import Call, ClientGone
 from server.engines.base import Engine
 from server.offload import PIXELS, Offload
 from server.options import AnalyzeOptions
@@ -82,6 +82,13 @@ class Service:
         except ParsingRCNNError as error:
             self.metrics.requests.labels(route, error.code).inc()
             raise
+        except (ClientGone, asyncio.CancelledError):
+            self.cancelled(route)
+            raise
+
+    def cancelled(self, route: str, pictures: int = 1) -> None:
+        """Count pictures that nobody waits for any more, of which `run` was told nothing."""
+        self.metrics.requests.labels(route, "cancelled").inc(pictures)
 
     @contextmanager
     def place(self, call: Call) -> Iterator[None]:
@@ -149,7 +156,7 @@ class Service:
                 log.error("the model cannot be run", reason=error.detail)
             raise
         except asyncio.CancelledError:
-            self.metrics.requests.labels(call.route, "cancelled").inc()
+            self.cancelled(call.route)
             raise
         except Exception:  # a fault of ours, for whoever answers to log
             self.metrics.requests.labels(call.route, ParsingRCNNError.code).inc()

@@ -27,6 +27,7 @@ _NOT_ACCEPTED = (
     (b"PK\x03\x04", "a ZIP or npz archive"),
     (b"\x93NUMPY", "a numpy array"),
 )
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 _EXIF_ORIENTATION = 0x0112
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG's markers without a length."""
@@ -35,6 +36,8 @@ _MAX_FILL = 65_536
 _MAX_SEGMENTS = 4096
 """Before a JPEG's frame header: 32 MiB hold 512 of full length, and a picture of a camera has about ten."""
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+"""Frames that libjpeg-turbo decodes at full size whatever size it is asked for, and without changing their colours."""
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """What ends a scan's pixels, in which 0xFF stands before 0x00, or is of a restart."""
 _MAX_CHUNKS = 65_536
@@ -117,6 +120,8 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
         marker = data[at + 1]
         if marker == 0xFF:
             raise InvalidImage(f"damaged JPEG: {_MAX_FILL} bytes of 0xFF and no marker after them")
+        if marker == 0x00:  # no marker: libjpeg would look for one in what would be passed over here
+            raise InvalidImage(f"damaged JPEG: no marker at byte {at}")
         if marker in _ALONE:
             at += 2
             continue
@@ -129,6 +134,8 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
             precision, height, width = struct.unpack_from(">BHH", data, at + 4)
             if precision != 8:
                 raise UnsupportedImage(f"a JPEG of {precision} bits a channel: 8 are accepted")
+            if marker in _LOSSLESS:
+                raise UnsupportedImage("a lossless JPEG: baseline and progressive ones are accepted, or send it as PNG")
             scans = _scans(data, at + 2 + length, data[at + 9], marker in _PROGRESSIVE)
             return ImageHeader("jpeg", width, height, orientation or 1, scans=scans)
         at += 2 + length
@@ -178,6 +185,22 @@ def _peek_png(data: bytes) -> ImageHeader:
         elif kind == b"IEND":
             break
     return ImageHeader("png", width, height, orientation or 1, frames)
+
+
+def without_texts(png: bytes) -> bytes:
+    """A PNG without its texts and colour profile, of which nothing is used: Pillow unpacks them, and takes a picture
+    whose texts are large for a bomb. What ends early stays as it is, and so does a PNG that has none."""
+    view, kept, begin, at = memoryview(png), [], 0, 8
+    while at + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        end = at + 12 + length
+        if kind in _TEXTS and end <= len(png):
+            kept.append(view[begin:at])
+            begin = end
+        if kind == b"IEND":
+            break
+        at = end
+    return b"".join([*kept, view[begin:]]) if kept else png
 
 
 def _peek_webp(data: bytes) -> ImageHeader:

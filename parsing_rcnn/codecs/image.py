@@ -12,7 +12,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from parsing_rcnn.codecs.header import ImageHeader, peek
+from parsing_rcnn.codecs.header import ImageHeader, peek, without_texts
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
 from parsing_rcnn.geometry import resize, turn_upright
 
@@ -122,8 +122,13 @@ def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | Non
         # libjpeg reads the last of several frame headers, `peek` the first: they must agree before memory is taken.
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if (height, width) == (header.height, header.width):
-            at_least = {} if target is None else {"min_height": target[0], "min_width": target[1]}
-            return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", **at_least), dtype=np.uint8)
+            if target is None:
+                return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"), dtype=np.uint8)
+            # Memory for the whole picture, of which a smaller one touches its first part: libjpeg writes the whole one
+            # where a kind of JPEG has no other sizes.
+            buffer = np.empty((height, width, 3), dtype=np.uint8)
+            sizes = {"min_height": target[0], "min_width": target[1]}
+            return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=buffer, **sizes), dtype=np.uint8)
     except ValueError:
         pass  # CMYK, or damage that Pillow may tolerate (it says so if not)
     return _decode_pillow(data, header)
@@ -131,7 +136,8 @@ def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | Non
 
 def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(data), formats=(header.format.upper(),)) as picture:
+        plain = without_texts(data) if header.format == "png" else data
+        with Image.open(io.BytesIO(plain), formats=(header.format.upper(),)) as picture:
             # The limits were held against what `peek` read, so Pillow must have read the same.
             if picture.size != (header.width, header.height):
                 raise InvalidImage(f"damaged {header.format.upper()}: its headers disagree about the size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -18,8 +19,8 @@ _SUBPROTOCOL = "key."
 
 
 class Access:
-    """Puts `caller` into the scope, the key's name, or the address where there are no keys; and `identify`, which finds
-    it anew: long after it, the key may not be known any more."""
+    """Puts `caller` into the scope, the key's name, or where there are no keys what `share_of` makes of the address;
+    and `identify`, which finds it anew: long after it, the key may not be known any more."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
         self.app, self.keys = app, keys
@@ -37,7 +38,7 @@ class Access:
     def _caller(self, scope: Scope) -> str:
         address = scope["client"][0] if scope.get("client") else "local"
         if self.keys is None or scope["path"] == "/" or scope["path"].startswith(_OPEN) or _is_preflight(scope):
-            return str(address)
+            return share_of(str(address))
         key = _key(HTTPConnection(scope))
         if key is None:
             raise Unauthorized("send your key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
@@ -45,6 +46,23 @@ class Access:
         if name is None:
             raise Unauthorized("this key is not known here: it may have been replaced; ask whoever runs the gateway")
         return name
+
+
+def share_of(address: str) -> str:
+    """Who an address is: one share for each IPv4 address, however it came, and for each /64 of IPv6, which is what a
+    single machine has to choose its addresses from.
+
+    Example:
+        >>> share_of("::ffff:192.0.2.7"), share_of("2001:DB8::7"), share_of("testclient")
+        ('192.0.2.7', '2001:db8::/64', 'testclient')
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:  # "local", or whatever a trusted proxy says
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
 
 
 def _is_preflight(scope: Scope) -> bool:

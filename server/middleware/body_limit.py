@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from server.problems import BodyTooLarge, UploadTimeout, problem
 
 
@@ -21,10 +21,18 @@ class BodyLimit:
         limit: bytes of a body, by path.
         seconds: how long a body may take to arrive.
         memory: bytes of all bodies together.
+        refused: is told the path, and why, of a request that no route sees.
     """
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int], seconds: float, memory: int) -> None:
-        self.app, self.limit, self.seconds, self.memory = app, limit, seconds, memory
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: Callable[[str], int],
+        seconds: float,
+        memory: int,
+        refused: Callable[[str, ParsingRCNNError], None],
+    ) -> None:
+        self.app, self.limit, self.seconds, self.memory, self.refused = app, limit, seconds, memory, refused
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +42,9 @@ class BodyLimit:
         limit = min(self.limit(scope["path"]), self.memory)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            await problem(Request(scope), self._too_large(int(declared), limit))(scope, receive, send)
+            error = self._too_large(int(declared), limit)
+            self.refused(scope["path"], error)
+            await problem(Request(scope), error)(scope, receive, send)
             return
         received, complete = 0, False
         end = time.monotonic() + self.seconds

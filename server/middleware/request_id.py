@@ -10,6 +10,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.middleware.access import share_of
+
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LONGEST = 200  # letters of an address that the log shows
 _QUIET = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -63,4 +65,4 @@ def _asked_by(scope: Scope) -> dict[str, str]:
     """The client's address, and the name of its key where it has one."""
     address = scope["client"][0] if scope.get("client") else "local"
     caller = scope.get("caller", address)
-    return {"client": address} | ({} if caller == address else {"key": caller})
+    return {"client": address} | ({} if caller in (address, share_of(address)) else {"key": caller})

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from server.answers import Format
+from server.call import TIMEOUT_HEADER
 from server.documents import Analysis, reference
-from server.inputs import TIMEOUT_HEADER, call_of, query_options, read_picture, while_connected
-from server.negotiation import choose
+from server.inputs import call_of, query_options, read_picture, while_connected
+from server.negotiation import accepted, choose
 from server.options import AnalyzeOptions
 from server.problems import responses
 from server.service import Service, server_timing
@@ -128,7 +129,7 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
 
     Options come in the query, in the form's part `options` (JSON) or in the JSON body, which win over the query.
     """
-    accept = request.headers.get("accept")
+    accept = accepted(request.headers)
     choose(accept, None)  # what can never be made is refused before the body is read; that may name another rendering
     service: Service = request.app.state.service
     call = call_of(request, "analyze")

@@ -19,7 +19,7 @@ from server.answers import Format
 from server.call import Call
 from server.documents import reference
 from server.inputs import Picture, call_of, query_options, read_pictures, while_connected
-from server.negotiation import choose
+from server.negotiation import accepted, choose
 from server.options import AnalyzeOptions
 from server.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import EXAMPLE as ANALYSIS
@@ -110,7 +110,7 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     one is answered. Where the time of X-Timeout-Ms ends before the batch does, the rest of it has status 504; where it
     ends before the batch is here, the answer has.
     """
-    wanted = choose(request.headers.get("accept"), None, _OFFERED)
+    wanted = choose(accepted(request.headers), None, _OFFERED)
     service: Service = request.app.state.service
     call = call_of(request, "batch")
     with service.counting(call.route):
@@ -120,7 +120,11 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     batch = _Batch(request, service, options, call)
     make = batch.archive if wanted is Format.ZIP else batch.document
     with service.place(call):
-        body = await while_connected(request, make(pictures))
+        try:
+            body = await while_connected(request, make(pictures))
+        finally:
+            if batch.begun < len(pictures):
+                service.cancelled(call.route, len(pictures) - batch.begun)
     return Response(body, media_type=wanted.value, headers={"Vary": "Accept"})
 
 
@@ -129,6 +133,7 @@ class _Batch:
 
     def __init__(self, request: Request, service: Service, options: AnalyzeOptions, call: Call) -> None:
         self.request, self.service, self.options, self.call = request, service, options, call
+        self.begun = 0  # pictures; each counts itself
 
     async def document(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
         """JSON with one result for each picture."""
@@ -168,6 +173,7 @@ class _Batch:
     async def _one(
         self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], T]
     ) -> T | ParsingRCNNError:
+        self.begun += 1
         if isinstance(picture, ParsingRCNNError):
             self.service.metrics.requests.labels(self.call.route, picture.code).inc()
             return picture

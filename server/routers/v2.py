@@ -21,7 +21,7 @@ from server.catalogue import VERSION, Catalogue
 from server.documents import Error, reference
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.inputs import LONGEST_MS, aside, call_of, refuse_coding, while_connected
+from server.inputs import LONGEST_MS, aside, call_of, reading, refuse_coding, while_connected
 from server.routers.analyze import EXAMPLE_PICTURE
 from server.service import Service, server_timing
 
@@ -250,7 +250,7 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
     with service.counting(call.route):
         service.admit(call)
         refuse_coding(request)
-        async with call.in_time():
+        async with reading(call):
             body = await request.body()
         length_of_json = request.headers.get(LENGTH_HEADER)
         asked = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
@@ -288,7 +288,8 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
     microseconds = min(number(int, "timeout", asked.parameters.get("timeout", 0)), 1000 * LONGEST_MS)
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
-        call = replace(call, deadline=end if call.deadline is None else min(end, call.deadline))
+        if call.deadline is None or end < call.deadline:
+            call = replace(call, deadline=end, timeout="the parameter `timeout`")
     validate(options)
     return options, call
 

@@ -1,9 +1,12 @@
-"""Passes over a JPEG's pixels, which a few bytes each may ask for."""
+"""Frames of JPEGs: passes over the pixels, which a few bytes each may ask for, and kinds that are not read."""
 
 from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.codecs.image import check, decode
-from parsing_rcnn.errors import InvalidImage
+from parsing_rcnn.errors import InvalidImage, UnsupportedImage
 
 EOI = b"\xff\xd9"
 
@@ -38,6 +41,45 @@ def in_scans(scans: int, frame: int = 0xC0, between: bytes = b"") -> bytes:
     pixels = grey[grey.index(b"\xff\xda") + 10 : -2]
     body = b"".join(segment(0xDA, bytes([1, 1 + i % 3, 0, 0, 63, 0])) + pixels + between for i in range(scans))
     return before + head + tables + body + EOI
+
+
+def flat(frame: int, side: int = 1000) -> bytes:
+    """What follows the first marker of a JPEG of pixels that are all alike: a bit codes each. Lossless as 0xC3."""
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    head = segment(frame, struct.pack(">BHHB", 8, side, side, 3) + components)
+    table = segment(0xC4, bytes([0, 1, *[0] * 15, 0]))
+    return head + table + segment(0xDA, bytes([3, 1, 0, 2, 0, 3, 0, 1, 0, 0])) + bytes(-(-3 * side * side // 8)) + EOI
+
+
+def hidden() -> bytes:
+    """A lossless JPEG that who takes 0xFF 0x00 for a marker passes over, to a baseline frame of its size behind it."""
+    picture = flat(0xC3, 390)
+    passed = struct.pack(">H", len(picture) + 2) + picture
+    baseline = segment(0xC0, struct.pack(">BHHB", 8, 390, 390, 1) + bytes([1, 0x11, 0]))
+    return b"\xff\xd8\xff\x00" + passed + baseline + segment(0xDA, bytes([1, 1, 0, 0, 63, 0])) + EOI
+
+
+@pytest.mark.parametrize("frame", [0xC3, 0xC7, 0xCB, 0xCF])
+def test_lossless_frames_are_refused(frame: int) -> None:
+    with pytest.raises(UnsupportedImage, match="a lossless JPEG: baseline and progressive ones are accepted"):
+        peek(b"\xff\xd8" + flat(frame))
+
+
+def test_nothing_is_passed_over_where_libjpeg_would_look() -> None:
+    with pytest.raises(InvalidImage, match="no marker at byte 2"):
+        peek(hidden())
+
+
+def test_a_picture_that_libjpeg_does_not_scale_has_room() -> None:
+    """Whatever is taken for another kind of frame, nothing is written beyond the memory. A child, which would crash."""
+    decoded = (
+        "import sys; from parsing_rcnn.codecs import image; header = image.ImageHeader('jpeg', 1000, 1000); "
+        "print(image._decode_jpeg(sys.stdin.buffer.read(), header, (200, 200)).shape)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    data = b"\xff\xd8" + flat(0xC3)
+    done = subprocess.run([sys.executable, "-c", decoded], input=data, capture_output=True, cwd=root, check=False)
+    assert (done.returncode, done.stdout) == (0, b"(250, 250, 3)\n"), done.stderr
 
 
 @pytest.mark.parametrize("frame", [0xC0, 0xC1])

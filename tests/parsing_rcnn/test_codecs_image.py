@@ -333,6 +333,29 @@ def test_sixteen_bits_become_the_nearest_eight() -> None:
     np.testing.assert_array_equal(seen, np.repeat(wanted[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_texts_and_profiles_of_a_png_are_not_read(after: bool) -> None:
+    """As image generators write them: a few KB that become a MB. The turn is read, wherever it stands."""
+    large = zlib.compress(b"a" * 1_300_000)
+    exif = struct.pack(">4sIHHHIHH", b"MM\0*", 8, 1, 0x0112, 3, 1, 6, 0)
+    texts = [
+        (b"zTXt", b"workflow\0\0" + large),
+        (b"iTXt", b"prompt\0\1\0\0\0" + large),
+        *[(b"tEXt", b"note\0" + b"a" * 500_000)] * 3,
+        (b"tEXt", b"transparency\0black"),
+        (b"iCCP", b"profile\0\0" + large),
+        (b"eXIf", exif),
+        (b"zTXt", b"more\0\7" + large),
+    ]
+    rows = np.pad(photo().reshape(48, -1), ((0, 0), (1, 0)))
+    pixels = [(b"IDAT", zlib.compress(rows.tobytes()))]
+    png = png_of(64, 48, *(pixels + texts if after else texts + pixels))
+    assert np.array_equal(decode(png), np.rot90(photo(), -1))
+    half = png[: png.index(b"zTXt") + len(large) // 2]
+    with pytest.raises(InvalidImage, match=r"truncated or damaged.*: send it whole"):
+        decode(half)
+
+
 _IDAT = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
 
 ALL = [CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE]
@@ -72,3 +76,18 @@ def test_a_palette_cannot_be_changed() -> None:
 def test_a_palette_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"palette of pets: shape \(1, 3\), expected \(2, 3\)"):
         Taxonomy("pets", ("Background", "Cat"), np.zeros((1, 3), np.uint8))
+
+
+@pytest.mark.parametrize("taxonomy", ALL, ids=lambda t: t.name)
+def test_it_is_the_same_after_copying_and_pickling(taxonomy: Taxonomy) -> None:
+    people = People.empty((4, 4), taxonomy=taxonomy)
+    for again in (copy.deepcopy(people), copy.copy(people), pickle.loads(pickle.dumps(people))):
+        assert again.taxonomy is taxonomy
+
+
+def test_one_of_our_own_is_copied_and_pickled() -> None:
+    pets = Taxonomy("cihp", ("Background", "Cat"), np.eye(2, 3, dtype=np.uint8), ((1, 1),))
+    for again in (copy.deepcopy(pets), pickle.loads(pickle.dumps(pets))):
+        assert (again.name, again.classes, again.mirror) == (pets.name, pets.classes, pets.mirror)
+        np.testing.assert_array_equal(again.palette, pets.palette)
+        assert not again.palette.flags.writeable

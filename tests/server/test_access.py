@@ -97,6 +97,26 @@ def test_a_key_that_is_replaced_is_refused_though_the_file_is_as_long(keys: Path
     assert (known.name_of("old"), known.name_of("new")) == (None, "alice")
 
 
+def test_a_key_that_is_replaced_is_refused_though_the_file_is_as_long_and_as_old(keys: Path) -> None:
+    def write(path: Path, key: str) -> None:
+        path.write_text(f"alice {hashlib.sha256(key.encode()).hexdigest()}\n")
+        os.utime(path, (1, 1))
+
+    write(keys, "old")
+    known = KeyFile(keys)
+    assert known.name_of("old") == "alice"
+    other = keys.with_suffix(".new")
+    write(other, "new")
+    other.replace(keys)
+    assert (known.name_of("old"), known.name_of("new")) == (None, "alice")
+
+
+def test_a_name_has_two_keys_while_one_is_replaced(keys: Path) -> None:
+    keys.write_text("".join(f"alice {hashlib.sha256(key.encode()).hexdigest()}\n" for key in ("old", "new")))
+    known = KeyFile(keys)
+    assert (known.name_of("old"), known.name_of("new"), known.name_of("other")) == ("alice", "alice", None)
+
+
 def test_a_key_is_added_to_a_file_without_a_last_line_end(keys: Path) -> None:
     alice = add_key(keys, "alice")
     keys.write_text(keys.read_text().rstrip("\n"))  # as some editors leave it
@@ -207,6 +227,24 @@ def test_only_trusted_proxies_say_who_calls(proxies: str, status: int, photo_jpe
         assert send(live, "203.0.113.6") == 429
         # what a caller says by itself stands before what the proxy says of it
         assert send(live, "203.0.113.7, 203.0.113.6") == send(live, "203.0.113.8", "203.0.113.6") == 429
+
+
+def test_a_machine_has_one_share_whatever_its_address_is_written_as(photo_jpeg: bytes) -> None:
+    with Live(Settings(rate=0.01, burst=1, trusted_proxies="127.0.0.0/8"), open_gate) as live:
+
+        def statuses(*callers: str) -> list[int]:
+            address = f"http://{live.address}/v1/analyze"
+            sent = [httpx.post(address, content=photo_jpeg, headers={"X-Forwarded-For": c}) for c in callers]
+            return [answer.status_code for answer in sent]
+
+        assert statuses("2001:db8:0:1::1", "2001:DB8:0:1:0::1", "2001:db8:0:1::2", "2001:db8:0:2::1") == [
+            200, 429, 429, 200,
+        ]  # fmt: skip
+        assert statuses("6.6.6.6", "::ffff:6.6.6.6", "::ffff:606:606", "::ffff:6.6.6.7") == [200, 429, 429, 200]
+        with capture_logs() as lines:
+            assert statuses("2001:db8:0:3::1", "somebody") == [200, 200]
+        said = [line for line in lines if line["event"] == "request"]
+        assert [(line["client"], line.get("key")) for line in said] == [("2001:db8:0:3::1", None), ("somebody", None)]
 
 
 @pytest.mark.parametrize("wrong", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.1 10.0.0.2"])

@@ -162,8 +162,12 @@ def test_accept_chooses_the_format(client: TestClient, photo_jpeg: bytes) -> Non
         ("IMAGE/PNG", "image/png"),
         ("image/png;q=high, application/json;q=0.1", "application/json"),
         ("image/png;q=5, application/json", "application/json"),  # no weight is above 1
+        ("application/json;Q=0, image/png;q=0.1", "image/png"),
+        ("image/webp\nimage/png", "image/png"),  # several lines
+        ("image/webp;q=0.1\n\nimage/png;q=0.2\napplication/json", "application/json"),
     ):
-        response = client.post(URL, content=photo_jpeg, headers={"Accept": accept})
+        lines = [("Accept", line) for line in accept.split("\n")]
+        response = client.post(URL, content=photo_jpeg, headers=lines)
         assert response.headers["content-type"] == kind, accept
     refused = client.post(URL, content=photo_jpeg, headers={"Accept": "text/html"})
     assert refused.status_code == 406

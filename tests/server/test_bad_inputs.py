@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
 
-from tests.parsing_rcnn.test_codecs_header import in_scans
+from tests.parsing_rcnn.test_codecs_header import flat, in_scans
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
 ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"
@@ -96,6 +96,9 @@ def rows(photo: bytes) -> list[Row]:
     def options(what: str, query: str) -> Row:
         return Row(what, 422, "invalid-options", encoded(small, "JPEG"), query)
 
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("workflow", '{"nodes":[]} ' * 100_000, zip=True)
+    whole, of_form = form("file", encoded(small, "JPEG"))
     no_part = form("photo", encoded(small, "JPEG"))
 
     def fields(what: str, status: int, code: str, *fields: tuple[str, str], path: str = ANALYZE) -> Row:
@@ -119,6 +122,8 @@ def rows(photo: bytes) -> list[Row]:
         Row("grey JPEG", 200, None, encoded(small.convert("L"), "JPEG"), FEW),
         Row("16-bit grey PNG", 200, None, encoded(Image.fromarray(many), "PNG"), FEW),
         Row("PNG with transparency: on white", 200, None, encoded(small.convert("RGBA"), "PNG"), FEW),
+        Row("PNG with 1.2 MB of packed text", 200, None, encoded(small, "PNG", pnginfo=texts), FEW),
+        Row("PNG with a colour profile of 1.2 MB", 200, None, encoded(small, "PNG", icc_profile=bytes(1_200_000)), FEW),
         Row("palette PNG", 200, None, encoded(small.convert("P"), "PNG"), FEW),
         Row("JPEG turned by EXIF: upright", 200, None, encoded(small, "JPEG", exif=turned), FEW),
         Row("one pixel", 200, None, encoded(small.resize((1, 1)), "PNG"), FEW),
@@ -133,6 +138,7 @@ def rows(photo: bytes) -> list[Row]:
         wrong("JPEG of 100,000 fill bytes", 400, "invalid-image", jpeg[:2] + b"\xff" * 100_000 + jpeg[2:]),
         wrong("PNG of 70,000 empty chunks", 400, "invalid-image", truncated[:33] + empty * 70_000 + truncated[33:]),
         wrong("half a PNG", 400, "invalid-image", truncated[: len(truncated) // 2]),
+        wrong("lossless JPEG", 415, "unsupported-image", b"\xff\xd8" + flat(0xC3)),
         wrong("text", 415, "unsupported-image", b"hello world"),
         wrong("GIF", 415, "unsupported-image", encoded(small.convert("P"), "GIF")),
         wrong("TIFF", 415, "unsupported-image", encoded(small, "TIFF")),
@@ -214,6 +220,14 @@ def rows(photo: bytes) -> list[Row]:
         wrong(
             "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
         ),
+        Row(
+            "form, a file name as `filename*=` alone",
+            400,
+            "malformed-request",
+            whole.replace(b'filename="a.jpg"', b"filename*=utf-8''a.jpg"),
+            headers=of_form,
+        ),
+        Row("form without its last boundary", 400, "malformed-request", whole[: -len("--x--\r\n")], headers=of_form),
         Row(
             "form in another charset",
             400,

@@ -145,6 +145,27 @@ def test_every_file_of_an_archive_has_a_name_of_its_own(client: TestClient, phot
         assert set(json.loads(archive.read("errors.json"))) == {"bad"}
 
 
+@pytest.mark.parametrize("path", [URL, "/v1/analyze"])
+def test_a_form_that_ends_early_is_refused(client: TestClient, photo_jpeg: bytes, path: str) -> None:
+    """Its last part, whole or not, would be lost without a word."""
+    files = 3 if path == URL else 1
+
+    def part(disposition: str, data: bytes) -> bytes:
+        return f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + data + b"\r\n"
+
+    body = b"".join(part(f'name="file"; filename="{k}.jpg"', photo_jpeg) for k in range(files))
+    options = part('name="options"', b'{"max_people": 1}')
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    def send(body: bytes) -> httpx.Response:
+        return client.post(path, content=body, headers=headers)
+
+    for cut in (body, body + options, body[:-100], body[:300], body + b"--x", body + b"--x-", b"--x\r\n", b""):
+        refused(send(cut), 400, "before its last boundary", "send it whole")
+    for end in (b"--x--", b"--x--\r\n", b"--x--\r\nan epilogue, which is read by nobody"):
+        assert send(body + options + end).status_code == 200
+
+
 def test_a_batch_keeps_its_place_among_others(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=4), lambda: slow) as live, ThreadPoolExecutor(2) as pool:
@@ -178,6 +199,8 @@ def test_a_batch_whose_client_goes_frees_its_place(photo_jpeg: bytes) -> None:
             connection.sendall(head.encode() + body)
             assert slow.begun.acquire(timeout=10)
         until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        cancelled = 'parsing_rcnn_requests_total{outcome="cancelled",route="batch"}'
+        assert metric(live, cancelled) == 3  # those that had not begun, too
         slow.gate.set()
         assert httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg).status_code == 200
         assert sum(slow.begun.acquire(blocking=False) for _ in range(3)) == 1  # that one: the batch's rest never began

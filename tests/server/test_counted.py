@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from websockets.sync.client import connect
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_access import open_gate
-from tests.server.test_limits import metric, post
+from tests.server.test_limits import metric, post, until
 
 
 def counted(live: Live, route: str, outcome: str) -> float:
@@ -62,6 +63,38 @@ def test_an_upload_that_outlasts_its_deadline(photo_jpeg: bytes) -> None:
         assert late.recv(4000).startswith(b"HTTP/1.1 504")
         late.close()
         assert counted(live, "analyze", "deadline-exceeded") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [("/v1/analyze", "analyze"), ("/v1/analyze/batch", "batch"), ("/v2/models/densepose/infer", "infer")],
+)
+def test_a_body_that_is_too_large(path: str, route: str) -> None:
+    """Whether its length is declared or not."""
+    with Live(Settings(upload_memory=20_000), open_gate) as live:
+        for body in (bytes(30_000), (bytes(10_000) for _ in range(3))):
+            before = counted(live, route, "body-too-large")
+            headers = {"Content-Type": "application/json"}
+            answer = httpx.post(f"http://{live.address}{path}", content=body, headers=headers)
+            assert answer.status_code == 413
+            assert counted(live, route, "body-too-large") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "route", "kind"),
+    [
+        ("/v1/analyze", "analyze", "image/jpeg"),
+        ("/v1/analyze/batch", "batch", "multipart/form-data; boundary=x"),
+        ("/v2/models/densepose/infer", "infer", "application/json"),
+    ],
+)
+def test_an_upload_whose_client_goes(path: str, route: str, kind: str) -> None:
+    with Live(Settings(), open_gate) as live:
+        gone = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x"
+        gone.sendall(head.encode())
+        gone.close()
+        until(lambda: counted(live, route, "cancelled") == 1)
 
 
 def test_a_stream_too_many() -> None:

@@ -25,6 +25,7 @@ from server.settings import Settings
 from tests.server.conftest import Slow, wait_until_ready
 
 PUBLIC = "93.184.215.14"
+CLOSED, SILENT = "93.184.215.15", "93.184.215.16"
 
 Names = dict[str, list[str]]
 
@@ -103,6 +104,10 @@ def connected(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
     async def open_connection(address: str, port: int, **rest: Any) -> Any:
         assert port == 443
         addresses.append(address)
+        if address == CLOSED:
+            raise ConnectionRefusedError
+        if address == SILENT:
+            await asyncio.sleep(60)
         return await real("127.0.0.1", server.server_port, **rest)
 
     monkeypatch.setattr(module.asyncio, "open_connection", open_connection)
@@ -151,6 +156,23 @@ def test_the_address_that_was_checked_is_connected_to(connected: list[str], trus
     assert run("https://photos.example/photo", {"photos.example": [PUBLIC, "1.1.1.1"]}, trusting) == b"x" * 500
     assert connected == [PUBLIC]
     assert Site.hosts == ["photos.example"]
+
+
+def test_another_address_is_tried(
+    connected: list[str], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CONNECT", 0.3)
+    tried = [CLOSED, SILENT, CLOSED, PUBLIC, "1.1.1.1"]
+    assert run("https://photos.example/photo", {"photos.example": tried}, trusting) == b"x" * 500
+    assert connected == [CLOSED, SILENT, PUBLIC]
+    with pytest.raises(InvalidOptions, match="not public"):  # though the first would have answered
+        run("https://photos.example/photo", {"photos.example": [PUBLIC, CLOSED, "10.0.0.1"]}, trusting)
+    assert len(connected) == 3
+    with pytest.raises(InvalidImage, match="ConnectionRefusedError"):
+        run("https://photos.example/photo", {"photos.example": [SILENT, CLOSED]}, trusting)
+    monkeypatch.setattr(module, "_SECONDS", 0.5)
+    with pytest.raises(InvalidImage, match=r"did not answer within 0\.5 s"):
+        run("https://photos.example/photo", {"photos.example": [SILENT]}, trusting)
 
 
 def test_redirects(connected: list[str], trusting: ssl.SSLContext) -> None:

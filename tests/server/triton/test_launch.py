@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -166,6 +169,37 @@ def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repo
     assert not subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout
     assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
     client.close()
+
+
+def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installation, repository: Path) -> None:
+    """Triton would, until all the time is over that it has for its last requests."""
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=120)
+    supervisor, ready = Supervisor(launch, installation, interval=0.5), threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
+    thread.start()
+    assert ready.wait(120)
+    server = str(supervisor.pid)
+
+    def processes(*which: str) -> list[str]:
+        return subprocess.run(["pgrep", *which], capture_output=True, text=True, check=False).stdout.split()
+
+    parsing = partial(processes, "-P", server, "-f", "parsing_0_0")
+    (dead,) = parsing()
+    os.kill(int(dead), signal.SIGKILL)
+    with Prober.connect(launch.address(grpc), f"http://{launch.address(metrics)}/metrics", repository) as prober:
+        end = time.monotonic() + 120
+        while parsing() in ([], [dead]) or not prober.server_ready():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    supervisor.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    end = time.monotonic() + 60
+    while processes("-g", server):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not here")
