@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from parsing_rcnn.codecs import image, png
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client import Client
 
 
@@ -19,4 +20,7 @@ def main(photo: str, result: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

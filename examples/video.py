@@ -2,6 +2,7 @@
 
 import sys
 
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
@@ -20,4 +21,7 @@ def main(source: str, result: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

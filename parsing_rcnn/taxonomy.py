@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_NAMES = ("CIHP", "MHP", "DENSEPOSE", "DENSEPOSE_COARSE")  # of the taxonomies in this module
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,11 @@ class Taxonomy:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Those of this module stay themselves when they are copied or pickled: the name is enough."""
+        named = next((name for name in _NAMES if globals().get(name) is self), None)
+        return named or (Taxonomy, (self.name, self.classes, self.palette, self.mirror))
 
     def flip_table(self) -> NDArray[np.uint8]:
         """Class ids after a horizontal flip.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json as documents
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import json, npz, png
-from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.people import ModelInfo, Options, People
 
 LAST = ".json"
 """Suffix of the file that is written last."""
@@ -25,6 +27,7 @@ def write_outputs(
     exact: bool = False,
     bgr: bool = False,
     model: ModelInfo | None = None,
+    options: Options | None = None,
 ) -> list[Path]:
     """Write TARGET.npz, .json, _overlay.png, _parts.png, _IUV.png, _INDS.png; what was not computed is left out.
 
@@ -35,6 +38,7 @@ def write_outputs(
         exact: paste part labels from their probabilities, and interpolate U and V.
         bgr: write _IUV.png with I in the blue channel, as in the first DensePose release.
         model: whose name and version the JSON has, as the gateway's has.
+        options: by which `people` were found; the JSON has them with `exact` and `bgr`, for `is_done`.
 
     Returns:
         The files written.
@@ -50,7 +54,7 @@ def write_outputs(
         iuv, instances = people.iuv_map(exact=exact)
         files["_IUV.png"] = png.encode_iuv(iuv, bgr=bgr)
         files["_INDS.png"] = png.encode_inds(instances)
-    about = {} if model is None else {"model": {"name": model.name, "version": model.version}}
+    about = _about(model, options, exact, bgr)
     files[LAST] = json.dumps(about | json.to_json(people, exact=exact))
     written = []
     for suffix, data in files.items():
@@ -62,9 +66,45 @@ def write_outputs(
     return written
 
 
-def is_done(target: Path) -> bool:
-    """Whether an earlier run wrote everything of this picture."""
-    return target.with_name(target.name + LAST).is_file()
+def is_done(
+    target: Path,
+    options: Options,
+    *,
+    exact: bool = False,
+    bgr: bool = False,
+    model: ModelInfo | None = None,
+) -> bool:
+    """Whether an earlier run wrote all of this picture that these options ask for: by the same model and options, of
+    the same tasks or more. Arguments as in `write_outputs`.
+    """
+    suffixes = [".npz", "_overlay.png", LAST]
+    suffixes += ["_parts.png"] if "parsing" in options.tasks else []
+    suffixes += ["_IUV.png", "_INDS.png"] if "densepose" in options.tasks else []
+    try:
+        if not all(target.with_name(target.name + suffix).is_file() for suffix in suffixes):
+            return False
+        document = documents.loads(target.with_name(target.name + LAST).read_bytes())
+        wrote = dict(document["options"])
+        tasks, by = set(wrote.pop("tasks")), document.get("model")
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):  # not known, as another program's is
+        return False
+    wanted = _about(model, options, exact, bgr)
+    same = wrote == {name: value for name, value in wanted["options"].items() if name != "tasks"}
+    return same and options.tasks <= tasks and by == wanted.get("model")
+
+
+def _about(model: ModelInfo | None, options: Options | None, exact: bool, bgr: bool) -> dict[str, Any]:
+    """What the JSON says beside the people."""
+    about: dict[str, Any] = {} if model is None else {"model": {"name": model.name, "version": model.version}}
+    if options is not None:
+        about["options"] = {
+            "tasks": sorted(options.tasks),
+            "confidence": options.confidence,
+            "max_people": options.max_people,
+            "exact": exact,
+            "bgr": bgr,
+        }
+    return about
 
 
 def is_output(path: Path) -> bool:

@@ -12,6 +12,7 @@ import typer
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.terminal import printable, say
 from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, require_server, wrong
+from parsing_rcnn_client.signals import INTERRUPTED, leave, signals_interrupt
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.predicting import Report
@@ -32,7 +33,9 @@ def predict(
         bool, typer.Option("--bgr", help="Write _IUV.png with I in blue, for scripts of the first DensePose release.")
     ] = False,
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Pictures on their way at once.")] = 4,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results are there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip pictures whose results are there, of the same options and model.")
+    ] = False,
     timeout: Timeout = 60.0,
     as_json: AsJson = False,
 ) -> None:
@@ -64,18 +67,25 @@ def predict(
     model = engine.info
     if engine_choice.triton is None:  # which does not say
         note_untrained(model.tasks, chosen)
-    report = predict_all(
-        engine, options, found.sources, model=model, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume
-    )
-    engine.close()
+    with signals_interrupt():
+        report = predict_all(
+            engine, options, found.sources, model=model, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume
+        )
+    if not report.interrupted:  # an engine may take long, and would be waited for
+        engine.close()
     if as_json:
         typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
     for path, reason in report.failed.items():
         say(f"failed: {path}: {reason}")
     say(f"{_summary(report)}: {out}")
     if report.stopped is not None:
-        say(f"error: stopped after {len(report.pictures)} pictures: {report.stopped}")
+        count = len(report.pictures)
+        said = f"stopped after {count} picture{'s' * (count != 1)}"
+        say(said if report.interrupted else f"error: {said}: {report.stopped}")
         say("the same command with --resume goes on from there")
+    if report.interrupted:
+        leave(INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if report.failed or report.stopped is not None:
         raise typer.Exit(1)
 

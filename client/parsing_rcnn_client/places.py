@@ -10,6 +10,8 @@ from parsing_rcnn_client.options import require_folder
 STANDARD = Path("-")
 """Standard output."""
 
+_PIPES = ("pipe:", "fd:", "/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # names of what is open already
+
 
 def targets_of(sources: list[str], out: list[str]) -> list[str]:
     """The output of each source of `stream`.
@@ -61,29 +63,56 @@ def check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | 
 
 
 def _check_source(source: str) -> None:
-    """Refuse what is no video, where ffmpeg's own words would tell little."""
+    """Refuse what is no video, where ffmpeg's own words would tell little, or it would wait for ever."""
     from parsing_rcnn.errors import InvalidOptions
 
-    if source == "-":
-        raise InvalidOptions("video is not read from standard input (-): name a file or an address")
-    if Path(source).is_dir():
+    if source == "-" or (source.startswith(_PIPES) and not _is_file(source)):
+        raise InvalidOptions(f"video is not read from standard input or a pipe ({source}): name a file or an address")
+    if "://" in source or source.startswith("/dev/video"):
+        return
+    path = Path(source)
+    try:
+        folder, other = path.is_dir(), path.exists() and not path.is_file()
+    except OSError as error:
+        raise InvalidOptions(f"{source}: cannot be looked for ({error.strerror}); name another file") from None
+    if folder:
         raise InvalidOptions(
             f"{source} is a folder: name the frames by their number, {source.rstrip('/')}/frame%04d.jpg for example "
             "(25 a second), or take `parsing-rcnn predict` for pictures that are no video"
         )
+    if other:
+        raise InvalidOptions(f"{source} is a device or a pipe, no file: name a file, an address or /dev/video0")
+
+
+def _is_file(name: str) -> bool:
+    """Whether it is a file's own name, and neither a name that the system has for what is open nor an address."""
+    try:
+        return not name.startswith("/") and Path(name).is_file()
+    except OSError:
+        return False
 
 
 def _check_place(path: Path, source: str) -> None:
     """Refuse, before anything is analysed, where no file can be."""
     from parsing_rcnn.errors import InvalidOptions
 
+    try:
+        _check_file(path, source)
+        path.with_name(f".{path.name}.part").exists()  # what is not whole has the longer name
+    except OSError as error:
+        raise InvalidOptions(f"{path}: cannot be written ({error.strerror}); choose another name") from None
+    require_folder(path.resolve().parent, str(path))
+
+
+def _check_file(path: Path, source: str) -> None:
+    from parsing_rcnn.errors import InvalidOptions
+
     if path.is_dir():
         raise InvalidOptions(f"{path} is a folder: name a file in it")
     if path.exists() and not path.is_file():  # the finished file would take its place
         raise InvalidOptions(f"{path} is a device or a pipe, no file: name a file")
-    if path.exists() and Path(source).exists() and path.samefile(source):
+    if path.exists() and "://" not in source and Path(source).exists() and path.samefile(source):
         raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
-    require_folder(path.resolve().parent, str(path))
 
 
 def _check_apart(paths: Sequence[Path | None]) -> None:

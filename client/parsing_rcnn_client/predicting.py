@@ -30,12 +30,14 @@ class Report:
         failed: path -> reason.
         skipped: pictures that an earlier run had done.
         stopped: why the run ended before the last picture, or None.
+        interrupted: whether that was Ctrl-C, or another signal that interrupts.
     """
 
     pictures: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: int = 0
     stopped: str | None = None
+    interrupted: bool = False
 
 
 def predict_all(
@@ -51,17 +53,20 @@ def predict_all(
 ) -> Report:
     """Analyse every picture and write its files. An engine that has gone ends the run: the rest would fail as well.
 
+    After an interrupt pictures that are under way are not waited for, so their threads may still run.
+
     Args:
         engine: who computes.
         options: what to compute.
         sources: the pictures.
         model, exact, bgr: as in `write_outputs`.
         in_flight: pictures on their way at once.
-        resume: skip pictures whose results are there.
+        resume: skip pictures whose results are there, of the same options and model.
     """
     report = Report()
-    write = partial(write_outputs, model=model, exact=exact, bgr=bgr)
-    todo = [s for s in sources if not (resume and is_done(s.target))]
+    write = partial(write_outputs, model=model, exact=exact, bgr=bgr, options=options)
+    done = partial(is_done, options=options, model=model, exact=exact, bgr=bgr)
+    todo = [s for s in sources if not (resume and done(s.target))]
     report.skipped = len(sources) - len(todo)
     columns = (
         TextColumn("{task.description}"),
@@ -70,28 +75,31 @@ def predict_all(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with (
-        Progress(*columns, console=Console(stderr=True)) as progress,
-        ThreadPoolExecutor(in_flight, "predict") as pool,
-    ):
-        bar = progress.add_task("pictures", total=len(sources), completed=report.skipped)
-        waiting: deque[tuple[Source, Future[dict[str, Any]]]] = deque()
-        try:
+    waiting: deque[tuple[Source, Future[dict[str, Any]]]] = deque()
+    pool = ThreadPoolExecutor(in_flight, "predict")
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            bar = progress.add_task("pictures", total=len(sources), completed=report.skipped)
+
+            def settle_first() -> None:
+                _settle(*waiting[0], report)
+                waiting.popleft()
+                progress.advance(bar)
+
             for source in todo:
                 if len(waiting) >= in_flight:
-                    _settle(*waiting.popleft(), report)
-                    progress.advance(bar)
+                    settle_first()
                 waiting.append((source, pool.submit(_one, engine, options, source, write)))
             while waiting:
-                _settle(*waiting.popleft(), report)
-                progress.advance(bar)
-        except EngineUnavailable as error:
-            report.stopped = error.detail
-        finally:
-            for _, future in waiting:
-                future.cancel()
-    for source, future in waiting:  # where the engine went: what was under way may have been answered, and is written
-        if not future.cancelled():
+                settle_first()
+    except EngineUnavailable as error:
+        report.stopped = error.detail
+    except KeyboardInterrupt:
+        report.stopped, report.interrupted = "interrupted", True
+    finally:
+        pool.shutdown(wait=not report.interrupted, cancel_futures=True)
+    for source, future in waiting:  # what was under way may have been answered, and is written
+        if future.done() and not future.cancelled():
             with suppress(EngineUnavailable):
                 _settle(source, future, report)
     return report

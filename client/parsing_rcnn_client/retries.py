@@ -25,20 +25,26 @@ _log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging,
 
 
 def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
-    """Seconds after which to try once more; None: not again. A busy server says when; a refusal is no matter of time.
+    """Seconds after which to try once more; None: not again. A busy server says when, and where it says so again and
+    again it has longer; a refusal is no matter of time.
 
     Args:
         error: of the last try.
         left: seconds until the deadline, which no pause passes.
         tries: made so far.
     """
-    if isinstance(error, Busy):
-        return error.retry_after if error.retry_after < left else None
     if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
         return None
+    wanted = error.retry_after if isinstance(error, Busy) else 0.0
+    if wanted >= left:
+        return None
     if left > _LONGEST:
-        return min(_SHORTEST * 2.0 ** min(tries - 1, _DOUBLINGS) + random.uniform(0, _JITTER), _LONGEST)
-    return left * random.uniform(0.3, 0.7) if left > _SHORTEST else None
+        growing = min(_SHORTEST * 2.0 ** min(tries - 1, _DOUBLINGS) + random.uniform(0, _JITTER), _LONGEST)
+    elif left > _SHORTEST:
+        growing = left * random.uniform(0.3, 0.7)
+    else:
+        return None
+    return max(wanted, growing)
 
 
 class Outage:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+INTERRUPTED = 130
+"""Exit code, as that of Ctrl-C."""
 
 # Ctrl-C, whoever ends processes in an orderly way, a terminal that is closed (which Windows does not tell)
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -41,3 +47,12 @@ def ignore_signals() -> None:
     """One that comes now must not cut the end of a file."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(code: int) -> None:
+    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end."""
+    if threading.active_count() > 1:
+        for output in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # whoever reads it has gone
+                output.flush()
+        os._exit(code)

@@ -53,19 +53,22 @@ class Found:
     Attributes:
         sources: the pictures.
         left_out: how many pictures of each other type lie beside them: suffix -> files.
+        links: names that were left out, as their file is there under another one.
     """
 
     sources: list[Source]
     left_out: Counter[str]
+    links: int = 0
 
     @property
     def note(self) -> str:
         """What was left out, for the user; empty when nothing was."""
-        return _note(self.left_out)
+        links = f"left out: {self.links} more name{'s' * (self.links > 1)} of the same files" if self.links else ""
+        return "; ".join(filter(None, (_note(self.left_out), links)))
 
 
 def find_sources(names: Sequence[str], out: Path) -> Found:
-    """All pictures that `names` stand for, sorted within each name, each once.
+    """All pictures that `names` stand for, sorted within each name, each once: by the name that is no link, if any.
 
     "-" is standard input: one encoded picture, or names of files and folders, one a line or ended by NUL (`find
     -print0`), there or not.
@@ -78,13 +81,13 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     Raises:
         InvalidOptions: a name stands for nothing, or pictures of two folders would write the same results.
     """
-    found: dict[Path, Source] = {}
+    found: dict[Path, Source] = {}  # by folder and name; a picture that is a link has its own
     others: set[Path] = set()
 
     def take(pictures: Sequence[tuple[Path, Path]], beside: Iterable[Path]) -> None:
         others.update(file.resolve() for file in beside)
         for path, place in pictures:
-            found.setdefault(path.resolve(), Source(path, out / place))
+            found.setdefault(path.parent.resolve() / path.name, Source(path, out / place))
 
     names, listed = list(names), []
     if "-" in names:
@@ -111,8 +114,11 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
                 + (f" ({note})" if note else "")
             )
         take(pictures, beside)
-    left_out = Counter(file.suffix.lower() for file in others - found.keys())
-    return Found(_apart(list(found.values())), left_out)
+    links, files = _links(list(found.values()))
+    left_out = Counter(file.suffix.lower() for file in others - files)
+    # links count as neighbours of their names, so that what a picture is called does not hang on where they point to
+    sources = [source for source in _apart(list(found.values()), links) if source.path not in links]
+    return Found(sources, left_out, len(links))
 
 
 def _note(left_out: Counter[str]) -> str:
@@ -167,9 +173,27 @@ def _expand(name: str) -> tuple[list[tuple[Path, Path]], list[Path]]:
     return pictures, [file for file in files if file.suffix.lower() in _OTHER_SUFFIXES and file.is_file()]
 
 
-def _apart(sources: list[Source]) -> list[Source]:
+def _links(sources: list[Source]) -> tuple[set[Path], set[Path]]:
+    """(names whose file is among the sources under another name, which is taken; the files of all)."""
+    files: dict[Path, list[Path]] = defaultdict(list)
+    for source in sources:
+        if source.data is None:
+            files[source.path.resolve()].append(source.path)
+    links: set[Path] = set()
+    for file, names in files.items():
+        if len(names) > 1:
+            taken = min(names, key=lambda name: (name.is_symlink(), name.absolute() != file))
+            links.update(name for name in names if name != taken)
+    return links, set(files)
+
+
+def _apart(sources: list[Source], links: set[Path]) -> list[Source]:
     """Give pictures of one folder with the same target their whole names: all of them, so that the results of one do
     not pass for another's when a picture comes to the folder between two runs.
+
+    Args:
+        sources: the pictures.
+        links: paths of those that will not be analysed; they are left out where they are in the way of another folder.
 
     Raises:
         InvalidOptions: pictures of two folders have the same target.
@@ -181,16 +205,25 @@ def _apart(sources: list[Source]) -> list[Source]:
         clashing = {target: group for target, group in groups.items() if len(group) > 1}
         if not clashing:
             return sources
+        strangers: set[Path] = set()
         for target, group in clashing.items():
-            first, *rest = group
-            other = next((s for s in rest if _folder(s) != _folder(first)), None)
+            first = min(group, key=lambda source: source.path in links)
+            others = [s for s in group if _folder(s) != _folder(first)]
+            other = next((s for s in others if s.path not in links), None)
             if other is not None:
                 raise InvalidOptions(
                     f"{first.path} and {other.path} would both write {target}.*: rename one, or give their common "
                     "folder, which keeps the folders apart"
                 )
+            strangers.update(s.path for s in others)
         # once more: a whole name may be another one's stem, as photo.jpg is that of photo.jpg.png
-        sources = [replace(s, target=s.target.with_name(s.path.name)) if s.target in clashing else s for s in sources]
+        sources = [
+            replace(s, target=s.target.with_name(s.path.name))
+            if s.target in clashing and any(o is not s and o.path not in strangers for o in clashing[s.target])
+            else s
+            for s in sources
+            if s.path not in strangers
+        ]
 
 
 def _folder(source: Source) -> Path | None:

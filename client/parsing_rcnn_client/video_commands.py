@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +12,7 @@ import typer
 from parsing_rcnn.terminal import say
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.places import STANDARD, check_files, targets_of
-from parsing_rcnn_client.signals import ignore_signals, signals_interrupt
+from parsing_rcnn_client.signals import INTERRUPTED, ignore_signals, leave, signals_interrupt
 from parsing_rcnn_client.stream_status import summary, wait
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
-_INTERRUPTED = 130  # exit code, as that of Ctrl-C
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -78,7 +74,7 @@ def annotate(
         try:
             summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
         except KeyboardInterrupt:
-            _leave(_INTERRUPTED)
+            leave(INTERRUPTED)
             raise
     if damage is not None:
         say(f"note: {source} is damaged ({damage}); what could be read is done")
@@ -170,15 +166,6 @@ def _stopped(frames: int, files: list[Path]) -> str:
     return f"stopped after {frames} frame{'s' * (frames > 1)}; {names} hold{'s' * (len(files) == 1)} them"
 
 
-def _leave(code: int) -> None:
-    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end."""
-    if threading.active_count() > 1:
-        for output in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # whoever reads it has gone
-                output.flush()
-        os._exit(code)
-
-
 def stream(
     sources: Annotated[
         list[str], typer.Argument(help="Cameras (0, 1, ...), rtsp:// or http:// addresses, files (played live).")
@@ -243,7 +230,7 @@ def stream(
             ignore_signals()
             code = _end(live, page, engine, as_json, hurry=interrupted)
     if interrupted:
-        _leave(code)
+        leave(code)
         raise typer.Exit(code)
 
 

@@ -8,6 +8,8 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,16 +230,32 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
         return ModelMissing(detail)
     never = code == "rate-limited" and not when  # more than the share at once: no time heals it
     if status in (429, 503) and not never:
-        return Busy(detail, _seconds(when))
+        return Busy(detail, _seconds(when, headers.get("date")))
     kind = _TYPED.get(code)
     return kind(detail) if kind is not None else GatewayError(status, code, detail)
 
 
-def _seconds(text: str | None) -> float:
+def _seconds(text: str | None, now: str | None = None) -> float:
+    """What Retry-After says, a number or a date, within bounds; a second where it says nothing.
+
+    Args:
+        text: of the header.
+        now: the header Date: the server's clock may be another one.
+    """
     try:
-        return min(max(0.05, float(text or 1)), 60)  # in this order NaN is 0.05
+        seconds = float(text or 1)
     except ValueError:
-        return 1.0
+        at, since = _date(text), _date(now) or datetime.now(UTC)
+        seconds = 1.0 if at is None else (at - since).total_seconds()
+    return min(max(0.05, seconds), 60)  # in this order NaN is 0.05
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def frame_message(number: int, picture: bytes) -> bytes:

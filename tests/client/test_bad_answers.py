@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Busy, Client, GatewayError
+from parsing_rcnn_client.wire import read_error
 
 ROOT = Path(__file__).resolve().parents[2]
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\nerror: forged"
 SHOWN = r"\x1b]0;title\x07\x1b[31mred\nerror: forged"
+YEARS = b"Wed, 21 Oct 2099 07:28:07 GMT"
 DEEP = b"[" * 200_000
 CARD = {"name": "light", "version": "1", "files": {"detector": {"file": "a", "bytes": 1, "sha256": ESCAPES}}}
 MODEL: dict[str, Any] = {
@@ -41,6 +45,7 @@ class Impostor:
     def __init__(self, models: Any = MODEL, people: bytes = b"", frame: str = "", **refusal: Any) -> None:
         self._models = models if isinstance(models, bytes) else json.dumps([models]).encode()
         self._people, self._frame, self._refusal = people, frame, refusal
+        self.asked = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -50,6 +55,7 @@ class Impostor:
             return
         while (await receive()).get("more_body"):
             pass
+        self.asked += 1
         body = self._models if scope["path"] == "/v1/models" else self._people
         status = 200
         if self._refusal and (scope["path"] != "/v1/models" or not self._people):
@@ -123,13 +129,49 @@ def test_a_refusal_that_is_no_problem(serve_app: Serve, body: bytes) -> None:
         client.analyze(b"picture")
 
 
-@pytest.mark.parametrize(("after", "seconds"), [(b"nan", 0.05), (b"inf", 60), (b"-inf", 0.05), (b"soon", 1)])
+@pytest.mark.parametrize(
+    ("after", "seconds"), [(b"nan", 0.05), (b"inf", 60), (b"-inf", 0.05), (b"soon", 1), (YEARS, 60)]
+)
 def test_a_time_that_is_none_is_not_waited_for(serve_app: Serve, after: bytes, seconds: float) -> None:
     app = Impostor(people=b"x", status=429, body=refusal("enough", "overloaded"), after=after)
     with serve_app(app) as url, Client.connect(url, timeout=30, retry=False) as client:
         with pytest.raises(Busy, match="enough") as refused:
             client.analyze(b"picture")
         assert refused.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        ("Wed, 21 Oct 2015 07:28:07 GMT", 7),
+        ("Wed, 21 Oct 2015 07:28:07 -0000", 7),
+        ("Wednesday, 21-Oct-15 07:28:07 GMT", 7),
+        ("Wed, 21 Oct 2099 07:28:07 GMT", 60),
+        ("Wed, 21 Oct 2015 07:20:00 GMT", 0.05),
+        ("Wed, 99 Oct 2015 07:20:00 GMT", 1),
+    ],
+)
+def test_a_date_to_be_asked_again_at_is_by_the_clock_of_the_server(after: str, seconds: float) -> None:
+    headers = {"retry-after": after, "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    error = read_error(503, headers, refusal("enough", "overloaded"), "http://here")
+    assert isinstance(error, Busy)
+    assert error.retry_after == seconds
+
+
+def test_a_date_without_that_of_the_answer_is_by_our_clock() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    error = read_error(503, {"retry-after": soon}, refusal("enough", "overloaded"), "http://here")
+    assert isinstance(error, Busy)
+    assert error.retry_after == pytest.approx(39, abs=2)
+
+
+@pytest.mark.parametrize("after", [b"0", b"-1", b"nan"])
+def test_a_busy_server_that_names_no_time_is_asked_less_and_less_often(serve_app: Serve, after: bytes) -> None:
+    app = Impostor(people=b"x", status=503, body=refusal("enough", "overloaded"), after=after)
+    busy = pytest.raises(Busy, match="enough")
+    with serve_app(app) as url, Client.connect(url, timeout=3) as client, busy:
+        client.analyze(b"picture")
+    assert app.asked < 30  # at 20 a second it were 60
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,8 @@ def test_names_on_standard_input_a_server_and_resuming(tmp_path: Path, photo_jpe
     assert f"1 picture, {people} {'person' if people == 1 else 'people'}, 0 failed, 1 skipped" in again.stderr
     assert [Path(p["source"]).name for p in second["pictures"]] == ["b.jpg"]
     assert second["skipped"] == 1
+    lower = json.loads(run(*arguments, "--confidence", "0.3", given=names).stdout)  # another question
+    assert (len(lower["pictures"]), lower["skipped"]) == (2, 0)
 
 
 def test_a_server_that_is_gone_ends_the_run_and_says_how_to_go_on(tmp_path: Path, photo_jpeg: bytes) -> None:
@@ -539,6 +541,42 @@ def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
             process.kill()
     assert process.returncode == 130, said
     assert abs(told_frames(said, f"{out} and standard output hold them") - frames_of(out)) <= 1
+
+
+def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
+    tmp_path: Path, photo_jpeg: bytes, pipeline: Pipeline, serve_app: Any
+) -> None:
+    from server.app import create_app
+    from server.settings import Settings
+
+    for name in "abcdef":
+        (tmp_path / f"{name}.jpg").write_bytes(photo_jpeg)
+    out, engine = tmp_path / "out", Hanging(pipeline)
+    with serve_app(create_app(Settings(), lambda: engine)) as url:
+        options = ["-o", str(out), "--server", url, "--timeout", "600", "--in-flight", "1", "--json"]
+        command = [sys.executable, "-m", "parsing_rcnn", "predict", str(tmp_path), *options]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        try:
+            while not (out / "a.json").is_file():
+                assert process.poll() is None
+                time.sleep(0.01)
+            engine.hangs.set()
+            assert engine.asked.wait(30)
+            for _ in range(3):
+                os.killpg(process.pid, signal.SIGINT)
+            told, said = process.communicate(timeout=30)
+        finally:
+            engine.answers.set()
+            process.kill()
+    assert process.returncode == 130, said
+    report = json.loads(told)
+    count = len(report["pictures"])
+    assert 1 <= count == len(list(out.glob("*.json"))) < 6
+    assert f"stopped after {count} picture" in said
+    assert said.endswith("the same command with --resume goes on from there\n")
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["alone", "beside a lost source"])

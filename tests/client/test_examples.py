@@ -72,6 +72,25 @@ def test_without_arguments_it_says_how_it_is_called(example: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("example", "says"), [("picture.py", "of no known image type"), ("video.py", "cannot be read as video")]
+)
+def test_bad_input_ends_in_the_message_of_the_library(example: str, says: str, tmp_path: Path) -> None:
+    if example == "video.py" and shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    bad, gone = tmp_path / "bad", tmp_path / "gone"
+    bad.write_text("neither a picture nor a video")
+    for source in (bad, gone):
+        command = [sys.executable, str(ROOT / "examples" / example), str(source), str(tmp_path / "out.mp4")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        if source == bad:
+            assert says in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_they_use_only_what_the_packages_promise(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     files = [str(path) for path in sorted((ROOT / "examples").glob("*.py"))]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from parsing_rcnn.people import People
-from parsing_rcnn_client.outputs import write_outputs
+from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn_client.outputs import is_done, write_outputs
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -24,3 +25,48 @@ def test_exact_is_for_iuv_as_well(tmp_path: Path, exact: bool) -> None:
     assert (len(np.unique(u)) > 20) == exact
     if not exact:
         assert u.tolist() == np.repeat([0, 60, 120, 180], 10).tolist()
+
+
+BOTH = Options()
+PARSING = Options(tasks=frozenset({"parsing"}))
+LIGHT, LARGE = (
+    ModelInfo(name=name, version="1", runtime="", tasks={}, classes=(), canvases=(), card={})
+    for name in ("light", "large")
+)
+
+
+def written(target: Path, options: Options) -> None:
+    parts = np.zeros((0, 4, 4), np.uint8) if "parsing" in options.tasks else None
+    iuv = np.zeros((0, 3, 4, 4), np.uint8) if "densepose" in options.tasks else None
+    people = replace(People.empty((8, 8)), parts=parts, iuv=iuv)
+    write_outputs(target, people, np.zeros((8, 8, 3), np.uint8), options=options, model=LIGHT)
+
+
+def test_done_is_what_has_all_files_of_the_same_options_and_model(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    assert not is_done(target, PARSING, model=LIGHT)
+    written(target, PARSING)
+    assert is_done(target, PARSING, model=LIGHT)
+    assert not is_done(target, BOTH, model=LIGHT)
+    written(target, BOTH)
+    assert is_done(target, BOTH, model=LIGHT)
+    assert is_done(target, PARSING, model=LIGHT)  # what is more takes nothing away
+    assert not is_done(target, BOTH, model=LARGE)
+    assert not is_done(target, BOTH, model=LIGHT, bgr=True)
+    assert not is_done(target, BOTH, model=LIGHT, exact=True)
+    assert not is_done(target, replace(BOTH, confidence=0.3), model=LIGHT)
+    assert not is_done(target, replace(BOTH, max_people=1), model=LIGHT)
+
+
+@pytest.mark.parametrize("lost", [".npz", "_overlay.png", "_parts.png", "_IUV.png", "_INDS.png", ".json"])
+def test_without_one_of_its_files_it_is_not_done(tmp_path: Path, lost: str) -> None:
+    written(tmp_path / "a", BOTH)
+    (tmp_path / f"a{lost}").unlink()
+    assert not is_done(tmp_path / "a", BOTH, model=LIGHT)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"options": 1}', '{"options": {"tasks": 1}}', '{"options": [1]}'])
+def test_a_json_of_another_program_is_not_done(tmp_path: Path, text: str) -> None:
+    written(tmp_path / "a", BOTH)
+    (tmp_path / "a.json").write_text(text)
+    assert not is_done(tmp_path / "a", BOTH, model=LIGHT)

@@ -123,6 +123,50 @@ def test_neighbours_that_differ_in_their_suffix_alone_keep_it(tree: Path) -> Non
     assert len(find_sources([str(tree)], tree)) == len(apart)
 
 
+def test_a_file_with_several_names_is_taken_by_the_one_that_is_no_link(tree: Path) -> None:
+    (tree / "a_first.jpg").symlink_to("b.jpg")
+    (tree / "deep" / "z.jpg").symlink_to(tree / "b.jpg")
+    found = find([str(tree)], Path("out"))
+    assert [(s.path.name, str(s.target)) for s in found.sources] == [
+        ("a.PNG", "out/a"),
+        ("b.jpg", "out/b"),
+        ("a.webp", "out/deep/er/a"),
+    ]
+    assert found.note == "left out: 2 more names of the same files"
+    # alone it is a picture like any other, and so is one of a file that is not among the pictures
+    assert [str(s.target) for s in find_sources([str(tree / "a_first.jpg")], Path("out"))] == ["out/a_first"]
+    (tree / "far.jpg").symlink_to(tree / "notes.txt")
+    assert "far.jpg" in [s.path.name for s in find_sources([str(tree)], Path("out"))]
+
+
+def test_no_picture_takes_the_name_of_a_link_beside_it(tree: Path) -> None:
+    """--resume would take the results of the one for the other's as soon as the link pointed elsewhere."""
+    (tree / "b.png").symlink_to("a.PNG")
+    found = find([str(tree)], Path("out"))
+    assert {s.path.name: str(s.target) for s in found.sources} == {
+        "a.PNG": "out/a",
+        "b.jpg": "out/b.jpg",
+        "a.webp": "out/deep/er/a",
+    }
+    assert found.note == "left out: 1 more name of the same files"
+
+
+def test_the_same_names_by_several_ways_are_no_links(tree: Path) -> None:
+    (tree.parent / "way").symlink_to(tree)
+    names = [str(tree), str(tree.parent / "way"), str(tree / "deep" / ".." / "b.jpg")]
+    found = find(names, Path("out"))
+    assert [str(s.target) for s in found.sources] == ["out/a", "out/b", "out/deep/er/a"]
+    assert found.note == ""
+
+
+def test_a_link_in_another_folder_is_in_nobodys_way(tree: Path) -> None:
+    (tree / "deep" / "b.jpg").symlink_to(tree / "b.jpg")
+    names = [str(tree / "deep" / "b.jpg"), str(tree / "b.jpg")]
+    found = find(names, Path("out"))
+    assert [(s.path, str(s.target)) for s in found.sources] == [(tree / "b.jpg", "out/b")]
+    assert found.links == 1
+
+
 def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def given(data: bytes) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))

@@ -22,9 +22,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video import matroska, sound
+from parsing_rcnn_client.video import matroska, sequence, sound
 from parsing_rcnn_client.video.clock import Clock
-from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, partial_of, writing
+from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, dropped, partial_of, writing
 from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
@@ -42,7 +42,7 @@ _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error whi
 _SAYS_NOTHING = ": Invalid argument"
 _SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
-_CLOCK = re.compile(r"showinfo.*config in time_base: (\d+)/(\d+)")
+_CLOCK = re.compile(r"config in time_base: (\d+)/(\d+)")  # showinfo says it, behind a line that may not have ended
 
 
 class FFmpegReader:
@@ -76,7 +76,7 @@ class FFmpegReader:
         # on a clock of 1/fps two pictures of a variable rate may have one time, and ffmpeg complains of it
         command += ["-enc_time_base", "-1", "-f", "rawvideo", "-"]
         self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-        self._times: queue.Queue[float | None] = queue.Queue()
+        self._times: queue.Queue[float | VideoError | None] = queue.Queue()
         self._said: deque[str] = deque(maxlen=20)
         self._closed = False
         self._listener = threading.Thread(target=self._listen, name="ffmpeg-times", daemon=True)
@@ -94,7 +94,7 @@ class FFmpegReader:
 
         Raises:
             SourceLost: ffmpeg was killed, or crashed.
-            VideoError: not one frame could be decoded.
+            VideoError: not one frame could be decoded, or ffmpeg does not say what its times mean.
         """
         height, width = self._info.height, self._info.width
         pipe = self._process.stdout
@@ -104,7 +104,10 @@ class FFmpegReader:
             image = np.empty((height, width, 3), np.uint8)
             if not _fill(pipe, image.data.cast("B")):
                 break
-            yield Frame(index, clock.next(self._times.get()), image, time.monotonic())
+            moment = self._times.get()
+            if isinstance(moment, VideoError):
+                raise moment
+            yield Frame(index, clock.next(moment), image, time.monotonic())
             index += 1
         code = self._process.wait()
         self._listener.join(5)
@@ -119,7 +122,7 @@ class FFmpegReader:
         if index == 0:
             raise VideoError(f"{hidden(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
         complaint = complaint or (f"ffmpeg ended with code {code}" if code else None)
-        self.damaged = clock.note(self._info.audio) or complaint
+        self.damaged = clock.note(self._info.audio) or sequence.gap(self.source, index) or complaint
 
     def close(self) -> None:
         """Stop ffmpeg. Safe to call twice, from any thread."""
@@ -131,18 +134,27 @@ class FFmpegReader:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
-        clock = Fraction(1)
+        clock: Fraction | None = None
         for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()
             if (found := _CLOCK.search(line)) is not None:
                 clock = Fraction(int(found[1]), int(found[2]))
             elif (found := _PTS.search(line)) is not None:
-                self._times.put(None if found[2] == "NOPTS" else float(int(found[2]) * clock) - self._info.start)
+                self._times.put(None if found[2] == "NOPTS" else self._moment(int(found[2]), clock))
             elif ("[error]" in line or "[fatal]" in line) and _OF_THE_PIPE not in line:
                 self._said.append(
                     line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden(self.source))
                 )
         self._times.put(None)
+
+    def _moment(self, ticks: int, clock: Fraction | None) -> float | VideoError:
+        """The time of a picture, seconds; without the clock its ticks would pass for any time."""
+        if clock is None:
+            return VideoError(
+                f"{hidden(self.source)}: ffmpeg does not say what the times of its pictures mean; take another version "
+                "of ffmpeg, or `--backend pyav`"
+            )
+        return float(ticks * clock) - self._info.start
 
 
 def _maps_tones() -> bool:
@@ -293,8 +305,7 @@ class FFmpegWriter:
         if not self._closed:
             self._closed = True
             self._stop()
-            if self._part is not None:
-                self._part.unlink(missing_ok=True)
+            dropped(self._part)
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -337,8 +348,7 @@ class FFmpegWriter:
             raise self._failed() from None
 
     def _failed(self) -> VideoError:
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
+        dropped(self._part)
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         # ffmpeg's last lines say that it gave up, one before them says why

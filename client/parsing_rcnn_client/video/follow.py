@@ -34,7 +34,7 @@ class Tracked:
         frame: the picture.
         people: in it, with steadied maps; those with a score of 0 were missed here and are carried for a moment.
         numbers: [n] of their tracks, from 1.
-        shown: float32 [n,4] steadied boxes.
+        shown: float32 [n,4] steadied boxes, within the picture; those of `people`, where its maps lie, may leave it.
         analysed: False when the people were carried here from an earlier frame.
         covered: False when no analysis reaches this frame, so that `people` is empty whoever is in the picture: before
             the first one, long after the last one, and between a cut and the next one.
@@ -121,7 +121,7 @@ class Follower:
         self._present = set(numbers.tolist())
         hidden = self._doubtful, np.zeros(len(self._doubtful), np.intp), self._doubtful.boxes
         self._doubtful, _, _ = _joined(hidden, _those(late, behind))
-        return Tracked(frame, people, numbers, shown, doubtful=self._doubtful)
+        return Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful)
 
     def _forget(self) -> None:
         """Nobody is known any more; numbers go on."""
@@ -153,6 +153,7 @@ class Follower:
         boxes = {track.number: track.motion.box for track in self._tracker.tracks if track.number in self._present}
         fresh = min(self._analysed, frame.time - self._linger())
         people, numbers, shown = self._smoother.carry(frame.image, self._blank(frame), boxes, fresh)
+        shown = _within(shown, frame.image)
         return Tracked(frame, people, numbers, shown, analysed=False, covered=self._covered, doubtful=self._doubtful)
 
 
@@ -163,6 +164,12 @@ def _inside(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
     """Whether the middle of a box lies in the picture: who walked out is not carried on."""
     x, y = (box[:2] + box[2:]) / 2
     return bool(0 <= x < image.shape[1] and 0 <= y < image.shape[0])
+
+
+def _within(boxes: NDArray[np.float32], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What lies in the picture: a steadied box is late and a carried one predicted, so they may leave it."""
+    height, width = image.shape[:2]
+    return np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
 
 
 def _kind(people: People) -> tuple[object, ...]:

@@ -26,6 +26,8 @@ STYLES = ("pixelate", "blur")
 
 _HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
 _FACE_NAMES = {"sunglasses", "face", "eyewear"}
+_SPECK = {"heads": 0.02, "faces": 0.01}  # of somebody's cells: fewer than these are no head, and no face
+_TOP = 1 / 3  # of a box, in which the head of somebody upright is
 _OUTLINE = 0.9  # its opacity
 _STRETCH = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
 
@@ -239,22 +241,43 @@ def _thickness(canvas: NDArray[np.uint8]) -> int:
 
 
 def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> None:
-    """Make a head, a face or a person unrecognisable; where no such part was found, the top quarter of the box."""
+    """Make a head, a face or a person unrecognisable; where no such part, or only a speck of it, was found, also the
+    top quarter of the box, or all of it where the person does not stand or sit.
+    """
     mask = _hidden(people, index, look.hide)
     found = None
     if mask is not None:
         grown = cv2.dilate(mask.view(np.uint8) * np.uint8(255), np.ones((7, 7), np.uint8))
         found = trimmed(np.asarray(grown, np.uint8), grown > 0, people.boxes[index], people.image_size)
-    if found is None:
+    if found is not None:
+        cells, box, part = found
+        _cover(canvas[part.slices], enlarge(cells, box, part), look.style)
+    if found is None or _is_speck(people, index, mask, look.hide):
         window = people.window(index)
-        height = window.shape[0] if look.hide == "people" else max(window.shape[0] // 4, 1)
-        cover = np.full((height, window.shape[1]), 255, np.uint8)
-    else:
-        cells, box, window = found
-        cover = enlarge(cells, box, window)
+        whole = look.hide == "people" or not _stands(people.boxes[index], mask)
+        height = window.shape[0] if whole else max(window.shape[0] // 4, 1)
+        _cover(canvas[window.slices], np.full((height, window.shape[1]), 255, np.uint8), look.style)
+
+
+def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> None:
+    """Make what lies under the cover coarse, in place."""
     x, y, wide, high = cv2.boundingRect(cover)
-    patch = canvas[window.slices][y : y + high, x : x + wide]
-    cv2.copyTo(_coarse(patch, look.style), cover[y : y + high, x : x + wide], patch)
+    patch = area[y : y + high, x : x + wide]
+    cv2.copyTo(_coarse(patch, style), cover[y : y + high, x : x + wide], patch)
+
+
+def _is_speck(people: People, index: int, mask: NDArray[np.bool_] | None, whom: str) -> bool:
+    """Whether the cells to hide are too few to be what they are said to be: the real ones may lie elsewhere."""
+    body = _hidden(people, index, "people")
+    if mask is None or body is None or whom == "people":
+        return False
+    return bool(mask.sum() < _SPECK[whom] * body.sum())
+
+
+def _stands(box: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> bool:
+    """Whether a head can be expected at the top: the box is no wider than high, and no speck of it lies far below."""
+    rows = np.zeros(0) if mask is None else mask.nonzero()[0] / len(mask)
+    return bool(box[3] - box[1] >= box[2] - box[0] and (rows < _TOP).all())
 
 
 def _coarse(patch: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:

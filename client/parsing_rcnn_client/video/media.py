@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +56,13 @@ def partial_of(target: str) -> Path | None:
     with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.stem}.part{Path(target).suffix}")
+
+
+def dropped(part: Path | None) -> None:
+    """Take away what is not whole. Whoever does so has more to tell than that it could not be done."""
+    if part is not None:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from parsing_rcnn_client.video.media import (
     assumed_matrix,
     squared,
 )
+from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides
 
 _HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
 
@@ -108,8 +109,7 @@ def probe(source: str, *, live: bool = False) -> VideoInfo:
 def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: bool) -> VideoInfo:
     aspect = _fraction(stream.get("sample_aspect_ratio", "").replace(":", "/"))
     width, height = squared(int(stream["width"]), aspect), int(stream["height"])
-    turn = next((int(d["rotation"]) for d in stream.get("side_data_list", []) if "rotation" in d), 0)
-    if turn % 180:
+    if swaps_sides(_display_matrix(stream)):
         width, height = height, width
     untagged = stream.get("color_space", "unknown") == "unknown"
     least = _fraction(stream.get("r_frame_rate"))  # in which all times can be told: 1000 where they are milliseconds
@@ -122,6 +122,13 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
     anywhere = not live and not ANY_CLOCK.isdisjoint(container.get("format_name", "").split(","))
     start = float(container.get("start_time") or 0) if anywhere else 0.0
     return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr, start)
+
+
+def _display_matrix(stream: dict[str, Any]) -> list[int]:
+    """The nine numbers, which ffprobe prints in three lines: "00000000:  0  65536  0"."""
+    text = next((d["displaymatrix"] for d in stream.get("side_data_list", []) if "displaymatrix" in d), "")
+    numbers = [int(number) for line in text.splitlines() for number in line.partition(":")[2].split()]
+    return numbers if len(numbers) == len(UPRIGHT) else UPRIGHT
 
 
 def _fraction(text: str | None) -> Fraction | None:

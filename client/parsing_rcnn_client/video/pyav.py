@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn_client.video import sequence
 from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
@@ -23,11 +24,13 @@ from parsing_rcnn_client.video.media import (
     VideoInfo,
     VideoToolMissing,
     assumed_matrix,
+    dropped,
     partial_of,
     squared,
     writing,
 )
 from parsing_rcnn_client.video.programs import hidden, is_live, local
+from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides, upright
 
 _UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
 _HDR = 16, 18  # of the transfer curves PQ and HLG
@@ -72,7 +75,7 @@ class PyAVReader:
                 raise VideoError(f"{hidden(source)}: cannot be read as video (it has no pictures)")
             self._stream.thread_type = "SLICE" if live else "AUTO"
             self._frames = self._decoded()
-            self._first: Any = next(self._frames, None)  # rotation is known of frames only
+            self._first: Any = next(self._frames, None)  # how it is turned is known of frames only
         except (self._av.FFmpegError, OSError) as error:
             raise VideoError(f"{hidden(source)}: cannot be read as video ({error.strerror or 'no video'})") from None
         if self._first is None:
@@ -93,10 +96,10 @@ class PyAVReader:
             begin = begin - moment if index == 0 else begin
             if self._pace:
                 time.sleep(max(begin + moment - time.monotonic(), 0))
-            yield Frame(index, moment, _upright(self._first, size, self._info.matrix), time.monotonic())
+            yield Frame(index, moment, _picture(self._first, size, self._info.matrix), time.monotonic())
             index += 1
             self._first = next(self._frames, None)
-        self.damaged = clock.note(self._info.audio) or self.damaged
+        self.damaged = clock.note(self._info.audio) or sequence.gap(self.source, index) or self.damaged
 
     def close(self) -> None:
         """Stop reading. Safe to call twice, from any thread."""
@@ -118,9 +121,8 @@ class PyAVReader:
 
     def _describe(self, live: bool) -> VideoInfo:
         stream, first = self._stream, self._first
-        turned = int(first.rotation) % 180 != 0
         width, height = squared(first.width, stream.sample_aspect_ratio), first.height
-        width, height = (height, width) if turned else (width, height)
+        width, height = (height, width) if swaps_sides(_display_matrix(first)) else (width, height)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         length = (
             stream.duration * stream.time_base if stream.duration else Fraction(self._container.duration or 0, 10**6)
@@ -139,12 +141,16 @@ def _is_cover(stream: Any) -> bool:
     return "attached_pic" in str(stream.disposition).lower()
 
 
-def _upright(frame: Any, size: tuple[int, int], matrix: str | None) -> NDArray[np.uint8]:
-    turns = round(int(frame.rotation) / 90) % 4
-    wide, high = size if turns % 2 == 0 else size[::-1]
+def _display_matrix(frame: Any) -> list[int]:
+    found = frame.side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if found is None else np.frombuffer(found, np.int32).tolist()
+
+
+def _picture(frame: Any, size: tuple[int, int], matrix: str | None) -> NDArray[np.uint8]:
+    display = _display_matrix(frame)
+    wide, high = size[::-1] if swaps_sides(display) else size
     colours = None if matrix is None else _MATRICES[matrix]
-    image = frame.to_ndarray(format="rgb24", width=wide, height=high, src_colorspace=colours)
-    return np.ascontiguousarray(np.rot90(image, turns))
+    return upright(frame.to_ndarray(format="rgb24", width=wide, height=high, src_colorspace=colours), display)
 
 
 class PyAVWriter:
@@ -238,8 +244,7 @@ class PyAVWriter:
         if not self._closed:
             self._closed = True
             self._container.close()
-            if self._part is not None:
-                self._part.unlink(missing_ok=True)
+            dropped(self._part)
 
     def _open_sound(self, source: str) -> None:
         self._sound = self._av.open(local(source))
@@ -268,7 +273,6 @@ class PyAVWriter:
             self._waiting = next(self._packets, None)
 
     def _failed(self, error: Exception, hint: str = "") -> VideoError:
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
+        dropped(self._part)
         reason = getattr(error, "strerror", None) or str(error)
         return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason}{hint})")

@@ -14,7 +14,7 @@ from parsing_rcnn.codecs import rle
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.convert import person_rle
 from parsing_rcnn_client.video.follow import Tracked
-from parsing_rcnn_client.video.media import VideoInfo, writing
+from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
 
 class Record(Protocol):
@@ -35,7 +35,8 @@ class Record(Protocol):
 
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
-    of the upright picture), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full frame).
+    of the upright picture and within it), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full
+    frame).
 
     Args:
         path: of the file; None is standard output, where each line goes at once.
@@ -50,7 +51,7 @@ class JsonLines:
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
-        people = [self._person(tracked, index) for index in range(len(tracked.people))]
+        people = [self._person(tracked, index) for index in _in_view(tracked)]
         line = {
             "frame": tracked.frame.index,
             "time": round(tracked.frame.time, 6),
@@ -74,8 +75,7 @@ class JsonLines:
         """Stop and leave no file, unless it is finished."""
         with contextlib.suppress(OSError):
             self._file.close()
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
+        dropped(self._part)
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
         people = tracked.people
@@ -127,7 +127,7 @@ class CocoVideo:
         }
         with writing(self._path):
             _append(self._images, image)
-            for index in range(len(people)):
+            for index in _in_view(tracked):
                 self._count += 1
                 _append(self._annotations, self._annotation(tracked, index, frame.index + 1))
 
@@ -153,7 +153,7 @@ class CocoVideo:
         for entries in (self._images, self._annotations):
             with contextlib.suppress(OSError):
                 entries.close()
-        self._part().unlink(missing_ok=True)
+        dropped(self._part())
 
     def _part(self) -> Path:
         return self._whole.with_name(self._whole.name + ".part")
@@ -175,6 +175,12 @@ class CocoVideo:
             mask = person_rle(people, index)
             entry |= {"segmentation": mask, "area": rle.area(mask)}
         return entry
+
+
+def _in_view(tracked: Tracked) -> list[int]:
+    """Who is in the picture, were it a little: whoever is carried may have left it, and no box has nothing in it."""
+    sizes = np.round(tracked.shown, 2)[:, 2:] - np.round(tracked.shown, 2)[:, :2]
+    return [int(index) for index in np.flatnonzero((sizes > 0).all(axis=1))]
 
 
 def _opened(path: Path | None) -> IO[bytes]:

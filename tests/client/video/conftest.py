@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -67,3 +69,23 @@ def walk_video(walk: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathF
         writer.write(frame, index * 0.08)
     writer.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def displayed(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., str]) -> Callable[..., Path]:
+    """Makes an MP4 of 3 frames, 160x90 as stored, which is turned by degrees clockwise and mirrored before that."""
+    folder = tmp_path_factory.mktemp("displayed")
+    plain = folder / "plain.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=10:d=0.3", "-preset", "ultrafast", plain)
+    data, unit = plain.read_bytes(), 1 << 16
+    at = data.index(struct.pack(">9i", unit, 0, 0, 0, unit, 0, 0, 0, 1 << 30), data.index(b"tkhd"))
+
+    def make(degrees: float, mirror: bool = False) -> Path:
+        turn, side = math.radians(degrees), -1 if mirror else 1
+        a, b, c, d = side * math.cos(turn), side * math.sin(turn), -math.sin(turn), math.cos(turn)
+        rows = [round(v * unit) for v in (a, b, 0, c, d, 0, 0, 0)]
+        path = folder / f"{degrees}{mirror}.mp4"
+        path.write_bytes(data[:at] + struct.pack(">9i", *rows, 1 << 30) + data[at + 36 :])
+        return path
+
+    return make

@@ -75,6 +75,34 @@ def test_every_frame_has_its_own_result_and_the_records_agree(
     assert coco.annToMask(first).sum() == first["area"] == sum(lines[0]["people"][0]["parts"].values())
 
 
+def test_records_have_the_boxes_to_show_and_nobody_who_has_left_the_picture(tmp_path: Path) -> None:
+    boxes = np.array([[-9, 4, 8, 30], [20, 4, 44, 30], [28, 2, 60, 30]], np.float32)
+    people = People(boxes, np.array([0.9, 0.8, 0.7], np.float32), (32, 40), parts=np.ones((3, 8, 8), np.uint8))
+    shown = np.array([[0, 4, 8, 30], [20, 4, 40, 30], [40, 2, 40, 30]], np.float32)
+    frame = Frame(0, 0.0, np.zeros((32, 40, 3), np.uint8))
+    records = [JsonLines(tmp_path / "a.jsonl"), CocoVideo(tmp_path / "a.json", "walk", VideoInfo(40, 32, 25))]
+    for record in records:
+        record.add(Tracked(frame, people, np.arange(1, 4), shown))
+        record.close()
+    line = json.loads((tmp_path / "a.jsonl").read_text())
+    assert [(one["track"], one["box"]) for one in line["people"]] == [(1, [0, 4, 8, 30]), (2, [20, 4, 40, 30])]
+    coco = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    assert [(one["track_id"], one["bbox"]) for one in coco] == [(1, [0, 4, 8, 26]), (2, [20, 4, 20, 26])]
+    # the maps lie in boxes that reach out of the picture: a third of this one is still 8 pixels wide
+    assert coco[0]["area"] == line["people"][0]["parts"]["Hat"] == 8 * 26
+
+
+def test_a_name_that_is_too_long_for_what_is_not_whole_is_told(tmp_path: Path) -> None:
+    path, frame = tmp_path / ("a" * 254), Frame(0, 0.0, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(VideoError, match="File name too long"):
+        JsonLines(path)
+    record = CocoVideo(path, "walk", VideoInfo(8, 8, 25))
+    record.add(Tracked(frame, People.empty((8, 8)), np.zeros(0, np.intp), np.zeros((0, 4), np.float32)))
+    with pytest.raises(VideoError, match="File name too long"):
+        record.close()
+    record.abort()
+
+
 def test_every_third_frame_analysed_and_the_rest_carried(walk_video: Path, pipeline: Pipeline) -> None:
     seen = Seen()
     annotate(pipeline, FFmpegReader(str(walk_video)), None, Settings(every=3), records=[seen])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +75,32 @@ def test_pixels_that_are_not_square_become_so(
     assert ffmpeg(*entries, program="ffprobe").strip().rstrip(",") == f"{size[0]},{size[1]},1:1"
 
 
+@pytest.mark.parametrize(
+    ("degrees", "size"), [(10, (160, 90)), (45, (160, 90)), (89.6, (90, 160)), (91.4, (160, 90)), (-90, (90, 160))]
+)
+def test_an_odd_angle_leaves_sides_and_times(
+    degrees: float, size: tuple[int, int], displayed: Callable[..., Path]
+) -> None:
+    """ffmpeg turns it within its frame, and complains of it in the middle of the line that tells the clock."""
+    reader = FFmpegReader(str(displayed(degrees)))
+    assert (reader.info.width, reader.info.height) == size
+    assert [frame.time for frame in reader] == pytest.approx([0, 0.1, 0.2])
+
+
+def test_times_without_a_clock_are_refused(
+    tmp_path: Path, displayed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "ffmpeg"  # one that words it differently
+    ours.write_text(f'#!/bin/bash\nexec {shutil.which("ffmpeg")} "$@" 2> >(sed -u "s/time_base/tb/" >&2)\n')
+    ours.chmod(0o755)
+    source = str(displayed(0))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    reader = FFmpegReader(source)
+    with pytest.raises(VideoError, match=r"does not say what the times of its pictures mean; take another version"):
+        list(reader)
+    reader.close()
+
+
 def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [240, 240, 240]], np.uint8)
     image = np.repeat(np.repeat(colours[None], 64, 0), 32, 1)
@@ -123,6 +151,21 @@ def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: C
     reader, count = copy(broken, tmp_path / "out.mp4")
     assert 5 <= count < 30
     assert reader.damaged is not None
+
+
+@pytest.mark.parametrize("lost", [2, 7, 11])
+def test_a_sequence_with_a_gap_says_which_file_is_missing_and_how_many_are_behind_it(
+    tmp_path: Path, ffmpeg: Callable[..., str], lost: int
+) -> None:
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=1.2", tmp_path / "f%03d.png")
+    reader = FFmpegReader(str(tmp_path / "f%03d.png"))
+    assert (len(list(reader)), reader.damaged) == (12, None)
+    (tmp_path / f"f{lost:03d}.png").unlink()
+    reader = FFmpegReader(str(tmp_path / "f%03d.png"))
+    assert len(list(reader)) == lost - 1
+    behind = "1 frame lies" if lost == 11 else f"{12 - lost} frames lie"
+    said = f"{tmp_path}/f{lost:03d}.png is missing, and {behind} behind it: number them without a gap"
+    assert reader.damaged == said
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
@@ -280,6 +323,19 @@ def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path, ffmpeg:
     stopped.write(np.zeros((64, 64, 3), np.uint8), 0)
     stopped.abort()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_too_long_for_what_is_not_whole_is_told(tmp_path: Path, ffmpeg: object) -> None:
+    writer = FFmpegWriter(str(tmp_path / ("a" * 246 + ".mp4")), VideoInfo(64, 64, 25))
+
+    def fill() -> None:
+        for index in range(100):
+            writer.write(np.zeros((64, 64, 3), np.uint8), index / 25)
+        writer.close()
+
+    with pytest.raises(VideoError, match="File name too long"):
+        fill()
+    writer.abort()
 
 
 def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

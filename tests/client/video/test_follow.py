@@ -61,6 +61,21 @@ def test_where_the_next_analysis_is_certain_people_are_carried_to_it() -> None:
     assert len(follower.follow(Frame(10, last + 10, IMAGE), None).people) == 1
 
 
+@pytest.mark.parametrize("parts", [True, False])
+def test_boxes_to_show_stay_within_the_picture_and_maps_where_they_lie(parts: bool) -> None:
+    follower, far = Follower(), 0.0
+    for i in range(20):  # every other one is carried, by what the last steps were
+        people = walker(min(160 + 10 * i, 280), parts) if i % 2 == 0 else None
+        tracked = follower.follow(Frame(i, i / 30, IMAGE), people)
+        assert (tracked.shown >= 0).all()
+        assert (tracked.shown <= [320, 240, 320, 240]).all()
+        far = max(far, float(tracked.people.boxes[:, 2].max()))
+    assert far > 320
+    for i in range(20, 40):
+        tracked = follower.follow(Frame(i, i / 30, IMAGE), None)
+        assert (tracked.shown <= [320, 240, 320, 240]).all()
+
+
 def people_of(*boxes: tuple[float, ...], score: float = 0.9, parts: bool = True) -> People:
     """A silhouette fills each box."""
     found = np.array(boxes, np.float32).reshape(-1, 4)

@@ -117,6 +117,40 @@ def test_three_cells_around_a_face_are_hidden_too(image: np.ndarray, people: Peo
     assert abs(last - (10 + 1.5 * (40 + 3))) <= 1.5
 
 
+@pytest.mark.parametrize("hide", ["heads", "faces"])
+def test_a_speck_is_no_head_and_the_top_of_the_box_is_hidden_as_well(
+    image: np.ndarray,  # type: ignore[type-arg]
+    people: People,
+    hide: str,
+) -> None:
+    people.parts[people.parts == FACE] = 0  # type: ignore[index, operator]
+    people.parts[0, 18:20, 24:30] = FACE  # type: ignore[index]
+    first, last = hidden_rows(image, people, hide)
+    assert (first, last) == (10, pytest.approx(10 + 1.5 * 23, abs=1.5))  # to three cells below the speck
+    picture = drawn(image, people, layers=("anonymise",), hide=hide)
+    assert (picture[10:34, 40:104] != image[10:34, 40:104]).mean() > 0.9
+
+
+@pytest.mark.parametrize("hide", ["heads", "faces"])
+def test_of_somebody_who_lies_all_is_hidden_where_no_head_was_found(
+    image: np.ndarray,  # type: ignore[type-arg]
+    people: People,
+    hide: str,
+) -> None:
+    lying = replace(people, boxes=np.array([[20, 40, 140, 90]], np.float32))
+    assert hidden_rows(image, lying, hide)[1] < 60  # a head that was found is enough
+    people.parts[people.parts == FACE] = 0  # type: ignore[index, operator]
+    assert hidden_rows(image, lying, hide) == (40, 90)
+    people.parts[0, 18:20, 24:30] = FACE  # type: ignore[index]
+    assert hidden_rows(image, lying, hide) == (40, 90)
+
+
+def test_a_speck_far_below_the_top_says_that_somebody_is_upside_down(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    people.parts[people.parts == FACE] = 0  # type: ignore[index, operator]
+    people.parts[0, 58:60, 24:30] = FACE  # type: ignore[index]
+    assert hidden_rows(image, people, "heads") == (10, 106)
+
+
 def test_people_are_hidden_whole(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
     picture = drawn(image, people, layers=("anonymise",), hide="people")
     inside = people.label_map() > 0

@@ -66,6 +66,38 @@ def test_what_is_no_source_is_said(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_a_pipe_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Nobody might ever write to it, and ffprobe and ffmpeg read twice."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe:0", "fd:", "/dev/stdin", "/dev/fd/0"):
+        assert f"not read from standard input or a pipe ({name}): name a file" in refused(command, name, "-o", "o.mp4")
+    os.mkfifo("in.mp4")
+    assert "in.mp4 is a device or a pipe, no file" in refused(command, "in.mp4", "-o", "o.mp4")
+    assert "/dev/null is a device or a pipe, no file" in refused(command, "/dev/null", "-o", "o.mp4")
+
+
+def test_a_file_that_is_named_like_a_pipe_is_a_file(
+    walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipe:0").symlink_to(walk_video)
+    done = annotate("pipe:0", "--jsonl", "-", "--layers", "boxes", "--every", "24")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_names_that_are_too_long_are_told(walk_video: Path, tmp_path: Path, command: str) -> None:
+    long = "a" * 300
+    assert f"{long}: cannot be looked for (File name too long)" in refused(command, long, "-o", tmp_path / "o.mp4")
+    for count in (300, 249):  # with the ending of what is not whole it is longer
+        out = tmp_path / ("b" * count + ".mp4")
+        assert f"{out}: cannot be written (File name too long); choose" in refused(command, walk_video, "-o", out)
+    # the address of a camera may have any length
+    said = refused(command, f"http://camera/{long}", "-o", tmp_path / "o.avi")
+    assert "name a .mp4, .mov or .mkv" in said
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
 def test_a_container_without_times_is_not_written(walk_video: Path, tmp_path: Path, command: str) -> None:
     assert "name a .mp4, .mov or .mkv" in refused(command, walk_video, "-o", tmp_path / "o.avi")
 
