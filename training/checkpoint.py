@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from parsing_rcnn.repository import CARD
 from training.config import Config
 from training.files import replacing, write_text
 from training.model.parsing_rcnn import ParsingRCNN, build_model
+from training.tensor_files import CheckpointError, reason
 
 # by which modules each exported graph calls its weights (export/graphs.py), and by which the network does
 _GRAPHS = {
@@ -32,10 +34,11 @@ _GRAPHS = {
 _KEYPOINTS = "keypoint_head."
 _TRUNKS = ("parsing_trunk.", "densepose_trunk.")
 _HEADS = ("parsing_head.", "densepose_head.")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is absent or does not fit the network; the message names the file."""
+# keys of `model` that change what the same tensors compute
+_ARITHMETIC = (
+    "pixel_mean", "rpn.levels", "rpn.anchor_sizes", "rpn.ratios", "rpn.anchor_offset", "rpn.round_anchors",
+    "rpn.round_at_stride", "box.levels",
+)  # fmt: skip
 
 
 def save_weights(path: Path, model: nn.Module, config: Config, facts: dict[str, Any]) -> None:
@@ -124,6 +127,46 @@ def load_recipe(path: Path) -> Config:
         raise CheckpointError(f"{beside}: holds no {key} that this version reads: {' '.join(said)}") from error
 
 
+def compare_recipes(path: Path, config: Config) -> None:
+    """Refuse weights of a network of the same shapes that computes otherwise, by the recipe that lies with them.
+
+    Weights without a recipe are taken as they are. Keys of the branch count where the weights' branch was trained.
+
+    Args:
+        path: as of `load_weights`; config: of the network that they begin.
+
+    Raises:
+        CheckpointError: naming what differs, and what makes it equal; or a recipe that cannot be read.
+    """
+    if not path.is_dir() and not path.with_suffix(".json").is_file():
+        return
+    before, now = load_recipe(path), config
+    keys = [*_ARITHMETIC, *(["stride_in_1x1"] if now.model.backbone.startswith("res") else [])]
+    if before.train.parsing or before.train.densepose or before.model.keypoints:
+        keys += ["branch.roi_size", *([] if now.model.branch.decoder else ["branch.levels"])]
+        keys += ["branch.aspp_rates"] if now.model.branch.context in ("gce", "aspp") else []
+        keys += ["branch.pool_keys"] if now.model.branch.context in ("gce", "non_local") else []
+    if now.model.share_trunk and before.train.parsing and not before.model.keypoints:
+        keys += ["share_trunk"]  # one of two trunks would take the place of the other
+    was, is_ = ({key: _value(recipe, key) for key in keys} for recipe in (before, now))
+    other = [key for key in keys if was[key] != is_[key]]
+    if other:
+        said = "; ".join(f"model.{key} is {was[key]} there and {is_[key]} here" for key in other)
+        settings = " ".join(f"--set {shlex.quote(f'model.{key}={was[key]}')}" for key in other)
+        raise CheckpointError(
+            f"{path}: weights of a network that computes otherwise, though its tensors fit: {said}; make this one the "
+            f"same ({settings}), or begin from other weights"
+        )
+
+
+def _value(recipe: Config, key: str) -> str:
+    """Of a key of the network, as it stands in a recipe."""
+    value: Any = recipe.model.model_dump(mode="json")
+    for part in key.split("."):
+        value = value[part]
+    return json.dumps(value, separators=(",", ":"))
+
+
 def load_model(path: Path) -> tuple[ParsingRCNN, Config]:
     """The network and the recipe of a checkpoint, or of a model repository.
 
@@ -177,6 +220,5 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: no state of a run, or cut off: {said}; --fresh begins anew") from error
+        raise CheckpointError(f"{path}: no state of a run, or cut off: {reason(error)}; --fresh begins anew") from error
     return state

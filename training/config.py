@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from parsing_rcnn.taxonomy import CIHP, MHP
+from training.config_types import Amount, Canvases, Count, Levels, Paths, Positive, Share, Whole
 
 Norm = Literal["none", "batch", "group"]
 _GROUPS = 8  # of group norms, the least: what their channels have to be a multiple of
-
-
-def _canvas(canvas: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 64 or side % 32 for side in canvas):
-        raise ValueError(f"{list(canvas)} is no (height, width) in steps of 32, from 64 on")
-    return canvas
-
-
-def _levels(levels: tuple[int, ...]) -> tuple[int, ...]:
-    if levels[0] < 2 or levels[-1] > 6 or any(b - a != 1 for a, b in pairwise(levels)):
-        raise ValueError(f"{list(levels)} are no neighbouring levels of the pyramid, from 2 (P2) to 6 (P6)")
-    return levels
-
-
-def _several(paths: Any) -> Any:
-    return (paths,) if isinstance(paths, str | Path) else paths
-
-
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Levels = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_levels)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_several)]
-Canvases = Annotated[tuple[Annotated[tuple[int, int], AfterValidator(_canvas)], ...], Field(min_length=1)]
 
 
 class ConfigError(ValueError):
@@ -79,6 +44,8 @@ class RpnConfig(_Strict):
     Attributes:
         anchor_offset: where in its cell an anchor's centre lies; detectron2 and torchvision: 0, its upper left corner.
         round_anchors: sides of anchors are whole pixels, as torchvision has them.
+        round_at_stride: an anchor of its cell's size has whole sides, and is enlarged from there, as the paper's code
+            has them: on P2, 48x24 for the ratio 0.5, and not 45.3x22.6.
         least_side: proposals with a shorter side, in pixels, are left out; 0 keeps all.
         rank_by_probability: proposals of different levels are ordered by probability, in which great logits are equal,
             as torchvision does.
@@ -90,6 +57,7 @@ class RpnConfig(_Strict):
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     anchor_offset: float = 0.5
     round_anchors: bool = False
+    round_at_stride: bool = False
     least_side: Amount = 0.0
     rank_by_probability: bool = False
     foreground_iou: Share = 0.7

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
+from training.checkpoint import CheckpointError, compare_recipes, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.batch import Batch
 from training.data.mixture import Mixture
@@ -139,6 +139,7 @@ class Trainer:
         self.model = build_model(config.model, imagenet=begins and warm_start is None)
         if begins and warm_start is not None:
             load_weights(warm_start, self.model)
+            compare_recipes(warm_start, config)
         prepare(self.model, config.train)
         layout = memory_format(config, self.world.device)
         self.model.to(self.world.device, memory_format=layout)

@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from tests.training.detectron2_reference import Variant
+from tests.training.zoo_names import zoo_state
 from training.checkpoint import CheckpointError, load_model
-from training.importers.files import read_tensors
 from training.importers.importer import import_checkpoint
+from training.tensor_files import read_tensors
 
 Tensors = dict[str, Tensor]
 
@@ -106,47 +107,7 @@ def test_frozen_norms_without_eps_stay_what_they_are(tmp_path: Path) -> None:
 
 
 def test_the_zoo_of_parsing_rcnn_fits(tmp_path: Path) -> None:
-    body = Variant().state()
-    state: Tensors = {}
-    for name, value in body.items():
-        if name.startswith("backbone.bottom_up.") and not name.endswith(("running_mean", "running_var")):
-            own = name.removeprefix("backbone.bottom_up.").replace("stem.conv1.norm", "bn1").replace("stem.", "")
-            for stage in range(2, 6):
-                own = own.replace(f"res{stage}.", f"layer{stage - 1}.")
-            own = own.replace("shortcut.norm", "downsample.1").replace("shortcut", "downsample.0")
-            for index in (1, 2, 3):
-                own = own.replace(f"conv{index}.norm", f"bn{index}")
-            state[f"Conv_Body.{own}"] = value
-    generator = torch.Generator().manual_seed(5)
-
-    def layer(name: str, *shape: int) -> None:
-        state[f"{name}.weight"] = 0.02 * torch.randn(shape, generator=generator)
-        state[f"{name}.bias"] = 0.02 * torch.randn(shape[:1], generator=generator)
-
-    layer("Conv_Body_FPN.p5_in", 256, 2048, 1, 1)
-    layer("Conv_Body_FPN.p5_out", 256, 256, 3, 3)
-    for index, width in enumerate((1024, 512, 256)):
-        layer(f"Conv_Body_FPN.fpn_in.{index}", 256, width, 1, 1)
-        layer(f"Conv_Body_FPN.fpn_out.{index}", 256, 256, 3, 3)
-    layer("RPN.head.conv", 256, 256, 3, 3)
-    layer("RPN.head.cls_logits", 3, 256, 1, 1)
-    layer("RPN.head.bbox_pred", 12, 256, 1, 1)
-    layer("Fast_RCNN.Head.fc6", 1024, 256 * 49)
-    layer("Fast_RCNN.Head.fc7", 1024, 1024)
-    layer("Fast_RCNN.Output.cls_score", 2, 1024)
-    layer("Fast_RCNN.Output.bbox_pred", 8, 1024)
-    head = "Parsing_RCNN.Head"
-    for index, kernel in enumerate((1, 3, 3, 3)):
-        layer(f"{head}.asppv3.{index}.0", 256, 256, kernel, kernel)
-    layer(f"{head}.im_pool.1.0", 256, 256, 1, 1)
-    layer(f"{head}.feat.0.0", 512, 1280, 1, 1)
-    for name in ("theta", "phi", "g", "out"):
-        layer(f"{head}.feat.1.{name}", 512, 512, 1, 1)
-    layer(f"{head}.feat.1.gn", 512)
-    for index in range(4):
-        layer(f"{head}.conv_after_asppv3.{index}.0", 512, 512, 3, 3)
-    state["Parsing_RCNN.Output.parsing_score_lowres.weight"] = torch.randn(512, 20, 4, 4, generator=generator)
-    state["Parsing_RCNN.Output.parsing_score_lowres.bias"] = torch.zeros(20)
+    state = zoo_state()
     torch.save({"model": {f"module.{k}": v for k, v in state.items()}, "iter": 3}, tmp_path / "zoo.pth")
     report = import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors")
     assert report.source == "zoo"

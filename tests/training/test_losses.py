@@ -35,6 +35,17 @@ def test_match_thresholds_ignore_and_best_anchor() -> None:
     assert index[0, 4] == 1
 
 
+def test_the_best_anchor_of_somebody_is_still_its_own_nearest_persons() -> None:
+    """As torchvision's matcher: it becomes positive, and learns the box of the person that it overlaps most."""
+    anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]])
+    # the only anchor that touches the child (IoU 0.16) lies on the parent (IoU 0.8)
+    parent, child = [0.0, 0.0, 10.0, 8.0], [0.0, 0.0, 4.0, 4.0]
+    for order in ([parent, child], [child, parent]):
+        labels, index = match(anchors[None], people(order), 0.7, 0.3, scores=torch.zeros(1, 2), best_for_each=True)
+        assert labels.tolist() == [[1, 0]]
+        assert order[int(index[0, 0])] == parent
+
+
 def test_likely_unlabelled_people_are_not_background() -> None:
     boxes = torch.tensor([[[50.0, 50.0, 60.0, 60.0], [0.0, 0.0, 10.0, 4.0]]])
     scores = torch.tensor([[0.9, 0.9]])

@@ -9,16 +9,17 @@ from typing import Literal
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18, resnet50
+from torchvision.models import resnet18, resnet50, resnext101_32x8d
 from torchvision.ops import MultiScaleRoIAlign
 
-from training.config import Config, ConfigError, load_config
+from training.config import Config, ConfigError, RpnConfig, load_config
 from training.model import boxes as box_ops
 from training.model.answers import iuv_answer, iuv_scores, part_answer
-from training.model.backbones import BackboneWeightsError, EfficientNetLite
+from training.model.backbones import BackboneWeightsError, EfficientNetLite, ResNet
 from training.model.box_branch import roi_align_level, roi_align_pyramid
 from training.model.branch import NonLocal
 from training.model.parsing_rcnn import build_model
+from training.model.rpn import RegionProposals
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -75,6 +76,19 @@ def test_anchors_are_centred_on_their_cells() -> None:
     torch.testing.assert_close(size[0], torch.tensor([40.0, 40.0]))
     torch.testing.assert_close(size.prod(1), torch.full((18,), 1600.0))
     torch.testing.assert_close(size[2, 1] / size[2, 0], torch.tensor(3.0))
+
+
+def test_anchors_of_the_papers_code() -> None:
+    """Its sides are rounded at the stride and enlarged then: widths and heights of P2 to P4, ratios 0.5, 1 and 2."""
+    config = load_config(CONFIGS / "profiles" / "zoo.yaml").model.rpn
+    rpn = RegionProposals(8, config)
+    sizes = (rpn.cells[..., 2:] - rpn.cells[..., :2]).tolist()
+    assert sizes[0] == [[48, 24], [32, 32], [24, 48]]
+    assert sizes[1] == [[88, 48], [64, 64], [48, 96]]
+    assert sizes[2] == [[184, 96], [128, 128], [88, 176]]
+    assert rpn._anchors(torch.zeros(1, 1, 1, 1), 0, 4)[1].tolist() == [-14, -14, 18, 18]  # of the pixels -14 to 17
+    exact = RegionProposals(8, RpnConfig()).cells
+    torch.testing.assert_close(exact[0, 0, 2:] - exact[0, 0, :2], torch.tensor([45.254834, 22.627417]))
 
 
 def test_roi_align_of_a_ramp_is_the_ramp() -> None:
@@ -232,6 +246,40 @@ def test_resnet_weights_are_read_by_torchvisions_names(tmp_path: Path) -> None:
         config = load_config(CONFIGS / "paper" / "cihp_r50_1x.yaml", (f"model.backbone_weights={tmp_path}/{name}",))
         with pytest.raises(BackboneWeightsError, match=message):
             build_model(config.model, imagenet=True)
+
+
+def test_resnet_weights_are_read_as_others_wrap_them(tmp_path: Path) -> None:
+    state = resnet50(weights=None).state_dict()
+    wrapped = {
+        "state_dict": {"state_dict": state, "epoch": 3},
+        "module": {f"module.{name}": value for name, value in state.items()},
+        "uncounted": {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
+        "other heads": {**state, "layerx.0.weight": torch.zeros(1), "layer_norm.weight": torch.zeros(1)},
+    }
+    for name, content in wrapped.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        backbone = ResNet("resnet50")
+        backbone.load_imagenet(tmp_path / f"{name}.pth")
+        assert torch.equal(backbone.state_dict()["stages.3.2.conv3.weight"], state["layer4.2.conv3.weight"])
+
+
+def test_what_is_no_weights_of_a_resnet_is_named_in_a_line(tmp_path: Path) -> None:
+    state = resnet50(weights=None).state_dict()
+    broken = {
+        "list": ([1, 2], "holds no named tensors"),
+        "numbers": ({1: torch.zeros(2)}, "holds no named tensors"),
+        "nan": ({**state, "conv1.weight": torch.full((64, 3, 7, 7), math.nan)}, r"conv1\.weight holds values"),
+        "part": ({name: value for name, value in state.items() if name != "bn1.bias"}, r"missing: bn1\.bias \(1\)"),
+        "resnext": (
+            resnext101_32x8d(weights=None).state_dict(),
+            r"not in it: layer3\.6\..*of another shape: layer1\.0",
+        ),
+    }
+    for name, (content, says) in broken.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(BackboneWeightsError, match=rf"{name}\.pth: .*{says}") as refusal:
+            ResNet("resnet50").load_imagenet(tmp_path / f"{name}.pth")
+        assert len(str(refusal.value)) < 1000
 
 
 @pytest.mark.parametrize(("background", "part"), [("either", [0, 0, 4]), ("coarse", [0, 7, 4])])

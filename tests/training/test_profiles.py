@@ -41,6 +41,7 @@ def cost(config: BranchConfig) -> tuple[float, float]:
         ("paper/cihp_r50_1x.yaml", None, 10.9, 11.6),
         ("paper/cihp_r50_code_1x.yaml", None, 13.2, 13.3),
         ("", "gce-code", 13.2, 13.3),
+        ("", "gce-fast", 16.42, 4.31),
         ("", "mask-head", 17.9, 3.5),
     ],
 )

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoint import CheckpointError, save_weights
-from training.importers.files import read_tensors
-from training.importers.layouts import Source, source_of, translate
+from training.checkpoint import save_weights
+from training.config import Config
+from training.importers.layouts import Source, misplaced, source_of, translate
+from training.importers.translation import Tensors, Translation
 from training.model.parsing_rcnn import build_model
+from training.tensor_files import CheckpointError, read_tensors, some
 
 SOURCES: tuple[str, ...] = ("auto", "detectron2", "torchvision", "zoo")
 # parts of the network that each source has; the others begin anew without that being a fault
@@ -34,6 +36,7 @@ class ImportReport:
     Attributes:
         source: whose file it is; loaded: tensors of this network that were filled from it.
         missing: tensors that the file should hold and does not; unfit: those of another shape, with both shapes.
+        misplaced: tensors of the file in layers that this network does not have: their parts begin anew.
         fresh: parts of this network that the source does not have.
         unused: tensors of the file that nothing here takes, by their first two names.
         remarks: where the two networks differ; written: whether there are weights now.
@@ -43,6 +46,7 @@ class ImportReport:
     loaded: int
     missing: tuple[str, ...]
     unfit: tuple[str, ...]
+    misplaced: tuple[str, ...]
     fresh: tuple[str, ...]
     unused: dict[str, int]
     remarks: tuple[str, ...]
@@ -51,10 +55,12 @@ class ImportReport:
     def text(self) -> str:
         """For people."""
         lines = [f"{self.source}: {self.loaded} tensors loaded"]
-        for title, names in (("missing in the file", self.missing), ("of another shape", self.unfit)):
-            lines += (
-                [f"{title} ({len(names)}): {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"] if names else []
-            )
+        for title, names in (
+            ("missing in the file", self.missing),
+            ("of another shape", self.unfit),
+            ("of layers that this network does not have", self.misplaced),
+        ):
+            lines += [f"{title}: {some(names)}"] if names else []
         if self.fresh:
             lines.append(f"not in such files, to be trained: {', '.join(self.fresh)}")
         if self.unused:
@@ -68,18 +74,23 @@ def import_checkpoint(
     """Translate a checkpoint of detectron2's DensePose, of torchvision's detectors or of Parsing R-CNN's zoo.
 
     Args:
-        file: see `training.importers.files.read_tensors`.
+        file: see `training.tensor_files.read_tensors`.
         out: safetensors; its recipe is written beside it, as `training.checkpoint.save_weights` does.
         source: one of `SOURCES`.
         eps: of the file's batch norms (None: see `training.importers.layouts.translate`).
-        partial: write although parts are missing; they begin as in a new network.
+        partial: write although tensors are missing or of another shape, which begin as in a new network, and so do
+            parts with layers that this network does not have.
 
     Raises:
-        CheckpointError: not a file of weights, none of these sources, or nothing in it fits.
+        CheckpointError: not a file of weights, none of these sources, nothing in it fits, or it has layers that this
+            network does not have; or `out` is no file for weights.
     """
+    if out.suffix != ".safetensors":
+        raise CheckpointError(f"{out}: weights are written as .safetensors, with their recipe beside them as .json")
+    if out.resolve() == file.resolve():
+        raise CheckpointError(f"{out}: this is the file that is read; name another --out")
     found = read_tensors(file)
-    kind: Source = source_of(found) if source == "auto" else source  # type: ignore[assignment]
-    translation = translate(found, kind, eps)
+    kind, translation = _translated(file, found, source, eps)
     torch.manual_seed(0)  # parts that begin anew begin the same each time
     model = build_model(translation.recipe.model)
     state = model.state_dict()
@@ -90,7 +101,18 @@ def import_checkpoint(
         for name, value in translation.tensors.items()
         if name not in state or value.shape != state[name].shape
     ]
-    fitting = {n: v for n, v in translation.tensors.items() if n in state and v.shape == state[n].shape}
+    other = misplaced(found, kind, translation.used)
+    anew = {part for parts in other.values() for part in parts}
+    if other and not partial:
+        raise CheckpointError(
+            f"{file}: layers that this network does not have, without which {', '.join(sorted(anew))} would compute "
+            f"something else: {some(list(other))}; --partial writes the rest, and lets these parts begin anew"
+        )
+    fitting = {
+        name: value
+        for name, value in translation.tensors.items()
+        if name in state and value.shape == state[name].shape and name.split(".")[0] not in anew
+    }
     if not fitting:
         raise CheckpointError(f"{file}: nothing in it fits {kind}'s names; its first is {next(iter(found))!r}")
     held = [
@@ -103,15 +125,38 @@ def import_checkpoint(
     written = partial or not (missing or unfit)
     if written:
         model.load_state_dict(state | fitting)
-        facts = {"imported": {"source": kind, "file": file.name, "missing": missing, "unfit": unfit}}
-        save_weights(out, model, translation.recipe, facts)
+        facts = {"source": kind, "file": file.name, "missing": missing, "unfit": unfit, "misplaced": list(other)}
+        recipe = _trained(translation.recipe, set(state) - set(fitting))
+        save_weights(out, model, recipe, {"imported": facts})
     return ImportReport(
         kind,
         len(fitting),
         tuple(missing),
         tuple(unfit),
+        tuple(other),
         tuple(fresh),
         dict(unused),
         tuple(translation.remarks),
         written,
     )
+
+
+def _translated(file: Path, found: Tensors, source: str, eps: float | None) -> tuple[Source, Translation]:
+    try:
+        kind: Source = source_of(found) if source == "auto" else source  # type: ignore[assignment]
+        return kind, translate(found, kind, eps)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{file}: a tensor has another number of dimensions than its name says") from error
+
+
+def _trained(recipe: Config, anew: set[str]) -> Config:
+    """The recipe, without the branches of which something begins anew."""
+    parts = {name.split(".")[0] for name in anew}
+    whole = {
+        "parsing": not parts & {"parsing_trunk", "parsing_head"},
+        "densepose": not parts & {"densepose_trunk", "densepose_head", "decoder"},
+    }
+    train = recipe.train.model_copy(update={key: getattr(recipe.train, key) and whole[key] for key in whole})
+    return recipe.model_copy(update={"train": train})

@@ -3,78 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from training.checkpoint import CheckpointError
-from training.config import Config, load_config
+from training.importers.translation import Tensors, Translation, depth, recipe_of
+from training.tensor_files import CheckpointError
 
 Source = Literal["detectron2", "torchvision", "zoo"]
-Tensors = Mapping[str, Tensor]
 
-_PROFILES = Path(__file__).parents[1] / "configs" / "profiles"
 _STD = torch.tensor((58.395, 57.12, 57.375))  # by which this network divides pixels; the zoo does not
-_BLOCKS_OF = {6: "resnet50", 23: "resnet101"}  # blocks of the third stage
 _DENSEPOSE_OUTPUTS = ("ann_index", "index_uv", "u", "v")
 _D2_CONFIDENCES = ("sigma_2", "kappa_u", "kappa_v", "fine_segm_confidence", "coarse_segm_confidence")
 _D2_HEAD, _D2_PREDICTOR = "roi_heads.densepose_head", "roi_heads.densepose_predictor"
 _ZOO_OUTPUTS = ("Ann", "Index", "U", "V")
-_NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-@dataclass
-class Translation:
-    """A source's tensors by this network's names.
-
-    Attributes:
-        recipe: of the network that they are for.
-        tensors: this network's name -> value.
-        used: names of the source's tensors that went into them.
-        remarks: where the two networks differ.
-    """
-
-    recipe: Config
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    remarks: list[str] = field(default_factory=list)
-
-    def take(self, found: Tensors, theirs: str, own: str, change: Callable[[Tensor], Tensor] = lambda x: x) -> bool:
-        """Translate one tensor, if the source holds it."""
-        if theirs not in found:
-            return False
-        self.tensors[own] = change(found[theirs])
-        self.used.add(theirs)
-        return True
-
-    def layer(self, found: Tensors, theirs: str, own: str) -> None:
-        """Weight and bias of one layer; a bias that only this network has begins as zeros."""
-        if self.take(found, f"{theirs}.weight", f"{own}.weight") and not self.take(
-            found, f"{theirs}.bias", f"{own}.bias"
-        ):
-            self.tensors[f"{own}.bias"] = torch.zeros(len(self.tensors[f"{own}.weight"]))
-
-    def norm(self, found: Tensors, theirs: str, own: str, eps: float = 1e-5) -> None:
-        """A batch norm; one without statistics is an affine map. `eps`: the source's; here it is 1e-5."""
-        for key in _NORM:
-            self.take(found, f"{theirs}.{key}", f"{own}.{key}")
-        weight = self.tensors.get(f"{own}.weight")
-        if weight is None:
-            return
-        if f"{own}.running_var" not in self.tensors:
-            self.tensors[f"{own}.running_mean"] = torch.zeros_like(weight)
-            self.tensors[f"{own}.running_var"] = torch.ones_like(weight)
-        elif eps != 1e-5:
-            variance = self.tensors[f"{own}.running_var"].double()
-            self.tensors[f"{own}.weight"] = (
-                weight * ((variance + 1e-5) / (variance + eps).clamp(min=1e-30)).sqrt()
-            ).float()
-        self.tensors[f"{own}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-        self.used.update({f"{theirs}.num_batches_tracked"} & found.keys())
+# where a source has what a part of this network is filled from: one tensor there that has no place here, and the part
+# computes something else
+_PLACES: dict[Source, dict[str, tuple[str, ...]]] = {
+    "detectron2": {
+        "backbone.bottom_up.": ("backbone",),
+        "backbone.": ("fpn",),
+        "proposal_generator.": ("rpn",),
+        "roi_heads.box_": ("box",),
+        "roi_heads.decoder.": ("decoder",),
+        "roi_heads.densepose_head.": ("densepose_trunk",),
+        "roi_heads.densepose_predictor.": ("densepose_head",),
+    },
+    "torchvision": {
+        "backbone.body.": ("backbone",),
+        "backbone.": ("fpn",),
+        "rpn.": ("rpn",),
+        "roi_heads.box_": ("box",),
+    },
+    "zoo": {
+        "Conv_Body.": ("backbone",),
+        "Conv_Body_FPN.": ("fpn",),
+        "SemSeg.": ("fpn",),  # changes the pyramid that all others see
+        "RPN.": ("rpn",),
+        "Fast_RCNN.": ("box",),
+        "Parsing_RCNN.": ("parsing_trunk", "parsing_head"),
+        "UV_RCNN.": ("densepose_trunk", "densepose_head"),
+        "Keypoint_RCNN.Head.": ("parsing_trunk",),
+    },
+}
+# what changes nothing where it is left out: anchors, counters, confidences, another score of a person's parts
+_LEFT_OUT = re.compile(
+    r"anchor_generator\.|cell_anchors|num_batches_tracked$|Parsing_RCNN\.ParsingIoU\."
+    rf"|densepose_predictor\.({'|'.join(_D2_CONFIDENCES)})_lowres\."
+)
 
 
 def source_of(found: Tensors) -> Source:
@@ -83,6 +60,8 @@ def source_of(found: Tensors) -> Source:
     Raises:
         CheckpointError: nobody's that is known here.
     """
+    if any(name.startswith("backbone.body.stem.") for name in found):
+        raise CheckpointError("names of maskrcnn-benchmark (backbone.body.stem.*), whose files are not known here")
     marks: tuple[tuple[Source, str], ...] = (
         ("detectron2", "backbone.bottom_up."),
         ("torchvision", "backbone.body."),
@@ -97,13 +76,26 @@ def source_of(found: Tensors) -> Source:
     )
 
 
+def misplaced(found: Tensors, source: Source, used: set[str]) -> dict[str, tuple[str, ...]]:
+    """Tensors of layers that this network does not have, in parts that it takes: their names, and those parts here."""
+    places = dict(_PLACES[source])
+    if any(name.startswith("Parsing_RCNN.") for name in found):
+        places.pop("Keypoint_RCNN.Head.", None)  # of two branches for one trunk
+    left = [name for name in found if name not in used and not _LEFT_OUT.search(name)]
+    return {
+        name: next(parts for prefix, parts in places.items() if name.startswith(prefix))
+        for name in left
+        if name.startswith(tuple(places))
+    }
+
+
 def translate(found: Tensors, source: Source, eps: float | None = None) -> Translation:
     """Tensors of a source, by this network's names, with the recipe that they are for.
 
     Args:
         found: as the source calls them.
         source: whose they are.
-        eps: of its batch norms (None: torchvision's COCO detectors have 0 where they were frozen, all others 1e-5).
+        eps: of its batch norms (None: torchvision's R50 detectors have 0 where they were frozen, all others 1e-5).
 
     Raises:
         CheckpointError: a network of the source that this one cannot be.
@@ -111,33 +103,16 @@ def translate(found: Tensors, source: Source, eps: float | None = None) -> Trans
     if source == "detectron2":
         return _detectron2(found, 1e-5 if eps is None else eps)
     if source == "torchvision":
-        counted = any(name.endswith("num_batches_tracked") for name in found)
-        return _torchvision(found, (1e-5 if counted else 0.0) if eps is None else eps)
+        return _torchvision(found, eps)
     return _zoo(found, 1e-5 if eps is None else eps)
 
 
-def _depth(found: Tensors, pattern: str) -> str:
-    """The ResNet whose third stage has as many blocks as are found."""
-    blocks = {int(m[1]) for name in found if (m := re.match(pattern, name))}
-    member = _BLOCKS_OF.get(len(blocks))
-    if member is None:
-        raise CheckpointError(
-            f"a backbone with {len(blocks)} blocks in its third stage is not known here, only 6 and 23"
-        )
+def _plain(found: Tensors, pattern: str, grouped: str, whose: str) -> str:
+    """A ResNet; of whose ResNeXts nobody here knows where they stride."""
+    member = depth(found, pattern, grouped)
+    if member.startswith("resnext"):
+        raise CheckpointError(f"a ResNeXt of {whose} is not known here, only ResNet-50 and 101")
     return member
-
-
-def _recipe(
-    profile: str | None, name: str, model: dict[str, object], *, parsing: bool = False, densepose: bool = False
-) -> Config:
-    config = load_config(_PROFILES / f"{profile}.yaml") if profile else Config()
-    document = config.model_dump()
-    document["name"] = name
-    document["data"] |= {"test_short_side": 800, "test_longest_side": 1333, "test_padding": "mean"}  # all three test so
-    document["train"] |= {"parsing": parsing, "densepose": densepose}
-    for key, value in model.items():
-        document["model"][key] = {**document["model"][key], **value} if isinstance(value, dict) else value
-    return Config.model_validate(document)
 
 
 def _bgr(weight: Tensor, std: Tensor | None = None) -> Tensor:
@@ -149,16 +124,18 @@ def _bgr(weight: Tensor, std: Tensor | None = None) -> Tensor:
 
 def _detectron2(found: Tensors, eps: float) -> Translation:
     bottom = "backbone.bottom_up"
-    profile = _d2_profile(found, bottom)
+    profile = _d2_profile(found)
     regions = found.get(f"{_D2_PREDICTOR}.ann_index_lowres.weight")
     model: dict[str, object] = {
-        "backbone": _depth(found, re.escape(bottom) + r"\.res4\.(\d+)\."),
+        "backbone": _plain(
+            found, re.escape(bottom) + r"\.res4\.(\d+)\.", f"{bottom}.res2.0.conv2.weight", "detectron2"
+        ),
         "densepose_coarse": 2 if regions is None else regions.shape[1],
     }
     if "pixel_mean" in found:  # files of 2020 hold it, in the order of their pictures: blue, green, red
         model["pixel_mean"] = tuple(round(value, 4) for value in found["pixel_mean"].flatten().flip(0).tolist())
     headed = any(name.startswith(f"{_D2_HEAD}.") for name in found)
-    out = Translation(_recipe(profile, "detectron2", model, densepose=headed))
+    out = Translation(recipe_of(profile, "detectron2", model, densepose=headed))
     out.used.update({"pixel_mean", "pixel_std"} & found.keys())
     out.remarks.append("pictures go in as detectron2 has them: shortest side 800, longest 1333, padded by the mean")
     if any(name.startswith(tuple(f"{_D2_PREDICTOR}.{kind}_lowres" for kind in _D2_CONFIDENCES)) for name in found):
@@ -188,15 +165,12 @@ def _detectron2(found: Tensors, eps: float) -> Translation:
     return out
 
 
-def _d2_profile(found: Tensors, bottom: str) -> str:
+def _d2_profile(found: Tensors) -> str:
     """Which of configs/profiles computes what this file of detectron2 computes.
 
     Raises:
         CheckpointError: none does.
     """
-    wide = found.get(f"{bottom}.res2.0.conv2.weight")
-    if wide is not None and wide.shape[1] != wide.shape[0]:
-        raise CheckpointError("a ResNeXt of detectron2 is not known here, only ResNet-50 and 101")
     if any(".densepose_head.NLBlock." in name for name in found):
         raise CheckpointError("a DeepLab head of detectron2 with a non-local block is not known here")
     if any(name.startswith("roi_heads.embedder.") for name in found):
@@ -246,12 +220,17 @@ def _outputs(out: Translation, found: Tensors, layers: list[str]) -> None:
             out.used.update(names)
 
 
-def _torchvision(found: Tensors, eps: float) -> Translation:
+def _torchvision(found: Tensors, eps: float | None) -> Translation:
+    if any(name.startswith("head.classification_head.") for name in found):
+        raise CheckpointError("RetinaNet and FCOS of torchvision have no boxes in two steps, as this network has")
     if any(name.startswith("rpn.head.conv.1.") for name in found):
         raise CheckpointError("a detector of torchvision's second version (_v2) is not known here, only *_resnet50_fpn")
-    member = _depth(found, r"backbone\.body\.layer3\.(\d+)\.")
+    member = depth(found, r"backbone\.body\.layer3\.(\d+)\.", "backbone.body.layer1.0.conv2.weight")
+    if eps is None:  # of its own detectors, those that were frozen
+        counted = any(name.endswith("num_batches_tracked") for name in found)
+        eps = 0.0 if member == "resnet50" and not counted else 1e-5
     round_off = {"anchor_offset": 0.0, "round_anchors": True, "least_side": 1e-3, "rank_by_probability": True}
-    out = Translation(_recipe(None, "torchvision", {"backbone": member, "rpn": round_off}))
+    out = Translation(recipe_of(None, "torchvision", {"backbone": member, "rpn": round_off}))
     out.remarks.append(f"batch norms of the file: eps {eps:g}")
     out.take(found, "backbone.body.conv1.weight", "backbone.stem.0.weight")
     out.norm(found, "backbone.body.bn1", "backbone.stem.1", eps)
@@ -287,11 +266,11 @@ def _torchvision(found: Tensors, eps: float) -> Translation:
 
 
 def _zoo(found: Tensors, eps: float) -> Translation:
-    member = _depth(found, r"Conv_Body\.layer3\.(\d+)\.")
+    member = _plain(found, r"Conv_Body\.layer3\.(\d+)\.", "Conv_Body.layer1.0.conv2.weight", "Parsing R-CNN's zoo")
     heads = {name.split(".")[0] for name in found}
     classes = found.get("Parsing_RCNN.Output.parsing_score_lowres.weight")
     out = Translation(
-        _recipe(
+        recipe_of(
             "zoo",
             "parsing-rcnn-zoo",
             {"backbone": member, "parsing_classes": 20 if classes is None else classes.shape[1]},
@@ -300,16 +279,18 @@ def _zoo(found: Tensors, eps: float) -> Translation:
         )
     )
     out.remarks.append(
-        "boxes: its coder counts the last pixel in (+1) and its anchors lie half a pixel higher: up to 1 pixel"
+        "boxes: its coder counts the last pixel in (+1): there they end up to a pixel earlier, right and below"
     )
+    if "Conv_Body.bn1.running_var" not in found:
+        out.remarks.append("norms of its backbone: affine maps, since they hold no statistics")
     out.take(found, "Conv_Body.conv1.weight", "backbone.stem.0.weight", _bgr)
-    out.norm(found, "Conv_Body.bn1", "backbone.stem.1", eps)
+    out.norm(found, "Conv_Body.bn1", "backbone.stem.1", eps, affine=True)
     for name in list(found):
         if m := re.match(r"Conv_Body\.layer([1-4])\.(\d+)\.(conv\d|downsample\.0)\.weight$", name):
             theirs, own = f"Conv_Body.layer{m[1]}.{m[2]}", f"backbone.stages.{int(m[1]) - 1}.{m[2]}"
             norm = "downsample.1" if m[3] == "downsample.0" else m[3].replace("conv", "bn")
             out.take(found, name, f"{own}.{m[3]}.weight")
-            out.norm(found, f"{theirs}.{norm}", f"{own}.{norm}", eps)
+            out.norm(found, f"{theirs}.{norm}", f"{own}.{norm}", eps, affine=True)
     for kind, own in (("in", "lateral"), ("out", "output")):
         out.layer(found, f"Conv_Body_FPN.p5_{kind}", f"fpn.{own}.3.0")
         for index in range(3):  # P4, P3, P2
@@ -321,6 +302,11 @@ def _zoo(found: Tensors, eps: float) -> Translation:
     for key in ("weight", "bias"):
         out.take(found, f"Fast_RCNN.Output.cls_score.{key}", f"box.score.{key}")
         out.take(found, f"Fast_RCNN.Output.bbox_pred.{key}", f"box.delta.{key}", lambda x: x[-4:])
+    _zoo_branches(out, found, heads)
+    return out
+
+
+def _zoo_branches(out: Translation, found: Tensors, heads: set[str]) -> None:
     for theirs, own in (("Parsing_RCNN", "parsing"), ("UV_RCNN", "densepose"), ("Keypoint_RCNN", "parsing")):
         if theirs not in heads or (theirs == "Keypoint_RCNN" and "Parsing_RCNN" in heads):
             continue
@@ -337,4 +323,3 @@ def _zoo(found: Tensors, eps: float) -> Translation:
             out.layer(found, f"{head}.conv_after_asppv3.{index}.0", f"{trunk}.convs.{index}.0")
     out.layer(found, "Parsing_RCNN.Output.parsing_score_lowres", "parsing_head.up.deconv")
     _outputs(out, found, [f"UV_RCNN.Output.deconv_{name}" for name in _ZOO_OUTPUTS])
-    return out

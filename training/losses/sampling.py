@@ -59,7 +59,7 @@ def match(
         best_for_each: also make the best box of each person positive (the proposal network's rule).
 
     Returns:
-        labels int64 [B,a]: 1 person, 0 background, -1 neither; index int64 [B,a] of the matched person.
+        labels int64 [B,a]: 1 person, 0 background, -1 neither; index int64 [B,a] of the person that it overlaps most.
     """
     labels = torch.zeros(scores.shape, dtype=torch.int64, device=boxes.device)
     index = torch.zeros_like(labels)
@@ -73,10 +73,7 @@ def match(
         labels = labels.masked_fill(overlap >= background, -1).masked_fill(overlap >= foreground, 1)
         if best_for_each:
             best = pairs.amax(1, keepdim=True).clamp(min=1e-3)
-            numbers = torch.arange(1, pairs.shape[2] + 1, device=boxes.device)
-            last = torch.where(pairs >= best - 1e-4, numbers, 0).amax(2)
-            labels = labels.masked_fill(last > 0, 1)
-            index = torch.where(last > 0, last - 1, index)
+            labels = labels.masked_fill((pairs >= best - 1e-4).any(2), 1)  # each still its own nearest person's
         near = (shared * people.present[:, None]).amax(2) / own
     if people.ignore.shape[1]:
         covered = box_ops.intersections(boxes, people.ignore).amax(2) / own

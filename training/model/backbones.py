@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import pickle
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet50, resnet101, resnext101_32x8d
+
+from training.tensor_files import CheckpointError, read_tensors, some
 
 # EfficientNet-Lite (Tan et al.): expansion, channels, blocks, stride, kernel of each stage of Lite0
 _LITE_STAGES = (
@@ -27,6 +27,8 @@ _LITE_STAGES = (
 _LITE_TAPS = (1, 2, 4, 6)
 # width and depth of each member; the stem is never widened, the first and the last stage are never deepened
 _LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
+
+_IN_TORCHVISION = re.compile(r"(conv1|bn1|layer[1-4])\.")  # names of a ResNet there, but for its classifier
 
 
 class BackboneWeightsError(ValueError):
@@ -169,7 +171,7 @@ class ResNet(nn.Module):
         return maps
 
     def load_imagenet(self, path: Path | None) -> None:
-        """Weights of a file with torchvision's names (.pth or .safetensors); its classifier is not read.
+        """Weights of a file with torchvision's names (see `read_tensors`); its classifier is not read.
 
         Raises:
             BackboneWeightsError: no file is named, or its tensors do not fit.
@@ -180,25 +182,25 @@ class ResNet(nn.Module):
                 f"{self.member}, or set model.pretrained=false, or give --warm-start"
             )
         try:
-            if path.suffix == ".safetensors":
-                found = load_file(path)
-            else:
-                found = torch.load(path, map_location="cpu", weights_only=True)
-            names = list(found)
-        except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BackboneWeightsError(f"{path}: no weights of torchvision's {self.member}: {first}") from error
-        if not names or not all(isinstance(value, Tensor) for value in found.values()):
-            raise BackboneWeightsError(f"{path}: no state dict of torchvision's {self.member}")
-        stem = {"conv1": "stem.0", "bn1": "stem.1"}
-        own = {}
-        for name, value in found.items():
-            first, _, rest = name.partition(".")
-            if first.startswith("layer"):
-                own[f"stages.{int(first[5:]) - 1}.{rest}"] = value
-            elif first in stem:
-                own[f"{stem[first]}.{rest}"] = value
-        try:
-            self.load_state_dict(own)
-        except RuntimeError as error:
-            raise BackboneWeightsError(f"{path}: not torchvision's {self.member}: {error}") from error
+            found = read_tensors(path)
+        except CheckpointError as error:
+            raise BackboneWeightsError(f"no weights of torchvision's {self.member}: {error}") from error
+        own = self.state_dict()
+        theirs = {_of_torchvision(name): name for name in own}
+        wrong = {
+            # counters are of no use here, and old files have none
+            "missing": [name for name in theirs if name not in found and not name.endswith("num_batches_tracked")],
+            "not in it": [name for name in found if _IN_TORCHVISION.match(name) and name not in theirs],
+            "of another shape": [
+                name for name, key in theirs.items() if name in found and found[name].shape != own[key].shape
+            ],
+        }
+        if said := "; ".join(f"{kind}: {some(names)}" for kind, names in wrong.items() if names):
+            raise BackboneWeightsError(f"{path}: not torchvision's {self.member}: {said}")
+        self.load_state_dict(own | {key: found[name] for name, key in theirs.items() if name in found})
+
+
+def _of_torchvision(name: str) -> str:
+    """What torchvision calls a tensor of `ResNet`."""
+    part, index, rest = name.split(".", 2)
+    return f"layer{int(index) + 1}.{rest}" if part == "stages" else f"{('conv1', 'bn1')[int(index)]}.{rest}"

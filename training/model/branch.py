@@ -67,8 +67,9 @@ class BranchTrunk(nn.Module):
         super().__init__()
         norm = config.norm
         self.lateral = conv_block(inputs, config.conv_channels, 1, norm=norm) if config.half else None
-        self.shrink = conv_block(inputs, inputs, 3, stride=2, norm=norm) if config.half else None
-        before = [inputs] + [config.conv_channels] * config.convs_before
+        self.shrink = conv_block(inputs, config.conv_channels, 3, stride=2, norm=norm) if config.half else None
+        width = config.conv_channels if config.half else inputs
+        before = [width] + [config.conv_channels] * config.convs_before
         self.before = nn.Sequential(*(conv_block(a, b, 3, norm=norm) for a, b in pairwise(before)))
         width = before[-1]
         self.aspp = self.fuse = self.non_local = None

@@ -28,10 +28,14 @@ class RegionProposals(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
         cells = []
-        for size in config.anchor_sizes:
+        for level, size in zip(config.levels, config.anchor_sizes, strict=True):
             # in double precision, because the last bit of a square root in single differs between processors
             ratio = torch.tensor(config.ratios, dtype=torch.float64)  # height / width
-            half = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], 1) / 2
+            if config.round_at_stride:
+                width = (2**level / ratio.sqrt()).round()
+                half = torch.stack([width, (width * ratio).round()], 1) * (size / 2**level) / 2
+            else:
+                half = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], 1) / 2
             cell = torch.cat([-half, half], 1)
             cells.append((cell.round() if config.round_anchors else cell).float())
         self.register_buffer("cells", torch.stack(cells), persistent=False)  # [levels, ratios, 4]

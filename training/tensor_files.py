@@ -1,9 +1,9 @@
-"""Checkpoint files of others, without running what they may contain."""
+"""Files of weights that others wrote, without running what they may contain."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.arrays_only import ArraysOnly
-from training.checkpoint import CheckpointError
 
 # whatever readers say of files that are cut off, altered, or made to harm: nothing of them is run in any case
 _BROKEN = (
@@ -22,6 +21,11 @@ _BROKEN = (
     ArithmeticError, MemoryError, RecursionError, ImportError, AssertionError,
 )  # fmt: skip
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
+_NAMED = 8  # tensors that a message names
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is absent or does not fit the network; the message names the file."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -45,9 +49,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: not a file of weights alone, and nothing else is read from it: {first}"
+            f"{path}: not a file of weights alone, and nothing else is read from it: {reason(error)}"
         ) from error
     except (RuntimeError, OSError) as error:  # what torch calls a broken archive
         raise CheckpointError(f"{path}: broken or cut off: {str(error).splitlines()[0]}") from error
@@ -60,6 +63,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path}: holds no named tensors")
     return {name.removeprefix("module."): value for name, value in tensors.items()}
+
+
+def reason(error: Exception) -> str:
+    """What a reader found wrong, in a line. Torch's advice how to let a file run its code is left out."""
+    lines = [line.split("WeightsUnpickler error:")[-1].split(" Please use ")[0] for line in str(error).splitlines()]
+    said = [line.strip() for line in lines if "weights_only" not in line and not line.startswith("Weights only load")]
+    return next((line for line in said if line), type(error).__name__)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names, and how many there are."""
+    return f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''} ({len(names)})"
 
 
 def _tensors(found: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,35 @@
+"""Types of a recipe's values: numbers with their ranges, levels of the pyramid, canvases, paths."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _canvas(canvas: tuple[int, int]) -> tuple[int, int]:
+    if any(side < 64 or side % 32 for side in canvas):
+        raise ValueError(f"{list(canvas)} is no (height, width) in steps of 32, from 64 on")
+    return canvas
+
+
+def _levels(levels: tuple[int, ...]) -> tuple[int, ...]:
+    if levels[0] < 2 or levels[-1] > 6 or any(b - a != 1 for a, b in pairwise(levels)):
+        raise ValueError(f"{list(levels)} are no neighbouring levels of the pyramid, from 2 (P2) to 6 (P6)")
+    return levels
+
+
+def _several(paths: Any) -> Any:
+    return (paths,) if isinstance(paths, str | Path) else paths
+
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Levels = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_levels)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several)]
+Canvases = Annotated[tuple[Annotated[tuple[int, int], AfterValidator(_canvas)], ...], Field(min_length=1)]
