@@ -23,6 +23,7 @@ from torch.export import Dim
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.options import LARGEST_SIDE, STEP, ExportOptions
 from export.precision import to_precision
+from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.repository import CARD
 from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN
@@ -30,8 +31,9 @@ from training.model.parsing_rcnn import ParsingRCNN
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
 _EXAMPLE = (384, 640)  # of a canvas: sizes are dynamic, so the graph does not depend on it
 _HALF_FROM = 256  # small tensors stay fp32, and so do all vectors: norms and biases cost nothing and carry ranges
+ENGINES = "*.plan"
 # beside `model.onnx`, by quantize and the other targets
-MADE = ("model.int8.onnx", "model.xml", "model.bin", "*.plan", "model.tensorrt.onnx")
+MADE = ("model.int8.onnx", "model.xml", "model.bin", ENGINES, "model.tensorrt.onnx")
 
 
 class RepositoryError(ValueError):
@@ -67,7 +69,7 @@ def export_repository(
             f"{list(config.model.branch.levels)}, decoder {config.model.branch.decoder} and roi_size "
             f"{config.model.branch.roi_size}; evaluate --checkpoint runs it in torch"
         )
-    files = {}
+    files, built_for = {}, _engine_shapes(out)
     for name, proto in graphs(model, options).items():
         path = out / name / "1" / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,21 @@ def export_repository(
         if path.read_bytes() != before:
             remove_made(path.parent)
     write_card(out, config, files, version=version, card=card, options=options)
+    wanted = _engine_shapes(out)
+    for name, path in files.items():
+        if wanted.get(name) != built_for.get(name):  # engines of other shapes than Triton will be told
+            remove_made(path.parent, (ENGINES,))
     return files
+
+
+def _engine_shapes(repository: Path) -> dict[str, tuple[Any, ...]]:
+    """{graph: the shapes that the card has engines built for}; nothing where no card says so."""
+    try:
+        card = json.loads((repository / CARD).read_text(encoding="utf-8"))
+        buckets = people_buckets(card)
+        return {"detector": canvas_profiles(canvases(card)), "parsing": buckets, "densepose_head": buckets}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def remove_made(folder: Path, made: Sequence[str] = MADE) -> None:

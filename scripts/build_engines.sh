@@ -3,6 +3,8 @@
 #
 #   build_engines.sh [FROM [TO]]     FROM/repository: graphs; FROM/trtexec.txt: a command an engine; TO: what Triton reads
 #
+# The commands name the files that they write: TO is the folder that the graphs were exported for (--out TO/repository).
+#
 # Engines hold for one kind of GPU and one TensorRT: they are built again when either, or a graph, has changed.
 set -eu
 from=${1:-/opt/engines}
@@ -12,15 +14,33 @@ fail() {
     echo "error: $*" >&2
     exit 1
 }
+# the file that a command of trtexec.txt writes
+engine_of() {
+    eval "set -- $1"
+    for word; do
+        case $word in --saveEngine=*) echo "${word#--saveEngine=}" ;; esac
+    done
+}
 command -v trtexec >/dev/null || fail "no trtexec on PATH: run this in an image of TensorRT"
 gpu=$(nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null) ||
     fail "no GPU: start the container with --gpus all (NVIDIA's container toolkit)"
 [ -w "$to" ] || fail "$to cannot be written by user $(id -u)"
+to=$(cd "$to" && pwd)
 
 # trtexec names its version first, whatever it is asked
 machine="$(trtexec --help | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1) $gpu"
 made_of=$({ echo "$machine"; cd "$from" && find . -type f | sort | xargs sha256sum; } | sha256sum)
-if [ "$(cat "$to/made_of" 2>/dev/null)" = "$made_of" ]; then
+missing=
+while read -r command; do
+    engine=$(engine_of "$command")
+    case $engine in
+        "$to"/?*) ;;
+        *) fail "$from/trtexec.txt writes ${engine:-no engine}, which is not in $to: give the folder of its commands as TO," \
+            "or export with --out $to/repository --print-trtexec" ;;
+    esac
+    [ -s "$engine" ] || missing="$missing $engine"
+done <"$from/trtexec.txt"
+if [ -z "$missing" ] && [ "$(cat "$to/made_of" 2>/dev/null)" = "$made_of" ]; then
     echo "the engines in $to are those of this GPU, this TensorRT and these graphs"
     exit 0
 fi
@@ -37,6 +57,7 @@ cp -R "$from/repository" "$from/build" "$to/"
 child=
 trap '[ -z "$child" ] || { kill "$child" || :; wait "$child" || :; }; exit 143' INT TERM
 built=0
+missing=
 while read -r command; do
     echo "$command"
     # the file is this image's own, and is written as a command line
@@ -44,8 +65,11 @@ while read -r command; do
     child=$!
     wait "$child" || fail "trtexec failed; its reason stands above"
     child=
+    engine=$(engine_of "$command")
+    [ -s "$engine" ] || missing="$missing $engine"
     built=$((built + 1))
 done <"$from/trtexec.txt"
 [ "$built" -gt 0 ] || fail "$from/trtexec.txt has no commands"
+[ -z "$missing" ] || fail "trtexec reports success, but did not write$missing; its words stand above"
 echo "$made_of" >"$to/made_of"
 echo "$built engines in $to for $gpu"

@@ -25,13 +25,15 @@ import structlog
 
 from parsing_rcnn.company import works
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.repository import GRAPHS, ModelRepository
 from server.engines.shared_memory import FOLDER, sweep
 from server.probes import Prober
 from server.settings import address
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 UNPACKED = Path(__file__).resolve().parent.parent / ".triton"
+BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
+_PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
@@ -87,6 +89,7 @@ class Launch:
     Attributes:
         repository: models with configurations (`parsing-rcnn export --target triton` writes them).
         host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
+        built: folder where Triton's plugin is when it is not beside the repository.
     """
 
     repository: Path
@@ -96,6 +99,7 @@ class Launch:
     metrics_port: int = 8002
     profile: Profile = "auto"
     drain_seconds: int = 20
+    built: Path = BUILT
 
     @property
     def prefix(self) -> str:
@@ -104,8 +108,12 @@ class Launch:
 
     @property
     def plugin(self) -> Path:
-        """The library that registers PyramidRoiAlign when Triton opens it, where `make plugin` and images put it."""
-        return self.repository.parent / "build" / "plugin" / "libprcnn_triton.so"
+        """The library that registers PyramidRoiAlign when Triton opens it, beside the repository, as in the images."""
+        return self.repository.parent / "build" / "plugin" / _PLUGIN
+
+    def find_plugin(self) -> Path | None:
+        """That library beside the repository, else the one that `make plugin` built here; None where neither is."""
+        return next((place for place in (self.plugin, self.built / _PLUGIN) if place.is_file()), None)
 
     def address(self, port: int) -> str:
         """See `server.settings.address`."""
@@ -117,7 +125,7 @@ class Launch:
         ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
         # Triton's HTTP library and gRPC have each their own way to write an IPv6 address
         hosts = dict.fromkeys(ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
-        plugins = [self.plugin] if profile == "gpu" and self.plugin.is_file() else []
+        plugin = self.find_plugin() if profile == "gpu" else None
         return [
             str(installation.program),
             f"--model-repository={self.repository}",
@@ -134,21 +142,23 @@ class Launch:
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
-            *(f"--backend-config=tensorrt,plugins={plugin}" for plugin in plugins),
+            *([] if plugin is None else [f"--backend-config=tensorrt,plugins={plugin}"]),
         ]
 
 
 def choose_profile(repository: Path, installation: Installation) -> tuple[Profile, str]:
-    """(profile, why): engines where there are a GPU, a plan and Triton's backend for it; else ONNX Runtime with CUDA
-    where Triton has that, else the CPU."""
+    """(profile, why): engines where there are a GPU, a plan of every graph and Triton's backend for them; else ONNX
+    Runtime with CUDA where Triton has that, else the CPU."""
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return "cpu", "no NVIDIA device here"
-    if not (repository / "detector" / "1" / "model.plan").is_file():
-        missing = "no detector/1/model.plan: `parsing-rcnn export --target tensorrt` builds one"
+    without = [name for name in GRAPHS if not (repository / name / "1" / "model.plan").is_file()]
+    if without:
+        plans = ", ".join(f"{name}/1/model.plan" for name in without)
+        missing = f"no {plans}: `parsing-rcnn export --target tensorrt` builds the engines"
     elif not installation.has("tensorrt"):
         missing = f"no tensorrt backend in {installation.backends}: NVIDIA's images of tritonserver have it"
     else:
-        return "gpu", "a GPU and detector/1/model.plan"
+        return "gpu", "a GPU and an engine of every graph"
     if installation.has("onnxruntime"):
         return "ort_gpu", f"a GPU, but {missing}"
     return "cpu", f"a GPU, but no onnxruntime backend in {installation.backends}, and {missing}"
@@ -334,10 +344,11 @@ def _refuse_missing_backend(profile: Profile, installation: Installation) -> Non
 def _refuse_missing_plugin(launch: Launch) -> None:
     """Without the plugin Triton cannot load an engine that has it, and would be started again for ever."""
     graph = launch.repository / "detector" / "1" / "model.tensorrt.onnx"
-    if not launch.plugin.is_file() and graph.is_file() and b"PyramidRoiAlign" in graph.read_bytes():
+    if launch.find_plugin() is None and graph.is_file() and b"PyramidRoiAlign" in graph.read_bytes():
+        places = " or ".join(dict.fromkeys(map(str, (launch.plugin.parent, launch.built))))
         raise EngineUnavailable(
-            f"{launch.plugin}: no such file, and the engine of {graph.parent} needs it; `make plugin "
-            "TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it, --profile ort_gpu does without"
+            f"{_PLUGIN}: no such file in {places}, and the engine of {graph.parent} needs it; `make plugin "
+            f"TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it in {launch.built}, --profile ort_gpu does without"
         )
 
 

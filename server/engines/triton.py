@@ -122,9 +122,19 @@ class TritonEngine:
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_AGAIN)
 
     async def _probe(self, upstream: Upstream) -> None:
-        """A tiny inference through every step."""
-        given = {"IMAGE": _picture(tiny_picture())}
-        await infer(upstream, "human_analysis", given, ("BOXES",), _PROBE_DEADLINE, Options(max_people=1))
+        """A tiny inference through every step; its answer has the width of the part classes, with nobody in it, too.
+
+        Raises:
+            ServerLost: it does not answer, or its parts are of other classes than the model card's.
+        """
+        given, outputs = {"IMAGE": _picture(tiny_picture())}, ("BOXES", "PART_SCORES")
+        found = await infer(upstream, "human_analysis", given, outputs, _PROBE_DEADLINE, Options(max_people=1))
+        theirs, ours = found["PART_SCORES"].shape[-1], len(self._repository.taxonomy)
+        if theirs != ours:
+            raise ServerLost(
+                f"Triton serves {theirs} part classes, this gateway's model card has {ours}: give both the same "
+                "--repository"
+            )
 
     async def _forget(self) -> None:
         """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""

@@ -56,6 +56,19 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     result = CliRunner().invoke(build(), [*arguments, "--proposals", "40"])
     assert result.exit_code == 0, result.output
     assert [plan.is_file() for plan in plans] == [False, True]  # the head is what it was, the detector is not
+    arguments += ["--proposals", "40"]
+    for options, kept in (
+        ([], [True, True]),
+        (["--size", "224x320"], [False, True]),  # the same graphs: the detector has another landscape profile
+        (["--people-buckets", "1,2,8"], [False, False]),  # that one is away again, and one of the heads is new
+    ):
+        for plan in plans:
+            plan.write_bytes(b"of the profiles of the card that is there")
+        result = CliRunner().invoke(build(), [*arguments, *options])
+        assert result.exit_code == 0, result.output
+        assert [plan.is_file() for plan in plans] == kept
+        named = (out / "detector" / "config.pbtxt").read_text(), (out / "parsing" / "config.pbtxt").read_text()
+        assert ["224x320" in named[0], "people 2" in named[1]] == ["224x320" in options, "1,2,8" in options]
 
 
 def warmed(text: str) -> list[str]:

@@ -34,6 +34,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         gate: closed, pictures wait for their answer.
         dies: is lost with the next picture.
         refusal: what it says to every picture instead.
+        classes: of its part maps.
         over: the request of a picture has ended, with an answer or without.
     """
 
@@ -43,7 +44,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.begun, self.gate, self.over = threading.Semaphore(0), threading.Event(), threading.Event()
         self.gate.set()
         self.dies = self.lost = False
-        self.refusal = ""
+        self.refusal, self.classes = "", 20
         self._server = grpc.server(ThreadPoolExecutor(8))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -68,7 +69,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         if self.lost:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
-        every = {output.name: output for output in outputs(("parsing", "densepose"), 20, 128)}
+        every = {output.name: output for output in outputs(("parsing", "densepose"), self.classes, 128)}
         for wanted in request.outputs:
             output = every[wanted.name]
             values = np.full([max(size, 0) for size in output.dims], 512).astype(output.kind)
@@ -169,6 +170,23 @@ def test_a_picture_that_loses_two_servers_is_not_tried_on_a_third(servers: list[
         assert counts(servers) == [1, 1, 0]
         assert client.post(URL, content=photo_jpeg).status_code == 200
         assert counts(servers) == [1, 1, 1]
+
+
+def test_a_server_of_another_taxonomy_gets_no_pictures(servers: list[Played], photo_jpeg: bytes) -> None:
+    first, second, _ = servers
+    first.classes = 59
+    said = "Triton serves 59 part classes, this gateway's model card has 20: give both the same --repository"
+    with TestClient(create_app(settings_of(first))) as client:
+        until(lambda: said in client.get("/readyz").text, 30)
+        refused(client.get("/readyz"), 503, said)
+        refused(post(client, photo_jpeg, url=URL), 503, said)
+        first.classes = 20  # started again with the gateway's
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+    first.classes = 59
+    with TestClient(create_app(settings_of(first, second))) as client:  # the other one serves
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+        assert post(client, photo_jpeg, url=URL).status_code == 200
+    assert counts(servers) == [0, 1, 0]
 
 
 def test_a_refusal_of_the_picture_is_the_same_everywhere(servers: list[Played], photo_jpeg: bytes) -> None:

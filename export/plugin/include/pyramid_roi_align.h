@@ -15,6 +15,7 @@ extern "C" {
 #endif
 
 #define PRCNN_ABI_VERSION 1
+#define PRCNN_MOST_CHANNELS 65536
 
 enum prcnn_status { PRCNN_OK = 0, PRCNN_BAD_ARGUMENT = 1, PRCNN_CUDA_ERROR = 2 };
 enum prcnn_type { PRCNN_FLOAT = 0, PRCNN_HALF = 1 };
@@ -30,9 +31,9 @@ typedef struct prcnn_roi_align_args {
     const prcnn_level* levels; /* level_count of them, from stride 2^first_level on */
     const float* rois;         /* [roi_count,4]: x1, y1, x2, y2 in canvas pixels */
     void* output;              /* [roi_count,channels,size,size] or [roi_count,size,size,channel_stride] */
-    int64_t roi_count;         /* 0 is fine: nothing is read or written */
+    int64_t roi_count;         /* 0 is fine: nothing is read or written; rois and output below 2^63 bytes each */
     int32_t level_count, first_level;
-    int32_t channels;
+    int32_t channels; /* 1 to PRCNN_MOST_CHANNELS */
     int32_t channel_stride; /* values from one cell to the next with PRCNN_NHWC, >= channels; else ignored */
     int32_t size, sampling_ratio;
     int32_t type, layout; /* prcnn_type, prcnn_layout, of features and output alike */

@@ -8,8 +8,10 @@
 // in another's registry, the same places hold other functions.
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <NvInfer.h>
 
@@ -23,6 +25,15 @@ constexpr char const* kTensorRT = "libnvinfer.so." PRCNN_TEXT(NV_TENSORRT_MAJOR)
 
 using Registry = nvinfer1::IPluginRegistry* (*)();
 using Version = int32_t (*)();
+
+// Whether the process has TensorRT of any version: by its file's name, or by what all may see.
+bool has_any_tensorrt() {
+    auto const is_tensorrt = [](dl_phdr_info* loaded, std::size_t, void*) {
+        char const* const folder = std::strrchr(loaded->dlpi_name, '/');
+        return std::strncmp(folder ? folder + 1 : loaded->dlpi_name, "libnvinfer.so", 13) == 0 ? 1 : 0;
+    };
+    return dl_iterate_phdr(is_tensorrt, nullptr) != 0 || dlsym(RTLD_DEFAULT, "getInferLibVersion");
+}
 
 // From the library by its name, for a server may have opened it for itself alone; else from whatever all may see, which
 // may be another version's.
@@ -38,10 +49,12 @@ bool register_creators() {
     Registry const find = find_registry();
     nvinfer1::IPluginRegistry* const registry = find ? find() : nullptr;
     if (!registry) {
-        std::fprintf(stderr,
-                     "libprcnn_triton.so: %s is not loaded here, so PyramidRoiAlign is not registered: build this "
-                     "library with the headers of the server's own TensorRT\n",
-                     kTensorRT);
+        std::fprintf(stderr, "libprcnn_triton.so: %s is not loaded here, so PyramidRoiAlign is not registered: %s\n",
+                     kTensorRT,
+                     has_any_tensorrt()
+                         ? "build this library with the headers of the server's own TensorRT"
+                         : "no TensorRT is loaded yet; have Triton open this library when it is, with "
+                           "--backend-config=tensorrt,plugins=PATH, not LD_PRELOAD");
         return false;
     }
     bool all = true;

@@ -113,6 +113,7 @@ public:
         if (!has_levels(inputs)) return -1;
         for (int32_t i = 1; i < inputs; ++i)
             if (in[i].dims.nbDims != 4 || in[i].dims.d[0] != 1 || in[i].dims.d[1] != in[1].dims.d[1]) return -1;
+        if (in[1].dims.d[1] > PRCNN_MOST_CHANNELS) return -1;
         level_count_ = inputs - 1;
         return in[0].dims.nbDims == 2 && in[0].dims.d[1] == 4 ? 0 : -1;
     }

@@ -140,12 +140,21 @@ void refusals() {
     refused([](auto& a) { a.level_count = 9; }, "nine levels");
     refused([](auto& a) { a.levels = nullptr; }, "no levels");
     refused([](auto& a) { a.channels = 0; }, "no channels");
+    constexpr auto most = std::numeric_limits<std::int32_t>::max();
+    refused([](auto& a) { a.channels = PRCNN_MOST_CHANNELS + 1, a.roi_count = 0; }, "too many channels");
+    refused([](auto& a) { a.channels = most, a.roi_count = 0; }, "as many channels as there are numbers");
     refused([](auto& a) { a.layout = 7; }, "unknown layout");
     refused([](auto& a) { a.layout = PRCNN_NHWC, a.channel_stride = 0; }, "stride below the channels");
     refused([](auto& a) { a.type = 7; }, "unknown type");
     refused([](auto& a) { a.size = 0; }, "no size");
     refused([](auto& a) { a.sampling_ratio = 0; }, "no samples");
     refused([](auto& a) { a.roi_count = -1; }, "a negative count");
+    refused([](auto& a) { a.roi_count = (INT64_MAX >> 2), a.size = 256; }, "too many items");
+    refused([](auto& a) { a.roi_count = (INT64_MAX >> 2); }, "too many bytes of RoIs");
+    refused([](auto& a) { a.roi_count = 1 << 20, a.size = 256, a.layout = PRCNN_NHWC, a.channel_stride = most; },
+            "a channel stride that makes too many bytes of output");
+    const std::vector<prcnn_level> endless{{tiny.p2.data(), most, most}, {tiny.p3.data(), 4, 4}};
+    refused([&](auto& a) { a.levels = endless.data(); }, "a level beyond any memory");
     refused([](auto& a) { a.rois = nullptr; }, "no rois");
     expect(prcnn_roi_align(nullptr) == PRCNN_BAD_ARGUMENT, "no arguments");
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torchvision.ops import roi_align
 
-from export.plugin import PluginError, PyramidRoiAlign
+from export.plugin import PluginError, PyramidRoiAlign, pack
 from training.model import boxes as box_ops
 
 HEIGHT, WIDTH = 256, 320
@@ -202,8 +202,35 @@ def test_refusals(pool: PyramidRoiAlign, tmp_path: Path) -> None:
         pool(maps, rois, size=0)
     with pytest.raises(PluginError, match="sampling ratio"):
         pool(maps, rois, size=7, sampling_ratio=0)
+    with pytest.raises(PluginError, match="between 1 and 65536 channels"):
+        pool([np.zeros((65537, 1, 1), np.float32)], rois[:0], size=7)
     with pytest.raises(PluginError, match="make plugin"):
         PyramidRoiAlign(tmp_path / "absent.so")
     (tmp_path / "text.so").write_text("no library")
     with pytest.raises(PluginError, match="cannot be opened"):
         PyramidRoiAlign(tmp_path / "text.so")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"channels": 2**31 - 1, "roi_count": 0}, "between 1 and 65536 channels"),
+        ({"roi_count": 2**61 - 1, "size": 256}, r"so many RoIs would take 2\^63 bytes"),
+        ({"roi_count": 2**59}, r"so many RoIs would take 2\^63 bytes"),  # by their own four numbers
+        ({"height": 2**31 - 1, "width": 2**31 - 1}, r"a level would take 2\^63 bytes"),
+    ],
+)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_numbers_that_overflow_are_refused(
+    pool: PyramidRoiAlign, given: dict[str, int], problem: str, channels_last: bool
+) -> None:
+    """By whoever calls the C ABI with them: arrays of that size there are none."""
+    room = np.zeros(16, np.float32)
+    level = (room.ctypes.data, given.get("height", 1), given.get("width", 1))
+    arguments = pack(
+        [level], room.ctypes.data, room.ctypes.data,
+        roi_count=given.get("roi_count", 1), channels=given.get("channels", 4), size=given.get("size", 1),
+        first_level=2, sampling_ratio=2, half=False, channels_last=channels_last,
+    )  # fmt: skip
+    with pytest.raises(PluginError, match=problem):
+        pool.run(arguments)

@@ -5,6 +5,7 @@ TensorRT's headers are not here, so what registers is compiled alone, against a 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("libnvinfer.so.10", [folder / "tensorrt.cpp"], ["-DVERSION=101300", "-Wl,-soname,libnvinfer.so.10"]),
         ("libnvinfer.so.11", [folder / "tensorrt.cpp"], ["-DVERSION=110400", "-Wl,-soname,libnvinfer.so.11"]),
         ("libstatic.so", [folder / "tensorrt.cpp"], ["-DVERSION=101300"]),
+        ("libother.so", [folder / "tensorrt.cpp"], ["-DVERSION=110400"]),
         ("plugin.so", ours, ["-ldl"]),
         ("other.so", ours, ["-ldl"]),
     ):
@@ -106,6 +108,26 @@ def test_without_its_tensorrt_it_says_why(folder: Path, before: list[str], seen:
     done = opened(folder, *before, "plugin.so", seen=seen)
     assert done.stdout == ""
     assert "libnvinfer.so.10 is not loaded here, so PyramidRoiAlign is not registered" in done.stderr
+    # other headers help where there is another version, and nothing but a later opening where there is none yet
+    assert ("build this library with the headers of the server's own TensorRT" in done.stderr) == bool(before)
+    assert ("no TensorRT is loaded yet" in done.stderr) == (not before)
+    assert ("--backend-config=tensorrt,plugins=PATH, not LD_PRELOAD" in done.stderr) == (not before)
+
+
+def test_a_library_that_is_preloaded_comes_before_tensorrt(folder: Path) -> None:
+    environment = {**os.environ, "LD_PRELOAD": str(folder / "plugin.so")}
+    command = [sys.executable, "-c", OPEN, "RTLD_LOCAL", str(folder / "libnvinfer.so.10"), str(folder / "plugin.so")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "no TensorRT is loaded yet; have Triton open this library when it is" in done.stderr
+    assert "headers" not in done.stderr
+
+
+def test_another_version_that_all_may_see_is_no_absence(folder: Path) -> None:
+    """A server may hold its TensorRT under any name."""
+    done = opened(folder, "libother.so", "plugin.so", seen="RTLD_GLOBAL")
+    assert done.stdout == ""
+    assert "build this library with the headers of the server's own TensorRT" in done.stderr
 
 
 def test_what_tensorrt_refuses_is_said(folder: Path) -> None:

@@ -58,6 +58,9 @@ int main() {
     run("shaped", plugin);
     run("copy", plugin->clone());
     run("attached", runtime(plugin)->attachToContext(nullptr));
+    auto wide = in;
+    wide[1].dims.d[1] = wide[2].dims.d[1] = 65537;
+    std::printf("wide %d\\n", runtime(plugin)->onShapeChange(wide.data(), 3, nullptr, 1));
 }
 """
 
@@ -72,4 +75,5 @@ def test_a_copy_knows_what_its_original_was_told(tmp_path: Path) -> None:
         "shaped 0 3",
         "copy 0 3",
         "attached 0 3",
+        "wide -1",  # more channels than the kernel takes
     ]

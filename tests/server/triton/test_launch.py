@@ -21,6 +21,7 @@ import pytest
 
 from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
+from parsing_rcnn.repository import GRAPHS
 from server.launch import Installation, Launch, Supervisor, choose_profile
 from server.probes import Prober
 from tests.server.triton.conftest import free_ports
@@ -39,14 +40,15 @@ def test_without_a_gpu_the_profile_is_the_cpus(repository: Path, anywhere: Insta
 
 @pytest.fixture
 def gpu_and_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with a GPU, as its device tells, and a repository with an engine."""
+    """A machine with a GPU, as its device tells, and a repository with an engine of each graph."""
     real = Path.glob
     monkeypatch.setattr(
         Path, "glob", lambda self, pattern: iter([self / "nvidia0"]) if str(self) == "/dev" else real(self, pattern)
     )
-    plan = tmp_path / "models" / "detector" / "1" / "model.plan"
-    plan.parent.mkdir(parents=True)
-    plan.touch()
+    for graph in GRAPHS:
+        plan = tmp_path / "models" / graph / "1" / "model.plan"
+        plan.parent.mkdir(parents=True)
+        plan.touch()
     return tmp_path / "models"
 
 
@@ -64,6 +66,19 @@ def test_engines_are_chosen_only_where_triton_can_run_them(gpu_and_engine: Path,
     assert choose_profile(gpu_and_engine, anywhere)[0] == "gpu"
     (gpu_and_engine / "detector" / "1" / "model.plan").unlink()
     assert choose_profile(gpu_and_engine, anywhere)[0] == "ort_gpu"
+
+
+def test_engines_are_chosen_only_where_every_graph_has_one(gpu_and_engine: Path, anywhere: Installation) -> None:
+    """A build that failed leaves those before it, and Triton would load no ensemble."""
+    for backend in ("onnxruntime", "tensorrt"):
+        (anywhere.backends / backend).mkdir(parents=True)
+    assert choose_profile(gpu_and_engine, anywhere) == ("gpu", "a GPU and an engine of every graph")
+    for graph in ("densepose_head", "parsing"):
+        (gpu_and_engine / graph / "1" / "model.plan").unlink()
+        profile, why = choose_profile(gpu_and_engine, anywhere)
+        assert profile == "ort_gpu"
+        assert f"no {graph}/1/model.plan" in why
+    assert "no parsing/1/model.plan, densepose_head/1/model.plan: " in why
 
 
 @pytest.mark.parametrize(("profile", "backend"), [("gpu", "tensorrt"), ("ort_gpu", "onnxruntime")])

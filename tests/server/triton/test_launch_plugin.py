@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from parsing_rcnn.errors import EngineUnavailable
 from server.launch import Installation, Launch, Supervisor
 from tests.server.triton.conftest import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -31,12 +34,15 @@ def launch(tmp_path: Path, repository: Path) -> Launch:
         (version / name).symlink_to(repository / "detector" / "1" / name)
     (version / "model.tensorrt.onnx").write_bytes(b"\x12\x0fPyramidRoiAlign\x1a")
     http, grpc, metrics = free_ports(3)
-    return Launch(models, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="gpu")
+    built = tmp_path / "clone" / "build" / "plugin"
+    return Launch(models, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="gpu", built=built)
 
 
 def test_engines_are_not_served_without_the_plugin_that_they_have(launch: Launch, anywhere: Installation) -> None:
-    with pytest.raises(EngineUnavailable, match=r"libprcnn_triton\.so: no such file.*make plugin"):
+    with pytest.raises(EngineUnavailable, match=r"libprcnn_triton\.so: no such file.*make plugin") as refused:
         Supervisor(launch, anywhere)
+    assert f"in {launch.repository.parent}/build/plugin or {launch.built}," in refused.value.detail
+    assert f"builds it in {launch.built}," in refused.value.detail
     (launch.repository / "detector" / "1" / "model.tensorrt.onnx").write_bytes(b"\x12\x08RoiAlign\x1a")
     assert not any("plugins=" in word for word in Supervisor(launch, anywhere).launch.command(anywhere, "gpu"))
 
@@ -50,3 +56,20 @@ def test_triton_opens_the_library_that_registers_itself(launch: Launch, anywhere
     command = Supervisor(launch, anywhere).launch.command(anywhere, "gpu")
     assert f"--backend-config=tensorrt,plugins={folder / 'libprcnn_triton.so'}" in command
     assert not any("plugins=" in word for word in launch.command(anywhere, "cpu"))
+
+
+def test_what_make_plugin_built_serves_a_repository_elsewhere(launch: Launch, anywhere: Installation) -> None:
+    launch.built.mkdir(parents=True)
+    (launch.built / "libprcnn_triton.so").touch()
+    command = Supervisor(launch, anywhere).launch.command(anywhere, "gpu")
+    assert f"--backend-config=tensorrt,plugins={launch.built / 'libprcnn_triton.so'}" in command
+    launch.plugin.parent.mkdir(parents=True)
+    launch.plugin.touch()  # of the TensorRT that the engines beside it are of
+    command = launch.command(anywhere, "gpu")
+    assert [word for word in command if "plugins=" in word] == [f"--backend-config=tensorrt,plugins={launch.plugin}"]
+
+
+def test_make_plugin_writes_where_it_is_sought() -> None:
+    """By the Makefile's own recipe."""
+    (folder,) = re.findall(r"cmake -S export/plugin -B (build/plugin) ", (ROOT / "Makefile").read_text())
+    assert Launch(Path("anywhere")).built == ROOT / folder
