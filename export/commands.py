@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +27,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run with its JSON, or a repository.")],
     out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[
-        str | None, typer.Option(help="Version of the weights, for the card (default: that of a repository, else 1).")
+        str | None, typer.Option(help="Version of the weights (default: that of --card, of a repository, else 1).")
     ] = None,
     card: Annotated[
         Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits (a repository's: its card).")
@@ -99,21 +98,33 @@ def export(
 
 
 def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path | None, options: ExportOptions) -> None:
+    from export.card import completed, read_card, unfounded
     from export.cost import gigaflops
     from export.onnx import export_repository, taken_over
     from parsing_rcnn.repository import CARD
     from training.checkpoint import load_model
 
+    given = read_card(card) if card is not None else None
     known = taken_over(checkpoint, options) if (checkpoint / CARD).is_file() else {}
     model, recipe = load_model(checkpoint)
-    of_repository = str(known.pop("version", "1"))
     # without a card, what the recipe trains is what is known of the weights
     trained = {"parsing": {"trained": recipe.train.parsing}, "densepose": {"trained": recipe.train.densepose}}
-    described = json.loads(card.read_text()) if card is not None else known or {"tasks": trained}
+    tasks = {**trained, **known.get("tasks", {})}
+    if card is not None and given is not None:
+        described = completed(card, given, recipe, options, tasks)
+        for task in unfounded(described, tasks):
+            typer.echo(
+                f"note: {card} calls {task} trained, and the recipe of the weights did not train it (train.{task} is "
+                "false): true only where they began from weights that have it",
+                err=True,
+            )
+    else:
+        described = completed(checkpoint / CARD, known, recipe, options, tasks)
+    version = version or str(described.get("version", known.get("version", "1")))
     with warnings.catch_warnings():
         # of torchvision's own code
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
-        files = export_repository(model, recipe, out, version=version or of_repository, card=described, options=options)
+        files = export_repository(model, recipe, out, version=version, card=described, options=options)
     canvases = [(height, width) for height, width in described.get("canvases", options.canvases(recipe))]
     costs = gigaflops(model, canvases, options.proposals)
     for name, path in files.items():

@@ -20,10 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.export import Dim
 
+from export.card import read_card, taxonomy_of
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.options import LARGEST_SIDE, STEP, ExportOptions
+from export.options import ExportOptions
 from export.precision import to_precision
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
+from parsing_rcnn.card import LARGEST_SIDE, STEP
 from parsing_rcnn.repository import CARD
 from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN
@@ -224,7 +226,7 @@ def write_card(
     card: Mapping[str, Any],
     options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> None:
-    """Write model_card.json: identity, recipe, files with sha256, and what `card` says."""
+    """Write model_card.json: identity, recipe, files with sha256, and what `card` says beside version and taxonomy."""
     described = {
         name: {
             "file": str(path.relative_to(out)),
@@ -236,9 +238,9 @@ def write_card(
     content = {
         "name": config.name,
         "version": version,
-        "taxonomy": "cihp" if config.model.parsing_classes == 20 else "mhp",
+        "taxonomy": taxonomy_of(config),
         "canvases": [list(c) for c in options.canvases(config)],
-        **card,
+        **{key: value for key, value in card.items() if key not in ("version", "taxonomy")},
         **options.told(),
         "files": described,
         "recipe": _without_places(config.model_dump(mode="json")),
@@ -251,8 +253,10 @@ def taken_over(repository: Path, options: ExportOptions) -> dict[str, Any]:
 
     All but what an export says of itself; canvases and `models`, which name canvases, unless `options` has sizes.
 
+    Raises:
+        CardError: see `read_card`.
     """
-    card: dict[str, Any] = json.loads((repository / CARD).read_text(encoding="utf-8"))
+    card = read_card(repository / CARD)
     own = {"files", "recipe", "precision", "max_people", "static_people", "people_buckets", "quantization"}
     if options.sizes:
         own |= {"canvases", "models"}

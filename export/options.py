@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from parsing_rcnn.card import LARGEST_SIDE, LEAST_SIDE, STEP
 from parsing_rcnn.runtime import MAX_PEOPLE
 from training.config import Config
 from training.engine import LIGHT_CANVASES
@@ -13,7 +14,6 @@ from training.engine import LIGHT_CANVASES
 Pooling = Literal["roi_align", "matmul"]
 PRECISIONS = ("fp32", "fp16", "bf16")
 PAPER_CANVASES = ((800, 1344), (1344, 800), (1056, 1056))
-STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
 MOST_PROPOSALS = 5000
 
 

@@ -337,12 +337,12 @@ class People:
         Path(path).write_bytes(npz.encode(self))
 
     @classmethod
-    def load(cls, path: str | PathLike[str], taxonomy: Taxonomy = CIHP) -> People:
+    def load(cls, path: str | PathLike[str], taxonomy: Taxonomy | None = None) -> People:
         """Read what `save`, `parsing-rcnn predict` or a gateway wrote.
 
         Args:
             path: of the npz.
-            taxonomy: of its parts, which it does not say.
+            taxonomy: of its parts; None takes CIHP or MHP by the number of classes in `part_scores`, CIHP without them.
 
         Raises:
             ValueError: it is no npz of people, or its parts are not of this taxonomy.

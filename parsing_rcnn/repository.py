@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parsing_rcnn.card import CARD, TAXONOMIES, fault
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.people import ModelInfo
-from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
+from parsing_rcnn.taxonomy import Taxonomy
 
-CARD = "model_card.json"
+__all__ = ["CARD", "ENVIRONMENT", "GRAPHS", "ModelRepository"]
+
 GRAPHS = ("detector", "parsing", "densepose_head")
-_TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
 ENVIRONMENT = "PARSING_RCNN_REPOSITORY"
 
 
@@ -113,7 +114,7 @@ class ModelRepository:
     @property
     def taxonomy(self) -> Taxonomy:
         """Names of the part classes."""
-        return _TAXONOMIES[str(self.card["taxonomy"])]
+        return TAXONOMIES[str(self.card["taxonomy"])]
 
     @property
     def trained(self) -> dict[str, bool]:
@@ -136,7 +137,7 @@ class ModelRepository:
 def _read_card(path: Path) -> Mapping[str, Any]:
     remedy = "`parsing-rcnn export` writes a repository"
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelNotFound(f"{path}: {error.strerror}; {remedy}") from error
     except ValueError as error:
@@ -145,8 +146,9 @@ def _read_card(path: Path) -> Mapping[str, Any]:
     wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
     if wrong:
         raise ModelNotFound(f"{path} lacks {', '.join(wrong)}, or has another type there; {remedy}")
-    if card["taxonomy"] not in _TAXONOMIES:
-        raise ModelNotFound(f"{path}: taxonomy {card['taxonomy']!r} is none of {', '.join(_TAXONOMIES)}")
+    said = fault(card)
+    if said is not None:
+        raise ModelNotFound(f"{path}: {said}; {remedy}")
     found: Mapping[str, Any] = card
     return found
 

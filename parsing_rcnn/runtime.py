@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.card import CARD
 from parsing_rcnn.company import THREADS, Company
 from parsing_rcnn.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
 from parsing_rcnn.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 # Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further
@@ -175,9 +176,18 @@ class Runtime:
         return self._graphs["detector"].run({"CANVAS": canvas, "LIMITS": limits}, outputs)
 
     def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
+        """See `Graphs`.
+
+        Raises:
+            BrokenModel: its classes are not as many as those of the card's taxonomy.
+        """
         outputs = ("PARTS", "PART_SCORES") + (("PART_PROBS",) if probabilities else ())
-        return self._head("parsing", features, outputs)
+        found = self._head("parsing", features, outputs)
+        taxonomy, classes = self.repository.taxonomy, found["PART_SCORES"].shape[-1]
+        if classes != len(taxonomy):
+            said = f"its parts have {classes} classes; {taxonomy.name}, the taxonomy of {CARD}, has {len(taxonomy)}"
+            raise BrokenModel(_short(self.repository.graph("parsing", self.precision)), said)
+        return found
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from parsing_rcnn import __version__
 from parsing_rcnn.repository import CARD
+from parsing_rcnn.taxonomy import CIHP, MHP
 from training.config import Config
 from training.files import replacing, write_text
 from training.model.parsing_rcnn import ParsingRCNN, build_model
@@ -34,6 +35,7 @@ _GRAPHS = {
 _KEYPOINTS = "keypoint_head."
 _TRUNKS = ("parsing_trunk.", "densepose_trunk.")
 _HEADS = ("parsing_head.", "densepose_head.")
+_CLASSES = {(len(CIHP), len(MHP)), (len(MHP), len(CIHP))}
 # keys of `model` that change what the same tensors compute
 _ARITHMETIC = (
     "pixel_mean", "rpn.levels", "rpn.anchor_sizes", "rpn.ratios", "rpn.anchor_offset", "rpn.round_anchors",
@@ -67,7 +69,7 @@ def revision() -> str | None:
         return None
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -> list[str]:
     """Read weights into a network of the same recipe, or into one that begins from keypoints.
 
     A network that was trained on keypoints (`model.keypoints`) gives one without them what they share (paper 4.1):
@@ -78,6 +80,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
         path: what `save_weights` wrote, or the folder of a model repository: what serves is where training can go on
             (its weights are rounded to fp16).
         model: filled.
+        other_classes: the weights may be of the other taxonomy (CIHP's 20 classes, MHP's 59): the layers of
+            `parsing_head` whose shapes hang on the classes begin anew.
+
+    Returns:
+        The tensors that begin anew since the classes are others.
 
     Raises:
         CheckpointError: no such file, or its tensors do not fit.
@@ -95,10 +102,26 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise CheckpointError(f"{path}: no such checkpoint")
     if any(name.startswith(_KEYPOINTS) for name in state):
         state = _after_keypoints(state, model.state_dict())
+    anew = _of_other_classes(state, model.state_dict()) if other_classes else {}
+    state |= anew
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the tensors do not fit this recipe: {error}") from error
+    return list(anew)
+
+
+def _of_other_classes(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own tensors of `parsing_head` that differ from the weights' in the number of classes alone."""
+    found = {}
+    for name, value in own.items():
+        given = state.get(name)
+        if not name.startswith(_HEADS[0]) or given is None or given.dim() != value.dim():
+            continue
+        other = {pair for pair in zip(given.shape, value.shape, strict=True) if pair[0] != pair[1]}
+        if other and other <= _CLASSES:
+            found[name] = value
+    return found
 
 
 def _after_keypoints(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 _HERE = Path(__file__).parent
 _SHOWN = 20  # problems of a dataset that are printed
+_LARGEST_PICTURE = 4096  # pixels of a rendered picture's side
 _TRY_AGAIN = 75  # exit code of a run that was asked to stop (EX_TEMPFAIL of sysexits.h)
 _INTERRUPTED = 130  # and by Ctrl-C
 
@@ -217,10 +219,13 @@ def render(
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.partition("x")
-    if not separator or not height.isdigit() or not width.isdigit() or not min(int(height), int(width)) >= 64:
-        raise typer.BadParameter(f"--size {text!r}: write it as HEIGHTxWIDTH in pixels, each at least 64")
-    return int(height), int(width)
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    height, width = map(int, found.groups()) if found else (0, 0)
+    if not 64 <= min(height, width) <= max(height, width) <= _LARGEST_PICTURE:
+        raise typer.BadParameter(
+            f"--size {text!r}: write it as HEIGHTxWIDTH in pixels, each from 64 to {_LARGEST_PICTURE}"
+        )
+    return height, width
 
 
 def pseudo_label(
@@ -232,11 +237,12 @@ def pseudo_label(
     from parsing_rcnn.pipeline import Pipeline
     from training.data.sources import DatasetError
     from training.evaluation_report import progress_bar
-    from training.pseudo_labels import write_labels
+    from training.pseudo_labels import check_repository, write_labels
 
     found = sorted(photos.glob("*.jpg"))
     try:
         analyzer = Pipeline(repository)
+        check_repository(analyzer.repository)
         with progress_bar() as progress:
             kept = write_labels(analyzer, found, out, progress(found, "photos"))
     except DatasetError as error:

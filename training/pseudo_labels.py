@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.paste import interpolate, pixel_window
 from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.repository import CARD, ModelRepository
+from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, read_jpeg
 from training.files import make_folder, write_png
@@ -23,6 +25,25 @@ from training.metrics.detection import box_iou
 _LEAST_SCORE = 0.8
 _LEAST_OVERLAP = 0.8
 _SURE = 0.55
+
+
+def check_repository(repository: ModelRepository) -> None:
+    """Refuse weights whose labels would teach nothing, or other classes than those that self-training reads.
+
+    Raises:
+        DatasetError: the parsing head is not trained, or is not of CIHP's classes.
+    """
+    own = repository.taxonomy
+    if own is not CIHP:
+        raise DatasetError(
+            f"{repository.path}: its parts are of {own.name}, and pseudo labels are of {CIHP.name}: give --repository "
+            "weights of its classes"
+        )
+    if not repository.trained.get("parsing", False):
+        raise DatasetError(
+            f"{repository.path}: its parsing head is not trained (tasks of {CARD}): give --repository weights whose "
+            "head is"
+        )
 
 
 def probability_map(people: People, index: int) -> NDArray[np.float32]:

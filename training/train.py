@@ -138,8 +138,13 @@ class Trainer:
         warm_start = warm_start or config.train.warm_start
         self.model = build_model(config.model, imagenet=begins and warm_start is None)
         if begins and warm_start is not None:
-            load_weights(warm_start, self.model)
+            anew = load_weights(warm_start, self.model, other_classes=True)
             compare_recipes(warm_start, config)
+            if anew and self.world.leads:
+                classes = config.model.parsing_classes
+                print(
+                    f"{warm_start} has other part classes: {', '.join(anew)} begin anew, of {classes}", file=sys.stderr
+                )
         prepare(self.model, config.train)
         layout = memory_format(config, self.world.device)
         self.model.to(self.world.device, memory_format=layout)

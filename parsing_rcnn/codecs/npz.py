@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import CIHP, Taxonomy
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 _REQUIRED = ("boxes", "scores", "image_size")
 _MAPS = ("parts", "part_scores", "iuv", "iuv_scores")
@@ -55,12 +55,13 @@ def encode(people: People) -> bytes:
     return buffer.getvalue()
 
 
-def decode(source: bytes | Path, taxonomy: Taxonomy = CIHP, *, most: int | None = None) -> People:
+def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int | None = None) -> People:
     """Read an archive back. What its arrays are is read from their headers, and judged, before they are unpacked.
 
     Args:
         source: its bytes, or its path.
-        taxonomy: of `parts`; the archive does not say.
+        taxonomy: of `parts`. None takes CIHP or MHP, whichever has as many classes as `part_scores`, and CIHP where
+            there are none: the archive says no more.
         most: people that it may have, whose maps have then at most 512 cells a side: for what others send. None, for
             files of one's own, sets no limit.
 
@@ -89,6 +90,9 @@ def decode(source: bytes | Path, taxonomy: Taxonomy = CIHP, *, most: int | None 
             elif dtype.kind not in "iu":
                 raise TypeError(f"{name}: expected int32, got {dtype}")
         arrays: dict[str, Any] = {name: _array(archive, name) for name in names}
+    if taxonomy is None:
+        classes = arrays["part_scores"].shape[1] if "part_scores" in arrays else len(CIHP)
+        taxonomy = MHP if classes == len(MHP) else CIHP
     height, width = (int(length) for length in arrays.pop("image_size"))
     return People(image_size=(height, width), taxonomy=taxonomy, **arrays)
 

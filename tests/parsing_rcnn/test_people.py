@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,8 +312,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
         np.testing.assert_array_equal(getattr(again, name), getattr(people, name))
     assert (again.image_size, again.taxonomy) == (people.image_size, MHP)
+    told = People.load(tmp_path / "people.npz")  # by the number of its classes
+    assert told.taxonomy is MHP
+    np.testing.assert_array_equal(told.parts, people.parts)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"parts: contains 58, the highest id is 19"):
-        People.load(tmp_path / "people.npz")
+        People.load(tmp_path / "people.npz", CIHP)
+    replace(people, part_scores=None).save(tmp_path / "fewer.npz")
+    with pytest.raises(ValueError, match=r"parts: contains 58, the highest id is 19"):
+        People.load(tmp_path / "fewer.npz")
+    assert People.load(tmp_path / "fewer.npz", MHP).taxonomy is MHP
+    people.select([]).save(tmp_path / "nobody.npz")
+    assert People.load(tmp_path / "nobody.npz").taxonomy is MHP
     (tmp_path / "other.npz").write_bytes(b"something else")
     with pytest.raises(ValueError, match="npz of people"):
         People.load(tmp_path / "other.npz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,8 @@ def test_a_missing_graph_is_named(tmp_path: Path) -> None:
             "none of cihp, mhp",
         ),
         (
-            '{"name": "x", "version": "1", "taxonomy": "cihp", "canvases": [], "tasks": {}, "files": {"detector": {}}}',
+            '{"name": "x", "version": "1", "taxonomy": "cihp", "canvases": [[64, 96]], "tasks": {}, '
+            '"files": {"detector": {}}}',
             "lacks file or sha256",
         ),
     ],
@@ -115,6 +117,44 @@ def test_what_is_wrong_with_a_card_is_said(tmp_path: Path, text: str, word: str)
         ModelRepository.open(tmp_path)
     with pytest.raises(ModelNotFound, match=r"model_card\.json: No such file"):
         ModelRepository.open(ROOT / "model_repository" / "detector")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("taxonomy", "pascal", "taxonomy 'pascal' is none of cihp, mhp"),
+        ("canvases", [], "canvases []: a list of one or more [height, width], multiples of 32 from 64 to 1344"),
+        ("canvases", [["a", 2]], "canvases [['a', 2]]: a list"),
+        ("canvases", [[-32, 64]], "canvases [[-32, 64]]: a list"),
+        ("canvases", [[100, 100]], "canvases [[100, 100]]: a list"),
+        ("canvases", [[384, 640], [64]], "canvases [[384, 640], [64]]: a list"),
+        ("canvases", [[384, 1376]], "canvases [[384, 1376]]: a list"),
+        ("tasks", {"parsing": {}}, "tasks.parsing {}: an object that says whether its head is trained"),
+        ("tasks", {"parsing": True}, "tasks.parsing True: an object"),
+        ("tasks", {"parsing": {"trained": "no"}}, "tasks.parsing {'trained': 'no'}: an object"),
+        ("models", ["fast"], "models ['fast']: an object"),
+        ("models", {"fast": {}}, "models.fast.canvases None: a list"),
+        ("models", {"fast": {"canvases": [[100, 100]]}}, "models.fast.canvases [[100, 100]]: a list"),
+    ],
+)
+def test_a_field_of_a_card_that_cannot_be_is_named(tmp_path: Path, key: str, value: object, word: str) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "model_card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ModelNotFound, match=re.escape(f"{path}: {word}")) as refusal:
+        ModelRepository.open(tmp_path / "copy")
+    assert str(refusal.value).endswith("`parsing-rcnn export` writes a repository")
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_graphs_of_another_taxonomy_than_the_cards_are_refused(tmp_path: Path, runtime: str) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "model_card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"taxonomy": "mhp"}))
+    said = r"^parsing/1/model\.onnx cannot .*its parts have 20 classes; mhp, the taxonomy of model_card.json, has 59"
+    pipeline = Pipeline(tmp_path / "copy", runtime=runtime, precision="fp32")
+    with pytest.raises(BrokenModel, match=said):
+        pipeline.analyze(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

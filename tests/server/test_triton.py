@@ -179,13 +179,13 @@ def test_a_server_of_another_taxonomy_gets_no_pictures(servers: list[Played], ph
     with TestClient(create_app(settings_of(first))) as client:
         until(lambda: said in client.get("/readyz").text, 30)
         refused(client.get("/readyz"), 503, said)
-        refused(post(client, photo_jpeg, url=URL), 503, said)
+        refused(client.post(URL, content=photo_jpeg), 503, said)
         first.classes = 20  # started again with the gateway's
         until(lambda: client.get("/readyz").status_code == 200, 30)
     first.classes = 59
     with TestClient(create_app(settings_of(first, second))) as client:  # the other one serves
         until(lambda: client.get("/readyz").status_code == 200, 30)
-        assert post(client, photo_jpeg, url=URL).status_code == 200
+        assert client.post(URL, content=photo_jpeg).status_code == 200
     assert counts(servers) == [0, 1, 0]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
@@ -36,3 +37,16 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(build(), options)
     assert result.exit_code == 1
     assert "HEIGHTxWIDTH" in result.output
+
+
+@pytest.mark.parametrize(
+    "size", ["99999x99999", "4097x64", "32x64", "9" * 5000 + "x64"], ids=["both", "height", "small", "digits"]
+)
+def test_a_size_out_of_range_is_refused(tmp_path: Path, size: str) -> None:
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.zeros((90, 120, 3), np.uint8))
+    options = ["render", "-o", str(tmp_path / "x"), "--backgrounds", str(tmp_path), "--size", size]
+    result = CliRunner().invoke(build(), options)
+    assert result.exit_code in (1, 2)
+    assert "each from 64 to 4096" in " ".join(result.output.split())
+    assert not (tmp_path / "x").exists()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from parsing_rcnn.cli import build
 from parsing_rcnn.people import Options, People
+from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.test_files import room_for
 from training.data.sources import DatasetError
@@ -85,3 +90,22 @@ def test_a_full_disk_is_no_success(tmp_path: Path) -> None:
         write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels")
     assert not list((tmp_path / "labels").iterdir())
     assert write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels") == 1
+
+
+def test_weights_that_cannot_label_are_refused(tmp_path: Path) -> None:
+    """By their card: graphs of other classes would be refused later, too."""
+    repository, out = tmp_path / "models", tmp_path / "labels"
+    shutil.copytree(ModelRepository.open().path, repository)
+    path = repository / CARD
+    card = json.loads(path.read_text())
+    cv2.imwrite(str(tmp_path / "photo.jpg"), picture())
+    arguments = ["pseudo-label", "--photos", str(tmp_path), "-o", str(out), "--repository", str(repository)]
+    for own, said in (
+        ({"tasks": {"parsing": {"trained": False}}}, "its parsing head is not trained"),
+        ({"taxonomy": "mhp"}, "its parts are of mhp, and pseudo labels are of cihp"),
+    ):
+        path.write_text(json.dumps(card | own))
+        result = CliRunner().invoke(build(), arguments)
+        assert result.exit_code == 1
+        assert f"error: {repository}: {said}" in result.output
+        assert not out.exists()

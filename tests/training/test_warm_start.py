@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from tests.training.tiny import tiny_recipe
-from training.checkpoint import compare_recipes, save_weights
+from training.checkpoint import compare_recipes, load_weights, save_weights
 from training.config import Config, load_config
 from training.importers.layouts import translate
 from training.importers.translation import recipe_of
@@ -114,3 +115,35 @@ def test_two_trunks_are_not_made_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"--set model\.share_trunk=false"):
         compare_recipes(weights, tiny_recipe(TRAINED, share_trunk=True))
     compare_recipes(written(tmp_path / "one.safetensors", tiny_recipe(TRAINED, share_trunk=True)), tiny_recipe(TRAINED))
+
+
+@pytest.mark.parametrize(("before", "after"), [(20, 59), (59, 20)])
+def test_weights_of_the_other_taxonomy_begin_all_but_its_classes(tmp_path: Path, before: int, after: int) -> None:
+    made, recipe = (tiny_recipe(TRAINED, parsing_classes=classes, pretrained=False) for classes in (before, after))
+    weights = tmp_path / "weights.safetensors"
+    save_weights(weights, build_model(made.model), made, {})
+    given, network = load_file(weights), build_model(recipe.model)
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(CheckpointError, match="do not fit this recipe"):  # not a warm start
+        load_weights(weights, network)
+    anew = load_weights(weights, network, other_classes=True)
+    assert anew
+    assert all(name.startswith("parsing_head.") for name in anew)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, (own if name in anew else given)[name]), name
+    (tmp_path / "own.json").write_text(recipe.model_dump_json())
+    arguments = ["train", str(tmp_path / "own.json"), "--warm-start", str(weights), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(build(), [*arguments, "--data", str(tmp_path / "no data")])
+    assert f"{weights} has other part classes: {', '.join(anew)} begin anew, of {after}" in result.output
+    assert "do not fit" not in result.output
+
+
+def test_a_head_of_another_form_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    made = tiny_recipe(TRAINED)
+    save_weights(weights, build_model(made.model), made, {})
+    branch = made.model.branch.model_dump(mode="json") | {"conv_channels": 16}
+    with pytest.raises(CheckpointError, match="do not fit this recipe"):
+        load_weights(
+            weights, build_model(tiny_recipe(TRAINED, branch=branch, parsing_classes=59).model), other_classes=True
+        )

@@ -1,0 +1,46 @@
+"""What the fields of a model card have to be; the first that is not is named in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from parsing_rcnn.taxonomy import CIHP, MHP
+
+CARD = "model_card.json"
+TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
+STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
+"""Of the canvases that the graphs take, in pixels."""
+
+
+def fault(card: Mapping[str, Any]) -> str | None:
+    """What is wrong with the fields that a card has, and what they may be; None where nothing is."""
+    taxonomy = card.get("taxonomy", CIHP.name)
+    if not isinstance(taxonomy, str) or taxonomy not in TAXONOMIES:
+        return f"taxonomy {taxonomy!r} is none of {', '.join(TAXONOMIES)}"
+    models = card.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(model, dict) for model in models.values()):
+        return f'models {models!r}: an object, as in {{"large": {{"canvases": [[512, 832]]}}}}'
+    places = [("canvases", card["canvases"])] if "canvases" in card else []
+    places += [(f"models.{name}.canvases", model.get("canvases")) for name, model in models.items()]
+    for key, canvases in places:
+        if not isinstance(canvases, list) or not canvases or not all(map(_is_canvas, canvases)):
+            return (
+                f"{key} {canvases!r}: a list of one or more [height, width], multiples of {STEP} from {LEAST_SIDE} to "
+                f"{LARGEST_SIDE}"
+            )
+    tasks = card.get("tasks", {})
+    if not isinstance(tasks, dict):
+        return f'tasks {tasks!r}: an object, as in {{"parsing": {{"trained": true}}}}'
+    for name, task in tasks.items():
+        if not isinstance(task, dict) or not isinstance(task.get("trained"), bool):
+            return f'tasks.{name} {task!r}: an object that says whether its head is trained, as in {{"trained": true}}'
+    return None
+
+
+def _is_canvas(sides: object) -> bool:
+    return isinstance(sides, list) and len(sides) == 2 and all(map(_is_side, sides))
+
+
+def _is_side(side: object) -> bool:
+    return type(side) is int and not side % STEP and LEAST_SIDE <= side <= LARGEST_SIDE
