@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from export.options import ExportOptions
-from parsing_rcnn.card import fault
+from parsing_rcnn.card import Unreadable, fault, read
 from training.config import Config
 
 _OF_SIZES = {"canvases", "models"}  # `models` name canvases
-
-
 _REMEDY = "write it as training/configs/light.card.json is"
 
 
@@ -28,11 +25,9 @@ def read_card(path: Path) -> dict[str, Any]:
         CardError: it cannot be read, or a field of it is nothing that a card may say.
     """
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CardError(f"{path}: {error.strerror}; {_REMEDY}") from error
-    except ValueError as error:
-        raise CardError(f"{path} is no JSON: {error}; {_REMEDY}") from error
+        card = read(path)
+    except Unreadable as error:
+        raise CardError(f"{error}; {_REMEDY}") from error
     if not isinstance(card, dict):
         raise CardError(f"{path}: no JSON object, but {type(card).__name__}; {_REMEDY}")
     said = fault(card)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from parsing_rcnn.taxonomy import CIHP, MHP
@@ -11,6 +13,24 @@ CARD = "model_card.json"
 TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
 STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
 """Of the canvases that the graphs take, in pixels."""
+
+
+class Unreadable(ValueError):
+    """A card is absent or no JSON; the message names the file."""
+
+
+def read(path: Path) -> Any:
+    """The JSON of a card, whatever it holds.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Unreadable(f"{path} is no JSON: {error}") from error
 
 
 def fault(card: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn.card import CARD, TAXONOMIES, fault
+from parsing_rcnn.card import CARD, TAXONOMIES, Unreadable, fault, read
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.taxonomy import Taxonomy
@@ -137,11 +136,9 @@ class ModelRepository:
 def _read_card(path: Path) -> Mapping[str, Any]:
     remedy = "`parsing-rcnn export` writes a repository"
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelNotFound(f"{path}: {error.strerror}; {remedy}") from error
-    except ValueError as error:
-        raise ModelNotFound(f"{path} is no JSON: {error}; {remedy}") from error
+        card = read(path)
+    except Unreadable as error:
+        raise ModelNotFound(f"{error}; {remedy}") from error
     kinds = {"name": str, "version": str | int, "taxonomy": str, "canvases": list, "tasks": dict, "files": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
     if wrong:

@@ -15,7 +15,7 @@ from server.keys import add_key
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_page import By, Keys, browser, photo, text, until, upload
-from tests.server.test_page_webcam import HURRY, press
+from tests.server.test_page_webcam import HURRY, press, upload_to_a_gateway_that_went
 
 __all__ = ["browser", "photo"]  # fixtures
 
@@ -122,14 +122,7 @@ def test_a_short_wait_is_waited_for(browser: Any, photo: Path) -> None:
 
 
 def test_a_photo_that_was_refused_is_sent_again_on_request(browser: Any, photo: Path) -> None:
-    slow = Slow()
-    slow.gate.set()
-    with Live(Settings(), lambda: slow) as live:
-        browser.get(f"http://{live.address}/")
-        until(lambda: "·" in text(browser, "model"))
-        port = live.port
-    upload(browser, photo)
-    until(lambda: "does not answer" in text(browser, "error"))
+    slow, port = upload_to_a_gateway_that_went(browser, photo)
     with Live(Settings(), lambda: slow, port=port):
         browser.find_element(By.ID, "again").click()
         assert until(lambda: text(browser, "summary")) == "Nobody found"

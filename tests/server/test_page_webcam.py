@@ -93,8 +93,8 @@ def test_a_refused_webcam_leaves_the_photo(page: Any, photo: Path) -> None:
     until(lambda: len(list(page.downloads.glob("astronaut*.json"))) > saved)
 
 
-@pytest.mark.parametrize("how", ["refused", "stopped"])
-def test_a_webcam_that_never_went_live_leaves_a_photo_its_second_try(browser: Any, photo: Path, how: str) -> None:
+def upload_to_a_gateway_that_went(browser: Any, photo: Path) -> tuple[Slow, int]:
+    """Leave a photo on the page that nobody answered: (engine of the gateway that may come back, its port)."""
     slow = Slow()
     slow.gate.set()
     with Live(Settings(), lambda: slow) as live:
@@ -103,6 +103,12 @@ def test_a_webcam_that_never_went_live_leaves_a_photo_its_second_try(browser: An
         port = live.port
     upload(browser, photo)
     until(lambda: "does not answer" in text(browser, "error"))
+    return slow, port
+
+
+@pytest.mark.parametrize("how", ["refused", "stopped"])
+def test_a_webcam_that_never_went_live_leaves_a_photo_its_second_try(browser: Any, photo: Path, how: str) -> None:
+    slow, port = upload_to_a_gateway_that_went(browser, photo)
     browser.execute_script(ASK)
     press(browser)
     until(lambda: browser.execute_script("return Boolean(window.answer)"))
