@@ -22,6 +22,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_cores: list[Any] = []
+_core_lock = threading.Lock()
+
 
 class Graph(Protocol):
     """A compiled graph. Thread-safe."""
@@ -34,6 +37,10 @@ class Graph(Protocol):
 def openvino_core() -> Any:
     """OpenVINO's entry, without the package that would report every import of it to its makers.
 
+    There is one in a process, and it stays. Each gives its thread a stack for signals (for AMX) and takes it away with
+    itself; of two that end in the order in which they began, the second leaves the thread with the stack that the first
+    took away, and the next signal that Python handles, Ctrl-C or the end of a child, ends the process.
+
     Raises:
         EngineUnavailable: it is not installed.
     """
@@ -42,10 +49,13 @@ def openvino_core() -> Any:
         import openvino
     except ImportError as error:
         raise EngineUnavailable("openvino is not installed: pip install 'parsing-rcnn[cpu]'") from error
-    # fills a table of types in one thread: two threads that need it first at once wait for each other for ever, one
-    # with its lock and one with Python's
-    openvino.Type.f32.to_dtype()
-    return openvino.Core()
+    with _core_lock:
+        if not _cores:
+            # fills a table of types in one thread: two threads that need it first at once wait for each other for ever,
+            # one with its lock and one with Python's
+            openvino.Type.f32.to_dtype()
+            _cores.append(openvino.Core())
+        return _cores[0]
 
 
 def onnx_runtime() -> Any:

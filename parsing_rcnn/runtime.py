@@ -119,9 +119,6 @@ class Runtime:
             fast = no_int8(self.repository) is None and not (has_bf16 and has_amx())
             precision = "int8" if fast else "bf16" if has_bf16 else "fp32"
         self.precision = precision
-        cache = cache_folder()
-        if cache is not None:
-            core.set_property({"CACHE_DIR": str(cache)})
         self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {}
         alone, beside = self._shares()
@@ -142,6 +139,9 @@ class Runtime:
             # threads are tied to the first cores, on which those of other processes would be, too
             "ENABLE_CPU_PINNING": self.threads >= visible_cores(),
         }
+        cache = cache_folder()
+        if cache is not None:
+            alone["CACHE_DIR"] = str(cache)
         if not 1 < self.threads >= usable_cores():
             return alone, alone
         half = {"NUM_STREAMS": 2} if self._company.at_once else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}

@@ -395,3 +395,26 @@ def test_cores_are_shared_by_who_takes_them_all_and_tied_to_by_nobody_else(
     with company.joined():
         runtime.detector(canvas(), np.array([0.0, 1], np.float32))
     assert [shared(own) for own in compilations] == expected  # alone and, where that is another one, beside others
+
+
+_TWO_AFTER_ANOTHER = """
+import ctypes, gc, os, signal
+from parsing_rcnn.pipeline import Pipeline
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = (Pipeline(runtime="openvino") for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+blocks = [bytearray(1 << 16) for _ in range(2000)]
+del blocks
+ctypes.CDLL(None).malloc_trim(0)  # what is free is no memory any more
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is of glibc")
+def test_a_signal_after_engines_have_gone_ends_nobody() -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", _TWO_AFTER_ANOTHER], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
