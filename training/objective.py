@@ -13,7 +13,7 @@ from training.data.batch import Batch
 from training.data.iuv import possible_parts
 from training.data.sample import IGNORE_LABEL, PlacedPoints
 from training.losses.box import box_loss
-from training.losses.densepose import densepose_loss, iuv_targets, points_loss, possible_loss
+from training.losses.densepose import densepose_loss, iuv_targets, points_loss, possible_loss, somebody_loss
 from training.losses.keypoints import keypoint_loss, keypoint_targets
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
@@ -255,7 +255,9 @@ class Objective(nn.Module):
             # a sum over the points of the authors' two pictures a GPU; another number of pictures weighs as much
             found["iuv_uv"] = found["iuv_uv"] * (_PICTURES / len(batch))
             losses = {name: losses[name] + found[name] for name in losses}
-        losses["iuv_possible"] = possible_loss(rest[1], drawn.parts[mapped + len(drawn.points) :], self.possible)
+        labels = drawn.parts[mapped + len(drawn.points) :]
+        losses["iuv_possible"] = possible_loss(rest[1], labels, self.possible)
+        losses["iuv_coarse"] = losses["iuv_coarse"] + somebody_loss(rest[0], labels, self.possible)
         return losses
 
 

@@ -24,6 +24,7 @@ from training.losses.densepose import (
     iuv_targets,
     points_loss,
     possible_loss,
+    somebody_loss,
 )
 
 
@@ -66,6 +67,19 @@ def test_a_class_of_several_parts_costs_their_summed_probability() -> None:
     loss = float(possible_loss(torch.zeros(1, 25, 2, 2), labels, possible))
     expected = -(math.log(2 / 25) + math.log(5 / 25) + math.log(1 / 25) + 0) / 4
     assert math.isclose(loss, INDEX_WEIGHT * expected, rel_tol=1e-5)
+
+
+def test_the_coarse_map_learns_from_part_labels_where_somebody_is() -> None:
+    possible = torch.from_numpy(possible_parts())
+    labels = torch.tensor([[[13, 0], [255, 5]]])  # face and clothes: one of 14 regions; background; nothing is known
+    coarse = torch.zeros(1, 15, 2, 2)
+    expected = (math.log(15) + 2 * math.log(15 / 14)) / 3
+    assert math.isclose(float(somebody_loss(coarse, labels, possible)), COARSE_WEIGHT * expected, rel_tol=1e-5)
+    coarse[0, 7, 0, 0] = coarse[0, 0, 0, 1] = coarse[0, 2, 1, 1] = 30.0  # whichever region says that somebody is there
+    coarse[0, 0, 1, 0] = 9.0  # where the label is ignored
+    assert float(somebody_loss(coarse, labels, possible)) < 1e-6
+    every = torch.ones(256, 25, dtype=torch.bool)  # classes that say nothing about the body
+    assert float(somebody_loss(coarse, labels, every)) == 0
 
 
 def test_sides_of_labels_and_parts_agree() -> None:

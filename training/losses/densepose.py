@@ -3,7 +3,8 @@
 Where points are annotated (DensePose-COCO), parts, U and V are asked for at the points and regions where they were
 painted, with the weights of the paper's code. Where the whole IUV map is known, as in rendered people, every pixel
 counts. Where only part labels are known, as in photos with clothes, the part must be one that the label may hide: a
-class of several parts costs the negative logarithm of their summed probability, and U and V are not asked for.
+class of several parts costs the negative logarithm of their summed probability, and U and V are not asked for. The
+coarse map, which alone may decide where somebody is, must say so where a label does, whatever the region.
 """
 
 from __future__ import annotations
@@ -83,6 +84,23 @@ def possible_loss(index: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
     allowed = possible[labels].permute(0, 3, 1, 2)
     among = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
     return (logits.logsumexp(1) - among).mean() * INDEX_WEIGHT
+
+
+def somebody_loss(coarse: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
+    """Loss of the coarse maps of RoIs of which only part labels are known: somebody or nobody, whatever the region.
+
+    Args:
+        coarse: logits [r,15,S,S] (or [r,2,S,S]), background first.
+        labels: int64 [r,S,S] class ids; those that may hide a part as well as nobody, as 255 does, are left out.
+        possible: bool [256,25], the parts that each class may hide.
+    """
+    nobody, somebody = possible[labels][..., 0], possible[labels][..., 1:].any(-1)
+    known = nobody != somebody
+    if not labels.numel():
+        return coarse.sum() * 0
+    logits = coarse.float()
+    said = torch.where(nobody, logits[:, 0], logits[:, 1:].logsumexp(1))
+    return ((logits.logsumexp(1) - said) * known).sum() / known.sum().clamp(min=1) * COARSE_WEIGHT
 
 
 def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoints]) -> dict[str, Tensor]:
