@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the tests of live video need beside ffmpeg: an RTSP server (GStreamer's, for the system's own Python) and a screen
-# without a monitor (Xvfb, xdotool). The tests that need them are left out where they are not.
+# without a monitor (Xvfb, xdotool). The tests that need them are left out where they are not. To read or write RTSP
+# nobody needs this: ffmpeg does it.
 set -eu
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
