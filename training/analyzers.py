@@ -52,9 +52,9 @@ def open_analyzer(
     if (checkpoint or server) and (repository or model or (runtime, precision) != ("auto", "auto")):
         raise InvalidOptions("--repository, --model, --runtime and --precision are of exported models: leave them out")
     if checkpoint is not None:
-        from training.checkpoint import CheckpointError
         from training.engine import TorchAnalyzer, load_checkpoint
         from training.keypoint_analyzer import KeypointAnalyzer
+        from training.tensor_files import CheckpointError
         from training.tta import AugmentedAnalyzer
 
         try:

@@ -42,7 +42,6 @@ def train(
     """
     from contextlib import ExitStack
 
-    from training.checkpoint import CheckpointError
     from training.config import ConfigError, load_config
     from training.data.sources import DatasetError
     from training.distributed import World, is_parting, join, leave
@@ -50,7 +49,8 @@ def train(
     from training.interruption import TrainingStopped
     from training.model.backbones import BackboneWeightsError
     from training.optimisation import linear_scaling
-    from training.report import write_report
+    from training.report import has_sheet, write_report
+    from training.tensor_files import CheckpointError
     from training.train import Trainer, TrainingDiverged
 
     world, own = World(), ExitStack()
@@ -67,8 +67,8 @@ def train(
         trainer.run()
         leave()
         if world.leads:
-            drawn = "drawing curves.png and sheet.png (a minute or two)"
-            typer.echo(f"{out}/weights.safetensors is whole; {drawn}", err=True)
+            sheet = " and sheet.png (a minute or two)" if has_sheet(trainer.config.train, data) else ""
+            typer.echo(f"{out}/weights.safetensors is whole; drawing curves.png{sheet}", err=True)
             write_report(out, data)
     except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -235,12 +235,12 @@ def pseudo_label(
 ) -> None:
     """Label photos by the present model, where it is sure, for self-training (data.pseudo_labels of a recipe)."""
     from parsing_rcnn.pipeline import Pipeline
-    from training.data.sources import DatasetError
+    from training.data.sources import DatasetError, unlabelled_photos
     from training.evaluation_report import progress_bar
     from training.pseudo_labels import check_repository, write_labels
 
-    found = sorted(photos.glob("*.jpg"))
     try:
+        found = list(unlabelled_photos(photos).values())
         analyzer = Pipeline(repository)
         check_repository(analyzer.repository)
         with progress_bar() as progress:
@@ -249,6 +249,12 @@ def pseudo_label(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{kept} of {len(found)} photos labelled in {out}")
+    if kept < len(found):
+        typer.echo(f"{len(found) - kept} without a label: nobody is found, or nobody surely", err=True)
+    others = [path for path in photos.iterdir() if path.is_file() and path not in found]
+    if others:
+        kinds = ", ".join(sorted({path.suffix or path.name for path in others}))
+        typer.echo(f"{len(others)} files left out ({kinds}): photos to train on are JPEGs, .jpg or .jpeg", err=True)
 
 
 def import_(
@@ -263,9 +269,9 @@ def import_(
     ] = False,
 ) -> None:
     """Bring in weights of detectron2's DensePose, torchvision's R50-FPN detectors or Parsing R-CNN's zoo."""
-    from training.checkpoint import CheckpointError
     from training.data.sources import DatasetError
     from training.importers.importer import SOURCES, import_checkpoint
+    from training.tensor_files import CheckpointError
 
     if source not in SOURCES:
         raise typer.BadParameter(f"--source {source!r}: choose one of {', '.join(SOURCES)}")
@@ -322,7 +328,7 @@ def shrink_datasets(
     ] = 0.0,
 ) -> None:
     """A small copy of the photos to train on elsewhere: labels and boxes shrink with them, the splits stay."""
-    from training.data.shrink import shrink
+    from training.data.shrink import left_out, shrink
     from training.data.sources import DatasetError
     from training.evaluation_report import progress_bar
 
@@ -336,3 +342,8 @@ def shrink_datasets(
         raise typer.Exit(1) from error
     for folder, size in written.items():
         typer.echo(f"{out / folder}: {size / 2**20:.1f} MiB")
+    left = left_out(data)
+    for path in left[:_SHOWN]:
+        typer.echo(f"{path}: left out; training does not read a picture of this name either", err=True)
+    if len(left) > _SHOWN:
+        typer.echo(f"and {len(left) - _SHOWN} more", err=True)

@@ -17,11 +17,12 @@ from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
 from parsing_rcnn.people import ModelInfo, Options
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.checkpoint import CheckpointError, load_model
+from training.checkpoint import load_model
 from training.config import Config
 from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
+from training.tensor_files import CheckpointError
 
 LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.codecs.header import peek
+from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.paste import interpolate, pixel_window
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.repository import CARD, ModelRepository
@@ -25,6 +27,7 @@ from training.metrics.detection import box_iou
 _LEAST_SCORE = 0.8
 _LEAST_OVERLAP = 0.8
 _SURE = 0.55
+_BACK = {6: 8, 8: 6}  # EXIF's turns that undo each other; all others undo themselves
 
 
 def check_repository(repository: ModelRepository) -> None:
@@ -86,6 +89,8 @@ def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | N
 def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress: Iterable[Path] | None = None) -> int:
     """Label photos into `out`/STEM.png. Returns how many were sure enough.
 
+    The model sees a photo upright, by its EXIF; its map is of the pixels as stored, which training reads.
+
     Raises:
         DatasetError: there are no photos, or a map could not be written.
     """
@@ -94,8 +99,10 @@ def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress
     make_folder(out)
     kept = 0
     for path in progress or photos:
-        labels = label(analyzer, read_jpeg(path))
+        image = read_jpeg(path)
+        turn = peek(path.read_bytes()).orientation
+        labels = label(analyzer, turn_upright(image, turn))
         if labels is not None and (labels > 0).any():
-            write_png(out / f"{path.stem}.png", labels)
+            write_png(out / f"{path.stem}.png", turn_upright(labels, _BACK.get(turn, turn)))
             kept += 1
     return kept

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
+from training.config import TrainConfig
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
 from training.engine import TorchAnalyzer, load_checkpoint
 from training.files import replacing, write_png
@@ -21,12 +22,11 @@ _COLUMNS = 6
 def write_report(run: Path, data: Path) -> None:
     """Write curves.png and, where there are held-out photos to look at, sheet.png into the folder of a run."""
     plot_curves(run / "log.jsonl", run / "curves.png")
-    if not (data / "ccp" / "images").is_dir() or not (data / "groups" / "annotations.json").is_file():
+    loaded = load_checkpoint(run / "weights.safetensors")
+    if not has_sheet(loaded[1].train, data):
         return
-    analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
+    analyzer = TorchAnalyzer(*loaded)
     tasks = analyzer.info.tasks
-    if not any(tasks.values()):  # keypoints alone leave nothing to paint
-        return
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     groups = GroupPhotos.open(data / "groups", validation=True)
     chosen = [*photos.images[::9][:12], *groups.images[::27][:12]]
@@ -39,6 +39,12 @@ def write_report(run: Path, data: Path) -> None:
         if tasks["densepose"]:
             cells.append(_cell(draw.iuv(people, image)))
     write_sheet(cells, run / "sheet.png")
+
+
+def has_sheet(train: TrainConfig, data: Path) -> bool:
+    """Whether there are held-out photos to look at, and something to paint on them: keypoints alone leave nothing."""
+    there = (data / "ccp" / "images").is_dir() and (data / "groups" / "annotations.json").is_file()
+    return there and (train.parsing or train.densepose)
 
 
 def plot_curves(log: Path, out: Path) -> None:

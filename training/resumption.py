@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.checkpoint import CheckpointError
 from training.config import Config
+from training.tensor_files import CheckpointError
 
 _REMEDY = "take another --out, or --fresh; --warm-start begins a new run from its weights"
 # keys of `train` that a run may change when it goes on; any other makes it another run

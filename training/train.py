@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.checkpoint import CheckpointError, compare_recipes, load_state, load_weights, save_state, save_weights
+from training.checkpoint import compare_recipes, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.batch import Batch
 from training.data.mixture import Mixture
@@ -30,6 +30,7 @@ from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
 from training.resumption import compare
 from training.run_log import REPORT_EVERY, RunLog
+from training.tensor_files import CheckpointError
 from training.validation import Validation
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -248,3 +249,53 @@ def test_labels_that_were_reduced_by_the_corners_of_pixels_are_put_back_on_their
     for flipped in (False, True):
         assert agreement(0.5, flipped) > 0.993 > agreement(0.0, flipped)
         assert agreement(0.5, flipped) > agreement(1.0, flipped)
+
+
+def test_a_photo_that_is_named_by_no_number_is_named(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder / "ccp", tmp_path / "ccp")
+    (tmp_path / "ccp/images/0004.jpg").rename(tmp_path / "ccp/images/anna 0004.jpg")
+    for validation in (False, True):
+        with pytest.raises(DatasetError, match=r"anna 0004\.jpg: its name is no number"):
+            LabelledPhotos.open(tmp_path / "ccp", validation=validation)
+
+
+def test_groups_without_crowds_or_with_a_byte_order_mark_are_read(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder / "groups", tmp_path / "groups")
+    path = tmp_path / "groups/annotations.json"
+    document = json.loads(path.read_text())
+    for row in document["annotations"]:
+        if not row["iscrowd"]:
+            del row["iscrowd"]
+    path.write_text(json.dumps(document), encoding="utf-8-sig")
+    found, before = GroupPhotos.open(tmp_path / "groups"), GroupPhotos.open(data_folder / "groups")
+    np.testing.assert_array_equal(np.stack(found.boxes), np.stack(before.boxes))
+    np.testing.assert_array_equal(np.stack(found.ignore), np.stack(before.ignore))
+    path.write_text("[]")
+    with pytest.raises(DatasetError, match="not a COCO annotation file"):
+        GroupPhotos.open(tmp_path / "groups")
+
+
+def test_rendered_people_are_opened_for_who_draws_them(data_folder: Path, tmp_path: Path) -> None:
+    def mixture(**sources: float) -> Mixture:
+        recipe = config(**sources)
+        absent = recipe.data.model_copy(update={"rendered": tmp_path / "nowhere"})
+        return Mixture(data_folder, recipe.model_copy(update={"data": absent}))
+
+    mixture(groups=1.0)
+    mixture(groups=1.0, rendered=0.0)
+    for source in ("rendered", "crowds"):
+        with pytest.raises(DatasetError, match=r"data\.rendered: .*nowhere"):
+            mixture(groups=1.0, **{source: 1.0})
+
+
+def test_pseudo_labels_are_of_jpegs_of_any_suffix(tmp_path: Path) -> None:
+    photos, labels = tmp_path / "photos", tmp_path / "labels"
+    photos.mkdir()
+    labels.mkdir()
+    for name in ("1.jpg", "2.JPG", "3.Jpeg", "4.png"):
+        (photos / name).touch()
+        cv2.imwrite(str(labels / f"{name[0]}.png"), np.ones((4, 4), np.uint8))
+    assert [p.name for p in LabelledPhotos.open_pseudo(photos, labels).images] == ["1.jpg", "2.JPG", "3.Jpeg"]
+    (photos / "2.jpg").touch()
+    with pytest.raises(DatasetError, match=r"2\.jpg: 2\.JPG has the same name but for its suffix"):
+        LabelledPhotos.open_pseudo(photos, labels)

@@ -192,6 +192,8 @@ def test_the_command_trains_keypoints_and_goes_on(coco: Path, tmp_path: Path) ->
     for out, more in (("a", []), ("b", ["--warm-start", str(tmp_path / "a" / "weights.safetensors")])):
         result = CliRunner().invoke(build(), ["train", str(path), "--out", str(tmp_path / out), *more])
         assert result.exit_code == 0, result.output
+        assert "drawing curves.png" in result.output
+        assert "sheet.png" not in result.output  # keypoints alone leave nothing to paint
     a, b = (load_file(tmp_path / out / "weights.safetensors") for out in ("a", "b"))
     assert a.keys() == b.keys()
     assert any(name.startswith("keypoint_head.") for name in b)
@@ -202,7 +204,9 @@ def test_people_without_keypoints_teach_none(coco: Path, tmp_path: Path) -> None
     for row in document["annotations"]:
         row["keypoints"] = [0] * 51
     coco.write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match="nobody with keypoints"):
+    with pytest.raises(
+        DatasetError, match="nobody with keypoints in any picture; one counts from 10 labelled keypoints"
+    ):
         Trainer(recipe(coco), tmp_path, tmp_path / "run")
 
 

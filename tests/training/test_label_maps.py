@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,6 +47,16 @@ def channels(*planes: NDArray[np.uint8]) -> bytes:
     return png(Image.fromarray(np.dstack(planes)))
 
 
+def shallow(labels: NDArray[Any], bits: int) -> bytes:
+    """A grey PNG of fewer bits, the numbers as they are."""
+    rows = np.unpackbits(labels.astype(np.uint8)[..., None], axis=-1)[..., 8 - bits :].reshape(len(labels), -1)
+    packed = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(packed)), (b"IEND", b""))
+    body = (struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
 NOTHING = np.zeros_like(LABELS)
 SOLID = np.full_like(LABELS, 255)
 READ = {
@@ -59,6 +72,8 @@ READ = {
 REFUSED = {
     "colours": (png(Image.fromarray(np.resize(CIHP.palette, (256, 3))[LABELS])), "three unequal channels"),
     "green alone": (channels(NOTHING, LABELS, NOTHING), "three unequal channels"),
+    "4 bits of grey": (shallow(LABELS % 14, 4), "grey of 4 bits, which decoders spread over 0..255"),
+    "1 bit of grey": (shallow(LABELS > 0, 1), "grey of 1 bits, which decoders spread over 0..255"),
     "16 bits": (png(Image.fromarray(LABELS.astype(np.uint16))), "uint16 pixels; a label map has 8 bits"),
     "other classes": (png(Image.fromarray(np.where(LABELS == 13, 58, LABELS))), "class 58, but the highest is 19"),
     "a palette of other classes": (
@@ -106,6 +121,11 @@ def test_a_label_map_of_another_size_is_named(tmp_path: Path) -> None:
     found = LabelledPhotos.open(photos(tmp_path, png(Image.fromarray(LABELS[:9]))))
     with pytest.raises(DatasetError, match=r"0001\.png: \(9, 60\) pixels, but 0001\.jpg has \(40, 60\)"):
         found.read(0)
+
+
+def test_nobody_is_nobody_in_any_number_of_bits(tmp_path: Path) -> None:
+    (tmp_path / "map.png").write_bytes(shallow(np.zeros((6, 8)), 1))
+    assert not read_map(tmp_path / "map.png").any()
 
 
 COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]], np.uint8)  # of PASCAL VOC

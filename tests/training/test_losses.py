@@ -6,8 +6,10 @@ import math
 
 import torch
 
+from training.config import RpnConfig
 from training.losses.box import box_loss
 from training.losses.parsing import IGNORE_LABEL, parsing_loss, parsing_targets
+from training.losses.proposals import proposal_loss
 from training.losses.sampling import People, balanced, match
 
 
@@ -61,6 +63,20 @@ def test_somebody_labelled_inside_an_ignored_region_is_somebody() -> None:
     labelled = people([box], [[0.0, 0.0, 50.0, 50.0]])
     labels, _ = match(torch.tensor([[box]]), labelled, 0.5, 0.5, scores=torch.zeros(1, 1), best_for_each=False)
     assert labels.tolist() == [[1]]
+
+
+def test_an_overlap_of_just_the_threshold_makes_a_person() -> None:
+    half = torch.tensor([[[0.0, 0.0, 10.0, 5.0]]])
+    labels, _ = match(half, people([[0.0, 0.0, 10.0, 10.0]]), 0.5, 0.5, scores=torch.zeros(1, 1), best_for_each=False)
+    assert labels.tolist() == [[1]]
+
+
+def test_only_anchors_that_overlap_somebody_as_much_as_the_best_one_are_the_best() -> None:
+    # of somebody whom no anchor overlaps enough: IoU 0.25, 0.25 and 0.2
+    anchors = torch.tensor([[0.0, 0.0, 20.0, 20.0], [-10.0, -10.0, 10.0, 10.0], [0.0, 0.0, 10.0, 2.0]])
+    labelled = people([[0.0, 0.0, 10.0, 10.0]])
+    labels, _ = match(anchors[None], labelled, 0.7, 0.3, scores=torch.zeros(1, 3), best_for_each=True)
+    assert labels.tolist() == [[1, 1, 0]]
 
 
 def test_pictures_of_a_batch_are_matched_as_each_alone() -> None:
@@ -137,6 +153,18 @@ def test_box_loss_by_hand() -> None:
     assert math.isclose(float(regression), (0.125 + 2.5) / 4, rel_tol=1e-6)
 
 
+def test_proposal_loss_by_hand() -> None:
+    # the person lies one pixel right of the second anchor: IoU 90 / 110, and dx should be 0.1
+    anchors = torch.tensor([[100.0, 100.0, 110.0, 110.0], [0.0, 0.0, 10.0, 10.0]])
+    deltas = torch.zeros(1, 2, 4)
+    deltas[0, 1, 0] = 0.6
+    labelled, generator = people([[1.0, 0.0, 11.0, 10.0]]), torch.Generator().manual_seed(0)
+    objectness, box = proposal_loss(torch.zeros(1, 2), deltas, anchors, labelled, RpnConfig(), generator)
+    assert math.isclose(float(objectness), math.log(2), rel_tol=1e-6)
+    # 0.5 too far, smooth L1 of beta 1/9: d - beta / 2; the mean is over both anchors, and one of them has no box
+    assert math.isclose(float(box), (0.5 - 0.5 / 9) / 2, rel_tol=1e-5)
+
+
 def test_no_positive_gives_a_finite_zero() -> None:
     _, regression = box_loss(torch.zeros(3, 2), torch.ones(3, 4), torch.zeros(3, dtype=torch.int64), torch.zeros(3, 4))
     assert float(regression) == 0
@@ -155,6 +183,12 @@ def test_parsing_targets_cut_out_one_person() -> None:
     targets = parsing_targets(*both, rois, pictures, torch.tensor([1, 2]), 4)
     assert targets[0].tolist() == [[0, 1, 0, 0], [4, 5, 0, 0], [8, 9, 0, 0], [12, 13, 0, 0]]
     assert targets[1].tolist() == [[2, 2, 3, 3], [2, 2, 3, 3], [6, 6, 7, 7], [6, 6, 7, 7]]
+
+
+def test_parsing_targets_are_read_in_the_middles_of_cells() -> None:
+    parts = torch.arange(8).repeat(8, 1)[None]
+    own = torch.ones(1, 8, 8, dtype=torch.int64), torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([0])
+    assert parsing_targets(parts, *own, torch.tensor([1]), 2).tolist() == [[[2, 6], [2, 6]]]  # cells of 4 pixels
 
 
 def test_parsing_targets_keep_255_whoever_is_there() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.io import savemat
 
 from training.data.iuv import COARSE_OF_PART, PointSymmetry, possible_parts
@@ -144,6 +145,36 @@ def test_painted_regions_train_the_whole_roi() -> None:
     losses = points_loss((coarse, zeros, zeros, zeros), rois, [placed([], [], [], [])])
     assert losses["iuv_coarse"].item() < 1e-6
     assert losses["iuv_index"].item() == losses["iuv_uv"].item() == 0
+
+
+def painted(regions: NDArray[np.uint8]) -> PlacedPoints:
+    """Somebody in the box (0, 0, 4, 4) without points."""
+    none = np.zeros(0, np.float32)
+    frame = np.array([0, 0, 4, 4], np.float32)
+    return PlacedPoints(frame, none, none, np.zeros(0, np.int64), none, none, regions)
+
+
+def coarse_of(regions: list[list[int]]) -> torch.Tensor:
+    """Logits [1,15,S,S] that are sure of these regions."""
+    one_hot = torch.nn.functional.one_hot(torch.tensor(regions), 15).permute(2, 0, 1)
+    return 40.0 * one_hot[None].float()
+
+
+@pytest.mark.parametrize(
+    ("regions", "roi", "wanted"),
+    [
+        # cells of 2 x 2 regions, whose middles lie in the last of these
+        (np.arange(16).reshape(4, 4) % 15, [0.0, 0.0, 4.0, 4.0], [[5, 7], [13, 0]]),
+        (np.full((4, 4), 3), [-4.0, 0.0, 4.0, 4.0], [[0, 3], [0, 3]]),  # nothing is painted left of the frame
+    ],
+)
+def test_painted_regions_are_read_in_the_middles_of_cells_and_are_nobody_beside_the_frame(
+    regions: NDArray[np.int64], roi: list[float], wanted: list[list[int]]
+) -> None:
+    zeros = torch.zeros(1, 25, 2, 2)
+    maps = coarse_of(wanted), zeros, zeros, zeros
+    losses = points_loss(maps, torch.tensor([roi]), [painted(regions.astype(np.uint8))])
+    assert losses["iuv_coarse"].item() < 1e-6
 
 
 def test_no_points_give_finite_zeros() -> None:

@@ -55,6 +55,14 @@ def test_nothing_is_nearer_on_the_skin_than_in_a_straight_line() -> None:
     np.testing.assert_allclose(shared.geodesic(np.array([0, 0]), np.array([1, 3])), [0.15, 0.3], rtol=1e-6)
 
 
+def test_similarity_of_each_part_at_the_distance_between_its_annotators() -> None:
+    # metres of Guler et al.'s evaluation: torso, hands, feet, upper legs, lower legs, upper arms, lower arms, head
+    metres = {2: 0.351, 4: 0.107, 6: 0.126, 10: 0.237, 14: 0.173, 18: 0.142, 22: 0.128, 24: 0.150}  # last part of each
+    parts = np.arange(1, 25)
+    distances = np.array([next(scale for last, scale in metres.items() if part <= last) for part in parts])
+    np.testing.assert_allclose(point_similarity(distances, parts), np.full(24, math.exp(-0.5)), rtol=1e-9)
+
+
 def test_similarity_has_a_scale_for_each_part() -> None:
     values = point_similarity(np.array([0.0, 0.351, 0.150, np.inf]), np.array([1, 2, 23, 5]))
     np.testing.assert_allclose(values, [1, math.exp(-0.5), math.exp(-0.5), 0])

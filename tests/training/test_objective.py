@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.data.batch import Batch
 from training.data.sample import PlacedPoints, Sample
-from training.losses.densepose import points_loss
+from training.losses.densepose import COARSE_WEIGHT, INDEX_WEIGHT, points_loss
 from training.objective import Objective
 
 SIDE = 64
@@ -130,3 +131,66 @@ def test_two_pictures_weigh_points_as_the_authors_do(monkeypatch: pytest.MonkeyP
     maps = objective.model.densepose(objective.model.roi_features(features, [roi]))
     summed = float(points_loss(maps, roi, [pointed(4).points[1]])["iuv_uv"].detach())
     assert alone[0] == pytest.approx(2 * summed, rel=1e-4)
+
+
+def zeroed(**which: Any) -> Objective:
+    """Of a network whose heads say the same of every class, and no change of any box."""
+    network = tiny_network(tiny_recipe({})).eval()
+    with torch.no_grad():
+        for head in (network.parsing_head, network.densepose_head, network.box.score, network.box.delta):
+            for parameter in head.parameters():
+                parameter.zero_()
+    return Objective(network, **which)
+
+
+@pytest.fixture
+def unshaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RoIs are everybody's own box."""
+    monkeypatch.setattr("training.objective._SHAKE", 0.0)
+
+
+@pytest.mark.usefixtures("unshaken")
+def test_part_labels_teach_which_parts_may_be_there_and_that_somebody_is() -> None:
+    losses = zeroed(densepose=True, only="densepose")(Batch.of([sample(1)]), 0)
+    # gloves all over the RoI: one of 14 regions of 15, and one of 6 parts of 25
+    assert float(losses["iuv_coarse"]) == pytest.approx(COARSE_WEIGHT * math.log(15 / 14), rel=1e-4)
+    assert float(losses["iuv_possible"]) == pytest.approx(INDEX_WEIGHT * math.log(25 / 6), rel=1e-4)
+
+
+@pytest.mark.usefixtures("unshaken")
+def test_part_labels_are_those_of_the_rois_without_an_iuv_map() -> None:
+    iuv = np.zeros((SIDE, SIDE, 3), np.uint8)
+    iuv[8:60, 8:56, 0] = 2
+    batch = Batch.of([sample(1, iuv=iuv, mapped=(1,)), sample(1), sample(1)])
+    losses = zeroed(densepose=True, only="densepose")(batch, 0)
+    assert float(losses["iuv_index"]) == pytest.approx(INDEX_WEIGHT * math.log(25), rel=1e-4)
+    assert float(losses["iuv_possible"]) == pytest.approx(INDEX_WEIGHT * math.log(25 / 6), rel=1e-4)
+
+
+@pytest.mark.usefixtures("unshaken")
+def test_who_has_points_teaches_no_part_labels() -> None:
+    assert float(zeroed(only="parsing")(Batch.of([pointed(3)]), 0)["parsing"]) == 0
+
+
+def test_deltas_of_boxes_have_the_weights_that_the_network_decodes_them_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = zeroed(only="detector")
+    aside = torch.tensor([[BOX]]) + torch.tensor([4.8, 0.0, 4.8, 0.0])  # a tenth of the width to the right
+    proposals = aside, torch.ones(1, 1, dtype=torch.bool)
+    monkeypatch.setattr(objective.model.rpn, "propose_for_training", lambda *_: proposals)
+    # dx should be -0.1, ten times as much with its weight: half of its square, over two RoIs, since one is the label
+    assert float(objective(Batch.of([sample(1)]), 0)["box_delta"]) == pytest.approx(0.5 / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("joints", [False, True])
+def test_points_alone_need_a_roi_that_is_near(joints: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far RoIs train whoever has no points, or joints as well."""
+    objective = zeroed(densepose=True)
+    far = torch.tensor([[[8.0, 8.0, 36.8, 39.2]]]).repeat(2, 1, 1)  # they overlap their people by .36
+    there = torch.ones(2, 1, dtype=torch.bool)
+    monkeypatch.setattr(objective, "_detector", lambda *_: ({}, far, torch.zeros(2, 1, dtype=torch.int64), there))
+    both = pointed(3)
+    both.keypoints = {1: np.zeros((17, 3), np.float32)} if joints else {}
+    losses = objective(Batch.of([both, sample(1)]), 0)
+    # the labels of who has joints are unknown, and of two RoIs one teaches nothing then
+    taught = INDEX_WEIGHT * math.log(25 / 6) / (2 if joints else 1)
+    assert float(losses["iuv_possible"]) == pytest.approx(taught, rel=1e-4)

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
@@ -109,3 +111,40 @@ def test_weights_that_cannot_label_are_refused(tmp_path: Path) -> None:
         assert result.exit_code == 1
         assert f"error: {repository}: {said}" in result.output
         assert not out.exists()
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_photo_is_seen_upright_and_labelled_as_stored(tmp_path: Path, turn: int) -> None:
+    """By its EXIF, whose turn training does not follow; what is upright has a left and a right arm."""
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[8:56, 16:64] = 255
+    truth = label(Painter(), upright)
+    stored = Image.fromarray(upright)
+    # what EXIF's turn undoes
+    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    if turn > 1:
+        stored = stored.transpose(Image.Transpose(undone[turn]))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored.save(tmp_path / "a.JPG", exif=exif, quality=95)
+    assert write_labels(Painter(), [tmp_path / "a.JPG"], tmp_path / "labels") == 1
+    found = cv2.imread(str(tmp_path / "labels/a.png"), cv2.IMREAD_UNCHANGED)
+    assert found.shape == stored.size[::-1]
+    assert truth is not None
+    same = turn_upright(found, turn) == truth
+    assert same.mean() > 0.98
+
+
+def test_photos_that_get_no_label_are_counted(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "labels"
+    photos.mkdir()
+    for name in ("a.jpg", "b.JPG", "c.jpeg"):
+        Image.new("RGB", (64, 48)).save(photos / name, "JPEG")
+    for name in ("d.png", "notes.txt"):
+        (photos / name).touch()
+    done = CliRunner().invoke(build(), ["pseudo-label", "--photos", str(photos), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "0 of 3 photos labelled" in said
+    assert "3 without a label: nobody is found, or nobody surely" in said
+    assert "2 files left out (.png, .txt): photos to train on are JPEGs" in said

@@ -143,3 +143,77 @@ def test_what_is_missing_is_named(data_folder: Path, tmp_path: Path, break_it: s
     assert answer.exit_code == 1
     assert expected in answer.output.replace("\n", "")
     assert "Traceback" not in answer.output
+
+
+def copy_of(data_folder: Path, tmp_path: Path, *names: str) -> Path:
+    source = tmp_path / "from"
+    for name in names:
+        shutil.copytree(data_folder / name, source / name)
+    return source
+
+
+def unlisted(document: dict[str, Any]) -> None:
+    document["annotations"][3]["image_id"] = 99
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda d: d.pop("annotations"), "annotations.json: not a COCO annotation file (no list of annotations)"),
+        (lambda d: d["images"][1].pop("file_name"), "annotations.json: picture 1 has no id or no file_name"),
+        (lambda d: d["images"][1].update(file_name="../g1.jpg"), "annotations.json: file_name '../g1.jpg'"),
+        (lambda d: d["annotations"][3].pop("bbox"), "annotations.json: annotation 2: bbox None is no box"),
+        (unlisted, "annotations.json: annotation 2 is of image_id 99, which no picture has"),
+    ],
+)
+def test_wrong_annotations_are_named_before_anything_is_written(
+    data_folder: Path, tmp_path: Path, damage: Any, says: str
+) -> None:
+    source = copy_of(data_folder, tmp_path, "groups", "backgrounds")
+    path = source / "groups/annotations.json"
+    document = json.loads(path.read_text())
+    document["annotations"][3]["id"] = 2
+    damage(document)
+    path.write_text(json.dumps(document))
+    answer = shrink(str(source), "-o", str(tmp_path / "to"))
+    assert answer.exit_code == 1
+    assert f"error: {source}" in answer.output
+    assert says in answer.output.replace("\n", "")
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_label_map_of_another_size_is_named_before_anything_is_written(data_folder: Path, tmp_path: Path) -> None:
+    """Squashed to the photo's copy it would lie beside what it names, and nobody could tell."""
+    source = copy_of(data_folder, tmp_path, "ccp")
+    path = source / "ccp/labels/0005.png"
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:80])
+    answer = shrink(str(source), "-o", str(tmp_path / "to"))
+    assert answer.exit_code == 1
+    assert f"error: {path}: (80, 100) pixels, but 0005.jpg has (160, 100)" in answer.output.replace("\n", "")
+    assert not (tmp_path / "to").exists()
+
+
+def test_what_annotations_name_is_copied_and_what_is_left_out_is_listed(data_folder: Path, tmp_path: Path) -> None:
+    source, out = copy_of(data_folder, tmp_path, "groups", "backgrounds"), tmp_path / "to"
+    path = source / "groups/annotations.json"
+    document = json.loads(path.read_text())
+    (source / "groups/images/day").mkdir()
+    for about, name in zip(document["images"], ("g0.JPG", "day/g1.jpeg"), strict=False):
+        (source / "groups/images" / about["file_name"]).rename(source / "groups/images" / name)
+        about["file_name"] = name
+        del about["width"], about["height"]  # the pictures themselves say
+    for row in document["annotations"]:
+        del row["iscrowd"]
+    path.write_text(json.dumps(document), encoding="utf-8-sig")
+    (source / "backgrounds/b0.jpg").rename(source / "backgrounds/b0.JPG")
+    (source / "ccp/unlabelled").mkdir(parents=True)
+    shutil.copy(source / "backgrounds/b1.jpg", source / "ccp/unlabelled/1.JPEG")
+    answer = shrink(str(source), "-o", str(out), "--side", "100")
+    assert answer.exit_code == 0, answer.output
+    assert f"{source}/backgrounds/b0.JPG: left out" in answer.output.replace("\n", "")
+    assert answer.output.count("left out") == 1
+    assert max(read_jpeg(out / "groups/images/day/g1.jpeg").shape) == 100
+    assert (out / "ccp/unlabelled/1.JPEG").is_file()
+    before, after = GroupPhotos.open(source / "groups"), GroupPhotos.open(out / "groups")
+    for a, b in zip(before.boxes, after.boxes, strict=True):
+        np.testing.assert_allclose(a / 2, b, atol=0.01)

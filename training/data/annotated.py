@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from training.config import Config
 from training.data.datasets.check import find_datasets
+from training.data.datasets.coco import LEAST_KEYPOINTS
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, read_pixels
 from training.data.iuv import PointSymmetry, mirror_regions
 from training.data.sample import FILL, MIRRORED_KEYPOINTS, PlacedPoints, Sample, View, no_boxes, random_view
@@ -48,7 +49,8 @@ class AnnotatedPictures:
         self.starts = np.cumsum([0] + [len(chosen) for chosen in self.chosen])
         if not self.starts[-1]:
             listed = ", ".join(reader.name for reader in self.readers)
-            raise DatasetError(f"{listed}: nobody {'with keypoints ' if keypoints else ''}in any picture")
+            least = f"; one counts from {LEAST_KEYPOINTS} labelled keypoints" if keypoints else ""
+            raise DatasetError(f"{listed}: nobody {'with keypoints ' if keypoints else ''}in any picture{least}")
         _fits(recipe, [reader for reader, chosen in zip(self.readers, self.chosen, strict=True) if len(chosen)])
         self.flip_table = flip_table
         self.symmetry = PointSymmetry.read(config.uv_symmetry) if config.uv_symmetry else PointSymmetry()

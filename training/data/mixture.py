@@ -45,7 +45,7 @@ class Mixture(Dataset[list[Sample]]):
         self.flip_table = np.arange(256, dtype=np.uint8)  # 255, the ignored pixel, stays
         classes = {len(t): t for t in (CIHP, MHP)}[config.model.parsing_classes]
         self.flip_table[: len(classes)] = classes.flip_table()
-        self._open(data, config.data, set(weights))
+        self._open(data, config.data, {name for name, weight in weights.items() if weight > 0})
 
     def _open(self, data: Path, config: DataConfig, wanted: set[str]) -> None:
         """Open what the sources read, and nothing else.
@@ -66,7 +66,12 @@ class Mixture(Dataset[list[Sample]]):
         self.scenes = people_free(config.scenes) if config.scenes and self.backgrounds else ()
         self.backgrounds += self.scenes
         self.things = Things.open(config.things) if config.things and self.backgrounds else None
-        self.rendered = RenderedPeople.open(config.rendered) if config.rendered else None
+        self.rendered = None
+        if config.rendered and wanted & {"rendered", "crowds"}:
+            try:
+                self.rendered = RenderedPeople.open(config.rendered)
+            except DatasetError as error:
+                raise DatasetError(f"data.rendered: {error}") from error
         if "rendered" in wanted and self.rendered is None:
             raise DatasetError("data.sources asks for rendered people, but data.rendered names no folder of them")
         if "annotated" in wanted and not config.annotated:

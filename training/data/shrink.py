@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -16,10 +16,18 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from training.data.sources import DatasetError, read_jpeg, read_map
+from training.data.sources import (
+    DatasetError,
+    jpeg_size,
+    read_groups,
+    read_jpeg,
+    read_map,
+    unlabelled_photos,
+)
 from training.files import make_folder, replacing, unwritable, write_png, write_text
 
 PHOTOS = ("ccp/images", "ccp/unlabelled", "groups/images", "backgrounds")
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # suffixes of what may be meant as one
 _WHOLE = ("makehuman_cc0",)  # what `render` reads: copied as it is
 
 Track = Callable[[list[Path], str], Iterable[Path]]
@@ -39,12 +47,18 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, labe
         {folder: bytes written}.
 
     Raises:
-        DatasetError: `data` holds none of these, a photo has no label map, or a file cannot be read or written.
+        DatasetError: `data` holds none of these, a photo has no label map of its size, or a file cannot be read or
+            written. What is wrong with labels and boxes is found before anything is written.
     """
     found = [name for name in (*PHOTOS, *_WHOLE) if (data / name).is_dir()]
     if not found:
         raise DatasetError(f"{data}: holds none of {', '.join((*PHOTOS, *_WHOLE))}; point to the folder above them")
+    photos = {name: _photos(data, name) for name in found if name not in _WHOLE}
+    groups = read_groups(data / "groups") if "groups/images" in found else None
+    for path in photos.get("ccp/images", ()):
+        _check_labels(path, _labels_of(path))
     make_folder(out)
+    factors: dict[str, tuple[float, float]] = {}  # of the group photos, across and down
     for name in found:
         if name in _WHOLE:
             try:
@@ -52,14 +66,56 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, labe
             except OSError as error:  # of several files: shutil.Error
                 raise unwritable(out / name, error) from error
             continue
-        for path in track(sorted((data / name).glob("*.jpg")), name):
-            _write_jpeg(out / name / path.name, _smaller(read_jpeg(path), side), quality)
-    if "ccp/images" in found:
-        for path in track(sorted((data / "ccp/images").glob("*.jpg")), "ccp/labels"):
-            _labels(data, out, path.stem, label_shift)
-    if "groups/images" in found:
-        _boxes(data / "groups", out / "groups")
+        for path in track(photos[name], name):
+            image = read_jpeg(path)
+            small, own = _smaller(image, side), path.relative_to(data / name)
+            _write_jpeg(out / name / own, small, quality)
+            if name == "groups/images":
+                factors[own.as_posix()] = small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]
+    for path in track(photos["ccp/images"], "ccp/labels") if "ccp/images" in found else ():
+        height, width = jpeg_size(out / "ccp/images" / path.name)
+        labels = read_map(_labels_of(path))
+        rows, columns = (_nearest(*sizes, label_shift) for sizes in zip(labels.shape, (height, width), strict=True))
+        write_png(out / "ccp/labels" / f"{path.stem}.png", labels[rows][:, columns])
+    if groups is not None:
+        _write_boxes(groups, factors, out / "groups")
     return {name: sum(f.stat().st_size for f in (out / name).rglob("*") if f.is_file()) for name in _folders(out)}
+
+
+def left_out(data: Path) -> list[Path]:
+    """Pictures in the folders of photos that are not copied: of names that training does not read."""
+    found = []
+    for name in PHOTOS:
+        if (data / name).is_dir():
+            copied = set(_photos(data, name))
+            found += [
+                path
+                for path in sorted((data / name).rglob("*"))
+                if path.suffix.lower() in _PICTURES and path not in copied
+            ]
+    return found
+
+
+def _photos(data: Path, name: str) -> list[Path]:
+    """What training reads of a folder: *.jpg, and of photos without labels or in a COCO file whatever is a JPEG."""
+    if name == "ccp/unlabelled":
+        return list(unlabelled_photos(data / name).values())
+    found = {path for path in (data / name).glob("*.jpg") if path.is_file()}
+    if name == "groups/images":
+        found |= {data / name / about["file_name"] for about in read_groups(data / "groups")["images"]}
+    return sorted(found)
+
+
+def _labels_of(photo: Path) -> Path:
+    return photo.parent.parent / "labels" / f"{photo.stem}.png"
+
+
+def _check_labels(photo: Path, path: Path) -> None:
+    if not path.is_file():
+        raise DatasetError(f"{path}: missing; every photo of ccp/images needs a label map")
+    labels, size = read_map(path), jpeg_size(photo)
+    if labels.shape != size:
+        raise DatasetError(f"{path}: {labels.shape} pixels, but {photo.name} has {size}")
 
 
 def _folders(out: Path) -> Iterator[str]:
@@ -80,35 +136,20 @@ def _write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
         partial.write_bytes(data)
 
 
-def _labels(data: Path, out: Path, stem: str, shift: float) -> None:
-    path = data / "ccp/labels" / f"{stem}.png"
-    if not path.is_file():
-        raise DatasetError(f"{path}: missing; every photo of ccp/images needs a label map")
-    labels = read_map(path)
-    height, width = read_jpeg(out / "ccp/images" / f"{stem}.jpg").shape[:2]
-    rows, columns = (_nearest(*sizes, shift) for sizes in zip(labels.shape, (height, width), strict=True))
-    write_png(out / "ccp/labels" / path.name, labels[rows][:, columns])
-
-
 def _nearest(before: int, after: int, shift: float) -> NDArray[np.intp]:
     """The pixel of a row of `before` whose label each of `after` has; what lies `shift` off lies as far off again."""
     places = (np.arange(after) + 0.5 - shift) * before / after + shift
     return np.clip(np.floor(places), 0, before - 1).astype(np.intp)
 
 
-def _boxes(source: Path, target: Path) -> None:
+def _write_boxes(coco: dict[str, Any], factors: Mapping[str, tuple[float, float]], target: Path) -> None:
     """The COCO file of the smaller pictures: boxes, outlines, keypoints and areas in their pixels."""
-    path = source / "annotations.json"
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file; groups needs a COCO annotation file")
-    coco = json.loads(path.read_text())
-    factors: dict[int, tuple[float, float]] = {}
+    names = {}
     for record in coco["images"]:
-        height, width = read_jpeg(target / "images" / record["file_name"]).shape[:2]
-        factors[record["id"]] = width / record["width"], height / record["height"]
-        record["width"], record["height"] = width, height
+        names[record["id"]] = PurePath(record["file_name"]).as_posix()
+        record["height"], record["width"] = jpeg_size(target / "images" / record["file_name"])
     for annotation in coco["annotations"]:
-        _scale(annotation, *factors[annotation["image_id"]])
+        _scale(annotation, *factors[names[annotation["image_id"]]])
     write_text(target / "annotations.json", json.dumps(coco))
 
 

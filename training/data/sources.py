@@ -10,7 +10,8 @@ import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from training.data.sample import IGNORE_LABEL
 from training.data.splits import CCP_TWINS, background_split, ccp_split, groups_split
 
 UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
+JPEG_SUFFIXES = (".jpg", ".jpeg")  # in any case
 _REMEDY = "save the numbers of the classes or people as an 8-bit grey PNG"
 
 
@@ -42,8 +44,23 @@ def read_jpeg(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error
 
 
+def jpeg_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a JPEG as stored, by its header.
+
+    Raises:
+        DatasetError: missing, or no JPEG.
+    """
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error
+    return int(height), int(width)
+
+
 def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
     """An 8-bit label map [H,W]: grey levels, the indices of a palette, or the first of three channels.
+
+    Greys of 1, 2 or 4 bits are refused: a 1 is class 1 to whoever wrote numbers, and grey 255, 85 or 17 to decoders.
 
     A palette of greys alone is what lossless compressors make of a grey PNG: there the greys are the labels. MHP v2 is
     published in three channels, the second and third of which are empty or copies of the first; where they are not, the
@@ -64,6 +81,8 @@ def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise DatasetError(f"{path}: missing, or cannot be read as a picture")
+    if (bits := _grey_bits(data)) < 8 and found.any():
+        raise DatasetError(f"{path}: grey of {bits} bits, which decoders spread over 0..255: {_REMEDY}")
     if found.dtype != np.uint8:
         raise DatasetError(f"{path}: {found.dtype} pixels; a label map has 8 bits: {_REMEDY}")
     if found.ndim == 3:
@@ -80,6 +99,11 @@ def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
                 f"what is there): {_REMEDY}"
             )
     return np.ascontiguousarray(found)
+
+
+def _grey_bits(data: bytes) -> int:
+    """Bits of a pixel of a grey PNG, by its header; 8 of any other file."""
+    return data[24] if data.startswith(b"\x89PNG") and data[25:26] == b"\x00" else 8
 
 
 def _palette_indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
@@ -113,12 +137,20 @@ class LabelledPhotos:
         """The training (or validation) part of `root`, photos with rare classes weighted up.
 
         Raises:
-            DatasetError: the folder is absent or empty, or a label map is missing or no map of CIHP's classes.
+            DatasetError: the folder is absent or empty, a photo's name is no number, or a label map is missing or no
+                map of CIHP's classes.
         """
         folder = root / "images"
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder; point --data at the folder that holds ccp/images")
-        names = ccp_split(sorted(p.name for p in folder.glob("*.jpg")))[1 if validation else 0]
+        there = sorted(p.name for p in folder.glob("*.jpg"))
+        for name in there:
+            if not Path(name).stem.isdecimal():
+                raise DatasetError(
+                    f"{folder / name}: its name is no number; photos with labels are 0001.jpg and so on, because every "
+                    "tenth is held out by its number: rename it and its label map"
+                )
+        names = ccp_split(there)[1 if validation else 0]
         images = tuple(folder / n for n in names)
         labels = tuple(root / "labels" / f"{p.stem}.png" for p in images)
         for path in labels:
@@ -132,13 +164,13 @@ class LabelledPhotos:
         and are not held out under another id (`CCP_TWINS`).
 
         Raises:
-            DatasetError: there is none, or one is no map of CIHP's classes.
+            DatasetError: there is none, two photos differ by their suffix alone, or a map is none of CIHP's classes.
         """
-        there = (path for path in sorted(labels.glob("*.png")) if (photos / f"{path.stem}.jpg").is_file())
-        found = tuple(path for path in there if path.stem not in CCP_TWINS)
+        named = unlabelled_photos(photos)
+        found = tuple(p for p in sorted(labels.glob("*.png")) if p.stem in named and p.stem not in CCP_TWINS)
         if not found:
             raise DatasetError(f"{labels}: no label maps of photos in {photos}; write them by pseudo-label")
-        return cls(tuple(photos / f"{p.stem}.jpg" for p in found), found, cls._repeat_factors(found))
+        return cls(tuple(named[p.stem] for p in found), found, cls._repeat_factors(found))
 
     @staticmethod
     def _repeat_factors(labels: tuple[Path, ...], threshold: float = 0.3) -> NDArray[np.float64]:
@@ -167,6 +199,45 @@ class LabelledPhotos:
         return image, labels
 
 
+def read_groups(root: Path) -> dict[str, Any]:
+    """The COCO file of group photos, ROOT/annotations.json, whole.
+
+    Raises:
+        DatasetError: absent, no JSON, or without what a picture (id, file_name) or a person (image_id, bbox) needs.
+    """
+    path = root / "annotations.json"
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; groups needs a COCO annotation file")
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a COCO annotation file ({error})") from error
+    for kind in ("images", "annotations"):
+        listed = document.get(kind) if isinstance(document, dict) else None
+        if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
+            raise DatasetError(f"{path}: not a COCO annotation file (no list of {kind})")
+    names: dict[str, Any] = {}
+    ids = set()
+    for number, image in enumerate(document["images"]):
+        own, name = image.get("id"), image.get("file_name")
+        if not isinstance(own, (int, str)) or not isinstance(name, str) or not name:
+            raise DatasetError(f"{path}: picture {number} has no id or no file_name")
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DatasetError(f"{path}: file_name {name!r}: pictures lie in images/ beside the file")
+        if own in ids or name in names:
+            raise DatasetError(f"{path}: image id {own!r} or file_name {name!r} is there twice")
+        ids.add(own)
+        names[name] = own
+    for number, row in enumerate(document["annotations"]):
+        said = f"{path}: annotation {row.get('id', number)}"
+        if not isinstance(row.get("image_id"), (int, str)) or row["image_id"] not in ids:
+            raise DatasetError(f"{said} is of image_id {row.get('image_id')!r}, which no picture has")
+        box = row.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
+            raise DatasetError(f"{said}: bbox {box!r} is no box x, y, w, h")
+    return document
+
+
 @dataclass(frozen=True)
 class GroupPhotos:
     """Photos with person boxes; crowd regions are ignored."""
@@ -182,13 +253,10 @@ class GroupPhotos:
         """The training (or validation) part of `root`.
 
         Raises:
-            DatasetError: the folder or its annotations are absent.
+            DatasetError: see `read_groups`.
         """
-        path = root / "annotations.json"
-        if not path.is_file():
-            raise DatasetError(f"{path}: no such file; groups needs a COCO annotation file")
-        raw = json.loads(path.read_text())
-        by_image: dict[int, list[dict[str, object]]] = defaultdict(list)
+        raw = read_groups(root)
+        by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for annotation in raw["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
         records = {record["file_name"]: record for record in raw["images"]}
@@ -196,8 +264,8 @@ class GroupPhotos:
         boxes, ignore = [], []
         for name in names:
             found = by_image[records[name]["id"]]
-            boxes.append(cls._xyxy([a["bbox"] for a in found if not a["iscrowd"]]))
-            ignore.append(cls._xyxy([a["bbox"] for a in found if a["iscrowd"]]))
+            boxes.append(cls._xyxy([a["bbox"] for a in found if not a.get("iscrowd")]))
+            ignore.append(cls._xyxy([a["bbox"] for a in found if a.get("iscrowd")]))
         return cls(
             tuple(root / "images" / n for n in names),
             tuple(boxes),
@@ -207,7 +275,7 @@ class GroupPhotos:
         )
 
     @staticmethod
-    def _xyxy(rows: list[object]) -> NDArray[np.float32]:
+    def _xyxy(rows: list[list[float]]) -> NDArray[np.float32]:
         boxes = np.asarray(rows, np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return boxes
@@ -245,6 +313,24 @@ class RenderedPeople:
                 raise DatasetError(f"{path}: missing, or no PNG; render this folder again")
             maps.append(np.asarray(found, np.uint8))
         return read_jpeg(self.root / "Images" / f"{stem}.jpg"), *maps
+
+
+def unlabelled_photos(folder: Path) -> dict[str, Path]:
+    """The JPEGs of a folder by the name that their label map has, sorted: .jpg and .jpeg in any case.
+
+    Raises:
+        DatasetError: two would have the same label map.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in JPEG_SUFFIXES and path.is_file():
+            if path.stem in found:
+                raise DatasetError(
+                    f"{path}: {found[path.stem].name} has the same name but for its suffix, and a label map is named "
+                    "without: rename one"
+                )
+            found[path.stem] = path
+    return found
 
 
 def background_photos(root: Path, *, validation: bool = False) -> tuple[Path, ...]:

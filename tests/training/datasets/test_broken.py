@@ -48,10 +48,21 @@ def cut(path: Path, share: float, zeros: bool = False) -> None:
     assert cv2.imread(str(path)).shape == (*SIZE, 3), "decoders say nothing"
 
 
+def below(path: Path) -> None:
+    (path.parent / "more").mkdir()
+    path.rename(path.parent / "more" / path.name)
+
+
 CASES: tuple[tuple[str, Break, str], ...] = (
     ("cihp", lambda r: shutil.rmtree(r / "Training/Human_ids"), "Training: no Human_ids"),
     ("cihp", lambda r: shutil.rmtree(r / "Validation/Images"), "Validation: no Images"),
     ("cihp", lambda r: (r / "Training/Images/0000000.jpg").unlink(), "Category_ids/0000000.png: a map of no picture"),
+    (
+        "cihp",
+        lambda r: (r / "Training/Images/0000000.jpg").rename(r / "Training/Images/0000000.JPG"),
+        "Images/0000000.JPG: not read, and so its maps are not",
+    ),
+    ("cihp", lambda r: below(r / "Training/Images/0000000.jpg"), "Images/more/0000000.jpg: not read, and so its maps"),
     (
         "cihp",
         lambda r: (r / "Training/Images/0000000.jpg").write_bytes(b"no"),
@@ -137,6 +148,11 @@ def test_what_is_missing_is_named(layout: str, damage: Break, says: str, request
     assert code in (1, 2)
     assert says in output.replace("\n", "")
     assert "Traceback" not in output
+
+
+def test_a_list_with_a_byte_order_mark_is_read(mhp: Path) -> None:  # noqa: F811
+    (mhp / "list/train.txt").write_text("12\r\n", encoding="utf-8-sig")
+    assert run(str(mhp))[0] == 0
 
 
 def test_points_at_the_edge_of_their_frame_and_chart_are_whole(densepose: Path) -> None:  # noqa: F811

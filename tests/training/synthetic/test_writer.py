@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -169,6 +170,15 @@ def test_a_contact_sheet(generator: Generator, tmp_path: Path) -> None:
     assert sheet.shape == (64, 2 * 3 * 64, 3)
     write_sheet(sheet, tmp_path / "sheet.png")
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], sheet)
+
+
+def test_pictures_of_a_sheet_keep_their_shape(source: Source) -> None:
+    tall = Generator(replace(source, sizes=((128, 64),)))
+    left, _, right = np.split(contact_sheet(tall, 1, 1, tile=64)[:, :64], (16, 48), axis=1)
+    assert (left == 255).all()
+    assert (right == 255).all()
+    whole = cv2.resize(tall.picture(0).image, (32, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(contact_sheet(tall, 1, 1, tile=64)[:, 16:48], whole)
 
 
 @pytest.mark.usefixtures("generator")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
-from training.data.datasets.records import Reader, image_size
+from training.data.datasets.records import Reader, Record, header_size, image_size
 from training.data.sources import DatasetError
 
 _IGNORED = 255  # of a class map: nobody says what is there
@@ -81,6 +81,10 @@ def check(reader: Reader, progress: Progress) -> Findings:
         except DatasetError as error:
             findings.problems.append(str(error))
             continue
+        try:
+            header_size(record.image)
+        except DatasetError:
+            findings.problems.append(f"{record.image}: can be trained on, but evaluate takes only JPEG, PNG and WebP")
         findings.pictures += 1
         findings.people += sum(not person.crowd for person in record.people)
         findings.points += sum(len(person.points.part) for person in record.people if person.points is not None)
@@ -89,8 +93,21 @@ def check(reader: Reader, progress: Progress) -> Findings:
             findings.classes.update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
             if not record.people and counts[1:_IGNORED].any():
                 findings.problems.append(f"{record.image}: parts, but nobody in Human_ids: nothing is learnt from them")
+            findings.problems += _unsaid(record)
     findings.problems += list(reader.strays())
     return findings
+
+
+def _unsaid(record: Record) -> Iterator[str]:
+    """People of whom no pixel has a class: of masks of 0 and 255 in place of classes."""
+    for person in record.people:
+        found = person.map_in(record)
+        if not ((found > 0) & (found < _IGNORED)).any():
+            x1, y1, x2, y2 = person.box.astype(int).tolist()
+            yield (
+                f"{record.image}: the person in ({x1}, {y1})-({x2}, {y2}) has no pixel of a class, only {_IGNORED}, "
+                "where nobody says what is there: no part is learnt from them; a label map holds the numbers of classes"
+            )
 
 
 def _cut_off(path: Path) -> bool:

@@ -15,7 +15,9 @@ from training.data.datasets.records import (
     header_size,
     people_of_maps,
     record_of_files,
+    strays_of,
 )
+from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, read_map
 
 _FOLDERS = ("Images", "Category_ids", "Human_ids")
@@ -33,7 +35,7 @@ class RawCihp:
         self.keypoints = self.densepose = False
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
         if not self.stems:
-            raise DatasetError(f"{folder / 'Images'}: no .jpg pictures here")
+            raise DatasetError(f"{folder / 'Images'}: no pictures NAME.jpg here; other suffixes are not read")
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -47,12 +49,10 @@ class RawCihp:
         return header_size(self.folder / "Images" / f"{self.stems[index]}.jpg")
 
     def strays(self) -> Iterator[str]:
-        """See `Reader`: maps without a picture."""
+        """See `Reader`: maps without a picture that is read."""
         known = set(self.stems)
-        for name in _FOLDERS[1:]:
-            for path in sorted((self.folder / name).glob("*.png")):
-                if path.stem not in known:
-                    yield f"{path}: a map of no picture in {self.folder / 'Images'}"
+        maps = [path for name in _FOLDERS[1:] for path in sorted((self.folder / name).glob("*.png"))]
+        yield from strays_of(self.folder / "Images", {path: path.stem for path in maps if path.stem not in known})
 
     def read(self, index: int) -> Record:
         """See `Reader`."""
@@ -65,7 +65,11 @@ class RawCihp:
         if parts.shape != size:
             path = self.folder / "Category_ids" / f"{stem}.png"
             raise DatasetError(f"{path}: {parts.shape} pixels, but {image.name} has {size}")
-        return Record(image, size, people_of_maps(parts, human, human_path), parts, human)
+        people = people_of_maps(parts, human, human_path)
+        unsaid = human == IGNORE_LABEL
+        # a class of nobody in particular is none
+        parts = np.where(unsaid & (parts > 0), np.uint8(IGNORE_LABEL), parts)
+        return Record(image, size, people, parts, np.where(unsaid, np.uint8(0), human))
 
     @classmethod
     def find(cls, root: Path) -> list[RawCihp]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.datasets.coco_doubts import doubts
 from training.data.datasets.coco_file import CocoFile, NoAnnotations
 from training.data.datasets.records import Annotated, Record
 from training.data.sources import DatasetError
 
-_LEAST_KEYPOINTS = 10  # labelled ones of a picture for it to train keypoints, as in the paper's code
+LEAST_KEYPOINTS = 10  # labelled ones of a picture for it to train keypoints, as in the paper's code
 _SPLITS = ("train2017", "val2017", "train2014", "val2014", "test2015")
 
 
@@ -25,11 +26,11 @@ class CocoPeople:
     Args:
         annotations: densepose_coco_2014_*.json, densepose_*2014.json, person_keypoints_*.json, or what
             `parsing-rcnn render` writes.
-        images: the folder of the pictures.
+        images: the folder of the pictures; given: whether somebody named it.
     """
 
-    def __init__(self, annotations: Path, images: Path) -> None:
-        self.images = images
+    def __init__(self, annotations: Path, images: Path, *, given: bool = True) -> None:
+        self.images, self.given = images, given
         self.classes: int | None = None
         # detectron2 and the paper train on COCO's valminusminival
         self.validation = bool(re.search(r"(?<!minus)minival|(?<![a-z])val(20\d\d)?$|_test", annotations.stem))
@@ -49,7 +50,7 @@ class CocoPeople:
             rows = [row for row in self._rows(index) if not row.get("iscrowd", 0)]
             if keypoints:
                 placed = [own for row in rows if (own := self.coco.keypoints(row)) is not None]
-                rows = rows if sum(int((own[:, 2] > 0).sum()) for own in placed) >= _LEAST_KEYPOINTS else []
+                rows = rows if sum(int((own[:, 2] > 0).sum()) for own in placed) >= LEAST_KEYPOINTS else []
             if rows:
                 found.append(index)
         return np.array(found, np.int64)
@@ -62,16 +63,17 @@ class CocoPeople:
         """See `Reader`."""
         image = self.images / self.coco.name(index)
         if not image.is_file():
-            raise DatasetError(f"{image}: missing; --images is the folder of the pictures")
+            raise DatasetError(f"{image}: missing; {self._remedy()}")
         people = tuple(self._person(row) for row in self._rows(index))
         return Record(image, self.coco.size(index), people)
 
     def strays(self) -> Iterator[str]:
-        """See `Reader`: annotations that are left out; pictures may be there for other files."""
+        """See `Reader`: annotations that are left out or hardly right; pictures may be there for other files."""
         for rows in self.coco.rows:
             for row in filter(self.coco.flat, rows):
                 name = f"{self.coco.path}: annotation {row.get('id')}"
                 yield f"{name}: bbox {row['bbox']} has no extent; it is left out, training and evaluation go on"
+        yield from doubts(self.coco)
 
     def _rows(self, index: int) -> list[dict[str, Any]]:
         """Annotations of a picture, but those whose box has no extent: the genuine COCO files hold some."""
@@ -117,12 +119,33 @@ class CocoPeople:
                 print(f"{file}: pictures without annotations; it is left out", file=sys.stderr)
         for reader in found:
             reader.images = images or reader._beside()
+            reader.given = images is not None
         return found
 
     def _beside(self) -> Path:
-        above = self.coco.path.resolve().parents[:3]
-        places = [above[0] / "Images", above[0] / "images", above[0]]
-        places += [root / inner / split for root in above for inner in ("", "images") for split in _SPLITS]
         first = str(self.coco.images[0].get("file_name", "")) if self.coco.images else ""
+        places = [place for at in self._homes() for place in _places(at)]
         there = (place for place in places if first and (place / first).is_file())
-        return next(there, next((place for place in places[:2] if place.is_dir()), above[0]))
+        folders = (home.parent / name for home in self._homes() for name in ("Images", "images"))
+        return next(there, next((place for place in folders if place.is_dir()), self._homes()[0].parent))
+
+    def _homes(self) -> list[Path]:
+        """Where the file lies: where it is named, then, of a link, where it is."""
+        own = self.coco.path.absolute()
+        return list(dict.fromkeys((own, own.resolve())))
+
+    def _remedy(self) -> str:
+        if self.given:
+            return "--images is the folder of the pictures"
+        homes = " and ".join(str(home.parent) for home in self._homes())
+        return (
+            f"looked for in {homes}, its images/ and {', '.join(_SPLITS)}, up to two folders above; put the pictures "
+            f"in images/ beside {self.coco.path.name}"
+        )
+
+
+def _places(file: Path) -> list[Path]:
+    """Folders in which the pictures of an annotation file may lie."""
+    above = file.parents[:3]
+    places = [above[0] / "Images", above[0] / "images", above[0]]
+    return places + [root / inner / split for root in above for inner in ("", "images") for split in _SPLITS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,11 +78,11 @@ class CocoFile:
 
         Raises:
             NoAnnotations: there are only pictures.
-            DatasetError: no JSON, keys are absent, an id is no number or is there twice, or none of several categories
-                is called person.
+            DatasetError: no JSON, keys are absent, an id is no number or is there twice as a file's name may not be
+                either, or none of several categories is called person.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_hook=_lean)
+            document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=_lean)
             images = sorted(document["images"], key=lambda image: image["id"])
             rows = [dict(row) for row in document["annotations"]]
             for kind, listed in (("image", images), ("annotation", rows)):
@@ -103,6 +103,12 @@ class CocoFile:
         if len(known) < len(images):
             twice = next(a["id"] for a, b in pairwise(images) if a["id"] == b["id"])
             raise DatasetError(f"{path}: image id {twice!r} is there twice; every picture needs an id of its own")
+        names = Counter(str(image["file_name"]) for image in images if "file_name" in image)
+        if names and (most := names.most_common(1)[0])[1] > 1:
+            raise DatasetError(
+                f"{path}: file_name {most[0]!r} is there {most[1]} times, under several ids: the people of one would "
+                "be background of the others; give their annotations to one of them"
+            )
         annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             if row.get("image_id") not in known:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import MHP
-from training.data.datasets.records import Record, header_size, record_of_files
+from training.data.datasets.records import Record, header_size, record_of_files, strays_of
 from training.data.sources import DatasetError
 
 _MASKS = ("parsing_annos", "annotations")
@@ -31,11 +31,11 @@ class RawMhp:
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
         listed = root / "list" / f"{_SPLITS[split]}.txt"
         if listed.is_file():
-            self.stems = tuple(listed.read_text().split())
+            self.stems = tuple(listed.read_text(encoding="utf-8-sig").split())
         else:
             self.stems = tuple(sorted(path.stem for path in (folder / "images").glob("*.jpg")))
         if not self.stems:
-            raise DatasetError(f"{folder / 'images'}: no .jpg pictures here")
+            raise DatasetError(f"{folder / 'images'}: no pictures NAME.jpg here; other suffixes are not read")
         self.files: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.masks.glob("*.png")):
             self.files[path.name[:-_SUFFIX]].append(path)
@@ -53,10 +53,10 @@ class RawMhp:
 
     def strays(self) -> Iterator[str]:
         """See `Reader`: maps of a picture that is neither listed nor there."""
-        pictures = {path.stem for path in (self.root / self.split / "images").glob("*.jpg")} | set(self.stems)
-        for stem in sorted(self.files.keys() - pictures):
-            for path in self.files[stem]:
-                yield f"{path}: a map of no picture in {self.root / self.split / 'images'}"
+        images = self.root / self.split / "images"
+        pictures = {path.stem for path in images.glob("*.jpg")} | set(self.stems)
+        absent = sorted(self.files.keys() - pictures)
+        yield from strays_of(images, {path: stem for stem in absent for path in self.files[stem]})
 
     def read(self, index: int) -> Record:
         """See `Reader`."""

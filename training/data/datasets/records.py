@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from parsing_rcnn.errors import InvalidImage, ParsingRCNNError
 from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, read_map
 
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # suffixes of what may be meant as one
 _HEADER_BYTES = 1 << 18  # enough for nearly all; a thumbnail in EXIF may come before the size
 
 
@@ -43,7 +44,7 @@ class Annotated:
 
     Attributes:
         box: float32 [4], (x1, y1, x2, y2) in pixels.
-        crowd: a region of many people, neither person nor background.
+        crowd: a region of many people, or of somebody of whom nothing is known: neither person nor background.
         label: the value of this person in `Record.instances`, 0 without part labels.
         points: of DensePose; keypoints: float32 [17,3] of COCO: x, y in pixels from the picture's corner, so that the
             middle of the first pixel is .5, and visibility 0..2.
@@ -189,7 +190,8 @@ def header_size(path: Path) -> tuple[int, int]:
 
 
 def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where: Path) -> tuple[Annotated, ...]:
-    """Everybody in a pair of maps, boxes around what is visible. Parts where nobody is make no person.
+    """Everybody in a pair of maps, boxes around what is visible. Parts where nobody is make no person, and no more does
+    255 in the map of people: nobody says whose pixels these are.
 
     Raises:
         DatasetError: the maps have unequal sizes.
@@ -197,11 +199,30 @@ def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where
     if parts.shape != instances.shape:
         raise DatasetError(f"{where}: {instances.shape} pixels, but the class map has {parts.shape}")
     people = []
-    for label in np.unique(instances[instances > 0]):
+    for label in np.unique(instances[(instances > 0) & (instances != IGNORE_LABEL)]):
         box = _around((instances == label) & (parts > 0))
         if box is not None:
             people.append(Annotated(box, label=int(label)))
     return tuple(people)
+
+
+def strays_of(images: Path, maps: Mapping[Path, str]) -> Iterator[str]:
+    """What to say of maps whose picture is not read: where it lies otherwise, once a picture.
+
+    Args:
+        images: the folder of the pictures; maps: each with the name that its picture should have, without .jpg.
+    """
+    named = set(maps.values())
+    lying = {
+        path.stem: path
+        for path in (sorted(images.rglob("*")) if named else ())
+        if path.stem in named and path.suffix.lower() in _PICTURES
+    }
+    for path in lying.values():
+        yield f"{path}: not read, and so its maps are not; pictures are NAME.jpg in {images} itself: move or rename it"
+    for path, stem in maps.items():
+        if stem not in lying:
+            yield f"{path}: a map of no picture in {images}"
 
 
 def _around(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
@@ -216,20 +237,28 @@ def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
     """A picture, which is not decoded, whose people have a class map each, as files; where two overlap, the later one
     is in front in the maps of the picture, and everybody keeps an own one.
 
+    What is 255 in one of them belongs to nobody: it makes no box larger and hides no one. Somebody of whom nothing else
+    is known is a region where people may be.
+
     Raises:
         DatasetError: a file is missing, broken, or not of the picture's size.
     """
     size = header_size(image)
-    parts, instances = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    parts, instances, unsaid = np.zeros(size, np.uint8), np.zeros(size, np.uint8), np.zeros(size, bool)
     people = []
     for label, path in enumerate(files, start=1):
         own = read_map(path, classes)
         if own.shape != size:
             raise DatasetError(f"{path}: {own.shape} pixels, but {image.name} has {size}")
-        mask = own > 0
+        ignored = own == IGNORE_LABEL
+        mask = (own > 0) & ~ignored
         parts[mask], instances[mask] = own[mask], label
+        unsaid |= ignored
         box = _around(mask)
         if box is not None:
             x1, y1, x2, y2 = box.astype(int)
             people.append(Annotated(box, label=label, parts=own[y1:y2, x1:x2].copy()))
+        elif (box := _around(ignored)) is not None:
+            people.append(Annotated(box, crowd=True))
+    parts[unsaid & (instances == 0)] = IGNORE_LABEL
     return Record(image, size, tuple(people), parts, instances)

@@ -210,9 +210,19 @@ def contact_sheet(generator: Generator, columns: int, rows: int, tile: int = 256
             shown = rendered.iuv.copy()
             shown[..., 0] *= 10
             trio = (rendered.image, CIHP.palette[rendered.category], shown)
-            line += [cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA) for picture in trio]
+            line += [_tile(picture, tile) for picture in trio]
         lines.append(np.hstack(line))
     return np.asarray(np.vstack(lines), np.uint8)
+
+
+def _tile(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A picture whole in the middle of a white square."""
+    scale = side / max(picture.shape[:2])
+    height, width = (max(1, round(extent * scale)) for extent in picture.shape[:2])
+    tile = np.full((side, side, 3), 255, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    tile[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return tile
 
 
 def write_sheet(sheet: NDArray[np.uint8], path: Path) -> None:
