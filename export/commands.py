@@ -154,9 +154,9 @@ def verify(
     from export.verify import verify as run
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
-    from training.checkpoint import CheckpointError
     from training.data.sources import DatasetError
     from training.evaluation_report import progress_bar
+    from training.tensor_files import CheckpointError
 
     try:
         chosen = chosen_situations(situation or ())
@@ -178,8 +178,8 @@ def verify(
     except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(to_markdown(report))
+    typer.echo(to_markdown(report, repository=repository))
     if out is not None:
-        write_report(report, out, found, situations, taxonomy)
+        write_report(report, out, found, situations, taxonomy, repository)
     if not report["passed"]:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.comparison import Difference, Tensors
-from export.situations import Situation
+from export.situations import Situation, rendered_situations
 from export.verify import Answers
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
@@ -21,8 +22,11 @@ from parsing_rcnn.taxonomy import Taxonomy
 _TILE = 160  # pixels, height of a picture of a sheet
 
 
-def to_markdown(report: dict[str, Any], sheets: Sequence[str] = ()) -> str:
-    """The report as a page; `sheets`: files of pictures, relative to it."""
+def to_markdown(
+    report: dict[str, Any], sheets: Sequence[str] = (), out: Path | None = None, repository: Path | None = None
+) -> str:
+    """The report as a page; `sheets`: files of pictures, relative to it; `out`: where it is written; `repository`: that
+    was named."""
     model = report["model"]
     verdict = "**Held.**" if report["passed"] else "**Broken.**"
     lines = [
@@ -31,7 +35,7 @@ def to_markdown(report: dict[str, Any], sheets: Sequence[str] = ()) -> str:
         f"{verdict} Model `{model['name']}` {model['version']}, {model['precision']} graphs. "
         f"Reference: {report['reference']}, eager.",
         "Every runtime goes end to end from the same canvas: its own boxes, its own RoI features. Repeat with",
-        "`parsing-rcnn verify --out docs/parity.md`; `--photos FOLDER` adds photos, `--data FOLDER` mIoU on labelled",
+        f"`{_command(report, out, repository)}`; `--photos FOLDER` adds photos, `--data FOLDER` mIoU on labelled",
         "ones, `--also REPOSITORY` the same weights in another precision.",
         "",
         *_situations(report),
@@ -51,6 +55,16 @@ def to_markdown(report: dict[str, Any], sheets: Sequence[str] = ()) -> str:
             *(f"![{Path(sheet).stem}]({sheet})" for sheet in sheets),
         ]
     return "\n".join([*lines, ""])
+
+
+def _command(report: dict[str, Any], out: Path | None, repository: Path | None) -> str:
+    """What gives the page again, but for the photos: the page says how they are added."""
+    names = [situation["name"] for situation in report["situations"] if situation["rendered"]]
+    every = [situation.name for situation in rendered_situations()]
+    chosen = [name for name in names if name in every] if names != every else []
+    words = [word for name in chosen for word in ("--situation", name)]
+    words += ["--repository", str(repository)] if repository is not None else []
+    return shlex.join(["parsing-rcnn", "verify", *words, *(["--out", str(out)] if out is not None else [])])
 
 
 def _situations(report: dict[str, Any]) -> list[str]:
@@ -154,6 +168,7 @@ def write_report(
     found: Answers | None = None,
     situations: Sequence[Situation] = (),
     taxonomy: Taxonomy | None = None,
+    repository: Path | None = None,
 ) -> None:
     """Write `out` (Markdown), the same name with .json and, with answers, a sheet a runtime in pictures/ beside it."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +183,7 @@ def write_report(
             path.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
             sheets.append(str(path.relative_to(out.parent)))
-    out.write_text(to_markdown(report, sheets))
+    out.write_text(to_markdown(report, sheets, out, repository))
     finite = json.loads(json.dumps(report), parse_constant=lambda _: None)  # JSON knows no infinity
     out.with_suffix(".json").write_text(json.dumps(finite, indent=1) + "\n")
 

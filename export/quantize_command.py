@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from export.quantize import Request
 
 
+_SENSITIVITY = 8  # photos of each folder, unless asked otherwise
+
+
 def quantize(
     calibrate: Annotated[list[Path], typer.Option(help="Folder of photos with people to measure ranges on; several.")],
     out: Annotated[Path, typer.Option(help="The repository to write: with these graphs in INT8, too.")],
@@ -32,7 +35,9 @@ def quantize(
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after, and groups/.")
     ] = None,
-    sensitivity: Annotated[int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")] = 8,
+    sensitivity: Annotated[
+        int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")
+    ] = _SENSITIVITY,
     times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too (onnx).")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
@@ -67,7 +72,9 @@ def quantize(
             activations="int8" if target == "tensorrt" else "uint8",
             threads=threads,
         )
-        _run(request, data, sensitivity, times, report or out / "quantization.md")
+        page = report or out / "quantization.md"
+        repeat = _command(request, data, page, repository, sensitivity, times=times)
+        _run(request, data, sensitivity, times, page, repeat)
         if target == "tensorrt":
             write_triton(out)
             write_engines(out, plugin, print_trtexec, precision="int8")
@@ -88,7 +95,9 @@ def _held_out(data: Path | None) -> tuple[str, ...]:
     return tuple(path.name for path in images)
 
 
-def _command(request: Request, data: Path | None, report: Path) -> str:
+def _command(
+    request: Request, data: Path | None, report: Path, repository: Path | None, sensitivity: int, *, times: bool
+) -> str:
     """What gives the same files and the same page again; folders of `data` by the word DATA."""
     from parsing_rcnn.repository import GRAPHS
 
@@ -100,11 +109,15 @@ def _command(request: Request, data: Path | None, report: Path) -> str:
     options += [("--graph", name) for name in request.graphs if request.graphs != GRAPHS]
     options += [("--keep", part) for part in request.keep]
     options += [("--target", "tensorrt")] if request.activations == "int8" else []
-    options += [("--out", str(request.out)), ("--report", str(report))]
-    return shlex.join(["parsing-rcnn", "quantize", *(word for option in options for word in option)])
+    options += [("--repository", shown(repository))] if repository is not None else []
+    options += [("--sensitivity", str(sensitivity))] if sensitivity != _SENSITIVITY else []
+    options += [("--threads", str(request.threads))] if request.threads is not None else []
+    end = [("--out", str(request.out)), ("--report", str(report))]
+    words = [word for option in (*options, *end) for word in option]
+    return shlex.join(["parsing-rcnn", "quantize", *words, *(["--no-times"] if not times else [])])
 
 
-def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path) -> None:
+def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path, repeat: str) -> None:
     import onnx
 
     from export.calibration import other_photos
@@ -137,6 +150,6 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
         # what TensorRT is to compute no CPU's runtime takes
         spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
-    document = describe(source, done, accuracy, errors, spent, _command(request, data, path))
+    document = describe(source, done, accuracy, errors, spent, repeat)
     write(document, path)
     typer.echo(to_markdown(document))

@@ -68,7 +68,7 @@ def photo_situation(repository: ModelRepository, folder: Path, count: int) -> Si
     Raises:
         FileNotFoundError: there is none.
     """
-    found = sorted(folder.rglob("*.jpg"))
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file())
     if not found:
         raise FileNotFoundError(f"{folder}: no JPEG photos in it; --photos takes a folder of them")
     rows = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))

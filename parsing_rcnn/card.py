@@ -26,7 +26,7 @@ def read(path: Path) -> Any:
         Unreadable: there is none.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write the mark
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
     except ValueError as error:

@@ -379,7 +379,9 @@ def test_the_command(small: ModelRepository, photos: Path, tmp_path: Path) -> No
     told = shlex.split(document["command"])
     assert told[:6] == ["parsing-rcnn", "quantize", "--calibrate", str(photos), "--count", "2"]
     assert told[6:10] == ["--graph", "parsing", "--keep", "parsing head.up"]
-    assert told[10:] == ["--out", str(tmp_path / "int8"), "--report", str(tmp_path / "int8" / "quantization.md")]
+    assert told[10:16] == ["--repository", str(small.path), "--sensitivity", "1", "--threads", "2"]
+    assert told[16:20] == ["--out", str(tmp_path / "int8"), "--report", str(tmp_path / "int8" / "quantization.md")]
+    assert told[20:] == ["--no-times"]
     assert {e["graph"] for e in document["sensitivity"]} == {"parsing"}
     assert all(decision["ships"] is None for decision in document["decisions"])
     assert ModelRepository.open(tmp_path / "int8").quantised == ("parsing",)

@@ -61,6 +61,9 @@ def test_the_report_is_written_with_pictures(verified: Verified, tmp_path: Path)
     page = (tmp_path / "parity.md").read_text()
     assert "**Held.**" in page
     assert "| 20 people | 800x1280 | 1 | 20 | 20 |" in page
+    assert f"`parsing-rcnn verify --out {tmp_path / 'parity.md'}`" in page
+    of_another = to_markdown(report, out=Path("parity.md"), repository=Path("my own"))
+    assert "`parsing-rcnn verify --repository 'my own' --out parity.md`" in of_another
     assert json.loads((tmp_path / "parity.json").read_text())["passed"] is True
     sheet = tmp_path / "pictures" / "parity_onnxruntime_fp32.jpg"
     assert str(sheet.relative_to(tmp_path)) in page
@@ -249,6 +252,7 @@ def test_export_and_verify_from_the_command_line(tmp_path: Path, recwarn: pytest
     verified = runner.invoke(app, [*quick, "--out", str(report)])
     assert verified.exit_code == 0, verified.output
     assert [s["name"] for s in json.loads(report.with_suffix(".json").read_text())["situations"]] == ["tiny"]
+    assert f"`parsing-rcnn verify --situation tiny --repository {out} --out {report}`" in report.read_text()
     assert report.with_suffix(".json").is_file()
     missing = runner.invoke(app, ["export", str(tmp_path / "none.safetensors")])
     assert missing.exit_code == 1

@@ -77,6 +77,13 @@ def test_an_absent_folder_is_named(tmp_path: Path) -> None:
         ModelRepository.open(tmp_path / "nowhere")
 
 
+def test_a_card_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "model_card.json"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert ModelRepository.open(tmp_path / "copy").card == ModelRepository.open(ROOT / "model_repository").card
+
+
 def test_a_folder_without_a_card_or_with_a_broken_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"model_card\.json"):
         ModelRepository.open(tmp_path)
