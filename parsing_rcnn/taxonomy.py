@@ -63,17 +63,6 @@ def _hex_palette(colours: str) -> NDArray[np.uint8]:
     return np.array([list(bytes.fromhex(c)) for c in colours.split()], dtype=np.uint8)
 
 
-def _spread_palette(count: int) -> NDArray[np.uint8]:
-    """Background black, then `count - 1` colours whose neighbours differ clearly in hue and lightness."""
-    golden_turn = 0.618033988749895  # consecutive ids land far apart on the hue circle, for any count
-    tones = ((0.72, 0.96), (0.50, 1.00), (0.85, 0.72))  # (saturation, value): vivid, pastel, deep
-    rows = [(0.0, 0.0, 0.0)]
-    for i in range(count - 1):
-        saturation, value = tones[i % len(tones)]
-        rows.append(colorsys.hsv_to_rgb((0.02 + i * golden_turn) % 1.0, saturation, value))
-    return np.round(np.array(rows) * 255).astype(np.uint8)
-
-
 # Hue, saturation, value of each body region on the right side; the left side has the opposite hue.
 _REGION_TONES = {
     "torso": (0.76, 0.55, 0.95),
@@ -123,6 +112,16 @@ _MHP_CLASSES = (
     "Other-upper-body-clothes", "Other-lower-body-clothes",
 )  # fmt: skip
 
+# Each colour is the farthest in CIE Lab from those before it, of all whose channels are multiples of 17, without greys
+# (chroma below 15) and what is nearly black (lightness below 25). The test of this module picks them again.
+_MHP_COLOURS = (
+    "000000 00ff00 0000ff ff0000 00ffff ff99ee ffdd66 006600 003399 aa5544 ff11ff 6688aa "
+    "ff0077 88ff99 ffddcc 770055 ddff00 ff8800 776600 005544 8855ff 8899ff 88aa77 88aa00 "
+    "dd11aa 00bb22 664455 ddccff ff5555 ffaa77 ff99aa 00ccff 770099 eeffbb aadddd 00bb88 "
+    "990000 775599 554422 aa1144 004477 ddff77 00aaaa aa5500 aa00ff aa8877 dd77ff 99ff44 "
+    "dd5599 99ffcc ffdd00 00ff77 0077ff cc9900 2211cc bb88aa 11aaff 55aa44 bbaa55"
+)
+
 # Front and back (or inner and outer) halves of one limb are two charts; the order is DensePose's own.
 _DENSEPOSE_CLASSES = (
     "Background", "Torso (back)", "Torso (front)", "Right-hand", "Left-hand", "Left-foot", "Right-foot",
@@ -144,7 +143,7 @@ CIHP = Taxonomy("cihp", _CIHP_CLASSES, _hex_palette(_CIHP_COLOURS), ((14, 15), (
 MHP = Taxonomy(
     "mhp",
     _MHP_CLASSES,
-    _spread_palette(len(_MHP_CLASSES)),
+    _hex_palette(_MHP_COLOURS),
     ((5, 6), (7, 8), (22, 23), (24, 25), (26, 27), (28, 29), (30, 31), (32, 33)),
 )
 

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
@@ -58,6 +59,40 @@ def test_cihp_colours_are_the_datasets_own() -> None:
     assert CIHP.palette[CIHP.classes.index("Face")].tolist() == [0, 0, 255]
     assert CIHP.palette[CIHP.classes.index("UpperClothes")].tolist() == [255, 85, 0]
     assert CIHP.palette[CIHP.classes.index("Right-shoe")].tolist() == [255, 170, 0]
+
+
+def lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """CIE L*a*b* of sRGB, at D65: a difference of 2 is just seen."""
+    white = np.array([0.95047, 1.0, 1.08883])
+    own = rgb / 255
+    linear = np.where(own <= 0.04045, own / 12.92, ((own + 0.055) / 1.055) ** 2.4)
+    matrix = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    of_white = linear @ np.array(matrix).T / white
+    x, y, z = np.moveaxis(
+        np.where(of_white > 216 / 24389, np.cbrt(of_white), (24389 / 27 * of_white + 16) / 116), -1, 0
+    )
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@pytest.mark.parametrize(("taxonomy", "least"), [(CIHP, 19), (MHP, 25), (DENSEPOSE, 12), (DENSEPOSE_COARSE, 12)])
+def test_any_two_colours_can_be_told_apart(taxonomy: Taxonomy, least: float) -> None:
+    places = lab(taxonomy.palette)
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    one, other = np.unravel_index(np.argmin(apart + 1000 * np.eye(len(places))), apart.shape)
+    assert apart[one, other] > least, (taxonomy.classes[one], taxonomy.classes[other])
+
+
+def test_mhp_colours_are_picked_as_far_from_each_other_as_can_be() -> None:
+    steps = np.arange(0, 256, 17, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    places = lab(colours)
+    kept = (places[:, 0] >= 25) & (np.hypot(places[:, 1], places[:, 2]) >= 15)
+    colours, places = colours[kept], places[kept]
+    apart = np.linalg.norm(places - lab(np.zeros(3, np.uint8)), axis=-1)
+    for label in range(1, len(MHP)):
+        farthest = int(apart.argmax())
+        assert colours[farthest].tolist() == MHP.palette[label].tolist(), MHP.classes[label]
+        apart = np.minimum(apart, np.linalg.norm(places - places[farthest], axis=-1))
 
 
 @pytest.mark.parametrize("taxonomy", [DENSEPOSE, DENSEPOSE_COARSE], ids=lambda t: t.name)
