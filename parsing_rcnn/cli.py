@@ -7,23 +7,26 @@ beside this package by their commands.py, so nothing here imports upwards.
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Callable
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+from parsing_rcnn.interrupt import ends_at_once
 
-from parsing_rcnn import __version__
-from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn.terminal import say
+with ends_at_once():  # this takes half a second
+    import importlib
+    import os
+    from collections.abc import Callable
+    from importlib.metadata import entry_points
+    from pathlib import Path
+    from typing import Annotated, Any
+
+    import typer
+
+    from parsing_rcnn import __version__
+    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.terminal import say
 
 GROUP = "parsing_rcnn.commands"
 APPLICATIONS = ("server", "training", "export")
-_CLONE = Path(__file__).resolve().parent.parent
 
 # module that is missing -> what brings it
 _REMEDIES = {
@@ -105,11 +108,12 @@ def _installed() -> list[Callable[[typer.Typer], None]]:
 
 def _beside() -> list[Callable[[typer.Typer], None]]:
     """The applications of the clone around this package; none when it was installed from a wheel."""
-    if not (_CLONE / "pyproject.toml").is_file():
+    clone = Path(__file__).resolve().parent.parent
+    if not (clone / "pyproject.toml").is_file():
         return []
-    if str(_CLONE) not in sys.path:
-        sys.path.insert(0, str(_CLONE))
-    present = [name for name in APPLICATIONS if (_CLONE / name / "commands.py").is_file()]
+    if str(clone) not in sys.path:
+        sys.path.insert(0, str(clone))
+    present = [name for name in APPLICATIONS if (clone / name / "commands.py").is_file()]
     modules: list[Any] = [importlib.import_module(f"{name}.commands") for name in present]
     return [module.register for module in modules]
 
@@ -117,7 +121,9 @@ def _beside() -> list[Callable[[typer.Typer], None]]:
 def main() -> None:
     """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        build()()
+        with ends_at_once():
+            command = typer.main.get_command(build())
+        command()
     except ParsingRCNNError as error:
         _fail(error.detail)
     except ModuleNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import queue
@@ -24,6 +25,76 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _cores: list[Any] = []
 _core_lock = threading.Lock()
+_LONGEST = 30.0  # seconds for which the end of a process waits for what is computed; a compilation takes a few
+
+
+class _Process:
+    """What is computed in this process, which may be forked, and ends one day."""
+
+    def __init__(self) -> None:
+        self._computed_in: int | None = None
+        self._changed, self._by_daemons, self._ends = threading.Condition(), 0, False
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._forked)
+
+    def refuse_fork(self) -> None:
+        """OpenVINO's threads stay behind in the process that is forked, and its locks as they were: whatever is asked
+        of it in the child waits for ever. What it only opened before is of use there.
+
+        Raises:
+            EngineUnavailable: it has computed in another process, of which this one was forked.
+        """
+        if self._computed_in not in (None, os.getpid()):
+            raise EngineUnavailable(
+                "this process was forked from one in which OpenVINO had computed, whose threads are not here: start it "
+                "by multiprocessing's spawn or forkserver, or analyse the first picture after the fork"
+            )
+
+    @contextmanager
+    def computing(self, *, openvino: bool) -> Iterator[None]:
+        """While something is compiled or computed.
+
+        Once the process ends, daemon threads do so here: what they compute with is about to be taken away, and Python
+        leaves them there in a way that C++ takes for a fault (SIGSEGV, SIGABRT). All others end before that.
+
+        Raises:
+            EngineUnavailable: as of `refuse_fork`.
+            SystemExit: the process ends, and this is a daemon thread.
+        """
+        if openvino:
+            self.refuse_fork()
+            self._computed_in = os.getpid()
+        if not threading.current_thread().daemon:
+            yield
+            return
+        with self._changed:
+            if self._ends:
+                raise SystemExit  # of which nothing is shown
+            self._by_daemons += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._by_daemons -= 1
+                self._changed.notify_all()
+
+    def end_in_order(self) -> None:
+        """At the end of the process let daemon threads end what they compute, before anything of a library ends that
+        was imported by now."""
+        atexit.unregister(self._end)
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ends = True
+            self._changed.wait_for(lambda: not self._by_daemons, _LONGEST)
+
+    def _forked(self) -> None:
+        # other threads are not here; one of them may have had the lock
+        self._changed, self._by_daemons = threading.Condition(), 0
+
+
+_process = _Process()
 
 
 class Graph(Protocol):
@@ -42,8 +113,9 @@ def openvino_core() -> Any:
     took away, and the next signal that Python handles, Ctrl-C or the end of a child, ends the process.
 
     Raises:
-        EngineUnavailable: it is not installed.
+        EngineUnavailable: it is not installed, or cannot be used here (`_Process.refuse_fork`).
     """
+    _process.refuse_fork()
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it has a stub for who lacks it
     try:
         import openvino
@@ -55,6 +127,7 @@ def openvino_core() -> Any:
             # one with its lock and one with Python's
             openvino.Type.f32.to_dtype()
             _cores.append(openvino.Core())
+            _process.end_in_order()
         return _cores[0]
 
 
@@ -71,6 +144,7 @@ def onnx_runtime() -> Any:
             "onnxruntime is not installed: pip install 'parsing-rcnn[cpu]', or 'parsing-rcnn[gpu]' beside a CUDA device"
         ) from error
     onnxruntime.disable_telemetry_events()  # of Windows, which come later
+    _process.end_in_order()
     return onnxruntime
 
 
@@ -95,7 +169,8 @@ class OrtGraph:
         }
         wanted = [(name, own) for name, own in providers.items() if name in available]
         try:
-            self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
+            with _process.computing(openvino=False):
+                self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # of types of its own, without a common base
             raise _fault(name, error) from error
         self.name = name
@@ -106,7 +181,7 @@ class OrtGraph:
         wrong = (self._inputs ^ set(inputs)) | (set(outputs) - self._outputs)
         if wrong:
             raise BrokenModel(self.name, f"{', '.join(sorted(wrong))}: not there, or not known here")
-        with _shortage_named(self.name):
+        with _process.computing(openvino=False), _shortage_named(self.name):
             return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
 
 
@@ -138,7 +213,8 @@ class OpenVinoGraph:
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         shapes = {name: value.shape for name, value in inputs.items()}
-        with self._company.joined() as alone:
+        # first of all: locks that others had when this process was forked are never given back
+        with _process.computing(openvino=True), self._company.joined() as alone:
             model, idle = self._compile(shapes, tuple(outputs), self._alone if alone else self._beside)
             with _shortage_named(self.name):
                 try:

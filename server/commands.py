@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from server.settings import Settings
 
 
@@ -70,6 +74,18 @@ def serve(
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
     given = dict(locals())
+    from parsing_rcnn.interrupt import ends_at_once
+
+    with ends_at_once():
+        server, listener = _opened(given)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
+        # the terminal is closed: what is accepted is answered all the same
+        signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
+    server.run(sockets=[listener])
+
+
+def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
+    """The gateway of these options, and the socket on which it listens; where that cannot be, the command ends."""
     import structlog
     import uvicorn
 
@@ -80,6 +96,7 @@ def serve(
     from server.settings import address, injected_port, is_loopback
     from server.telemetry import configure_logging
 
+    _open_standard_files()
     style = _style(given)
     configure_logging(style)
     settings = _settings(given, style)
@@ -98,7 +115,14 @@ def serve(
         lacks = "encryption" if settings.keys else "keys or encryption"
         _warn(style, f"reachable from other machines, without {lacks}")
     _allow_files(settings.max_connections + 200, style)
-    uvicorn.Server(configuration(application, settings)).run(sockets=[listener])
+    return uvicorn.Server(configuration(application, settings)), listener
+
+
+def _open_standard_files() -> None:
+    """Standard input, output and error that are closed would be the numbers of connections, which libuv ends upon."""
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(file)
 
 
 def _say(style: str, what: str, hint: str) -> None:
@@ -108,7 +132,7 @@ def _say(style: str, what: str, hint: str) -> None:
     if style == "json":
         structlog.get_logger("server").info(what)
     else:
-        typer.echo(f"{what}  {hint}", err=True)
+        _tell(f"{what}  {hint}")
 
 
 def _warn(style: str, what: str) -> None:
@@ -117,7 +141,7 @@ def _warn(style: str, what: str) -> None:
     if style == "json":
         structlog.get_logger("server").warning(what)
     else:
-        typer.echo(f"warning: {what}", err=True)
+        _tell(f"warning: {what}")
 
 
 def _complain(style: str, what: str) -> None:
@@ -127,7 +151,12 @@ def _complain(style: str, what: str) -> None:
     if style == "json":
         structlog.get_logger("server").error(what)
     else:
-        typer.echo(f"error: {what}", err=True)
+        _tell(f"error: {what}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # the disk of a log is full, or its reader has gone: no reason not to serve
+        typer.echo(line, err=True)
 
 
 def _style(options: Mapping[str, Any]) -> str:

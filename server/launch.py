@@ -366,10 +366,11 @@ def _refuse_taken_ports(launch: Launch) -> None:
 
 
 def forward_signals(supervisor: Supervisor) -> None:
-    """Stop the supervisor on SIGTERM and SIGINT."""
+    """Stop the supervisor on SIGTERM, SIGINT and, unless that is ignored (`nohup`), SIGHUP."""
 
     def handle(*_: Any) -> None:
         supervisor.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)

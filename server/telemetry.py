@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -91,7 +92,7 @@ def configure_logging(style: str) -> None:
         if style == "json"
         # its own tracebacks show the variables of every frame: keys, and whole pictures
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr is not None and sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
     structlog.configure(
@@ -103,9 +104,20 @@ def configure_logging(style: str) -> None:
             rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up anew: it may be redirected
+        logger_factory=lambda *_: _Lines(sys.stderr),  # looked up anew: it may be redirected
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+class _Lines(structlog.PrintLogger):
+    """What cannot be said, as where a disk is full or whoever reads the log has gone, is not: answers are given."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 # what uvicorn says beside our own line about a stream that is refused before it opens

@@ -16,6 +16,24 @@ INTERRUPTED = 130
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+_LONGEST = 0.5  # seconds for which `leave` waits for files
+_changed = threading.Condition()
+_written: list[int] = []  # threads that write one
+
+
+@contextmanager
+def leave_waits() -> Iterator[None]:
+    """While a thread writes a file: `leave` lets it, where that does not take long, and lets no other begin."""
+    with _changed:
+        _written.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _changed:
+            _written.remove(threading.get_ident())
+            _changed.notify_all()
+
+
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
     """Let the first of `_SIGNALS` interrupt as Ctrl-C does; the others are ignored from then on.
@@ -50,9 +68,14 @@ def ignore_signals() -> None:
 
 
 def leave(code: int) -> None:
-    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end."""
+    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end.
+
+    Files that are being written are waited for (`leave_waits`), half a second at most.
+    """
     if threading.active_count() > 1:
-        for output in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # whoever reads it has gone
-                output.flush()
-        os._exit(code)
+        with _changed:
+            _changed.wait_for(lambda: not _written, _LONGEST)
+            for output in (sys.stdout, sys.stderr):
+                with suppress(OSError):  # whoever reads it has gone
+                    output.flush()
+            os._exit(code)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from parsing_rcnn.company import THREADS
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
-from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from parsing_rcnn.people import TASKS, Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.call import Call
 
@@ -34,6 +36,7 @@ class EmbeddedEngine:
         self._load, self._queue, self._workers = load, queue, workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
         self._analyzer: Analyzer | None = None
+        self._loading, self._closing = False, threading.Event()
         self._reason = "the model is being loaded"
 
     async def start(self) -> None:
@@ -44,9 +47,13 @@ class EmbeddedEngine:
         anew in its own time, as somebody at a terminal does.
         """
         pause = _FIRST_PAUSE
-        while not await self._loaded(pause):
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            while not await self._loaded(pause):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except asyncio.CancelledError:
+            self._closing.set()
+            raise
 
     async def _loaded(self, pause: float) -> bool:
         """Try once: whether no further try is needed, or none would help. Failures are kept as the reason why not."""
@@ -70,12 +77,24 @@ class EmbeddedEngine:
         return self._analyzer is not None
 
     def _prepare(self) -> Analyzer:
-        analyzer = self._load()
-        _warm(analyzer)
-        if self._workers > 1:
-            with THREADS.pretended():  # what is computed beside another picture is compiled for that
-                _warm(analyzer)
-        return analyzer
+        self._loading = True
+        try:
+            analyzer = self._load()
+            self._warm(analyzer)
+            if self._workers > 1:
+                with THREADS.pretended():  # what is computed beside another picture is compiled for that
+                    self._warm(analyzer)
+            return analyzer
+        finally:
+            self._loading = False
+
+    def _warm(self, analyzer: Analyzer) -> None:
+        """Have compiled what the first requests will need; once the gateway stops, no more than is begun."""
+        for blank, options in _first(analyzer.info.canvases):
+            if self._closing.is_set():
+                analyzer.close()
+                raise EngineUnavailable("the gateway stops")  # to nobody: whoever awaited this was cancelled
+            analyzer.analyze(blank, options)
 
     @property
     def not_ready(self) -> str | None:
@@ -137,17 +156,22 @@ class EmbeddedEngine:
 
     async def close(self) -> None:
         """Finish what is in work, drop what waits, release the analyzer."""
+        self._closing.set()
+        if self._loading:
+            log.info("stopping", waits_for="the model, of which one graph is compiled to the end")
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
         if self._analyzer is not None:
             self._analyzer.close()
 
 
-def _warm(analyzer: Analyzer) -> None:
-    """Have compiled what the first requests will need: every canvas, and every number of people."""
-    warm = [(size, 1) for size in analyzer.info.canvases]
-    warm += [(analyzer.info.canvases[0], people) for people in PEOPLE_BUCKETS[1:]]
-    for (height, width), people in warm:
-        blank = np.full((height, width, 3), PAD_VALUE, np.uint8)
-        analyzer.analyze(blank, Options(confidence=0.0, max_people=people))
+def _first(canvases: Sequence[tuple[int, int]]) -> Iterator[tuple[NDArray[np.uint8], Options]]:
+    """Pictures for which everything is compiled that the first requests will need, at most one graph for each picture:
+    every canvas, and in both heads every number of people."""
+    blanks = [np.full((*canvas, 3), PAD_VALUE, np.uint8) for canvas in canvases]
+    for blank in blanks:
+        yield blank, Options(frozenset(), confidence=0.0, max_people=1)
+    for people in PEOPLE_BUCKETS:
+        for task in TASKS:
+            yield blanks[0], Options(frozenset({task}), confidence=0.0, max_people=people)
     # the page asks for the exact paste, whose probabilities are a compilation of their own
-    analyzer.analyze(blank, Options(confidence=0.0, max_people=1, part_probs=True))
+    yield blanks[0], Options(frozenset({"parsing"}), confidence=0.0, max_people=1, part_probs=True)

@@ -87,3 +87,14 @@ def test_unknown_options_are_usage_errors() -> None:
     failed = run("predict", "--no-such-option")
     assert failed.returncode == 2
     assert "--no-such-option" in failed.stderr
+
+
+@pytest.mark.parametrize(("module", "arguments"), [("typer", ["--help"]), ("uvicorn", ["serve", "--port", "0"])])
+def test_ctrl_c_while_modules_are_imported_shows_no_trace(module: str, arguments: list[str], tmp_path: Path) -> None:
+    # what some code does with an interrupt in the middle of an import
+    swallowed = "try:\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(0.1)\nexcept KeyboardInterrupt: ..."
+    (tmp_path / f"{module}.py").write_text(f"import signal, time\n{swallowed}")
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from parsing_rcnn.cli import main; main()"
+    command = [sys.executable, "-c", start, str(tmp_path), *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")

@@ -1,7 +1,8 @@
-"""What is said where the packages that run graphs are missing."""
+"""Where the packages that run graphs are missing, in a process that is forked, and at the end of one."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -26,3 +27,75 @@ def test_what_brings_a_missing_runtime_can_be_typed_into_any_shell(runtime: str,
     names = [word for word in shlex.split(said.partition("pip install ")[2], posix=False) if "[" in word]
     assert [name.strip(",") for name in names] == ["'parsing-rcnn[cpu]'", "'parsing-rcnn[gpu]'"][: len(names)]
     assert names
+
+
+FORKS = """
+import os, sys
+import numpy as np
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.pipeline import Pipeline
+
+runtime, before = sys.argv[1:]
+picture = np.full((90, 160, 3), 114, np.uint8)
+engine = None if before == "imported" else Pipeline(runtime=runtime, threads=2)
+if before in ("computed", "gone"):
+    engine.analyze(picture)
+if before == "gone":
+    engine.close()
+    engine = None
+if os.fork() == 0:
+    try:
+        (engine or Pipeline(runtime=runtime, threads=2)).analyze(picture)
+    except EngineUnavailable as error:
+        print(error.detail, flush=True)
+        os._exit(3)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.parametrize(
+    ("runtime", "before", "refused"),
+    [
+        ("openvino", "imported", False),
+        ("openvino", "opened", False),
+        ("openvino", "computed", True),
+        ("openvino", "gone", True),
+        ("onnxruntime", "computed", False),
+    ],
+)
+def test_a_fork_is_refused_where_it_would_wait_for_ever(runtime: str, before: str, refused: bool) -> None:
+    pytest.importorskip(runtime)
+    command = [sys.executable, "-c", FORKS, runtime, before]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == (3 if refused else 0), done.stderr
+    assert ("spawn or forkserver" in done.stdout) == refused
+
+
+ENDS = """
+import sys, threading
+import numpy as np
+from parsing_rcnn.pipeline import Pipeline
+
+engine, picture = Pipeline(runtime=sys.argv[1], threads=1), np.full((90, 160, 3), 114, np.uint8)
+begun = threading.Semaphore(0)
+
+def work():
+    while True:
+        engine.analyze(picture)
+        begun.release()
+
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(4):
+    begun.acquire()
+"""
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_program_ends_in_order_while_daemon_threads_compute(runtime: str) -> None:
+    pytest.importorskip(runtime)
+    command = [sys.executable, "-c", ENDS, runtime]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

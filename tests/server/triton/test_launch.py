@@ -22,7 +22,7 @@ import pytest
 from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
-from server.launch import Installation, Launch, Supervisor, choose_profile
+from server.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
 from server.probes import Prober
 from tests.server.triton.conftest import free_ports
 
@@ -107,6 +107,27 @@ def test_an_ipv6_address_is_written_as_each_service_wants_it(repository: Path, a
     assert {"--http-address=ipv6:::1", "--grpc-address=[::1]", "--metrics-address=ipv6:::1"} <= set(command)
     assert launch.address(2) == "[::1]:2"
     assert Launch(repository).address(2) == "127.0.0.1:2"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_stop_it_and_nohup_lets_the_terminal_go(
+    repository: Path, anywhere: Installation, sent: signal.Signals
+) -> None:
+    http, grpc, metrics = free_ports(3)
+    supervisor = Supervisor(Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics), anywhere)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        forward_signals(supervisor)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        forward_signals(supervisor)
+        os.kill(os.getpid(), sent)
+        supervisor.run()  # starts nothing: the program is not there
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_stop_does_not_wait_for_a_load(repository: Path, anywhere: Installation) -> None:

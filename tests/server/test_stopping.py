@@ -1,0 +1,150 @@
+"""The command `serve` when it is told to end, and where nobody hears it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.server.test_limits import until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Served:
+    """A gateway in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def status(self, path: str) -> int | None:
+        """Of an answer; None where nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    def answers(self, path: str) -> None:
+        """Wait until it does."""
+        end = time.monotonic() + 240
+        while self.status(path) != 200:
+            assert time.monotonic() < end
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+    @contextmanager
+    def upload(self, picture: bytes) -> Iterator[Callable[[], tuple[int, bytes]]]:
+        """A request that is accepted, and whose body has not come; yields what sends it, and gives the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
+            head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n"
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+
+            def rest() -> tuple[int, bytes]:
+                client.sendall(picture)
+                answer = http.client.HTTPResponse(client)
+                answer.begin()
+                return answer.status, answer.read()
+
+            yield rest
+
+
+@contextmanager
+def serving(*before: str, after: str = "", **variables: str) -> Iterator[Served]:
+    """`before` is put before the command, `after` are redirections of a shell."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    command = [*before, sys.executable, "-m", "parsing_rcnn", "serve", "--threads", "1", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARSING_RCNN_")}
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {after}', "sh", *command],
+        env=environment | variables,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    try:
+        yield Served(process, port)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_model_that_is_being_loaded_is_not_waited_for(sent: signal.Signals, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    with serving(PARSING_RCNN_CACHE=str(tmp_path)) as served:
+        until(lambda: any(tmp_path.glob("*.blob")), 240)
+        served.process.send_signal(sent)
+        _, said = served.process.communicate(timeout=120)
+    assert served.process.returncode == {signal.SIGTERM: -15, signal.SIGINT: 130}[sent]
+    assert "stopping" in said
+    assert "Traceback" not in said
+    graphs = 10  # three canvases; one, two and four people in both heads; one with probabilities
+    assert len(list(tmp_path.glob("*.blob"))) < graphs
+
+
+def test_a_terminal_that_is_closed_lets_accepted_requests_be_answered(photo_jpeg: bytes) -> None:
+    with serving() as served:
+        served.answers("/readyz")
+        with served.upload(photo_jpeg) as rest:
+            served.process.send_signal(signal.SIGHUP)
+            until(lambda: served.status("/healthz") is None, 60)
+            status, answer = rest()
+        assert (status, b"predictions" in answer) == (200, True)
+        assert served.process.wait(60) == -signal.SIGTERM
+
+
+def test_nohup_lets_the_terminal_go() -> None:
+    with serving("nohup") as served:
+        served.answers("/healthz")
+        served.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert served.status("/healthz") == 200
+
+
+def test_a_second_ctrl_c_says_that_requests_are_cut_off(photo_jpeg: bytes) -> None:
+    with serving() as served:
+        served.answers("/readyz")
+        with served.upload(photo_jpeg):
+            served.process.send_signal(signal.SIGINT)
+            until(lambda: served.status("/healthz") is None, 60)
+            served.process.send_signal(signal.SIGINT)
+            _, said = served.process.communicate(timeout=60)
+    assert served.process.returncode == 130
+    assert "stopped at once: requests in work are cut off" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_where_the_log_cannot_be_written_pictures_are_analysed(style: str, photo_jpeg: bytes) -> None:
+    with serving(after="2>/dev/full", PARSING_RCNN_LOG_FORMAT=style) as served:
+        served.answers("/readyz")
+        with served.upload(photo_jpeg) as rest:
+            assert rest()[0] == 200
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(60) == -signal.SIGTERM
+
+
+def test_it_serves_where_standard_files_are_closed(photo_jpeg: bytes) -> None:
+    with serving(after="0<&- 1>&- 2>&-") as served:
+        served.answers("/readyz")
+        with served.upload(photo_jpeg) as rest:
+            assert rest()[0] == 200
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(60) == -signal.SIGTERM
