@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
-from parsing_rcnn.ensembles import ENSEMBLES, ROWS, outputs
+from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, outputs
 from parsing_rcnn.repository import CARD, GRAPHS
 from parsing_rcnn.runtime import MAX_PEOPLE
 
@@ -63,6 +63,7 @@ class Shapes:
         canvases: (height, width) of every model of the card.
         rows: of the detector's answer: people, or always that many in the static form; -1: as many as it finds.
         buckets: of the heads' engines: numbers of people, one profile each.
+        parameters: of the ensembles, which say whose weights they run (`identity`).
     """
 
     channels: int
@@ -72,6 +73,7 @@ class Shapes:
     canvases: tuple[tuple[int, int], ...]
     rows: int
     buckets: tuple[int, ...]
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_models(repository: Path) -> list[Path]:
@@ -107,6 +109,7 @@ def read_shapes(repository: Path) -> Shapes:
         tuple(canvases(card)),
         rows or -1,
         people_buckets(card),
+        identity(card),
     )
 
 
@@ -170,7 +173,8 @@ def files(shapes: Shapes) -> dict[str, str]:
             most = shapes.buckets[-1] if path == "config.pbtxt" else MAX_PEOPLE
             found[f"{name}/{path}"] = _model(name, people, backend, most if heads else 0)
     for name in ENSEMBLES:
-        found[f"{name}/config.pbtxt"] = _model(name, every[name], _ensemble(name, every), platform=True)
+        steps = _parameters(shapes.parameters) + _ensemble(name, every)
+        found[f"{name}/config.pbtxt"] = _model(name, every[name], steps, platform=True)
     for name, step in _CLASSES.items():
         found[f"{name}/1/model.py"] = _PYTHON.format(step=step)
     for name in ENSEMBLES:
@@ -254,6 +258,13 @@ def _sample(name: str, batch: int, inputs: Mapping[str, tuple[str, list[int]]]) 
         for key, (kind, dims) in inputs.items()
     )
     return f'  {{ name: "{name}" batch_size: {batch} {body} }}'
+
+
+def _parameters(given: Mapping[str, str]) -> str:
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in given.items()}
+    return "".join(
+        f'parameters {{ key: "{key}" value: {{ string_value: {value} }} }}\n' for key, value in quoted.items()
+    )
 
 
 def _ensemble(name: str, every: Mapping[str, tuple[list[Tensor], list[Tensor]]]) -> str:

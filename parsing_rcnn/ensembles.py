@@ -55,6 +55,9 @@ CHANNEL = [
 OWN_CHANNEL = [*CHANNEL, ("grpc.enable_http_proxy", 0)]
 """Likewise to a server of this machine or cluster: a proxy of http_proxy, meant for the world, does not lead there."""
 
+IDENTITY = "card."
+"""What the names of the parameters begin with by which an ensemble's configuration says whose weights it runs."""
+
 PROBE = "probe"
 """Parameter of a request to the detector that only asks whether it is well."""
 
@@ -93,6 +96,22 @@ def names(tasks: Iterable[str]) -> tuple[str, ...]:
     """Names of what is computed for these tasks, in the order of `outputs`."""
     asked = frozenset(tasks)
     return (*_ALWAYS, *(name for task in TASKS if task in asked for name in MAPS[task]))
+
+
+def identity(card: Mapping[str, Any]) -> dict[str, str]:
+    """What tells the weights of a model card from others: parameters of every ensemble's configuration, and their text.
+
+    They are the same for every export of the same weights, whatever its precision, canvases and numbers of people are:
+    the sums of the files are not.
+    """
+    trained = sorted(name for name, task in card.get("tasks", {}).items() if task["trained"])
+    said = {
+        "name": card.get("name", ""),
+        "version": card.get("version", ""),
+        "taxonomy": card.get("taxonomy", ""),
+        "trained": ", ".join(trained),
+    }
+    return {f"{IDENTITY}{key}": str(value) for key, value in said.items()}
 
 
 def ensemble_of(tasks: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from parsing_rcnn.ensembles import ENSEMBLES, outputs
+from parsing_rcnn.ensembles import ENSEMBLES, identity, outputs
 from server.engines.base import Engine
 
 VERSION = "1"
@@ -76,7 +76,7 @@ class Catalogue:
     Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
 
     Args:
-        engine: for the number of classes.
+        engine: for the number of classes, and for whose weights it runs.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -94,6 +94,7 @@ class Catalogue:
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
         found, classes = {}, len(self._engine.info.classes)
+        whose = {key: {"string_value": text} for key, text in identity(self._engine.info.card).items()}
         for name, tasks in ENSEMBLES.items():
             message = ModelConfig(
                 name=name,
@@ -104,6 +105,7 @@ class Catalogue:
                     {"name": output.name, "data_type": _TYPES[output.kind], "dims": output.dims}
                     for output in outputs(tasks, classes, CELLS)
                 ],
+                parameters=whose,
             )
             document = json_format.MessageToDict(
                 message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True

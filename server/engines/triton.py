@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names
+from parsing_rcnn.ensembles import IDENTITY, MAPS, OWN_CHANNEL, ensemble_of, identity, names
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
@@ -31,6 +31,7 @@ from server.engines.upstream import (
     ServerLost,
     SlotUnknown,
     Upstream,
+    identity_of,
     infer,
     infer_shared,
     orphans,
@@ -123,9 +124,10 @@ class TritonEngine:
 
     async def _probe(self, upstream: Upstream) -> None:
         """A tiny inference through every step; its answer has the width of the part classes, with nobody in it, too.
+        Then whose weights they are, where the ensemble says so: older repositories, and others' own, do not.
 
         Raises:
-            ServerLost: it does not answer, or its parts are of other classes than the model card's.
+            ServerLost: it does not answer, or runs another model than that of the model card.
         """
         given, outputs = {"IMAGE": _picture(tiny_picture())}, ("BOXES", "PART_SCORES")
         found = await infer(upstream, "human_analysis", given, outputs, _PROBE_DEADLINE, Options(max_people=1))
@@ -134,6 +136,13 @@ class TritonEngine:
             raise ServerLost(
                 f"Triton serves {theirs} part classes, this gateway's model card has {ours}: give both the same "
                 "--repository"
+            )
+        own, said = identity(self._repository.card), await identity_of(upstream)
+        if any(said.get(key, own[key]) != own[key] for key in own):
+            raise ServerLost(
+                f"Triton serves {_shown(own | said)}, this gateway's model card is of {_shown(own)}: give both the "
+                "same --repository; if they have it, write Triton's files of it anew: `parsing-rcnn export --target "
+                "triton`"
             )
 
     async def _forget(self) -> None:
@@ -325,6 +334,14 @@ class TritonEngine:
 def _proven(upstream: Upstream) -> bool:
     """Whether a picture went through every step a moment ago: a probe would say no more."""
     return upstream.healthy and time.monotonic() - upstream.proven < _PROBE_EVERY
+
+
+def _shown(weights: Mapping[str, str]) -> str:
+    """What `identity` says, for messages."""
+    name, version, taxonomy, trained = (
+        weights[f"{IDENTITY}{key}"] for key in ("name", "version", "taxonomy", "trained")
+    )
+    return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'})"
 
 
 def _picture(image: bytes) -> NDArray[np.object_]:

@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from parsing_rcnn.ensembles import Trouble, parameters_of, refusal_of, trouble_of
+from parsing_rcnn.ensembles import IDENTITY, Trouble, parameters_of, refusal_of, trouble_of
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Options
 from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
@@ -162,6 +162,18 @@ async def rows_of(upstream: Upstream) -> dict[str, int]:
         own = [size for size in output.shape if size > 0]
         sizes[output.name] = math.prod(own) * np.dtype(triton_to_np_dtype(output.datatype)).itemsize
     return sizes
+
+
+async def identity_of(upstream: Upstream) -> dict[str, str]:
+    """Whose weights the ensembles run, as far as their configuration says: see `parsing_rcnn.ensembles.identity`."""
+    try:
+        answer = await upstream.client.get_model_config("human_analysis", client_timeout=_METADATA)
+    except InferenceServerException as error:
+        if "restricted" in str(error.message()):  # a server may keep its configuration to itself
+            return {}
+        raise
+    parameters = answer.config.parameters
+    return {key: parameters[key].string_value for key in parameters if key.startswith(IDENTITY)}
 
 
 async def orphans(upstream: Upstream) -> list[str]:

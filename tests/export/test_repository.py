@@ -18,6 +18,7 @@ from export.options import ExportOptions
 from export.repository import files, read_shapes, tensors
 from export.tensorrt_profiles import canvases
 from parsing_rcnn.cli import build
+from parsing_rcnn.ensembles import ENSEMBLES
 from parsing_rcnn.repository import CARD, ModelRepository
 from training.checkpoint import load_model, save_weights
 from training.config import Config
@@ -57,6 +58,7 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert [plan.is_file() for plan in plans] == [False, True]  # the head is what it was, the detector is not
     arguments += ["--proposals", "40"]
+    whose = {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
     for options, kept in (
         ([], [True, True]),
         (["--size", "224x320"], [False, True]),  # the same graphs: the detector has another landscape profile
@@ -68,6 +70,8 @@ def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         assert [plan.is_file() for plan in plans] == kept
         named = (out / "detector" / "config.pbtxt").read_text(), (out / "parsing" / "config.pbtxt").read_text()
+        # of the same weights, whatever their export: a gateway with another export's card takes this Triton
+        assert whose == {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
         assert ["224x320" in named[0], "people 2" in named[1]] == ["224x320" in options, "1,2,8" in options]
 
 

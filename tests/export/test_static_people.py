@@ -52,6 +52,35 @@ def test_the_limits_say_what_they_are_meant_to(model: ParsingRCNN) -> None:
     assert counts[5] > ROWS
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_whoever_is_just_as_sure_as_the_limit_counts(model: ParsingRCNN, static: bool) -> None:
+    third = float(whole(model, (0.0, 64.0), static)[1][2])
+    assert whole(model, (third, 64.0), static)[2] == [3]
+
+
+def test_there_are_no_more_people_than_the_graph_has_been_made_for(model: ParsingRCNN) -> None:
+    canvas = torch.from_numpy(render_scene(3, 256, 320))
+    with torch.inference_mode():
+        boxes, scores, count, features = DetectorGraph(model, ROWS)(canvas, torch.tensor([0.0, 64.0]))
+    assert count.tolist() == [ROWS]
+    assert len(boxes) == len(scores) == len(features) == ROWS
+
+
+@pytest.mark.parametrize("least", [0.0, -1.0])  # what Triton is given is not checked
+def test_rows_that_fill_up_are_nobody_at_any_limit(model: ParsingRCNN, least: float) -> None:
+    """On so small a canvas there are fewer proposals than the 300 that are filled up to, and fewer boxes than rows."""
+    canvas, limits = torch.from_numpy(render_scene(3, 64, 96)), torch.tensor([least, 64.0])
+    with torch.inference_mode():
+        (_, wanted, count, _), (boxes, scores, found, _) = (
+            DetectorGraph(model, 64, proposals=300, static=static)(canvas, limits) for static in (False, True)
+        )
+    assert 0 < int(count) < 64
+    assert found.tolist() == count.tolist()
+    np.testing.assert_allclose(scores[: int(count)], wanted, atol=1e-5)
+    assert not scores[int(count) :].any()
+    assert not boxes[int(count) :].any()
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_pipelines_give_the_same_people(static_repository: Path, runtime: str) -> None:
     usual, fixed = (Pipeline(path, runtime=runtime, precision="fp32") for path in (None, static_repository))

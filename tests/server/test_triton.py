@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from parsing_rcnn.ensembles import outputs
+from parsing_rcnn.ensembles import identity, outputs
+from parsing_rcnn.repository import ModelRepository
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live
@@ -35,6 +36,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         dies: is lost with the next picture.
         refusal: what it says to every picture instead.
         classes: of its part maps.
+        parameters: of its ensembles' configuration; None: it keeps that to itself.
         over: the request of a picture has ended, with an answer or without.
     """
 
@@ -45,6 +47,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.gate.set()
         self.dies = self.lost = False
         self.refusal, self.classes = "", 20
+        self.parameters: dict[str, str] | None = {}
         self._server = grpc.server(ThreadPoolExecutor(8))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -56,6 +59,14 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ServerMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
         return service_pb2.ServerMetadataResponse(name="triton", version="2")
+
+    def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+        if self.parameters is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "This protocol is restricted, expecting header 'triton-grpc-x'")
+        answer = service_pb2.ModelConfigResponse()
+        for key, value in (self.parameters or {}).items():
+            answer.config.parameters[key].string_value = value
+        return answer
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
         if request.raw_input_contents[0].endswith(self.photo):
@@ -187,6 +198,41 @@ def test_a_server_of_another_taxonomy_gets_no_pictures(servers: list[Played], ph
         until(lambda: client.get("/readyz").status_code == 200, 30)
         assert client.post(URL, content=photo_jpeg).status_code == 200
     assert counts(servers) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"card.name": "mine"}, "mine 7.1 (cihp; trained: densepose, parsing)"),
+        ({"card.version": "8"}, "light 8 (cihp; trained: densepose, parsing)"),
+        ({"card.trained": ""}, "light 7.1 (cihp; trained: nothing)"),
+    ],
+)
+def test_a_server_of_other_weights_gets_no_pictures(
+    servers: list[Played], photo_jpeg: bytes, said: dict[str, str], shown: str
+) -> None:
+    card = {"name": "light", "version": "7.1", "taxonomy": "cihp"}
+    own = identity({**card, "tasks": {"densepose": {"trained": True}, "parsing": {"trained": True}}})
+    assert own == identity(ModelRepository.open().card)
+    server = servers[0]
+    server.parameters = {**own, **said}
+    expected = f"Triton serves {shown}, this gateway's model card is of light 7.1 (cihp; trained: densepose, parsing)"
+    with TestClient(create_app(settings_of(server))) as client:
+        until(lambda: expected in client.get("/readyz").json()["detail"], 30)
+        refused(client.post(URL, content=photo_jpeg), 503, expected, "--target triton")
+        server.parameters = own
+        until(lambda: client.get("/readyz").status_code == 200, 30)
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+    assert counts(servers) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"threads": "2"}, None], ids=["none", "others", "restricted"])
+def test_a_server_that_does_not_say_whose_weights_it_runs_is_believed(
+    servers: list[Played], photo_jpeg: bytes, parameters: dict[str, str] | None
+) -> None:
+    servers[0].parameters = parameters
+    with gateway(servers[0]) as client:
+        assert client.post(URL, content=photo_jpeg).status_code == 200
 
 
 def test_a_refusal_of_the_picture_is_the_same_everywhere(servers: list[Played], photo_jpeg: bytes) -> None:

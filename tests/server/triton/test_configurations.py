@@ -10,6 +10,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
+from export import repository as writer
+from parsing_rcnn.ensembles import identity
+from parsing_rcnn.repository import ModelRepository
+
 GRAPHS = ("detector", "parsing", "densepose_head")
 HEADS = ("parsing", "densepose_head")
 STEPS = ("preprocess", "detector", *HEADS, "postprocess")
@@ -99,3 +103,20 @@ def test_the_steps_of_an_ensemble_fit_together(name: str, repository: Path) -> N
             known[value] = outputs[key]
     for key, value in shapes(config.output, batch=False).items():
         assert known[key] == value
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_an_ensemble_says_whose_weights_it_runs(name: str, repository: Path) -> None:
+    card = ModelRepository.open(repository).card
+    shipped = {
+        "card.name": card["name"],
+        "card.version": card["version"],
+        "card.taxonomy": "cihp",
+        "card.trained": "densepose, parsing",
+    }
+    assert identity(card) == shipped
+    odd = {**shipped, "card.name": 'Mine\\ "light"\n人'}
+    own = writer.Shapes(4, 8, 16, 20, ((256, 320),), -1, (1,), odd)
+    written = text_format.Parse(writer.files(own)[f"{name}/config.pbtxt"], ModelConfig())
+    for config, expected in ((read(repository / name / "config.pbtxt"), shipped), (written, odd)):
+        assert {key: value.string_value for key, value in config.parameters.items()} == expected

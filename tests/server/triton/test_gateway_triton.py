@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from benchmarks.frames import drawn_person
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.repository import CARD, GRAPHS
 from server.app import create_app
 from server.engines.shared_memory import FOLDER, PREFIX
 from server.settings import Settings
@@ -78,6 +81,22 @@ def test_the_same_answer_as_the_embedded_engine(
     assert len(ours["boxes"])
     for name, array in ours.items():
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
+
+
+def test_a_gateway_with_the_card_of_other_weights_is_not_ready(
+    triton: Running, repository: Path, tmp_path: Path
+) -> None:
+    for name in GRAPHS:
+        (tmp_path / name).symlink_to(repository / name)
+    card = json.loads((repository / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps({**card, "name": "mine", "tasks": {"parsing": {"trained": False}}}))
+    settings = Settings(engine="triton", triton_url=triton.grpc, repository=tmp_path)
+    serves = f"{card['name']} {card['version']} (cihp; trained: densepose, parsing)"
+    mine = f"mine {card['version']} (cihp; trained: nothing)"
+    with TestClient(create_app(settings)) as client:
+        said = f"Triton serves {serves}, this gateway's model card is of {mine}: give both the same --repository"
+        until(lambda: said in client.get("/readyz").json().get("detail", ""), 30)
+        assert client.get("/v1/models").status_code == 503
 
 
 @pytest.mark.parametrize("query", ["", "&exact=true"])
