@@ -1,6 +1,6 @@
 """People for other libraries: `python examples/export.py photo.jpg people.json`.
 
-Writes COCO results for pycocotools; with supervision installed, also shows them as `supervision.Detections`.
+Writes COCO results for pycocotools; with supervision installed, also makes `supervision.Detections` of them.
 """
 
 import sys
@@ -18,7 +18,8 @@ def main(photo: str, result: str) -> None:
     for chart in people.to_densepose():
         print(f"DensePose chart {chart.labels.shape} in {tuple(chart.box)}")
     if find_spec("supervision") is not None:
-        print(people.to_supervision())
+        detections = people.to_supervision()
+        print(f"supervision: {len(detections)} detections at {detections.xyxy.round().tolist()}")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.live import Live, LiveSettings
-from parsing_rcnn_client.video.programs import is_live
+from parsing_rcnn_client.video.programs import is_endless
 from parsing_rcnn_client.video.sinks import MjpegPage
 
 
 def main(source: str, port: str = "8090") -> None:
     page = MjpegPage(int(port))
     place = page.sink(source)
-    camera = is_live(source)
-    live = Live(Pipeline(), LiveSettings(mode="low-latency", reconnect=camera))
-    live.add(source, lambda: FFmpegReader(source, pace=not camera), lambda reader: place)
+    camera = is_endless(source)  # else a file, which is played at its own speed and ends
+    live = Live(Pipeline(), LiveSettings(mode="low-latency"))
+    live.add(source, lambda: FFmpegReader(source, live=camera, pace=not camera), lambda reader: place, endless=camera)
     print(f"watch at {page.url}", flush=True)
     state, told = live.sources[0].state, None
     with contextlib.suppress(KeyboardInterrupt):

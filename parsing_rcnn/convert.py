@@ -115,9 +115,10 @@ def to_supervision(people: People, *, parts: bool = False) -> Any:
         parts: one detection for each part of each person, instead of one a person.
 
     Returns:
-        Detections with `xyxy`, `confidence`, `class_id` 0, `mask` where there are maps, and `data` holding
-        `class_name`, `parts` and `iuv`. Of parts, `class_id` and `class_name` are those of the taxonomy, `confidence`
-        that of the person times that of the part, and `data` has `person`, the index of the person.
+        Detections with `xyxy`, `confidence`, `class_id` 0, `mask` where there are maps, `tracker_id` where people have
+        one, and `data` holding `class_name`, `parts` and `iuv`. Of parts, `class_id` and `class_name` are those of the
+        taxonomy, `confidence` that of the person times that of the part, and `data` has `person`, the index of the
+        person.
 
     Raises:
         ImportError: supervision is not installed.
@@ -134,14 +135,16 @@ def to_supervision(people: People, *, parts: bool = False) -> Any:
         whole[:, 2:] += whole[:, :2]
         rles = [part.mask for part in pieces]
         ids = np.array([part.class_id for part in pieces], dtype=int)
+        whose = np.array([part.person for part in pieces], dtype=int)
         return supervision.Detections(
             xyxy=whole,
             mask=compact_mask.from_coco_rle(rles, whole - [0, 0, 1, 1], people.image_size) if pieces else None,
             confidence=np.array([part.score for part in pieces], dtype=np.float32),
             class_id=ids,
+            tracker_id=None if people.tracker_id is None else people.tracker_id[whose].astype(int),
             data={
                 "class_name": np.array(people.taxonomy.classes)[ids],
-                "person": np.array([part.person for part in pieces], dtype=int),
+                "person": whose,
             },
         )
     count = len(people)
@@ -154,7 +157,12 @@ def to_supervision(people: People, *, parts: bool = False) -> Any:
         rles = [person_rle(people, i) for i in range(count)]
         mask = compact_mask.from_coco_rle(rles, corners, people.image_size)
     return supervision.Detections(
-        xyxy=people.boxes.copy(), mask=mask, confidence=people.scores.copy(), class_id=np.zeros(count, int), data=data
+        xyxy=people.boxes.copy(),
+        mask=mask,
+        confidence=people.scores.copy(),
+        class_id=np.zeros(count, int),
+        tracker_id=None if people.tracker_id is None else people.tracker_id.astype(int),
+        data=data,
     )
 
 

@@ -1,27 +1,27 @@
-"""Pictures of people: parts, instances, IUV, isolines and textures over the photo. Colours are RGB throughout.
+"""Pictures of people: parts, instances, IUV, isolines and textures over the photo; people hidden in it, or cut out.
 
-Everything works on the pixels of each person's box, so a small person in a large picture costs little.
+Colours are RGB throughout. Everything works on the pixels of each person's box, so a small person in a large picture
+costs little.
 """
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn import cutouts, hiding
 from parsing_rcnn.atlas import atlas_of, enlarged, texels, tiles
+from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import PixelWindow, paste_charts, paste_nearest, paste_smooth
 from parsing_rcnn.people import People
+from parsing_rcnn.strokes import Colour, box_around, isolines, outline, tag
 from parsing_rcnn.taxonomy import DENSEPOSE
-
-Colour = tuple[int, int, int]
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def instance_colour(index: int) -> Colour:
@@ -42,7 +42,8 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Parts in the colours of the taxonomy over the photo, with an outline, a box and a score for each person.
 
-    Without part maps the charts of DensePose are coloured; without any map only boxes and scores are drawn.
+    Without part maps, or with those of an untrained head, the charts of DensePose are coloured; without any map only
+    boxes and scores are drawn.
 
     Args:
         image: uint8 [H,W,3] RGB, the upright original; it is not changed.
@@ -60,21 +61,22 @@ def overlay(
     Raises:
         ValueError: the image is not of the people's image_size.
     """
-    _check_image(image, people)
+    cutouts.check_image(image, people)
     canvas = image.copy()
-    palette = people.taxonomy.palette if people.parts is not None else DENSEPOSE.palette
-    if people.parts is not None or people.iuv is not None:
-        for index, labels in enumerate(_labels(people, smooth)):
+    sources = believed(people)
+    palette = people.taxonomy.palette if "parsing" in sources else DENSEPOSE.palette
+    if sources:
+        for index, labels in enumerate(_labels(people, smooth, charts="parsing" not in sources)):
             where = people.window(index).slices
             # `take` is five times as quick as an index
             _blend(canvas[where], image[where], palette.take(labels, axis=0), labels > 0, alpha)
             if outlines:
-                _outline(canvas, labels > 0, people.window(index)[:2], instance_colour(index))
+                outline(canvas, labels > 0, people.window(index)[:2], instance_colour(index))
     for index in people.back_to_front():
         if boxes:
-            _box(canvas, people.window(index), instance_colour(index))
+            box_around(canvas, people.window(index), instance_colour(index))
         if scores:
-            _tag(canvas, people.boxes[index], f"{float(people.scores[index]):.2f}", instance_colour(index))
+            tag(canvas, people.boxes[index], f"{float(people.scores[index]):.2f}", instance_colour(index))
     return canvas
 
 
@@ -152,14 +154,14 @@ def contours(image: NDArray[np.uint8], people: People, *, levels: int = 10, widt
     Raises:
         ValueError: IUV was not computed, or the image is not of the people's image_size.
     """
-    _check_image(image, people)
+    cutouts.check_image(image, people)
     canvas = image.copy()
     for index, labels, uv in _charts(people):
         region = canvas[people.window(index).slices]
         # Dimmed first, so that lines show on white clothes as well.
         _blend(region, image[people.window(index).slices], np.zeros_like(region), labels > 0, 0.35)
         for values, colours in ((uv[0], cv2.COLORMAP_PARULA), (uv[1], cv2.COLORMAP_SPRING)):
-            _isolines(region, labels, values, colour_map=colours, levels=levels, width=width)
+            isolines(region, labels, values, colour_map=colours, levels=levels, width=width)
     return canvas
 
 
@@ -182,7 +184,7 @@ def texture(
         ValueError: the atlas is not 6 by 4 squares, IUV was not computed, or the image is not of the people's
             image_size.
     """
-    _check_image(image, people)
+    cutouts.check_image(image, people)
     squares, opacity = tiles(atlas)
     canvas = image.copy()
     for index, labels, uv in _charts(people):
@@ -195,22 +197,39 @@ def texture(
     return canvas
 
 
-def unwrap(image: NDArray[np.uint8], people: People, index: int, *, side: int = 128) -> NDArray[np.uint8]:
-    """The texture of one person, taken off a photo: the inverse of `texture`, of what the photo shows of them.
+def unwrap(
+    image: NDArray[np.uint8],
+    people: People,
+    index: int,
+    *,
+    others: Iterable[tuple[NDArray[np.uint8], People, int]] = (),
+    side: int = 128,
+) -> NDArray[np.uint8]:
+    """The texture of one person, taken off photos: the inverse of `texture`, of what the photos show of them.
 
     Args:
         image: uint8 [H,W,3] RGB, the upright original.
         people: with IUV.
         index: of the person. Where somebody else is in front, nothing is taken.
-        side: texels on a side of a part. What the photo shows too small for that is interpolated.
+        others: (image, people, index) of the same person in further photos, as from behind. What several photos show
+            is taken from the first of them.
+        side: texels on a side of a part. What the photos show too small for that is interpolated.
 
     Returns:
-        uint8 [6*side,4*side,4] RGBA, laid out as `texture` takes it; transparent where the photo shows nothing.
+        uint8 [6*side,4*side,4] RGBA, laid out as `texture` takes it; transparent where no photo shows anything.
 
     Raises:
-        ValueError: IUV was not computed, or the image is not of the people's image_size.
+        ValueError: IUV was not computed, or an image is not of its people's image_size.
     """
-    _check_image(image, people)
+    sums = _taken_off(image, people, index, side)
+    for photo in others:  # no mean: U and V of two photos do not meet to the texel, and what is fine would blur
+        sums = np.where(sums[3] > 0, sums, _taken_off(*photo, side))
+    return atlas_of(sums.reshape(4, 24, side, side))
+
+
+def _taken_off(image: NDArray[np.uint8], people: People, index: int, side: int) -> NDArray[np.float32]:
+    """Sums of R, G and B and their number in each texel, float32 [4,24*side*side]."""
+    cutouts.check_image(image, people)
     window, cells = people.window(index), people.iuv_cells(index)
     mine = _not_behind(people, index)
     # so many samples for each pixel that a part as large as in the picture leaves no texel out
@@ -230,7 +249,54 @@ def unwrap(image: NDArray[np.uint8], people: People, index: int, *, side: int = 
         texel = (part * side + row) * side + column
         for channel, values in enumerate((*photo[inside].T, None)):
             sums[channel] += np.bincount(texel, values, sums.shape[1])
-    return atlas_of(sums.reshape(4, 24, side, side))
+    return sums
+
+
+def anonymise(
+    image: NDArray[np.uint8], people: People, *, hide: str = "heads", style: str = "pixelate"
+) -> NDArray[np.uint8]:
+    """The photo with everybody in `people` made unrecognisable; who was not found stays as they are.
+
+    What no head is found of is hidden by the top of their box, or by all of it where they do not stand or sit. To hide
+    doubtful people, too, find people down to a score of 0.1: `analyze(photo, confidence=0.1)`.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+        people: found in it, best with parts and IUV; maps of untrained heads are not looked at.
+        hide: "heads", "faces" (with IUV alone heads) or "people".
+        style: "pixelate" or "blur".
+
+    Returns:
+        uint8 [H,W,3] RGB.
+
+    Raises:
+        InvalidOptions: an unknown `hide` or `style`.
+        ValueError: the image is not of the people's image_size.
+    """
+    cutouts.check_image(image, people)
+    hiding.check(hide, style)
+    canvas = image.copy()
+    hiding.hide_people(canvas, people, hide, style)
+    return canvas
+
+
+def cutout(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
+    """Everybody, and nothing around them. One person's: `People.cut`.
+
+    Edges are smooth: those of the probabilities where people have them, and free of the colours of what was behind.
+
+    Args:
+        image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+        people: found in it, with parts or IUV.
+
+    Returns:
+        uint8 [H,W,4] RGBA, its opacity not multiplied into its colours; all four are 0 where nobody is.
+
+    Raises:
+        ValueError: neither parts nor IUV were computed, or the image is not of the people's image_size.
+    """
+    cutouts.check_image(image, people)
+    return cutouts.everybody(image, people)
 
 
 _SAMPLES = 2.0
@@ -242,38 +308,27 @@ _BAND = 1 << 21
 
 def _not_behind(people: People, index: int) -> NDArray[np.bool_]:
     """Where one of the people has a chart and nobody is in front, [h,w] over their window."""
-    left, top, right, bottom = people.window(index)
-    x1, y1, x2, y2 = people.boxes.T
-    near = (x1 <= right + 1) & (x2 >= left - 1) & (y1 <= bottom + 1) & (y2 >= top - 1)
-    near[index] = True  # their box may lie outside of the picture
-    few = people.select(near)
+    few, own = cutouts.beside(people, index)
     labels = [_pasted(few, i, few.iuv_cells(i)[0], smooth=True) for i in range(len(few))]
     settle(few, labels)
-    return labels[int(np.count_nonzero(near[:index]))] > 0
-
-
-def _check_image(image: NDArray[np.uint8], people: People) -> None:
-    if image.dtype != np.uint8 or image.shape != (*people.image_size, 3):
-        raise ValueError(
-            f"the image is {image.dtype} {image.shape}, the people were found in one of uint8 {(*people.image_size, 3)}"
-        )
+    return labels[own] > 0
 
 
 def _backdrop(people: People, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     if image is None:
         return np.zeros((*people.image_size, 3), dtype=np.uint8)
-    _check_image(image, people)
+    cutouts.check_image(image, people)
     return image
 
 
-def _labels(people: People, smooth: bool) -> list[NDArray[np.uint8]]:
-    """Everybody's parts, or without parts the charts', over their window, where nobody is in front of them."""
-    if people.parts is not None and people.part_probs is not None and smooth:
-        labels = [people.crop(i, exact=True)[0] for i in range(len(people))]
-    elif people.parts is not None:
-        labels = [_pasted(people, i, cells, smooth) for i, cells in enumerate(people.parts)]
-    else:
+def _labels(people: People, smooth: bool, charts: bool = False) -> list[NDArray[np.uint8]]:
+    """Everybody's parts, or those of the charts, over their window, where nobody is in front of them."""
+    if charts or people.parts is None:
         labels = [_pasted(people, i, people.iuv_cells(i)[0], smooth) for i in range(len(people))]
+    elif people.part_probs is not None and smooth:
+        labels = [people.crop(i, exact=True)[0] for i in range(len(people))]
+    else:
+        labels = [_pasted(people, i, cells, smooth) for i, cells in enumerate(people.parts)]
     settle(people, labels)
     return labels
 
@@ -301,62 +356,3 @@ def _blend(
     """Write photo * (1 - alpha) + colours * alpha into `target` where `mask` is."""
     mixed = cv2.addWeighted(colours, alpha, np.ascontiguousarray(photo), 1 - alpha, 0) if alpha < 1 else colours
     cv2.copyTo(mixed, mask.view(np.uint8), target)  # np.copyto with such a mask is 30 times as slow
-
-
-def _outline(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], offset: tuple[int, int], colour: Colour) -> None:
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset)
-    # Specks of a few pixels would become blobs of outline.
-    lines = [line for line in found if len(line) >= 8]
-    cv2.polylines(canvas, lines, True, colour, _thickness(canvas), cv2.LINE_AA)
-
-
-def _thickness(canvas: NDArray[np.uint8]) -> int:
-    longest: int = max(canvas.shape[0], canvas.shape[1])
-    return max(1, round(longest / 1200))
-
-
-def _box(canvas: NDArray[np.uint8], window: PixelWindow, colour: Colour) -> None:
-    # On the outermost pixels of the person: whole pixels keep a thin straight line crisp.
-    corners = (window.left, window.top), (window.right - 1, window.bottom - 1)
-    cv2.rectangle(canvas, *corners, colour, _thickness(canvas), cv2.LINE_8)
-
-
-def _tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: Colour) -> None:
-    """Text on a filled strip above the top left corner of a box, or inside the box when there is no room above."""
-    height, width = canvas.shape[:2]
-    scale = max(0.34, max(height, width) / 3000)
-    weight = 1 if scale < 0.7 else 2
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, weight)
-    margin = max(2, round(text_height * 0.25))
-    strip = text_height + 2 * margin
-    left = int(np.clip(np.floor(box[0]), 0, max(width - text_width - 2 * margin, 0)))
-    top = int(np.floor(box[1])) - strip
-    top = top if top >= 0 else int(np.clip(np.floor(box[1]), 0, max(height - strip, 0)))
-    cv2.rectangle(canvas, (left, top), (left + text_width + 2 * margin, top + strip - 1), colour, cv2.FILLED)
-    cv2.putText(
-        canvas, text, (left + margin, top + margin + text_height), _FONT, scale, (16, 16, 16), weight, cv2.LINE_AA
-    )
-
-
-def _isolines(
-    region: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    values: NDArray[np.float32],
-    *,
-    colour_map: int,
-    levels: int,
-    width: float,
-) -> None:
-    """Distance to the nearest line = distance in value over slope: no tracing, and antialiasing for free."""
-    steps = values * np.float32(levels - 1)
-    nearest = np.rint(steps)
-    slope_x, slope_y = cv2.Sobel(steps, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(steps, cv2.CV_32F, 0, 1, scale=1 / 8)
-    slope = cv2.magnitude(slope_x, slope_y)
-    weight = np.clip(np.float32(width / 2 + 0.5) - np.abs(steps - nearest) / np.maximum(slope, 1e-3), 0, 1)
-    # Slopes across the edge of a part are jumps between charts, and flat areas have no line.
-    edge = cv2.erode(labels, np.ones((3, 3), np.uint8)) != cv2.dilate(labels, np.ones((3, 3), np.uint8))
-    lines = (weight > 0) & (labels > 0) & (slope >= 1e-3) & ~edge
-    shades = np.rint(nearest[lines] * np.float32(255 / max(levels - 1, 1))).astype(np.uint8)
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map).reshape(256, 3)[:, ::-1].astype(np.float32)
-    under = region[lines].astype(np.float32)
-    region[lines] = np.rint(under + (table[shades] - under) * weight[lines][:, None]).astype(np.uint8)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.heads import believed
 from parsing_rcnn.paste import PixelWindow, interpolate, paste_nearest, reach
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def settle(people: People, labels: Sequence[NDArray[np.uint8] | NDArray[np.bool_
 
     A pixel that several have goes to the one in whose silhouette it lies deepest: in cells from the silhouette's edge,
     as a share of the map's side, so that a child counts as much as a grown-up. The silhouette is where a part is, or
-    I > 0, and with both maps the depth is the mean of the two. Of equal depths, and between silhouettes so alike that
-    they are one person found twice, the higher score wins; of equal scores the first. So who is in front depends on the
-    people alone, not on how their maps are pasted.
+    I > 0, and with both maps the depth is the mean of the two; the map of an untrained head does not count beside
+    another. Of equal depths, and between silhouettes so alike that they are one person found twice, the higher score
+    wins; of equal scores the first. So who is in front depends on the people alone, not on how their maps are pasted.
 
     Args:
         people: with parts, IUV or part_probs where two overlap.
@@ -178,12 +179,13 @@ def _within(window: PixelWindow, part: PixelWindow) -> tuple[slice, slice]:
 
 
 def _silhouette(people: People, index: int) -> _Silhouette:
-    silhouettes = []
+    silhouettes, sources = [], believed(people)
     if people.parts is not None:
-        silhouettes.append(people.parts[index] > 0)
+        if "parsing" in sources:
+            silhouettes.append(people.parts[index] > 0)
     elif people.part_probs is not None:
         silhouettes.append(people.part_probs[index].argmax(axis=0) > 0)
-    if people.iuv is not None:
+    if people.iuv is not None and "densepose" in sources:
         silhouettes.append(people.iuv[index, 0] > 0)
     depths = [_from_edge(silhouette) for silhouette in silhouettes]
     rows, columns = depths[0].shape

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, OptionKeywords, Options
+from parsing_rcnn.contract import check_array
+from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import (
     PixelWindow,
@@ -48,6 +50,8 @@ class People:
         iuv_scores: float32 [n,25], mean probability of each I where it is, 0 where it is not and for the background.
         taxonomy: names and colours of `parts`.
         timings: milliseconds by stage.
+        tracker_id: int32 [n], who is who from frame to frame, from 1; None where nobody is followed.
+        untrained: tasks whose head is not trained: where the other one has a map, only that says where people are.
 
     Raises:
         TypeError: an array has a wrong dtype.
@@ -71,6 +75,8 @@ class People:
     iuv_scores: NDArray[np.float32] | None = None
     taxonomy: Taxonomy = CIHP
     timings: Mapping[str, float] = field(default_factory=dict)
+    tracker_id: NDArray[np.int32] | None = None
+    untrained: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         height, width = self.image_size
@@ -78,15 +84,16 @@ class People:
             raise ValueError(f"image_size is (height, width) of at least one pixel, got {self.image_size}")
         count = len(self.boxes)
         classes = len(self.taxonomy)
-        _check("boxes", self.boxes, np.float32, (count, 4))
-        _check("scores", self.scores, np.float32, (count,))
-        _check("parts", self.parts, np.uint8, (count, None, None), highest=classes - 1)
-        _check("part_scores", self.part_scores, np.float32, (count, classes))
-        _check("part_probs", self.part_probs, np.uint8, (count, classes, None, None))
-        _check("iuv", self.iuv, np.uint8, (count, 3, None, None))
+        check_array("boxes", self.boxes, np.float32, (count, 4))
+        check_array("scores", self.scores, np.float32, (count,))
+        check_array("parts", self.parts, np.uint8, (count, None, None), highest=classes - 1)
+        check_array("part_scores", self.part_scores, np.float32, (count, classes))
+        check_array("part_probs", self.part_probs, np.uint8, (count, classes, None, None))
+        check_array("iuv", self.iuv, np.uint8, (count, 3, None, None))
         if self.iuv is not None:
-            _check("iuv[:, 0]", self.iuv[:, 0], np.uint8, (count, None, None), highest=len(DENSEPOSE) - 1)
-        _check("iuv_scores", self.iuv_scores, np.float32, (count, len(DENSEPOSE)))
+            check_array("iuv[:, 0]", self.iuv[:, 0], np.uint8, (count, None, None), highest=len(DENSEPOSE) - 1)
+        check_array("iuv_scores", self.iuv_scores, np.float32, (count, len(DENSEPOSE)))
+        check_array("tracker_id", self.tracker_id, np.int32, (count,))
         if (self.boxes[:, 2:] < self.boxes[:, :2]).any():
             raise ValueError("boxes are (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2")
 
@@ -121,7 +128,7 @@ class People:
         chosen = np.asarray(indices)
         if chosen.dtype != np.bool_:
             chosen = chosen.astype(np.intp)
-        names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores")
+        names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores", "tracker_id")
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
 
@@ -191,7 +198,7 @@ class People:
         return np.asarray(self._need("iuv", 'analyze with the task "densepose"')[index])
 
     def mask(self, index: int, exact: bool = False) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-        """One person's silhouette: where a part is, or where I > 0 when parsing was not asked for.
+        """One person's silhouette: where a part is, or where I > 0 without parts, or with those of an untrained head.
 
         Args:
             index: of the person.
@@ -203,7 +210,7 @@ class People:
         Raises:
             ValueError: neither parts nor IUV were computed.
         """
-        if self.parts is None and self.iuv is not None:
+        if self.iuv is not None and "parsing" not in believed(self):
             iuv, offset = self.iuv_crop(index, exact)
             return iuv[0] > 0, offset
         labels, offset = self.crop(index, exact)
@@ -302,6 +309,27 @@ class People:
 
         return overlay(image, self, **options)
 
+    def cut(
+        self, image: NDArray[np.uint8], index: int, margin: float = 0.0, transparent: bool = False
+    ) -> NDArray[np.uint8]:
+        """One person's picture, out of the photo. (`crop` has their labels.)
+
+        Args:
+            image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+            index: of the person.
+            margin: around the box, as a share of its width and height, as far as the picture goes.
+            transparent: nothing around the person, and nobody in front of them; edges as of `parsing_rcnn.draw.cutout`.
+
+        Returns:
+            uint8 [h,w,3] RGB, or [h,w,4] RGBA where it is to be transparent.
+
+        Raises:
+            ValueError: the image is not of this image_size, a negative margin, or transparent, and there are no maps.
+        """
+        from parsing_rcnn.cutouts import cut
+
+        return cut(image, self, index, margin, transparent)
+
     def certainty(self, task: str) -> NDArray[np.float32]:
         """How sure the map of a task is of what it shows of each person: see `parsing_rcnn.certainty.certainty`."""
         from parsing_rcnn.certainty import certainty
@@ -363,28 +391,3 @@ class People:
         if array is None:
             raise ValueError(f"these people have no {name}: {remedy}")
         return array
-
-
-def _check(
-    name: str,
-    array: NDArray[Any] | None,
-    dtype: type[np.generic],
-    shape: tuple[int | None, ...],
-    highest: int | None = None,
-) -> None:
-    """Hold an array against its contract; None in `shape` is any length, of at least one where there are people."""
-    if array is None:
-        return
-    if not isinstance(array, np.ndarray) or array.dtype != dtype:
-        raise TypeError(f"{name}: expected {dtype.__name__}, got {getattr(array, 'dtype', type(array).__name__)}")
-    wrong = array.ndim != len(shape) or any(
-        array.shape[0] > 0 and have < 1 if want is None else have != want
-        for have, want in zip(array.shape, shape, strict=True)
-    )
-    if wrong:
-        wanted = ", ".join("S" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: expected shape ({wanted}), got {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name}: contains NaN or infinity")
-    if highest is not None and array.size and int(array.max()) > highest:
-        raise ValueError(f"{name}: contains {int(array.max())}, the highest id is {highest}")

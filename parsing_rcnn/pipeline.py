@@ -17,6 +17,7 @@ from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
+from parsing_rcnn.heads import asked, untrained
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
@@ -71,12 +72,13 @@ class GraphPipeline:
             image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute.
             keywords: fields of `Options`, instead of `options`: `analyze(image, tasks="parsing", confidence=0.3)`.
+                Without `tasks` those whose head is trained are computed.
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
             TypeError: as of `Options.of`.
         """
-        options = Options.of(options, keywords)
+        options = asked(self._info, options, keywords)
         validate(options)
         watch = Stopwatch()
         canvas, window = self.preprocess(image, options, watch)
@@ -137,6 +139,7 @@ class GraphPipeline:
             iuv_scores=maps.get("IUV_SCORES"),
             taxonomy=self._taxonomy,
             timings=watch.stages,
+            untrained=untrained(self._info),
         )
 
     def preprocess(

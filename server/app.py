@@ -37,7 +37,7 @@ from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
 from server.problems import NotFound, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
-from server.service import Service
+from server.service import WARNINGS_HEADER, Service
 from server.settings import Settings
 from server.telemetry import Metrics
 from server.tracing import Tracing
@@ -84,7 +84,11 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         starting = asyncio.create_task(engine.start())
-        yield
+        try:
+            yield
+        except asyncio.CancelledError:  # by uvicorn, at the second Ctrl-C; as a fault it would be shown with its stack
+            log.warning("stopped at once: requests in work are cut off")
+            return
         starting.cancel()
         await engine.close()
         await service.offload.close()
@@ -141,7 +145,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=_READ_HEADERS,
-            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", v2.LENGTH_HEADER],
+            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", WARNINGS_HEADER, v2.LENGTH_HEADER],
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

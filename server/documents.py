@@ -63,7 +63,10 @@ class Prediction(TypedDict):
     class_: Annotated[Literal["person"], Field(alias="class")]
     class_id: Literal[0]
     detection_id: Annotated[str, Field(description="The person's index, by score.", examples=["0"])]
-    tracker_id: None
+    tracker_id: Annotated[
+        int | None,
+        Field(description="Who it is in every frame of /v1/stream?track=true, from 1. Else null.", examples=[None]),
+    ]
     offset: Annotated[
         tuple[int, int],
         Field(description="(x, y) in the picture of whatever is cut to the box.", examples=[(540, 110)]),
@@ -73,7 +76,16 @@ class Prediction(TypedDict):
         Annotated[str, Field(description="The same, cut to the box: 0 or 255, PNG in base64. Of mask_format=png.")]
     ]
     points: NotRequired[
-        Annotated[list[Point], Field(description="The same as its largest outline. Of mask_format=polygon.")]
+        Annotated[list[Point], Field(description="The first of `polygons`, as Roboflow's answers have it.")]
+    ]
+    polygons: NotRequired[
+        Annotated[
+            list[list[Point]],
+            Field(
+                description="The outline of every piece of the silhouette, largest first, by its outermost pixels; "
+                "holes are filled, dots and lines a pixel wide are left out. Of mask_format=polygon."
+            ),
+        ]
     ]
     parts: NotRequired[Annotated[list[Part], Field(description="Of include=parts or part_masks.")]]
     parts_png: NotRequired[

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 
-from server.answers import NUMBERS, PICTURES, Format
+from server.answers import NO_JPEG, PICTURES, Format
 from server.options import Render
 from server.problems import NotAcceptable
 
@@ -23,13 +23,13 @@ def choose(accept: str | None, render: Render | None, offered: Sequence[Format] 
 
     Args:
         accept: the header.
-        render: of the options. JPEG is no format for one whose pixels are numbers.
+        render: of the options. JPEG is no format for those of `NO_JPEG`.
         offered: what the route can make, the best liked first.
 
     Raises:
         NotAcceptable: none of the accepted types can be made.
     """
-    possible = [f for f in offered if f is not Format.JPEG or render not in NUMBERS]
+    possible = [f for f in offered if f is not Format.JPEG or render not in NO_JPEG]
     preferred = sorted(possible, key=lambda f: f not in PICTURES) if render is not None else possible
     if not accept:
         return preferred[0]
@@ -41,8 +41,8 @@ def choose(accept: str | None, render: Render | None, offered: Sequence[Format] 
             best, best_weight = candidate, weight
     if best is None:
         why = "nothing of it can be made"
-        if render is not None and len(possible) < len(offered) and _weight(ranges, Format.JPEG):
-            why = f"the pixels of render={render.value} are numbers, which JPEG would change"
+        if render in NO_JPEG and Format.JPEG in offered and _weight(ranges, Format.JPEG):
+            why = f"render={render.value} has no JPEG, as {NO_JPEG[render]}"
         raise NotAcceptable(f"Accept: {accept}: {why}; choose from {', '.join(f.value for f in possible)}")
     return best
 

@@ -26,6 +26,23 @@ class Render(StrEnum):
     IUV = "iuv"
     INDS = "inds"
     CONTOUR = "contour"
+    ANONYMISE = "anonymise"
+    CUTOUT = "cutout"
+
+
+class Hide(StrEnum):
+    """What of people `render=anonymise` hides."""
+
+    HEADS = "heads"
+    FACES = "faces"
+    PEOPLE = "people"
+
+
+class Style(StrEnum):
+    """How it hides them."""
+
+    PIXELATE = "pixelate"
+    BLUR = "blur"
 
 
 class Task(StrEnum):
@@ -81,8 +98,17 @@ class _JsonTypes(BaseModel):
     exact: bool = False
 
 
-_TASKS = "What to compute; empty: boxes alone. Where only `include` is given, JSON has the tasks that it needs."
-_RENDER = "What an image/png answer shows (default: overlay); image/jpeg shows overlay or contour."
+_TASKS = (
+    "What to compute; empty: boxes alone. Not given, it is what has a trained head; where only `include` is given, "
+    "JSON has the tasks that it needs."
+)
+_RENDER = (
+    "What an image/png answer shows (default: overlay); image/jpeg shows overlay, contour or anonymise. cutout is "
+    "everybody with nothing around them; anonymise hides everybody down to a score of 0.1, whatever `confidence` and "
+    "`max_people` say, and nobody who is not found."
+)
+_HIDE = "What render=anonymise hides (default: heads)."
+_STYLE = "How render=anonymise hides it (default: pixelate)."
 
 
 class AnalyzeOptions(BaseModel):
@@ -103,6 +129,8 @@ class AnalyzeOptions(BaseModel):
     max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
     exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
     render: Render | None = Field(None, description=_RENDER)
+    hide: Hide | None = Field(None, description=_HIDE)
+    style: Style | None = Field(None, description=_STYLE)
 
     def merged(self, other: dict[str, Any]) -> AnalyzeOptions:
         """These options with those of a body over them.

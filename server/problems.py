@@ -79,6 +79,15 @@ class RateLimited(ParsingRCNNError):
     title = "Too many pictures"
 
 
+class Busy(ParsingRCNNError):
+    """Every place for a stream is taken."""
+
+    status = 503
+    code = "busy"
+    title = "The gateway is busy"
+    retry_after: float | None = 1
+
+
 class NotAcceptable(ParsingRCNNError):
     """None of the types that the client accepts can be made."""
 

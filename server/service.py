@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from parsing_rcnn import heads
 from parsing_rcnn.codecs.image import ImageLimits, check
 from parsing_rcnn.errors import BrokenModel, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import Options, People
@@ -28,14 +29,23 @@ from server.tracing import Tracing
 log = structlog.get_logger("server")
 T = TypeVar("T")
 
+WARNINGS_HEADER = "X-Warnings"
+
 
 @dataclass(frozen=True)
 class Answer:
-    """An encoded answer: body, its type, milliseconds by stage."""
+    """An encoded answer: body, its type, milliseconds by stage, and what is to be said with it."""
 
     body: bytes
     media_type: str
     stages: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What HTTP says beside the body: pictures and arrays have no other place for warnings."""
+        said = {WARNINGS_HEADER: "; ".join(self.warnings)} if self.warnings else {}
+        return {"Server-Timing": server_timing(self.stages), **said}
 
 
 def server_timing(stages: Mapping[str, float]) -> str:
@@ -102,17 +112,33 @@ class Service:
         with self.admission.place():
             yield
 
-    async def analyze(self, image: bytes, options: AnalyzeOptions, wanted: Format, call: Call) -> Answer:
+    async def analyze(
+        self,
+        image: bytes,
+        options: AnalyzeOptions,
+        wanted: Format,
+        call: Call,
+        follow: Callable[[People], People] | None = None,
+    ) -> Answer:
         """Analyse one picture and encode the answer.
+
+        Args:
+            image: encoded.
+            options: of the analysis and of the answer.
+            wanted: what the answer is.
+            call: whose deadline is kept.
+            follow: makes the people that are answered of those that were found, on a thread.
 
         Raises:
             ParsingRCNNError: see `run`; and `render` or `include` may not fit the tasks.
         """
         with self.counting(call.route):
-            options = answers.settle(options, wanted)
-        encode = partial(answers.encode, self.engine.info, self.limits, image, options, wanted)
-        body, stages = await self.run(image, options.core(), encode, call)
-        return Answer(body, wanted.value, stages)
+            info = self.engine.info
+            options = answers.settle(options, wanted, info)
+        encode = partial(answers.encode, info, self.limits, image, options, wanted)
+        work = encode if follow is None else lambda people: encode(follow(people))
+        body, stages = await self.run(image, options.core(), work, call)
+        return Answer(body, wanted.value, stages, heads.warnings(info, options.tasks))
 
     async def run(
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, *, placed: bool = False
@@ -148,6 +174,7 @@ class Service:
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
+                    people = heads.judged(people, self.engine.info)  # whatever computes them
                     begin = time.perf_counter()
                     body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:

@@ -62,3 +62,37 @@ def pipeline():  # type: ignore[no-untyped-def]
     from parsing_rcnn.pipeline import Pipeline
 
     return Pipeline(threads=1)
+
+
+def _only(task: str, folder: Path) -> Path:
+    """The shipped models in a folder, whose card says that the head of this task alone is trained."""
+    import json
+
+    own = ROOT / "model_repository"
+    for entry in own.iterdir():
+        if entry.name != "model_card.json":
+            (folder / entry.name).symlink_to(entry)
+    card = json.loads((own / "model_card.json").read_text())
+    card["tasks"] = {name: {"trained": name == task} for name in card["tasks"]}
+    (folder / "model_card.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def charts_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of which the head of DensePose alone is trained, by their card."""
+    return _only("densepose", tmp_path_factory.mktemp("charts"))
+
+
+@pytest.fixture(scope="session")
+def parts_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of which the head of parsing alone is trained, by their card."""
+    return _only("parsing", tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session")
+def charts_pipeline(charts_repository: Path):  # type: ignore[no-untyped-def]
+    """The real pipeline, of which the head of DensePose alone is trained."""
+    from parsing_rcnn.pipeline import Pipeline
+
+    return Pipeline(charts_repository, threads=1)

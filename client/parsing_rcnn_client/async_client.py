@@ -200,13 +200,15 @@ class AsyncClient:
         self,
         frames: Iterable[Picture] | AsyncIterable[Picture],
         options: Options | None = None,
+        *,
+        track: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
         if not isinstance(self.engine, AsyncGateway):
             raise no_gateway("AsyncClient", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, **keywords)
+        return self.engine.stream(frames, options, track=track, **keywords)
 
     async def close(self) -> None:
         """Release the engine."""

@@ -158,21 +158,30 @@ class Client:
                     future.cancel()
 
     def stream(
-        self, frames: Iterable[Picture], options: Options | None = None, **keywords: Unpack[OptionKeywords]
+        self,
+        frames: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
 
         Frames are read as fast as they come, in a thread, and the newest waits. Two are on their way at most, so an
         answer is late by one other answer at most, also where the loop over them is slow. The rest is dropped and
         counted. A file is no live source: `analyze_many` answers each of its pictures. Where frames come by a callback,
-        let it put them into a queue: `stream(iter(frames.get, None))` ends with a None.
+        let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a None, to which no array compares.
 
         A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
         Leave the loop, or close what this returns, to end the stream. Options are given as to `analyze`.
 
+        With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame, and a number is used
+        for one person only, also where the connection was opened again, after which all are new. `confidence` is what
+        makes somebody known then; known people are answered down to a score of 0.2.
+
         Example:
-            >>> for answer in client.stream(camera, tasks="parsing"):  # doctest: +SKIP
-            ...     print(answer.number, answer.people, answer.dropped)
+            >>> for answer in client.stream(camera, tasks="parsing", track=True):  # doctest: +SKIP
+            ...     print(answer.number, answer.people.tracker_id, answer.dropped)
 
         Raises:
             EngineUnavailable: the gateway is away or has too many streams (`Busy`) for too long; or the package
@@ -185,7 +194,7 @@ class Client:
         if not isinstance(self.engine, Gateway):
             raise no_gateway("Client", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, **keywords)
+        return self.engine.stream(frames, options, track=track, **keywords)
 
     def close(self) -> None:
         """Release the engine. Safe to call twice."""

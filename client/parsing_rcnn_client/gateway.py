@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx2
@@ -18,6 +18,7 @@ from parsing_rcnn_client.retries import Outage, retrying, retrying_async, second
 from parsing_rcnn_client.wire import (
     MODELS,
     Call,
+    OtherClasses,
     Streamed,
     analyze_call,
     hidden,
@@ -58,7 +59,7 @@ def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any
     }
 
 
-def _target(gateway: Gateway | AsyncGateway, options: Options) -> Target:
+def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, *, tasks_named: bool) -> Target:
     """Where a live stream goes.
 
     Raises:
@@ -79,8 +80,11 @@ def _target(gateway: Gateway | AsyncGateway, options: Options) -> Target:
         said = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
         headers["Authorization"] = f"Basic {said}"
     address = base.copy_with(scheme="wss" if secure else "ws", path=f"{base.path.rstrip('/')}/v1/stream", userinfo=b"")
+    params = {**query_of(options, tasks_named=tasks_named), "format": "npz"}
+    if track:
+        params["track"] = "true"
     return Target(
-        address=str(address.copy_with(params={**query_of(options), "format": "npz"})),
+        address=str(address.copy_with(params=params)),
         headers=headers,
         url=gateway.url,
         timeout=gateway.timeout,
@@ -89,6 +93,10 @@ def _target(gateway: Gateway | AsyncGateway, options: Options) -> Target:
         trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
         outage=gateway._outage,
     )
+
+
+def _named(options: Options | None, keywords: Mapping[str, Any]) -> bool:
+    return options is not None or "tasks" in keywords
 
 
 class _Asked:
@@ -202,7 +210,7 @@ class Gateway:
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there; kept after the first answer."""
+        """What runs there; kept after the first answer, until people of other part classes come."""
         return self._known(time.monotonic() + self.timeout)
 
     @property
@@ -223,27 +231,41 @@ class Gateway:
             image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
             options: what to compute; class probabilities do not travel.
             timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
-            keywords: fields of `Options`, instead of `options`.
+            keywords: fields of `Options`, instead of `options`. Without `tasks` the gateway computes those whose
+                head is trained.
 
         Raises:
             ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
             EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            GatewayError: what answers is no gateway, or several of different part classes.
             TypeError: as of `Options.of`.
         """
+        named = _named(options, keywords)
         options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of(self._known(end).classes, self.url)
-        body, headers = self._send(analyze_call(image, options, self.jpeg_quality), end)
-        return read_people(body, headers, taxonomy)
+        body, headers = self._send(analyze_call(image, options, self.jpeg_quality, tasks_named=named), end)
+        try:
+            return read_people(body, headers, taxonomy)
+        except OtherClasses:
+            return read_people(body, headers, self._renewed(end))
 
     def stream(
-        self, frames: Iterable[Picture], options: Options | None = None, **keywords: Unpack[OptionKeywords]
+        self,
+        frames: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
-        target = _target(self, Options.of(options, keywords))
+        target = _target(self, Options.of(options, keywords), track, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import blocking
 
-        return blocking(target, self.taxonomy, frames)
+        async def renewed() -> Taxonomy:
+            return await asyncio.to_thread(self._renewed, time.monotonic() + self.timeout)
+
+        return blocking(target, self.taxonomy, renewed, frames)
 
     def close(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -254,6 +276,11 @@ class Gateway:
         if self._info is None:
             self._info = read_info(self._send(MODELS, end)[0], self.url)
         return self._info
+
+    def _renewed(self, end: float) -> Taxonomy:
+        """What runs there is asked once more: a gateway may have been started again with another model."""
+        self._info = read_info(self._send(MODELS, end)[0], self.url)
+        return taxonomy_of(self._info.classes, self.url)
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = _Asked(call, end, self.url)
@@ -289,7 +316,7 @@ class AsyncGateway:
         self._outage = Outage()
 
     async def info(self) -> ModelInfo:
-        """What runs there; kept after the first answer."""
+        """As `Gateway.info`."""
         return await self._known(time.monotonic() + self.timeout)
 
     async def analyze(
@@ -300,23 +327,32 @@ class AsyncGateway:
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Gateway.analyze`."""
+        named = _named(options, keywords)
         options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
-        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality), end)
-        return read_people(body, headers, taxonomy)
+        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality, tasks_named=named), end)
+        try:
+            return read_people(body, headers, taxonomy)
+        except OtherClasses:
+            return read_people(body, headers, await self._renewed(end))
 
     async def stream(
         self,
         frames: Iterable[Picture] | AsyncIterable[Picture],
         options: Options | None = None,
+        *,
+        track: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
-        target = _target(self, Options.of(options, keywords))
+        target = _target(self, Options.of(options, keywords), track, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import Stream
 
-        stream = Stream(target, taxonomy_of((await self.info()).classes, self.url), frames)
+        async def renewed() -> Taxonomy:
+            return await self._renewed(time.monotonic() + self.timeout)
+
+        stream = Stream(target, taxonomy_of((await self.info()).classes, self.url), renewed, frames)
         try:
             while (answer := await stream.answer()) is not None:
                 yield answer
@@ -331,6 +367,10 @@ class AsyncGateway:
         if self._info is None:
             self._info = read_info((await self._send(MODELS, end))[0], self.url)
         return self._info
+
+    async def _renewed(self, end: float) -> Taxonomy:
+        self._info = read_info((await self._send(MODELS, end))[0], self.url)
+        return taxonomy_of(self._info.classes, self.url)
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = _Asked(call, end, self.url)

@@ -18,6 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
+    from parsing_rcnn_client.drawn import Drawings
     from parsing_rcnn_client.video.layers import Look
 
 Key = Annotated[
@@ -124,6 +125,69 @@ class LookChoice:
             raise InvalidOptions(f"--atlas {self.atlas}: {error.strerror}") from None
         names = tuple(name.strip() for name in self.layers.split(",") if name.strip())
         return Look(layers=names, atlas=picture, hide=self.hide, style=self.style)
+
+
+@dataclass(frozen=True)
+class DrawingChoice:
+    """What to draw of a picture."""
+
+    layers: Annotated[
+        str,
+        typer.Option(
+            help="Of _overlay.png: parts, iuv, contours, boxes; anonymise also writes _hidden.jpg, and hides people in "
+            "all pictures. With commas, in order."
+        ),
+    ] = "parts,boxes"
+    hide: Annotated[
+        str | None, typer.Option(help="What the layer anonymise hides: heads (the default), faces or people.")
+    ] = None
+    style: Annotated[str | None, typer.Option(help="How it hides them: pixelate (the default) or blur.")] = None
+    cutout: Annotated[
+        bool, typer.Option("--cutout", help="Also write _cutout.png: everybody, transparent around them.")
+    ] = False
+    crops: Annotated[bool, typer.Option("--crops", help="Also write _person1.jpg and so on: each person's box.")] = (
+        False
+    )
+
+    def drawings(self) -> Drawings:
+        """The same, checked.
+
+        Raises:
+            InvalidOptions: a wrong name, or how to hide people where none are to be hidden.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.drawn import Drawings
+
+        names = tuple(name.strip() for name in self.layers.split(",") if name.strip())
+        for option, value in (("--hide", self.hide), ("--style", self.style)):
+            if value is not None and "anonymise" not in names:
+                raise InvalidOptions(f"{option} {value} is for the layer anonymise: add --layers anonymise")
+        return Drawings(names, self.hide or Drawings.hide, self.style or Drawings.style, self.cutout, self.crops)
+
+
+@dataclass(frozen=True)
+class ResultsChoice:
+    """What to write of all pictures together."""
+
+    coco: Annotated[Path | None, typer.Option(help="Also write one COCO file of all pictures here.")] = None
+    parts: Annotated[bool, typer.Option("--parts", help="With --coco: an annotation for each part as well.")] = False
+    image_ids: Annotated[
+        Path | None,
+        typer.Option(help="With --coco: a COCO file whose `images` have the ids, by file name.", metavar="FILE"),
+    ] = None
+
+    def check(self, tasks: frozenset[str]) -> None:
+        """Hold the options against each other.
+
+        Raises:
+            InvalidOptions: they do not go together.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        if self.coco is None and (self.parts or self.image_ids is not None):
+            raise InvalidOptions(f"{'--parts' if self.parts else '--image-ids'} is about the file of --coco: name one")
+        if self.parts and "parsing" not in tasks:
+            raise InvalidOptions("--parts needs the task parsing: add it to --tasks")
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

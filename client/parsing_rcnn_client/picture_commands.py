@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.terminal import printable, say
-from parsing_rcnn_client.options import AsJson, EngineChoice, PeopleChoice, require_folder, require_server, wrong
+from parsing_rcnn_client.options import (
+    AsJson,
+    DrawingChoice,
+    EngineChoice,
+    PeopleChoice,
+    ResultsChoice,
+    require_folder,
+    require_server,
+    wrong,
+)
 from parsing_rcnn_client.signals import INTERRUPTED, leave, signals_interrupt
 
 if TYPE_CHECKING:
+    from parsing_rcnn.people import ModelInfo, Options
+    from parsing_rcnn_client.drawn import Drawings
     from parsing_rcnn_client.predicting import Report
+    from parsing_rcnn_client.results import CocoResults
+    from parsing_rcnn_client.sources import Source
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
@@ -26,8 +40,15 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
     people: PeopleChoice,
+    shown: DrawingChoice,
+    together: ResultsChoice,
     engine_choice: EngineChoice,
-    tasks: Annotated[str, typer.Option(help="parsing, densepose or both, separated by a comma.")] = "parsing,densepose",
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="parsing, densepose or both, separated by a comma (default: those whose head is trained in the model)."
+        ),
+    ] = None,
     exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
     bgr: Annotated[
         bool, typer.Option("--bgr", help="Write _IUV.png with I in blue, for scripts of the first DensePose release.")
@@ -42,21 +63,29 @@ def predict(
     """Find and parse everybody in pictures, with a server or without.
 
     For dir/photo.jpg writes photo.npz, photo.json, photo_overlay.png, photo_parts.png, photo_IUV.png and
-    photo_INDS.png. Exit code 1 when a picture failed, 2 when there is none.
+    photo_INDS.png; also photo_hidden.jpg with --layers anonymise, photo_cutout.png, photo_person1.jpg and one COCO file
+    of all pictures where they are asked for. Exit code 1 when a picture failed, 2 when there is none.
     """
-    from parsing_rcnn.people import Options
+    from parsing_rcnn.people import TASKS, Options
     from parsing_rcnn.pipeline import validate
     from parsing_rcnn_client.predicting import predict_all
+    from parsing_rcnn_client.results import CocoResults
     from parsing_rcnn_client.sources import find_sources
 
-    chosen = frozenset(t.strip() for t in tasks.split(",") if t.strip())
-    options = Options(chosen, people.confidence, people.max_people, part_probs=exact)
+    named = frozenset(TASKS if tasks is None else [tasks])
+    options = Options(named, people.confidence, people.max_people, part_probs=exact)
     try:
         validate(options)
         if exact and (engine_choice.server or engine_choice.triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
+        drawings = shown.drawings()
+        drawings.require(options.tasks)
+        together.check(options.tasks)
         found = find_sources(sources, out)
         require_folder(out, f"-o {out}")
+        results = None
+        if together.coco is not None:
+            results = CocoResults.of(together.coco, found.sources, out, together.image_ids)
         engine = engine_choice.open(timeout)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
@@ -65,11 +94,22 @@ def predict(
     if found.note:
         say(found.note)
     model = engine.info
-    if engine_choice.triton is None:  # which does not say
-        note_untrained(model.tasks, chosen)
+    if engine_choice.triton is None:  # which does not say what is trained
+        wanted = options.tasks if tasks is not None else frozenset({"parsing"} if together.parts else ())
+        options = _of_model(model, options, drawings, wanted, named=tasks is not None)
+    if results is not None and together.parts:
+        results = replace(results, classes=model.classes)
     with signals_interrupt():
         report = predict_all(
-            engine, options, found.sources, model=model, exact=exact, bgr=bgr, in_flight=in_flight, resume=resume
+            engine,
+            options,
+            found.sources,
+            model=model,
+            exact=exact,
+            bgr=bgr,
+            drawings=drawings,
+            in_flight=in_flight,
+            resume=resume,
         )
     if not report.interrupted:  # an engine may take long, and would be waited for
         engine.close()
@@ -79,15 +119,52 @@ def predict(
         say(f"failed: {path}: {reason}")
     say(f"{_summary(report)}: {out}")
     if report.stopped is not None:
-        count = len(report.pictures)
-        said = f"stopped after {count} picture{'s' * (count != 1)}"
-        say(said if report.interrupted else f"error: {said}: {report.stopped}")
-        say("the same command with --resume goes on from there")
+        _stop(report)
+    written = results is None or _written(results, found.sources, report)
+    if report.failed or not written:
+        raise typer.Exit(1)
+
+
+def _of_model(
+    model: ModelInfo, options: Options, drawings: Drawings, wanted: frozenset[str], *, named: bool
+) -> Options:
+    """The options with a model: where no task is named, `wanted` ones and those of trained heads. The rest is said."""
+    from parsing_rcnn import heads
+    from parsing_rcnn.errors import InvalidOptions
+
+    try:
+        drawings.require_trained(heads.untrained(model))
+    except InvalidOptions as error:
+        raise wrong(error.detail) from error
+    chosen = options if named else replace(options, tasks=heads.trained(model) | wanted)
+    note_untrained(model.tasks, chosen.tasks)
+    for task in sorted(options.tasks - chosen.tasks):
+        say(f"note: the head of {task} is not trained in this model, so it is left out; --tasks {task} asks for it")
+    return chosen
+
+
+def _stop(report: Report) -> NoReturn:
+    """Say why a run ended before the last picture, and end."""
+    count = len(report.pictures)
+    said = f"stopped after {count} picture{'s' * (count != 1)}"
+    say(said if report.interrupted else f"error: {said}: {report.stopped}")
+    say("the same command with --resume goes on from there")
     if report.interrupted:
         leave(INTERRUPTED)
         raise typer.Exit(INTERRUPTED)
-    if report.failed or report.stopped is not None:
-        raise typer.Exit(1)
+    raise typer.Exit(1)
+
+
+def _written(results: CocoResults, sources: list[Source], report: Report) -> bool:
+    """Write the COCO file of a whole run, and say so; False, which is said as well, where it cannot be."""
+    try:
+        count = results.write(sources, report.failed)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        say(f"error: --coco {results.path}: cannot be written ({reason})")
+        return False
+    say(f"{count} {'picture' if count == 1 else 'pictures'} in {results.path}")
+    return True
 
 
 def _summary(report: Report) -> str:

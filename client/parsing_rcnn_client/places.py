@@ -21,14 +21,14 @@ def targets_of(sources: list[str], out: list[str]) -> list[str]:
     """
     from parsing_rcnn.errors import InvalidOptions
 
-    if len(out) == 1 and (len(sources) == 1 or out[0] == "window" or out[0].startswith("mjpeg:")):
+    if len(out) == 1 and (len(sources) == 1 or (_is_shown(out[0]) and "://" not in out[0])):
         out = out * len(sources)
     if len(out) != len(sources):
         raise InvalidOptions(f"{len(sources)} sources and {len(out)} outputs: give one --out for each source")
     files: list[Path] = []
     for source, target in zip(sources, out, strict=True):
         _check_source(source)
-        if target != "window" and not target.startswith("mjpeg:") and "://" not in target:
+        if not _is_shown(target):
             _check_place(Path(target), source)
             _check_container(Path(target))
             files.append(Path(target))
@@ -36,7 +36,9 @@ def targets_of(sources: list[str], out: list[str]) -> list[str]:
     return out
 
 
-def check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | None, as_json: bool) -> None:
+def check_files(
+    source: str, out: Path | None, jsonl: Path | None, coco: Path | None, npz: Path | None, as_json: bool
+) -> None:
     """Refuse, before anything is analysed, what `annotate` can neither read nor write.
 
     Raises:
@@ -45,13 +47,12 @@ def check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | 
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.programs import hidden, is_live
 
-    if out is None and jsonl is None and coco is None:
-        raise InvalidOptions("nothing to write: name --out, --jsonl or --coco")
+    if out is None and jsonl is None and coco is None and npz is None:
+        raise InvalidOptions("nothing to write: name --out, --jsonl, --coco or --npz")
     if is_live(source):
         raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
     _check_source(source)
-    if jsonl == STANDARD and as_json:
-        raise InvalidOptions("--json and --jsonl - both write to standard output: name a file for --jsonl")
+    _check_standard(jsonl, npz, as_json)
     if STANDARD in (out, coco):
         raise InvalidOptions("only --jsonl can go to standard output (-): name a file")
     for path in (out, jsonl, coco):
@@ -59,7 +60,48 @@ def check_files(source: str, out: Path | None, jsonl: Path | None, coco: Path | 
             _check_place(path, source)
     if out is not None:
         _check_container(out)
-    _check_apart([path for path in (out, jsonl, coco) if path not in (None, STANDARD)])
+    _check_npz(npz)
+    _check_apart([path for path in (out, jsonl, coco, npz) if path not in (None, STANDARD)])
+
+
+def check_records(
+    sources: list[str], targets: Sequence[str], jsonl: Path | None, npz: Path | None, as_json: bool
+) -> None:
+    """Refuse, before anything is opened, what `stream` cannot write beside its targets.
+
+    Raises:
+        InvalidOptions: what it is, and what to name instead.
+    """
+    _check_standard(jsonl, npz, as_json)
+    if jsonl is not None and jsonl != STANDARD:
+        for source in sources:
+            _check_place(jsonl, source)
+    _check_npz(npz)
+    files = [Path(target) for target in targets if not _is_shown(target)]
+    _check_apart([*files, *(path for path in (jsonl, npz) if path not in (None, STANDARD))])
+
+
+def _is_shown(target: str) -> bool:
+    """Whether an output of `stream` is no file."""
+    return target in ("none", "window") or target.startswith("mjpeg:") or "://" in target
+
+
+def _check_standard(jsonl: Path | None, npz: Path | None, as_json: bool) -> None:
+    from parsing_rcnn.errors import InvalidOptions
+
+    if jsonl == STANDARD and as_json:
+        raise InvalidOptions("--json and --jsonl - both write to standard output: name a file for --jsonl")
+    if npz == STANDARD:
+        raise InvalidOptions("--npz writes many files, which cannot go to standard output (-): name a folder")
+
+
+def _check_npz(folder: Path | None) -> None:
+    """Refuse a folder that holds something, or cannot be."""
+    from parsing_rcnn_client.video.records import require_empty
+
+    if folder is not None:
+        require_empty(folder)
+        require_folder(folder.resolve().parent, str(folder))
 
 
 def _check_source(source: str) -> None:
@@ -129,7 +171,13 @@ def _check_apart(paths: Sequence[Path | None]) -> None:
 
 def _check_container(path: Path) -> None:
     from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.sources import SUFFIXES
     from parsing_rcnn_client.video.ffmpeg import CONTAINERS
 
+    if path.suffix.lower() in SUFFIXES:
+        raise InvalidOptions(
+            f"{path}: a picture is no video: `parsing-rcnn predict PHOTO -o FOLDER` is for photos, with --layers "
+            "anonymise, too; of a video name a .mp4, .mov or .mkv"
+        )
     if path.suffix.lower() not in CONTAINERS:
         raise InvalidOptions(f"{path}: no container of H.264 and its times has this suffix; name a .mp4, .mov or .mkv")

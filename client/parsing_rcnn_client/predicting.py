@@ -16,7 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.heads import judged
+from parsing_rcnn.hiding import surest
 from parsing_rcnn.people import Analyzer, ModelInfo, Options
+from parsing_rcnn_client.drawn import Drawings
 from parsing_rcnn_client.outputs import is_done, write_outputs
 from parsing_rcnn_client.sources import Source
 
@@ -48,6 +51,7 @@ def predict_all(
     model: ModelInfo | None = None,
     exact: bool = False,
     bgr: bool = False,
+    drawings: Drawings = Drawings(),  # noqa: B008 - frozen
     in_flight: int,
     resume: bool,
 ) -> Report:
@@ -59,13 +63,14 @@ def predict_all(
         engine: who computes.
         options: what to compute.
         sources: the pictures.
-        model, exact, bgr: as in `write_outputs`.
+        model, exact, bgr, drawings: as in `write_outputs`.
         in_flight: pictures on their way at once.
         resume: skip pictures whose results are there, of the same options and model.
     """
     report = Report()
-    write = partial(write_outputs, model=model, exact=exact, bgr=bgr, options=options)
-    done = partial(is_done, options=options, model=model, exact=exact, bgr=bgr)
+    write = partial(write_outputs, model=model, exact=exact, bgr=bgr, options=options, drawings=drawings)
+    done = partial(is_done, options=options, model=model, exact=exact, bgr=bgr, drawings=drawings)
+    asked = drawings.asked(options)
     todo = [s for s in sources if not (resume and done(s.target))]
     report.skipped = len(sources) - len(todo)
     columns = (
@@ -89,7 +94,7 @@ def predict_all(
             for source in todo:
                 if len(waiting) >= in_flight:
                     settle_first()
-                waiting.append((source, pool.submit(_one, engine, options, source, write)))
+                waiting.append((source, pool.submit(_one, engine, model, asked, options, source, write)))
             while waiting:
                 settle_first()
     except EngineUnavailable as error:
@@ -105,10 +110,20 @@ def predict_all(
     return report
 
 
-def _one(engine: Analyzer, options: Options, source: Source, write: Callable[..., list[Path]]) -> dict[str, Any]:
+def _one(
+    engine: Analyzer,
+    model: ModelInfo | None,
+    asked: Options,
+    options: Options,
+    source: Source,
+    write: Callable[..., list[Path]],
+) -> dict[str, Any]:
     data = source.read()
-    people = engine.analyze(data, options)
-    files = write(source.target, people, decode(data))
+    everybody = engine.analyze(data, asked)
+    if model is not None:
+        everybody = judged(everybody, model)
+    people = everybody if asked == options else surest(everybody, options)
+    files = write(source.target, people, decode(data), everybody=everybody)
     return {"source": str(source.path), "people": len(people), "files": [str(f) for f in files]}
 
 

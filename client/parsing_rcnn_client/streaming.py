@@ -8,22 +8,32 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import DeadlineExceeded, ImageTooLarge, ParsingRCNNError
+from parsing_rcnn.errors import EngineUnavailable, ImageTooLarge, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.link import TOO_BIG, Target
 from parsing_rcnn_client.newest import Newest
 from parsing_rcnn_client.retries import retrying_async, too_late
-from parsing_rcnn_client.wire import Busy, GatewayError, Streamed, encode_image, frame_message, is_of, read_streamed
+from parsing_rcnn_client.wire import (
+    Busy,
+    GatewayError,
+    OtherClasses,
+    Streamed,
+    encode_image,
+    frame_message,
+    is_of,
+    read_streamed,
+)
 
 _T = TypeVar("_T")
 _WINDOW = 2  # frames that are sent and whose answers nobody took: one in work, one that waits behind it
@@ -45,17 +55,26 @@ class Stream:
     Args:
         target: where frames go.
         taxonomy: of the answers.
+        renewed: asks the gateway for it once more, when answers are of another one.
         frames: encoded pictures, paths or uint8 [H,W,3] RGB arrays.
     """
 
-    def __init__(self, target: Target, taxonomy: Taxonomy, frames: Iterable[Picture] | AsyncIterable[Picture]) -> None:
-        self._target, self._taxonomy, self._loop = target, taxonomy, asyncio.get_running_loop()
+    def __init__(
+        self,
+        target: Target,
+        taxonomy: Taxonomy,
+        renewed: Callable[[], Awaitable[Taxonomy]],
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+    ) -> None:
+        self._target, self._taxonomy, self._renewed = target, taxonomy, renewed
+        self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._frames = Newest(frames, self._changed.set)
         self._sent: deque[_Frame] = deque()  # in order, until their answers are taken
         self._told = 0  # answers that were taken
         self._not_before = 0.0  # loop time until which a busy gateway wants no frame
         self._useful = False  # whether this connection brought an answer
+        self._most = self._before = 0  # tracker_id so far, and before this connection, which begins at 1 again
         self._failure: Exception | None = None
         self._work = asyncio.create_task(self._connect_until_done())
         self._work.add_done_callback(lambda _: self._changed.set())
@@ -120,7 +139,7 @@ class Stream:
             ParsingRCNNError: a refusal.
         """
         socket = await self._target.open(max(end - time.monotonic(), 0.05))
-        self._useful, begin = False, time.monotonic()
+        self._useful, self._before, begin = False, self._most, time.monotonic()
         try:
             async with socket:
                 await self._talk(socket)
@@ -129,8 +148,8 @@ class Stream:
             lost, code = self._target.lost(closed)
             if code == TOO_BIG:
                 self._refuse_largest()
-        except DeadlineExceeded as late:  # what it has in work holds up the rest
-            lost, self._useful = late, True
+        except EngineUnavailable as away:  # a frame is late, and holds up the rest; or nobody says what runs now
+            lost, self._useful = away, True
         for frame in self._unanswered():
             self._settle(frame, lost)
         if self._frames.ended and not self._frames.waits:
@@ -152,7 +171,7 @@ class Stream:
 
         Raises:
             ConnectionClosed: the connection ended.
-            DeadlineExceeded: a frame had no answer in time.
+            EngineUnavailable: a frame had no answer in time (`DeadlineExceeded`), or nobody says what runs now.
             GatewayError: what comes is not for us, or the key is not welcome any more.
         """
         both = asyncio.create_task(self._send(socket)), asyncio.create_task(self._receive(socket))
@@ -199,7 +218,11 @@ class Stream:
             except TimeoutError:
                 continue
             last = self._loop.time()
-            number, people = read_streamed(message, self._taxonomy, target.url)
+            try:
+                number, people = read_streamed(message, self._taxonomy, target.url)
+            except OtherClasses:
+                self._taxonomy = await self._renewed()
+                number, people = read_streamed(message, self._taxonomy, target.url)
             target.outage.over()
             if isinstance(people, GatewayError) and people.status == 401:
                 raise people
@@ -211,11 +234,21 @@ class Stream:
             for older in self._unanswered():
                 if older.number < frame.number:  # this one took its place there
                     self._sent.remove(older)
-            self._settle(frame, people)
+            self._settle(frame, self._renumbered(people))
             self._useful = True
 
+    def _renumbered(self, people: People | ParsingRCNNError) -> People | ParsingRCNNError:
+        """The same with numbers that nobody had before this connection."""
+        if not isinstance(people, People) or people.tracker_id is None:
+            return people
+        numbers = people.tracker_id + np.int32(self._before)
+        self._most = max(self._most, int(numbers.max(initial=0)))
+        return replace(people, tracker_id=numbers)
 
-def blocking(target: Target, taxonomy: Taxonomy, frames: Iterable[Picture]) -> Iterator[Streamed]:
+
+def blocking(
+    target: Target, taxonomy: Taxonomy, renewed: Callable[[], Awaitable[Taxonomy]], frames: Iterable[Picture]
+) -> Iterator[Streamed]:
     """The answers of a `Stream` for who has no event loop: it runs in a thread, also while nobody waits for it."""
     loop, own = asyncio.new_event_loop(), threading.get_ident()
 
@@ -228,7 +261,7 @@ def blocking(target: Target, taxonomy: Taxonomy, frames: Iterable[Picture]) -> I
         return asyncio.run_coroutine_threadsafe(step, loop).result()
 
     async def begin() -> Stream:
-        return Stream(target, taxonomy, frames)
+        return Stream(target, taxonomy, renewed, frames)
 
     async def end() -> None:
         await stream.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +12,18 @@ import typer
 
 from parsing_rcnn.terminal import say
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
-from parsing_rcnn_client.places import STANDARD, check_files, targets_of
+from parsing_rcnn_client.places import STANDARD, check_files, check_records, targets_of
 from parsing_rcnn_client.signals import INTERRUPTED, ignore_signals, leave, signals_interrupt
 from parsing_rcnn_client.stream_status import summary, wait
+from parsing_rcnn_client.video_options import RecordChoice, ZoneChoice
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
+    from parsing_rcnn_client.video.layers import Look
     from parsing_rcnn_client.video.live import Live
     from parsing_rcnn_client.video.media import Reader, Sink, Writer
-    from parsing_rcnn_client.video.records import Record
+    from parsing_rcnn_client.video.records import RecordFile
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
@@ -34,12 +37,11 @@ def annotate(
     shown: LookChoice,
     people: PeopleChoice,
     engine_choice: EngineChoice,
+    recorded: RecordChoice,
+    counted: ZoneChoice,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
     every: Annotated[int, typer.Option(min=1, max=30, help="Analyse every k-th frame, carry people between.")] = 1,
     in_flight: InFlight = 3,
-    jsonl: Annotated[
-        Path | None, typer.Option(help="Also write one JSON line a frame here; - is standard output.")
-    ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.")] = None,
     backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may be away or busy.")] = 120.0,
@@ -57,7 +59,7 @@ def annotate(
 
     try:
         check(backend)
-        check_files(source, out, jsonl, coco, as_json)
+        check_files(source, out, recorded.jsonl, coco, recorded.npz, as_json)
         settings = Settings(
             look=shown.look(),
             confidence=people.confidence,
@@ -65,14 +67,19 @@ def annotate(
             every=every,
             smoothing=Smoothing() if shown.smooth else None,
             in_flight=in_flight,
-            tasks=frozenset({"parsing"} if jsonl or coco else ()),
+            tasks=recorded.tasks | ({"parsing"} if coco else set()),
+            zones=counted.zones(),
         )
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     with signals_interrupt():
         try:
-            summary, damage = _annotate(engine, source, out, jsonl, coco, settings, backend)
+            look, tasks = _of_model(engine, engine_choice, settings.look, settings.tasks)
+            settings = replace(settings, look=look, tasks=tasks)
+            summary, damage = _annotate(engine, source, out, recorded, coco, settings, backend)
+        except InvalidOptions as error:  # which only the size of the picture shows
+            raise wrong(error.detail) from error
         except KeyboardInterrupt:
             leave(INTERRUPTED)
             raise
@@ -84,24 +91,46 @@ def annotate(
         say(f"{summary.frames} frames, {summary.tracks} people, {summary.fps:.1f} fps")
 
 
+def _of_model(engine: Analyzer, choice: EngineChoice, look: Look, tasks: frozenset[str]) -> tuple[Look, frozenset[str]]:
+    """What to draw, and to compute for the records, with this model: only of trained heads. The rest is said.
+
+    Raises:
+        InvalidOptions: a layer shows only what an untrained head says.
+        ParsingRCNNError: nobody says what runs.
+    """
+    from parsing_rcnn import heads
+    from parsing_rcnn_client.picture_commands import note_untrained
+
+    if choice.triton is not None:  # which does not say what is trained
+        return look, tasks
+    info = engine.info
+    trained, own = heads.trained(info), look.of(info)
+    kept = (tasks & trained) or (trained if tasks else tasks)  # records of one map are better than of none
+    note_untrained(info.tasks, own.tasks | kept)
+    for task in sorted((look.tasks | tasks) - own.tasks - kept):
+        say(f"note: the head of {task} is not trained in this model, so it is left out")
+    return own, kept
+
+
 def _annotate(
     engine: Analyzer,
     source: str,
     out: Path | None,
-    jsonl: Path | None,
+    recorded: RecordChoice,
     coco: Path | None,
     settings: Settings,
     backend: str,
 ) -> tuple[Summary, str | None]:
     """Do it, with a progress bar: (what was done, what is damaged in the source)."""
     from parsing_rcnn_client.video.backends import open_reader, open_writer
-    from parsing_rcnn_client.video.records import CocoVideo, JsonLines
+    from parsing_rcnn_client.video.records import CocoVideo, JsonLines, NpzFolder
 
+    jsonl, npz = recorded.jsonl, recorded.npz
     try:
         with ExitStack() as opened:
             reader = open_reader(source, backend, live=False)
             opened.callback(reader.close)
-            records: list[Record] = []
+            records: list[RecordFile] = []
             writer = None if out is None else open_writer(str(out), reader, backend)
             if writer is not None:
                 opened.callback(writer.abort)  # does nothing to what is finished
@@ -111,7 +140,10 @@ def _annotate(
             if coco is not None:
                 records.append(CocoVideo(coco, Path(source).name, reader.info))
                 opened.callback(records[-1].abort)
-            files = [path for path in (out, jsonl, coco) if path is not None]
+            if npz is not None:
+                records.append(NpzFolder(npz))
+                opened.callback(records[-1].abort)
+            files = [path for path in (out, jsonl, coco, npz) if path is not None]
             return _with_progress(engine, reader, writer, records, settings, files), reader.damaged
     finally:
         engine.close()
@@ -121,7 +153,7 @@ def _with_progress(
     engine: Analyzer,
     reader: Reader,
     writer: Writer | None,
-    records: list[Record],
+    records: list[RecordFile],
     settings: Settings,
     files: list[Path],
 ) -> Summary:
@@ -173,12 +205,15 @@ def stream(
     shown: LookChoice,
     people: PeopleChoice,
     engine_choice: EngineChoice,
+    recorded: RecordChoice,
+    counted: ZoneChoice,
     out: Annotated[
         list[str] | None,
         typer.Option(
             "-o",
             "--out",
-            help="window, mjpeg:PORT, a file, rtsp:// or rtmp://; one for each source (default: mjpeg:8090, a page).",
+            help="window, mjpeg:PORT, a file, rtsp://, rtmp:// or none; one for each source (default: mjpeg:8090, a "
+            "page; with --jsonl or --npz none).",
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="align: each result on its frame; low-latency: on the newest.")] = "align",
@@ -194,47 +229,87 @@ def stream(
     Ctrl-C, SIGTERM and SIGHUP stop cleanly: files are finished. Exit code 1 when a source or an output failed, 2 on
     wrong options.
     """
-    from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
     from parsing_rcnn_client.video.backends import check
     from parsing_rcnn_client.video.live import MODES, Live, LiveSettings
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
         check(backend)
-        targets = targets_of(sources, out or ["mjpeg:8090"])
+        targets = targets_of(sources, out or (["none"] if recorded.any else ["mjpeg:8090"]))
+        check_records(sources, targets, recorded.jsonl, recorded.npz, as_json)
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
         look = shown.look()
+        zones = counted.zones()
         page = _page(targets)
         # by the time of a second try there is a newer picture
         engine = engine_choice.open(timeout, _JPEG_QUALITY, retry=False)
+        tasks = recorded.tasks
+        with suppress(EngineUnavailable):  # one that is away may come back, and says by itself what not to believe
+            look, tasks = _of_model(engine, engine_choice, look, tasks)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
     smoothing = Smoothing() if shown.smooth else None
-    settings = LiveSettings(look, people.confidence, people.max_people, smoothing, mode, reconnect)
+    settings = LiveSettings(
+        look,
+        people.confidence,
+        people.max_people,
+        smoothing,
+        mode,
+        reconnect,
+        tasks=tasks,
+        zones=zones,
+    )
     if page is not None:
         say(f"watch at {page.url}")
     live = Live(engine, settings, in_flight)
+    records: list[RecordFile] = []
     interrupted = False
     with signals_interrupt():
         try:
             if engine_choice.server is not None:
                 _require_welcome(engine)
-            for source, target in zip(sources, targets, strict=True):
-                _start(live, source, target, page, backend)
+            each = _records(recorded, len(sources), records)
+            for source, target, own in zip(sources, targets, each, strict=True):
+                _start(live, source, target, page, backend, own)
             wait(live, seconds)
         except KeyboardInterrupt:
             interrupted = True
             say("stopping")
         finally:
             ignore_signals()
-            code = _end(live, page, engine, as_json, hurry=interrupted)
+            code = _end(live, records, page, engine, as_json, hurry=interrupted)
     if interrupted:
         leave(code)
         raise typer.Exit(code)
 
 
-def _end(live: Live, page: MjpegPage | None, engine: Analyzer, as_json: bool, *, hurry: bool) -> int:
+def _records(recorded: RecordChoice, count: int, opened: list[RecordFile]) -> list[list[RecordFile]]:
+    """The records of each of `count` sources; they are added to `opened`, to be closed at the end."""
+    from parsing_rcnn_client.video.records import JsonLines, NpzFolder
+
+    shared: list[RecordFile] = []
+    if recorded.jsonl is not None:
+        shared.append(JsonLines(None if recorded.jsonl == STANDARD else recorded.jsonl, live=True))
+    opened += shared
+    if recorded.npz is None:
+        return [shared] * count
+    folders = [recorded.npz] if count == 1 else [recorded.npz / str(number) for number in range(count)]
+    arrays = [NpzFolder(folder) for folder in folders]
+    opened += arrays
+    return [[*shared, each] for each in arrays]
+
+
+def _end(
+    live: Live,
+    records: list[RecordFile],
+    page: MjpegPage | None,
+    engine: Analyzer,
+    as_json: bool,
+    *,
+    hurry: bool,
+) -> int:
     """Finish the outputs and say what was done. Returns the exit code.
 
     Raises:
@@ -245,7 +320,10 @@ def _end(live: Live, page: MjpegPage | None, engine: Analyzer, as_json: bool, *,
 
     failure = None
     try:
-        live.close(hurry=hurry)
+        with ExitStack() as closing:
+            for record in records:
+                closing.callback(record.close)  # they are left as they are, whatever failed
+            live.close(hurry=hurry)
     except ParsingRCNNError as error:
         if not hurry:
             raise
@@ -276,9 +354,11 @@ def _require_welcome(engine: Analyzer) -> None:
         _ = engine.info
 
 
-def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend: str) -> None:
+def _start(
+    live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: list[RecordFile]
+) -> None:
     from parsing_rcnn_client.video.backends import open_reader
-    from parsing_rcnn_client.video.programs import hidden, is_live
+    from parsing_rcnn_client.video.programs import hidden, is_endless
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
     name = hidden(source)
@@ -293,8 +373,9 @@ def _start(live: Live, source: str, target: str, page: MjpegPage | None, backend
             return LastingSink(lambda: FileSink(target, reader.info))
         return FileSink(target, reader.info)
 
-    network = is_live(source) or "://" in source
-    live.add(name, lambda: open_reader(source, backend, live=network, pace=not network), open_sink, endless=network)
+    endless, sink = is_endless(source), None if target == "none" else open_sink
+    open_source = lambda: open_reader(source, backend, live=endless, pace=not endless)  # noqa: E731
+    live.add(name, open_source, sink, endless=endless, records=records)
 
 
 def _page(targets: list[str]) -> MjpegPage | None:

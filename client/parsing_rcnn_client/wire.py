@@ -43,6 +43,10 @@ class GatewayError(ParsingRCNNError):
         self.status, self.code = status, code
 
 
+class OtherClasses(GatewayError):
+    """The people of an answer have the part classes of another model than was asked for."""
+
+
 class Busy(EngineUnavailable):
     """The engine is there and refuses for now.
 
@@ -162,29 +166,34 @@ def encode_image(image: Picture, jpeg_quality: int | None = None) -> bytes:
     return jpeg.encode_rgb(image, jpeg_quality, "420")
 
 
-def analyze_call(image: Picture, options: Options, jpeg_quality: int | None = None) -> Call:
-    """The request that analyses one picture.
+def analyze_call(
+    image: Picture, options: Options, jpeg_quality: int | None = None, *, tasks_named: bool = True
+) -> Call:
+    """The request that analyses one picture; `tasks_named` as in `query_of`.
 
     Raises:
         InvalidImage: as of `encode_image`.
         InvalidOptions: class probabilities, which do not travel.
     """
-    return Call("POST", "/v1/analyze", "application/x-npz", query_of(options), encode_image(image, jpeg_quality))
+    query = query_of(options, tasks_named=tasks_named)
+    return Call("POST", "/v1/analyze", "application/x-npz", query, encode_image(image, jpeg_quality))
 
 
-def query_of(options: Options) -> dict[str, str]:
+def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
     """Options as they stand in a query.
+
+    Args:
+        options: to send.
+        tasks_named: False leaves the tasks to the gateway, which knows whose head is trained.
 
     Raises:
         InvalidOptions: class probabilities, which do not travel.
     """
     if options.part_probs:
         raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
-    params = {
-        "tasks": ",".join(sorted(map(str, options.tasks))),
-        "confidence": str(options.confidence),
-        "max_people": str(options.max_people),
-    }
+    params = {"confidence": str(options.confidence), "max_people": str(options.max_people)}
+    if tasks_named:
+        params["tasks"] = ",".join(sorted(map(str, options.tasks)))
     if options.max_side is not None:
         params["max_side"] = str(options.max_side)
     return params
@@ -194,13 +203,33 @@ def read_people(body: bytes, headers: Mapping[str, str], taxonomy: Taxonomy) -> 
     """The people of an npz answer, with the server's stages as `timings`.
 
     Raises:
+        OtherClasses: there are people in it, of another taxonomy.
         GatewayError: the answer is no npz of people.
     """
     try:
         people = npz.decode(body, taxonomy, most=MAX_PEOPLE)
     except (ValueError, TypeError) as error:
+        other = _taxonomy_in(body)
+        if other is not None and other is not taxonomy:
+            raise OtherClasses(502, "other-classes", _changed(other, taxonomy)) from None
         raise GatewayError(502, "bad-answer", f"{error}; is this a Parsing R-CNN gateway?") from None
     return replace(people, timings=_server_timing(headers.get("server-timing", "")))
+
+
+def _taxonomy_in(body: bytes) -> Taxonomy | None:
+    """That of an answer's own number of classes; None where it is no npz of people."""
+    try:
+        return npz.decode(body, most=MAX_PEOPLE).taxonomy
+    except (ValueError, TypeError):
+        return None
+
+
+def _changed(found: Taxonomy, expected: Taxonomy) -> str:
+    return (
+        f"the gateway's model changed: the answer has the {len(found)} part classes of {found.name}, and by /v1/models "
+        f"they are the {len(expected)} of {expected.name}; ask again, and give all gateways behind one address the "
+        "same model"
+    )
 
 
 def _server_timing(text: str) -> dict[str, float]:
@@ -277,6 +306,7 @@ def read_streamed(message: bytes | str, taxonomy: Taxonomy, url: str) -> tuple[i
     """What `/v1/stream?format=npz` answers: the number of a frame, and its people or its error.
 
     Raises:
+        OtherClasses: as of `read_people`.
         GatewayError: it is no answer to a frame.
     """
     if isinstance(message, bytes) and len(message) > _FRAME.size:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.people import People
 
@@ -41,14 +42,16 @@ def to_json(
         include: of `INCLUDE`. "masks": the silhouette in `mask_format`. "parts": class, score and area of each part.
             "label_map": `parts_png`. "iuv": `densepose`. "part_masks": `crop_rle` of each part. "inds": `inds_png`.
             What was not computed is left out.
-        mask_format: "rle": full frame; "png": cut to the box; "polygon": the largest outline (holes and further
-            pieces are lost); "none".
+        mask_format: "rle": full frame; "png": cut to the box; "polygon": in `polygons` the outline of every piece,
+            largest first, as of `People.polygons` (holes are filled; pieces with fewer than three corners, dots and
+            lines a pixel wide, are left out), and in `points` the first of them; "none".
         exact: parts as in `People.crop`, where there are any; and IUV is pasted smoothly.
 
     Returns:
         `image` {width, height}, `predictions` in the order of the people, `timings_ms`; with "inds" `inds_png`, who is
         where in the whole picture, a grey PNG: 0 for nobody, else the person's index plus one. Somebody is where a part
-        is or I > 0, of the maps that were computed, and who is in front `parsing_rcnn.overlaps.settle` says.
+        is or I > 0, of the maps that were computed (those of an untrained head do not count beside others), and who is
+        in front `parsing_rcnn.overlaps.settle` says.
 
     Raises:
         InvalidOptions: an unknown name in `include` or `mask_format`.
@@ -60,11 +63,12 @@ def to_json(
     if mask_format not in MASK_FORMATS:
         raise InvalidOptions(f"mask_format: {mask_format!r} is unknown, choose from {', '.join(MASK_FORMATS)}")
     height, width = people.image_size
-    predictions, claims = [], []
+    predictions, claims, sources = [], [], believed(people)
     for index in range(len(people)):
         labels, iuv = _maps(people, index, include, exact)
         predictions.append(_person(people, index, (labels, iuv), include, mask_format, exact))
-        planes = [plane > 0 for plane in (labels, None if iuv is None else iuv[0]) if plane is not None]
+        own = {"parsing": labels, "densepose": None if iuv is None else iuv[0]}
+        planes = [plane > 0 for task, plane in own.items() if plane is not None and task in sources]
         if "inds" in include and planes:
             claims.append(planes[0] | planes[-1])
     document: dict[str, Any] = {
@@ -87,7 +91,8 @@ def _maps(
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """A person's classes [h,w], and IUV [3,h,w] where it is needed."""
     labels = None if people.parts is None else people.crop(index, exact)[0]
-    wanted = people.iuv is not None and ("iuv" in include or "inds" in include or labels is None)
+    silhouettes = "inds" in include or "parsing" not in believed(people)
+    wanted = people.iuv is not None and ("iuv" in include or silhouettes)
     return labels, people.iuv_crop(index, exact=exact)[0] if wanted else None
 
 
@@ -119,11 +124,13 @@ def _person(
         "class": "person",
         "class_id": 0,
         "detection_id": str(index),
-        "tracker_id": None,
+        "tracker_id": None if people.tracker_id is None else int(people.tracker_id[index]),
         "offset": list(people.window(index)[:2]),
     }
     labels, iuv = maps
-    silhouette = labels if labels is not None else iuv[0] if iuv is not None else None
+    silhouette = labels
+    if iuv is not None and "parsing" not in believed(people):
+        silhouette = iuv[0]
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)
     if labels is not None:
@@ -148,9 +155,9 @@ def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str)
     if mask_format == "png":
         return {"mask_png": png.to_base64(png.encode_labels(mask.astype(np.uint8) * np.uint8(255)))}
     if mask_format == "polygon":
-        pieces = outlines(mask, (left, top))
-        if pieces:
-            return {"points": [{"x": x, "y": y} for x, y in pieces[0].tolist()]}
+        pieces = [[{"x": x, "y": y} for x, y in piece.tolist()] for piece in outlines(mask, (left, top))]
+        if pieces:  # readers of Roboflow's answers know `points` alone
+            return {"points": pieces[0], "polygons": pieces}
     return {}
 
 

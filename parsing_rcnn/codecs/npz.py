@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import People
+from parsing_rcnn.people import TASKS, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 _REQUIRED = ("boxes", "scores", "image_size")
-_MAPS = ("parts", "part_scores", "iuv", "iuv_scores")
+_OPTIONAL = ("parts", "part_scores", "iuv", "iuv_scores", "tracker_id")
 
 # dtype and the lengths after the number of people, None for any; what else they have to be, `People` checks
 _SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
@@ -25,6 +25,7 @@ _SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "part_scores": (np.float32, (None,)),
     "iuv": (np.uint8, (3, None, None)),
     "iuv_scores": (np.float32, (None,)),
+    "tracker_id": (np.int32, ()),
 }
 _LONGEST = 512  # cells of a map's side, and classes, in what others send: four times those of the models here
 _PACKED = 1032  # bytes that one byte of deflate data can stand for at most
@@ -32,16 +33,25 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
-    """The arrays of the archive; maps that were not computed are left out.
+    """The arrays of the archive; what was not computed is left out.
 
     Returns:
         `boxes` float32 [n,4], `scores` float32 [n], `image_size` int32 [2] (height, width), and of `parts` uint8
-        [n,S,S], `part_scores` float32 [n,classes], `iuv` uint8 [n,3,S,S] and `iuv_scores` float32 [n,25] what there is.
+        [n,S,S], `part_scores` float32 [n,classes], `iuv` uint8 [n,3,S,S], `iuv_scores` float32 [n,25] and `tracker_id`
+        int32 [n] what there is; and where the head of a map is not trained `untrained` bool [2], of parsing and
+        densepose.
     """
     arrays: dict[str, NDArray[np.generic]] = {"boxes": people.boxes, "scores": people.scores}
-    arrays |= {name: value for name in _MAPS if (value := getattr(people, name)) is not None}
+    arrays |= {name: value for name in _OPTIONAL if (value := getattr(people, name)) is not None}
     arrays["image_size"] = np.array(people.image_size, dtype=np.int32)
+    doubted = [task in people.untrained and maps is not None for task, maps in _maps(people)]
+    if any(doubted):
+        arrays["untrained"] = np.array(doubted)
     return arrays
+
+
+def _maps(people: People) -> list[tuple[str, NDArray[np.uint8] | None]]:
+    return list(zip(TASKS, (people.parts, people.iuv), strict=True))
 
 
 def encode(people: People) -> bytes:
@@ -76,7 +86,8 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
     except Exception as error:  # zipfile has many for what is none
         raise _other(error) from None
     with archive:
-        names = [*_REQUIRED, *(name for name in _MAPS if f"{name}.npy" in archive.namelist())]
+        there = archive.namelist()
+        names = [*_REQUIRED, *(name for name in (*_OPTIONAL, "untrained") if f"{name}.npy" in there)]
         count: int | None = None
         for name in names:
             shape, dtype = _header(archive, name)
@@ -87,14 +98,16 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
                 _judge(name, shape, dtype, count, most)
             elif shape != (2,):
                 raise ValueError(f"{name}: expected shape (2,), got {shape}")
-            elif dtype.kind not in "iu":
-                raise TypeError(f"{name}: expected int32, got {dtype}")
+            elif dtype.kind not in ("b" if name == "untrained" else "iu"):
+                raise TypeError(f"{name}: expected {'bool' if name == 'untrained' else 'int32'}, got {dtype}")
         arrays: dict[str, Any] = {name: _array(archive, name) for name in names}
     if taxonomy is None:
         classes = arrays["part_scores"].shape[1] if "part_scores" in arrays else len(CIHP)
         taxonomy = MHP if classes == len(MHP) else CIHP
     height, width = (int(length) for length in arrays.pop("image_size"))
-    return People(image_size=(height, width), taxonomy=taxonomy, **arrays)
+    doubted = arrays.pop("untrained", np.zeros(len(TASKS), np.bool_))
+    untrained = frozenset(task for task, doubt in zip(TASKS, doubted, strict=True) if doubt)
+    return People(image_size=(height, width), taxonomy=taxonomy, untrained=untrained, **arrays)
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

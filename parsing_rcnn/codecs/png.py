@@ -89,6 +89,13 @@ def encode_rgb(image: NDArray[np.uint8]) -> bytes:
     return _encode(image, 3, _PHOTO)
 
 
+def encode_rgba(image: NDArray[np.uint8]) -> bytes:
+    """A picture with transparency, uint8 [H,W,4] RGBA, as PNG."""
+    if image.ndim != 3 or image.shape[2] != 4 or 0 in image.shape or image.dtype != np.uint8:
+        raise ValueError(f"cannot write {image.dtype} {image.shape} as a PNG with transparency")
+    return _stored(cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), _PHOTO)
+
+
 def to_base64(data: bytes) -> str:
     """Standard base64 in one line."""
     return base64.b64encode(data).decode("ascii")

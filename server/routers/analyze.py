@@ -14,7 +14,7 @@ from server.inputs import call_of, query_options, read_picture, while_connected
 from server.negotiation import accepted, choose
 from server.options import AnalyzeOptions
 from server.problems import responses
-from server.service import Service, server_timing
+from server.service import Service
 
 router = APIRouter(tags=["analysis"])
 
@@ -138,5 +138,4 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
         picture, options = await read_picture(request, options, call)
         wanted = choose(accept, options.render)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
-    headers = {"Server-Timing": server_timing(answer.stages), "Vary": "Accept"}
-    return Response(answer.body, media_type=answer.media_type, headers=headers)
+    return Response(answer.body, media_type=answer.media_type, headers={**answer.headers, "Vary": "Accept"})

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import orjson
 import structlog
 from fastapi import APIRouter, WebSocket
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from server.answers import NUMBERS, Format, settle
+from parsing_rcnn.codecs.image import decode
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
+from parsing_rcnn.people import People
+from parsing_rcnn.tracking.numbering import Numbering
+from parsing_rcnn.tracking.tracker import DOUBTFUL
+from server.answers import NO_JPEG, PICTURES, Format, settle
 from server.call import Call
 from server.inputs import call_of
 from server.middleware.access import refuse
 from server.options import NAMED, AnalyzeOptions, Render, repeated, unknown
-from server.problems import UNEXPECTED, MalformedRequest, Unauthorized, describe, wrong_options
+from server.problems import UNEXPECTED, Busy, MalformedRequest, Unauthorized, describe, wrong_options
 from server.service import Service
 from server.settings import Settings
 
@@ -29,6 +35,8 @@ log = structlog.get_logger("server")
 
 HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
 SUBPROTOCOL = "parsing-rcnn.v1"
+_OWN = ("format", "track")  # options that the query has beyond those of an analysis
+_BOOLEAN = TypeAdapter(bool)
 _FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": Format.NPZ}
 
 
@@ -38,6 +46,24 @@ class Frame:
 
     number: int
     picture: bytes
+    arrived: float = field(default_factory=time.monotonic)  # seconds
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a client opened a stream for.
+
+    Attributes:
+        options: of every frame.
+        format: of the answers.
+        call: who asks.
+        numbering: of the people, where they are to be followed.
+    """
+
+    options: AnalyzeOptions
+    format: Format
+    call: Call
+    numbering: Numbering | None
 
 
 class Mailbox:
@@ -74,27 +100,27 @@ async def stream(socket: WebSocket) -> None:
     JSON, with `frame_id` and `dropped`, the frames of this stream that newer ones replaced so far. One frame is in work
     while the newest waits. A frame's error comes as JSON with `problem`, and the stream goes on. Answers and errors
     come in the order of the frames, so who sent a frame before the one that is answered knows that it was dropped.
+    With `track=true` everybody has a `tracker_id`, which is the same in every frame of this stream.
     """
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
     try:
         with service.counting("stream"):
-            options, wanted, call = _negotiate(socket, settings, service)
+            wanted = _negotiate(socket, settings, service)
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
         return
     try:  # from here on: a client may leave while it is accepted, and must not keep its place
-        offered = socket.scope.get("subprotocols", [])
-        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await _serve(socket, service, options, wanted, call)
+        await socket.accept(SUBPROTOCOL if socket.scope.get("subprotocols") else None)
+        await _serve(socket, service, wanted)
     finally:
         socket.app.state.open_streams -= 1
 
 
-async def _serve(socket: WebSocket, service: Service, options: AnalyzeOptions, wanted: Format, call: Call) -> None:
+async def _serve(socket: WebSocket, service: Service, wanted: Wanted) -> None:
     """Take and answer frames until the client leaves."""
     mailbox = Mailbox()
-    answering = asyncio.create_task(_answer(socket, mailbox, service, options, wanted, call))
+    answering = asyncio.create_task(_answer(socket, mailbox, service, wanted))
     try:
         with service.metrics.streams.track_inprogress():
             await _receive(socket, mailbox, service, answering)
@@ -103,33 +129,65 @@ async def _serve(socket: WebSocket, service: Service, options: AnalyzeOptions, w
         await asyncio.gather(answering, return_exceptions=True)
 
 
-def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> tuple[AnalyzeOptions, Format, Call]:
+def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wanted:
     """Options and a place among the streams.
 
     Raises:
         ParsingRCNNError: what does not allow it.
     """
+    _check_subprotocols(socket.scope.get("subprotocols", []))
     wrong = repeated([name for name, _ in socket.query_params.multi_items()])
     if wrong:
         raise InvalidOptions("; ".join(f"{name}: {why}" for name, why in wrong.items()))
     query: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in _multi(socket).items()}
-    kind = query.pop("format", None)
+    kind, track = query.pop("format", None), query.pop("track", "false")
     strange = unknown(query)
     if len(strange) > NAMED:
         query = {name: query[name] for name in strange}
     try:
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
-        raise InvalidOptions(wrong_options(error.errors(), "format", outer=0)[1]) from None
+        raise InvalidOptions(wrong_options(error.errors(), *_OWN, outer=0)[1]) from None
     wanted = _wanted(kind, options.render)
-    options = settle(options, wanted)
     service.engine.check()
-    if socket.app.state.open_streams >= settings.max_streams:
-        wait = EngineUnavailable.retry_after
-        raise EngineUnavailable(f"{settings.max_streams} streams are open, which is the limit: come back in {wait} s")
+    options, numbering = settle(options, wanted, service.engine.info), None
+    if _tracked(track):
+        if wanted in PICTURES:  # nor would they show people who may be there, as those have none
+            raise InvalidOptions("track: pictures show no numbers; take format=json or format=npz")
+        numbering = Numbering(options.confidence)
+        options = options.model_copy(update={"confidence": min(options.confidence, DOUBTFUL)})
+    most = settings.max_streams
+    if socket.app.state.open_streams >= most:
+        are = "stream is" if most == 1 else "streams are"
+        raise Busy(f"{most} {are} open, which is the limit (--max-streams): come back in {Busy.retry_after} s")
     call = replace(call_of(socket, "stream"), deadline=None)
     socket.app.state.open_streams += 1
-    return options, wanted, call
+    return Wanted(options, wanted, call, numbering)
+
+
+def _check_subprotocols(offered: list[str]) -> None:
+    """A browser fails the connection when none of the subprotocols that it offers is selected, and a key is none.
+
+    Raises:
+        MalformedRequest: ours is not among them.
+    """
+    if offered and SUBPROTOCOL not in offered:
+        raise MalformedRequest(
+            f"Sec-WebSocket-Protocol is without {SUBPROTOCOL}, which is the one that is spoken here: offer it, where a "
+            f'key goes with it as in new WebSocket(url, ["{SUBPROTOCOL}", "key.KEY"]), or offer none'
+        )
+
+
+def _tracked(asked: object) -> bool:
+    """What the query `track` asks for.
+
+    Raises:
+        InvalidOptions: neither true nor false, as `exact` has it.
+    """
+    try:
+        return _BOOLEAN.validate_python(asked)
+    except ValidationError:
+        raise InvalidOptions("track: choose one of true, false") from None
 
 
 def _wanted(kind: object, shown: Render | None) -> Format:
@@ -142,8 +200,8 @@ def _wanted(kind: object, shown: Render | None) -> Format:
         return Format.JSON if shown is None else Format.PNG
     if not isinstance(kind, str) or kind not in _FORMATS:
         raise InvalidOptions(f"format: choose one of {', '.join(_FORMATS)}")
-    if kind == "jpeg" and shown in NUMBERS:
-        raise InvalidOptions(f"format: JPEG would change the numbers of render={shown.value}; take png")
+    if kind == "jpeg" and shown in NO_JPEG:
+        raise InvalidOptions(f"format: render={shown.value} has no JPEG, as {NO_JPEG[shown]}; take png")
     return _FORMATS[kind]
 
 
@@ -169,16 +227,21 @@ async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answer
             service.metrics.dropped.inc()
 
 
-async def _answer(
-    socket: WebSocket, mailbox: Mailbox, service: Service, options: AnalyzeOptions, wanted: Format, call: Call
-) -> None:
+def _followed(frame: Frame, numbering: Numbering, service: Service, people: People) -> People:
+    """A frame's people with their numbers; it is decoded once more where somebody's colours are wanted."""
+    return numbering.number(people, frame.arrived, lambda: decode(frame.picture, service.limits))
+
+
+async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:
+    call, numbering = wanted.call, wanted.numbering
     while True:
         frame = await mailbox.take()
         try:
             socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
             with service.counting(call.route):
                 service.admit(call)
-            answer = await service.analyze(frame.picture, options, wanted, call)
+            follow = None if numbering is None else partial(_followed, frame, numbering, service)
+            answer = await service.analyze(frame.picture, wanted.options, wanted.format, call, follow)
         except ParsingRCNNError as error:
             await _problem(socket, frame.number, mailbox, error)
             if isinstance(error, Unauthorized):
@@ -189,7 +252,7 @@ async def _answer(
             log.error("unexpected error", path="/v1/stream", exc_info=error)
             await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
-        if wanted is not Format.JSON:
+        if wanted.format is not Format.JSON:
             await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
         else:
             head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})

@@ -8,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,6 +50,54 @@ def test_video(clip: Path, tmp_path: Path) -> None:
 
 def test_live(clip: Path) -> None:
     assert "frames shown" in run("live.py", clip, 0)
+
+
+def test_live_opens_a_camera_of_http_again(photo: Path) -> None:
+    """A motion JPEG camera, which is lost and comes back."""
+    import cv2
+    import numpy as np
+
+    from parsing_rcnn_client.video.sinks import MjpegPage
+
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sh scripts/install_ffmpeg.sh")
+    image = np.asarray(cv2.resize(cv2.imread(str(photo)), (160, 160)), np.uint8)
+
+    def show(page: MjpegPage) -> None:
+        place = page.sink("camera")
+        while not page.closed:
+            place.show(image, 0.0)
+            time.sleep(0.04)
+        place.close()
+
+    def plug(port: int) -> MjpegPage:
+        page = MjpegPage(port)
+        threading.Thread(target=show, args=(page,), daemon=True).start()
+        return page
+
+    camera = plug(0)
+    command = [sys.executable, str(ROOT / "examples" / "live.py"), f"{camera.url}/0.mjpg", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    hangs = threading.Timer(60, process.kill)
+    hangs.start()
+    assert process.stdout is not None
+    try:
+        watched = process.stdout.readline().split()[-1]
+        with urlopen(f"{watched}/0.mjpg", timeout=50) as pictures:
+            assert pictures.read(1000)
+        camera.close()
+        lost = process.stdout.readline()
+        camera = plug(int(camera.url.rpartition(":")[2]))
+        while (said := process.stdout.readline()) not in ("live\n", ""):
+            pass
+    finally:
+        process.send_signal(signal.SIGINT)
+        last, _ = process.communicate(timeout=60)
+        hangs.cancel()
+        camera.close()
+    assert lost == "the source ended\n"
+    assert said == "live\n"
+    assert "frames shown" in last
 
 
 def test_live_tells_of_a_source_that_does_not_work() -> None:

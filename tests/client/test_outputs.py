@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn_client.outputs import is_done, write_outputs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -70,3 +75,32 @@ def test_a_json_of_another_program_is_not_done(tmp_path: Path, text: str) -> Non
     written(tmp_path / "a", BOTH)
     (tmp_path / "a.json").write_text(text)
     assert not is_done(tmp_path / "a", BOTH, model=LIGHT)
+
+
+LEAVES = """
+import os, sys, threading
+from pathlib import Path
+import numpy as np
+from parsing_rcnn.people import People
+from parsing_rcnn_client.outputs import write_outputs
+from parsing_rcnn_client.signals import leave
+
+target = Path(sys.argv[1])
+labels = np.random.default_rng(0).integers(0, 20, (9, 128, 128), np.uint8)
+people = People(np.tile(np.float32([0, 0, 8, 8]), (9, 1)), np.ones(9, np.float32), (8, 8), parts=labels)
+pipe = target.with_name("a.npz.part")
+os.mkfifo(pipe)  # whoever writes it is at it until all is read
+threading.Thread(target=write_outputs, args=(target, people, np.zeros((8, 8, 3), np.uint8))).start()
+reader = pipe.open("rb")
+threading.Thread(target=reader.read).start()
+leave(130)
+"""
+
+
+def test_who_leaves_lets_a_file_be_written_to_its_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LEAVES, str(tmp_path / "a")]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert (tmp_path / "a.npz").exists()
+    assert list(tmp_path.glob("*.part")) == []

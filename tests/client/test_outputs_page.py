@@ -69,10 +69,13 @@ def test_the_files_of_predict_are_those_of_the_table(photo_jpeg: bytes, tmp_path
     from parsing_rcnn.cli import build
 
     (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
-    done = CliRunner().invoke(build(), ["predict", str(tmp_path / "photo.jpg"), "-o", str(tmp_path / "out")])
+    everything = ["--layers", "parts,boxes,anonymise", "--cutout", "--crops"]
+    done = CliRunner().invoke(
+        build(), ["predict", str(tmp_path / "photo.jpg"), "-o", str(tmp_path / "out"), *everything]
+    )
     assert done.exit_code == 0, done.output
     written = {path.name for path in (tmp_path / "out").rglob("photo*")}
-    assert written == set(re.findall(r"`(photo[\w]*\.(?:npz|json|png))`", PAGE)) - {"photo.jpg"}
+    assert written == set(re.findall(r"`(photo[\w]*\.(?:npz|json|png|jpg))`", PAGE)) - {"photo.jpg"}
     people = People.load(next((tmp_path / "out").rglob("photo.npz")))
     labels = np.asarray(Image.open(next((tmp_path / "out").rglob("photo_parts.png"))))
     np.testing.assert_array_equal(labels, people.label_map())

@@ -153,7 +153,7 @@ def test_too_many_streams_wait_for_a_place(photo_jpeg: bytes) -> None:
             answers = client.stream(iter(frames.get, None))
             frames.put(photo_jpeg)
             next(answers)
-            with pytest.raises(Busy, match="1 streams are open") as refused:
+            with pytest.raises(Busy, match="1 stream is open") as refused:
                 next(hurried.stream([photo_jpeg]))
             assert refused.value.retry_after >= 1
             waiting = client.stream([photo_jpeg])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -140,7 +141,46 @@ def test_mask_formats() -> None:
     # The second person's cells 1..6 of 8 on a box of 16 pixels at (40, 8), cut by the picture's right edge at 50.
     assert {(p["x"], p["y"]) for p in square["points"]} == {(42, 10), (42, 21), (49, 10), (49, 21)}
     for person in read(to_json(who, include=["masks"], mask_format="none"))["predictions"]:
-        assert not {"rle", "points", "mask_png"} & set(person)
+        assert not {"rle", "points", "polygons", "mask_png"} & set(person)
+
+
+def in_pieces() -> People:
+    """Somebody cut in two by who stands in front, with a hole; and somebody of whom a square, a line and a dot show."""
+    parts = np.zeros((2, 8, 8), np.uint8)
+    parts[0, 0:3, 2:6] = 13
+    parts[0, 4:8] = 7
+    parts[0, 5:7, 3:5] = 0
+    parts[1, 1:4, 1:4] = 7
+    parts[1, 0:6, 7] = 7
+    parts[1, 6, 3] = 7
+    boxes = np.array([[10, 4, 26, 20], [30, 20, 38, 28]], np.float32)  # cells of 2 x 2 pixels, and of one
+    return People(boxes, np.array([0.9, 0.8], np.float32), (40, 50), parts=parts)
+
+
+def corners(left: int, top: int, right: int, bottom: int) -> set[tuple[int, int]]:
+    return {(left, top), (left, bottom), (right, top), (right, bottom)}
+
+
+def test_polygons_are_all_pieces_with_their_holes_filled() -> None:
+    who = in_pieces()
+    document = read(to_json(who, include=["masks"], mask_format="polygon"))
+    found = [[{(p["x"], p["y"]) for p in piece} for piece in person["polygons"]] for person in document["predictions"]]
+    assert found == [
+        [corners(10, 12, 25, 19), corners(14, 4, 21, 9)],  # the larger one first, outermost pixels
+        [corners(31, 21, 33, 23)],  # without line and dot
+    ]
+    for index, person in enumerate(document["predictions"]):
+        assert person["points"] == person["polygons"][0]
+        pieces = [np.array([[p["x"], p["y"]] for p in piece]) for piece in person["polygons"]]
+        filled = cv2.fillPoly(np.zeros(who.image_size, np.uint8), pieces, 1) > 0
+        truth = rle.decode(read(to_json(who))["predictions"][index]["rle"])
+        assert int((filled & ~truth).sum()) == [16, 0][index]  # the hole: 2 x 2 cells of 2 x 2 pixels
+        assert int((truth & ~filled).sum()) == [0, 7][index]
+    line = who.select([1])
+    assert line.parts is not None
+    line.parts[0, :, :7] = 0
+    (person,) = read(to_json(line, include=["masks"], mask_format="polygon"))["predictions"]
+    assert not {"points", "polygons"} & set(person)
 
 
 def test_include_nothing_is_boxes_only() -> None:
@@ -243,6 +283,9 @@ def test_supervision_reads_the_json_as_it_is() -> None:
     for index in range(2):
         assert np.array_equal(detections.mask[index], silhouette(who, index))
     assert len(supervision.Detections.from_inference(read(to_json(People.empty((4, 6)))))) == 0
+    pieces = read(to_json(in_pieces(), include=["masks"], mask_format="polygon"))
+    largest = supervision.Detections.from_inference(pieces).mask.sum(axis=(1, 2))
+    assert largest.tolist() == [16 * 8, 9]
 
 
 def test_to_supervision() -> None:
@@ -313,6 +356,20 @@ def test_to_coco_of_parts_is_what_pycocotools_loads() -> None:
     assert "bbox" not in who.to_coco(7, parts=True, boxes=False)[0]
     with pytest.raises(ValueError, match="no parts"):
         People(who.boxes, who.scores, who.image_size, iuv=who.iuv).to_coco(7, parts=True)
+
+
+def test_who_is_followed_has_a_number() -> None:
+    followed = replace(people(), tracker_id=np.array([7, 2], np.int32))
+    assert [person["tracker_id"] for person in read(to_json(followed))["predictions"]] == [7, 2]
+    assert [person["tracker_id"] for person in read(to_json(people()))["predictions"]] == [None, None]
+
+
+def test_to_supervision_has_the_numbers() -> None:
+    pytest.importorskip("supervision")
+    followed = replace(people(), tracker_id=np.array([7, 2], np.int32))
+    assert followed.to_supervision().tracker_id.tolist() == [7, 2]
+    assert followed.to_supervision(parts=True).tracker_id.tolist() == [7, 7, 2]  # two parts of one, one of the other
+    assert people().to_supervision().tracker_id is None
 
 
 def test_to_supervision_of_parts() -> None:

@@ -6,6 +6,7 @@ import io
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_round_trip(tmp_path: Path) -> None:
         assert after.image_size == (12, 34)
         for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
             assert np.array_equal(getattr(after, name), getattr(before, name))
+
+
+def test_who_is_followed_has_a_number() -> None:
+    before = replace(people(), tracker_id=np.array([7, 2], np.int32))
+    after = npz.decode(npz.encode(before))
+    assert after.tracker_id is not None
+    assert (after.tracker_id.tolist(), after.tracker_id.dtype) == ([7, 2], np.int32)
+    assert [person.tracker_id.tolist() for person in after] == [[7], [2]]  # type: ignore[union-attr]
+    with pytest.raises(TypeError, match="tracker_id: expected int32"):
+        replace(before, tracker_id=np.array([7, 2]))
 
 
 def test_maps_that_were_not_computed_stay_away() -> None:

@@ -132,6 +132,14 @@ def test_iuv_picture_shows_part_u_and_v() -> None:
     assert draw.iuv(people(), GREY)[0, 0].tolist() == [100, 100, 100]
 
 
+def test_the_last_part_is_as_red_as_can_be_and_the_twelfth_half_as_much() -> None:
+    charts = np.zeros((2, 3, 8, 8), np.uint8)
+    charts[:, 0] = np.array([24, 12])[:, None, None]
+    boxes = np.array([[0, 0, 8, 8], [8, 0, 16, 8]], np.float32)
+    who = People(boxes, np.array([0.9, 0.8], np.float32), (8, 16), iuv=charts)
+    assert draw.iuv(who)[4, [4, 12], 0].tolist() == [255, 127]
+
+
 def test_contours_are_lines_inside_the_person() -> None:
     picture = draw.contours(GREY, people().select([0]), levels=5)
     changed = (picture != 100).any(axis=2)
@@ -233,6 +241,16 @@ def test_unwrap_takes_nothing_of_who_is_in_front() -> None:
         draw.unwrap(GREY, people(iuv=False), 0)
     with pytest.raises(ValueError, match=r"\(60, 160, 3\)"):
         draw.unwrap(GREY[:60], people(), 0)
+
+
+def test_unwrap_of_somebody_beside_the_picture_is_of_their_one_pixel_in_it() -> None:
+    boxes = np.array([[0, 0, 8, 8], [18, 0, 26, 8]], np.float32)
+    who = People(boxes, np.array([0.9, 0.8], np.float32), (8, 16), iuv=np.ones((2, 3, 8, 8), np.uint8))
+    picture = np.zeros((8, 16, 3), np.uint8)
+    picture[:, 15] = 90
+    taken = draw.unwrap(picture, who, 1, side=8)
+    assert taken.shape == (48, 32, 4)
+    assert (taken[taken[..., 3] > 0] == [90, 90, 90, 255]).all()
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3), (5, 4, 3), (6, 4), (6, 4, 2), (0, 0, 3)])

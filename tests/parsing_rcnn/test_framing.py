@@ -34,6 +34,13 @@ def test_the_lower_half_of_a_box_is_cut_away() -> None:
         assert (given[name] == array).all()
 
 
+def test_probabilities_between_cells_are_rounded_to_the_nearest() -> None:
+    """The picture ends at half of the box, so the new rows lie a quarter of a cell off the old ones."""
+    probs = np.array([0, 11, 22, 33], np.uint8)[None, None, :, None].repeat(4, 3)
+    _, maps = framed(Window(1, 1, 0, 0, 8, 4), np.array([[0, 0, 4, 16]], np.float32), {"PART_PROBS": probs})
+    assert maps["PART_PROBS"][0, 0, :, 0].tolist() == [0, 3, 8, 14]  # of 0, 2.75, 8.25 and 13.75
+
+
 def test_scores_are_of_what_the_cells_show() -> None:
     """The edge cuts classes 3 and 4 of the first person, the second keeps all; nobody's cells show 0, 5 and above."""
     boxes = np.array([[0, 10, 8, 30], [0, 0, 8, 20]], np.float32)

@@ -36,6 +36,11 @@ def test_no_canvas_is_an_error() -> None:
         choose_canvas(10, 10, [])
 
 
+def test_the_grey_of_the_padding_is_the_one_that_networks_were_trained_with() -> None:
+    canvas, _ = fit(np.zeros((4, 4, 3), np.uint8), [(4, 8)])
+    assert (canvas[:, 4:] == 114).all()
+
+
 def test_fit_places_the_picture_top_left_and_pads_with_grey() -> None:
     image = np.full((1080, 1920, 3), 7, np.uint8)
     canvas, window = fit(image, CANVASES)
@@ -92,6 +97,15 @@ def test_a_fine_pattern_becomes_grey_and_not_moire() -> None:
     small = resize(image, 200, 200)
     assert small.shape == (200, 200, 3)
     assert np.abs(small.astype(int) - 128).max() <= 2
+
+
+@pytest.mark.parametrize("tall", [True, False])
+def test_a_very_thin_picture_is_averaged_along_its_length(tall: bool) -> None:
+    """Its width needs no halving. The mean sees its bright quarter; between the two pixels in the middle is none."""
+    image = np.zeros((64, 2, 3), np.uint8)
+    image[:16] = 128
+    small = resize(image if tall else np.ascontiguousarray(image.transpose(1, 0, 2)), 1, 1)
+    assert small.tolist() == [[[32, 32, 32]]]
 
 
 def test_resize_keeps_the_centre_of_mass() -> None:

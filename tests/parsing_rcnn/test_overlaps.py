@@ -57,6 +57,15 @@ def test_a_pixel_belongs_to_whoever_it_lies_deeper_in(scores: tuple[float, float
 
 
 @pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
+def test_a_pixel_is_of_the_deeper_one_however_little_deeper(scores: tuple[float, float]) -> None:
+    """Cells of a pixel: beside the seam depths differ by a cell, 1/128 of a map's side."""
+    boxes = np.array([[0, 0, 128, 128], [64, 0, 192, 128]], np.float32)
+    parts = np.ones((2, 128, 128), np.uint8)
+    row = People(boxes, np.array(scores, np.float32), (128, 192), parts=parts).instance_map()[64]
+    assert row.tolist() == [1] * 96 + [2] * 96
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
 def test_a_child_in_front_of_a_grown_up_is_seen_whatever_the_scores(scores: tuple[float, float]) -> None:
     people = crowd(
         ([40, 20, 60, 60], scores[0], block(2, 18, label=1)),
@@ -249,3 +258,13 @@ def test_who_overlaps_nobody_keeps_every_cell() -> None:
     assert visible(apart) is apart
     small = crowd(([0, 0, 7, 9], 0.6, block(9, 10)), ([5, 0, 90, 60], 0.9, block(2, 20)))  # cells smaller than pixels
     assert np.array_equal(visible(small).parts, small.parts)
+
+
+def test_visible_cells_of_people_who_begin_below_the_top_of_the_picture() -> None:
+    parts = np.stack([block(0, SIDE, bottom=18, label=1), block(0, SIDE, label=2)])
+    boxes = np.array([[0, 10, 60, 50], [0, 30, 60, 90]], np.float32)  # cells of 2 rows, to row 46; of 3, from row 30
+    seen = visible(People(boxes, np.array([0.6, 0.9], np.float32), (100, 60), parts=parts)).parts
+    assert seen is not None
+    # as deep from either edge in row 39.6: (46 - y) / 2 = (y - 30) / 3; the last middles above it are at 39 and 37.5
+    assert seen[0, :, 10].tolist() == [1] * 15 + [0] * 5
+    assert seen[1, :, 10].tolist() == [0] * 3 + [2] * 17

@@ -14,7 +14,7 @@ from export.pictures import render_scene
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.people import Options
-from parsing_rcnn.pipeline import Pipeline, Stopwatch
+from parsing_rcnn.pipeline import GraphPipeline, Pipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP
 
 # the astronaut of the photo: head and body as one can see, to about ten pixels
@@ -131,6 +131,46 @@ def test_heads_are_not_run_for_nobody(pipeline: Pipeline, photo_jpeg: bytes, mon
                 assert getattr(now, name).dtype == wanted.dtype, name
     with pytest.raises(AssertionError, match="for nobody"):
         pipeline.analyze(photo_jpeg)
+
+
+def test_heads_are_run_for_who_was_found_and_not_for_rows_behind_them(
+    pipeline: Pipeline, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs, seen = pipeline.graphs, []
+    detector, parsing, densepose = graphs.detector, graphs.parsing, graphs.densepose
+
+    def fixed(*given: np.ndarray) -> dict[str, np.ndarray]:
+        """Five rows, as of a detector that always has so many, of which two are people."""
+        return {**detector(*given), "COUNT": np.array([2], np.int32)}
+
+    monkeypatch.setattr(graphs, "detector", fixed)
+    monkeypatch.setattr(graphs, "parsing", lambda rows, **how: seen.append(len(rows)) or parsing(rows, **how))
+    monkeypatch.setattr(graphs, "densepose", lambda rows: seen.append(len(rows)) or densepose(rows))
+    people = pipeline.analyze(photo_jpeg, confidence=0.0, max_people=5)
+    assert len(people) == len(people.parts) == len(people.iuv) == 2
+    assert seen == [2, 2]
+
+
+def test_of_nobody_each_task_answers_with_its_own_maps(pipeline: Pipeline) -> None:
+    """Their shapes are remembered, so a pipeline that has met nobody yet is asked for one task after the other."""
+    fresh = GraphPipeline(pipeline.graphs, pipeline.info, CIHP)
+    grey = np.full((300, 400, 3), 120, np.uint8)
+    parsed = fresh.analyze(grey, tasks="parsing", confidence=1.0)
+    placed = fresh.analyze(grey, tasks="densepose", confidence=1.0)
+    assert parsed.parts.shape == (0, 128, 128)
+    assert parsed.iuv is None
+    assert placed.iuv.shape == (0, 3, 128, 128)
+    assert placed.parts is None
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_longer_side_of_an_array_is_at_most_max_side(pipeline: Pipeline, wide: bool) -> None:
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:, ::2] = 200  # stripes of a pixel: half as large they are grey
+    stripes = image if wide else np.ascontiguousarray(image.transpose(1, 0, 2))
+    canvas, window = pipeline.preprocess(stripes, Options(max_side=32), Stopwatch())
+    rows, columns = round(window.scale_y * window.height), round(window.scale_x * window.width)
+    assert (canvas[:rows, :columns] == 100).all()
 
 
 def test_options(pipeline: Pipeline, photo_jpeg: bytes) -> None:

@@ -115,6 +115,15 @@ def test_cells_at_a_corner_are_no_neighbours_but_surround() -> None:
     assert np.array_equal(seen(cells).parts, body()[None])
 
 
+def test_a_speck_at_the_edge_of_the_map_goes_to_the_class_beside_it() -> None:
+    cells = np.zeros((SIDE, SIDE), np.uint8)
+    cells[20:110, 1:60] = LEG
+    cells[40:47, 0] = SOCKS  # seven sides in common with the leg on the right, one above and one below with nobody
+    speckless = seen(cells).parts
+    assert speckless is not None
+    assert (speckless[0, 40:47, 0] == LEG).all()
+
+
 def test_a_coarse_map_has_no_specks() -> None:
     cells = np.zeros((1, 32, 32), np.uint8)
     cells[0, 5:25, 5:25] = SKIRT

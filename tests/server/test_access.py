@@ -169,6 +169,12 @@ def test_streams_need_keys_too(keys: Path) -> None:
         # how a browser's script sends one
         with connect(url, subprotocols=["parsing-rcnn.v1", f"key.{key}"]) as socket:  # type: ignore[list-item]
             assert socket.subprotocol == "parsing-rcnn.v1"
+        for offered in ([f"key.{key}"], [f"key.{key}", "chat"]):  # of which none is spoken here
+            with pytest.raises(InvalidStatus) as refusal:
+                connect(url, subprotocols=offered)  # type: ignore[arg-type]
+            assert refusal.value.response.status_code == 400
+            assert b"Sec-WebSocket-Protocol is without parsing-rcnn.v1" in refusal.value.response.body
+            assert key.encode() not in refusal.value.response.body
 
 
 def test_an_open_stream_ends_with_its_key(keys: Path, photo_jpeg: bytes) -> None:

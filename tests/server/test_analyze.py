@@ -389,8 +389,10 @@ def test_an_untrained_head_is_said(client: TestClient, photo_jpeg: bytes) -> Non
     half.gate.set()
     with TestClient(create_app(Settings(), lambda: half)) as other:
         wait_until_ready(other)
-        (warning,) = other.post(URL, content=photo_jpeg).json()["warnings"]
+        both = {"tasks": "parsing,densepose"}
+        (warning,) = other.post(URL, params=both, content=photo_jpeg).json()["warnings"]
         assert warning == "the densepose head of this model is not trained: its maps mean nothing"
+        assert other.post(URL, content=photo_jpeg).json()["warnings"] == []  # nobody named it, so it is not asked
         assert other.post(URL, params={"tasks": "parsing"}, content=photo_jpeg).json()["warnings"] == []
     assert client.post(URL, content=photo_jpeg).json()["warnings"] == []  # both heads of the shipped one are
 

@@ -165,6 +165,7 @@ def rows(photo: bytes) -> list[Row]:
         options("a rendering that does not exist", "?render=hologram"),
         options("a rendering of what is not computed", "?render=iuv&tasks=parsing"),
         options("instances of boxes alone", "?render=inds&tasks="),
+        options("what to hide, and nobody is to be hidden", "?hide=faces"),
         options("parts of DensePose alone", "?tasks=densepose&include=masks,parts"),
         options("IUV of parsing alone", "?tasks=parsing&include=iuv"),
         options("masks of boxes alone", "?tasks=&include=masks"),
@@ -237,6 +238,7 @@ def rows(photo: bytes) -> list[Row]:
         ),
         Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
         Row("labels as JPEG", 406, "not-acceptable", photo, "?render=parts", {"Accept": "image/jpeg"}),
+        Row("transparency as JPEG", 406, "not-acceptable", photo, "?render=cutout", {"Accept": "image/jpeg"}),
         Row("a deadline that is no number", 422, "invalid-options", photo, headers={"X-Timeout-Ms": "soon"}),
         Row(
             "a deadline of 5009 digits", 422, "invalid-options", photo, headers={"X-Timeout-Ms": f"{5:09}" + 5000 * "0"}

@@ -104,4 +104,4 @@ def test_a_stream_too_many() -> None:
             connect(address, proxy=None)
         assert refusal.value.response.status_code == 503
         assert json.loads(refusal.value.response.body)["status"] == 503
-        assert counted(live, "stream", "engine-unavailable") == 1
+        assert counted(live, "stream", "busy") == 1

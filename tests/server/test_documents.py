@@ -57,10 +57,11 @@ def test_a_batch(client: TestClient, photo_jpeg: bytes) -> None:
 
 
 def test_a_stream(live: Live, photo_jpeg: bytes) -> None:
-    with connect(f"ws://{live.address}/v1/stream?include=inds", max_size=None) as socket:
+    with connect(f"ws://{live.address}/v1/stream?include=inds&track=true", max_size=None) as socket:
         socket.send(struct.pack("<II", 7, 0) + photo_jpeg)
         answer = socket.recv(60)
         assert "inds_png" in json.loads(answer)
+        assert json.loads(answer)["predictions"][0]["tracker_id"] == 1
         conforms(answer, StreamAnswer)
         for wrong in (b"?", struct.pack("<II", 8, 0) + b"no picture"):
             socket.send(wrong)
@@ -129,7 +130,7 @@ def test_openapi_has_the_fields_of_a_person(client: TestClient) -> None:
         return dict(schemas[reference.rpartition("/")[2]])
 
     assert answer(URL, "200")["properties"]["predictions"]["items"] == {"$ref": "#/components/schemas/Prediction"}
-    fields = {"bbox", "class", "rle", "mask_png", "points", "parts", "parts_png", "densepose"}
+    fields = {"bbox", "class", "rle", "mask_png", "points", "polygons", "parts", "parts_png", "densepose"}
     assert fields <= set(schemas["Prediction"]["properties"])
     assert "bbox" in schemas["Prediction"]["required"]
     assert "rle" not in schemas["Prediction"]["required"]

@@ -121,11 +121,11 @@ def test_what_may_not_open_is_told_why(live: Live) -> None:
         ("?confidence=7", 422, b"confidence"),
         ("?tasks=parsing&render=iuv", 422, b"densepose"),
         ("?tasks=parsing&include=iuv", 422, b"do not go together"),
-        ("?render=parts&format=jpeg", 422, b"JPEG would change the numbers"),
+        ("?render=parts&format=jpeg", 422, b"render=parts has no JPEG, as its pixels are numbers"),
         ("?format=webp", 422, b"json, png, jpeg"),
         ("?format=png&format=jpeg", 422, b"json, png, jpeg"),
         ("?incl=masks", 422, b"incl: there is no such option; there are tasks, confidence, max_people, include"),
-        ("?incl=masks", 422, b"render, format"),
+        ("?incl=masks", 422, b", format, track"),
         ("?confidence=0.2&confidence=0.99", 422, b"confidence: the query has it 2 times"),
     ):
         with pytest.raises(InvalidStatus) as refusal:
@@ -146,7 +146,10 @@ def test_streams_are_limited_and_places_come_back() -> None:
         with opened(live), pytest.raises(InvalidStatus) as refusal, opened(live):
             pass
         assert refusal.value.response.status_code == 503
-        assert int(refusal.value.response.headers["retry-after"]) >= 1
+        assert refusal.value.response.headers["retry-after"] == "1"
+        problem = json.loads(refusal.value.response.body)
+        assert (problem["type"], problem["title"]) == ("urn:parsing-rcnn:busy", "The gateway is busy")
+        assert problem["detail"] == "1 stream is open, which is the limit (--max-streams): come back in 1 s"
         for _ in range(100):
             try:
                 with opened(live):
@@ -155,6 +158,13 @@ def test_streams_are_limited_and_places_come_back() -> None:
                 asyncio.run(asyncio.sleep(0.02))
         else:
             pytest.fail("the place did not come back")
+
+
+def test_several_streams_are_several() -> None:
+    with Live(Settings(max_streams=2), Slow) as live:
+        with opened(live), opened(live), pytest.raises(InvalidStatus) as refusal:
+            opened(live)
+        assert b"2 streams are open, which is the limit" in refusal.value.response.body
 
 
 def test_who_leaves_while_it_is_accepted_keeps_no_place() -> None:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import Analyzer, People
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look, paint, veiled
+from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.media import Frame, Reader, Writer
+from parsing_rcnn_client.video.pictures import pictured
 from parsing_rcnn_client.video.records import Record
 from parsing_rcnn_client.video.smoothing import Smoothing
 from parsing_rcnn_client.video.stages import Stages
+from parsing_rcnn_client.video.zones import ZoneCounter, Zones
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Settings:
         smoothing: how steady; None for maps as they come.
         in_flight: frames at the engine at once.
         tasks: to compute beside those of the look, for the records.
+        zones: areas and lines to count people in.
     """
 
     look: Look = field(default_factory=Look)
@@ -42,6 +45,7 @@ class Settings:
     smoothing: Smoothing | None = field(default_factory=Smoothing)
     in_flight: int = 3
     tasks: frozenset[str] = frozenset()
+    zones: Zones | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def annotate(
         progress: told the frames done so far.
 
     Raises:
+        InvalidOptions: a zone lies outside the picture.
         ParsingRCNNError: the source, the engine or the output failed.
         KeyboardInterrupt: as it came. Analyses that are under way are not waited for, so their threads may still run.
     """
@@ -122,8 +127,10 @@ class _Run:
         self, engine: Analyzer, reader: Reader, writer: Writer | None, settings: Settings, pool: ThreadPoolExecutor
     ) -> None:
         # the next analysis always comes here, however far apart two frames are
-        self.follower = Follower(settings.confidence, settings.smoothing, gap=math.inf)
+        self.follower = Follower(settings.confidence, settings.smoothing, gap=math.inf, max_people=settings.max_people)
         self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
+        size = reader.info.height, reader.info.width
+        self._counter = None if settings.zones is None else ZoneCounter(settings.zones, size)
         self._pool, self._wanted = (
             pool,
             request(
@@ -154,17 +161,13 @@ class _Run:
         start = time.perf_counter()
         people = None if future is None else future.result()
         self._waiting += time.perf_counter() - start
-        return self.follower.follow(frame, people)
+        return self.follower.follow(frame, people).counted(self._counter)
 
     def draw(self, tracked: Tracked) -> tuple[Tracked, NDArray[np.uint8]]:
-        shown, look = tracked.frame.image, self._settings.look
-        if self._writer is not None and look.hides and not tracked.covered:
-            shown = veiled(shown, look)
-        elif self._writer is not None:
-            # nobody looks at the frame itself any more, and a copy would take a sixth of the time of drawing
-            shown = shown if shown.flags.writeable else shown.copy()
-            paint(shown, tracked.people, tracked.numbers, tracked.shown, look, tracked.doubtful)
-        return tracked, shown
+        if self._writer is None:
+            return tracked, tracked.frame.image
+        # nobody looks at the frame itself any more, and a copy would take a sixth of the time of drawing
+        return tracked, pictured(tracked, self._settings.look, self._counter, reuse=True)
 
     def write(self, tracked: Tracked, picture: NDArray[np.uint8], records: Sequence[Record]) -> None:
         start = time.perf_counter()

@@ -6,24 +6,26 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.hiding import LOWEST_SCORE
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
-from parsing_rcnn_client.video.looks import look_of
+from parsing_rcnn.tracking.looks import look_of
+from parsing_rcnn.tracking.tracker import DOUBTFUL, Tracker
 from parsing_rcnn_client.video.media import Frame
 from parsing_rcnn_client.video.scenes import Scenes
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
-from parsing_rcnn_client.video.tracker import Tracker
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
 _LONGEST_GAP = 2.0  # seconds: what comes more seldom is an outage, nothing to get used to
 _LINGER = 0.3  # seconds that somebody who is missed stays in the picture: detectors blink for one to five frames
-_DOUBTFUL = 0.2  # the lowest score of a box that may continue a track: more of them take longer and bridge few gaps
-_SUSPECT = 0.1  # the lowest score of a box that "anonymise" hides
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class Tracked:
             the first one, long after the last one, and between a cut and the next one.
         doubtful: of the last analysis, who is perhaps there: boxes that belong to no track, and who is missed and lies
             behind somebody else.
+        source: the name of the live source; "" of a file.
+        counts: of zones and lines, where there are any.
     """
 
     frame: Frame
@@ -49,6 +53,20 @@ class Tracked:
     analysed: bool = True
     covered: bool = True
     doubtful: People | None = None
+    source: str = ""
+    counts: Counts | None = None
+
+    @property
+    def in_view(self) -> list[int]:
+        """Indices of who is in the picture, were it a little: whoever is carried may have left it."""
+        sizes = np.round(self.shown, 2)[:, 2:] - np.round(self.shown, 2)[:, :2]
+        return [int(index) for index in np.flatnonzero((sizes > 0).all(axis=1))]
+
+    def counted(self, counter: ZoneCounter | None) -> Tracked:
+        """The same with its counts; a counter takes the frames in their order, each once."""
+        if counter is None:
+            return self
+        return replace(self, counts=counter.update(self.numbers[self.in_view], self.shown[self.in_view]))
 
 
 class Follower:
@@ -59,6 +77,7 @@ class Follower:
         smoothing: how steady; None for maps as they come.
         patience: seconds that a track waits unseen, and that people are carried beyond the next analysis due.
         gap: seconds between analyses; None learns it from them.
+        max_people: that are followed, by score; the others are doubtful.
     """
 
     def __init__(
@@ -67,10 +86,13 @@ class Follower:
         smoothing: Smoothing | None = STEADY,
         patience: float = 1.0,
         gap: float | None = None,
+        max_people: int = Options.max_people,
     ) -> None:
         self._tracker = Tracker(high=confidence, patience=patience)
         self._smoother = Smoother(smoothing)
         self._taxonomy: Taxonomy = CIHP  # until the first analysis says
+        self._untrained: frozenset[str] = frozenset()
+        self._most = max_people
         self._kind: tuple[object, ...] = ()  # of the last answer's maps
         self._analysed, self._covered = -math.inf, False
         self._patience, self._gap = patience, gap
@@ -105,8 +127,9 @@ class Follower:
         if len(people) and (kind := _kind(people)) != self._kind:  # another engine answers
             self._smoother.forget([])
             self._taxonomy, self._kind = people.taxonomy, kind
-        found = people
-        numbers = self._tracker.update(
+        self._untrained = people.untrained
+        found, numbers = people.select(np.arange(min(len(people), self._most))), np.zeros(len(people), np.intp)
+        numbers[: len(found)] = self._tracker.update(
             found.boxes, found.scores, frame.time, lambda index: look_of(frame.image, found, index)
         )
         self._doubtful = replace(people, part_probs=None).select(numbers == 0)
@@ -138,7 +161,8 @@ class Follower:
         return max(_LINGER, 1.5 * self._learnt())
 
     def _blank(self, frame: Frame) -> People:
-        return replace(People.empty((frame.image.shape[0], frame.image.shape[1])), taxonomy=self._taxonomy)
+        size = frame.image.shape[0], frame.image.shape[1]
+        return People.empty(size, taxonomy=self._taxonomy, untrained=self._untrained)
 
     def _reach(self) -> float:
         """Seconds after an analysed frame in which its people are carried."""
@@ -226,5 +250,7 @@ def request(
         hides: whether doubtful people are to be hidden as well.
     """
     sure = smoothing is not None and "parsing" in tasks and isinstance(engine, GraphPipeline)
-    low = min(confidence, _SUSPECT if hides else _DOUBTFUL)
-    return Options(tasks=tasks, confidence=low, max_people=max_people, part_probs=sure)
+    low = min(confidence, LOWEST_SCORE if hides else DOUBTFUL)
+    # whoever asks for one person wants the others hidden all the same
+    most = Options.max_people if hides else max_people
+    return Options(tasks=tasks, confidence=low, max_people=most, part_probs=sure)

@@ -6,28 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn import draw
+from parsing_rcnn import draw, heads, hiding
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.overlaps import visible
-from parsing_rcnn.people import People
+from parsing_rcnn.people import TASKS, ModelInfo, People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
-from parsing_rcnn_client.video.surface import HALF, Ink, dressed, enlarge, lay_over, texels_of, trimmed, wire_frame
+from parsing_rcnn_client.video.surface import HALF, Ink, dressed, lay_over, texels_of, trimmed, wire_frame
 
 LAYERS = ("parts", "iuv", "contours", "texture", "boxes", "anonymise")
-ANONYMISE = ("heads", "faces", "people")
-STYLES = ("pixelate", "blur")
 
-_HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
-_FACE_NAMES = {"sunglasses", "face", "eyewear"}
-_SPECK = {"heads": 0.02, "faces": 0.01}  # of somebody's cells: fewer than these are no head, and no face
-_TOP = 1 / 3  # of a box, in which the head of somebody upright is
 _OUTLINE = 0.9  # its opacity
 _STRETCH = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
 
@@ -40,11 +34,13 @@ class Look:
         layers: of `LAYERS`, drawn in the order given; "anonymise" always comes first, under everything.
         alpha: opacity of parts and IUV, 0..1.
         atlas: uint8 [6N,4N,3 or 4] RGB(A) for "texture", as in `parsing_rcnn.draw.texture`.
-        hide: whom "anonymise" hides, one of `ANONYMISE`.
-        style: how, one of `STYLES`.
+        hide: whom "anonymise" hides, one of `parsing_rcnn.hiding.HIDE`.
+        style: how, one of `parsing_rcnn.hiding.STYLES`.
+        trained: tasks whose head is; no other is asked for.
 
     Raises:
-        InvalidOptions: an unknown name, a texture without an atlas, or an atlas that is not 6 rows of 4 squares.
+        InvalidOptions: an unknown name, a texture without an atlas, an atlas that is not 6 rows of 4 squares, or a
+            layer of charts whose head is not trained.
     """
 
     layers: Sequence[str] = ("parts", "boxes")
@@ -52,17 +48,21 @@ class Look:
     atlas: NDArray[np.uint8] | None = field(default=None, repr=False)
     hide: str = "heads"
     style: str = "pixelate"
+    trained: frozenset[str] = frozenset(TASKS)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.layers if name not in LAYERS]
         if unknown or not self.layers:
             raise InvalidOptions(f"layers: {', '.join(unknown) or 'none'}: choose from {', '.join(LAYERS)}")
-        if self.hide not in ANONYMISE:
-            raise InvalidOptions(f"anonymise {self.hide!r}: choose one of {', '.join(ANONYMISE)}")
-        if self.style not in STYLES:
-            raise InvalidOptions(f"style {self.style!r}: choose one of {', '.join(STYLES)}")
+        hiding.check(self.hide, self.style)
         if "texture" in self.layers and self.atlas is None:
             raise InvalidOptions("the layer texture needs an atlas: --atlas PICTURE of 6 rows of 4 squares")
+        charts = [name for name in self.layers if name in ("iuv", "contours", "texture")]
+        if charts and "densepose" not in self.trained:
+            raise InvalidOptions(
+                f"the layer {charts[0]} needs the task densepose, whose head is not trained in this model: leave the "
+                "layer out, or take another model"
+            )
         try:
             _ = self.texels
         except ValueError as error:
@@ -80,15 +80,23 @@ class Look:
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The tasks that the layers need."""
+        """The tasks that the layers need. (Parts are those of the charts where only these are trained.)"""
         needed = {
-            "parts": {"parsing"},
+            "parts": {"parsing"} if "parsing" in self.trained else self.trained,
             "iuv": {"densepose"},
             "contours": {"densepose"},
             "texture": {"densepose"},
-            "anonymise": {"parsing", "densepose"},
+            "anonymise": self.trained,
         }
         return frozenset().union(*(needed.get(name, set()) for name in self.layers))
+
+    def of(self, info: ModelInfo) -> Look:
+        """The same with a model, of which only trained heads are asked: an untrained one sees faces anywhere.
+
+        Raises:
+            InvalidOptions: a layer shows only what an untrained head says.
+        """
+        return replace(self, trained=heads.trained(info))
 
 
 def render(
@@ -134,10 +142,8 @@ def paint(
     order = people.back_to_front()
     if look.hides:
         if doubtful is not None:
-            for index in range(len(doubtful)):
-                _hide(canvas, doubtful, index, look)
-        for index in order:
-            _hide(canvas, people, index, look)
+            hiding.hide_people(canvas, doubtful, look.hide, look.style)
+        hiding.hide_people(canvas, people, look.hide, look.style)
     if not {"parts", "iuv", "contours", "texture"}.isdisjoint(look.layers):
         people = visible(people)
     for layer in look.layers:
@@ -154,26 +160,27 @@ def paint(
 
 def veiled(image: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
     """A frame in which nobody can be recognised, for when "anonymise" cannot know whom to hide: uint8 [H,W,3] RGB."""
-    return _coarse(image, look.style)
+    return hiding.coarse(image, look.style)
 
 
 def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, layer: str, alpha: float) -> None:
     """Colour one person's cells, with an outline in the colour of the track."""
-    maps = people.parts if layer == "parts" else people.iuv
+    charts = layer != "parts" or "parsing" not in heads.believed(people)
+    maps = people.iuv if charts else people.parts
     if maps is None:
         return
-    labels = maps[index] if layer == "parts" else maps[index, 0]
+    labels = maps[index, 0] if charts else maps[index]
     found = trimmed(maps[index], labels > 0, people.boxes[index], people.image_size)
     if found is None:
         return
     cells, box, window = found
-    labels = cells if layer == "parts" else cells[0]
+    labels = cells[0] if charts else cells
     # cells at the outline, and what lies around the person, are 128 more
     edge = np.asarray(cv2.erode(labels, np.ones((3, 3), np.uint8)) == 0).view(np.uint8) << 7
     code = labels + edge
     codes = cv2.merge([code] * 3)
     if layer == "parts":
-        colours = cv2.LUT(codes, _colours(people.taxonomy, alpha, number))
+        colours = cv2.LUT(codes, _colours(DENSEPOSE if charts else people.taxonomy, alpha, number))
     else:
         own = cv2.merge([cv2.LUT(labels, _STRETCH), cells[1], cells[2]]) * cv2.LUT(codes, _weights(alpha)[0])
         colours = own + cv2.LUT(codes, _colours(None, alpha, number))
@@ -238,73 +245,3 @@ def _thickness(canvas: NDArray[np.uint8]) -> int:
     """Of lines, pixels."""
     longest: int = max(canvas.shape[0], canvas.shape[1])
     return max(1, round(longest / 900))
-
-
-def _hide(canvas: NDArray[np.uint8], people: People, index: int, look: Look) -> None:
-    """Make a head, a face or a person unrecognisable; where no such part, or only a speck of it, was found, also the
-    top quarter of the box, or all of it where the person does not stand or sit.
-    """
-    mask = _hidden(people, index, look.hide)
-    found = None
-    if mask is not None:
-        grown = cv2.dilate(mask.view(np.uint8) * np.uint8(255), np.ones((7, 7), np.uint8))
-        found = trimmed(np.asarray(grown, np.uint8), grown > 0, people.boxes[index], people.image_size)
-    if found is not None:
-        cells, box, part = found
-        _cover(canvas[part.slices], enlarge(cells, box, part), look.style)
-    if found is None or _is_speck(people, index, mask, look.hide):
-        window = people.window(index)
-        whole = look.hide == "people" or not _stands(people.boxes[index], mask)
-        height = window.shape[0] if whole else max(window.shape[0] // 4, 1)
-        _cover(canvas[window.slices], np.full((height, window.shape[1]), 255, np.uint8), look.style)
-
-
-def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> None:
-    """Make what lies under the cover coarse, in place."""
-    x, y, wide, high = cv2.boundingRect(cover)
-    patch = area[y : y + high, x : x + wide]
-    cv2.copyTo(_coarse(patch, style), cover[y : y + high, x : x + wide], patch)
-
-
-def _is_speck(people: People, index: int, mask: NDArray[np.bool_] | None, whom: str) -> bool:
-    """Whether the cells to hide are too few to be what they are said to be: the real ones may lie elsewhere."""
-    body = _hidden(people, index, "people")
-    if mask is None or body is None or whom == "people":
-        return False
-    return bool(mask.sum() < _SPECK[whom] * body.sum())
-
-
-def _stands(box: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> bool:
-    """Whether a head can be expected at the top: the box is no wider than high, and no speck of it lies far below."""
-    rows = np.zeros(0) if mask is None else mask.nonzero()[0] / len(mask)
-    return bool(box[3] - box[1] >= box[2] - box[0] and (rows < _TOP).all())
-
-
-def _coarse(patch: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
-    """A picture with so few cells that nobody can tell who it is."""
-    high, wide = patch.shape[:2]
-    many = 8 if style == "pixelate" else 5  # across the longer side
-    small = (max(round(wide * many / max(wide, high)), 1), max(round(high * many / max(wide, high)), 1))
-    coarse = cv2.resize(patch, small, interpolation=cv2.INTER_AREA)
-    how = cv2.INTER_NEAREST if style == "pixelate" else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(coarse, (wide, high), interpolation=how), np.uint8)
-
-
-def _hidden(people: People, index: int, whom: str) -> NDArray[np.bool_] | None:
-    """Cells [S,S] to hide, from the parts and the charts together: missing a face costs more than hiding a hat."""
-    parts = None if people.parts is None else people.parts[index]
-    charts = None if people.iuv is None else people.iuv[index, 0]
-    if whom == "people":
-        masks = [m > 0 for m in (parts, charts) if m is not None]
-    else:
-        names = _HEAD_NAMES if whom == "heads" else _FACE_NAMES
-        masks = [] if parts is None else [_of(people.taxonomy, names)[parts]]
-        # DensePose has heads, no faces
-        if charts is not None and (whom == "heads" or not masks):
-            masks.append(charts >= 23)
-    same = [m for m in masks if m.shape == masks[0].shape]
-    return np.logical_or.reduce(same) if same else None
-
-
-def _of(taxonomy: Taxonomy, names: set[str]) -> NDArray[np.bool_]:
-    return np.array([name.lower() in names for name in taxonomy.classes])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -16,10 +16,13 @@ from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look, render, veiled
+from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.mailbox import Mailbox
 from parsing_rcnn_client.video.media import Frame, Reader, Sink, SinkClosed, VideoError, VideoInfo, VideoToolMissing
+from parsing_rcnn_client.video.pictures import pictured
+from parsing_rcnn_client.video.records import Record
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+from parsing_rcnn_client.video.zones import ZoneCounter, Zones
 
 MODES = ("align", "low-latency")
 _PATIENCE = 30.0  # seconds for a thread to end
@@ -75,6 +78,8 @@ class LiveSettings:
             shows every newest frame at once, with the people of the last result carried into it.
         reconnect: open a source again when it ends; without it its end ends the work on it.
         pause: seconds before the first try to open it again; doubled up to 10, with jitter.
+        tasks: to compute beside those of the look, for the records.
+        zones: areas and lines to count people in, of every source.
     """
 
     look: Look = field(default_factory=Look)
@@ -84,6 +89,8 @@ class LiveSettings:
     mode: str = "align"
     reconnect: bool = True
     pause: float = 0.5
+    tasks: frozenset[str] = frozenset()
+    zones: Zones | None = None
 
 
 class Source:
@@ -92,7 +99,9 @@ class Source:
     Args:
         name: for messages.
         open_reader: opens it; called again after every loss.
-        open_sink: opens the output, when the size is known.
+        open_sink: opens the output, when the size is known; None shows nothing.
+        records: take every frame that is shown, also while the output is away, in the thread of this source: while one
+            is slow, newer frames are dropped. Whatever one raises ends the source. They are not closed here.
         ask: puts a frame to the engine.
         settings: how.
         stop: ends everything when set.
@@ -102,21 +111,23 @@ class Source:
         self,
         name: str,
         open_reader: Callable[[], Reader],
-        open_sink: Callable[[Reader], Sink],
+        open_sink: Callable[[Reader], Sink] | None,
+        records: Sequence[Record],
         ask: Callable[[Frame], Future[People]],
         settings: LiveSettings,
         stop: threading.Event,
     ) -> None:
         self.state = State(name)
-        self._open_reader, self._open_sink, self._ask = open_reader, open_sink, ask
+        self._open_reader, self._open_sink, self._records, self._ask = open_reader, open_sink, records, ask
         self._settings, self._stop, self._ended = settings, stop, threading.Event()
         self._mailbox = Mailbox()
         self._sink: Sink | None = None
         self._output = threading.Lock()  # held by who uses the sink
         self._closed = False  # nobody waits for the threads any more
         self._info: VideoInfo | None = None  # of the pictures that the sink was opened for
+        self._counter: ZoneCounter | None = None  # from then on
         self._reader: Reader | None = None
-        self._follower = Follower(settings.confidence, settings.smoothing)
+        self._follower = Follower(settings.confidence, settings.smoothing, max_people=settings.max_people)
         self._begin = time.monotonic()
         self._failure: Exception | None = None
         self._threads = [threading.Thread(target=t, name=name, daemon=True) for t in (self._read, self._work)]
@@ -197,7 +208,7 @@ class Source:
             for frame in reader:
                 if self._done():  # what failed elsewhere stays the problem
                     break
-                if self._sink is None and not self._begin_output(reader):
+                if self._info is None and not self._begin_output(reader):
                     break
                 self.state.connected, self.state.problem = True, None
                 # one clock, and one size, through all reconnects
@@ -214,10 +225,14 @@ class Source:
         try:
             with self._output:
                 if not self._done():  # else it may be closed already
-                    self._sink, self._info = self._open_sink(reader), reader.info
+                    size = reader.info.height, reader.info.width
+                    zones = self._settings.zones
+                    self._counter = None if zones is None else ZoneCounter(zones, size)
+                    self._sink = None if self._open_sink is None else self._open_sink(reader)
+                    self._info = reader.info
         except Exception as error:
             self._fail(error)
-        return self._sink is not None
+        return self._info is not None
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A picture of the size that the output has, should a source come back with another one."""
@@ -278,17 +293,17 @@ class Source:
             frame = newer
 
     def _show(self, tracked: Tracked) -> None:
-        assert self._sink is not None
-        look = self._settings.look
-        if look.hides and not tracked.covered:
-            picture = veiled(tracked.frame.image, look)
-        else:
-            people, numbers, shown = tracked.people, tracked.numbers, tracked.shown
-            picture = render(tracked.frame.image, people, numbers, shown, look, tracked.doubtful)
+        tracked = replace(tracked, source=self.state.name).counted(self._counter)
+        picture = None if self._sink is None else pictured(tracked, self._settings.look, self._counter)
         with self._output:
             if self._closed:
                 return
-            problem = self._sink.show(picture, tracked.frame.time)
+            problem = None
+            if self._sink is not None and picture is not None:
+                problem = self._sink.show(picture, tracked.frame.time)
+            if not self._closed:  # else whoever closed this waited for the output long enough, and closes the records
+                for record in self._records:
+                    record.add(tracked)
             self.state.output_problem = problem
             if problem is not None:
                 self.state.lost += 1
@@ -314,7 +329,7 @@ class Live:
         self._pool = ThreadPoolExecutor(in_flight, "analyze")  # first come, first served
         self._options: Options = request(
             engine,
-            settings.look.tasks,
+            settings.look.tasks | settings.tasks,
             settings.confidence,
             settings.max_people,
             settings.smoothing,
@@ -326,13 +341,14 @@ class Live:
         self,
         name: str,
         open_reader: Callable[[], Reader],
-        open_sink: Callable[[Reader], Sink],
+        open_sink: Callable[[Reader], Sink] | None = None,
         *,
         endless: bool = True,
+        records: Sequence[Record] = (),
     ) -> Source:
         """Start a source; arguments as in `Source`. One that is not endless, a file, may end without being lost."""
         settings = replace(self._settings, reconnect=self._settings.reconnect and endless)
-        source = Source(name, open_reader, open_sink, self.ask, settings, self._stop)
+        source = Source(name, open_reader, open_sink, records, self.ask, settings, self._stop)
         self.sources.append(source)
         return source
 

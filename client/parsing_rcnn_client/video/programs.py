@@ -60,6 +60,13 @@ def is_live(source: str) -> bool:
     return source.isdigit() or source.startswith(("/dev/video", "rtsp://", "rtsps://", "rtmp://", "udp://", "srt://"))
 
 
+def is_endless(source: str) -> bool:
+    """Whether a source comes as it happens, cameras of http:// included: it sets the pace itself, and is opened again
+    when it is lost. What is none, a file, is played at its own speed and ends.
+    """
+    return is_live(source) or ("://" in source and not source.startswith("file://"))
+
+
 def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[str]:
     """ffmpeg's options that open a source."""
     if source.isdigit() or source.startswith("/dev/video"):

@@ -1,28 +1,34 @@
-"""What is written down beside the pictures: one JSON line a frame, and COCO annotations of the whole video."""
+"""What is written down beside the pictures: one JSON line a frame, COCO annotations of the whole video, and arrays."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
-from parsing_rcnn.codecs import rle
+from parsing_rcnn.codecs import npz
 from parsing_rcnn.codecs.json import dumps
-from parsing_rcnn.convert import person_rle
+from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
 
 class Record(Protocol):
-    """Takes the frames of a video in order. Whatever cannot be written is a `VideoError`."""
+    """Takes the frames of a video in order, whatever it does with them."""
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
         ...
+
+
+class RecordFile(Record, Protocol):
+    """Writes them down. Whatever cannot be written is a `VideoError`."""
 
     def close(self) -> None:
         """Finish the file."""
@@ -36,29 +42,37 @@ class Record(Protocol):
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
     of the upright picture and within it), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full
-    frame).
+    frame). Of a live source also `source`; with zones or lines, `zones`: name -> people in it now, and `lines`: name ->
+    `in` and `out`, how often somebody passed it so far.
+
+    Several sources may share one, each in its own thread.
 
     Args:
-        path: of the file; None is standard output, where each line goes at once.
+        path: of the file; None is standard output.
+        live: each line goes at once into the file itself, as it always does to standard output, and stays whatever
+            happens later; without it the file is there when it is whole.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, live: bool = False) -> None:
         self._path = path or "standard output"
         self._whole = None if path is None else path.resolve()  # a link stays, what it points to is replaced
-        self._part = None if self._whole is None else self._whole.with_name(self._whole.name + ".part")
+        self._part = None if self._whole is None or live else self._whole.with_name(self._whole.name + ".part")
+        self._lock = threading.Lock()
         with writing(self._path):
-            self._file = _opened(self._part)
+            self._file = _opened(self._part or self._whole)
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
-        people = [self._person(tracked, index) for index in _in_view(tracked)]
-        line = {
+        line: dict[str, Any] = {"source": tracked.source} if tracked.source else {}
+        line |= {
             "frame": tracked.frame.index,
             "time": round(tracked.frame.time, 6),
             "analysed": tracked.analysed,
-            "people": people,
+            "people": [self._person(tracked, index) for index in tracked.in_view],
         }
-        with writing(self._path):
+        if tracked.counts is not None:
+            line |= {"zones": tracked.counts.zones, "lines": tracked.counts.lines}
+        with self._lock, writing(self._path):
             self._file.write(dumps(line) + b"\n")
             if self._part is None:
                 self._file.flush()
@@ -72,7 +86,7 @@ class JsonLines:
                     self._part.replace(self._whole)
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished."""
+        """Stop and leave no file, unless it is finished, or live."""
         with contextlib.suppress(OSError):
             self._file.close()
         dropped(self._part)
@@ -102,16 +116,10 @@ class CocoVideo:
     """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
-        self._path, self._whole, self._count = path, path.resolve(), 0
-        self._head = {
-            "videos": [{"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}],
-            "categories": [{"id": 1, "name": "person"}],
-        }
-        folder = self._whole.parent
+        video = {"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}
+        self._path = path
         with writing(path):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last frame
-            self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+            self._file = CocoFile(path, {"videos": [video], "categories": [{"id": 1, "name": "person"}]})
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -126,61 +134,91 @@ class CocoVideo:
             "height": height,
         }
         with writing(self._path):
-            _append(self._images, image)
-            for index in _in_view(tracked):
-                self._count += 1
-                _append(self._annotations, self._annotation(tracked, index, frame.index + 1))
+            self._file.image(image)
+            for index in tracked.in_view:
+                self._file.annotation(self._annotation(tracked, index, frame.index + 1))
 
     def close(self) -> None:
         """Write the file, which then takes its name. Safe to call twice."""
-        if self._images.closed:
-            return
-        part = self._part()
         with writing(self._path):
-            with part.open("wb") as whole:
-                whole.write(dumps(self._head)[:-1])
-                for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
-                    whole.write(b',"' + name + b'":[')
-                    entries.seek(0)
-                    shutil.copyfileobj(entries, whole)
-                    entries.close()
-                    whole.write(b"]")
-                whole.write(b"}")
-            part.replace(self._whole)
+            self._file.close()
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
-        for entries in (self._images, self._annotations):
-            with contextlib.suppress(OSError):
-                entries.close()
-        dropped(self._part())
-
-    def _part(self) -> Path:
-        return self._whole.with_name(self._whole.name + ".part")
+        self._file.abort()
 
     def _annotation(self, tracked: Tracked, index: int, image_id: int) -> dict[str, Any]:
         people = tracked.people
-        x1, y1, x2, y2 = (round(float(v), 2) for v in tracked.shown[index])
-        entry: dict[str, Any] = {
-            "id": self._count,
-            "image_id": image_id,
-            "video_id": 1,
-            "track_id": int(tracked.numbers[index]),
-            "category_id": 1,
-            "score": round(float(people.scores[index]), 4),
-            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-            "iscrowd": 0,
-        }
-        if people.parts is not None or people.iuv is not None:
-            mask = person_rle(people, index)
-            entry |= {"segmentation": mask, "area": rle.area(mask)}
-        return entry
+        maps = people.parts is not None or people.iuv is not None
+        mask = person_rle(people, index) if maps else None
+        whose = {"image_id": image_id, "video_id": 1, "track_id": int(tracked.numbers[index])}
+        return whose | found(tracked.shown[index], people.scores[index], mask, PERSON_CATEGORY)
 
 
-def _in_view(tracked: Tracked) -> list[int]:
-    """Who is in the picture, were it a little: whoever is carried may have left it, and no box has nothing in it."""
-    sizes = np.round(tracked.shown, 2)[:, 2:] - np.round(tracked.shown, 2)[:, :2]
-    return [int(index) for index in np.flatnonzero((sizes > 0).all(axis=1))]
+class NpzFolder:
+    """FOLDER/000000.npz and so on, by the index of the frame: what `People.save` writes of everybody in the picture,
+    for training and avatars, with the numbers of their tracks in `tracker_id`. A frame without anybody has a file, too.
+
+    Each file is whole or not there. Boxes are those that the maps lie in, which may reach out of the picture.
+
+    Args:
+        folder: for the files; it is made.
+
+    Raises:
+        InvalidOptions: there are files in it.
+        VideoError: there can be no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        require_empty(folder)
+        self._folder, self._made = folder, not folder.exists()
+        self._written: list[int] | None = []  # until it is finished
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, tracked: Tracked) -> None:
+        """One frame."""
+        numbered = replace(tracked.people, tracker_id=tracked.numbers.astype(np.int32)).select(tracked.in_view)
+        path = self._at(tracked.frame.index)
+        part = path.with_name(path.name + ".part")
+        with writing(path):
+            try:
+                part.write_bytes(npz.encode(numbered))
+                part.replace(path)
+            finally:
+                dropped(part)
+        if self._written is not None:
+            self._written.append(tracked.frame.index)
+
+    def close(self) -> None:
+        """Keep what there is. Safe to call twice."""
+        self._written = None
+
+    def abort(self) -> None:
+        """Take away the files that were written, and the folder where it was made, unless it is finished."""
+        if self._written is None:
+            return
+        for index in self._written:
+            dropped(self._at(index))
+        if self._made:
+            with contextlib.suppress(OSError):  # something of another one lies there
+                self._folder.rmdir()
+
+    def _at(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.npz"
+
+
+def require_empty(folder: Path) -> None:
+    """Refuse to mix the frames of two runs, and to delete what somebody may want.
+
+    Raises:
+        InvalidOptions: something lies in the folder, or it is a file or cannot be looked into.
+    """
+    try:
+        if folder.exists() and next(folder.iterdir(), None) is not None:
+            raise InvalidOptions(f"{folder}: there are files in this folder: name a new one, or empty it")
+    except OSError as error:
+        raise InvalidOptions(f"{folder}: is no folder that can be used ({error.strerror}); name another") from None
 
 
 def _opened(path: Path | None) -> IO[bytes]:
@@ -189,7 +227,3 @@ def _opened(path: Path | None) -> IO[bytes]:
         return open(1, "wb", closefd=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("wb")
-
-
-def _append(entries: IO[bytes], entry: dict[str, Any]) -> None:
-    entries.write((b",\n" if entries.tell() else b"") + dumps(entry))

@@ -20,6 +20,7 @@ from parsing_rcnn_client.video.votes import Averages, Keep, Votes, grid, look_up
 Box = NDArray[np.float32]
 
 _MARGIN = 0.015  # of a box, that maps reach beyond it
+_SHORTEST = 1e-3  # seconds between two frames, were their times the same
 _STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
 _MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
 
@@ -207,8 +208,8 @@ class Smoother:
             None if people.part_scores is None else people.part_scores[index],
             None if people.iuv_scores is None else people.iuv_scores[index],
         )
-        # a memory of seconds, not of frames: fewer analyses a second each count for more
-        gap = 1.0 if memory is None else float(np.clip((time - memory.time) * 30, 1, 30))
+        # a memory of seconds, not of frames: fewer analyses a second each count for more, and more of them for less
+        gap = 1.0 if memory is None else float(np.clip(time - memory.time, _SHORTEST, 1)) * 30
         keep = Keep(0, 0, 0) if self.settings is None else self.settings.keep(gap)
         if memory is None or self._last is None or self.settings is None:
             parts = None if labels is None else Votes.first(labels, keep)
@@ -296,7 +297,7 @@ class Smoother:
     def _steadied(self, memory: Memory, box: Box, time: float) -> tuple[Box, NDArray[np.float64]]:
         """The one-euro filter: little smoothing while moving, so little lag; much while standing."""
         assert self.settings is not None
-        seconds = max(time - memory.time, 1e-3)
+        seconds = max(time - memory.time, _SHORTEST)
         height = max(float(box[3] - box[1]), 1.0)
         rough = (box.astype(np.float64) - memory.shown) / (seconds * height)
         speed = memory.speed + _share(1.0, seconds) * (rough - memory.speed)

@@ -13,7 +13,7 @@ import pytest
 
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
-from parsing_rcnn_client.video.programs import hidden, is_live
+from parsing_rcnn_client.video.programs import hidden, is_endless, is_live
 
 
 def copy(source: Path, target: Path) -> tuple[FFmpegReader, int]:
@@ -350,3 +350,5 @@ def test_passwords_stay_out_of_messages() -> None:
     assert hidden("walk@home.mp4") == "walk@home.mp4"
     assert hidden("walk.mp4") == "walk.mp4"
     assert [is_live(s) for s in ("0", "/dev/video0", "rtsp://c/a", "walk.mp4")] == [True, True, True, False]
+    assert [is_endless(s) for s in ("0", "rtsp://c/a", "http://c/a.mjpg", "https://c/a")] == [True] * 4
+    assert [is_endless(s) for s in ("walk.mp4", "12:30.mp4", "file:///walk.mp4")] == [False] * 3

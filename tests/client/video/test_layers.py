@@ -9,8 +9,8 @@ import pytest
 
 from parsing_rcnn import draw
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import CIHP
+from parsing_rcnn.people import TASKS, ModelInfo, People
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 from parsing_rcnn_client.video.layers import Look, render
 
 FACE, HAIR, COAT = 13, 2, 7
@@ -196,3 +196,28 @@ def test_who_is_in_front_is_so_as_everywhere_and_is_not_mixed_with_who_is_behind
     both = render(image, two, numbers, boxes, look)
     alone = render(image, two.select([1]), numbers[1:], boxes[1:], look)
     np.testing.assert_array_equal(both[50:70, 71:74], alone[50:70, 71:74])
+
+
+def test_parts_are_those_of_the_charts_where_only_these_are_trained(image: np.ndarray, people: People) -> None:  # type: ignore[type-arg]
+    doubted = replace(people, untrained=frozenset({"parsing"}))
+    picture = drawn(image, doubted, layers=("parts",), alpha=0.5)
+    np.testing.assert_array_equal(picture, drawn(image, replace(people, parts=None), layers=("parts",), alpha=0.5))
+    mixed = (image[80, 72].astype(int) + DENSEPOSE.palette[2]) / 2
+    assert np.abs(picture[80, 72] - mixed).max() <= 2
+
+
+def test_no_head_is_asked_that_is_not_trained() -> None:
+    def model(*trained: str) -> ModelInfo:
+        return ModelInfo("mine", "1", "none", {task: task in trained for task in TASKS}, (), (), {})
+
+    charts, parts, both, none = model("densepose"), model("parsing"), model(*TASKS), model()
+    hidden = Look(layers=("anonymise", "boxes"), hide="faces")
+    assert [sorted(hidden.of(info).tasks) for info in (charts, parts)] == [["densepose"], ["parsing"]]
+    assert hidden.of(both).tasks == hidden.of(none).tasks == hidden.tasks == set(TASKS)
+    assert Look().of(charts).tasks == {"densepose"}
+    assert Look().of(both).tasks == Look().of(parts).tasks == {"parsing"}
+    for layer in ("iuv", "contours", "texture"):
+        look = Look(layers=(layer,), atlas=np.zeros((24, 16, 3), np.uint8))
+        assert look.of(charts).tasks == look.of(both).tasks == {"densepose"}
+        with pytest.raises(InvalidOptions, match=f"the layer {layer} needs the task densepose, whose head is not"):
+            look.of(parts)

@@ -102,6 +102,14 @@ def test_a_container_without_times_is_not_written(walk_video: Path, tmp_path: Pa
     assert "name a .mp4, .mov or .mkv" in refused(command, walk_video, "-o", tmp_path / "o.avi")
 
 
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_a_picture_is_no_name_for_a_video(walk_video: Path, tmp_path: Path, command: str) -> None:
+    out = tmp_path / "o.jpg"
+    assert f"{out}: a picture is no video: `parsing-rcnn predict PHOTO -o FOLDER`" in refused(
+        command, walk_video, "-o", out
+    )
+
+
 def test_two_outputs_in_one_file_are_refused(walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.json").symlink_to(tmp_path / "same.json")

@@ -173,6 +173,32 @@ def test_a_memory_is_one_of_seconds_and_not_of_frames() -> None:
     assert shown[0].iuv[0, 1:, 64, 64].tolist() == [round(200 - 100 * 0.6**3), round(200 - 150 * 0.6**3)]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("fps", "frames"), [(60, 17), (120, 34)])
+def test_of_more_frames_a_second_each_counts_for_less(fps: int, frames: int) -> None:
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    for t in range(2 * fps):
+        smoother.update(image, people(truth(), 60), ONE, t / fps)
+    other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
+    found = replace(people(other, 60), iuv=np.stack([truth(), *2 * [np.full_like(other, 200)]])[None])
+    shown = [smoother.update(image, found, ONE, 2 + t / fps)[0] for t in range(frames)]
+    # 0.92 survives a thirtieth of a second: below a half after 8.3 of them, whatever the number of frames
+    assert [each.parts[0, 64, 64] for each in shown] == [5] * (frames - 1) + [7]  # type: ignore[index]
+    # and 0.6 of U, which was 100, and V, which was 50
+    wanted = [round(200 - 100 * 0.6 ** (30 / fps)), round(200 - 150 * 0.6 ** (30 / fps))]
+    assert shown[0].iuv[0, 1:, 64, 64].tolist() == wanted  # type: ignore[index]
+
+
+def test_where_half_of_somebody_is_inexplicable_nothing_that_is_remembered_counts() -> None:
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    for t in range(30):
+        smoother.update(image, people(truth(), 60), ONE, t / 30)
+    other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
+    half = image.copy()
+    half[:, 135:] = texture(9)[:, 135:320]  # the box reaches from 60 to 210
+    shown = smoother.update(half, people(other, 60), ONE, 1)[0].parts[0]  # type: ignore[index]
+    assert shown[64, [40, 90]].tolist() == [7, 7]
+
+
 def test_people_are_carried_through_frames_without_an_analysis() -> None:
     scene, smoother = texture(), Smoother()
     smoother.update(np.ascontiguousarray(scene[:, :320]), people(truth(), 20), ONE, 0)
@@ -225,3 +251,13 @@ def test_boxes_of_somebody_standing_get_steady_and_do_not_lag_behind_a_walk() ->
     for t in range(30):
         _, boxes = smoother.update(image, people(truth(), 60 + 5.0 * t), ONE, 2 + t / 30)
     assert boxes[0, 0] == pytest.approx(60 + 5.0 * 29, abs=4)  # less than a frame late
+
+
+def test_the_speed_of_a_box_is_learnt_by_the_second() -> None:
+    image, smoother = np.zeros((200, 200, 3), np.uint8), Smoother()
+    for time, left in ((0.0, 50), (0.1, 60)):
+        found = People(np.array([[left, 50, left + 50, 150]], np.float32), np.array([0.9], np.float32), (200, 200))
+        _, shown = smoother.update(image, found, ONE, time)
+    # a tenth of a second at 1 Hz: the share is 1 / (1 + 1 / (0.2 pi)) = 0.386, and so the speed 0.386 of 1 height a
+    # second; at 1 + 60 * (0.386 - 0.05) = 21.15 Hz the share is 0.930
+    assert shown[0, 0] == pytest.approx(50 + 10 * 0.930, abs=0.01)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video.assignment import assign
-from parsing_rcnn_client.video.tracker import Motion, Tracker, iou
+from parsing_rcnn.tracking.assignment import assign
+from parsing_rcnn.tracking.tracker import Motion, Tracker, iou
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (5, 2), (2, 7), (17, 16), (40, 40)])
@@ -105,7 +105,7 @@ NOBODY = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 SOMEBODY = np.array([[100, 50, 140, 200]], np.float32), np.array([0.9], np.float32)
 
 
-@pytest.mark.parametrize(("away", "number"), [(0.4, 1), (0.6, 2)])
+@pytest.mark.parametrize(("away", "number"), [(0.4, 1), (0.5, 1), (0.6, 2)])
 def test_someone_who_stands_in_the_same_place_after_the_patience_is_someone_new(away: float, number: int) -> None:
     tracker = Tracker(patience=0.5)
     tracker.update(*SOMEBODY, 0)
@@ -152,6 +152,17 @@ def test_nobody_is_known_again_further_away_than_they_can_walk(apart: float, sec
     tracker.update(*NOBODY, 0.45)
     there = SOMEBODY[0] + np.array([150 * apart, 0, 150 * apart, 0], np.float32)
     assert tracker.update(there, SOMEBODY[1], 0.4 + seconds, lambda index: coat).tolist() == [number]
+
+
+@pytest.mark.parametrize(("left", "number"), [(110, 1), (340, 2)])
+def test_how_far_somebody_walked_is_measured_between_the_middles_of_the_boxes(left: float, number: int) -> None:
+    # 40 pixels wide at 340 before, 500 wide with stretched arms: the middle is where it was, or 230 = 1.53 heights off
+    tracker, coat = Tracker(), np.sqrt(np.full((3, 4), 0.25, np.float32))
+    for t in range(5):
+        tracker.update(SOMEBODY[0] + np.float32([240, 0, 240, 0]), SOMEBODY[1], t / 10, lambda index: coat)
+    tracker.update(*NOBODY, 0.45)
+    there = np.array([[left, 50, left + 500, 200]], np.float32)
+    assert tracker.update(there, SOMEBODY[1], 0.6, lambda index: coat).tolist() == [number]  # at most 1.4 heights
 
 
 def test_someone_who_is_being_covered_comes_back_with_the_number() -> None:

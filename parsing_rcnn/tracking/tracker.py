@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video.assignment import assign
-from parsing_rcnn_client.video.looks import distance
+from parsing_rcnn.tracking.assignment import assign
+from parsing_rcnn.tracking.looks import distance
 
 Look = NDArray[np.float32]
+
+DOUBTFUL = 0.2
+"""The lowest score of a box that may continue a track: more of them take longer and bridge few gaps."""
 
 # Noise of the motion model, relative to the height of the box (per frame of 1/30 s).
 _POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20

@@ -1,0 +1,102 @@
+"""COCO files: entries one after the other, so that many of them take no more memory than few."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from parsing_rcnn.codecs import rle
+from parsing_rcnn.codecs.json import dumps
+
+
+class CocoFile:
+    """`images` and `annotations` behind a head. They wait in files beside the result, which takes its name when whole.
+
+    Args:
+        path: of the file; its folder is made.
+        head: what else it has when it is closed, `categories` for example.
+
+    Raises:
+        OSError: of every method, nothing can be written there.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        self._whole, self._head, self._count = path.resolve(), head, 0  # a link stays, what it points to is replaced
+        folder = self._whole.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last entry
+        self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def image(self, entry: Mapping[str, Any]) -> None:
+        """Add one of `images`."""
+        _append(self._images, entry)
+
+    def annotation(self, entry: Mapping[str, Any]) -> int:
+        """Add one of `annotations`. Returns its `id`, which it is given here, from 1."""
+        self._count += 1
+        _append(self._annotations, {"id": self._count, **entry})
+        return self._count
+
+    def close(self) -> None:
+        """Write the file, which then takes its name. Safe to call twice."""
+        if self._images.closed:
+            return
+        part = self._part()
+        with part.open("wb") as whole:
+            whole.write(dumps(dict(self._head))[:-1])
+            for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
+                whole.write(b',"' + name + b'":[')
+                entries.seek(0)
+                shutil.copyfileobj(entries, whole)
+                entries.close()
+                whole.write(b"]")
+            whole.write(b"}")
+        part.replace(self._whole)
+
+    def abort(self) -> None:
+        """Stop and leave no file, unless it is finished."""
+        for entries in (self._images, self._annotations):
+            with contextlib.suppress(OSError):
+                entries.close()
+        with contextlib.suppress(OSError):
+            self._part().unlink(missing_ok=True)
+
+    def _part(self) -> Path:
+        return self._whole.with_name(self._whole.name + ".part")
+
+
+def found(box: tuple[float, float, float, float], score: float, mask: rle.RLE | None, category: int) -> dict[str, Any]:
+    """What an annotation says of somebody, or of a part of them.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels.
+        score: 0..1.
+        mask: of the whole picture; None where no maps were computed.
+        category: one of the file's `categories`.
+    """
+    x1, y1, x2, y2 = (round(float(edge), 2) for edge in box)
+    entry: dict[str, Any] = {
+        "category_id": category,
+        "score": round(float(score), 4),
+        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+        "iscrowd": 0,
+    }
+    return entry if mask is None else entry | {"segmentation": mask, "area": rle.area(mask)}
+
+
+def _append(entries: IO[bytes], entry: Mapping[str, Any]) -> None:
+    entries.write((b",\n" if entries.tell() else b"") + dumps(dict(entry)))

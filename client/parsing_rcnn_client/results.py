@@ -1,0 +1,187 @@
+"""One COCO file of all pictures that `predict` has results of, those of earlier runs too."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs import rle
+from parsing_rcnn.convert import PERSON_CATEGORY
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.coco import CocoFile, found
+from parsing_rcnn_client.options import require_folder
+from parsing_rcnn_client.outputs import LAST, read
+from parsing_rcnn_client.sources import Source
+
+PART_CATEGORY = 100
+"""Added to the class of a part: COCO's own ids of things end at 90."""
+
+_NAMED = 3
+"""Pictures in a message."""
+
+
+@dataclass(frozen=True)
+class CocoResults:
+    """Where the results of a run go, and what the pictures are called there.
+
+    Attributes:
+        path: of the file.
+        images: (id, file name) of each source, in their order.
+        classes: names of all parts, by their ids, where there is to be an annotation for each part as well; of an
+            engine that does not name them, none: then those that are found are named.
+    """
+
+    path: Path
+    images: Sequence[tuple[int | str, str]]
+    classes: Sequence[str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        sources: Sequence[Source],
+        out: Path,
+        ids: Path | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> CocoResults:
+        """Results of these pictures, with ids from 1 in their order, or those that a COCO file has for their names.
+
+        Args:
+            path: of the results.
+            sources: the pictures.
+            out: folder of their other results: a picture is called by its name below the folder that was given.
+            ids: COCO file whose `images` have `id` and `file_name`.
+            classes: see above.
+
+        Raises:
+            InvalidOptions: the file cannot be where it is to be, or `ids` is none, or lacks a picture.
+        """
+        _check_place(path, sources, ids)
+        names = [(s.target.relative_to(out).parent / _name(s)).as_posix() for s in sources]
+        numbers: Sequence[int | str] = range(1, len(names) + 1) if ids is None else _looked_up(ids, names)
+        return cls(path, list(zip(numbers, names, strict=True)), classes)
+
+    def write(self, sources: Sequence[Source], failed: Collection[str]) -> int:
+        """Write the file, of the JSON files of these pictures.
+
+        Args:
+            sources: all of `images`.
+            failed: paths of those that are left out: what an earlier run may have written of them is not of this one.
+
+        Returns:
+            How many pictures it has.
+
+        Raises:
+            OSError: it cannot be written, or a result cannot be read.
+            ValueError: a result is no JSON.
+        """
+        head: dict[str, Any] = {}
+        names = {k: name for k, name in enumerate(self.classes or ()) if k}
+        count = 0
+        with CocoFile(self.path, head) as file:
+            for source, (number, name) in zip(sources, self.images, strict=True):
+                if str(source.path) in failed:
+                    continue
+                document = read(source.target)
+                height, width = document["image"]["height"], document["image"]["width"]
+                file.image({"id": number, "file_name": name, "width": width, "height": height})
+                count += 1
+                for person in document["predictions"]:
+                    owner = file.annotation({"image_id": number, **_person(person)})
+                    for part in _parts(person, (height, width)) if self.classes is not None else ():
+                        file.annotation({"image_id": number, **part, "part_of": owner})
+                    names |= {part["class_id"]: part["class"] for part in person.get("parts", ())}
+            head["categories"] = [{"id": PERSON_CATEGORY, "name": "person", "supercategory": "person"}]
+            if self.classes is not None:
+                head["categories"] += [
+                    {"id": PART_CATEGORY + k, "name": name, "supercategory": "part"}
+                    for k, name in sorted(names.items())
+                ]
+        return count
+
+
+def _person(person: Mapping[str, Any]) -> dict[str, Any]:
+    return found(person["bbox"], person["confidence"], person.get("rle"), PERSON_CATEGORY)
+
+
+def _parts(person: Mapping[str, Any], size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """An entry for each part that a person's JSON has, in a picture of (height, width)."""
+    if "parts_png" not in person:
+        return
+    labels, (left, top) = _labels(person["parts_png"]), person["offset"]
+    scores = {part["class_id"]: part.get("score", 1.0) for part in person["parts"]}
+    for class_id, crop in rle.encode_classes(labels).items():
+        x, y, width, height = cv2.boundingRect((labels == class_id).view(np.uint8))
+        box = (left + x, top + y, left + x + width, top + y + height)
+        score = person["confidence"] * scores.get(class_id, 1.0)
+        yield found(box, score, rle.shift(crop, (left, top), size), PART_CATEGORY + class_id)
+
+
+def _labels(text: str) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
+
+
+def _name(source: Source) -> str:
+    return source.path.name if source.data is None else source.target.name
+
+
+def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> None:
+    """Refuse, before anything is analysed, where no file can be or another one is."""
+    if path.is_dir() or path == Path("-"):
+        raise InvalidOptions(f"--coco {path}: name a file")
+    require_folder(path.resolve().parent, f"--coco {path}")
+    whole = path.resolve()
+    if ids is not None and ids.resolve() == whole:
+        raise InvalidOptions(f"--coco {path} is the file of --image-ids: name another one")
+    for source in sources:
+        if whole in (source.path.resolve(), source.target.with_name(source.target.name + LAST).resolve()):
+            raise InvalidOptions(f"--coco {path} is {source.path} itself, or its result: name another file")
+
+
+def _looked_up(ids: Path, names: Sequence[str]) -> list[int | str]:
+    """The ids that a COCO file has for pictures: by the same name, or else by the name without folders where only one
+    picture on either side has it."""
+    known = _ids_of(ids)
+    short = Counter(PurePosixPath(name).name for name in known)
+    bare = {PurePosixPath(name).name: number for name, number in known.items()}
+    ours = Counter(PurePosixPath(name).name for name in names)
+    looked_up: dict[str, int | str] = {}
+    for name in names:
+        last = PurePosixPath(name).name
+        if name in known:
+            looked_up[name] = known[name]
+        elif short[last] == ours[last] == 1:
+            looked_up[name] = bare[last]
+    missing = [name for name in names if name not in looked_up]
+    if missing:
+        more = ", ..." if len(missing) > _NAMED else ""
+        raise InvalidOptions(
+            f"--image-ids {ids}: {len(missing)} of the {len(names)} pictures have no entry of their own there "
+            f"({', '.join(missing[:_NAMED])}{more}): leave them out, or the option"
+        )
+    return [looked_up[name] for name in names]
+
+
+def _ids_of(path: Path) -> dict[str, int | str]:
+    """File name -> id of the pictures of a COCO file."""
+    try:
+        images = json.loads(path.read_bytes())["images"]
+        known = {str(image["file_name"]): image["id"] for image in images}
+    except OSError as error:
+        raise InvalidOptions(f"--image-ids {path}: cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError):
+        raise InvalidOptions(
+            f"--image-ids {path}: no COCO file, which has `images` with `id` and `file_name`"
+        ) from None
+    if not all(isinstance(number, int | str) for number in known.values()):
+        raise InvalidOptions(f"--image-ids {path}: an `id` of its images is neither a number nor a text")
+    return known

@@ -1,0 +1,99 @@
+"""What a frame looks like when it is shown: people, and the zones and lines that they are counted in."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn_client.video.follow import Tracked
+from parsing_rcnn_client.video.layers import Look, paint, veiled
+from parsing_rcnn_client.video.zones import Counts, ZoneCounter
+
+_INK, _DARK = (255, 221, 51), (16, 16, 16)
+_ARROW = 0.03  # of the longer side of the picture: what shows the side of a line that is in
+
+
+def pictured(
+    tracked: Tracked, look: Look, counter: ZoneCounter | None = None, *, reuse: bool = False
+) -> NDArray[np.uint8]:
+    """A frame as it is shown. With the layer that hides and no answer for the frame, nothing in it can be recognised.
+
+    Args:
+        tracked: the frame and everybody in it.
+        look: what to draw.
+        counter: whose zones and lines are drawn, with the counts of the frame.
+        reuse: draw over the frame itself where it can be written to, for whom it is of no use any more.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+    """
+    image = tracked.frame.image
+    if look.hides and not tracked.covered:
+        canvas = veiled(image, look)
+    else:
+        canvas = image if reuse and image.flags.writeable else image.copy()
+        paint(canvas, tracked.people, tracked.numbers, tracked.shown, look, tracked.doubtful)
+    if counter is not None and tracked.counts is not None:
+        draw_zones(canvas, counter, tracked.counts)
+    return canvas
+
+
+def draw_zones(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) -> None:
+    """Outlines, names and counts, and an arrow to the side of each line that is in.
+
+    Args:
+        canvas: uint8 [H,W,3] RGB; it is changed.
+        counter: that counted.
+        counts: of this frame.
+    """
+    thick = max(1, round(max(canvas.shape[:2]) / 900))
+    for corners in counter.corners.values():
+        _stroke(canvas, corners, True, thick)
+    for ends in counter.ends.values():
+        _stroke(canvas, ends, False, thick)
+        middle, right = ends.mean(axis=0), _right(ends)
+        tip = middle + right * max(_ARROW * max(canvas.shape[:2]), 8)
+        for colour, wide in ((_DARK, thick + 2), (_INK, thick)):
+            cv2.arrowedLine(canvas, _whole(middle), _whole(tip), colour, wide, cv2.LINE_AA, tipLength=0.4)
+    for name, corners in counter.corners.items():  # labels last, over all lines
+        top = corners[np.lexsort((corners[:, 0], corners[:, 1]))[0]]
+        left = bool(top[0] <= corners[:, 0].mean())  # the zone lies to the right of it, and so does the label
+        where = top + np.array([4 if left else -4, 4], np.float32)
+        _label(canvas, f"{name}: {counts.zones[name]}", where, (0.0 if left else 1.0, 0.0))
+    for name, ends in counter.ends.items():
+        passed, right = counts.lines[name], _right(ends)
+        # on the other side than the arrow
+        where = ends.mean(axis=0) - right * (4 + 2 * thick)
+        _label(canvas, f"{name}: {passed['in']} in, {passed['out']} out", where, tuple((0.5 + right / 2).tolist()))
+
+
+def _right(ends: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The direction, of length 1, to the right of a line."""
+    ahead = ends[1] - ends[0]
+    return np.array([-ahead[1], ahead[0]], np.float32) / np.float32(np.hypot(*ahead))
+
+
+def _stroke(canvas: NDArray[np.uint8], points: NDArray[np.float32], closed: bool, thick: int) -> None:
+    """A thin line with a dark rim, which is seen on any ground."""
+    height, width = canvas.shape[:2]
+    whole = np.rint(points).astype(np.int32).clip(0, (width - 1, height - 1))
+    for colour, wide in ((_DARK, thick + 2), (_INK, thick)):
+        cv2.polylines(canvas, [whole], closed, colour, wide, cv2.LINE_AA)
+
+
+def _label(canvas: NDArray[np.uint8], text: str, at: NDArray[np.float32], anchor: tuple[float, ...]) -> None:
+    """Text on a dark plate, within the picture; the point `at` lies at (0..1, 0..1) of the plate."""
+    scale = max(0.4, canvas.shape[0] / 1300)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    wide, high = width + 8, height + below + 6
+    left = int(np.clip(at[0] - anchor[0] * wide, 0, max(canvas.shape[1] - wide, 0)))
+    top = int(np.clip(at[1] - anchor[1] * high, 0, max(canvas.shape[0] - high, 0)))
+    cv2.rectangle(canvas, (left, top), (left + wide - 1, top + high - 1), _DARK, cv2.FILLED)
+    where = (left + 4, top + 3 + height)
+    cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
+
+
+def _whole(point: NDArray[np.float32]) -> tuple[int, int]:
+    x, y = np.rint(point).astype(int).tolist()
+    return x, y

@@ -1,0 +1,118 @@
+"""`annotate` and `stream`: data of every frame, zones and lines, on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+from parsing_rcnn.people import People
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parsing_rcnn", *map(str, arguments), "--threads", "1"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def refused(*arguments: object) -> str:
+    """What is said about a command line, before an engine is opened: nobody opens this repository."""
+    done = CliRunner().invoke(build(), [*map(str, arguments), "--repository", "/nowhere"])
+    assert done.exit_code == 2, done.output
+    return " ".join(done.stderr.split())
+
+
+def test_annotate_writes_arrays_and_counts(walk_video: Path, tmp_path: Path) -> None:
+    """The portrait slides to the right by 4 pixels a frame, from 0 to 92; it is 200 wide, down to the lower edge."""
+    folder, lines, out = tmp_path / "arrays", tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    zones = ("--zone", "all=0,0,100%,0,100%,100%,0,100%", "--zone", "left=0,0,150,0,150,240,0,240")
+    zones += ("--line", "middle=150,240,150,0")  # from below upwards: its right, which is in, is the picture's right
+    done = run("annotate", walk_video, "-o", out, "--npz", folder, "--jsonl", lines, *zones)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [f"{index:06d}.npz" for index in range(24)]
+    read = [json.loads(line) for line in lines.read_text().splitlines()]
+    for index in (0, 23):
+        people = People.load(folder / f"{index:06d}.npz")
+        assert people.tracker_id is not None
+        assert people.tracker_id.tolist() == [one["track"] for one in read[index]["people"]]
+        assert people.parts is not None
+        assert people.iuv is not None
+        assert people.parts.any()
+        assert people.iuv.any()
+        np.testing.assert_allclose(people.boxes[0], read[index]["people"][0]["box"], atol=12)
+    assert [read[index]["zones"] for index in (0, 23)] == [{"all": 1, "left": 1}, {"all": 1, "left": 0}]
+    assert [read[index]["lines"] for index in (0, 23)] == [{"middle": {"in": n, "out": 0}} for n in (0, 1)]
+    again = run("annotate", walk_video, "--npz", folder)
+    assert again.returncode == 2
+    assert f"{folder}: there are files in this folder: name a new one, or empty it" in again.stderr
+
+
+def test_a_zone_outside_the_picture_is_told_and_leaves_nothing(walk_video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    files = ("-o", out / "a.mp4", "--jsonl", out / "a.jsonl", "--npz", out / "arrays")
+    done = run("annotate", walk_video, *files, "--zone", "door=0,0,321,0,0,9")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "error: zone door: 321,0 lies outside the picture of 320x240 pixels: name points in it, or percent (50%)\n"
+    )
+    assert list(out.iterdir()) == []
+
+
+def test_stream_prints_lines_and_nothing_else(
+    walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("stream", walk_video, "--jsonl", "-", "--line", "gate=0,50%,100%,50%")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) > 0
+    assert {line["source"] for line in lines} == {str(walk_video)}
+    assert all(line["lines"] == {"gate": {"in": 0, "out": 0}} for line in lines)
+    assert "Hair" in lines[-1]["people"][0]["parts"]
+    assert f"{walk_video}: 24 frames, {len(lines)} shown, " in done.stderr
+    assert "watch at" not in done.stderr  # nobody asked for a page
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stream_of_two_sources_writes_one_file_of_lines_and_a_folder_of_each(walk_video: Path, tmp_path: Path) -> None:
+    other, lines, folder = tmp_path / "other.mp4", tmp_path / "a.jsonl", tmp_path / "arrays"
+    other.write_bytes(walk_video.read_bytes())
+    outputs = ("-o", tmp_path / "0.mp4", "-o", "none", "--jsonl", lines, "--npz", folder, "--json")
+    done = run("stream", walk_video, other, *outputs)
+    assert done.returncode == 0, done.stderr
+    read = [json.loads(line) for line in lines.read_text().splitlines()]
+    for number, state in enumerate(json.loads(done.stdout)):
+        frames = [line["frame"] for line in read if line["source"] == state["name"]]
+        assert len(frames) == state["shown"] > 0
+        assert sorted(path.name for path in (folder / str(number)).iterdir()) == [f"{n:06d}.npz" for n in frames]
+    assert (tmp_path / "0.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--jsonl", "-", "--json"], "both write to standard output"),
+        (["--npz", "-"], "--npz writes many files"),
+        (["--npz", "{tmp}"], "there are files in this folder: name a new one, or empty it"),
+        (["--npz", "{tmp}/file"], "is no folder that can be used"),
+        (["--npz", "{tmp}/file/arrays"], "no folder can be made there"),
+        (["--npz", "{tmp}/a", "--jsonl", "{tmp}/a"], "two outputs both write"),
+        (["--jsonl", "{tmp}/file/a.jsonl"], "no folder can be made there"),
+        (["--jsonl", "{video}"], "is the source itself"),
+        (["--jsonl", "{tmp}/a", "--zone", "door=1,2,3,4"], "zone door: 2 points enclose nothing"),
+        (["--jsonl", "{tmp}/a", "--line", "door=1,2,3,4,x,6"], "line door: 'x' is no number"),
+        (["--jsonl", "{tmp}/a", "--zone", "a=0,0,9,0,9,9", "--zone", "a=0,0,8,0,9,9"], "2 zones are named a"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    walk_video: Path, tmp_path: Path, command: str, options: list[str], says: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert says in refused(command, walk_video, *(option.format(tmp=tmp_path, video=walk_video) for option in options))
+    assert (tmp_path / "file").read_text() == "no folder"

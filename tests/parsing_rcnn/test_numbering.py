@@ -1,0 +1,84 @@
+"""Numbers for a live source: when people are new, and when a picture is looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parsing_rcnn.people import People
+from parsing_rcnn.tracking.numbering import Numbering
+
+RED, BLUE = (200, 20, 20), (20, 20, 200)
+
+
+def standing(*lefts: float, score: float = 0.9, maps: bool = True) -> People:
+    """People of 40x120 pixels, all of whose cells are a coat, in a picture of 400x200."""
+    boxes = np.array([[left, 50, left + 40, 170] for left in lefts], np.float32).reshape(-1, 4)
+    parts = np.full((len(lefts), 16, 16), 7, np.uint8) if maps else None
+    return People(boxes, np.full(len(lefts), score, np.float32), (200, 400), parts=parts)
+
+
+def numbers(numbering: Numbering, people: People, time: float) -> list[int]:
+    found = numbering.number(people, time).tracker_id
+    assert found is not None
+    return found.tolist()
+
+
+@pytest.mark.parametrize(("pause", "number"), [(0.9, 1), (1.3, 2), (3600, 2)])
+def test_after_a_pause_everybody_is_new(pause: float, number: int) -> None:
+    numbering = Numbering()  # a frame each 0.1 s: the patience of a second, and two frames
+    for tick in range(5):
+        assert numbers(numbering, standing(100), tick / 10) == [1]
+    assert numbers(numbering, standing(100), 0.4 + pause) == [number]
+
+
+def test_a_slow_source_is_no_pause() -> None:
+    numbering = Numbering()
+    assert [numbers(numbering, standing(100), 1.8 * frame) for frame in range(5)] == [[1]] * 5
+
+
+def test_who_is_away_for_longer_than_a_second_is_somebody_new() -> None:
+    for away, number in ((0.8, 1), (1.2, 2)):
+        numbering = Numbering()
+        assert numbers(numbering, standing(100), 0) == [1]
+        for tick in range(1, round(10 * away)):
+            assert numbers(numbering, standing(), tick / 10) == []
+        assert numbers(numbering, standing(100), away) == [number]
+
+
+def test_doubtful_boxes_are_those_of_known_people_or_nobodys() -> None:
+    numbering = Numbering(confidence=0.6)
+    assert numbers(numbering, standing(100, score=0.5), 0) == []
+    assert numbers(numbering, standing(100, score=0.6), 0.1) == [1]
+    found = numbering.number(standing(300, 102, score=0.3), 0.2)
+    assert found.tracker_id is not None
+    assert (found.boxes[:, 0].tolist(), found.tracker_id.tolist()) == ([102], [1])
+
+
+def test_colours_are_looked_at_where_there_are_maps_and_no_oftener_than_needed() -> None:
+    looked: list[float] = []
+
+    def picture(colour: tuple[int, int, int], time: float) -> NDArray[np.uint8]:
+        looked.append(time)
+        return np.full((200, 400, 3), colour, np.uint8)
+
+    numbering = Numbering()
+    for tick in range(11):  # two people, looked at together, every fifth of a second
+        numbering.number(standing(100, 300), tick / 10, lambda tick=tick: picture(RED, tick / 10))  # type: ignore[misc]
+    assert len(looked) in (5, 6)
+    assert len(set(looked)) == len(looked)  # once for both
+    looked.clear()
+    for tick in range(11):
+        Numbering().number(standing(100, maps=False), tick / 10, lambda: picture(RED, 0))
+    assert looked == []
+
+
+@pytest.mark.parametrize(("colour", "number"), [(RED, 1), (BLUE, 2)])
+def test_who_comes_back_in_the_same_coat_is_the_same(colour: tuple[int, int, int], number: int) -> None:
+    numbering = Numbering()
+    numbering.number(standing(100), 0, lambda: np.full((200, 400, 3), RED, np.uint8))
+    numbering.number(standing(), 0.1)
+    back = numbering.number(standing(200), 0.2, lambda: np.full((200, 400, 3), colour, np.uint8))
+    assert back.tracker_id is not None
+    assert back.tracker_id.tolist() == [number]

@@ -1,0 +1,154 @@
+"""`WS /v1/stream?track=true` with the real model: numbers that stay with people while a portrait walks through."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from parsing_rcnn.codecs import jpeg, npz
+from tests.server.conftest import Live
+
+QUERY = "include=&track=true&confidence=0.9"
+Scene = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """Makes a frame, a JPEG of 720x240: `red` is where the portrait stands, `blue` where its mirror image, in other
+    colours; `below` hides what is above that row."""
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    portrait = cv2.resize(astronaut, (200, 200), interpolation=cv2.INTER_AREA)[:, 10:146]
+
+    def draw(red: int | None = None, blue: int | None = None, below: int = 0) -> bytes:
+        frame = np.full((240, 720, 3), 120, np.uint8)
+        for left, somebody in ((red, portrait), (blue, portrait[:, ::-1, ::-1])):
+            if left is not None:
+                frame[40:, left : left + 136] = somebody
+        frame[:below] = 120
+        return jpeg.encode_rgb(frame)
+
+    return draw
+
+
+def opened(live: Live, query: str = QUERY) -> ClientConnection:
+    return connect(f"ws://{live.address}/v1/stream?{query}", max_size=None)
+
+
+def send(socket: ClientConnection, number: int, picture: bytes) -> None:
+    socket.send(struct.pack("<II", number, 0) + picture)
+
+
+def ask(socket: ClientConnection, picture: bytes) -> Any:
+    send(socket, 0, picture)
+    return json.loads(socket.recv(60))
+
+
+def whose(answer: Any) -> dict[str, int]:
+    """Who has which number, in a scene with red on the left of blue."""
+    people = sorted(answer["predictions"], key=lambda person: person["x"])
+    return {name: person["tracker_id"] for name, person in zip(("left", "right"), people, strict=False)}
+
+
+def test_people_keep_their_numbers_and_somebody_new_has_a_new_one(live: Live, scene: Scene) -> None:
+    with opened(live) as socket:
+        assert whose(ask(socket, scene(red=0))) == {"left": 1}
+        for step in range(1, 6):
+            found = ask(socket, scene(red=20 * step, blue=560 - 20 * step))
+            assert whose(found) == {"left": 1, "right": 2}
+        assert {person["detection_id"] for person in found["predictions"]} == {"0", "1"}  # by score, as ever
+        assert whose(ask(socket, scene(blue=440))) == {"left": 2}
+    with opened(live) as another:  # has a tracker of its own
+        assert whose(ask(another, scene(blue=440))) == {"left": 1}
+
+
+def test_frames_that_are_no_pictures_or_are_dropped_change_nothing(live: Live, scene: Scene) -> None:
+    with opened(live) as socket:
+        assert whose(ask(socket, scene(red=0, blue=560))).keys() == {"left", "right"}
+        before = whose(ask(socket, scene(red=10, blue=550)))
+        assert ask(socket, b"no picture")["problem"]["status"] == 415
+        for number in range(1, 5):
+            send(socket, number, scene(red=10 + 10 * number, blue=550 - 10 * number))
+        while (answer := json.loads(socket.recv(60)))["frame_id"] < 4:
+            assert whose(answer) == before
+        assert whose(answer) == before
+        assert answer["dropped"] >= 1
+
+
+def test_who_is_known_is_answered_below_the_confidence_and_nobody_else(
+    live: Live, client: TestClient, scene: Scene
+) -> None:
+    whole, half = scene(red=300), scene(red=300, below=120)
+    scores = [
+        client.post("/v1/analyze?include=", content=picture).json()["predictions"][0] for picture in (whole, half)
+    ]
+    sure, doubtful = (person["confidence"] for person in scores)
+    assert sure > doubtful + 0.02
+    query = f"include=&track=true&confidence={(sure + doubtful) / 2:.4f}"
+    with opened(live, query) as socket:
+        assert ask(socket, half)["predictions"] == []
+        assert whose(ask(socket, whole)) == {"left": 1}
+        (person,) = ask(socket, half)["predictions"]
+    assert (person["tracker_id"], person["confidence"]) == (1, doubtful)
+
+
+def test_who_comes_back_elsewhere_is_known_by_the_colours(live: Live, scene: Scene) -> None:
+    query = "include=&confidence=0.9&track=true&tasks="
+    with opened(live, query + "parsing") as socket:
+        assert whose(ask(socket, scene(red=0))) == {"left": 1}
+        ask(socket, scene())
+        assert whose(ask(socket, scene(red=150))) == {"left": 1}
+        ask(socket, scene())
+        assert whose(ask(socket, scene(blue=300))) == {"left": 2}
+    with opened(live, query) as socket:  # without maps nothing is known of anybody's looks
+        ask(socket, scene(red=0))
+        ask(socket, scene())
+        assert whose(ask(socket, scene(red=150))) == {"left": 2}
+
+
+def test_arrays_have_the_numbers(live: Live, scene: Scene) -> None:
+    with opened(live, "track=true&confidence=0.9&tasks=parsing&format=npz") as socket:
+        for red, blue in ((0, None), (20, 560)):
+            send(socket, 0, scene(red=red, blue=blue))
+            answer = socket.recv(60)
+    assert isinstance(answer, bytes)
+    people = npz.decode(answer[8:])
+    assert people.tracker_id is not None
+    assert people.tracker_id[np.argsort(people.boxes[:, 0])].tolist() == [1, 2]
+    assert people.tracker_id.dtype == np.int32
+
+
+def test_nobody_has_a_number_where_none_was_asked_for(live: Live, client: TestClient, scene: Scene) -> None:
+    frame = scene(red=0)
+    for query in ("include=&confidence=0.9", "include=&confidence=0.9&track=false"):
+        with opened(live, query) as socket:
+            assert [person["tracker_id"] for person in ask(socket, frame)["predictions"]] == [None]
+    found = client.post("/v1/analyze?include=&confidence=0.9", content=frame)
+    assert [person["tracker_id"] for person in found.json()["predictions"]] == [None]
+    refused = client.post("/v1/analyze?track=true", content=frame)  # a single picture has no frames before it
+    assert (refused.status_code, "track: there is no such option" in refused.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("track=maybe", "choose one of true, false"),
+        ("track=true&track=true", "choose one of true, false"),
+        ("track=", "choose one of true, false"),
+        ("track=true&format=jpeg", "pictures show no numbers"),
+        ("track=true&render=anonymise", "pictures show no numbers"),  # which hides people who have none
+    ],
+)
+def test_what_track_cannot_be(live: Live, query: str, why: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        opened(live, query)
+    assert refusal.value.response.status_code == 422
+    assert f"track: {why}" in json.loads(refusal.value.response.body)["detail"]
