@@ -64,6 +64,7 @@ export class Camera {
   // other options: another stream, with the same webcam, when the old one has given its place back
   ask(query) {
     const old = this.socket;
+    if (!old) return void (this.query = query); // another stream is to come already
     Object.assign(this, { query, socket: null });
     this.sent.clear();
     old.addEventListener("close", () => this.stopped || this.connect());

@@ -10,6 +10,8 @@ const DOWNLOADS = {
   json: ["application/json", { exact: "true" }, ".json"],
   npz: ["application/x-npz", {}, ".npz"],
   parts: ["image/png", { exact: "true", render: "parts", tasks: "parsing" }, "_parts.png"],
+  cutout: ["image/png", { exact: "true", render: "cutout" }, "_cutout.png"],
+  anonymised: ["image/jpeg", { render: "anonymise" }, "_anonymised.jpg"],
   iuv: ["image/png", { exact: "true", render: "iuv", tasks: "densepose" }, "_IUV.png"],
 };
 
@@ -45,7 +47,8 @@ async function overlay() {
 
 async function analysed(picture, kind, say) {
   const [accept, extra] = DOWNLOADS[kind];
-  const path = `/v1/analyze?${query(least(), extra)}`;
+  const hiding = kind === "anonymised" ? Object.fromEntries(new URLSearchParams($("hiding").value)) : {};
+  const path = `/v1/analyze?${query(least(), { ...extra, ...hiding })}`;
   let body;
   const send = async () => {
     body = await whole(picture);

@@ -22,7 +22,8 @@ async function decode(person, index) {
     person.parts_png && pixels(person.parts_png),
     person.densepose && pixels(person.densepose.labels_uv_str),
   ]);
-  return { person, number: index + 1, offset: person.offset, labels, iuv, owners: null, painted: new Map(), hidden: {} };
+  const name = person.tracker_id ?? index + 1; // the number in `inds` is another one
+  return { person, number: index + 1, name, offset: person.offset, labels, iuv, owners: null, painted: new Map(), hidden: {} };
 }
 
 // Where people overlap, each has who owns a pixel, `owners`: the number of one of them, by row of the photo.

@@ -18,14 +18,31 @@ async function start() {
     state.palette = own.palette;
     state.classes = model.classes;
     state.charts = taxonomies.find((t) => t.name === "densepose").classes;
-    state.tasks = model.tasks;
+    if (!known(model)) replace(model);
     $("model").textContent = `${model.name} ${model.version} · ${model.runtime}`;
-    for (const element of document.querySelectorAll("[data-needs]")) element.hidden = !model.tasks[element.dataset.needs];
+    for (const element of document.querySelectorAll("[data-needs]")) {
+      element.hidden = !element.dataset.needs.split(" ").some((task) => model.tasks[task]);
+    }
   } catch (error) {
     $("model").textContent = error.status === 401 ? "a key is needed" : "not connected";
     throw error;
   }
 }
+
+// whether an answer, or what the gateway says of itself, is of the model whose names, colours and tasks are known here
+const known = ({ name, version }) => name === state.model?.name && version === state.model.version;
+
+// What is shown of the model before has other names and colours. Where there are no parts to be seen, IUV is.
+function replace(model) {
+  const parts = (tasks) => tasks?.parsing ?? true;
+  if (parts(state.model?.tasks) !== parts(model.tasks)) $("iuv").checked = !parts(model.tasks);
+  Object.assign(state, { model, people: [], answer: null, highlight: 0 });
+  $("panel").hidden = true;
+  draw();
+}
+
+const CHANGES = 3; // of models in a row, after which waiting for one that stays is given up
+const unsteady = () => new Problem({ detail: "The gateway answers with one model and then with another. Try again in a moment." });
 
 let reason = ""; // why the gateway is not ready
 const awaited = () => Boolean(state.camera) || !$("busy").hidden;
@@ -62,11 +79,13 @@ let started = start();
 const again = () => ready().catch((error) => fail(error, again));
 started.catch((error) => fail(error, again));
 
-async function ready() {
+// `anew`: another model has answered
+async function ready(anew = false) {
   const end = listen(explain);
   explain(reason);
   try {
-    await started.catch(() => (started = start())); // the key was refused before; ask again
+    if (anew) await (started = start());
+    else await started.catch(() => (started = start())); // the key was refused before; ask again
   } finally {
     end();
     notice("");
@@ -75,6 +94,7 @@ async function ready() {
 
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), ...(trained().length ? ["inds"] : [])].join(","), mask_format: "none" });
+const followed = () => ({ ...maps(), track: "true" }); // numbers and colours stay with people from frame to frame
 
 async function open(files) {
   const { file, chosen } = choose([...files]);
@@ -111,12 +131,20 @@ async function analyze(picture, ticket, confidence) {
     notice(about(), 0);
     const begin = performance.now();
     const send = async () => request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: await picture.small, signal });
-    const response = await patiently(send, signal).catch((error) => {
+    const ask = () => patiently(send, signal).catch((error) => {
       if (!mend(picture, error)) throw error;
       notice(about());
       return patiently(send, signal);
     });
-    const answer = await response.json();
+    let response = await ask();
+    let answer = await response.json();
+    for (let change = 1; !known(answer.model); change++) {
+      if (change > CHANGES) throw unsteady();
+      await ready(true);
+      if (ticket !== state.ticket) return;
+      response = await ask(); // of the tasks of this model
+      answer = await response.json();
+    }
     const people = await decodeAll(answer);
     if (ticket !== state.ticket) return;
     Object.assign(state, { answer, people, asked: confidence });
@@ -149,7 +177,7 @@ async function lower() {
   if (!state.answer || least() >= state.asked) return;
   if (state.live) {
     state.asked = LEAST;
-    state.camera.ask(query(LEAST, maps()));
+    state.camera.ask(query(LEAST, followed()));
   } else if ($("busy").hidden) {
     forget();
     await analyze(state.picture, ++state.ticket, LEAST);
@@ -163,10 +191,27 @@ async function webcam() {
   const smooth = (old, now) => (old === null ? now : 0.9 * old + 0.1 * now);
   let newest = -1;
   let confidence;
+  let changes = 0;
+  let renewal = null;
+  // the same webcam for another model, whose tasks may be others
+  async function renew() {
+    try {
+      if (++changes > CHANGES) throw unsteady();
+      await ready(true);
+      if (!camera.stopped) camera.ask(query(state.live ? state.asked : confidence, followed()));
+    } catch (error) {
+      camera.stop(error);
+    } finally {
+      renewal = null;
+    }
+  }
   const answered = async (answer, photo, milliseconds) => {
     const people = await decodeAll(answer);
     if (state.camera !== camera || newest > answer.frame_id) return;
     newest = answer.frame_id;
+    if (!known(answer.model)) return (renewal ??= renew());
+    if (renewal) return; // of the tasks of the model before
+    changes = 0;
     if (!state.live) goLive(confidence);
     const now = performance.now();
     if (pace.last !== null) pace.interval = smooth(pace.interval, now - pace.last);
@@ -186,7 +231,7 @@ async function webcam() {
   try {
     await ready();
     confidence = least();
-    await camera.start(query(confidence, maps()));
+    await camera.start(query(confidence, followed()));
     const several = await camera.several();
     $("turn").hidden = !several || state.camera !== camera;
   } catch (error) {
@@ -212,7 +257,7 @@ function showCamera(running) {
 // files but the overlay are made by the gateway, of one picture
 function showLive() {
   document.body.classList.toggle("live", state.live);
-  for (const button of document.querySelectorAll("[data-kind]:not([data-kind=png])")) button.disabled = state.live;
+  for (const button of document.querySelectorAll("[data-kind]:not([data-kind=png]), #hiding")) button.disabled = state.live;
 }
 
 // The last frame stays, as a photo that can be downloaded and analysed again.

@@ -37,19 +37,19 @@ export function paint(context, people) {
     }
   }
   context.globalAlpha = 1;
-  if ($("boxes").checked) people.forEach((one) => box(context, one, people.length > 1));
+  if ($("boxes").checked) people.forEach((one) => box(context, one, people.length > 1 || one.person.tracker_id));
 }
 
-function box(context, { person, number }, several) {
+function box(context, { person, name }, named) {
   const [x1, y1, x2, y2] = person.bbox;
-  const colour = `hsl(${(210 + (number - 1) * 137.5) % 360} 95% 68%)`;
+  const colour = `hsl(${(210 + (name - 1) * 137.5) % 360} 95% 68%)`;
   const small = $("canvas").clientWidth < 500;
   const size = (small ? 10 : 12) * unit();
   context.lineWidth = (small ? 1.5 : 2) * unit();
   context.strokeStyle = colour;
   context.strokeRect(x1, y1, x2 - x1, y2 - y1);
   context.font = `600 ${size}px system-ui, sans-serif`;
-  const text = `${several ? `${number} · ` : ""}${person.confidence.toFixed(2)}`;
+  const text = `${named ? `${name} · ` : ""}${person.confidence.toFixed(2)}`;
   const height = 1.4 * size;
   const top = y1 >= height ? y1 - height : y2 - height; // above the box, or on the feet: never on the face
   const width = context.measureText(text).width + 8 * unit();
@@ -81,7 +81,7 @@ function tell(people) {
   const explained = ["iuv", "contours"].filter((kind) => $(kind).checked && people.some(({ iuv }) => iuv));
   for (const kind of ["iuv", "contours"]) $(`${kind}-words`).hidden = !explained.includes(kind);
   $("legend-box").hidden = wanted.length + explained.length === 0;
-  const [old, now] = [$("legend").dataset.of, wanted.map(([id]) => id).join()];
+  const [old, now] = [$("legend").dataset.of, JSON.stringify(wanted.map(([id, name]) => [id, name, state.palette[id]]))];
   if (old !== now) $("legend").replaceChildren(...wanted.map(([id, name]) => entry(id, name)));
   $("legend").dataset.of = now;
   for (const item of $("legend").children) item.classList.toggle("on", state.highlight === Number(item.dataset.id));
@@ -124,7 +124,7 @@ function name([x, y], people) {
     if (found.label) parts.push(words(state.classes[found.label]));
     const place = state.live ? "" : `, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`; // another with every frame
     if (found.part) parts.push(words(state.charts[found.part]) + place);
-    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.number}` : ""}`;
+    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.name}` : ""}`;
   }
   return "";
 }

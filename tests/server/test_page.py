@@ -354,7 +354,7 @@ def test_webcam(page: Any) -> None:
     assert enabled(page) == ["png"]
     page.find_element(By.CSS_SELECTOR, "[data-action=webcam]").click()
     assert text(page, "summary").endswith(("person", "people"))
-    assert enabled(page) == ["png", "parts", "iuv", "json", "npz"]
+    assert enabled(page) == ["png", "parts", "iuv", "cutout", "json", "npz", "anonymised"]
     still = pixels(page)
     time.sleep(0.5)
     assert pixels(page) == still

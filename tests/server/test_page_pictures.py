@@ -262,3 +262,25 @@ def test_who_has_no_mouse_is_not_told_to_drop(page: Any) -> None:
         assert "Choose a photo" in text(page, "drop")
     finally:
         page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_people_are_hidden_or_cut_out_as_by_the_gateway(page: Any, live: Live, photo: Path, photo_jpeg: bytes) -> None:
+    """Of the photo itself, in every way that the page offers, and of everybody whom the slider shows."""
+    upload(page, photo)
+    until(lambda: text(page, "summary"))
+
+    def direct(accept: str, query: str) -> bytes:
+        address = f"http://{live.address}/v1/analyze?confidence=0.50&{query}"
+        return httpx.post(address, content=photo_jpeg, headers={"Accept": accept}).content
+
+    seen = set()
+    ways = page.find_elements(By.CSS_SELECTOR, "#hiding option")
+    for way in ways:
+        way.click()
+        saved = save(page, "anonymised", "astronaut_anonymised.jpg")
+        assert saved == direct("image/jpeg", f"render=anonymise&{way.get_attribute('value')}")
+        seen.add(saved)
+        until(lambda: not page.find_elements(By.CSS_SELECTOR, "[aria-busy=true]"))
+    assert len(seen) == len(ways) == 6
+    assert save(page, "cutout", "astronaut_cutout.png") == direct("image/png", "render=cutout&exact=true")
+    assert text(page, "error") == ""
