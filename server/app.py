@@ -37,7 +37,7 @@ from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
 from server.problems import NotFound, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
-from server.service import WARNINGS_HEADER, Service
+from server.service import MODEL_HEADER, WARNINGS_HEADER, Service
 from server.settings import Settings
 from server.telemetry import Metrics
 from server.tracing import Tracing
@@ -145,7 +145,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=_READ_HEADERS,
-            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", WARNINGS_HEADER, v2.LENGTH_HEADER],
+            expose_headers=[
+                "X-Request-ID",
+                "Server-Timing",
+                "Retry-After",
+                MODEL_HEADER,
+                WARNINGS_HEADER,
+                v2.LENGTH_HEADER,
+            ],
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)

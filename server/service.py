@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
+from urllib.parse import quote
 
 import structlog
 
@@ -29,23 +30,25 @@ from server.tracing import Tracing
 log = structlog.get_logger("server")
 T = TypeVar("T")
 
-WARNINGS_HEADER = "X-Warnings"
+WARNINGS_HEADER, MODEL_HEADER = "X-Warnings", "X-Model"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An encoded answer: body, its type, milliseconds by stage, and what is to be said with it."""
+    """An encoded answer: body, its type, (name, version) of the model, milliseconds by stage, and warnings."""
 
     body: bytes
     media_type: str
+    model: tuple[str, str]
     stages: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def headers(self) -> dict[str, str]:
-        """What HTTP says beside the body: pictures and arrays have no other place for warnings."""
+        """What HTTP says beside the body: pictures and arrays have no other place for the model and warnings."""
         said = {WARNINGS_HEADER: "; ".join(self.warnings)} if self.warnings else {}
-        return {"Server-Timing": server_timing(self.stages), **said}
+        model = "/".join(quote(word, safe=" ") for word in self.model)
+        return {"Server-Timing": server_timing(self.stages), MODEL_HEADER: model, **said}
 
 
 def server_timing(stages: Mapping[str, float]) -> str:
@@ -138,7 +141,7 @@ class Service:
         encode = partial(answers.encode, info, self.limits, image, options, wanted)
         work = encode if follow is None else lambda people: encode(follow(people))
         body, stages = await self.run(image, options.core(), work, call)
-        return Answer(body, wanted.value, stages, heads.warnings(info, options.tasks))
+        return Answer(body, wanted.value, (info.name, info.version), stages, heads.warnings(info, options.tasks))
 
     async def run(
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, *, placed: bool = False

@@ -14,6 +14,7 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.convert import person_rle
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
+from server.service import Answer
 from server.settings import Settings
 from tests.server.conftest import wait_until_ready
 from tests.server.test_analyze import URL, people_of
@@ -39,12 +40,20 @@ def test_what_is_not_json_says_so_in_a_header(charts: TestClient, photo_jpeg: by
     assert "x-warnings" in charts.post(URL, params={"render": "parts"}, content=photo_jpeg).headers
 
 
+def test_every_kind_of_answer_says_whose_it_is(charts: TestClient, photo_jpeg: bytes) -> None:
+    said = charts.post(URL, content=photo_jpeg).json()["model"]
+    for kind in ("application/json", "image/png", "application/x-npz", "application/zip"):
+        answer = charts.post(URL, content=photo_jpeg, headers={"Accept": kind})
+        assert answer.headers["x-model"] == f"{said['name']}/{said['version']}"
+    assert Answer(b"", "image/png", ("人/a b", "1")).headers["X-Model"] == "%E4%BA%BA%2Fa b/1"
+
+
 def test_pages_from_elsewhere_may_read_the_header(charts_pipeline: Pipeline, photo_jpeg: bytes) -> None:
     page = "http://localhost:3000"
     with TestClient(create_app(Settings(cors=page), lambda: charts_pipeline)) as running:
         wait_until_ready(running)
         answer = running.post(URL, content=photo_jpeg, headers={"Origin": page})
-        assert "X-Warnings" in answer.headers["access-control-expose-headers"]
+        assert {"X-Warnings", "X-Model"} <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 def test_arrays_know_which_of_them_mean_nothing(charts: TestClient, photo_jpeg: bytes) -> None:
