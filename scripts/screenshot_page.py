@@ -31,7 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "chromium"
-    width, height = (390, 1080) if given.phone else (1180, 860)
+    width, height = (390, 1140) if given.phone else (1180, 900)
     with tempfile.TemporaryDirectory() as profile:
         for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
             options.add_argument(flag)
