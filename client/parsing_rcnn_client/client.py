@@ -176,8 +176,9 @@ class Client:
         Leave the loop, or close what this returns, to end the stream. Options are given as to `analyze`.
 
         With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame, and a number is used
-        for one person only, also where the connection was opened again, after which all are new. `confidence` is what
-        makes somebody known then; known people are answered down to a score of 0.2.
+        for one person only, also where the connection was opened again, after which all are new, as they are after a
+        pause (5 s at the latest). `confidence` is what makes somebody known then; known people are answered down to a
+        score of 0.2.
 
         Example:
             >>> for answer in client.stream(camera, tasks="parsing", track=True):  # doctest: +SKIP

@@ -36,10 +36,11 @@ class CocoFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.abort()  # does nothing to what is finished
 
     def image(self, entry: Mapping[str, Any]) -> None:
         """Add one of `images`."""

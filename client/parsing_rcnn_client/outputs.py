@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json as documents
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,15 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import json, npz, png
 from parsing_rcnn.heads import believed
 from parsing_rcnn.people import ModelInfo, Options, People
-from parsing_rcnn_client.drawn import Drawings, crop_suffix
+from parsing_rcnn_client.drawn import Drawings
 from parsing_rcnn_client.signals import leave_waits
 
 LAST = ".json"
 """Suffix of the file that is written last."""
 
-_PICTURES = re.compile(r"_(overlay\.png|parts\.png|IUV\.png|INDS\.png|hidden\.jpg|cutout\.png|person[1-9]\d*\.jpg)$")
+_MAPS = re.compile(r"_(overlay|parts|IUV|INDS)\.png$")
+_DRAWN = re.compile(r"_(hidden\.jpg|cutout\.png|person[1-9]\d*\.jpg)$")  # in which people are, as they are or hidden
+_FILES = re.compile(rf"(\.npz|\.json|{_MAPS.pattern}|{_DRAWN.pattern})$")
 
 
 def write_outputs(
@@ -62,9 +66,10 @@ def write_outputs(
             instances = people.instance_map(exact=exact)
         files["_INDS.png"] = png.encode_inds(instances)
     about = _about(model, options, exact, bgr, drawings)
+    if drawn := [suffix for suffix in files if _DRAWN.fullmatch(suffix)]:
+        about["pictures"] = drawn
     files[LAST] = json.dumps(about | json.to_json(people, exact=exact))
-    if drawings.crops:
-        _drop_crops(target, len(people))
+    _clear(target)
     written = []
     for suffix, data in files.items():
         path = target.with_name(target.name + suffix)
@@ -94,6 +99,9 @@ def is_done(
     try:
         document = read(target)
         suffixes += drawings.suffixes(len(document["predictions"]))
+        drawn = {suffix for suffix in suffixes if _DRAWN.fullmatch(suffix)}
+        if not drawn <= set(document.get("pictures", ())):  # what is there may be another run's, and show everybody
+            return False
         if not all(target.with_name(target.name + suffix).is_file() for suffix in suffixes):
             return False
         wrote = dict(document["options"])
@@ -118,14 +126,41 @@ def read(target: Path) -> dict[str, Any]:
     return document
 
 
-def _drop_crops(target: Path, count: int) -> None:
-    """Take away the pictures of people beyond so many: an earlier run found more, as its JSON says."""
+def drawn_before(target: Path) -> frozenset[str]:
+    """Suffixes of the pictures that an earlier run drew of people: those that its JSON lists. Of a run that was stopped
+    before it wrote one, of what is named like them and no older than the arrays, which are written first.
+    """
+    last = target.with_name(target.name + LAST)
     try:
-        earlier = len(read(target)["predictions"])
-    except (OSError, KeyError, TypeError, ValueError):
-        return
-    for index in range(count, earlier):
-        target.with_name(target.name + crop_suffix(index)).unlink(missing_ok=True)
+        state = last.stat()
+        return _listed(target, (state.st_mtime_ns, state.st_size))
+    except (OSError, ValueError):
+        pass
+    try:
+        since = target.with_name(target.name + ".npz").stat().st_mtime_ns
+        beside = {path.name[len(target.name) :]: path for path in target.parent.glob(glob.escape(target.name) + "_*")}
+        return frozenset(
+            suffix for suffix, path in beside.items() if _DRAWN.fullmatch(suffix) and path.stat().st_mtime_ns >= since
+        )
+    except OSError:
+        return frozenset()
+
+
+@lru_cache(maxsize=16)  # a folder has the pictures of one after the other
+def _listed(target: Path, _changed: tuple[int, int]) -> frozenset[str]:
+    listed = read(target).get("pictures")
+    suffixes = listed if isinstance(listed, list) else ()
+    return frozenset(suffix for suffix in suffixes if isinstance(suffix, str) and _DRAWN.fullmatch(suffix))
+
+
+def _clear(target: Path) -> None:
+    """Take away what an earlier run drew of people: it may show whom this run hides, or does not find. And its JSON, so
+    that nobody takes what a run leaves that is stopped from here on for done.
+    """
+    with leave_waits():
+        for suffix in drawn_before(target):
+            target.with_name(target.name + suffix).unlink(missing_ok=True)
+        target.with_name(target.name + LAST).unlink(missing_ok=True)
 
 
 def _about(
@@ -146,9 +181,23 @@ def _about(
 
 
 def is_output(path: Path) -> bool:
-    """Whether a picture is a result of an earlier run: named like one, with the arrays or the JSON of it beside it."""
-    named = _PICTURES.search(path.name)
+    """Whether a picture is a result of an earlier run: named like one, with the arrays or the JSON of it beside it, and
+    of people where that JSON lists it."""
+    if drawn := _DRAWN.search(path.name):  # a photo may be named so as well: me_person1.jpg beside me.jpg
+        return drawn[0] in drawn_before(path.with_name(path.name[: drawn.start()]))
+    named = _MAPS.search(path.name)
     if named is None:
         return False
     target = path.name[: named.start()]
     return any(path.with_name(target + other).is_file() for other in (".npz", LAST))
+
+
+def stem_of(name: str, tasks: frozenset[str], drawings: Drawings) -> str | None:
+    """The name of the target that a run of these tasks and drawings may write a file of this name of, if any."""
+    named = _FILES.search(name)
+    if named is None:
+        return None
+    asked = {".npz", LAST, *drawings.suffixes(1)}
+    asked |= {"_parts.png"} if "parsing" in tasks else set()
+    asked |= {"_IUV.png", "_INDS.png"} if "densepose" in tasks else set()
+    return name[: named.start()] if re.sub(r"\d+", "1", named[0]) in asked else None

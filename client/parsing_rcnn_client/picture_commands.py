@@ -70,7 +70,7 @@ def predict(
     from parsing_rcnn.pipeline import validate
     from parsing_rcnn_client.predicting import predict_all
     from parsing_rcnn_client.results import CocoResults
-    from parsing_rcnn_client.sources import find_sources
+    from parsing_rcnn_client.sources import find_sources, require_kept
 
     named = frozenset(TASKS if tasks is None else [tasks])
     options = Options(named, people.confidence, people.max_people, part_probs=exact)
@@ -82,6 +82,7 @@ def predict(
         drawings.require(options.tasks)
         together.check(options.tasks)
         found = find_sources(sources, out)
+        require_kept(found.sources, options.tasks, drawings)
         require_folder(out, f"-o {out}")
         results = None
         if together.coco is not None:

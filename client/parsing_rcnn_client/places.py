@@ -11,6 +11,7 @@ STANDARD = Path("-")
 """Standard output."""
 
 _PIPES = ("pipe:", "fd:", "/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # names of what is open already
+_OPEN = ("/dev/stdout", "/dev/stderr", *_PIPES[2:])
 
 
 def targets_of(sources: list[str], out: list[str]) -> list[str]:
@@ -29,7 +30,7 @@ def targets_of(sources: list[str], out: list[str]) -> list[str]:
     for source, target in zip(sources, out, strict=True):
         _check_source(source)
         if not _is_shown(target):
-            _check_place(Path(target), source)
+            check_place(Path(target), source)
             _check_container(Path(target))
             files.append(Path(target))
     _check_apart(files)
@@ -55,9 +56,10 @@ def check_files(
     _check_standard(jsonl, npz, as_json)
     if STANDARD in (out, coco):
         raise InvalidOptions("only --jsonl can go to standard output (-): name a file")
+    _check_beside(npz, [path for path in (out, jsonl, coco) if path not in (None, STANDARD)])
     for path in (out, jsonl, coco):
         if path is not None and path != STANDARD:
-            _check_place(path, source)
+            check_place(path, source)
     if out is not None:
         _check_container(out)
     _check_npz(npz)
@@ -73,11 +75,12 @@ def check_records(
         InvalidOptions: what it is, and what to name instead.
     """
     _check_standard(jsonl, npz, as_json)
+    files = [Path(target) for target in targets if not _is_shown(target)]
+    _check_beside(npz, [*files, *(path for path in (jsonl,) if path not in (None, STANDARD))])
     if jsonl is not None and jsonl != STANDARD:
         for source in sources:
-            _check_place(jsonl, source)
+            check_place(jsonl, source)
     _check_npz(npz)
-    files = [Path(target) for target in targets if not _is_shown(target)]
     _check_apart([*files, *(path for path in (jsonl, npz) if path not in (None, STANDARD))])
 
 
@@ -134,27 +137,48 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _check_place(path: Path, source: str) -> None:
-    """Refuse, before anything is analysed, where no file can be."""
+def check_place(path: Path, source: str = "", named: str = "") -> None:
+    """Refuse, before anything is analysed, where no file can be.
+
+    Args:
+        path: of the file.
+        source: that must not be the same file; "" for none.
+        named: what messages call it; "" for its path.
+
+    Raises:
+        InvalidOptions: what is there, and what to name instead.
+    """
     from parsing_rcnn.errors import InvalidOptions
 
+    named = named or str(path)
     try:
-        _check_file(path, source)
+        _check_file(path, source, named)
         path.with_name(f".{path.name}.part").exists()  # what is not whole has the longer name
     except OSError as error:
-        raise InvalidOptions(f"{path}: cannot be written ({error.strerror}); choose another name") from None
-    require_folder(path.resolve().parent, str(path))
+        raise InvalidOptions(f"{named}: cannot be written ({error.strerror}); choose another name") from None
+    require_folder(path.resolve().parent, named)
 
 
-def _check_file(path: Path, source: str) -> None:
+def _check_file(path: Path, source: str, named: str) -> None:
     from parsing_rcnn.errors import InvalidOptions
 
     if path.is_dir():
-        raise InvalidOptions(f"{path} is a folder: name a file in it")
-    if path.exists() and not path.is_file():  # the finished file would take its place
-        raise InvalidOptions(f"{path} is a device or a pipe, no file: name a file")
-    if path.exists() and "://" not in source and Path(source).exists() and path.samefile(source):
-        raise InvalidOptions(f"{path} is the source itself: choose another name for the result")
+        raise InvalidOptions(f"{named} is a folder: name a file in it")
+    if str(path).startswith(_OPEN) or (path.exists() and not path.is_file()):  # the finished file would take its place
+        raise InvalidOptions(f"{named} is a device or a pipe, no file: name a file")
+    if path.exists() and source and "://" not in source and Path(source).exists() and path.samefile(source):
+        raise InvalidOptions(f"{named} is the source itself: choose another name for the result")
+
+
+def _check_beside(folder: Path | None, paths: Sequence[Path | None]) -> None:
+    """Refuse a file in the folder of --npz, which has to be empty when the arrays begin."""
+    from parsing_rcnn.errors import InvalidOptions
+
+    for path in filter(None, paths):
+        if folder is not None and folder.resolve() in path.resolve().parents:
+            raise InvalidOptions(
+                f"{path} lies in {folder}, which is for the arrays of --npz alone: choose another place"
+            )
 
 
 def _check_apart(paths: Sequence[Path | None]) -> None:

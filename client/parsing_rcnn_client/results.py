@@ -18,8 +18,9 @@ from parsing_rcnn.codecs import rle
 from parsing_rcnn.convert import PERSON_CATEGORY
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.coco import CocoFile, found
-from parsing_rcnn_client.options import require_folder
+from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.outputs import LAST, read
+from parsing_rcnn_client.places import STANDARD, check_place
 from parsing_rcnn_client.sources import Source
 
 PART_CATEGORY = 100
@@ -27,6 +28,9 @@ PART_CATEGORY = 100
 
 _NAMED = 3
 """Pictures in a message."""
+
+_IDS = range(-(2**63), 2**63)
+"""What readers take for a number."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class CocoResults:
             InvalidOptions: the file cannot be where it is to be, or `ids` is none, or lacks a picture.
         """
         _check_place(path, sources, ids)
-        names = [(s.target.relative_to(out).parent / _name(s)).as_posix() for s in sources]
+        names = [legible((s.target.relative_to(out).parent / _name(s)).as_posix()) for s in sources]
         numbers: Sequence[int | str] = range(1, len(names) + 1) if ids is None else _looked_up(ids, names)
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
@@ -136,9 +140,9 @@ def _name(source: Source) -> str:
 
 def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> None:
     """Refuse, before anything is analysed, where no file can be or another one is."""
-    if path.is_dir() or path == Path("-"):
+    if path == STANDARD:
         raise InvalidOptions(f"--coco {path}: name a file")
-    require_folder(path.resolve().parent, f"--coco {path}")
+    check_place(path, named=f"--coco {path}")
     whole = path.resolve()
     if ids is not None and ids.resolve() == whole:
         raise InvalidOptions(f"--coco {path} is the file of --image-ids: name another one")
@@ -175,13 +179,31 @@ def _ids_of(path: Path) -> dict[str, int | str]:
     """File name -> id of the pictures of a COCO file."""
     try:
         images = json.loads(path.read_bytes())["images"]
-        known = {str(image["file_name"]): image["id"] for image in images}
+        entries = [(str(image["file_name"]), image["id"]) for image in images]
     except OSError as error:
         raise InvalidOptions(f"--image-ids {path}: cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError):
         raise InvalidOptions(
             f"--image-ids {path}: no COCO file, which has `images` with `id` and `file_name`"
         ) from None
-    if not all(isinstance(number, int | str) for number in known.values()):
-        raise InvalidOptions(f"--image-ids {path}: an `id` of its images is neither a number nor a text")
+    known: dict[str, int | str] = {}
+    owners: dict[int | str, str] = {}
+    for name, number in entries:
+        if not _is_id(number):
+            raise InvalidOptions(
+                f"--image-ids {path}: the `id` of {name} is neither a number nor a text that results can carry, "
+                f"which are whole and of 64 bits: {number!r}"
+            )
+        if known.setdefault(name, number) != number:
+            raise InvalidOptions(
+                f"--image-ids {path}: {name} has two ids, {known[name]} and {number}: leave one of them"
+            )
+        if (owner := owners.setdefault(number, name)) != name:
+            raise InvalidOptions(f"--image-ids {path}: {owner} and {name} both have the id {number}: give each its own")
     return known
+
+
+def _is_id(number: object) -> bool:
+    if isinstance(number, str):
+        return number == legible(number)
+    return isinstance(number, int) and not isinstance(number, bool) and number in _IDS

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
-from parsing_rcnn_client.outputs import is_output
+from parsing_rcnn_client.drawn import Drawings
+from parsing_rcnn_client.outputs import drawn_before, is_output, stem_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -119,6 +120,29 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     # links count as neighbours of their names, so that what a picture is called does not hang on where they point to
     sources = [source for source in _apart(list(found.values()), links) if source.path not in links]
     return Found(sources, left_out, len(links))
+
+
+def require_kept(sources: Sequence[Source], tasks: frozenset[str], drawings: Drawings) -> None:
+    """Hold the names of the pictures against those of the results of the others, which would replace them.
+
+    Raises:
+        InvalidOptions: a picture lies where a result of another one, or of its own, goes, or an earlier one lies there.
+    """
+    targets = {(s.target.parent.resolve(), s.target.name): s for s in sources}
+    earlier: dict[Path, Source] = {}
+    for (folder, _), source in targets.items():
+        earlier.update((folder / (source.target.name + suffix), source) for suffix in drawn_before(source.target))
+    for source in sources:
+        if source.data is not None:
+            continue
+        for path in {source.path.parent.resolve() / source.path.name, source.path.resolve()}:
+            stem = stem_of(path.name, tasks, drawings)
+            of = earlier.get(path) or (None if stem is None else targets.get((path.parent, stem)))
+            if of is not None:
+                raise InvalidOptions(
+                    f"{source.path} is named like a result of {of.path} and would be replaced: name another folder "
+                    "with -o, or rename it"
+                )
 
 
 def _note(left_out: Counter[str]) -> str:

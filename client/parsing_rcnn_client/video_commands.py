@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parsing_rcnn.terminal import say
+from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.places import STANDARD, check_files, check_records, targets_of
 from parsing_rcnn_client.signals import INTERRUPTED, ignore_signals, leave, signals_interrupt
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.layers import Look
     from parsing_rcnn_client.video.live import Live
     from parsing_rcnn_client.video.media import Reader, Sink, Writer
-    from parsing_rcnn_client.video.records import RecordFile
+    from parsing_rcnn_client.video.records import Record, RecordFile
     from parsing_rcnn_client.video.sinks import MjpegPage
 
 _JPEG_QUALITY = 95
@@ -68,7 +70,7 @@ def annotate(
             smoothing=Smoothing() if shown.smooth else None,
             in_flight=in_flight,
             tasks=recorded.tasks | ({"parsing"} if coco else set()),
-            zones=counted.zones(),
+            zones=counted.zones(told=out is not None or recorded.jsonl is not None),
         )
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
@@ -241,7 +243,7 @@ def stream(
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
         look = shown.look()
-        zones = counted.zones()
+        zones = counted.zones(told=recorded.jsonl is not None or set(targets) != {"none"})
         page = _page(targets)
         # by the time of a second try there is a newer picture
         engine = engine_choice.open(timeout, _JPEG_QUALITY, retry=False)
@@ -270,7 +272,7 @@ def stream(
         try:
             if engine_choice.server is not None:
                 _require_welcome(engine)
-            each = _records(recorded, len(sources), records)
+            each = recorded.open_live(len(sources), records)
             for source, target, own in zip(sources, targets, each, strict=True):
                 _start(live, source, target, page, backend, own)
             wait(live, seconds)
@@ -282,23 +284,7 @@ def stream(
             code = _end(live, records, page, engine, as_json, hurry=interrupted)
     if interrupted:
         leave(code)
-        raise typer.Exit(code)
-
-
-def _records(recorded: RecordChoice, count: int, opened: list[RecordFile]) -> list[list[RecordFile]]:
-    """The records of each of `count` sources; they are added to `opened`, to be closed at the end."""
-    from parsing_rcnn_client.video.records import JsonLines, NpzFolder
-
-    shared: list[RecordFile] = []
-    if recorded.jsonl is not None:
-        shared.append(JsonLines(None if recorded.jsonl == STANDARD else recorded.jsonl, live=True))
-    opened += shared
-    if recorded.npz is None:
-        return [shared] * count
-    folders = [recorded.npz] if count == 1 else [recorded.npz / str(number) for number in range(count)]
-    arrays = [NpzFolder(folder) for folder in folders]
-    opened += arrays
-    return [[*shared, each] for each in arrays]
+    raise typer.Exit(code)
 
 
 def _end(
@@ -314,9 +300,9 @@ def _end(
 
     Raises:
         ParsingRCNNError: a source or an output failed. In a hurry it is said here: the process may end before others
-            could say it.
+            could say it. So are options that only the size of the picture shows to be wrong.
     """
-    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 
     failure = None
     try:
@@ -325,7 +311,7 @@ def _end(
                 closing.callback(record.close)  # they are left as they are, whatever failed
             live.close(hurry=hurry)
     except ParsingRCNNError as error:
-        if not hurry:
+        if not hurry and not isinstance(error, InvalidOptions):
             raise
         failure = error
     finally:
@@ -339,7 +325,7 @@ def _end(
     if failure is None:
         return 0
     say(f"error: {failure.detail}")
-    return 1
+    return 2 if isinstance(failure, InvalidOptions) else 1
 
 
 def _require_welcome(engine: Analyzer) -> None:
@@ -355,13 +341,13 @@ def _require_welcome(engine: Analyzer) -> None:
 
 
 def _start(
-    live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: list[RecordFile]
+    live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: Sequence[Record]
 ) -> None:
     from parsing_rcnn_client.video.backends import open_reader
     from parsing_rcnn_client.video.programs import hidden, is_endless
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
-    name = hidden(source)
+    name = legible(hidden(source))
     place = page.sink(name) if page is not None and target.startswith("mjpeg:") else None
 
     def open_sink(reader: Reader) -> Sink:

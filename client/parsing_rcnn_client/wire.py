@@ -90,6 +90,8 @@ KEY_VARIABLE = "PARSING_RCNN_API_KEY"
 """The environment's variable of the API key, for who gives none otherwise."""
 
 _PRIVATE = re.compile(r"^(\w+://)?.*@")
+_HOST = re.compile(r"^(\w+://)?[^/?#]*")
+_SECRET = re.compile(r"((?:pass?(?:word|wd|phrase)?|pwd?|psw|token|key|auth|secret)=)[^&;\s]*", re.IGNORECASE)
 _UNREADABLE = (  # of JSON that says something else: too deep, without what is looked for, a number that is infinite
     ValueError,
     KeyError,
@@ -105,8 +107,16 @@ _NUMBERS = 0xFFFFFFFF  # of a frame_id
 
 
 def hidden(url: str) -> str:
-    """An address without its user name and password, for messages."""
-    return _PRIVATE.sub(r"\1***@", url)
+    """An address without its user name and password, for messages; also without those that cameras take in the path or
+    the query.
+
+    Example:
+        >>> hidden("rtsp://me:secret@camera/1"), hidden("rtsp://camera/user=me&password=secret&channel=1")
+        ('rtsp://***@camera/1', 'rtsp://camera/user=me&password=***&channel=1')
+    """
+    host = _HOST.match(url)
+    end = 0 if host is None else host.end()
+    return _PRIVATE.sub(r"\1***@", url[:end] + _SECRET.sub(r"\1***", url[end:]))
 
 
 def key_headers(api_key: str | None, *, authorization: bool) -> dict[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import Result
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -133,6 +135,107 @@ def test_who_is_found_no_more_has_no_picture_any_more(tmp_path: Path) -> None:
     write_outputs(target, people(), NOISE, drawings=crops)
     write_outputs(target, people((0.9,)), NOISE, drawings=crops)
     assert sorted(path.name for path in tmp_path.glob("*person*")) == ["a_person1.jpg", "a_person4.jpg"]
+
+
+def test_pictures_of_another_run_are_neither_done_nor_kept(tmp_path: Path) -> None:
+    """Whoever asks for hidden people gets no crop in which an earlier run shows them."""
+    target, plain = tmp_path / "a", Drawings(cutout=True, crops=True)
+    hidden, wanted = (
+        Drawings(("anonymise", "boxes")),
+        Drawings(("anonymise", "boxes"), cutout=True, crops=True),
+    )
+    write_outputs(target, people(), NOISE, options=OPTIONS, drawings=plain)
+    crops = {path.name: path.read_bytes() for path in tmp_path.glob("a_person*")}
+    write_outputs(target, people(), NOISE, options=OPTIONS, drawings=hidden)
+    left = {"a_hidden.jpg", "a_overlay.png", "a_parts.png", "a_IUV.png", "a_INDS.png", "a.npz", "a.json"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    for name, data in crops.items():  # as a program without this rule left them
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "a_cutout.png").write_bytes(b"")
+    assert is_done(target, OPTIONS, drawings=hidden)
+    assert not is_done(target, OPTIONS, drawings=wanted)
+    write_outputs(target, people(), NOISE, options=OPTIONS, drawings=wanted)
+    assert is_done(target, OPTIONS, drawings=wanted)
+    assert is_done(target, OPTIONS, drawings=hidden)  # more takes nothing away
+    write_outputs(target, people(), NOISE, options=OPTIONS, drawings=Drawings())
+    assert {path.name for path in tmp_path.iterdir()} == left - {"a_hidden.jpg"}
+
+
+def test_pictures_of_a_run_that_was_stopped_are_not_kept(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    own = tmp_path / "a_person9.jpg"
+    own.write_bytes(b"somebody's own")
+    os.utime(own, (1, 1))
+    write_outputs(target, people(), NOISE, drawings=Drawings(crops=True))
+    (tmp_path / "a.json").unlink()
+    assert is_output(tmp_path / "a_person1.jpg")
+    assert not is_output(own)
+    write_outputs(target, people(), NOISE, drawings=Drawings())
+    assert list(tmp_path.glob("*person*")) == [own]
+
+
+def test_a_stopped_run_leaves_nothing_that_passes_for_done(tmp_path: Path) -> None:
+    hidden = Drawings(("anonymise", "boxes"), crops=True)
+    write_outputs(tmp_path / "a", people(), NOISE, options=OPTIONS, drawings=hidden)
+    (tmp_path / "a_person3.jpg.part").mkdir()  # where the next run stops, behind unhidden pictures
+    with pytest.raises(IsADirectoryError):
+        write_outputs(tmp_path / "a", people(), NOISE, options=OPTIONS, drawings=Drawings(crops=True))
+    assert not is_done(tmp_path / "a", OPTIONS, drawings=hidden)
+
+
+def predict(*arguments: object) -> Result:
+    return CliRunner().invoke(build(), ["predict", *map(str, arguments)])
+
+
+def test_no_photo_is_replaced_by_a_result_that_is_named_like_it(
+    tmp_path: Path, photo_jpeg: bytes, gateway_url: str
+) -> None:
+    folder = tmp_path / "am"
+    folder.mkdir()
+    for name in ("me.jpg", "me_person1.jpg", "me_hidden.jpg"):
+        (folder / name).write_bytes(photo_jpeg)
+    given = (folder, "-o", folder, "--server", gateway_url, "--tasks", "parsing")
+    for run in range(2):  # also where results of an earlier run lie beside them
+        for options, name in ((["--crops"], "me_person1.jpg"), (["--layers", "anonymise"], "me_hidden.jpg")):
+            before = {path.name: path.read_bytes() for path in folder.iterdir()}
+            done = predict(*given, *options)
+            assert done.exit_code == 2, done.stderr
+            assert f"{name} is named like a result of {folder / 'me.jpg'} and would be replaced" in done.stderr
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        if not run:
+            assert predict(*given).exit_code == 0
+    assert "3 pictures" in predict(*given).stderr
+    assert [(folder / name).read_bytes() == photo_jpeg for name in ("me_person1.jpg", "me_hidden.jpg")] == [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "refused"),
+    [
+        ("me_overlay.png", ["--tasks", "parsing"], True),
+        ("me_parts.png", ["--tasks", "parsing"], True),
+        ("me_IUV.png", ["--tasks", "parsing"], False),
+        ("me_cutout.png", ["--cutout"], True),
+        ("me_person12.jpg", ["--crops"], True),
+        ("me_person0.jpg", ["--crops"], False),
+    ],
+)
+def test_only_names_that_will_be_written_are_refused(
+    tmp_path: Path, name: str, options: list[str], refused: bool
+) -> None:
+    for each in ("me.jpg", name):
+        (tmp_path / each).write_bytes(b"a photo")
+    done = predict(tmp_path / "*", "-o", tmp_path, *options, "--repository", tmp_path / "none")
+    assert ("is named like a result of" in done.stderr) == refused
+    assert (done.exit_code == 2) == refused
+    assert predict(tmp_path / "*", "-o", tmp_path / "o", *options, "--repository", tmp_path / "none").exit_code != 2
+
+
+def test_a_result_that_is_named_itself_is_no_source_of_a_run_that_takes_it_away(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    write_outputs(tmp_path / "a", people(), NOISE, drawings=Drawings(crops=True))
+    both = (tmp_path / "a.jpg", tmp_path / "a_person1.jpg", "-o", tmp_path, "--repository", tmp_path / "none")
+    assert "a_person1.jpg is named like a result of" in predict(*both).stderr
+    assert predict(*both).exit_code == 2
 
 
 def test_what_is_drawn_is_no_source_of_the_next_run(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import image
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
+from parsing_rcnn_client.coco import CocoFile
 from parsing_rcnn_client.outputs import write_outputs
 from parsing_rcnn_client.results import CocoResults
 from parsing_rcnn_client.sources import Source
@@ -111,6 +114,17 @@ def test_ids_come_from_the_users_own_file(tmp_path: Path) -> None:
         ("[]", "no COCO file"),
         ("{", "no COCO file"),
         ('{"images": [{"id": [1], "file_name": "a.jpg"}]}', "neither a number nor a text"),
+        ('{"images": [{"id": true, "file_name": "a.jpg"}]}', "the `id` of a.jpg is neither a number nor .*: True"),
+        ('{"images": [{"id": 9223372036854775808, "file_name": "a.jpg"}]}', "64 bits: 9223372036854775808"),
+        ('{"images": [{"id": "\\ud800", "file_name": "a.jpg"}]}', "neither a number nor a text"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}]}',
+            "a.jpg has two ids, 1 and 2: leave one of them",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]}',
+            "a.jpg and b.jpg both have the id 1: give each its own",
+        ),
         (None, "cannot be read"),
     ],
 )
@@ -130,6 +144,43 @@ def test_no_file_is_written_over(tmp_path: Path, place: str, monkeypatch: pytest
     (tmp_path / "in" / "a.jpg").write_bytes(b"a photo")
     with pytest.raises(InvalidOptions, match="--coco"):
         CocoResults.of(Path(place), sources, tmp_path / "out", ids)
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/null", "/dev/stdout", f"{'x' * 253}"])
+def test_what_is_no_file_is_left_as_it_is(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    sources = written(tmp_path)
+    with pytest.raises(
+        InvalidOptions, match=r"^--coco .*(no file: name a file|cannot be written \(File name too long\))"
+    ):
+        CocoResults.of(tmp_path / place, sources, tmp_path / "out")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_name_that_is_no_utf_8_is_legible(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    sources = written(tmp_path, (name, "a.jpg"))
+    assert CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out").write(sources, ()) == 2
+    named = [one["file_name"] for one in json.loads((tmp_path / "all.json").read_text())["images"]]
+    assert named == ["caf\ufffd.jpg", "a.jpg"]
+
+
+def test_a_disk_that_is_full_keeps_no_half_file(tmp_path: Path) -> None:
+    """The entries have room, and the whole file has not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        with CocoFile(tmp_path / "all.json", {}) as file:
+            file.image({"name": "x" * 50_000})
+            file.annotation({"name": "x" * 50_000})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, limits[1]))
+
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_predict_writes_one_file_of_a_folder_and_a_resumed_run_writes_the_same(

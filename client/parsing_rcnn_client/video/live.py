@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
@@ -139,8 +139,8 @@ class Source:
         """Whether anything can still come."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def close(self, patience: float = _PATIENCE) -> None:
-        """Stop, wait, at most `patience` seconds for each thread, and finish the output.
+    def close(self, patience: float = _PATIENCE, writing: float = _WRITING) -> None:
+        """Stop, wait, at most `patience` seconds for each thread and `writing` for a picture, and finish the output.
 
         Raises:
             ParsingRCNNError: the output failed, or the source never gave a picture.
@@ -150,7 +150,7 @@ class Source:
             self._reader.close()
         for thread in self._threads:
             thread.join(patience)
-        idle = self._output.acquire(timeout=_WRITING)
+        idle = self._output.acquire(timeout=writing)
         self._closed = True  # a thread that still waits for the engine must not touch what is finished
         if idle:
             self._output.release()
@@ -375,13 +375,17 @@ class Live:
         failures: list[Exception] = []
         end = time.monotonic() + _BRIEFLY
         for source in self.sources:
+            left = end - time.monotonic()
             try:
-                source.close(max(end - time.monotonic(), 0) if hurry else _PATIENCE)
+                if hurry:  # all may wait for one, who reads no more of what they write together
+                    source.close(max(left, 0), max(left + _WRITING, 0))
+                else:
+                    source.close()
             except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
         self._pool.shutdown(wait=not hurry, cancel_futures=True)
-        if failures:
-            raise failures[0]
+        if failures:  # what is wrong with the options is the least of them
+            raise next((failure for failure in failures if not isinstance(failure, InvalidOptions)), failures[0])
 
     def ask(self, frame: Frame) -> Future[People]:
         """Put a frame to the engine, behind those that wait already."""

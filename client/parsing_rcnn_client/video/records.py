@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.coco import CocoFile, found
+from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
@@ -42,8 +44,8 @@ class RecordFile(Record, Protocol):
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
     of the upright picture and within it), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full
-    frame). Of a live source also `source`; with zones or lines, `zones`: name -> people in it now, and `lines`: name ->
-    `in` and `out`, how often somebody passed it so far.
+    frame). Of a live source also `source`, and of one among several `number` (`of`); with zones or lines, `zones`: name
+    -> people in it now, and `lines`: name -> `in` and `out`, how often somebody passed it so far.
 
     Several sources may share one, each in its own thread.
 
@@ -59,11 +61,17 @@ class JsonLines:
         self._part = None if self._whole is None or live else self._whole.with_name(self._whole.name + ".part")
         self._lock = threading.Lock()
         with writing(self._path):
-            self._file = _opened(self._part or self._whole)
+            self._file = _opened(self._part or self._whole, buffered=self._part is not None)
 
-    def add(self, tracked: Tracked) -> None:
-        """One frame."""
-        line: dict[str, Any] = {"source": tracked.source} if tracked.source else {}
+    def of(self, number: int) -> Record:
+        """The same for one of several sources, whose lines have its number: names may be the same."""
+        return _Numbered(self, number)
+
+    def add(self, tracked: Tracked, number: int | None = None) -> None:
+        """One frame, of the source of this number."""
+        line: dict[str, Any] = {"source": legible(tracked.source)} if tracked.source else {}
+        if number is not None:
+            line["number"] = number
         line |= {
             "frame": tracked.frame.index,
             "time": round(tracked.frame.time, 6),
@@ -73,23 +81,34 @@ class JsonLines:
         if tracked.counts is not None:
             line |= {"zones": tracked.counts.zones, "lines": tracked.counts.lines}
         with self._lock, writing(self._path):
-            self._file.write(dumps(line) + b"\n")
-            if self._part is None:
-                self._file.flush()
+            self._write(dumps(line) + b"\n")
 
     def close(self) -> None:
         """Finish the file, which then takes its name. Safe to call twice."""
-        if not self._file.closed:
+        if self._part is None:
+            self.abort()
+        elif not self._file.closed:
             with writing(self._path):
                 self._file.close()
-                if self._part is not None and self._whole is not None:
+                if self._whole is not None:
                     self._part.replace(self._whole)
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished, or live."""
-        with contextlib.suppress(OSError):
+        if self._part is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            dropped(self._part)
+        elif self._lock.acquire(blocking=False):  # else a thread waits in `add` for who reads no more
             self._file.close()
-        dropped(self._part)
+            self._lock.release()
+
+    def _write(self, line: bytes) -> None:
+        if self._part is not None:
+            self._file.write(line)
+            return
+        while line:  # nothing is kept here that would still have to be written when all is to end
+            line = line[os.write(self._file.fileno(), line) :]
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
         people = tracked.people
@@ -106,6 +125,17 @@ class JsonLines:
         return entry
 
 
+class _Numbered:
+    """`JsonLines` for one of several sources."""
+
+    def __init__(self, lines: JsonLines, number: int) -> None:
+        self._lines, self._number = lines, number
+
+    def add(self, tracked: Tracked) -> None:
+        """One frame."""
+        self._lines.add(tracked, self._number)
+
+
 class CocoVideo:
     """COCO annotations of a video, as of COCO's instances with what video datasets add.
 
@@ -116,7 +146,7 @@ class CocoVideo:
     """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
-        video = {"id": 1, "name": name, "width": info.width, "height": info.height, "fps": info.fps}
+        video = {"id": 1, "name": legible(name), "width": info.width, "height": info.height, "fps": info.fps}
         self._path = path
         with writing(path):
             self._file = CocoFile(path, {"videos": [video], "categories": [{"id": 1, "name": "person"}]})
@@ -221,9 +251,9 @@ def require_empty(folder: Path) -> None:
         raise InvalidOptions(f"{folder}: is no folder that can be used ({error.strerror}); name another") from None
 
 
-def _opened(path: Path | None) -> IO[bytes]:
+def _opened(path: Path | None, *, buffered: bool) -> IO[bytes]:
     """A file to write, in a folder that is made; None is standard output, which stays open."""
     if path is None:
-        return open(1, "wb", closefd=False)
+        return open(1, "wb", buffering=0, closefd=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("wb")
+    return path.open("wb", buffering=-1 if buffered else 0)

@@ -347,7 +347,16 @@ def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 def test_passwords_stay_out_of_messages() -> None:
     assert hidden("rtsp://me:secret@camera:554/a") == "rtsp://***@camera:554/a"
     assert hidden("rtsp://me:se/cr#et@camera:554/a") == "rtsp://***@camera:554/a"
+    assert (
+        hidden("rtsp://camera/user=admin&password=se@cr/et&channel=1")
+        == "rtsp://camera/user=admin&password=***&channel=1"
+    )
+    assert hidden("http://me:key=x@camera?pwd=a;Token=b") == "http://***@camera?pwd=***;Token=***"
+    for name in ("pass", "passwd", "PASSWORD", "loginpas", "api_key", "access_token", "auth", "secret"):
+        assert hidden(f"http://camera/a.cgi?{name}=secret&b=1") == f"http://camera/a.cgi?{name}=***&b=1"
+    assert hidden("http://camera/a?user=me&size=1#top") == "http://camera/a?user=me&size=1#top"
     assert hidden("walk@home.mp4") == "walk@home.mp4"
+    assert hidden("password=1.mp4") == "password=1.mp4"
     assert hidden("walk.mp4") == "walk.mp4"
     assert [is_live(s) for s in ("0", "/dev/video0", "rtsp://c/a", "walk.mp4")] == [True, True, True, False]
     assert [is_endless(s) for s in ("0", "rtsp://c/a", "http://c/a.mjpg", "https://c/a")] == [True] * 4

@@ -32,6 +32,7 @@ def test_a_pipe_is_not_replaced_by_a_file(walk_video: Path, tmp_path: Path, opti
     os.mkfifo(pipe)
     assert "no file: name a file" in refused("annotate", walk_video, option, pipe)
     assert "no file: name a file" in refused("stream", walk_video, "-o", pipe)
+    assert "no file: name a file" in refused("annotate", walk_video, option, "/dev/stdout")  # were it sent into a file
     assert pipe.is_fifo()
 
 

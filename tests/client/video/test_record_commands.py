@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +68,10 @@ def test_a_zone_outside_the_picture_is_told_and_leaves_nothing(walk_video: Path,
         "error: zone door: 321,0 lies outside the picture of 320x240 pixels: name points in it, or percent (50%)\n"
     )
     assert list(out.iterdir()) == []
+    for sources in ([walk_video], [walk_video, walk_video]):
+        done = run("stream", *sources, "--jsonl", tmp_path / "a.jsonl", "--zone", "door=0,0,321,0,0,9")
+        assert done.returncode == 2, done.stderr
+        assert "error: zone door: 321,0 lies outside the picture" in done.stderr
 
 
 def test_stream_prints_lines_and_nothing_else(
@@ -93,6 +104,50 @@ def test_stream_of_two_sources_writes_one_file_of_lines_and_a_folder_of_each(wal
     assert (tmp_path / "0.mp4").stat().st_size > 1000
 
 
+def test_sources_of_one_name_are_told_apart_by_their_number(walk_video: Path, tmp_path: Path) -> None:
+    done = run("stream", walk_video, walk_video, "--jsonl", tmp_path / "a.jsonl", "--json")
+    assert done.returncode == 0, done.stderr
+    read = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert {line["source"] for line in read} == {str(walk_video)}
+    shown = [sum(line["number"] == number for line in read) for number in (0, 1)]
+    assert shown == [state["shown"] for state in json.loads(done.stdout)]
+
+
+def test_a_name_that_is_no_utf_8_is_legible(walk_video: Path, tmp_path: Path) -> None:
+    video = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(walk_video, video)
+    done = run("annotate", video, "--coco", tmp_path / "a.json", "--every", "8")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a.json").read_text())["videos"][0]["name"] == "caf\ufffd.mp4"
+    done = run("stream", video, "--jsonl", "-")
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(line)["source"] for line in done.stdout.splitlines()} == {f"{tmp_path}/caf\ufffd.mp4"}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("command", "sources", "code"), [("annotate", 1, 130), ("stream", 2, 0)])
+def test_a_signal_ends_it_while_nobody_reads_its_lines(
+    walk_video: Path, command: str, sources: int, code: int, sent: signal.Signals
+) -> None:
+    given = [sys.executable, "-m", "parsing_rcnn", command, *[str(walk_video)] * sources, "--jsonl", "-"]
+    process = subprocess.Popen([*given, "--threads", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        waiting = [0, -1]
+        while waiting[-1] != waiting[-2] or not waiting[-1]:  # until it is full
+            time.sleep(1)
+            assert process.poll() is None, process.stderr
+            waiting.append(struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, b"\0" * 4))[0])
+        process.send_signal(sent)
+        assert process.wait(60) == code
+        lines, said = process.communicate()
+    finally:
+        process.kill()
+    assert "Traceback" not in said
+    assert json.loads(lines.splitlines()[0])["frame"] >= 0
+
+
 @pytest.mark.parametrize("command", ["annotate", "stream"])
 @pytest.mark.parametrize(
     ("options", "says"),
@@ -103,6 +158,12 @@ def test_stream_of_two_sources_writes_one_file_of_lines_and_a_folder_of_each(wal
         (["--npz", "{tmp}/file"], "is no folder that can be used"),
         (["--npz", "{tmp}/file/arrays"], "no folder can be made there"),
         (["--npz", "{tmp}/a", "--jsonl", "{tmp}/a"], "two outputs both write"),
+        (
+            ["--npz", "{tmp}/a", "--jsonl", "{tmp}/a/b/c.jsonl"],
+            "lies in {tmp}/a, which is for the arrays of --npz alone",
+        ),
+        (["--npz", "{tmp}/a", "--zone", "a=0,0,9,0,9,9"], "--zone: counts are in --jsonl and in the video: name one"),
+        (["--npz", "{tmp}/a", "--line", "a=0,0,9,0"], "--line: counts are in --jsonl and in the video: name one"),
         (["--jsonl", "{tmp}/file/a.jsonl"], "no folder can be made there"),
         (["--jsonl", "{video}"], "is the source itself"),
         (["--jsonl", "{tmp}/a", "--zone", "door=1,2,3,4"], "zone door: 2 points enclose nothing"),
@@ -114,5 +175,6 @@ def test_what_cannot_be_is_refused(
     walk_video: Path, tmp_path: Path, command: str, options: list[str], says: str
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert says in refused(command, walk_video, *(option.format(tmp=tmp_path, video=walk_video) for option in options))
-    assert (tmp_path / "file").read_text() == "no folder"
+    said = refused(command, walk_video, *(option.format(tmp=tmp_path, video=walk_video) for option in options))
+    assert says.format(tmp=tmp_path) in said
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["no folder"]

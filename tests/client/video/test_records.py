@@ -48,6 +48,15 @@ def test_lines_of_live_sources_are_in_the_file_at_once_and_stay(tmp_path: Path) 
     assert [each.name for each in path.parent.iterdir()] == ["live.jsonl"]
 
 
+def test_lines_of_one_among_several_sources_have_its_number(tmp_path: Path) -> None:
+    """Two cameras of one address, but for the login, have the same name."""
+    record = JsonLines(tmp_path / "live.jsonl", live=True)
+    for number in (0, 1):
+        record.of(number).add(tracked(3, source="rtsp://***@camera"))
+    assert [list(line)[:3] for line in lines_of(tmp_path / "live.jsonl")] == [["source", "number", "frame"]] * 2
+    assert [line["number"] for line in lines_of(tmp_path / "live.jsonl")] == [0, 1]
+
+
 def test_without_sources_and_zones_a_line_is_as_it_was(tmp_path: Path) -> None:
     record = JsonLines(tmp_path / "a.jsonl")
     record.add(tracked(0))
