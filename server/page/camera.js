@@ -79,7 +79,7 @@ export class Camera {
   }
 
   async send() {
-    const number = this.number++;
+    const [number, socket] = [this.number++, this.socket];
     const scale = Math.min(1, LONGEST / Math.max(this.video.videoWidth, this.video.videoHeight));
     const [width, height] = [this.video.videoWidth, this.video.videoHeight].map((side) => Math.round(side * scale));
     const taken = { at: performance.now(), bitmap: null };
@@ -88,7 +88,9 @@ export class Camera {
     canvas.getContext("2d").drawImage(this.video, 0, 0, width, height);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
     taken.bitmap = canvas.transferToImageBitmap();
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(frame(number, await blob.arrayBuffer()));
+    const message = frame(number, await blob.arrayBuffer());
+    // meanwhile the stream may have ended, or another begun, whose frames are others
+    if (socket === this.socket && socket?.readyState === WebSocket.OPEN) socket.send(message);
   }
 
   answered(answer) {

@@ -425,7 +425,10 @@ def test_a_connection_that_stays_silent_is_closed(refused: bool) -> None:
     with live:
         connection = opened(live, QUERY + "\r\n")
         if refused:
-            assert connection.recv(4000).startswith(b"HTTP/1.1 200")
+            first = connection.recv(4000)
+            while b'{"status":"ok"}' not in first:  # head and body may come one after the other
+                first += connection.recv(4000)
+            assert first.startswith(b"HTTP/1.1 200")
             connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
             assert connection.recv(4000).startswith(b"HTTP/1.1 404")
             connection.sendall(b" of it")
