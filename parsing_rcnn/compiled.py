@@ -26,6 +26,7 @@ Arrays = Mapping[str, NDArray[Any]]
 _cores: list[Any] = []
 _core_lock = threading.Lock()
 _LONGEST = 30.0  # seconds for which the end of a process waits for what is computed; a compilation takes a few
+_STUCK = 5.0  # seconds of that end after which a program may be waiting for one of its daemon threads
 
 
 class _Process:
@@ -34,6 +35,7 @@ class _Process:
     def __init__(self) -> None:
         self._computed_in: int | None = None
         self._changed, self._by_daemons, self._ends = threading.Condition(), 0, False
+        self._own = threading.local()
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self._forked)
 
@@ -52,28 +54,45 @@ class _Process:
 
     @contextmanager
     def computing(self, *, openvino: bool) -> Iterator[None]:
-        """While something is compiled or computed.
-
-        Once the process ends, daemon threads do so here: what they compute with is about to be taken away, and Python
-        leaves them there in a way that C++ takes for a fault (SIGSEGV, SIGABRT). All others end before that.
+        """While something is compiled or computed; daemon threads do so `in_order`.
 
         Raises:
             EngineUnavailable: as of `refuse_fork`.
-            SystemExit: the process ends, and this is a daemon thread.
+            SystemExit: as of `in_order`.
         """
         if openvino:
             self.refuse_fork()
             self._computed_in = os.getpid()
-        if not threading.current_thread().daemon:
+        with self.in_order():
+            yield
+
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
+        """What the end of the process waits for, where a daemon thread does it: what it is done with is about to be
+        taken away, and Python leaves such threads there in a way that C++ takes for a fault (SIGSEGV, SIGABRT).
+
+        Once the process ends, daemon threads wait here for the rest of its time, as they do later anywhere in Python.
+        Were they to end, what they own would be taken apart while the libraries of it are, which is the same fault.
+        All others end before that. One of these may stand in another.
+
+        Raises:
+            SystemExit: of which nothing is shown: this is a daemon thread, and the end of the process takes so long
+                that it may be this thread that it waits for.
+        """
+        if not threading.current_thread().daemon or getattr(self._own, "inside", False):
             yield
             return
         with self._changed:
-            if self._ends:
-                raise SystemExit  # of which nothing is shown
-            self._by_daemons += 1
+            ends = self._ends
+            self._by_daemons += not ends
+        if ends:
+            threading.Event().wait(_STUCK)
+            raise SystemExit
+        self._own.inside = True
         try:
             yield
         finally:
+            self._own.inside = False
             with self._changed:
                 self._by_daemons -= 1
                 self._changed.notify_all()
@@ -95,6 +114,8 @@ class _Process:
 
 
 _process = _Process()
+_process.end_in_order()  # a daemon thread may be importing the first library then
+in_order = _process.in_order
 
 
 class Graph(Protocol):

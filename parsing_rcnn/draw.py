@@ -257,8 +257,8 @@ def anonymise(
 ) -> NDArray[np.uint8]:
     """The photo with everybody in `people` made unrecognisable; who was not found stays as they are.
 
-    What no head is found of is hidden by the top of their box, or by all of it where they do not stand or sit. To hide
-    doubtful people, too, find people down to a score of 0.1: `analyze(photo, confidence=0.1)`.
+    Whoever no face is found of is hidden by more: the head that DensePose saw and what is around it, else the top of
+    the box, or all of it where they do not stand or sit. To hide doubtful people, too, find people down to a score of 0.1: `analyze(photo, confidence=0.1)`.
 
     Args:
         image: uint8 [H,W,3] RGB, the upright original; it is not changed.

@@ -1,7 +1,7 @@
 """Make people unrecognisable: their heads, their faces, or all of them. Nobody who was not found is hidden.
 
 Missing a face costs more than hiding a hat, so both maps say where to hide, doubtful people are hidden as well, and
-where no head was found what may be one is.
+where no face was found what may be one is.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ LOWEST_SCORE = 0.1
 """Of a box that is hidden: doubtful people are mostly people."""
 
 _HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
+_HEAD_CHARTS = 23  # of DensePose, and 24
 _FACE_NAMES = {"sunglasses", "face", "eyewear"}
 _SPECK = {"heads": 0.02, "faces": 0.01}  # of somebody's cells: fewer than these are no head, and no face
+_WELL_SEEN = 0.04  # of them: a head of which so much is seen is that of the person, and not far from the face
+_BESIDE = 0.6  # of a head's length: how far beside what was seen of it a face can be
 _TOP = 1 / 3  # of a box, in which the head of somebody upright is
 _AROUND = np.ones((7, 7), np.uint8)  # three cells on every side are hidden as well
 
@@ -58,7 +61,8 @@ def hide_people(canvas: NDArray[np.uint8], people: People, hide: str, style: str
     """Make everybody unrecognisable, in place.
 
     Where no such part, or only a speck of it, was found, the top quarter of the box is hidden as well, or all of it
-    where the person does not stand or sit.
+    where the person does not stand or sit. So it is where a head was found without a face, which may lie beside it.
+    Where DensePose, too, saw that head, as mostly of somebody from behind, more around it is hidden instead.
 
     Args:
         canvas: uint8 [H,W,3] RGB; it is changed.
@@ -67,13 +71,11 @@ def hide_people(canvas: NDArray[np.uint8], people: People, hide: str, style: str
         style: one of `STYLES`.
     """
     for index in people.back_to_front():
-        mask = _cells_to_hide(people, index, hide)
-        found = mask is not None and bool(mask.any())
-        if mask is not None and found:
+        mask, whole = _what_to_hide(people, index, hide)
+        if mask is not None and mask.any():
             _hide_cells(canvas, people, index, mask, style)
-        if not found or _is_speck(people, index, mask, hide):
+        if whole is not None:
             window = people.window(index)
-            whole = hide == "people" or not _stands(people.boxes[index], mask)
             height = window.shape[0] if whole else max(window.shape[0] // 4, 1)
             _cover(canvas[window.slices], np.ones((height, window.shape[1]), np.uint8), style)
 
@@ -110,12 +112,41 @@ def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> Non
     cv2.copyTo(coarse(patch, style), cover[y : y + high, x : x + wide], patch)
 
 
-def _is_speck(people: People, index: int, mask: NDArray[np.bool_] | None, hide: str) -> bool:
-    """Whether the cells to hide are too few to be what they are said to be: the real ones may lie elsewhere."""
+def _what_to_hide(people: People, index: int, hide: str) -> tuple[NDArray[np.bool_] | None, bool | None]:
+    """Cells [S,S] of one person, and whether all of the box is hidden as well (True), its top (False) or neither.
+
+    Whoever has no face among the cells is hidden alike by "heads" and "faces": heads hide all that faces do.
+    """
+    mask = _cells_to_hide(people, index, hide)
+    if hide == "people":
+        return mask, None if mask is not None and mask.any() else True
+    face = _cells_to_hide(people, index, "faces")
+    lacking = [found for what, found in ((hide, mask), ("faces", face)) if _lacks(people, index, found, _SPECK[what])]
+    if not lacking:
+        return mask, None
+    if not _lacks(people, index, _charted_head(people, index), _WELL_SEEN):
+        return _with_face(people, index, _cells_to_hide(people, index, "heads")), None
+    return mask, not all(_stands(people.boxes[index], found) for found in lacking)
+
+
+def _with_face(people: People, index: int, head: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """The cells of a head, and on every side more than half a head, where its face may be."""
+    assert head is not None
+    x1, y1, x2, y2 = people.boxes[index]
+    cell = np.maximum(np.array([y2 - y1, x2 - x1]), 1) / head.shape  # pixels
+    # of the area: a speck elsewhere would make it as long as the whole person
+    length = np.sqrt(head.sum() * cell.prod())
+    rows, columns = np.minimum(np.ceil(_BESIDE * length / cell), head.shape).astype(int)
+    around = np.ones((2 * rows + 1, 2 * columns + 1), np.uint8)
+    return np.asarray(cv2.dilate(head.view(np.uint8), around), np.bool_)
+
+
+def _lacks(people: People, index: int, mask: NDArray[np.bool_] | None, least: float) -> bool:
+    """Whether the cells are too few of somebody's to be what they are said to be: the real ones may lie elsewhere."""
+    if mask is None or not mask.any():
+        return True
     body = _cells_to_hide(people, index, "people")
-    if mask is None or body is None or hide == "people":
-        return False
-    return bool(mask.sum() < _SPECK[hide] * body.sum())
+    return body is None or bool(mask.sum() < least * body.sum())
 
 
 def _stands(box: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> bool:
@@ -128,7 +159,7 @@ def _cells_to_hide(people: People, index: int, hide: str) -> NDArray[np.bool_] |
     """Cells [S,S] of the parts and the charts together; None without maps of trained heads."""
     # a head that is not trained sees faces anywhere, and would keep the other one's from being asked
     parts = None if people.parts is None or "parsing" in people.untrained else people.parts[index]
-    charts = None if people.iuv is None or "densepose" in people.untrained else people.iuv[index, 0]
+    charts = _charts(people, index)
     if hide == "people":
         masks = [m > 0 for m in (parts, charts) if m is not None]
     else:
@@ -136,9 +167,18 @@ def _cells_to_hide(people: People, index: int, hide: str) -> NDArray[np.bool_] |
         masks = [] if parts is None else [_of(people.taxonomy, names)[parts]]
         # DensePose has heads, no faces
         if charts is not None and (hide == "heads" or not masks):
-            masks.append(charts >= 23)
+            masks.append(charts >= _HEAD_CHARTS)
     same = [m for m in masks if m.shape == masks[0].shape]
     return np.logical_or.reduce(same) if same else None
+
+
+def _charts(people: People, index: int) -> NDArray[np.uint8] | None:
+    return None if people.iuv is None or "densepose" in people.untrained else people.iuv[index, 0]
+
+
+def _charted_head(people: People, index: int) -> NDArray[np.bool_] | None:
+    charts = _charts(people, index)
+    return None if charts is None else charts >= _HEAD_CHARTS
 
 
 def _of(taxonomy: Taxonomy, names: set[str]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.compiled import in_order
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
@@ -204,9 +205,15 @@ class Pipeline(GraphPipeline):
         limits: ImageLimits | None = None,
         graphs: Sequence[str] = GRAPHS,
     ) -> None:
-        self.repository = ModelRepository.open(repository, model)
-        self.runtime = Runtime(self.repository, runtime, precision, threads, graphs=graphs)
+        with in_order():
+            self.repository = ModelRepository.open(repository, model)
+            self.runtime = Runtime(self.repository, runtime, precision, threads, graphs=graphs)
         super().__init__(self.runtime, self.repository.info(self.runtime.name), self.repository.taxonomy, limits)
+
+    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
+        """See `GraphPipeline.analyze`."""
+        with in_order():  # all of it: OpenCV, too, is left by daemon threads as what runs the graphs is
+            return super().analyze(image, options, **keywords)
 
 
 def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

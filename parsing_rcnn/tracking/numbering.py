@@ -14,14 +14,17 @@ from parsing_rcnn.people import People
 from parsing_rcnn.tracking.looks import look_of
 from parsing_rcnn.tracking.tracker import Tracker
 
-_LONGEST_GAP = 2.0  # seconds between two frames that are still a pace: what comes more seldom is a pause
+_LONGEST_GAP = 2.0  # seconds between two frames that are waited for twice; longer ones are as long as this
 
 
 class Numbering:
     """Gives everybody of one source a number that stays theirs from frame to frame.
 
     Frames may be missing. After a pause in which people were missed for as long as the tracker waits for anybody, and
-    for two frames more, all who are seen are new: nobody knows who left and came meanwhile.
+    for two frames more, all who are seen are new: nobody knows who left and came meanwhile. Two frames are 4 s at most,
+    and as long after the first frame, when their pace is not known, so all are new after 5 s at the latest.
+
+    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new.
 
     Args:
         confidence: the lowest score that makes somebody known; known people are followed down to
@@ -37,6 +40,7 @@ class Numbering:
     def __init__(self, confidence: float = 0.5) -> None:
         self._tracker = Tracker(high=confidence)
         self._last, self._gap = -math.inf, math.inf
+        self._size = (1, 1)  # of the frame in whose pixels the tracker thinks
 
     def number(self, people: People, time: float, picture: Callable[[], NDArray[np.uint8]] | None = None) -> People:
         """The people of the next frame with their `tracker_id`; without doubtful boxes that are nobody's.
@@ -51,11 +55,24 @@ class Numbering:
         if gap > self._tracker.patience + 2 * min(self._gap, _LONGEST_GAP):
             self._tracker.tracks = []
         self._last, self._gap = time, gap
+        boxes = self._placed(people)
         if picture is None or (people.parts is None and people.iuv is None):
-            numbers = self._tracker.update(people.boxes, people.scores, time)
+            numbers = self._tracker.update(boxes, people.scores, time)
         else:
             seen = cache(picture)
-            numbers = self._tracker.update(
-                people.boxes, people.scores, time, lambda index: look_of(seen(), people, index)
-            )
+            numbers = self._tracker.update(boxes, people.scores, time, lambda index: look_of(seen(), people, index))
         return replace(people, tracker_id=numbers.astype(np.int32)).select(numbers > 0)
+
+    def _placed(self, people: People) -> NDArray[np.float32]:
+        """The boxes in pixels of the frames before; where these had another shape, the tracks are given up."""
+        if not self._tracker.tracks or not _same_shape(people.image_size, self._size):
+            self._tracker.tracks, self._size = [], people.image_size
+        if people.image_size == self._size:
+            return people.boxes
+        (height, width), (high, wide) = self._size, people.image_size
+        return people.boxes * np.array([width / wide, height / high] * 2, np.float32)
+
+
+def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether one (height, width) is the other one scaled, with sides rounded to a whole number either way."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(sum(size), sum(other))

@@ -74,28 +74,44 @@ def test_a_fork_is_refused_where_it_would_wait_for_ever(runtime: str, before: st
 
 
 ENDS = """
-import sys, threading
+import atexit, sys, threading
+import cv2
 import numpy as np
 from parsing_rcnn.pipeline import Pipeline
 
-engine, picture = Pipeline(runtime=sys.argv[1], threads=1), np.full((90, 160, 3), 114, np.uint8)
-begun = threading.Semaphore(0)
+runtime, owner, wait = sys.argv[1:]
+photo, begun, stop = cv2.imencode(".jpg", np.full((900, 1600, 3), 114, np.uint8))[1].tobytes(), [], threading.Event()
+first = threading.Semaphore(0)
+shared = Pipeline(runtime=runtime, threads=1) if owner == "main" else None
 
 def work():
-    while True:
-        engine.analyze(picture)
-        begun.release()
+    engine = shared or Pipeline(runtime=runtime, threads=1)
+    while not stop.is_set():
+        engine.analyze(photo)
+        first.release()
 
-for _ in range(2):
-    threading.Thread(target=work, daemon=True).start()
-for _ in range(4):
-    begun.acquire()
+if wait == "joined":  # after what the package does at the end, which an engine has it do first of all
+    atexit.register(lambda: [stop.set(), *(thread.join() for thread in begun)])
+begun += [threading.Thread(target=work, daemon=True) for _ in range(2)]
+for thread in begun:
+    thread.start()
+for _ in range(int(wait) if wait.isdigit() else 4):
+    first.acquire()
 """
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_a_program_ends_in_order_while_daemon_threads_compute(runtime: str) -> None:
+@pytest.mark.parametrize("owner", ["main", "thread"])
+@pytest.mark.parametrize("wait", ["0", "1", "4", "7"])  # pictures before the end: it comes while an engine is made, too
+def test_a_program_ends_in_order_while_daemon_threads_compute(runtime: str, owner: str, wait: str) -> None:
     pytest.importorskip(runtime)
-    command = [sys.executable, "-c", ENDS, runtime]
+    command = [sys.executable, "-c", ENDS, runtime, owner, wait]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_that_waits_for_its_daemon_threads_at_its_end_ends() -> None:
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", ENDS, "openvino", "thread", "joined"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")

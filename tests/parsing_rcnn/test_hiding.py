@@ -109,3 +109,45 @@ def test_a_speck_of_a_face_below_the_upper_third_says_that_somebody_is_upside_do
     rows = np.flatnonzero(hidden.any(axis=1))
     # in the upper third: to three cells of 1.5 pixels below it, and the top of the box; else all of the box
     assert (rows[0], rows[-1] + 1) == (10, pytest.approx(last, abs=1.5))
+
+
+def turned_away(*, charted: int | None = None, face: int = 0, box: list[float] | None = None) -> People:
+    """Hair in rows 2 to 12, a face of so many cells and so many rows of a head that DensePose sees, from row 2."""
+    who = person(box)
+    assert who.parts is not None
+    who.parts[who.parts == FACE] = HAIR
+    who.parts[0, 13, 24 : 24 + face] = FACE
+    iuv = np.zeros((1, 3, 64, 64), np.uint8)
+    iuv[0, 0, 12:] = 1
+    iuv[0, 0, 2 : 2 + (charted or 0), 24:40] = 23
+    return replace(who, iuv=None if charted is None else iuv)
+
+
+WIDE = [10.0, 20, 150, 100]
+
+
+@pytest.mark.parametrize("face", [0, 8, 16])
+@pytest.mark.parametrize("box", [None, WIDE])
+@pytest.mark.parametrize("charted", [None, 0, 3, 10])
+def test_heads_hide_all_that_faces_hide(charted: int | None, face: int, box: list[float] | None) -> None:
+    who = turned_away(charted=charted, face=face, box=box)
+    faces, heads = changed("faces", who), changed("heads", who)
+    assert not (faces & ~heads).any()
+    assert heads[who.label_map() == HAIR].mean() > 0.98
+
+
+def test_hair_alone_does_not_tell_where_the_face_is() -> None:
+    hidden = changed("heads", turned_away())
+    assert hidden[10:34, 40:104].all()  # the top quarter of the box
+    assert not hidden[36:].any()
+    assert changed("heads", turned_away(box=WIDE))[20:100, 10:150].all()  # of somebody who lies, all
+
+
+@pytest.mark.parametrize("hide", ["heads", "faces"])
+def test_a_head_that_densepose_sees_is_hidden_with_what_is_beside_it(hide: str) -> None:
+    """That of somebody from behind: 16x15 pixels, so 0.6 of 15.5, three cells and no more on every side."""
+    hidden = changed(hide, turned_away(charted=10))
+    rows, columns = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
+    assert (columns[0], columns[-1] + 1) == (pytest.approx(64 - 13, abs=1.5), pytest.approx(80 + 13, abs=1.5))
+    assert rows[-1] + 1 == pytest.approx(10 + 1.5 * 12 + 15, abs=2)
+    assert not changed(hide, turned_away(charted=10, box=WIDE))[80:].any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -36,6 +38,44 @@ def test_after_a_pause_everybody_is_new(pause: float, number: int) -> None:
 def test_a_slow_source_is_no_pause() -> None:
     numbering = Numbering()
     assert [numbers(numbering, standing(100), 1.8 * frame) for frame in range(5)] == [[1]] * 5
+
+
+@pytest.mark.parametrize(("pace", "found"), [(4.9, [1, 1, 1]), (5.1, [1, 2, 3])])
+def test_after_five_seconds_everybody_is_new_however_slow_the_source_is(pace: float, found: list[int]) -> None:
+    numbering = Numbering()
+    assert [numbers(numbering, standing(100), pace * frame)[0] for frame in range(3)] == found
+
+
+def sized(people: People, times: float) -> People:
+    """The same scene in a frame of another size, whose sides are whole numbers of pixels."""
+    height, width = (int(length * times) for length in people.image_size)
+    scale = np.array([width / people.image_size[1], height / people.image_size[0]] * 2, np.float32)
+    return replace(people, boxes=people.boxes * scale, image_size=(height, width))
+
+
+@pytest.mark.parametrize("first", [1.0, 0.37, 2.0])
+@pytest.mark.parametrize("then", [0.5, 0.333, 1.77, 0.1])
+def test_numbers_stay_with_people_when_frames_change_their_size(first: float, then: float) -> None:
+    """In half the size the second stands where the first one stood."""
+    scene = standing(100, 200)
+    numbering = Numbering()
+    for tick, times in enumerate((first, first, then, then, first)):
+        found = numbering.number(sized(scene, times), tick / 10)
+        assert found.tracker_id is not None
+        assert found.tracker_id.tolist() == [1, 2]
+        np.testing.assert_array_equal(found.boxes, sized(scene, times).boxes)  # of this frame, as they were
+
+
+def test_all_are_new_when_frames_change_their_shape() -> None:
+    numbering = Numbering()
+    scene = standing(100)
+    turned = replace(scene, image_size=(400, 200))
+    assert [numbers(numbering, people, tick / 10) for tick, people in enumerate((scene, turned, turned, scene))] == [
+        [1],
+        [2],
+        [2],
+        [3],
+    ]
 
 
 def test_who_is_away_for_longer_than_a_second_is_somebody_new() -> None:

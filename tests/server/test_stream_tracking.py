@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from parsing_rcnn.codecs import image as codecs
 from parsing_rcnn.codecs import jpeg, npz
 from tests.server.conftest import Live
 
@@ -68,6 +69,19 @@ def test_people_keep_their_numbers_and_somebody_new_has_a_new_one(live: Live, sc
         assert whose(ask(socket, scene(blue=440))) == {"left": 2}
     with opened(live) as another:  # has a tracker of its own
         assert whose(ask(another, scene(blue=440))) == {"left": 1}
+
+
+def test_people_keep_their_numbers_in_frames_of_another_size_and_of_the_same_shape(live: Live, scene: Scene) -> None:
+    """In half the size blue stands where red stood, and red elsewhere."""
+    picture = codecs.decode(scene(red=0, blue=560))
+    half, turned = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), picture[:, 280:].copy()
+    with opened(live) as socket:
+        before = whose(ask(socket, jpeg.encode_rgb(picture)))
+        assert before.keys() == {"left", "right"}
+        assert whose(ask(socket, jpeg.encode_rgb(half))) == before
+        assert whose(ask(socket, jpeg.encode_rgb(picture))) == before
+        (new,) = whose(ask(socket, jpeg.encode_rgb(turned))).values()
+        assert new == 3
 
 
 def test_frames_that_are_no_pictures_or_are_dropped_change_nothing(live: Live, scene: Scene) -> None:
