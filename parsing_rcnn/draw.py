@@ -258,7 +258,8 @@ def anonymise(
     """The photo with everybody in `people` made unrecognisable; who was not found stays as they are.
 
     Whoever no face is found of is hidden by more: the head that DensePose saw and what is around it, else the top of
-    the box, or all of it where they do not stand or sit. To hide doubtful people, too, find people down to a score of 0.1: `analyze(photo, confidence=0.1)`.
+    the box, or all of it where they do not stand or sit. To hide doubtful people, too, find people down to a score of
+    0.1: `analyze(photo, confidence=0.1)`.
 
     Args:
         image: uint8 [H,W,3] RGB, the upright original; it is not changed.
