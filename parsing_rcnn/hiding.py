@@ -124,14 +124,14 @@ def _what_to_hide(people: People, index: int, hide: str) -> tuple[NDArray[np.boo
     lacking = [found for what, found in ((hide, mask), ("faces", face)) if _lacks(people, index, found, _SPECK[what])]
     if not lacking:
         return mask, None
-    if not _lacks(people, index, _charted_head(people, index), _WELL_SEEN):
-        return _with_face(people, index, _cells_to_hide(people, index, "heads")), None
+    head = _cells_to_hide(people, index, "heads")
+    if head is not None and head.any() and not _lacks(people, index, _charted_head(people, index), _WELL_SEEN):
+        return _with_face(people, index, head), None
     return mask, not all(_stands(people.boxes[index], found) for found in lacking)
 
 
-def _with_face(people: People, index: int, head: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _with_face(people: People, index: int, head: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The cells of a head, and on every side more than half a head, where its face may be."""
-    assert head is not None
     x1, y1, x2, y2 = people.boxes[index]
     cell = np.maximum(np.array([y2 - y1, x2 - x1]), 1) / head.shape  # pixels
     # of the area: a speck elsewhere would make it as long as the whole person

@@ -151,3 +151,14 @@ def test_a_head_that_densepose_sees_is_hidden_with_what_is_beside_it(hide: str) 
     assert (columns[0], columns[-1] + 1) == (pytest.approx(64 - 13, abs=1.5), pytest.approx(80 + 13, abs=1.5))
     assert rows[-1] + 1 == pytest.approx(10 + 1.5 * 12 + 15, abs=2)
     assert not changed(hide, turned_away(charted=10, box=WIDE))[80:].any()
+
+
+@pytest.mark.parametrize("hide", ["heads", "faces"])
+def test_a_head_that_charts_of_another_size_see_alone_is_looked_for_at_the_top(hide: str) -> None:
+    who = turned_away()
+    assert who.parts is not None
+    who.parts[who.parts == HAIR] = 0
+    iuv = np.zeros((1, 3, 32, 32), np.uint8)
+    iuv[0, 0, 12:], iuv[0, 0, :12] = 1, 23
+    hidden = changed(hide, replace(who, iuv=iuv))
+    assert hidden[10:34, 40:104].all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ _REMEMBERED = 1024  # people whose last place is known; only those of late are k
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _Shape(ABC):
     """A name and points."""
 
     name: str
@@ -38,8 +39,9 @@ class _Shape:
         for length in (length for point in self.points for length in point):
             self._scaled(length, 1)
 
+    @abstractmethod
     def _check_count(self) -> None:
-        raise NotImplementedError
+        """Refuse too few points, or too many."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from parsing_rcnn_client.video.live import Live, LiveSettings
 from parsing_rcnn_client.video.media import Frame, VideoInfo
 from parsing_rcnn_client.video.records import JsonLines
 from parsing_rcnn_client.video.zones import Line, Zone, Zones
+from tests.client.video.test_live import until
 
 BOXES = Look(layers=("boxes",))
 
@@ -89,13 +90,6 @@ class Screen:
 
     def abort(self) -> None:
         pass
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("mode", ["align", "low-latency"])
