@@ -119,7 +119,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.embedded", description="Speed of the embedded engine.")
     parser.add_argument("--photo", type=Path, help="a photo with a person (default: a drawn figure)")
     parser.add_argument("--repository", type=Path, help="model repository (default: the shipped one)")
-    parser.add_argument("--model", help="one of the repository's: fast (default) or large")
+    parser.add_argument("--model", help="one of the repository's: fast (default), large or accurate")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tasks", default="parsing,densepose", help="parsing, densepose or both")

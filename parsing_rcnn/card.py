@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ def fault(card: Mapping[str, Any]) -> str | None:
     taxonomy = card.get("taxonomy", CIHP.name)
     if not isinstance(taxonomy, str) or taxonomy not in TAXONOMIES:
         return f"taxonomy {taxonomy!r} is none of {', '.join(TAXONOMIES)}"
+    return _fault_of_sizes(card) or _fault_of_tasks(card.get("tasks", {}))
+
+
+def _fault_of_sizes(card: Mapping[str, Any]) -> str | None:
     models = card.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(model, dict) for model in models.values()):
         return f'models {models!r}: an object, as in {{"large": {{"canvases": [[512, 832]]}}}}'
@@ -49,7 +53,16 @@ def fault(card: Mapping[str, Any]) -> str | None:
                 f"{key} {canvases!r}: a list of one or more [height, width], multiples of {STEP} from {LEAST_SIDE} to "
                 f"{LARGEST_SIDE}"
             )
-    tasks = card.get("tasks", {})
+    for name, model in models.items():
+        if "second" in model and not _is_second(model["second"], models.keys() - {name}):
+            return (
+                f"models.{name}.second {model['second']!r}: another of the models, and below which height in pixels "
+                'people are that one\'s, as in {"model": "large", "below": 300}'
+            )
+    return None
+
+
+def _fault_of_tasks(tasks: object) -> str | None:
     if not isinstance(tasks, dict):
         return f'tasks {tasks!r}: an object, as in {{"parsing": {{"trained": true}}}}'
     for name, task in tasks.items():
@@ -60,6 +73,13 @@ def fault(card: Mapping[str, Any]) -> str | None:
 
 def _is_canvas(sides: object) -> bool:
     return isinstance(sides, list) and len(sides) == 2 and all(map(_is_side, sides))
+
+
+def _is_second(second: object, others: Collection[str]) -> bool:
+    if not isinstance(second, dict) or second.keys() != {"model", "below"}:
+        return False
+    name, below = second["model"], second["below"]
+    return isinstance(name, str) and name in others and type(below) in (int, float) and 0 < below <= LARGEST_SIDE
 
 
 def _is_side(side: object) -> bool:

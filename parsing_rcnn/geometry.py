@@ -96,6 +96,13 @@ class Window:
         found = (boxes - offset) / scale
         return np.asarray(np.clip(found, 0, limit) if clip else found, dtype=np.float32)
 
+    def onto(self, other: Window, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Boxes [n,4] on this canvas -> float32 [n,4], the same places of the picture on another canvas."""
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        offset, others = np.array([self.pad_left, self.pad_top] * 2), np.array([other.pad_left, other.pad_top] * 2)
+        ratio = np.array([other.scale_x / self.scale_x, other.scale_y / self.scale_y] * 2)
+        return np.asarray((boxes - offset) * ratio + others, dtype=np.float32)
+
 
 def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The (height, width) of `canvases` on which a picture appears largest; ties go to the fewest pixels."""

@@ -22,7 +22,11 @@ from parsing_rcnn.heads import asked, untrained
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
+from parsing_rcnn.sizes import SecondSize, united
 from parsing_rcnn.taxonomy import Taxonomy
+
+Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Boxes [n,4], scores [n] and features of their RoIs, of nobody one row."""
 
 
 class Stopwatch:
@@ -48,14 +52,22 @@ class GraphPipeline:
         info: of the model; `canvases` are what pictures are fitted to.
         taxonomy: of the part classes.
         limits: of pictures.
+        second: another size at which every picture is seen, too.
 
     Attributes:
         sweep: specks are taken out of the maps (`parsing_rcnn.specks`). What measures by a published protocol, which
             knows no such step, sets it to False.
     """
 
-    def __init__(self, graphs: Graphs, info: ModelInfo, taxonomy: Taxonomy, limits: ImageLimits | None = None) -> None:
-        self.graphs = graphs
+    def __init__(
+        self,
+        graphs: Graphs,
+        info: ModelInfo,
+        taxonomy: Taxonomy,
+        limits: ImageLimits | None = None,
+        second: SecondSize | None = None,
+    ) -> None:
+        self.graphs, self._second = graphs, second
         self.limits = limits or ImageLimits()
         self.sweep = True
         self._info, self._taxonomy = info, taxonomy
@@ -82,13 +94,12 @@ class GraphPipeline:
         options = asked(self._info, options, keywords)
         validate(options)
         watch = Stopwatch()
-        canvas, window = self.preprocess(image, options, watch)
-        limits = np.array([options.confidence, options.max_people], np.float32)
-        found = self._detector(canvas, window, limits)
+        (canvas, window), *others = self._views(image, options, watch)
+        boxes, scores, features = self._detect(canvas, window, options)
+        for another in others:
+            boxes, scores, features = self._unite(window, (boxes, scores, features), *another, options)
         watch.lap("detector")
-        count = int(found["COUNT"][0])
-        # a static detector has more rows than people
-        features = found["ROI_FEATURES"][: max(count, 1)]
+        count = len(boxes)
         maps: dict[str, NDArray[Any]] = {}
         if "parsing" in options.tasks:
             head = partial(self.graphs.parsing, features, probabilities=options.part_probs)
@@ -97,7 +108,36 @@ class GraphPipeline:
         if "densepose" in options.tasks:
             maps |= self._head(("densepose", False), partial(self.graphs.densepose, features), count)
             watch.lap("densepose")
-        return self.people(window, found["BOXES"][:count], found["SCORES"][:count], maps, watch)
+        return self.people(window, boxes, scores, maps, watch)
+
+    def _views(self, image: Picture, options: Options, watch: Stopwatch) -> list[tuple[NDArray[np.uint8], Window]]:
+        """The picture on a canvas, and on one of the second size where there is that."""
+        if self._second is None:
+            return [self.preprocess(image, options, watch)]
+        sizes = (self._info.canvases, self._second.canvases)
+        upright = self._upright(image, options, watch, [canvas for size in sizes for canvas in size])
+        views = [_fitted(*upright, size) for size in sizes]
+        watch.lap("preprocess")
+        return views
+
+    def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options) -> Detections:
+        """Boxes [n,4] on a canvas, scores [n] and features of their RoIs (of nobody one row)."""
+        found = self._detector(canvas, window, np.array([options.confidence, options.max_people], np.float32))
+        count = int(found["COUNT"][0])
+        # a static detector has more rows than people
+        return found["BOXES"][:count], found["SCORES"][:count], found["ROI_FEATURES"][: max(count, 1)]
+
+    def _unite(
+        self, window: Window, first: Detections, canvas: NDArray[np.uint8], other: Window, options: Options
+    ) -> Detections:
+        """What was found on the canvas of `window`, together with what is on a canvas of the second size."""
+        assert self._second is not None
+        boxes, scores, features = self._detect(canvas, other, options)
+        boxes = other.onto(window, boxes)
+        limits = (self._second.below, options.confidence, options.max_people)
+        who = united((first[0], boxes), (first[1], scores), *limits)
+        rows = who.take(first[2][: len(first[0])], features[: len(boxes)])
+        return who.take(first[0], boxes), who.scores, rows if len(rows) else features[:1]
 
     def _detector(
         self,
@@ -156,6 +196,15 @@ class GraphPipeline:
             canvases: (height, width) to choose from instead of the model's own.
         """
         canvases = canvases or self._info.canvases
+        upright = self._upright(image, options, watch, canvases)
+        fitted = _fitted(*upright, canvases)
+        watch.lap("preprocess")
+        return fitted
+
+    def _upright(
+        self, image: Picture, options: Options, watch: Stopwatch, canvases: Sequence[tuple[int, int]]
+    ) -> tuple[NDArray[np.uint8], int, int]:
+        """The picture, as large as the largest of the canvases can show; height and width of the upright original."""
         image = load(image)
         if isinstance(image, np.ndarray):
             height, width = image.shape[:2]
@@ -167,13 +216,7 @@ class GraphPipeline:
         if options.max_side is not None and max(image.shape[:2]) > options.max_side:
             ratio = options.max_side / max(image.shape[:2])
             image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
-        canvas, inner = fit(image, canvases)
-        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-        # as precise as the tensor WINDOW that carries it between the steps of a server
-        exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
-        window = Window.from_array(exact.to_array())
-        watch.lap("preprocess")
-        return canvas, window
+        return image, height, width
 
     def close(self) -> None:
         """Nothing to release: memory goes with the object."""
@@ -184,7 +227,7 @@ class Pipeline(GraphPipeline):
 
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
-        model: one of those that the card names, "fast" or "large" (None: the card's default).
+        model: one of those that the card names, "fast", "large" or "accurate" (None: the card's default).
         runtime, precision, threads, graphs: see `Runtime`.
         limits: of pictures.
 
@@ -208,12 +251,24 @@ class Pipeline(GraphPipeline):
         with in_order():
             self.repository = ModelRepository.open(repository, model)
             self.runtime = Runtime(self.repository, runtime, precision, threads, graphs=graphs)
-        super().__init__(self.runtime, self.repository.info(self.runtime.name), self.repository.taxonomy, limits)
+        info, second = self.repository.info(self.runtime.name), self.repository.second_size
+        super().__init__(self.runtime, info, self.repository.taxonomy, limits, second)
 
     def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
         """See `GraphPipeline.analyze`."""
         with in_order():  # all of it: OpenCV, too, is left by daemon threads as what runs the graphs is
             return super().analyze(image, options, **keywords)
+
+
+def _fitted(
+    image: NDArray[np.uint8], height: int, width: int, canvases: Sequence[tuple[int, int]]
+) -> tuple[NDArray[np.uint8], Window]:
+    """(canvas uint8 [H,W,3], where the upright original of this height and width lies on it)."""
+    canvas, inner = fit(image, canvases)
+    scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
+    # as precise as the tensor WINDOW that carries it between the steps of a server
+    exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
+    return canvas, Window.from_array(exact.to_array())
 
 
 def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 from parsing_rcnn.card import CARD, TAXONOMIES, Unreadable, fault, read
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.people import ModelInfo
+from parsing_rcnn.sizes import SecondSize
 from parsing_rcnn.taxonomy import Taxonomy
 
 __all__ = ["CARD", "ENVIRONMENT", "GRAPHS", "ModelRepository"]
@@ -102,8 +103,18 @@ class ModelRepository:
     @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of the network inputs."""
-        chosen = self.card if self.model is None else self.card["models"][self.model]
-        return tuple((int(h), int(w)) for h, w in chosen["canvases"])
+        return _canvases(self._chosen)
+
+    @property
+    def second_size(self) -> SecondSize | None:
+        """The other size at which the model chosen sees every picture, where it has one."""
+        second = self._chosen.get("second")
+        return second and SecondSize(_canvases(self.card["models"][second["model"]]), float(second["below"]))
+
+    @property
+    def _chosen(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.card if self.model is None else self.card["models"][self.model]
+        return found
 
     @property
     def name(self) -> str:
@@ -131,6 +142,10 @@ class ModelRepository:
             canvases=self.canvases,
             card=self.card,
         )
+
+
+def _canvases(model: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(h), int(w)) for h, w in model["canvases"])
 
 
 def _read_card(path: Path) -> Mapping[str, Any]:

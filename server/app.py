@@ -190,8 +190,15 @@ def _check_before_triton(settings: Settings) -> None:
     Raises:
         InvalidOptions: one promises what Triton would not keep.
     """
-    repository = ModelRepository.open(settings.repository)
-    if ModelRepository.open(settings.repository, settings.model).canvases != repository.canvases:
+    repository, chosen = (
+        ModelRepository.open(settings.repository),
+        ModelRepository.open(settings.repository, settings.model),
+    )
+    if chosen.second_size is not None:
+        raise InvalidOptions(
+            f"--model {settings.model} is for the embedded engine: Triton sees a picture at one size; leave --model out"
+        )
+    if chosen.canvases != repository.canvases:
         raise InvalidOptions(
             f"--model {settings.model} is for the embedded engine; with --engine triton it is the parameter `model` of "
             "preprocess in Triton's own repository that decides: leave --model out"

@@ -29,7 +29,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8080).")] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None,
+    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None,
     engine: Annotated[str | None, typer.Option(help="embedded (default), or triton.")] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")

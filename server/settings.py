@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     repository: Path | None = Field(None, description="Model repository (None: found beside the package).")
-    model: str | None = Field(None, description="one of the repository's: fast (None) or large.")
+    model: str | None = Field(None, description="one of the repository's: fast (None), large or accurate.")
     engine: Literal["embedded", "triton"] = Field("embedded", description="What computes: this process, or Triton.")
     triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
     triton_timeout: float = Field(30.0, gt=0, description="Seconds that Triton may take for one picture.")

@@ -90,7 +90,7 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None,
+    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None,
     crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
     synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),

@@ -42,7 +42,7 @@ class EngineChoice:
         Path | None,
         typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files)."),
     ] = None
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast (default) or large.")] = None
+    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto"
     threads: Annotated[

@@ -39,6 +39,12 @@ def exported(weights: Path, folder: Path, card: object, *words: str) -> tuple[in
     return result.exit_code, result.output
 
 
+def with_second(second: object) -> dict[str, Any]:
+    """A card whose model `a` has such a second size."""
+    large = {"canvases": [[512, 832]]}
+    return {"models": {"large": large, "a": {**large, "second": second}}}
+
+
 @pytest.mark.parametrize(
     ("card", "said"),
     [
@@ -48,6 +54,19 @@ def exported(weights: Path, folder: Path, card: object, *words: str) -> tuple[in
         ({"taxonomy": "pascal"}, "taxonomy 'pascal' is none of cihp, mhp"),
         ({"canvases": [[100, 100]]}, "canvases [[100, 100]]: a list of one or more [height, width]"),
         ({"models": {"large": {"canvases": []}}}, "models.large.canvases []"),
+        (
+            with_second({"model": "b", "below": 300}),
+            "models.a.second {'model': 'b', 'below': 300}: another of the models",
+        ),
+        (
+            with_second({"model": "a", "below": 300}),
+            "models.a.second {'model': 'a', 'below': 300}: another of the models",
+        ),
+        (with_second({"model": ["a"], "below": 300}), "models.a.second"),
+        (with_second({"model": "large", "below": 0}), "models.a.second"),
+        (with_second({"model": "large", "below": True}), "models.a.second"),
+        (with_second({"model": "large"}), "models.a.second"),
+        (with_second("large"), "models.a.second 'large': another of the models"),
         ({"tasks": {"parsing": True}}, "tasks.parsing True: an object"),
     ],
 )

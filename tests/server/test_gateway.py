@@ -623,6 +623,7 @@ def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], r
     ("settings", "words"),
     [
         ({"model": "large"}, "--model large is for the embedded engine"),
+        ({"model": "accurate"}, "--model accurate is for the embedded engine"),
         ({"max_pixels": 100_000_000}, "--max-pixels 100000000: Triton's preprocess takes 64000000 at most"),
         ({"max_side": 20000}, "--max-side 20000"),
         ({"max_bytes": 1 << 26}, "--max-bytes 67108864"),

@@ -1,0 +1,118 @@
+"""Two sizes of one picture: who is taken from which, by hand and on the shipped model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from export.pictures import render_scene
+from parsing_rcnn.geometry import Window
+from parsing_rcnn.people import Options, People
+from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.sizes import united
+
+TALL, SMALL = [0, 0, 99, 400], [200, 10, 230, 100]
+
+
+def boxes(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
+def scores(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def found(
+    first: list[tuple[list[float], float]], second: list[tuple[list[float], float]], confidence: float = 0.0
+) -> list[tuple[bool, int, float]]:
+    """(second, row, score) of people below 300 pixels taken from the second size."""
+    answer = united(
+        (boxes(*(box for box, _ in first)), boxes(*(box for box, _ in second))),
+        (scores(*(score for _, score in first)), scores(*(score for _, score in second))),
+        300,
+        confidence,
+        64,
+    )
+    rows = zip(answer.second.tolist(), answer.rows.tolist(), answer.scores.tolist(), strict=True)
+    return [(second, row, round(score, 3)) for second, row, score in rows]
+
+
+def test_each_size_answers_for_its_own_people() -> None:
+    both = [(SMALL, 0.6), (TALL, 0.7)]
+    assert found(both, [(TALL, 0.9), (SMALL, 0.8)]) == [(True, 1, 0.8), (False, 1, 0.7)]
+
+
+def test_what_only_the_other_size_sees_is_half_believed() -> None:
+    assert found([(SMALL, 0.9)], [(TALL, 0.8)]) == [(False, 0, 0.45), (True, 0, 0.4)]
+    assert found([(SMALL, 0.9)], [(TALL, 0.8)], confidence=0.42) == [(False, 0, 0.45)]
+    # as much as where the own size says nearly nothing
+    assert found([(SMALL, 0.9)], [(SMALL, 0.1)]) == [(True, 0, 0.45)]
+
+
+def test_two_boxes_of_one_person_are_one() -> None:
+    """Boxes 400 and 200 pixels tall on the same feet have IoU 0.5 and a mean height of 300; with 199 less of both."""
+    assert found([(TALL, 0.9)], [([0, 0, 99, 200], 0.8)]) == [(False, 0, 0.9)]
+    assert found([(TALL, 0.9)], [([0, 0, 99, 199], 0.8)]) == [(False, 0, 0.9), (True, 0, 0.8)]
+    assert found([([0, 0, 99, 320], 0.9)], [([0, 0, 99, 270], 0.8)]) == [(True, 0, 0.8)]
+
+
+def test_of_several_the_nearest_are_pairs() -> None:
+    """The second box lies on both of the first size, and nearer to the second of them."""
+    first = [([0, 0, 100, 100], 0.9), ([20, 0, 120, 100], 0.7)]
+    assert found(first, [([18, 0, 118, 100], 0.8)]) == [(True, 0, 0.8), (False, 0, 0.45)]
+
+
+def test_nobody_and_the_most_people() -> None:
+    assert found([], []) == []
+    kept = united((boxes(TALL, SMALL), boxes()), (scores(0.5, 0.9), scores()), 500, 0.0, 1)
+    assert (kept.second.tolist(), kept.rows.tolist()) == ([False], [1])
+    assert kept.take(np.array([[1], [2]]), np.zeros((0, 1), int)).tolist() == [[2]]
+
+
+def test_boxes_go_from_canvas_to_canvas() -> None:
+    """A picture at 2 canvas pixels a pixel, and at 3 from column 8 on: its pixel (10, 20) is (20, 40) and (38, 60)."""
+    one, other = Window(2, 2, 0, 0, 100, 200), Window(3, 3, 0, 8, 100, 200)
+    np.testing.assert_allclose(one.onto(other, boxes([20, 40, 60, 80])), [[38, 60, 98, 120]])
+    np.testing.assert_allclose(other.onto(one, boxes([38, 60, 98, 120])), [[20, 40, 60, 80]])
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """Four tall people, and two small ones in the middle of the same street."""
+    street = render_scene(3, 480, 640, 4)
+    small = render_scene(5, 200, 100, 1)
+    street[100:300, 270:370] = small
+    return street
+
+
+@pytest.fixture(scope="module")
+def three(scene: np.ndarray) -> dict[str, People]:
+    names = ("fast", "large", "accurate")
+    return {name: Pipeline(model=name, threads=2).analyze(scene, confidence=0.3) for name in names}
+
+
+def test_the_accurate_model_takes_each_person_from_one_of_the_others(three: dict[str, People]) -> None:
+    """Boxes, maps and scores are those of `fast` for who is 300 of its pixels tall, else those of `large`."""
+    accurate = three["accurate"]
+    assert len(accurate) >= 4
+    scale = min(384 / 480, 640 / 640)
+    sizes = set()
+    for person in accurate:
+        size = "fast" if (person.boxes[0, 3] - person.boxes[0, 1]) * scale >= 300 else "large"
+        sizes.add(size)
+        gaps = np.abs(three[size].boxes - person.boxes).max(axis=1)
+        twin = three[size].select([int(gaps.argmin())])
+        assert gaps.min() < 0.01
+        assert person.scores == pytest.approx(twin.scores)
+        for own, others in ((person.parts, twin.parts), (person.iuv, twin.iuv)):
+            assert own is not None
+            assert others is not None
+            assert (own == others).mean() > 0.999  # where an edge cuts them, boxes differ in the last bit
+    assert sizes == {"fast", "large"}
+
+
+def test_nobody_on_either_size(scene: np.ndarray) -> None:
+    people = Pipeline(model="accurate", threads=2).analyze(np.full_like(scene, 90), Options(frozenset({"parsing"})))
+    assert len(people) == 0
+    assert people.parts is not None
+    assert people.parts.shape == (0, 128, 128)
