@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from parsing_rcnn.errors import EngineUnavailable
-from server.problems import RateLimited
+from server.problems import Busy, RateLimited
 
 _LONGEST_WAIT = 30  # seconds that a client is sent away for at most
 _CALM = 5.0  # seconds without a refusal, after which every place is there again
@@ -37,16 +36,14 @@ class Admission:
         """Refuse before a body is read.
 
         Raises:
-            EngineUnavailable: every place is taken; `retry_after` says for about how long.
+            Busy: every place is taken; `retry_after` says for about how long.
         """
         now = time.monotonic()
         limit = self.busy if now - self._refused < _CALM else self.capacity
         if self.held >= limit:
             self._refused = now
             wait = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
-            error = EngineUnavailable(
-                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s"
-            )
+            error = Busy(f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s")
             error.retry_after = wait
             raise error
 
@@ -55,7 +52,7 @@ class Admission:
         """Hold a place.
 
         Raises:
-            EngineUnavailable: see `check`.
+            Busy: see `check`.
         """
         self.check()
         self.held += 1

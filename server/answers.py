@@ -41,7 +41,12 @@ NO_JPEG = {
 }
 """Renderings that are no JPEG, and why."""
 
-_DRAWN_FROM = {Render.PARTS: Task.PARSING, Render.IUV: Task.DENSEPOSE, Render.CONTOUR: Task.DENSEPOSE}
+_DRAWN_FROM = {
+    Render.PARTS: Task.PARSING,
+    Render.IUV: Task.DENSEPOSE,
+    Render.CONTOUR: Task.DENSEPOSE,
+    Render.CHARTS: Task.DENSEPOSE,
+}
 _READ_FROM = {
     Include.PARTS: Task.PARSING,
     Include.LABEL_MAP: Task.PARSING,
@@ -200,6 +205,8 @@ def render(
         return png.encode_rgba(draw.cutout(original, people))
     if what is Render.CONTOUR:
         drawn = draw.contours(original, people)
+    elif what is Render.CHARTS:
+        drawn = draw.charts(original, people)
     elif what is Render.ANONYMISE:
         drawn = draw.anonymise(original, people, hide=options.hide or Hide.HEADS, style=options.style or Style.PIXELATE)
     else:

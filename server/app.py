@@ -20,7 +20,6 @@ from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.repository import ModelRepository
 from server import documents
 from server.admission import TokenBuckets
 from server.call import TIMEOUT_HEADER, ClientGone
@@ -75,7 +74,8 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
 
     Raises:
         InvalidOptions: settings that do not go together.
-        ModelNotFound: with Triton, whose classes this process names: no model repository here.
+        ModelNotFound: with Triton, whose classes and sizes this process names: no model repository here, or not this
+            model in it.
     """
     settings = settings or Settings()
     engine, tracing, metrics = _engine(settings, load), Tracing(settings.otlp), Metrics()
@@ -180,6 +180,7 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
             settings.triton_in_flight,
             settings.triton_timeout,
             shared=settings.triton_shared_memory,
+            model=settings.model,
         )
     return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
 
@@ -190,19 +191,6 @@ def _check_before_triton(settings: Settings) -> None:
     Raises:
         InvalidOptions: one promises what Triton would not keep.
     """
-    repository, chosen = (
-        ModelRepository.open(settings.repository),
-        ModelRepository.open(settings.repository, settings.model),
-    )
-    if chosen.second_size is not None:
-        raise InvalidOptions(
-            f"--model {settings.model} is for the embedded engine: Triton sees a picture at one size; leave --model out"
-        )
-    if chosen.canvases != repository.canvases:
-        raise InvalidOptions(
-            f"--model {settings.model} is for the embedded engine; with --engine triton it is the parameter `model` of "
-            "preprocess in Triton's own repository that decides: leave --model out"
-        )
     for limit in fields(ImageLimits):
         ours, theirs = getattr(settings.limits, limit.name), limit.default
         if ours > theirs:

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from parsing_rcnn.errors import DeadlineExceeded
+from parsing_rcnn.errors import DeadlineExceeded, ParsingRCNNError
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
 
 
 class ClientGone(Exception):
     """Nobody waits for the answer any more."""
+
+
+@dataclass
+class Noted:
+    """What the log says of a request, gathered while it is answered; in its scope as `noted`.
+
+    Attributes:
+        answered: pictures, or a stream's frames; people: in all of them.
+        failed: of the others, how many by the code of their error.
+        problem: what the answer as a whole is, where that is an error.
+    """
+
+    answered: int = 0
+    people: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    problem: ParsingRCNNError | None = None
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,7 @@ class Call:
         deadline: in the time of `time.monotonic`; None: it may take as long as it takes.
         traceparent: W3C trace context, passed on to Triton.
         timeout: what the client set the deadline with.
+        noted: for the log.
     """
 
     route: str
@@ -32,6 +50,7 @@ class Call:
     deadline: float | None = None
     traceparent: str | None = None
     timeout: str = TIMEOUT_HEADER
+    noted: Noted = field(default_factory=Noted, compare=False)
 
     @property
     def remaining(self) -> float | None:

@@ -71,6 +71,9 @@ def serve(
     drain_seconds: Annotated[int | None, typer.Option(help="For accepted requests after SIGTERM (default 20).")] = None,
     otlp: Annotated[str | None, typer.Option(help="OpenTelemetry collector for traces: http://127.0.0.1:4318.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="The least that is logged: debug, info (default), warning or error.")
+    ] = None,
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
     given = dict(locals())
@@ -100,6 +103,7 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
     style = _style(given)
     configure_logging(style)
     settings = _settings(given, style)
+    configure_logging(style, settings.log_level)
     if injected := injected_port(os.environ):
         structlog.get_logger("server").warning("PARSING_RCNN_PORT is not used: it is of Kubernetes", value=injected)
     try:
@@ -213,16 +217,40 @@ def _allow_files(wanted: int, style: str) -> None:
 
 
 def key(
-    name: Annotated[str, typer.Argument(help="Whose key: letters, digits, dots, underscores, hyphens.")],
+    name: Annotated[
+        str | None, typer.Argument(help="Whose key: letters, digits, dots, underscores, hyphens.", show_default=False)
+    ] = None,
     file: Annotated[Path, typer.Option(help="The file that `serve --keys` reads.")] = Path("keys.txt"),
+    another: Annotated[bool, typer.Option("--another", help="Where the name has a key: one more beside it.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Say who has how many keys.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Take all keys of this name away.")] = None,
 ) -> None:
     """Make an API key: its hash goes into the file, the key is shown this once. A running gateway sees it at once."""
-    from server.keys import add_key
+    from server.keys import add_key, count_keys, revoke_keys
 
-    typer.echo(add_key(file, name))
+    if [name is not None, show, revoke is not None].count(True) != 1 or (another and name is None):
+        _tell(
+            "error: give one of NAME (a key for whom; with --another beside one that is there), --list, --revoke NAME"
+        )
+        raise typer.Exit(2)
+    if name is not None:
+        typer.echo(add_key(file, name, another=another))
+    elif revoke is not None:
+        count = revoke_keys(file, revoke)
+        typer.echo(f"{revoke}: {_keys(count)} revoked" + ("" if count_keys(file) else f"; {file} lets nobody in now"))
+    else:
+        for whose, count in count_keys(file).items():
+            typer.echo(f"{whose}  {_keys(count)}")
+
+
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count} keys"
 
 
 def triton(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of tritonserver itself, behind `--`.")
+    ] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -230,7 +258,8 @@ def triton(
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
     profile: Annotated[str, typer.Option(help="auto, gpu (TensorRT), ort_gpu or cpu.")] = "auto",
     drain_seconds: Annotated[int, typer.Option(min=1, help="For accepted requests after SIGTERM.")] = 20,
-    log_format: Annotated[str, typer.Option(help="console or json.")] = "console",
+    log_format: Annotated[str, typer.Option(help="console or json: Triton's own lines, too.")] = "console",
+    log_level: Annotated[str, typer.Option(help="The least that is logged: debug, info, warning or error.")] = "info",
 ) -> None:
     """Start a Triton server on the model repository and keep it healthy."""
     from typing import cast, get_args
@@ -238,18 +267,29 @@ def triton(
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
     from server.launch import Installation, Launch, Profile, Supervisor, forward_signals
-    from server.settings import bare
+    from server.settings import Settings, bare
     from server.telemetry import configure_logging
 
-    configure_logging(log_format)
-    if profile not in get_args(Profile):
-        _complain(log_format, f"--profile {profile!r}: choose one of {', '.join(get_args(Profile))}")
+    allowed = {"--profile": (profile, get_args(Profile))}
+    for flag, value in (("log_format", log_format), ("log_level", log_level)):
+        allowed[f"--{flag.replace('_', '-')}"] = value, get_args(Settings.model_fields[flag].annotation)
+    wrong = [
+        f"{flag} {value!r}: choose one of {', '.join(some)}"
+        for flag, (value, some) in allowed.items()
+        if value not in some
+    ]
+    configure_logging(log_format, "info" if wrong else log_level)
+    for reason in wrong:
+        _complain(log_format, reason)
+    if wrong:
         raise typer.Exit(2)
     try:
         found = ModelRepository.open(repository).path.resolve()
         ports = (http_port, grpc_port, metrics_port)
-        launch = Launch(found, bare(host), *ports, cast(Profile, profile), drain_seconds)
-        supervisor = Supervisor(launch, Installation.find())
+        launch = Launch(
+            found, bare(host), *ports, cast(Profile, profile), drain_seconds, more=_further(log_level, more)
+        )
+        supervisor = Supervisor(launch, Installation.find(), wrapped=log_format == "json")
     except ParsingRCNNError as error:
         _complain(log_format, error.detail)
         raise typer.Exit(1) from error
@@ -257,3 +297,9 @@ def triton(
     http, grpc, metrics = (launch.address(port) for port in ports)
     where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
     supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))
+
+
+def _further(level: str, more: list[str] | None) -> tuple[str, ...]:
+    """Options of tritonserver: what it need not say, and the caller's own."""
+    silent = {"warning": ("info",), "error": ("info", "warning")}.get(level, ())
+    return (*(f"--log-{what}=false" for what in silent), *(more or ()))

@@ -40,12 +40,22 @@ class Part(TypedDict):
     ]
 
 
+class Chart(TypedDict):
+    """A part of a person's surface: one I."""
+
+    class_: Annotated[str, Field(alias="class", description="Its name in DensePose.", examples=["Torso (front)"])]
+    class_id: Annotated[int, Field(ge=1, le=24, description="I.", examples=[2])]
+    score: NotRequired[Annotated[float, Field(description="Mean probability where it is.", examples=[0.87])]]
+    area: Annotated[int, Field(description="Pixels.", examples=[20418])]
+
+
 class DensePose(TypedDict):
     """A person's I, U, V, as detectron2's DensePose writes its results."""
 
     shape_chw: Annotated[tuple[int, int, int], Field(description="(3, height, width), cut to the box at `offset`.")]
     labels_uv_str: Annotated[str, Field(description="PNG in base64: I, U times 255, V times 255 as red, green, blue.")]
     score: NotRequired[Annotated[float, Field(description="Mean probability of I where it is.", examples=[0.83])]]
+    charts: Annotated[list[Chart], Field(description="Each I that is there.")]
 
 
 class Prediction(TypedDict):

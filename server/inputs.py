@@ -65,7 +65,8 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
             )
         deadline = connection.scope["begun"] + int(given) / 1000
     trace = connection.headers.get("traceparent", "")
-    return Call(route, connection.scope["caller"], deadline, trace if _TRACEPARENT.match(trace) else None)
+    known, noted = _TRACEPARENT.match(trace), connection.scope["noted"]
+    return Call(route, connection.scope["caller"], deadline, trace if known else None, noted=noted)
 
 
 async def _few_unknown(request: Request) -> None:

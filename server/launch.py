@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ import structlog
 from parsing_rcnn.company import works
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
+from server.child import spawn
 from server.engines.shared_memory import FOLDER, sweep
 from server.probes import Prober
 from server.settings import address
@@ -38,6 +39,7 @@ _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
 _IDLE = 3.0  # seconds in which an idle server ends, or never does
+_SAID = 10.0  # seconds in which the last lines of an ended server are logged
 
 log = structlog.get_logger("triton")
 
@@ -90,6 +92,7 @@ class Launch:
         repository: models with configurations (`parsing-rcnn export --target triton` writes them).
         host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
         built: folder where Triton's plugin is when it is not beside the repository.
+        more: options of tritonserver beside ours.
     """
 
     repository: Path
@@ -100,6 +103,7 @@ class Launch:
     profile: Profile = "auto"
     drain_seconds: int = 20
     built: Path = BUILT
+    more: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -143,6 +147,7 @@ class Launch:
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
             *([] if plugin is None else [f"--backend-config=tensorrt,plugins={plugin}"]),
+            *self.more,
         ]
 
 
@@ -171,10 +176,13 @@ class Supervisor:
         launch: what to start.
         installation: with which server.
         interval: seconds between two rounds of probes.
+        wrapped: whether what the server says goes line by line through our log; else straight to standard error.
     """
 
-    def __init__(self, launch: Launch, installation: Installation, interval: float = 2.0) -> None:
-        self.launch, self.installation, self.interval = launch, installation, interval
+    def __init__(
+        self, launch: Launch, installation: Installation, interval: float = 2.0, *, wrapped: bool = False
+    ) -> None:
+        self.launch, self.installation, self.interval, self.wrapped = launch, installation, interval, wrapped
         ModelRepository.open(launch.repository)
         missing = launch.repository / "human_analysis" / "config.pbtxt"
         if not missing.is_file():
@@ -189,7 +197,9 @@ class Supervisor:
         _refuse_missing_backend(self.profile, installation)
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
+        _refuse_own_options(launch, installation, self.profile)
         self._process: subprocess.Popen[bytes] | None = None
+        self._lines: threading.Thread | None = None
         self._healed = self._idle = False
         self._stopping = threading.Event()
 
@@ -228,12 +238,7 @@ class Supervisor:
         sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
-        # a session of its own: Ctrl-C reaches us, and we let the server drain
-        self._process = subprocess.Popen(
-            _ends_with_us() + command,
-            env={**os.environ, **self.installation.environment},
-            start_new_session=True,
-        )
+        self._process, self._lines = spawn(command, self.installation.environment, wrapped=self.wrapped)
 
     def _watch(self, ready: Callable[[], None]) -> None:
         """Until the server ends, stops answering, or we are stopped."""
@@ -284,7 +289,8 @@ class Supervisor:
 
     def _say_why(self) -> None:
         if self._process is not None and self._process.returncode is not None:
-            log.error("the server ended", status=self._process.returncode)
+            further = {"further_options": " ".join(self.launch.more)} if self.launch.more else {}
+            log.error("the server ended", status=self._process.returncode, **further)
 
     def _end(self) -> None:
         process = self._process
@@ -300,6 +306,8 @@ class Supervisor:
         # processes of python models outlive a server that was killed; they are in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if self._lines is not None:
+            self._lines.join(_SAID)
         self._clear()
 
     def _ends(self, process: subprocess.Popen[bytes]) -> bool:
@@ -325,12 +333,6 @@ class Supervisor:
             leaked.unlink(missing_ok=True)
 
 
-def _ends_with_us() -> list[str]:
-    """Linux then ends the server when its supervisor is killed: nobody would watch it, and it would hold the ports."""
-    program = shutil.which("setpriv")
-    return [program, "--pdeathsig", "TERM"] if program else []
-
-
 def _refuse_missing_backend(profile: Profile, installation: Installation) -> None:
     """Without the backend Triton loads no model, and would be started again for ever."""
     needed = {"gpu": "tensorrt", "ort_gpu": "onnxruntime"}.get(profile)
@@ -350,6 +352,21 @@ def _refuse_missing_plugin(launch: Launch) -> None:
             f"{_PLUGIN}: no such file in {places}, and the engine of {graph.parent} needs it; `make plugin "
             f"TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it in {launch.built}, --profile ort_gpu does without"
         )
+
+
+def _refuse_own_options(launch: Launch, installation: Installation, profile: Profile) -> None:
+    """Another port, or another repository, is one that nobody here would ask."""
+    own = {part.partition("=")[0] for part in replace(launch, more=()).command(installation, profile)[1:]}
+    for position, option in enumerate(launch.more):
+        name = option.partition("=")[0]
+        if not position and not option.startswith("-"):
+            raise InvalidOptions(
+                f"{option!r} is no option of tritonserver: they begin with hyphens, as --log-verbose=1"
+            )
+        if name in own - {"--backend-config"}:
+            raise InvalidOptions(
+                f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
+            )
 
 
 def _refuse_taken_ports(launch: Launch) -> None:

@@ -26,6 +26,7 @@ class Render(StrEnum):
     IUV = "iuv"
     INDS = "inds"
     CONTOUR = "contour"
+    CHARTS = "charts"
     ANONYMISE = "anonymise"
     CUTOUT = "cutout"
 
@@ -103,9 +104,9 @@ _TASKS = (
     "JSON has the tasks that it needs."
 )
 _RENDER = (
-    "What an image/png answer shows (default: overlay); image/jpeg shows overlay, contour or anonymise. cutout is "
-    "everybody with nothing around them; anonymise hides everybody down to a score of 0.1, whatever `confidence` and "
-    "`max_people` say, and nobody who is not found."
+    "What an image/png answer shows (default: overlay); image/jpeg shows overlay, contour, charts or anonymise. charts "
+    "are I of DensePose in colours over the photo; cutout is everybody with nothing around them; anonymise hides "
+    "everybody down to a score of 0.1, whatever `confidence` and `max_people` say, and nobody who is not found."
 )
 _HIDE = "What render=anonymise hides (default: heads)."
 _STYLE = "How render=anonymise hides it (default: pixelate)."

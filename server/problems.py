@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from server.options import NAMED, AnalyzeOptions
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,13 +79,11 @@ class RateLimited(ParsingRCNNError):
     title = "Too many pictures"
 
 
-class Busy(ParsingRCNNError):
-    """Every place for a stream is taken."""
+class Busy(EngineUnavailable):
+    """Every place is taken, of pictures, uploads, streams or connections: what computes is well and at work."""
 
-    status = 503
     code = "busy"
     title = "The gateway is busy"
-    retry_after: float | None = 1
 
 
 class NotAcceptable(ParsingRCNNError):
@@ -135,6 +133,7 @@ class Problem(BaseModel):
 
 def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None) -> Response:
     """A problem+json response; those that time heals say when to come back."""
+    note(request.scope, error)
     headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -143,10 +142,18 @@ def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[
     return Response(orjson.dumps(describe(request, error, errors)), error.status, headers, MEDIA_TYPE)
 
 
+def note(scope: MutableMapping[str, Any], error: ParsingRCNNError) -> None:
+    """For the request's line in the log: this is its answer."""
+    if "noted" in scope:
+        scope["noted"].problem = error
+
+
 def describe(
     request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The fields of `Problem`."""
+    """The fields of `Problem`, of an answer or of one of its pictures."""
+    if "noted" in request.scope:
+        request.scope["noted"].failed[error.code] += 1
     return Problem(
         type=f"urn:parsing-rcnn:{error.code}",
         title=error.title,
@@ -244,5 +251,6 @@ def install(app: FastAPI) -> None:
         detail = f"{request.method} {request.url.path}: {own}"
         code = phrase.lower().replace(" ", "-")
         answer = problem(request, _Plain(error.status_code, code, phrase, detail))
+        note(request.scope, _Plain(error.status_code, code, phrase, own))  # the log's line has method and path already
         answer.headers.update(error.headers or {})
         return answer

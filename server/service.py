@@ -74,13 +74,14 @@ class Service:
         self.admission = Admission(engine.capacity, engine.busy)
         self.offload = Offload(max(limits.max_pixels, PIXELS))
         metrics.observe_held(lambda: self.admission.held)
-        metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info)
+        metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info, lambda: engine.servers)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
         """Decide before a body is read, at once; within `counting`.
 
         Raises:
-            EngineUnavailable: not ready, or full.
+            EngineUnavailable: not ready.
+            Busy: full.
             RateLimited: the caller has had its share.
         """
         self.engine.check()
@@ -108,7 +109,7 @@ class Service:
         """Hold one place of the queue over several pictures, which go one after the other through `run` with `placed`.
 
         Raises:
-            EngineUnavailable: every place is taken.
+            Busy: every place is taken.
         """
         with self.counting(call.route):
             self.admission.check()
@@ -160,7 +161,8 @@ class Service:
             What `encode` returned, milliseconds by stage.
 
         Raises:
-            EngineUnavailable: every place is taken, or the engine cannot answer.
+            Busy: every place is taken.
+            EngineUnavailable: the engine cannot answer.
             DeadlineExceeded: the call's time is over; what had not begun never will.
             ParsingRCNNError: the picture, an option or the engine's state does not allow it.
         """
@@ -196,4 +198,6 @@ class Service:
         stages["total"] = stages["queue"] + people.timings.get("total", 0.0) + stages["encode"]
         self.metrics.requests.labels(call.route, "ok").inc()
         self.metrics.observe(people, stages)
+        call.noted.answered += 1
+        call.noted.people += len(people)
         return people, body, stages

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
     otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
     @field_validator("*", mode="before")
     @classmethod

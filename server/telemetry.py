@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import structlog
@@ -57,10 +57,16 @@ class Metrics:
         """Where the number of pictures in work or waiting comes from."""
         self._held.set_function(held)
 
-    def observe_engine(self, ready: Callable[[], bool], info: Callable[[], ModelInfo]) -> None:
-        """Where readiness, and once it is ready what runs, come from."""
+    def observe_engine(
+        self,
+        ready: Callable[[], bool],
+        info: Callable[[], ModelInfo],
+        servers: Callable[[], Mapping[str, bool]] = dict,
+    ) -> None:
+        """Where readiness, once it is ready what runs, and which servers get pictures come from."""
         self._ready.set_function(ready)
         self.registry.register(_Info(ready, info))
+        self.registry.register(_Servers(servers))
 
     def observe(self, people: People, stages: dict[str, float]) -> None:
         """Count one answered picture; `stages` in milliseconds."""
@@ -85,8 +91,29 @@ class _Info(Collector):
         yield found
 
 
-def configure_logging(style: str) -> None:
-    """structlog to standard error, as lines for people or as JSON."""
+class _Servers(Collector):
+    """Which of the Triton servers get pictures: of one that does not, others hide the loss."""
+
+    def __init__(self, servers: Callable[[], Mapping[str, bool]]) -> None:
+        self._servers = servers
+
+    def collect(self) -> Iterator[Metric]:
+        found = GaugeMetricFamily(
+            "parsing_rcnn_triton_up", "Whether a Triton server gets pictures: 1 or 0.", labels=["url"]
+        )
+        for url, up in self._servers().items():
+            found.add_metric([url], float(up))
+        yield found
+
+
+def configure_logging(style: str, level: str = "info") -> None:
+    """structlog to standard error, as lines for people or as JSON.
+
+    Args:
+        style: console or json.
+        level: the least that is said: debug, info, warning or error. Libraries are one level quieter.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
     rendering: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -103,10 +130,10 @@ def configure_logging(style: str) -> None:
             structlog.processors.format_exc_info if style == "json" else _printable,
             rendering,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *_: _Lines(sys.stderr),  # looked up anew: it may be redirected
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+    logging.basicConfig(level=min(least + 10, logging.ERROR), handlers=[_Forward()], force=True)
 
 
 class _Lines(structlog.PrintLogger):

@@ -16,10 +16,10 @@ from websockets.exceptions import SecurityError
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 from websockets.server import ServerProtocol
 
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import ParsingRCNNError
 from server.connection.limits import ConnectionLimits, Patience
 from server.connection.stream import Stream
-from server.problems import MEDIA_TYPE, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
+from server.problems import MEDIA_TYPE, Busy, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
 
 log = structlog.get_logger("server")
 
@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol):
                 return
             if self.cycle.more_body and not self.pipeline:  # what waits behind another one is never asked
                 scope = cast(dict[str, Any], self.cycle.scope)
-                scope["refused"], counted = error.status, True
+                scope["refused"], counted = error, True
                 identity = scope.get("request_id", identity)
         if not counted:
             self.answers.labels(str(error.status)).inc()
@@ -233,7 +233,8 @@ class Connection(HttpToolsProtocol):
             head.append(f"retry-after: {error.retry_after:.0f}")
         self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
         client = self.client[0] if self.client else "local"
-        log.info("refused", status=error.status, reason=error.code, request_id=identity, client=client)
+        say = log.warning if error.status >= 500 else log.info
+        say("refused", status=error.status, code=error.code, detail=error.detail, request_id=identity, client=client)
         self._refused = True
         self.quiet_since = self.loop.time()
         self._within(self.limits.linger_seconds)
@@ -281,7 +282,9 @@ class Connection(HttpToolsProtocol):
             min(quiet)[2].transport.abort()
             return
         limit = self.limits.connections
-        self.refuse(EngineUnavailable(f"{limit} connections are open, which is the limit: come back in a moment"))
+        self.refuse(
+            Busy(f"{limit} connections are open, which is the limit (--max-connections): come back in a moment")
+        )
 
     def _stop_timers(self) -> None:
         self._within(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from parsing_rcnn.people import ModelInfo, Options, People
@@ -33,6 +34,11 @@ class Engine(Protocol):
     @property
     def busy(self) -> int:
         """As many pictures keep it at work: more of them wait longer, and no more are answered."""
+        ...
+
+    @property
+    def servers(self) -> Mapping[str, bool]:
+        """Address of each server that computes for it, and whether it gets pictures; none where it computes itself."""
         ...
 
     async def start(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -119,6 +119,11 @@ class EmbeddedEngine:
     def busy(self) -> int:
         """Places that keep the engine at work; with more of them answers come later, and hardly more of them."""
         return max(2, self._workers - 1)
+
+    @property
+    def servers(self) -> Mapping[str, bool]:
+        """None: it computes itself."""
+        return {}
 
     def check(self) -> None:
         """Refuse before a picture is read.

@@ -1,7 +1,7 @@
 """Shared memory with a Triton server on the same machine: pictures and answers go past the connection.
 
-Each picture on its way has a slot, a file of /dev/shm that both processes map. Its owner holds a lock on it for as long
-as it lives, so whatever a killed gateway left is known by its missing lock and removed by the next one.
+Each picture on its way (at each size) has a slot, a file of /dev/shm that both processes map. Its owner holds a lock on
+it for as long as it lives, so whatever a killed gateway left is known by its missing lock and removed by the next one.
 """
 
 from __future__ import annotations

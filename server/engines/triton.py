@@ -17,17 +17,20 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import IDENTITY, MAPS, OWN_CHANNEL, ensemble_of, identity, names
+from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, identity, names, parameters_of, whose
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.sizes import united_people
 from server.call import Call
 from server.engines.shared_memory import UNSURE, SharedMemory
+from server.engines.sizes import requests_of
 from server.engines.upstream import (
     TRACE,
     Arrays,
+    Parameters,
     ServerLost,
     SlotUnknown,
     Upstream,
@@ -43,6 +46,7 @@ from server.probes import tiny_picture
 _PROBE_EVERY = 2.0  # seconds; it takes the detector's time for a whole canvas
 _AGAIN = 1.0  # seconds, where the last probe failed
 _PROBE_DEADLINE = 10.0
+_MOST_TOLD = 8  # reasons of one outage, each of which the log has once
 _TOO_OFTEN = 4  # probes that are refused or late one after another
 
 log = structlog.get_logger("server")
@@ -56,20 +60,34 @@ class TritonEngine:
 
     Args:
         urls: host:port of gRPC services.
-        repository: for the names of the classes; the models themselves are the servers'.
+        repository: for the names of the classes and sizes; the models themselves are the servers'.
         limit: the most pictures on their way; one more is refused at once.
         timeout: seconds for one picture.
         shared: whether pictures and answers go through shared memory to servers on this machine.
+        model: one of the card's, by which every request says its size; None leaves that to the servers. A picture of a
+            model with a second size is two requests side by side.
+
+    Raises:
+        InvalidOptions: no address, or a size that has no name.
+        ModelNotFound: there is no such repository, or no such model in it.
     """
 
     def __init__(
-        self, urls: Sequence[str], repository: Path | None, limit: int, timeout: float, *, shared: bool = False
+        self,
+        urls: Sequence[str],
+        repository: Path | None,
+        limit: int,
+        timeout: float,
+        *,
+        shared: bool = False,
+        model: str | None = None,
     ) -> None:
         if not urls:
             raise InvalidOptions("the triton engine needs at least one address: --triton-url 127.0.0.1:8001")
         self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
         self._limit, self._timeout = limit, timeout
-        self._repository = ModelRepository.open(repository)
+        self._repository = ModelRepository.open(repository, model)
+        self._requests = requests_of(self._repository)
         self._upstreams: list[Upstream] = []
         self._probes: list[asyncio.Task[None]] = []
         self._share = shared
@@ -95,7 +113,7 @@ class TritonEngine:
                 if self._share and self._memory is None:
                     rows = await rows_of(upstream)
                     if self._memory is None:  # still: another server's watcher may have been here meanwhile
-                        self._memory = SharedMemory(self._limit, rows)
+                        self._memory = SharedMemory(self._limit * len(self._requests), rows)
                         self._probes.append(asyncio.create_task(self._forget()))
                 if not _proven(upstream):
                     await self._probe(upstream)
@@ -117,20 +135,23 @@ class TritonEngine:
                     upstream.registered.clear()  # it may be another process now
                     upstream.local = True
                 upstream.healthy, upstream.reason = True, ""
+                upstream.told.clear()
                 upstream.failed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_EVERY if upstream.healthy else _AGAIN):
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_AGAIN)
 
     async def _probe(self, upstream: Upstream) -> None:
-        """A tiny inference through every step; its answer has the width of the part classes, with nobody in it, too.
-        Then whose weights they are, where the ensemble says so: older repositories, and others' own, do not.
+        """A tiny inference through every step, at each size; its answer has the width of the part classes, with nobody
+        in it, too. Then whose weights they are, where the ensemble says so: older repositories and others' own do not.
 
         Raises:
             ServerLost: it does not answer, or runs another model than that of the model card.
         """
         given, outputs = {"IMAGE": _picture(tiny_picture())}, ("BOXES", "PART_SCORES")
-        found = await infer(upstream, "human_analysis", given, outputs, _PROBE_DEADLINE, Options(max_people=1))
+        for model in self._requests:
+            parameters = parameters_of(Options(max_people=1), model)
+            found = await infer(upstream, "human_analysis", given, outputs, _PROBE_DEADLINE, parameters)
         theirs, ours = found["PART_SCORES"].shape[-1], len(self._repository.taxonomy)
         if theirs != ours:
             raise ServerLost(
@@ -140,7 +161,7 @@ class TritonEngine:
         own, said = identity(self._repository.card), await identity_of(upstream)
         if any(said.get(key, own[key]) != own[key] for key in own):
             raise ServerLost(
-                f"Triton serves {_shown(own | said)}, this gateway's model card is of {_shown(own)}: give both the "
+                f"Triton serves {whose(own | said)}, this gateway's model card is of {whose(own)}: give both the "
                 "same --repository; if they have it, write Triton's files of it anew: `parsing-rcnn export --target "
                 "triton`"
             )
@@ -152,8 +173,9 @@ class TritonEngine:
             await unregister(upstream, await orphans(upstream))
 
     def _eject(self, upstream: Upstream, reason: str) -> None:
-        if upstream.healthy:
-            log.warning("triton does not answer", url=upstream.url, reason=reason)
+        if reason not in upstream.told and len(upstream.told) < _MOST_TOLD:
+            upstream.told.add(reason)
+            log.warning("triton gets no pictures", url=upstream.url, reason=reason)
         upstream.healthy, upstream.reason = False, reason
         upstream.failed.set()
 
@@ -186,6 +208,11 @@ class TritonEngine:
         """As many as the heads put together into a batch, and more are detected meanwhile."""
         return max(4, self._limit // 8)
 
+    @property
+    def servers(self) -> Mapping[str, bool]:
+        """Address of each, and whether it gets pictures."""
+        return {upstream.url: upstream.healthy for upstream in self._upstreams}
+
     def check(self) -> None:
         """Refuse before a picture is read.
 
@@ -207,7 +234,7 @@ class TritonEngine:
         deadline = min(time.monotonic() + self._timeout, call.deadline or math.inf)
         TRACE.set(call.traceparent)
         try:
-            people = await self._somewhere(image, options, deadline)
+            people = await self._at_all_sizes(image, options, deadline)
         finally:
             self._held -= 1
             if not self._held:
@@ -215,22 +242,40 @@ class TritonEngine:
         spent = round(1000 * (time.perf_counter() - begin), 3)
         return replace(people, timings={"triton": spent, "total": spent}), 0.0
 
-    async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
+    async def _at_all_sizes(self, image: bytes, options: Options, deadline: float) -> People:
+        """One request, or one for each size side by side. What fails fails for the picture, and the other request is
+        left to Triton, as where the caller goes."""
+        second = self._repository.second_size
+        if second is None:
+            return await self._somewhere(image, options, self._requests[0], deadline)
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._somewhere(image, options, m, deadline)) for m in self._requests]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        own, others = (task.result() for task in asked)
+        canvases = self._repository.canvases
+        return united_people(own, others, second, canvases, options.confidence, options.max_people)
+
+    async def _somewhere(self, image: bytes, options: Options, model: str | None, deadline: float) -> People:
         """On the least loaded server; if that one is lost, once more on another."""
         first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
         try:
-            return await self._on(first, image, options, deadline)
+            return await self._on(first, image, options, model, deadline)
         except ServerLost:
             others = [u for u in self._upstreams if u.healthy and u is not first]
             if not others:
                 raise
-            return await self._on(min(others, key=lambda u: u.in_flight), image, options, deadline)
+            return await self._on(min(others, key=lambda u: u.in_flight), image, options, model, deadline)
 
-    async def _on(self, upstream: Upstream, image: bytes, options: Options, deadline: float) -> People:
+    async def _on(
+        self, upstream: Upstream, image: bytes, options: Options, model: str | None, deadline: float
+    ) -> People:
         ask = self._stepwise if options.part_probs else self._ensemble
         upstream.in_flight += 1
         try:
-            people = await ask(upstream, image, options, max(deadline - time.monotonic(), 0.001))
+            parameters = parameters_of(options, model)
+            people = await ask(upstream, image, options, parameters, max(deadline - time.monotonic(), 0.001))
         except ServerLost as error:
             self._eject(upstream, error.detail)
             raise
@@ -241,16 +286,24 @@ class TritonEngine:
             upstream.proven = time.monotonic()
         return people
 
-    async def _ensemble(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
+    async def _ensemble(
+        self, upstream: Upstream, image: bytes, options: Options, parameters: Parameters, timeout: float
+    ) -> People:
         """One request: preprocess, detector, heads and postprocess inside Triton."""
         outputs, model = names(options.tasks), ensemble_of(options.tasks)
-        found = await self._through_memory(upstream, model, image, outputs, timeout, options)
+        found = await self._through_memory(upstream, model, image, outputs, timeout, parameters)
         if found is None:
-            found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, options)
+            found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, parameters)
         return self._people(found["BOXES"], found["SCORES"], found["IMAGE_SIZE"], found)
 
     async def _through_memory(
-        self, upstream: Upstream, model: str, image: bytes, outputs: Sequence[str], timeout: float, options: Options
+        self,
+        upstream: Upstream,
+        model: str,
+        image: bytes,
+        outputs: Sequence[str],
+        timeout: float,
+        parameters: Parameters,
     ) -> Arrays | None:
         """The answer, or None where this picture has to go over the connection."""
         slot = self._memory.take(len(image)) if self._memory is not None and upstream.local else None
@@ -258,7 +311,7 @@ class TritonEngine:
             return None
         answered = False
         try:
-            found = await infer_shared(upstream, slot, self._memory.places(outputs), model, image, timeout, options)
+            found = await infer_shared(upstream, slot, self._memory.places(outputs), model, image, timeout, parameters)
             answered = True
         except SlotUnknown as error:
             answered = True  # nothing was begun
@@ -275,12 +328,14 @@ class TritonEngine:
             self._memory.give(slot, answered=answered)
         return found
 
-    async def _stepwise(self, upstream: Upstream, image: bytes, options: Options, timeout: float) -> People:
+    async def _stepwise(
+        self, upstream: Upstream, image: bytes, options: Options, parameters: Parameters, timeout: float
+    ) -> People:
         """Step by step, for what the ensembles do not carry: class probabilities (20 times the size of the labels)."""
         end = time.monotonic() + timeout
 
         async def ask(model: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
-            return await infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), options)
+            return await infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), parameters)
 
         seen = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
         window = Window.from_array(seen.pop("WINDOW"))
@@ -334,14 +389,6 @@ class TritonEngine:
 def _proven(upstream: Upstream) -> bool:
     """Whether a picture went through every step a moment ago: a probe would say no more."""
     return upstream.healthy and time.monotonic() - upstream.proven < _PROBE_EVERY
-
-
-def _shown(weights: Mapping[str, str]) -> str:
-    """What `identity` says, for messages."""
-    name, version, taxonomy, trained = (
-        weights[f"{IDENTITY}{key}"] for key in ("name", "version", "taxonomy", "trained")
-    )
-    return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'})"
 
 
 def _picture(image: bytes) -> NDArray[np.object_]:

@@ -15,10 +15,10 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from parsing_rcnn.ensembles import IDENTITY, Trouble, parameters_of, refusal_of, trouble_of
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
-from parsing_rcnn.people import Options
+from parsing_rcnn.ensembles import IDENTITY, MODEL, Trouble, refusal_of, trouble_of
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
+from server.problems import Busy
 
 _METADATA = 10.0  # seconds
 _LETS_GO = 20  # times that a server is asked to unmap a slot, in a second
@@ -26,6 +26,7 @@ _LETS_GO = 20  # times that a server is asked to unmap a slot, in a second
 log = structlog.get_logger("server")
 
 Arrays = dict[str, NDArray[Any]]
+Parameters = Mapping[str, str | int]
 TRACE: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
@@ -42,9 +43,11 @@ class Upstream:
     """One Triton server: its connection, whether its last probe came back, and requests on their way.
 
     Attributes:
-        in_flight: pictures on their way, and requests that nobody waits for any more; requests: all to its models.
+        in_flight: pictures on their way (at each size), and requests that nobody waits for any more; requests: all to
+            its models.
         proven: when (`time.monotonic`) a picture last went through every step.
         local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
+        told: why it got no pictures since it last did, as far as the log has it.
     """
 
     url: str
@@ -57,6 +60,7 @@ class Upstream:
     proven: float = -math.inf
     local: bool = True
     registered: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     requests: set[asyncio.Future[Any]] = field(default_factory=set)
 
@@ -92,12 +96,13 @@ async def infer(
     inputs: Arrays,
     outputs: Sequence[str],
     timeout: float,
-    options: Options,
+    parameters: Parameters,
 ) -> Arrays:
     """One inference. A caller who is cancelled or late leaves it to Triton, which drops what then still waits there.
 
     Args:
         timeout: seconds.
+        parameters: of the request, see `parsing_rcnn.ensembles.parameters_of`.
 
     Raises:
         ServerLost, EngineUnavailable, ParsingRCNNError: by what Triton answered.
@@ -109,7 +114,7 @@ async def infer(
         tensor.set_data_from_numpy(values)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name) for name in outputs]
-    answer = await _ask(upstream, model, tensors, wanted, timeout, options)
+    answer = await _ask(upstream, model, tensors, wanted, timeout, parameters)
     return {name: answer.as_numpy(name) for name in outputs}
 
 
@@ -120,7 +125,7 @@ async def infer_shared(
     model: str,
     picture: bytes,
     timeout: float,
-    options: Options,
+    parameters: Parameters,
 ) -> Arrays:
     """One inference of an ensemble through shared memory: `infer` with IMAGE and the outputs of `places`.
 
@@ -146,7 +151,7 @@ async def infer_shared(
     for name, (offset, size) in places.items():
         wanted.append(triton.InferRequestedOutput(name))
         wanted[-1].set_shared_memory(slot.name, size, offset)
-    answer = await _ask(upstream, model, [tensor], wanted, timeout, options, slot)
+    answer = await _ask(upstream, model, [tensor], wanted, timeout, parameters, slot)
     found = {}
     for name, (offset, _) in places.items():
         output = answer.get_output(name)
@@ -205,7 +210,7 @@ async def _ask(
     tensors: Sequence[triton.InferInput],
     wanted: Sequence[triton.InferRequestedOutput],
     timeout: float,
-    options: Options,
+    parameters: Parameters,
     slot: Slot | None = None,
 ) -> Any:
     request = asyncio.ensure_future(
@@ -213,7 +218,7 @@ async def _ask(
             model,
             tensors,
             outputs=wanted,
-            parameters=parameters_of(options),
+            parameters=dict(parameters),
             timeout=math.ceil(1e6 * timeout),
             client_timeout=timeout + UNSURE,
             headers=_trace(),
@@ -241,11 +246,22 @@ def _late(upstream: Upstream, timeout: float) -> EngineUnavailable:
     return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
 
 
+def _not_the_callers(upstream: Upstream, refusal: ParsingRCNNError) -> ParsingRCNNError:
+    """The refusal of a picture or an option. But the model is the gateway's, and a Triton with code older than the
+    parameter, or with another card, does not know it."""
+    if not isinstance(refusal, InvalidOptions) or not refusal.detail.startswith(f"{MODEL}: "):
+        return refusal
+    return ServerLost(
+        f"{upstream.url} does not take this gateway's --model ({refusal.detail}): run Triton with the gateway's "
+        "--repository and version of parsing_rcnn, or leave --model out"
+    )
+
+
 def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
     status, message = str(error.status()), str(error.message())
     refusal = refusal_of(message)
     if refusal is not None:
-        return refusal
+        return _not_the_callers(upstream, refusal)
     # of ours: the python backend also says "shared memory region" when it has no memory for itself
     if f"shared memory region: '{PREFIX}" in message:
         return SlotUnknown(message)
@@ -253,7 +269,7 @@ def _translated(upstream: Upstream, error: InferenceServerException, timeout: fl
     if trouble is Trouble.LATE:
         return _late(upstream, timeout)
     if trouble is Trouble.FULL:
-        return EngineUnavailable(f"the queue of {upstream.url} is full ({message}): come back later")
+        return Busy(f"the queue of {upstream.url} is full ({message}): come back later")
     if trouble is not None:  # another server may have the model that this one lacks
         return ServerLost(f"{upstream.url} cannot answer now ({message}): come back later")
     log.error("triton failed", url=upstream.url, status=status, message=message)

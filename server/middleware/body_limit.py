@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
-from server.problems import BodyTooLarge, UploadTimeout, problem
+from parsing_rcnn.errors import ParsingRCNNError
+from server.problems import BodyTooLarge, Busy, UploadTimeout, problem
 
 
 class BodyLimit:
@@ -57,8 +57,10 @@ class BodyLimit:
             if received > self.memory:  # no time heals it
                 raise self._too_large(received, self.memory)
             if self._held > self.memory:
-                wait = EngineUnavailable.retry_after
-                raise EngineUnavailable(f"all uploads together are beyond {self.memory} bytes: come back in {wait:g} s")
+                raise Busy(
+                    f"all uploads together are beyond {self.memory} bytes (--upload-memory): come back in "
+                    f"{Busy.retry_after:g} s"
+                )
 
         async def counted() -> Message:
             nonlocal complete

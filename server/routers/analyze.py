@@ -88,7 +88,12 @@ EXAMPLE = {
             "rle": {"size": [720, 1280], "counts": "..."},
             "parts": [{"class": "Hair", "class_id": 2, "score": 0.91, "area": 5123}],
             "parts_png": "iVBORw0...",
-            "densepose": {"shape_chw": [3, 500, 200], "labels_uv_str": "iVBORw0...", "score": 0.83},
+            "densepose": {
+                "shape_chw": [3, 500, 200],
+                "labels_uv_str": "iVBORw0...",
+                "score": 0.83,
+                "charts": [{"class": "Torso (front)", "class_id": 2, "score": 0.87, "area": 20418}],
+            },
         }
     ],
     "warnings": [],

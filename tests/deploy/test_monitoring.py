@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import BrokenModel, EngineUnavailable, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import ModelInfo, People
+from server.problems import Busy
 from server.telemetry import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,7 @@ def test_every_metric_exists() -> None:
     metrics.requests.labels("analyze", "ok").inc()
     nobody = People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
     metrics.observe(nobody, dict.fromkeys(STAGES, 1.0))
-    metrics.observe_engine(lambda: False, lambda: ModelInfo("", "", "", {}, (), (), {}))
+    metrics.observe_engine(lambda: False, lambda: ModelInfo("", "", "", {}, (), (), {}), lambda: {"triton:8001": False})
     exposed = set(re.findall(r"^([a-z_]+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
     recorded = set(re.findall(r"record: (\S+)", (DEPLOY / "prometheus/rules.yml").read_text()))
     for expression in expressions():
@@ -61,8 +63,9 @@ def test_every_metric_exists() -> None:
 def test_every_stage_and_outcome_exists() -> None:
     for expression in expressions():
         assert set(re.findall(r'stage!?="(\w+)"', expression)) <= STAGES
-        for outcome in re.findall(r'outcome="([\w-]+)"', expression):
-            assert outcome in {EngineUnavailable.code, ParsingRCNNError.code}
+        for outcomes in re.findall(r'outcome=~?"([\w|-]+)"', expression):
+            errors = (Busy, EngineUnavailable, BrokenModel, OutOfMemory, ParsingRCNNError)
+            assert set(outcomes.split("|")) <= {error.code for error in errors}
 
 
 def test_faults_are_counted_from_nought() -> None:
@@ -98,21 +101,56 @@ def test_the_rules_hold_by_prometheus_own_word() -> None:
 )
 def test_a_model_fails_by_its_own_fault(model: str, reason: str, fires: bool, tmp_path: Path) -> None:
     series = f'nv_inference_request_failure{{model="{model}",reason="{reason}",version="1"}}'
-    labels = {"severity": "critical", "model": model}
-    rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
-    (alert,) = [r for group in rules["groups"] for r in group["rules"] if r.get("alert") == "TritonModelFails"]
+    alert = named("TritonModelFails")
     annotations = {k: v.replace("{{ $labels.model }}", model) for k, v in alert["annotations"].items()}
+    labels = {"severity": "critical", "model": model}
+    expected = {alert["alert"]: [{"exp_labels": labels, "exp_annotations": annotations}] * fires}
+    fire({series: "0x8 3x40"}, "5m", expected, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fires"),
+    [
+        ("busy", "ParsingRcnnRefuses"),  # more gateways help
+        ("engine-unavailable", "ParsingRcnnUnavailable"),  # Triton is down: they do not
+        ("broken-model", "ParsingRcnnUnavailable"),
+        ("out-of-memory", "ParsingRcnnUnavailable"),
+        ("invalid-image", None),
+    ],
+)
+def test_whoever_is_full_is_told_from_what_is_down(outcome: str, fires: str | None, tmp_path: Path) -> None:
+    """Of 20 pictures a second one is refused: 5 %."""
+    series = {
+        'parsing_rcnn_requests_total{outcome="ok",route="analyze"}': "0+285x60",
+        f'parsing_rcnn_requests_total{{outcome="{outcome}",route="analyze"}}': "0+15x60",
+    }
+    expected: dict[str, list[dict[str, Any]]] = {}
+    for name in ("ParsingRcnnRefuses", "ParsingRcnnUnavailable"):
+        alert = named(name)
+        told = {"exp_labels": alert["labels"], "exp_annotations": alert["annotations"]}
+        expected[name] = [told] if name == fires else []
+    fire(series, "15m", expected, tmp_path)
+
+
+def named(name: str) -> dict[str, Any]:
+    """An alert of the rules."""
+    rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
+    found: list[dict[str, Any]] = [
+        rule for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == name
+    ]
+    (alert,) = found
+    return alert
+
+
+def fire(series: dict[str, str], at: str, expected: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """Hold the alerts that Prometheus has at a time, of series sampled every 15 s, against those expected."""
     case = {
         "interval": "15s",
-        "input_series": [{"series": series, "values": "0x8 3x40"}],
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "alert_rule_test": [
-            {
-                "eval_time": "5m",
-                "alertname": alert["alert"],
-                "exp_alerts": [{"exp_labels": labels, "exp_annotations": annotations}] * fires,
-            }
+            {"eval_time": at, "alertname": alert, "exp_alerts": alerts} for alert, alerts in expected.items()
         ],
     }
     document = {"rule_files": [str(DEPLOY / "prometheus/rules.yml")], "tests": [case]}
-    (tmp_path / "case.yml").write_text(yaml.safe_dump(document))
-    promtool("test", "rules", str(tmp_path / "case.yml"))
+    (folder / "case.yml").write_text(yaml.safe_dump(document))
+    promtool("test", "rules", str(folder / "case.yml"))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+import time
 from pathlib import Path
 
 import httpx
@@ -85,6 +86,51 @@ def test_keys_change_while_it_runs(keys: Path) -> None:
         assert ["cannot be read" in line["reason"] for line in lines if line["log_level"] == "error"] == [True]
 
 
+@pytest.mark.parametrize("left", ["", "\n", "# nobody any more\n"])
+def test_a_file_without_keys_lets_nobody_in(keys: Path, left: str) -> None:
+    alice = add_key(keys, "alice")
+    with TestClient(create_app(Settings(keys=keys), open_gate)) as client:
+        wait_until_ready(client)
+
+        def status() -> int:
+            return client.get("/v1/taxonomies", headers={"X-API-Key": alice}).status_code
+
+        assert status() == 200
+        good = keys.read_text()
+        keys.write_text(left)
+        with capture_logs() as lines:
+            assert (status(), status()) == (401, 401)
+        said = [(line["log_level"], line["event"]) for line in lines if line["event"] != "request"]
+        assert said == [("warning", "the key file has no key: nobody comes in")]
+        keys.unlink()  # which does not bring back what was taken away
+        assert status() == 401
+        keys.write_text(good)
+        assert status() == 200
+
+
+def test_a_gateway_starts_without_keys_and_takes_the_first(keys: Path) -> None:
+    """As it would be left when it is started again after its last key was taken away."""
+    keys.write_text("# soon\n")
+    with TestClient(create_app(Settings(keys=keys), open_gate)) as client:
+        assert client.get("/v1/taxonomies", headers={"X-API-Key": "anything"}).status_code == 401
+        assert client.get("/v1/taxonomies").status_code == 401
+        alice = add_key(keys, "alice")
+        assert client.get("/v1/taxonomies", headers={"X-API-Key": alice}).status_code == 200
+
+
+def test_the_log_says_again_that_the_file_cannot_be_used(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, now = add_key(keys, "alice"), [1000.0]
+    known = KeyFile(keys)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    keys.unlink()  # as an editor does that writes a new file in its place
+    with capture_logs() as lines:
+        for later in (0, 30, 59, 60, 119, 120):
+            now[0] = 1000.0 + later
+            assert known.name_of(alice) == "alice"
+    assert len(lines) == 3
+    assert all("parsing-rcnn key NAME" in line["reason"] for line in lines)
+
+
 def test_a_key_that_is_replaced_is_refused_though_the_file_is_as_long(keys: Path) -> None:
     def write(key: str, second: int) -> None:
         keys.write_text(f"alice {hashlib.sha256(key.encode()).hexdigest()}\n")
@@ -129,7 +175,7 @@ def test_a_key_is_added_to_a_file_without_a_last_line_end(keys: Path) -> None:
 def test_key_files_are_checked_at_the_start(keys: Path) -> None:
     with pytest.raises(InvalidOptions, match="cannot be read"):
         KeyFile(keys)
-    for text, word in (("", "no key"), ("# only words\n", "no key"), ("bob hash", "line 1"), ("a b c", "line 1")):
+    for text, word in (("bob hash", "line 1"), ("# people\na b c", "line 2")):
         keys.write_text(text)
         with pytest.raises(InvalidOptions, match=word):
             KeyFile(keys)
@@ -155,6 +201,61 @@ def test_the_command_makes_keys(
     for name, word in (("carol", "another name"), ("../x", "1-64 letters"), (65 * "x", "1-64 letters")):
         assert command(monkeypatch, "key", name, "--file", str(keys)) == 1
         assert word in capsys.readouterr().err
+
+
+def test_a_key_is_replaced_by_the_command_alone(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The new one is handed out before the old one goes; a gateway that runs sees each step."""
+
+    def said(*arguments: str) -> str:
+        capsys.readouterr()
+        assert command(monkeypatch, "key", *arguments, "--file", str(keys)) == 0
+        return capsys.readouterr().out.strip()
+
+    keys.write_text("# people\n")
+    keys.chmod(0o640)
+    old, bob = said("alice"), said("bob")
+    known = KeyFile(keys)
+    new = said("alice", "--another")
+    assert [known.name_of(key) for key in (old, new, bob)] == ["alice", "alice", "bob"]
+    listed = said("--list")
+    assert listed.splitlines() == ["alice  2 keys", "bob  1 key"]
+    assert command(monkeypatch, "key", "alice", "--file", str(keys)) == 1
+    assert "--another" in capsys.readouterr().err
+    assert said("--revoke", "alice") == "alice: 2 keys revoked"
+    assert [known.name_of(key) for key in (old, new, bob)] == [None, None, "bob"]
+    assert command(monkeypatch, "key", "--revoke", "alice", "--file", str(keys)) == 1
+    assert "no key named alice" in capsys.readouterr().err
+    assert said("--revoke", "bob") == f"bob: 1 key revoked; {keys} lets nobody in now"
+    assert known.name_of(bob) is None
+    assert keys.read_text() == "# people\n"
+    assert os.stat(keys).st_mode & 0o777 == 0o640  # whoever could read it still can
+    assert said("--list") == ""
+
+
+def test_a_revocation_that_no_gateway_would_see_is_said(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice = add_key(keys, "alice")
+    known = KeyFile(keys)
+    with keys.open("a") as file:
+        file.write("bob has no sum\n")
+    for arguments in (("--revoke", "alice"), ("--list",)):
+        assert command(monkeypatch, "key", *arguments, "--file", str(keys)) == 1
+        assert "running gateways keep the keys that they know" in capsys.readouterr().err
+    assert known.name_of(alice) == "alice"
+    keys.write_text(keys.read_text().replace("bob has no sum\n", ""))
+    assert known.name_of(alice) is None
+
+
+@pytest.mark.parametrize("wrong", [(), ("alice", "--list"), ("alice", "--revoke", "alice"), ("--another", "--list")])
+def test_the_command_does_one_thing(
+    wrong: tuple[str, ...], keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "key", *wrong, "--file", str(keys)) == 2
+    assert "give one of NAME" in capsys.readouterr().err
+    assert not keys.exists()
 
 
 def test_streams_need_keys_too(keys: Path) -> None:

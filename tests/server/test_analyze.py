@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
+from parsing_rcnn import draw
+from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.settings import Settings
 from tests.conftest import values
@@ -134,7 +136,8 @@ def test_exif_orientation_turns_the_answer(client: TestClient, photo_jpeg: bytes
 
 
 @pytest.mark.parametrize(
-    ("render", "mode"), [("overlay", "RGB"), ("parts", "P"), ("iuv", "RGB"), ("inds", "L"), ("contour", "RGB")]
+    ("render", "mode"),
+    [("overlay", "RGB"), ("parts", "P"), ("iuv", "RGB"), ("inds", "L"), ("contour", "RGB"), ("charts", "RGB")],
 )
 def test_pictures_out(client: TestClient, photo_jpeg: bytes, render: str, mode: str) -> None:
     response = client.post(URL, params={"render": render}, content=photo_jpeg)
@@ -174,7 +177,7 @@ def test_accept_chooses_the_format(client: TestClient, photo_jpeg: bytes) -> Non
     assert "image/jpeg, application/x-npz" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("render", ["overlay", "contour"])
+@pytest.mark.parametrize("render", ["overlay", "contour", "charts"])
 def test_a_jpeg_shows_what_the_png_shows(client: TestClient, photo_jpeg: bytes, render: str) -> None:
     def picture(kind: str) -> tuple[Image.Image, int]:
         answer = client.post(URL, params={"render": render}, content=photo_jpeg, headers={"Accept": kind})
@@ -212,8 +215,15 @@ def test_numbers_are_never_sent_as_jpeg(client: TestClient, photo_jpeg: bytes) -
         URL, params={"render": "parts"}, json={"image": image, "options": {"render": "overlay"}}, headers=jpeg
     )
     assert drawn.headers["content-type"] == "image/jpeg"
-    without = {"render": "contour", "tasks": "parsing"}
-    refused(client.post(URL, params=without, content=photo_jpeg, headers=jpeg), 422, "densepose")
+    for render in ("contour", "charts"):
+        without = {"render": render, "tasks": "parsing"}
+        refused(client.post(URL, params=without, content=photo_jpeg, headers=jpeg), 422, "densepose")
+
+
+def test_charts_are_those_of_the_library(client: TestClient, pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    answer = client.post(URL, params={"render": "charts"}, content=photo_jpeg)
+    drawn = draw.charts(photo_jpeg, pipeline.analyze(photo_jpeg))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), drawn)
 
 
 def test_a_rendering_may_be_asked_for_in_the_body(client: TestClient, photo_jpeg: bytes) -> None:

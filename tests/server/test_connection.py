@@ -192,6 +192,9 @@ def test_what_the_connection_refuses_is_counted_once(strict: Live, sent: str, st
         time.sleep(0.1)  # for what would be counted besides
     assert {s: n - before.get(s, 0) for s, n in counts().items() if n != before.get(s, 0)} == {str(status): 1}
     assert {line["status"] for line in lines if "status" in line} == {status}
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    said = {(line["code"], line["detail"]) for line in lines if "status" in line}
+    assert said == {(told["type"].rpartition(":")[2], told["detail"])}
     identities = {line["request_id"] for line in lines if "request_id" in line}
     assert identities == {json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"]}
 
@@ -443,7 +446,7 @@ def test_with_every_connection_at_work_the_next_one_is_refused(photo_jpeg: bytes
         busy = [post(live, photo_jpeg) for _ in range(3)]
         assert slow.begun.acquire(timeout=10)
         until(lambda: live.app.state.service.admission.held == 3)
-        document = problem(everything(opened(live, QUERY + "\r\n")), 503, "engine-unavailable")
+        document = problem(everything(opened(live, QUERY + "\r\n")), 503, "busy")
         assert "3 connections" in str(document["detail"])
         assert live.app.state.metrics.registry.get_sample_value("parsing_rcnn_answers_total", {"status": "503"}) == 1
         slow.gate.set()

@@ -7,9 +7,13 @@ import socket
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from parsing_rcnn.errors import OutOfMemory
+from parsing_rcnn_client.wire import Busy, read_error
+from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_access import open_gate
@@ -20,14 +24,39 @@ def counted(live: Live, route: str, outcome: str) -> float:
     return metric(live, f'parsing_rcnn_requests_total{{outcome="{outcome}",route="{route}"}}')
 
 
+def busy(refused: socket.socket, words: str) -> None:
+    """Hold a refusal against what callers and the SDK make of it."""
+    head, _, body = refused.recv(4000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1\r\n" in head
+    assert json.loads(body)["type"] == "urn:parsing-rcnn:busy"
+    assert words in json.loads(body)["detail"]
+    for sent in (body, body.replace(b":busy", b":engine-unavailable")):  # older gateways say that
+        error = read_error(503, {"retry-after": "1"}, sent, "http://localhost")
+        assert isinstance(error, Busy)
+        assert error.retry_after == 1
+
+
+def test_what_cannot_compute_is_not_busy(photo_jpeg: bytes) -> None:
+    def load() -> Slow:
+        raise OutOfMemory("detector", "bad_alloc")
+
+    app = create_app(Settings(), load)
+    with TestClient(app) as client:
+        answer = client.post("/v1/analyze", content=photo_jpeg)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:parsing-rcnn:engine-unavailable")
+    found = app.state.metrics.registry.get_sample_value
+    assert found("parsing_rcnn_requests_total", {"route": "analyze", "outcome": "engine-unavailable"}) == 1
+
+
 def test_a_refusal_for_memory(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
         first = post(live, photo_jpeg)
         assert slow.begun.acquire(timeout=10)
         second = post(live, photo_jpeg[:2000], declared=len(photo_jpeg))
-        assert second.recv(4000).startswith(b"HTTP/1.1 503")
-        assert counted(live, "analyze", "engine-unavailable") == 1
+        busy(second, "--upload-memory")
+        assert counted(live, "analyze", "busy") == 1
         slow.gate.set()
         assert first.recv(4000).startswith(b"HTTP/1.1 200")
         for each in (first, second):
@@ -40,8 +69,8 @@ def test_a_refusal_for_want_of_a_place(photo_jpeg: bytes) -> None:
         first = post(live, photo_jpeg)
         assert slow.begun.acquire(timeout=10)
         second = post(live, photo_jpeg)
-        assert second.recv(4000).startswith(b"HTTP/1.1 503")
-        assert counted(live, "analyze", "engine-unavailable") == 1
+        busy(second, "in work or waiting")
+        assert counted(live, "analyze", "busy") == 1
         slow.gate.set()
         assert first.recv(4000).startswith(b"HTTP/1.1 200")
         for each in (first, second):

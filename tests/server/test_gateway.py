@@ -545,9 +545,11 @@ def test_every_line_of_a_log_of_json_is_json() -> None:
         (("serve", "--port", "{taken}"), 1, "cannot listen on 127.0.0.1:{taken}"),
         (("serve", "--workers", "0"), 2, "workers: "),
         (("serve", "--repository", "/nowhere"), 1, "/nowhere"),
-        (("serve", "--engine", "triton", "--model", "large"), 1, "--model large is for the embedded engine"),
+        (("serve", "--engine", "triton", "--model", "huge"), 1, "no model 'huge' here; --model takes fast, large, "),
         (("triton", "--repository", "/nowhere"), 1, "/nowhere"),
         (("triton", "--profile", "fast"), 2, "--profile 'fast'"),
+        (("triton", "--log-level", "loud"), 2, "--log-level 'loud': choose one of debug, info, warning, error"),
+        (("serve", "--log-level", "loud"), 2, "log_level: "),
     ],
 )
 def test_what_ends_the_start_is_said_as_the_log_is_written(wrong: tuple[str, ...], status: int, words: str) -> None:
@@ -622,8 +624,6 @@ def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], r
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"model": "large"}, "--model large is for the embedded engine"),
-        ({"model": "accurate"}, "--model accurate is for the embedded engine"),
         ({"max_pixels": 100_000_000}, "--max-pixels 100000000: Triton's preprocess takes 64000000 at most"),
         ({"max_side": 20000}, "--max-side 20000"),
         ({"max_bytes": 1 << 26}, "--max-bytes 67108864"),
@@ -632,6 +632,13 @@ def test_addresses_are_checked_at_the_start(name: str, wrong: tuple[str, ...], r
 def test_what_triton_would_not_keep_is_refused_at_the_start(settings: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidOptions, match=words):
         create_app(Settings(engine="triton", **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", ["large", "accurate"])
+def test_models_are_chosen_before_triton_as_in_this_process(model: str) -> None:
+    assert create_app(Settings(engine="triton", model=model)).state.settings.model == model
+    with pytest.raises(ModelNotFound, match="no model 'huge' here; --model takes fast, large, accurate"):
+        create_app(Settings(engine="triton", model="huge"))
 
 
 def test_what_triton_decides_is_said_at_the_start() -> None:
@@ -654,6 +661,8 @@ def test_the_flags_of_the_documentation_exist(page: str) -> None:
     root = Path(__file__).resolve().parents[2]
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", (root / page).read_text()))
     elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
+    elsewhere |= {"--another", "--list", "--revoke"}  # of `key`
+    elsewhere |= {"--version", "--out", "--log-verbose"}  # of `export`, of tritonserver
     elsewhere |= {"--server", "--key"}  # of the client
     elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size"}  # of docker
     elsewhere |= {"--strict", "--from-literal"}  # of kubernetes-validate, kubectl

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from parsing_rcnn.ensembles import identity, outputs
@@ -32,6 +33,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
     Attributes:
         asked: of each picture that is no probe, the request's metadata.
         begun: counts them, too.
+        probes: how many of the others there were.
         gate: closed, pictures wait for their answer.
         dies: is lost with the next picture.
         refusal: what it says to every picture instead.
@@ -46,6 +48,7 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.begun, self.gate, self.over = threading.Semaphore(0), threading.Event(), threading.Event()
         self.gate.set()
         self.dies = self.lost = False
+        self.probes = 0
         self.refusal, self.classes = "", 20
         self.parameters: dict[str, str] | None = {}
         self._server = grpc.server(ThreadPoolExecutor(8))
@@ -77,6 +80,8 @@ class Played(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.lost |= self.dies
             if self.refusal:
                 context.abort(grpc.StatusCode.INTERNAL, self.refusal)
+        else:
+            self.probes += 1
         if self.lost:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
@@ -224,6 +229,32 @@ def test_a_server_of_other_weights_gets_no_pictures(
         until(lambda: client.get("/readyz").status_code == 200, 30)
         assert client.post(URL, content=photo_jpeg).status_code == 200
     assert counts(servers) == [1, 0, 0]
+
+
+def test_a_server_that_never_gets_pictures_is_told_of_once(servers: list[Played], photo_jpeg: bytes) -> None:
+    """Half of what somebody set up is not there, and pictures are answered all the same."""
+    well, other = servers[:2]
+    other.parameters = {"card.name": "mine"}
+    with capture_logs() as logs, TestClient(create_app(settings_of(well, other))) as client:
+
+        def up(server: Played) -> float:
+            name = f'parsing_rcnn_triton_up{{url="{server.address}"}} '
+            (line,) = (line for line in client.get("/metrics").text.splitlines() if line.startswith(name))
+            return float(line.removeprefix(name))
+
+        until(lambda: up(well) == 1, 30)
+        until(lambda: other.probes >= 3, 30)
+        assert client.post(URL, content=photo_jpeg).status_code == 200
+        assert up(other) == 0
+        other.parameters = {}
+        until(lambda: up(other) == 1, 30)
+        other.lost = True
+        until(lambda: up(other) == 0, 30)
+    told = [(line["event"], line["reason"]) for line in logs if line["log_level"] == "warning"]
+    assert [event for event, _ in told] == ["triton gets no pictures"] * 2
+    assert "Triton serves mine 7.1" in told[0][1]
+    assert "the server is shutting down" in told[1][1]
+    assert {line["url"] for line in logs if line["log_level"] == "warning"} == {other.address}
 
 
 @pytest.mark.parametrize("parameters", [{}, {"threads": "2"}, None], ids=["none", "others", "restricted"])

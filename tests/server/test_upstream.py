@@ -14,15 +14,17 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2_grpc
 
-from parsing_rcnn.ensembles import CHANNEL
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.ensembles import CHANNEL, parameters_of
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import Options
 from server.engines import shared_memory
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine
 from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer, infer_shared
 from server.probes import Prober
+from server.problems import Busy
 
+PARAMETERS = parameters_of(Options())
 NO_MEMORY = (
     "in ensemble 'human_analysis', Failed to process the request(s) for model instance 'detector_0_0', message: Failed "
     "to increase the shared memory pool size for key 'prcnn_8001_x' to 67108864 bytes. If you run Triton inside "
@@ -59,7 +61,7 @@ async def ask(url: str) -> None:
     client = triton.InferenceServerClient(url, channel_args=CHANNEL)
     try:
         picture = {"IMAGE": np.array([b"x"], np.object_)}
-        await infer(Upstream(url, client), "human_analysis", picture, ("BOXES",), 5.0, Options())
+        await infer(Upstream(url, client), "human_analysis", picture, ("BOXES",), 5.0, PARAMETERS)
     finally:
         await client.close()
 
@@ -83,6 +85,22 @@ def test_a_server_without_memory_is_lost_and_a_slot_it_does_not_know_is_not(
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(
+    ("message", "kind", "said"),
+    [
+        ("model: there is no such parameter; there are confidence", ServerLost, "--model .* same|leave --model out"),
+        ("max_side: 3 is outside 32..16384", InvalidOptions, "^max_side: 3 is outside"),
+    ],
+)
+def test_a_model_that_a_server_does_not_know_is_not_the_callers_fault(
+    refusing: tuple[str, Refusing], message: str, kind: type[Exception], said: str
+) -> None:
+    url, servicer = refusing
+    servicer.message = f"in ensemble 'human_analysis', invalid-options: {message}"
+    with pytest.raises(kind, match=said):
+        asyncio.run(ask(url))
+
+
 def test_triton_is_told_in_microseconds_for_how_long_the_answer_is_wanted(refusing: tuple[str, Refusing]) -> None:
     url, servicer = refusing
     with pytest.raises(EngineUnavailable):
@@ -98,6 +116,13 @@ def test_a_server_that_starts_or_ends_has_not_failed(refusing: tuple[str, Refusi
     url, servicer = refusing
     servicer.message = message
     with pytest.raises(ServerLost, match="cannot answer now"):
+        asyncio.run(ask(url))
+
+
+def test_a_server_whose_queue_is_full_is_busy_and_well(refusing: tuple[str, Refusing]) -> None:
+    url, servicer = refusing
+    servicer.code, servicer.message = grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"
+    with pytest.raises(Busy, match=f"the queue of {url} is full"):
         asyncio.run(ask(url))
 
 
@@ -123,7 +148,7 @@ def test_a_server_that_is_late_or_away_may_still_share_our_memory(
         client = triton.InferenceServerClient(url, channel_args=CHANNEL)
         try:
             places = memory.places(["BOXES"])
-            await infer_shared(Upstream(url, client), slot, places, "human_analysis", b"x", 5.0, Options())
+            await infer_shared(Upstream(url, client), slot, places, "human_analysis", b"x", 5.0, PARAMETERS)
         finally:
             await client.close()
 

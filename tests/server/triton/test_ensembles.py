@@ -37,7 +37,7 @@ def blank() -> bytes:
     return cv2.imencode(".png", np.full((200, 300, 3), 90, np.uint8))[1].tobytes()
 
 
-def ask(triton: Running, transport: str, model: str, image: bytes, **parameters: Any) -> dict[str, NDArray[Any]]:
+def ask(triton: Running, transport: str, model: str, image: bytes, /, **parameters: Any) -> dict[str, NDArray[Any]]:
     library = importlib.import_module(f"tritonclient.{transport}")
     client = library.InferenceServerClient(getattr(triton, transport))
     tensor = library.InferInput("IMAGE", [1], "BYTES")

@@ -239,11 +239,14 @@ def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installat
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not here")
-def test_a_killed_supervisor_takes_its_server_along(installation: Installation, repository: Path) -> None:
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_killed_supervisor_takes_its_server_along(style: str, installation: Installation, repository: Path) -> None:
+    """Also a server whose words it read: the pipe has no reader then."""
     ports = free_ports(3)
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository), *named],
+        [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository), *named,
+         "--log-format", style],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     pattern = f"bin/tritonserver .*--grpc-port={ports[1]} "  # the supervisor names the port as well

@@ -1,0 +1,127 @@
+"""What a tritonserver says goes through our log line by line, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from parsing_rcnn.errors import InvalidOptions
+from server.child import spawn
+from server.launch import Installation, Launch, Supervisor
+from tests.server.triton.conftest import free_ports
+
+ENTRIES = """\
+I1128 13:17:36.910237 21827 server.cc:674] "ready: \\"light\\""
+W1128 13:17:36.910237 21827 a_b.cc:1] words without quotes
+E1128 13:17:36.910237 21827 pb_stub.cc:7] "Failed:"
+Traceback (most recent call last):
+
+  File "model.py", line 1
+2026-11-28T13:17:36Z I 21827 server.cc:604] ""
++-------+--------+
+| Model | Status |
+"""
+
+
+def said(program: str) -> list[tuple[str, str, str | None]]:
+    """(level, words, place in Triton's code) of what a python program says."""
+    with capture_logs() as lines:
+        process, thread = spawn([sys.executable, "-c", program], {"MARK": "ours"}, wrapped=True)
+        assert thread is not None
+        thread.join(60)
+        assert process.wait(10) == 0
+    assert {line["source"] for line in lines} <= {"tritonserver"}
+    return [(line["log_level"], line["event"], line.get("at")) for line in lines]
+
+
+def test_each_line_has_its_level_and_what_goes_on_that_of_its_entry() -> None:
+    program = f"import sys, os; sys.stderr.write({ENTRIES!r}); sys.stderr.flush(); print(os.environ['MARK'])"
+    assert said(program) == [
+        ("info", 'ready: "light"', "server.cc:674"),
+        ("warning", "words without quotes", "a_b.cc:1"),
+        ("error", "Failed:", "pb_stub.cc:7"),
+        ("error", "Traceback (most recent call last):", None),
+        ("error", '  File "model.py", line 1', None),
+        ("info", "", "server.cc:604"),
+        ("info", "+-------+--------+", None),
+        ("info", "| Model | Status |", None),
+        ("info", "ours", None),
+    ]
+
+
+def test_more_than_a_pipe_holds_stops_nobody_and_is_all_there() -> None:
+    """Also of a process that dies in the midst of a line, and of one that it leaves behind."""
+    program = (
+        "import os, subprocess, sys\n"
+        "for k in range(20000): print(f'I1128 13:17:36.910237 1 a.cc:1] {k} ' + 'x' * 40, file=sys.stderr)\n"
+        "print('y' * 70000, file=sys.stderr)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(0.5); print(\"the last\")'])\n"
+        "sys.stderr.write('half a'); os._exit(0)\n"
+    )
+    words = [line for _, line, _ in said(program)]
+    assert words[:20000] == [f"{k} " + "x" * 40 for k in range(20000)]
+    assert "".join(words[20000:]) == "y" * 70000 + "half athe last"
+
+
+def test_otherwise_it_writes_to_our_standard_error_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    process, thread = spawn([sys.executable, "-c", "import sys; print('as it is', file=sys.stderr)"], {}, wrapped=False)
+    assert thread is None
+    assert process.wait(60) == 0
+    assert capfd.readouterr().err == "as it is\n"
+
+
+def test_every_line_of_a_log_of_json_is_json(installation: Installation, repository: Path) -> None:
+    """From the start to the end; and what follows `--` is tritonserver's."""
+    ports = free_ports(3)
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
+    supervisor = subprocess.Popen(
+        [*command, *named, "--log-format", "json", "--", "--id=named-here"], stderr=subprocess.PIPE, text=True
+    )
+    assert supervisor.stderr is not None
+    lines: list[dict[str, str]] = []
+    guard = threading.Timer(120, supervisor.kill)
+    guard.start()
+    for line in supervisor.stderr:
+        lines.append(json.loads(line))
+        if lines[-1]["event"].startswith("Triton is ready"):
+            supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(60) == 0
+    guard.cancel()
+    theirs = [line for line in lines if line.get("source") == "tritonserver"]
+    assert any("named-here" in line["event"] for line in theirs)
+    assert any("human_analysis" in line["event"] and "READY" in line["event"] for line in theirs)
+    assert {"info"} < {line["level"] for line in theirs} <= {"info", "warning", "error"}
+    assert any(line.get("at", "").startswith("http_server.cc:") for line in theirs)
+    ready = next(k for k, line in enumerate(lines) if line["event"].startswith("Triton is ready"))
+    assert any(line.get("source") == "tritonserver" for line in lines[ready + 1 :])  # its last words
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--http-port=1",), "--http-port is what this command gives to tritonserver"),
+        (("--log-verbose=1", "--model-repository=/x"), "--model-repository is what this command gives to tritonserver"),
+        (("verbose",), "'verbose' is no option of tritonserver"),
+    ],
+)
+def test_options_that_would_contradict_ours_are_refused(
+    more: tuple[str, ...], words: str, repository: Path, installation: Installation
+) -> None:
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
+    with pytest.raises(InvalidOptions, match=words):
+        Supervisor(launch, installation)
+
+
+def test_further_options_stand_behind_ours(repository: Path, tmp_path: Path) -> None:
+    more = ("--backend-config=python,stub-timeout-seconds=60", "--log-verbose=1")
+    command = Launch(repository, more=more).command(Installation(tmp_path / "t", tmp_path), "cpu")
+    assert tuple(command[-2:]) == more
