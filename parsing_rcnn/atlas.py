@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.paste import PixelWindow
+from parsing_rcnn import seen
+from parsing_rcnn.paste import PixelWindow, paste_charts
+from parsing_rcnn.people import People
+
+_SAMPLES = 2.0
+"""For each texel of an atlas, were all of it seen: a photo shows half of a body, so four where it shows any."""
+
+_BAND = 1 << 21
+"""Samples taken at a time: about 200 MB."""
 
 
 def texels(
@@ -54,3 +64,34 @@ def enlarged(photo: NDArray[np.uint8], part: PixelWindow, times: int) -> NDArray
     large = cv2.resize(around, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
     y, x = times * (part.top - top), times * (part.left - left)
     return np.asarray(large[y : y + times * part.shape[0], x : x + times * part.shape[1]], np.uint8)
+
+
+def taken_off(image: NDArray[np.uint8], people: People, index: int, side: int) -> NDArray[np.float32]:
+    """Sums of R, G and B and their number in each texel, float32 [4,24*side*side], of what a photo shows of a person.
+
+    Args:
+        image: uint8 [H,W,3] RGB, of the people's image_size.
+        people: with IUV.
+        index: of the person.
+        side: texels on a side of a part.
+    """
+    window, cells = people.window(index), people.iuv_cells(index)
+    mine = seen.charted(people, index)
+    # so many samples for each pixel that a part as large as in the picture leaves no texel out
+    wanted = _SAMPLES * 24 * side * side / max(int(mine.sum()), 1)
+    times = min(max(math.ceil(math.sqrt(wanted)), 1), 8)
+    x, y, width, height = cv2.boundingRect(mine.view(np.uint8))
+    rows = max(_BAND // max(times * times * width, 1), 1)
+    sums = np.zeros((4, 24 * side * side), np.float32)  # of whole numbers below 2**24: as exact as any
+    for first in range(y, y + height, rows):
+        band = PixelWindow(x, first, x + width, min(first + rows, y + height))
+        fine = PixelWindow(*(times * (edge + corner) for edge, corner in zip(band, 2 * window[:2], strict=True)))
+        labels, uv = paste_charts(cells, people.boxes[index] * np.float32(times), fine)
+        photo = enlarged(image[window.slices], band, times)
+        shown = mine[band.slices].view(np.uint8)
+        inside = (labels > 0) & (cv2.resize(shown, fine.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+        part, column, row = texels(labels[inside], uv[:, inside], side)
+        texel = (part * side + row) * side + column
+        for channel, values in enumerate((*photo[inside].T, None)):
+            sums[channel] += np.bincount(texel, values, sums.shape[1])
+    return sums

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import DENSEPOSE
 
 if TYPE_CHECKING:
     from parsing_rcnn.codecs.rle import RLE
@@ -46,8 +47,8 @@ def outlines(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> list[
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A class on a person: box in whole pixels (x0, y0, width, height), score of the person times that of the part."""
+class _Piece:
+    """A class on a person: box in whole pixels (x0, y0, width, height), score of the person times that of the class."""
 
     person: int
     class_id: int
@@ -56,21 +57,39 @@ class _Part:
     mask: RLE
 
 
-def _parts(people: People) -> list[_Part]:
+def _pieces(people: People, charts: bool) -> list[_Piece]:
+    """Everybody's parts, or I of their charts."""
     found = []
+    scores = people.iuv_scores if charts else people.part_scores
     for index in range(len(people)):
-        labels, (left, top) = people.crop(index)
+        if charts:
+            labels, (left, top) = people.iuv_crop(index)[0][0], people.window(index)[:2]
+        else:
+            labels, (left, top) = people.crop(index)
         for class_id, crop in rle.encode_classes(labels).items():
             x, y, width, height = cv2.boundingRect((labels == class_id).view(np.uint8))
             score = float(people.scores[index])
-            if people.part_scores is not None:
-                score *= float(people.part_scores[index, class_id])
+            if scores is not None:
+                score *= float(scores[index, class_id])
             mask = rle.shift(crop, (left, top), people.image_size)
-            found.append(_Part(index, class_id, score, (left + x, top + y, width, height), mask))
+            found.append(_Piece(index, class_id, score, (left + x, top + y, width, height), mask))
     return found
 
 
-def to_coco(people: People, image_id: int, *, boxes: bool = True, parts: bool = False) -> list[dict[str, Any]]:
+def _one_of(parts: bool, charts: bool) -> bool:
+    """Whether anything but people is wanted.
+
+    Raises:
+        ValueError: both, whose classes have the same numbers.
+    """
+    if parts and charts:
+        raise ValueError("parts or charts: their classes have the same numbers, so ask for one after the other")
+    return parts or charts
+
+
+def to_coco(
+    people: People, image_id: int, *, boxes: bool = True, parts: bool = False, charts: bool = False
+) -> list[dict[str, Any]]:
     """COCO results, as `pycocotools.coco.COCO.loadRes` takes them.
 
     Args:
@@ -79,21 +98,22 @@ def to_coco(people: People, image_id: int, *, boxes: bool = True, parts: bool = 
         boxes: False leaves `bbox` out where there are maps. pycocotools takes a result's area from its box where it has
             one, so that AP of silhouettes by area ("small", "medium") would go by the boxes.
         parts: one result for each part of each person, instead of one a person.
+        charts: one for each I of each person's charts.
 
     Returns:
         One dict a person: `image_id`, `category_id` 1, `score`, `bbox` [x, y, width, height] in pixels, and
         `segmentation` where there are maps. Of parts, `category_id` is the class of the taxonomy, `score` that of the
-        person times that of the part, and `person` the index of the person.
+        person times that of the part, and `person` the index of the person; of charts likewise, with I of `DENSEPOSE`.
 
     Raises:
-        ValueError: `parts`, which were not computed.
+        ValueError: `parts` or `charts`, which were not computed; or both.
     """
     results: list[dict[str, Any]] = []
-    if parts:
-        for part in _parts(people):
-            own = {"bbox": [float(side) for side in part.box]} if boxes else {}
-            whose = {"image_id": image_id, "category_id": part.class_id, "score": part.score, "person": part.person}
-            results.append({**whose, **own, "segmentation": part.mask})
+    if _one_of(parts, charts):
+        for piece in _pieces(people, charts):
+            own = {"bbox": [float(side) for side in piece.box]} if boxes else {}
+            whose = {"image_id": image_id, "category_id": piece.class_id, "score": piece.score, "person": piece.person}
+            results.append({**whose, **own, "segmentation": piece.mask})
         return results
     for index, (box, score) in enumerate(zip(people.boxes.tolist(), people.scores.tolist(), strict=True)):
         x1, y1, x2, y2 = box
@@ -107,49 +127,55 @@ def to_coco(people: People, image_id: int, *, boxes: bool = True, parts: bool = 
     return results
 
 
-def to_supervision(people: People, *, parts: bool = False) -> Any:
-    """A `supervision.Detections` with masks kept as run lengths (`CompactMask`) and the maps in its `data`.
+def to_supervision(people: People, *, parts: bool = False, charts: bool = False, maps: bool = False) -> Any:
+    """A `supervision.Detections` with masks kept as run lengths (`CompactMask`).
 
     Args:
         people: of one picture.
         parts: one detection for each part of each person, instead of one a person.
+        charts: one for each I of each person's charts.
+        maps: put the arrays `parts` and `iuv` of each person into `data`, from where supervision's CSVSink and JSONSink
+            write all of it: 200 KB a person and more.
 
     Returns:
         Detections with `xyxy`, `confidence`, `class_id` 0, `mask` where there are maps, `tracker_id` where people have
-        one, and `data` holding `class_name`, `parts` and `iuv`. Of parts, `class_id` and `class_name` are those of the
-        taxonomy, `confidence` that of the person times that of the part, and `data` has `person`, the index of the
-        person.
+        one, and `data` holding `class_name`. Of parts, `class_id` and `class_name` are those of the taxonomy,
+        `confidence` that of the person times that of the part, and `data` has `person`, the index of the person; of
+        charts likewise, with I of `DENSEPOSE`.
 
     Raises:
         ImportError: supervision is not installed.
-        ValueError: `parts`, which were not computed.
+        ValueError: `parts` or `charts`, which were not computed; or more than one of the three.
     """
     try:
         supervision = import_module("supervision")
         compact_mask = import_module("supervision.detection.compact_mask").CompactMask
     except ImportError as error:
         raise ImportError("to_supervision needs supervision >= 0.30: pip install supervision") from error
-    if parts:
-        pieces = _parts(people)
-        whole = np.array([part.box for part in pieces], dtype=np.float32).reshape(-1, 4)
+    if _one_of(parts, charts):
+        if maps:
+            raise ValueError("maps are of people: leave them out where you ask for parts or charts")
+        pieces = _pieces(people, charts)
+        whole = np.array([piece.box for piece in pieces], dtype=np.float32).reshape(-1, 4)
         whole[:, 2:] += whole[:, :2]
-        rles = [part.mask for part in pieces]
-        ids = np.array([part.class_id for part in pieces], dtype=int)
-        whose = np.array([part.person for part in pieces], dtype=int)
+        rles = [piece.mask for piece in pieces]
+        ids = np.array([piece.class_id for piece in pieces], dtype=int)
+        whose = np.array([piece.person for piece in pieces], dtype=int)
         return supervision.Detections(
             xyxy=whole,
             mask=compact_mask.from_coco_rle(rles, whole - [0, 0, 1, 1], people.image_size) if pieces else None,
-            confidence=np.array([part.score for part in pieces], dtype=np.float32),
+            confidence=np.array([piece.score for piece in pieces], dtype=np.float32),
             class_id=ids,
             tracker_id=None if people.tracker_id is None else people.tracker_id[whose].astype(int),
             data={
-                "class_name": np.array(people.taxonomy.classes)[ids],
+                "class_name": np.array((DENSEPOSE if charts else people.taxonomy).classes)[ids],
                 "person": whose,
             },
         )
     count = len(people)
     data: dict[str, NDArray[Any]] = {"class_name": np.full(count, "person")}
-    data |= {name: value for name in ("parts", "iuv") if (value := getattr(people, name)) is not None}
+    if maps:
+        data |= {name: value for name in ("parts", "iuv") if (value := getattr(people, name)) is not None}
     mask = None
     if count and (people.parts is not None or people.iuv is not None):
         # A compact mask takes inclusive corners; the window is where the pixels of the mask are.

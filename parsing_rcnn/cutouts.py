@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.codecs.picture import Picture, misfit, pixels
 from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import PixelWindow, interpolate, pixel_window
-
-if TYPE_CHECKING:
-    from parsing_rcnn.people import People
+from parsing_rcnn.people import People
 
 _BAND = 1 << 20
 """Pixels looked at at a time: about 30 MB."""
@@ -22,16 +19,42 @@ _INWARDS = 2.0
 """Pixels from an edge to where the colour is the person's own: at it cameras mix in what is behind."""
 
 
-def check_image(image: NDArray[np.uint8], people: People) -> None:
-    """Hold a picture against the people.
+def original(image: Picture, people: People, takes: str = "image, people") -> NDArray[np.uint8]:
+    """The picture that people were found in, uint8 [H,W,3] RGB: an array as it is, all else decoded.
+
+    Args:
+        image: as `analyze` took it.
+        people: found in it.
+        takes: the arguments of the caller in their order, for who gives them in another one.
 
     Raises:
+        ParsingRCNNError: no picture, or one that cannot be read.
+        TypeError: `people` are none, as where the two are given the other way round.
         ValueError: it is not uint8 RGB of the people's image_size.
     """
-    if image.dtype != np.uint8 or image.shape != (*people.image_size, 3):
-        raise ValueError(
-            f"the image is {image.dtype} {image.shape}, the people were found in one of uint8 {(*people.image_size, 3)}"
-        )
+    check_people(people, takes, image)
+    found = image if isinstance(image, np.ndarray) else pixels(image)
+    size = people.image_size
+    if found.dtype == np.uint8 and found.shape == (*size, 3):
+        return found
+    remedy = misfit(found)
+    if remedy is None and found.shape[:2] == size[::-1]:
+        remedy = "this one lies on its side, and `parsing_rcnn.codecs.image.decode` turns files as their EXIF says"
+    raise ValueError(
+        f"the image is {found.dtype} {found.shape}, the people were found in one of uint8 {(*size, 3)}: "
+        + (remedy or "give that one, at its own size")
+    )
+
+
+def check_people(people: People, takes: str = "people", image: object = None) -> None:
+    """Hold what is to be people against their type.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(people, People):
+        turned = "the other way round: " if isinstance(image, People) else ""
+        raise TypeError(f"{turned}this takes ({takes}), and {type(people).__name__} is no People")
 
 
 def everybody(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
@@ -44,10 +67,10 @@ def everybody(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
 
 
 def cut(
-    image: NDArray[np.uint8], people: People, index: int, margin: float = 0.0, transparent: bool = False
+    image: Picture, people: People, index: int, margin: float = 0.0, transparent: bool = False
 ) -> NDArray[np.uint8]:
     """One person's picture: see `parsing_rcnn.people.People.cut`."""
-    check_image(image, people)
+    image = original(image, people)
     if not 0 <= margin < np.inf:
         raise ValueError(f"margin is {margin}: a share of the box's sides, 0 or more, 0.1 for example")
     x1, y1, x2, y2 = people.boxes[index].tolist()

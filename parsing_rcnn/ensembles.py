@@ -5,7 +5,7 @@ Nothing of Triton is needed to import this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
@@ -36,6 +36,10 @@ ROWS = tuple(name for names_ in MAPS.values() for name in names_)
 
 PARAMETERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
 """Of a request: name of each -> its type. They are `Options` but for the tasks."""
+
+MODEL = "model"
+"""Parameter of a request, besides: the name of the card's model on whose canvases `preprocess` puts the picture.
+Without it, the parameter of this name of its configuration decides, or else the card."""
 
 _CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
 _CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
@@ -114,6 +118,12 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
     return {f"{IDENTITY}{key}": str(value) for key, value in said.items()}
 
 
+def whose(said: Mapping[str, str]) -> str:
+    """What `identity` says, for messages."""
+    name, version, taxonomy, trained = (said[f"{IDENTITY}{key}"] for key in ("name", "version", "taxonomy", "trained"))
+    return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'})"
+
+
 def ensemble_of(tasks: Iterable[str]) -> str:
     """The ensemble that computes these tasks and the least besides.
 
@@ -127,9 +137,13 @@ def ensemble_of(tasks: Iterable[str]) -> str:
     return _CHEAPEST[asked]
 
 
-def parameters_of(options: Options) -> dict[str, str | int]:
-    """The parameters of a request: all options but the tasks, which the model's name says. NumPy's numbers are made
+def parameters_of(options: Options, model: str | None = None) -> dict[str, str | int]:
+    """The parameters of a request: all options but the tasks, which the ensemble's name says. NumPy's numbers are made
     Python's, which are all that tritonclient takes.
+
+    Args:
+        options: of the picture.
+        model: one of the card's (see `MODEL`); None leaves it to the server.
 
     Raises:
         InvalidOptions: an option is no number; its range is the model's to check.
@@ -140,23 +154,28 @@ def parameters_of(options: Options) -> dict[str, str | int]:
     parameters["max_people"] = _whole("max_people", options.max_people)
     if options.max_side is not None:
         parameters["max_side"] = _whole("max_side", options.max_side)
+    if model is not None:
+        parameters[MODEL] = model
     return parameters
 
 
-def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Options:
+def options_of(
+    parameters: Mapping[str, Any], others: Iterable[str] = (), known: Sequence[str] = tuple(PARAMETERS)
+) -> Options:
     """The options of a request's parameters, the inverse of `parameters_of`; the ranges are not checked.
 
     Args:
         parameters: numbers, or their text, which every client can send.
         others: names that may be there besides, and are passed over; Triton's own begin with `triton_`.
+        known: the names that a refusal tells; those that are no options are passed over, too.
 
     Raises:
         InvalidOptions: one is unknown or no number.
     """
-    allowed = {*PARAMETERS, *others}
+    allowed = {*known, *others}
     unknown = sorted(name for name in parameters if name not in allowed and not name.startswith("triton_"))
     if unknown:
-        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(PARAMETERS)}")
+        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(known)}")
     values: dict[str, Any] = {
         name: number(kind, name, parameters[name]) for name, kind in PARAMETERS.items() if name in parameters
     }

@@ -96,6 +96,12 @@ class Window:
         found = (boxes - offset) / scale
         return np.asarray(np.clip(found, 0, limit) if clip else found, dtype=np.float32)
 
+    def clip(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Boxes [n,4] on this canvas, cut to where the picture lies: float32 [n,4]."""
+        low = np.array([self.pad_left, self.pad_top] * 2)
+        high = low + np.array([self.width * self.scale_x, self.height * self.scale_y] * 2)
+        return np.asarray(np.clip(np.asarray(boxes).reshape(-1, 4), low, high), dtype=np.float32)
+
     def onto(self, other: Window, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Boxes [n,4] on this canvas -> float32 [n,4], the same places of the picture on another canvas."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)

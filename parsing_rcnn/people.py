@@ -8,14 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from parsing_rcnn import whole
 from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.contract import check_array
 from parsing_rcnn.heads import believed
-from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import (
     PixelWindow,
     cells_covered,
@@ -27,6 +26,7 @@ from parsing_rcnn.paste import (
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, Taxonomy
 
 if TYPE_CHECKING:
+    from parsing_rcnn.codecs.picture import Picture
     from parsing_rcnn.convert import ChartResult
 
 __all__ = ["TASKS", "Analyzer", "ModelInfo", "OptionKeywords", "Options", "People"]
@@ -132,6 +132,33 @@ class People:
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
 
+    def __getitem__(self, index: int | slice | ArrayLike) -> People:
+        """`People` of one for an int; some of them for a slice, a bool mask [n] or integers.
+
+        Raises:
+            IndexError: there are not so many, or the mask has another length.
+            TypeError: it is nothing of these.
+
+        Example:
+            >>> people = People(np.zeros((3, 4), np.float32), np.array([0.9, 0.7, 0.6], np.float32), (8, 8))
+            >>> people[-1], people[people.scores > 0.65]
+            (People(1 in 8x8: 0.60; boxes only), People(2 in 8x8: 0.90, 0.70; boxes only))
+        """
+        everybody = np.arange(len(self))
+        if isinstance(index, slice):
+            return self.select(everybody[index])
+        chosen = np.asarray(index)
+        mask = chosen.dtype == np.bool_ and chosen.ndim == 1
+        if not mask and (chosen.ndim > 1 or (chosen.size and chosen.dtype.kind not in "iu")):
+            raise TypeError(f"people are taken by an int, a slice, a bool mask [n] or integers, not by {index!r}")
+        return self.select(np.atleast_1d(everybody[chosen if chosen.size else []]))
+
+    def nms(self, iou: float = 0.5, inside: float = 0.9) -> People:
+        """Without the second boxes of people who were found twice: see `parsing_rcnn.doubles.best`."""
+        from parsing_rcnn.doubles import best
+
+        return self.select(best(self.boxes, self.scores, iou, inside))
+
     def window(self, index: int) -> PixelWindow:
         """The whole pixels that a person's maps are pasted to: those whose centres lie in the box."""
         return pixel_window(self.boxes[index], self.image_size)
@@ -164,9 +191,15 @@ class People:
             ValueError: parts were not computed.
         """
         parts = self._need("parts", 'analyze with the task "parsing"')[index]
-        rows, columns = cells_covered(self.boxes[index], self.window(index), parts.shape)
-        weights = np.outer(rows, columns).ravel()
-        return np.bincount(parts.ravel(), weights=weights, minlength=len(self.taxonomy)).astype(np.int64)
+        return self._areas(index, parts, len(self.taxonomy))
+
+    def chart_areas(self, index: int) -> NDArray[np.int64]:
+        """Pixels of each I in `iuv_crop(index)`, int64 [25], as of `areas`.
+
+        Raises:
+            ValueError: IUV was not computed.
+        """
+        return self._areas(index, self.iuv_cells(index)[0], len(DENSEPOSE))
 
     def iuv_crop(self, index: int, exact: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """One person's IUV at the picture's resolution.
@@ -217,21 +250,8 @@ class People:
         return labels > 0, offset
 
     def masks(self, exact: bool = False) -> NDArray[np.bool_]:
-        """Everybody's silhouette in the whole picture: people who overlap share pixels, as in `mask`.
-
-        Args:
-            exact: as in `mask`.
-
-        Returns:
-            bool [n,H,W]: a byte for each pixel and person; `to_coco` has them as run lengths.
-
-        Raises:
-            ValueError: neither parts nor IUV were computed.
-        """
-        canvas = np.zeros((len(self), *self.image_size), dtype=np.bool_)
-        for index in range(len(self)):
-            canvas[index][self.window(index).slices] = self.mask(index, exact)[0]
-        return canvas
+        """Everybody's silhouette in the whole picture, bool [n,H,W]: see `parsing_rcnn.whole.masks`."""
+        return whole.masks(self, exact)
 
     def polygons(self, index: int, exact: bool = False) -> list[NDArray[np.int32]]:
         """The outlines of one person's silhouette, largest first: see `parsing_rcnn.convert.outlines`.
@@ -251,71 +271,28 @@ class People:
         return outlines(*self.mask(index, exact))
 
     def label_map(self, exact: bool = False) -> NDArray[np.uint8]:
-        """Part labels of the whole picture; `parsing_rcnn.overlaps.settle` says who is in front where people overlap.
-
-        Args:
-            exact: as in `crop`.
-
-        Returns:
-            uint8 [H,W] class ids.
-        """
-        canvas = np.zeros(self.image_size, dtype=np.uint8)
-        crops = [self.crop(index, exact)[0] for index in range(len(self))]
-        settle(self, crops)
-        for index, labels in enumerate(crops):
-            np.copyto(canvas[self.window(index).slices], labels, where=labels > 0)
-        return canvas
+        """Part labels of the whole picture, uint8 [H,W] class ids: see `parsing_rcnn.whole.label_map`."""
+        return whole.label_map(self, exact)
 
     def instance_map(self, exact: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Who is where: 0 for nobody, else the person's index plus one; in front are the same people as in `label_map`.
-
-        Args:
-            exact: as in `mask`.
-
-        Returns:
-            uint8 [H,W], or uint16 with more than 255 people.
-        """
-        canvas = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        masks = [self.mask(index, exact)[0] for index in range(len(self))]
-        settle(self, masks)
-        for index, mask in enumerate(masks):
-            canvas[self.window(index).slices][mask] = index + 1
-        return canvas
+        """Who is where, [H,W], 0 for nobody, else the index plus one: see `parsing_rcnn.whole.instance_map`."""
+        return whole.instance_map(self, exact)
 
     def iuv_map(self, exact: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
-        """IUV of the whole picture; in front are the same people as in `label_map`.
+        """(IUV of the whole picture, uint8 [H,W,3]; who is where, [H,W]): see `parsing_rcnn.whole.iuv_map`."""
+        return whole.iuv_map(self, exact)
 
-        Args:
-            exact: as in `iuv_crop`.
-
-        Returns:
-            (uint8 [H,W,3] of I, U times 255, V times 255; instances [H,W] as in `instance_map`, by I > 0).
-        """
-        canvas = np.zeros((*self.image_size, 3), dtype=np.uint8)
-        instances = np.zeros(self.image_size, dtype=np.uint8 if len(self) < 256 else np.uint16)
-        crops = [self.iuv_crop(index, exact)[0] for index in range(len(self))]
-        settle(self, [iuv[0] for iuv in crops])
-        for index, iuv in enumerate(crops):
-            where = self.window(index).slices
-            mask = iuv[0] > 0
-            # np.copyto with such a mask is 30 times as slow
-            cv2.copyTo(cv2.merge(list(iuv)), mask.view(np.uint8), canvas[where])
-            instances[where][mask] = index + 1
-        return canvas, instances
-
-    def draw(self, image: NDArray[np.uint8], **options: Any) -> NDArray[np.uint8]:
+    def draw(self, image: Picture, **options: Any) -> NDArray[np.uint8]:
         """The picture with every person's parts, box and score over it: see `parsing_rcnn.draw.overlay`."""
         from parsing_rcnn.draw import overlay
 
         return overlay(image, self, **options)
 
-    def cut(
-        self, image: NDArray[np.uint8], index: int, margin: float = 0.0, transparent: bool = False
-    ) -> NDArray[np.uint8]:
+    def cut(self, image: Picture, index: int, margin: float = 0.0, transparent: bool = False) -> NDArray[np.uint8]:
         """One person's picture, out of the photo. (`crop` has their labels.)
 
         Args:
-            image: uint8 [H,W,3] RGB, the upright original; it is not changed.
+            image: what was analysed: a path, encoded bytes, a uint8 [H,W,3] RGB array or a picture of Pillow.
             index: of the person.
             margin: around the box, as a share of its width and height, as far as the picture goes.
             transparent: nothing around the person, and nobody in front of them; edges as of `parsing_rcnn.draw.cutout`.
@@ -340,17 +317,19 @@ class People:
         """What the results of a task are ranked by, float32 [n]: `scores` times `certainty`."""
         return self.scores * self.certainty(task)
 
-    def to_supervision(self, *, parts: bool = False) -> Any:
-        """A `supervision.Detections`, of people or of their parts: see `parsing_rcnn.convert.to_supervision`."""
+    def to_supervision(self, *, parts: bool = False, charts: bool = False, maps: bool = False) -> Any:
+        """A `supervision.Detections`, of people, parts or charts: see `parsing_rcnn.convert.to_supervision`."""
         from parsing_rcnn.convert import to_supervision
 
-        return to_supervision(self, parts=parts)
+        return to_supervision(self, parts=parts, charts=charts, maps=maps)
 
-    def to_coco(self, image_id: int, *, boxes: bool = True, parts: bool = False) -> list[dict[str, Any]]:
-        """COCO results for pycocotools, of people or of their parts: see `parsing_rcnn.convert.to_coco`."""
+    def to_coco(
+        self, image_id: int, *, boxes: bool = True, parts: bool = False, charts: bool = False
+    ) -> list[dict[str, Any]]:
+        """COCO results for pycocotools, of people, parts or charts: see `parsing_rcnn.convert.to_coco`."""
         from parsing_rcnn.convert import to_coco
 
-        return to_coco(self, image_id, boxes=boxes, parts=parts)
+        return to_coco(self, image_id, boxes=boxes, parts=parts, charts=charts)
 
     def to_densepose(self) -> list[ChartResult]:
         """Box-relative charts as detectron2's DensePose has them: see `parsing_rcnn.convert.to_densepose`."""
@@ -385,6 +364,11 @@ class People:
         Who is in front where silhouettes overlap, `parsing_rcnn.overlaps.settle` says.
         """
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[::-1]]
+
+    def _areas(self, index: int, labels: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+        rows, columns = cells_covered(self.boxes[index], self.window(index), labels.shape)
+        weights = np.outer(rows, columns).ravel()
+        return np.bincount(labels.ravel(), weights=weights, minlength=classes).astype(np.int64)
 
     def _need(self, name: str, remedy: str) -> NDArray[np.uint8]:
         array: NDArray[np.uint8] | None = getattr(self, name)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Unpack
+from types import TracebackType
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Stopwatch:
     def lap(self, stage: str) -> None:
         """The time since the last lap belongs to `stage`."""
         now = time.perf_counter()
-        self.stages[stage] = round(1000 * (now - self._last), 3)
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + 1000 * (now - self._last), 3)
         self.stages["total"] = round(1000 * (now - self._begin), 3)
         self._last = now
 
@@ -78,12 +79,21 @@ class GraphPipeline:
         """What runs."""
         return self._info
 
-    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
         """Find everybody in one picture.
 
         Args:
-            image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
+            image: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of
+                Pillow.
             options: what to compute.
+            bgr: the array is of OpenCV, blue first.
             keywords: fields of `Options`, instead of `options`: `analyze(image, tasks="parsing", confidence=0.3)`.
                 Without `tasks` those whose head is trained are computed.
 
@@ -94,6 +104,7 @@ class GraphPipeline:
         options = asked(self._info, options, keywords)
         validate(options)
         watch = Stopwatch()
+        image = load(image, bgr=bgr)
         (canvas, window), *others = self._views(image, options, watch)
         boxes, scores, features = self._detect(canvas, window, options)
         for another in others:
@@ -111,13 +122,11 @@ class GraphPipeline:
         return self.people(window, boxes, scores, maps, watch)
 
     def _views(self, image: Picture, options: Options, watch: Stopwatch) -> list[tuple[NDArray[np.uint8], Window]]:
-        """The picture on a canvas, and on one of the second size where there is that."""
-        if self._second is None:
-            return [self.preprocess(image, options, watch)]
-        sizes = (self._info.canvases, self._second.canvases)
-        upright = self._upright(image, options, watch, [canvas for size in sizes for canvas in size])
-        views = [_fitted(*upright, size) for size in sizes]
-        watch.lap("preprocess")
+        """The picture on a canvas, and on one of the second size where there is that: decoded for each size, as a
+        server does that is asked for both, so that both give the same numbers."""
+        views = [self.preprocess(image, options, watch)]
+        if self._second is not None:
+            views.append(self.preprocess(image, options, watch, self._second.canvases))
         return views
 
     def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options) -> Detections:
@@ -135,7 +144,8 @@ class GraphPipeline:
         boxes, scores, features = self._detect(canvas, other, options)
         boxes = other.onto(window, boxes)
         limits = (self._second.below, options.confidence, options.max_people)
-        who = united((first[0], boxes), (first[1], scores), *limits)
+        seen = (window.clip(first[0]), window.clip(boxes))  # of people the picture's edge cuts, what is in the picture
+        who = united(seen, (first[1], scores), *limits)
         rows = who.take(first[2][: len(first[0])], features[: len(boxes)])
         return who.take(first[0], boxes), who.scores, rows if len(rows) else features[:1]
 
@@ -196,15 +206,6 @@ class GraphPipeline:
             canvases: (height, width) to choose from instead of the model's own.
         """
         canvases = canvases or self._info.canvases
-        upright = self._upright(image, options, watch, canvases)
-        fitted = _fitted(*upright, canvases)
-        watch.lap("preprocess")
-        return fitted
-
-    def _upright(
-        self, image: Picture, options: Options, watch: Stopwatch, canvases: Sequence[tuple[int, int]]
-    ) -> tuple[NDArray[np.uint8], int, int]:
-        """The picture, as large as the largest of the canvases can show; height and width of the upright original."""
         image = load(image)
         if isinstance(image, np.ndarray):
             height, width = image.shape[:2]
@@ -216,10 +217,24 @@ class GraphPipeline:
         if options.max_side is not None and max(image.shape[:2]) > options.max_side:
             ratio = options.max_side / max(image.shape[:2])
             image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
-        return image, height, width
+        canvas, inner = fit(image, canvases)
+        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
+        # as precise as the tensor WINDOW that carries it between the steps of a server
+        exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
+        window = Window.from_array(exact.to_array())
+        watch.lap("preprocess")
+        return canvas, window
 
     def close(self) -> None:
         """Nothing to release: memory goes with the object."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class Pipeline(GraphPipeline):
@@ -254,21 +269,17 @@ class Pipeline(GraphPipeline):
         info, second = self.repository.info(self.runtime.name), self.repository.second_size
         super().__init__(self.runtime, info, self.repository.taxonomy, limits, second)
 
-    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
         """See `GraphPipeline.analyze`."""
         with in_order():  # all of it: OpenCV, too, is left by daemon threads as what runs the graphs is
-            return super().analyze(image, options, **keywords)
-
-
-def _fitted(
-    image: NDArray[np.uint8], height: int, width: int, canvases: Sequence[tuple[int, int]]
-) -> tuple[NDArray[np.uint8], Window]:
-    """(canvas uint8 [H,W,3], where the upright original of this height and width lies on it)."""
-    canvas, inner = fit(image, canvases)
-    scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-    # as precise as the tensor WINDOW that carries it between the steps of a server
-    exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
-    return canvas, Window.from_array(exact.to_array())
+            return super().analyze(image, options, bgr=bgr, **keywords)
 
 
 def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

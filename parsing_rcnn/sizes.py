@@ -8,16 +8,23 @@ half of what it says of others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.geometry import choose_canvas
+from parsing_rcnn.people import People
+
 SAME = 0.5
 """IoU from which two boxes are one person, as between boxes of one size (NMS)."""
 OTHERS = 0.5
 """What a score is worth of somebody who belongs to the other size."""
+
+_ROWS = ("boxes", "parts", "part_scores", "part_probs", "iuv", "iuv_scores")
+"""Of `People`, what is taken from one size as it is."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def united(
         >>> both = (np.concatenate([tall, small]), np.concatenate([tall, small]))
         >>> scores = (np.array([0.9, 0.6], np.float32), np.array([0.7, 0.8], np.float32))
         >>> found = united(both, scores, below=300, confidence=0.5, most=64)
-        >>> found.second.tolist(), found.rows.tolist(), found.scores.round(2).tolist()
+        >>> found.second.tolist(), found.rows.tolist(), [round(score, 2) for score in found.scores.tolist()]
         ([False, True], [0, 1], [0.9, 0.8])
     """
     heights = [array[:, 3] - array[:, 1] for array in boxes]
@@ -95,6 +102,48 @@ def united(
         np.array([row for _, _, row in kept], np.intp),
         np.array([score for score, _, _ in kept], np.float32),
     )
+
+
+def united_people(
+    first: People,
+    second: People,
+    size: SecondSize,
+    canvases: Sequence[tuple[int, int]],
+    confidence: float,
+    most: int,
+) -> People:
+    """`united` for who gets whole answers, as from a server: people of one picture, asked for alike at both sizes.
+
+    Args:
+        first: the first size's answer.
+        second: the second one's.
+        size: the second one, and whose people are its.
+        canvases: (height, width) of the first size, on which people are measured.
+        confidence: the lowest score kept.
+        most: people kept, by score.
+
+    Returns:
+        Everybody once, nobody numbered; `timings` are those of both together.
+
+    Raises:
+        ValueError: they are of pictures of unequal sizes, or only one has a map.
+    """
+    if first.image_size != second.image_size:
+        raise ValueError(f"image_size: {first.image_size} and {second.image_size} are no picture's two answers")
+    height, width = first.image_size
+    rows, columns = choose_canvas(height, width, canvases)
+    scale = max(round(height * min(rows / height, columns / width)), 1) / height
+    boxes = (first.boxes * np.float32(scale), second.boxes * np.float32(scale))
+    who = united(boxes, (first.scores, second.scores), size.below, confidence, most)
+    fields: dict[str, Any] = {"scores": who.scores, "tracker_id": None}
+    for name in _ROWS:
+        own, others = getattr(first, name), getattr(second, name)
+        if (own is None) != (others is None):
+            raise ValueError(f"{name}: only one of the two answers has them")
+        fields[name] = None if own is None else who.take(own, others)
+    stages = dict.fromkeys([*first.timings, *second.timings])
+    timings = {name: round(first.timings.get(name, 0) + second.timings.get(name, 0), 3) for name in stages}
+    return replace(first, **fields, timings=timings)
 
 
 def _pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> list[tuple[int, int]]:

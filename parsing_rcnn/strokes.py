@@ -10,7 +10,7 @@ from parsing_rcnn.paste import PixelWindow
 
 Colour = tuple[int, int, int]
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def outline(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], offset: tuple[int, int], colour: Colour) -> None:
@@ -38,7 +38,7 @@ def tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: 
     height, width = canvas.shape[:2]
     scale = max(0.34, max(height, width) / 3000)
     weight = 1 if scale < 0.7 else 2
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, weight)
+    (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, weight)
     margin = max(2, round(text_height * 0.25))
     strip = text_height + 2 * margin
     left = int(np.clip(np.floor(box[0]), 0, max(width - text_width - 2 * margin, 0)))
@@ -46,7 +46,7 @@ def tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: 
     top = top if top >= 0 else int(np.clip(np.floor(box[1]), 0, max(height - strip, 0)))
     cv2.rectangle(canvas, (left, top), (left + text_width + 2 * margin, top + strip - 1), colour, cv2.FILLED)
     cv2.putText(
-        canvas, text, (left + margin, top + margin + text_height), _FONT, scale, (16, 16, 16), weight, cv2.LINE_AA
+        canvas, text, (left + margin, top + margin + text_height), FONT, scale, (16, 16, 16), weight, cv2.LINE_AA
     )
 
 

@@ -162,3 +162,9 @@ DENSEPOSE_COARSE = Taxonomy(
     ((3, 2), (4, 5), (7, 6), (9, 8), (10, 11), (12, 13)),
 )
 """14 body regions: what the annotators of DensePose-COCO painted."""
+
+COARSE_OF_PART: NDArray[np.uint8] = np.array(
+    [0, 1, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8, 9, 8, 9, 10, 11, 10, 11, 12, 13, 12, 13, 14, 14], np.uint8
+)
+"""Region (of `DENSEPOSE_COARSE`) of each part (of `DENSEPOSE`), uint8 [25], read-only."""
+COARSE_OF_PART.flags.writeable = False

@@ -11,6 +11,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.company import Siblings
-from parsing_rcnn.ensembles import PROBE, ROWS, options_of
+from parsing_rcnn.ensembles import MODEL, PARAMETERS, PROBE, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
@@ -127,18 +128,42 @@ class Single(Step):
 
 
 class Preprocess(Single):
-    """IMAGE, and the parameters confidence, max_people and max_side -> CANVAS, WINDOW, LIMITS."""
+    """IMAGE, and the parameters confidence, max_people, max_side and model -> CANVAS, WINDOW, LIMITS."""
 
     def open(self) -> None:
-        self.pipeline = Pipeline(self.repository, model=self.setting("model") or None, graphs=())
+        self.pipeline = Pipeline(self.repository, graphs=())
+        card = self.pipeline.repository
+        self.models = {name: replace(card, model=name) for name in card.card.get("models", {})}
+        self.own = self.canvases(self.setting(MODEL) or None)
+
+    def canvases(self, model: str | None) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the canvases of one of the card's models; None: of the card itself.
+
+        Raises:
+            InvalidOptions: there is no such model, or it is more than one request.
+        """
+        if model is None:
+            return self.pipeline.repository.canvases
+        alone = [name for name, chosen in self.models.items() if chosen.second_size is None]
+        choices = ", ".join(alone) or "none: the card names no models"
+        if model not in self.models:
+            raise InvalidOptions(f"{MODEL}: there is no {model[:60]!r} in this repository; choose from {choices}")
+        if model not in alone:
+            raise InvalidOptions(
+                f"{MODEL}: {model!r} sees every picture at two sizes, which is two requests, whose answers the gateway "
+                f"puts together (`parsing-rcnn serve --engine triton --model {model}`); ask it or the embedded engine "
+                f"(--embedded), or choose from {choices}"
+            )
+        return self.models[model].canvases
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         image = inputs["IMAGE"].reshape(-1)
         if len(image) != 1:
             raise InvalidImage(f"IMAGE holds {len(image)} pictures; send one a request")
-        options = options_of(parameters)
+        options = options_of(parameters, known=(*PARAMETERS, MODEL))
         validate(options)
-        canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch())
+        canvases = self.canvases(str(parameters[MODEL])) if MODEL in parameters else self.own
+        canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch(), canvases)
         return {
             "CANVAS": canvas,
             "WINDOW": window.to_array(),

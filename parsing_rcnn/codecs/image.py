@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from parsing_rcnn.codecs.header import ImageHeader, peek, without_texts
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
 from parsing_rcnn.geometry import resize, turn_upright
 
-__all__ = ["ImageHeader", "ImageLimits", "check", "decode", "peek"]
+__all__ = ["ImageHeader", "ImageLimits", "check", "decode", "from_pillow", "peek"]
 
 _MAX_SCANS = 100
 _USUAL_SCANS = 16
@@ -96,6 +96,21 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
     if target is not None:
         image = resize(image, *target, _filled(image, header))
     return turn_upright(image, header.orientation)
+
+
+def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
+    """A picture that Pillow has opened, as `decode` has its file.
+
+    Returns:
+        uint8 [H,W,3] RGB, upright by the EXIF orientation that it still has, writable.
+
+    Raises:
+        InvalidImage: its file is truncated, damaged or closed, or its mode is none that becomes RGB.
+    """
+    try:
+        return turn_upright(_to_rgb(picture), picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:  # as below: of lazy files it is decoded here
+        raise InvalidImage(f"the picture of Pillow cannot be read ({error}): give its bytes or path") from None
 
 
 def _target(header: ImageHeader, max_side: int | None) -> tuple[int, int] | None:

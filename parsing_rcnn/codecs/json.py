@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +16,8 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
+from parsing_rcnn.whole import nobody
 
 MaskFormat = Literal["rle", "png", "polygon", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
@@ -40,8 +43,8 @@ def to_json(
     Args:
         people: of one picture.
         include: of `INCLUDE`. "masks": the silhouette in `mask_format`. "parts": class, score and area of each part.
-            "label_map": `parts_png`. "iuv": `densepose`. "part_masks": `crop_rle` of each part. "inds": `inds_png`.
-            What was not computed is left out.
+            "label_map": `parts_png`. "iuv": `densepose`, with class, score and area of each chart. "part_masks":
+            `crop_rle` of each part. "inds": `inds_png`. What was not computed is left out.
         mask_format: "rle": full frame; "png": cut to the box; "polygon": in `polygons` the outline of every piece,
             largest first, as of `People.polygons` (holes are filled; pieces with fewer than three corners, dots and
             lines a pixel wide, are left out), and in `points` the first of them; "none".
@@ -98,7 +101,7 @@ def _maps(
 
 def _instances(people: People, claims: list[NDArray[np.bool_]]) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Who is where, [H,W]; the claims, of everybody's window, are settled in place."""
-    canvas = np.zeros(people.image_size, dtype=np.uint8 if len(people) < 256 else np.uint16)
+    canvas = nobody(people)
     settle(people, claims)
     for index, mask in enumerate(claims):
         canvas[people.window(index).slices][mask] = index + 1
@@ -137,13 +140,15 @@ def _person(
         if "parts" in include or "part_masks" in include:
             areas = np.bincount(labels.ravel()) if exact else people.areas(index)
             masks = rle.encode_classes(labels) if "part_masks" in include else {}
-            entry["parts"] = _parts(areas, masks, people, index)
+            entry["parts"] = _classes(areas, people.taxonomy, _row(people.part_scores, index), masks)
         if "label_map" in include:
             entry["parts_png"] = png.to_base64(png.encode_labels(labels))
     if iuv is not None and "iuv" in include:
         charts: dict[str, Any] = {"shape_chw": list(iuv.shape), "labels_uv_str": encode_chart(iuv)}
         if people.iuv_scores is not None:
             charts["score"] = round(float(people.certainty("densepose")[index]), 4)
+        areas = np.bincount(iuv[0].ravel()) if exact else people.chart_areas(index)
+        charts["charts"] = _classes(areas, DENSEPOSE, _row(people.iuv_scores, index))
         entry["densepose"] = charts
     return entry
 
@@ -161,14 +166,24 @@ def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str)
     return {}
 
 
-def _parts(areas: NDArray[Any], masks: dict[int, rle.RLE], people: People, index: int) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
+def _row(scores: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:
+    return None if scores is None else scores[index]
+
+
+def _classes(
+    areas: NDArray[Any],
+    taxonomy: Taxonomy,
+    scores: NDArray[np.float32] | None,
+    masks: Mapping[int, rle.RLE] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """What is there of each class but the background, by pixels [classes], with its score and its mask if known."""
+    found: list[dict[str, Any]] = []
     for class_id in (np.flatnonzero(areas[1:]) + 1).tolist():
-        part: dict[str, Any] = {"class": people.taxonomy.classes[class_id], "class_id": class_id}
-        if people.part_scores is not None:
-            part["score"] = round(float(people.part_scores[index, class_id]), 4)
-        part["area"] = int(areas[class_id])
+        entry: dict[str, Any] = {"class": taxonomy.classes[class_id], "class_id": class_id}
+        if scores is not None:
+            entry["score"] = round(float(scores[class_id]), 4)
+        entry["area"] = int(areas[class_id])
         if class_id in masks:
-            part["crop_rle"] = masks[class_id]
-        parts.append(part)
-    return parts
+            entry["crop_rle"] = masks[class_id]
+        found.append(entry)
+    return found

@@ -1,38 +1,55 @@
-"""What a caller may give as a picture: encoded bytes, a path, or an array."""
+"""What a caller may give as a picture: encoded bytes, a path, an array, or a picture of Pillow."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import InvalidImage
+from parsing_rcnn.errors import InvalidImage, InvalidOptions
 
-Picture = bytes | str | os.PathLike[str] | NDArray[np.uint8]
-"""An encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Picture: TypeAlias = "bytes | str | os.PathLike[str] | NDArray[np.uint8] | Image"
+"""An encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of Pillow."""
 
 _SHOWN = 200
 """Characters of a path in a message: a picture in base64 has millions."""
 
 
-def load(picture: Picture) -> bytes | NDArray[np.uint8]:
-    """The encoded bytes, read where `picture` is a path, or the array.
+def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
+    """The encoded bytes, read where `picture` is a path, or the RGB array.
+
+    Args:
+        picture: of Pillow's pictures the EXIF turn is applied, and transparency put on white, as of files.
+        bgr: it is an array whose channels are blue, green, red, as OpenCV has them.
 
     Raises:
         InvalidImage: the path cannot be read, the array is no RGB picture, or `picture` is nothing of these.
+        InvalidOptions: `bgr`, and it is no array: all others say themselves which channel is which.
     """
+    if bgr and not isinstance(picture, np.ndarray):
+        raise InvalidOptions(
+            f"bgr: says how the channels of an array lie; this is {_kind(picture)}, which says so itself: leave bgr out"
+        )
+    if _of_pillow(picture):
+        from parsing_rcnn.codecs.image import from_pillow
+
+        picture = from_pillow(picture)
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise InvalidImage(
-                f"an image array is uint8 [height,width,3] RGB, this one is {picture.dtype} {picture.shape}"
-            )
-        return picture
+        if (wrong := misfit(picture)) is not None:
+            raise InvalidImage(wrong)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if bgr else picture
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return bytes(picture)
     if not isinstance(picture, (str, os.PathLike)):
-        raise InvalidImage(f"{type(picture).__name__} is no picture: give bytes, a path or a uint8 [H,W,3] array")
+        raise InvalidImage(_no_picture(picture))
     name = os.fsdecode(picture)
     shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
     try:
@@ -41,3 +58,66 @@ def load(picture: Picture) -> bytes | NDArray[np.uint8]:
         raise InvalidImage(f"{shown}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte
         raise InvalidImage(f"{shown}: no file that can be read ({getattr(error, 'strerror', error)})") from None
+
+
+def pixels(picture: Picture) -> NDArray[np.uint8]:
+    """The upright picture, uint8 [H,W,3] RGB: decoded where `picture` is encoded, an array as it is.
+
+    Raises:
+        ParsingRCNNError: as of `load` and `parsing_rcnn.codecs.image.decode`.
+    """
+    loaded = load(picture)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    from parsing_rcnn.codecs.image import decode
+
+    return decode(loaded)
+
+
+def misfit(array: NDArray[np.generic]) -> str | None:
+    """What is wrong with an array that is to be a picture, and the remedy; None where it is uint8 [H,W,3]."""
+    shape = array.shape
+    if array.dtype == np.uint8 and array.ndim == 3 and shape[2] == 3 and 0 not in shape:
+        return None
+    said = f"an image array is uint8 [height,width,3] RGB, this one is {array.dtype} {shape}"
+    remedy = _remedy(array)
+    return f"{said}: {remedy}" if remedy else said
+
+
+def _remedy(array: NDArray[np.generic]) -> str | None:
+    shape = array.shape
+    channels = shape[2] if array.ndim == 3 else None
+    remedies = (
+        (0 in shape, "it is empty"),
+        (array.ndim == 4, "give one picture at a time, or all to analyze_many"),
+        (array.ndim == 2 or channels == 1, "of grey make three channels, np.dstack([image] * 3)"),
+        (channels == 4, "leave its transparency out, image[..., :3]"),
+        (channels not in (None, 3) and shape[0] == 3, "put its channels last, image.transpose(1, 2, 0)"),
+        (
+            channels == 3 and array.dtype.kind == "f",
+            "of values from 0 to 1 make (image * 255).round().astype(np.uint8)",
+        ),
+        (channels == 3 and array.dtype == np.uint16, "of 16 bits make (image // 257).astype(np.uint8)"),
+    )
+    return next((remedy for applies, remedy in remedies if applies), None)
+
+
+def _no_picture(thing: object) -> str:
+    if any(kind.__module__.partition(".")[0] == "torch" for kind in type(thing).__mro__):
+        return (
+            "a torch tensor is no picture: give tensor.permute(1, 2, 0).cpu().numpy() where it is uint8 [3,H,W] RGB; "
+            "of values from 0 to 1, (tensor * 255).round().byte() before that"
+        )
+    kinds = "give bytes, a path, a uint8 [H,W,3] RGB array or a picture of Pillow"
+    several = "; several pictures go to analyze_many" if isinstance(thing, (list, tuple)) else ""
+    return f"{type(thing).__name__} is no picture: {kinds}{several}"
+
+
+def _kind(picture: object) -> str:
+    return "a picture of Pillow" if _of_pillow(picture) else f"of type {type(picture).__name__}"
+
+
+def _of_pillow(picture: object) -> TypeGuard[Image]:
+    """Whether it is a picture of Pillow, which is imported then, and need not be otherwise."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(picture, pillow.Image)

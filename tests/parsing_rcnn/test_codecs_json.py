@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -95,6 +96,25 @@ def test_parts_have_names_scores_and_areas_in_pixels() -> None:
         {"class": "Coat", "class_id": 7, "score": 0.75, "area": 16 * 16},
         {"class": "Face", "class_id": 13, "score": 0.5, "area": 8 * 16},
     ]
+
+
+def test_charts_have_names_scores_and_areas_in_pixels() -> None:
+    person = read(to_json(people()))["predictions"][0]
+    assert person["densepose"]["charts"] == [
+        {"class": "Right-upper leg (1)", "class_id": 7, "score": 0.25, "area": 16 * 16},
+        {"class": "Right-lower leg (2)", "class_id": 13, "score": 0.5, "area": 8 * 16},
+    ]
+    without = read(to_json(replace(people(), iuv_scores=None)))["predictions"][1]
+    assert without["densepose"]["charts"] == [{"class": "Left-lower leg (1)", "class_id": 12, "area": 8 * 12}]
+
+
+def test_exact_areas_of_charts_are_of_the_exact_charts() -> None:
+    who = people()
+    exact = read(to_json(replace(who, parts=None, part_scores=None), exact=True))["predictions"][0]
+    pasted = np.bincount(who.iuv_crop(0, exact=True)[0][0].ravel())
+    areas = {one["class_id"]: one["area"] for one in exact["densepose"]["charts"]}
+    assert areas == {7: pasted[7], 13: pasted[13]}
+    assert areas != {7: 16 * 16, 13: 8 * 16}
 
 
 def test_exact_areas_are_of_the_exact_parts() -> None:
@@ -293,7 +313,10 @@ def test_to_supervision() -> None:
     who = people()
     detections = who.to_supervision()
     assert np.array_equal(detections.xyxy, who.boxes)
-    assert np.array_equal(detections.data["parts"], who.parts)
+    assert set(detections.data) == {"class_name"}  # what sinks write
+    maps = who.to_supervision(maps=True).data
+    assert np.array_equal(maps["parts"], who.parts)
+    assert np.array_equal(maps["iuv"], who.iuv)
     for index in range(2):
         assert np.array_equal(np.asarray(detections.mask[index]), silhouette(who, index))
     assert len(detections[detections.confidence > 0.7]) == 1
@@ -316,14 +339,22 @@ def test_to_coco_is_what_pycocotools_loads() -> None:
         assert np.array_equal(mask.decode(annotation["segmentation"]), silhouette(who, index))
 
 
-def test_the_snippet_of_the_documentation_for_supervision() -> None:
+def test_the_snippet_of_the_documentation_for_supervision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("supervision")
     page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
     (snippet,) = (t for t in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import supervision" in t)
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"people": people(), "photo": np.zeros((40, 50, 3), np.uint8)}
     exec(snippet, names)
     assert len(names["detections"]) == 2
     assert names["faces"].data["person"].tolist() == [0]
+    with Path("people.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["class_name"], round(float(row["confidence"]), 4), row["frame"]) for row in rows] == [
+        ("person", 0.9, "0"),
+        ("person", 0.6, "0"),
+    ]
+    assert Path("people.csv").stat().st_size < 500
 
 
 PARTS = [(0, 7, 0.9 * 0.75), (0, 13, 0.9 * 0.5), (1, 12, 0.6 * 0.25)]
@@ -358,6 +389,26 @@ def test_to_coco_of_parts_is_what_pycocotools_loads() -> None:
         People(who.boxes, who.scores, who.image_size, iuv=who.iuv).to_coco(7, parts=True)
 
 
+CHARTS = [(0, 7, 0.9 * 0.25), (0, 13, 0.9 * 0.5), (1, 12, 0.6 * 0.75)]
+"""(person, I, score) of `people`, whose I are their parts."""
+
+
+def test_to_coco_of_charts() -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    who = replace(people(), parts=None)
+    results = who.to_coco(7, charts=True)
+    assert [(a["image_id"], a["person"], a["category_id"]) for a in results] == [(7, i, k) for i, k, _ in CHARTS]
+    assert [a["score"] for a in results] == pytest.approx([score for _, _, score in CHARTS])
+    for result, (index, class_id, _) in zip(results, CHARTS, strict=True):
+        assert np.array_equal(mask.decode(result["segmentation"]), part_mask(people(), index, class_id))
+        assert result["bbox"] == list(mask.toBbox(result["segmentation"]))
+    assert "bbox" not in who.to_coco(7, charts=True, boxes=False)[0]
+    with pytest.raises(ValueError, match="no iuv"):
+        replace(people(), iuv=None).to_coco(7, charts=True)
+    with pytest.raises(ValueError, match="parts or charts: their classes have the same numbers"):
+        who.to_coco(7, charts=True, parts=True)
+
+
 def test_who_is_followed_has_a_number() -> None:
     followed = replace(people(), tracker_id=np.array([7, 2], np.int32))
     assert [person["tracker_id"] for person in read(to_json(followed))["predictions"]] == [7, 2]
@@ -389,6 +440,18 @@ def test_to_supervision_of_parts() -> None:
         assert detections.xyxy[k].tolist() == corners
     assert len(detections[detections.data["class_name"] == "Face"]) == 1
     assert len(People.empty((4, 6), parts=who.parts[:0]).to_supervision(parts=True)) == 0  # type: ignore[index]
+
+
+def test_to_supervision_of_charts() -> None:
+    pytest.importorskip("supervision")
+    detections = people().to_supervision(charts=True)
+    names = ["Right-upper leg (1)", "Right-lower leg (2)", "Left-lower leg (1)"]
+    assert detections.data["class_name"].tolist() == names
+    assert detections.class_id.tolist() == [class_id for _, class_id, _ in CHARTS]
+    assert detections.confidence == pytest.approx([score for _, _, score in CHARTS])
+    for given in ({"charts": True, "parts": True}, {"charts": True, "maps": True}):
+        with pytest.raises(ValueError, match=r"parts or charts"):
+            people().to_supervision(**given)
 
 
 def test_silhouettes_without_boxes_have_areas_of_their_own() -> None:

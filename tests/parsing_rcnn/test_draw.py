@@ -5,13 +5,17 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from parsing_rcnn import draw
+from parsing_rcnn.errors import InvalidImage
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 
@@ -35,6 +39,9 @@ def people(parts: bool = True, iuv: bool = True) -> People:
         parts=cells if parts else None,
         iuv=charts if iuv else None,
     )
+
+
+BARE: dict[str, Any] = {"boxes": False, "scores": False, "outlines": False}
 
 
 def bare(image: NDArray[np.uint8], who: People) -> NDArray[np.uint8]:
@@ -140,6 +147,50 @@ def test_the_last_part_is_as_red_as_can_be_and_the_twelfth_half_as_much() -> Non
     assert draw.iuv(who)[4, [4, 12], 0].tolist() == [255, 127]
 
 
+def test_charts_are_coloured_beside_parts() -> None:
+    picture = draw.charts(GREY, people(), alpha=1, outlines=False)
+    assert np.array_equal(picture, bare_charts := draw.overlay(GREY, people(parts=False), alpha=1, **BARE))
+    assert picture[60, 50].tolist() == DENSEPOSE.palette[2].tolist()
+    assert not np.array_equal(bare_charts, draw.overlay(GREY, people(), alpha=1, **BARE))
+    assert not np.array_equal(draw.charts(GREY, people()), draw.charts(GREY, people(), outlines=False))
+    with pytest.raises(ValueError, match="no iuv"):
+        draw.charts(GREY, people(iuv=False))
+
+
+@pytest.mark.parametrize(("picture", "channel"), [(draw.u, 1), (draw.v, 2)])
+def test_a_coordinate_goes_from_blue_to_yellow(picture: Any, channel: int) -> None:
+    charts = np.zeros((1, 3, 8, 8), np.uint8)
+    charts[0, 0] = 2
+    charts[0, channel, :, 4:] = 255
+    charts[0, 3 - channel] = 128
+    who = People(np.array([[20, 20, 60, 60]], np.float32), np.array([0.9], np.float32), SIZE, iuv=charts)
+    drawn = picture(GREY, who, alpha=1)
+    red, green, blue = drawn[40, 22].tolist()
+    assert blue > red + 50
+    red, green, blue = drawn[40, 57].tolist()
+    assert min(red, green) > blue + 80
+    assert (drawn[18] == 100).all()
+    mixed = picture(GREY, who, alpha=0.5)[40, 22].astype(float)
+    assert mixed == pytest.approx((drawn[40, 22].astype(float) + 100) / 2, abs=1)
+
+
+def test_labels_are_written_instead_of_scores() -> None:
+    only = {"alpha": 0.0, "boxes": False, "outlines": False}
+    for labels in (["0.93", "0.41"], np.array(["0.93", "0.41"]), ("0.93", 0.41)):
+        assert np.array_equal(draw.overlay(GREY, people(), labels=labels, **only), draw.overlay(GREY, people(), **only))
+    named = draw.overlay(GREY, people(), labels=["Ann", 7], scores=False, **only)
+    assert not np.array_equal(named, draw.overlay(GREY, people(), **only))
+    assert np.array_equal(people().draw(GREY, labels=["Ann", 7], **only), named)
+    with pytest.raises(ValueError, match="1 labels for 2 people"):
+        draw.overlay(GREY, people(), labels=["Ann"])
+
+
+def test_who_is_followed_keeps_the_colour_of_the_number() -> None:
+    followed = replace(people(), tracker_id=np.array([5, 3], np.int32))
+    assert tuple(draw.instances(followed)[60, 50].tolist()) == draw.instance_colour(5)
+    assert tuple(draw.overlay(GREY, followed, scores=False)[30, 120].tolist()) == draw.instance_colour(3)
+
+
 def test_contours_are_lines_inside_the_person() -> None:
     picture = draw.contours(GREY, people().select([0]), levels=5)
     changed = (picture != 100).any(axis=2)
@@ -205,7 +256,7 @@ def test_unwrap_goes_through_a_photo_in_bands(monkeypatch: pytest.MonkeyPatch) -
     _, who = worn([[20.3, 10, 210.7, 190], [150, 10, 290, 190]])
     photo = np.random.default_rng(0).integers(0, 255, (*who.image_size, 3)).astype(np.uint8)
     whole = [draw.unwrap(photo, who, index, side=32) for index in range(2)]
-    monkeypatch.setattr(draw, "_BAND", 5000)
+    monkeypatch.setattr("parsing_rcnn.atlas._BAND", 5000)
     for index, taken in enumerate(whole):
         assert np.array_equal(draw.unwrap(photo, who, index, side=32), taken)
 
@@ -264,6 +315,9 @@ PICTURES: list[Callable[[NDArray[np.uint8], People], NDArray[np.uint8]]] = [
     lambda image, who: draw.instances(who, image),
     lambda image, who: draw.iuv(who, image),
     draw.contours,
+    draw.charts,
+    draw.u,
+    draw.v,
     lambda image, who: draw.texture(image, who, np.full((6, 4, 3), 9, np.uint8)),
 ]
 
@@ -286,6 +340,58 @@ def test_a_picture_of_another_size_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"\(60, 160, 3\).*\(120, 160, 3\)"):
         picture(GREY[:60], people())
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *PICTURES,
+        lambda image, who: draw.unwrap(image, who, 0, side=8),
+        lambda image, who: draw.unwrap(GREY, who, 1, others=[(image, who, 0)], side=8),
+        draw.anonymise,
+        draw.cutout,
+        lambda image, who: who.cut(image, 1, transparent=True),
+        lambda image, who: who.draw(image),
+    ],
+)
+def test_a_photo_is_drawn_on_however_it_is_given(
+    picture: Callable[[Any, People], NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, GREY.shape).astype(np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise).save(path)
+    wanted = picture(noise, people())
+    for given in (path, str(path), path.read_bytes(), Image.open(path)):
+        assert np.array_equal(picture(given, people()), wanted)
+    with pytest.raises(InvalidImage, match="no such file"):
+        picture(tmp_path / "gone.png", people())
+    with pytest.raises(ValueError, match=r"uint8 \(120, 160\), the people .*np\.dstack"):
+        picture(noise[..., 0], people())
+
+
+def test_a_photo_that_lies_on_its_side_is_said() -> None:
+    with pytest.raises(ValueError, match=r"\(160, 120, 3\), the people .*lies on its side.*codecs\.image\.decode"):
+        draw.overlay(np.zeros((160, 120, 3), np.uint8), people())
+
+
+@pytest.mark.parametrize("picture", [draw.iuv, draw.instances])
+def test_a_photo_in_the_place_of_people_is_said(picture: Any) -> None:
+    for image in (GREY, "photo.jpg"):
+        with pytest.raises(TypeError, match=r"the other way round: this takes \(people, image\), and"):
+            picture(image, people())
+    with pytest.raises(TypeError, match="ndarray is no People"):
+        picture(GREY)
+
+
+@pytest.mark.parametrize("picture", [draw.overlay, draw.contours, draw.charts, draw.u, draw.anonymise, draw.cutout])
+def test_people_in_the_place_of_a_photo_are_said(picture: Any) -> None:
+    with pytest.raises(TypeError, match=r"the other way round: this takes \(image, people\), and ndarray is no People"):
+        picture(people(), GREY)
+
+
+def test_parts_of_a_photo_are_said() -> None:
+    with pytest.raises(TypeError, match=r"this takes \(people\), and ndarray is no People"):
+        draw.parts(GREY)  # type: ignore[arg-type]
 
 
 def test_people_of_a_pixel_and_people_half_outside() -> None:

@@ -7,9 +7,12 @@ import pytest
 
 from parsing_rcnn.ensembles import (
     ENSEMBLES,
+    MODEL,
+    PARAMETERS,
     Trouble,
     ensemble_of,
     names,
+    options_of,
     outputs,
     parameters_of,
     refusal_of,
@@ -42,6 +45,16 @@ def test_an_unknown_task_is_named() -> None:
 def test_parameters_are_the_options_but_for_the_tasks() -> None:
     assert parameters_of(Options(confidence=1)) == {"confidence": "1.0", "max_people": 64}
     assert parameters_of(Options(max_people=3, max_side=640))["max_side"] == 640
+
+
+def test_the_model_is_a_parameter_of_preprocess_alone() -> None:
+    asked = parameters_of(Options(max_people=3), "large")
+    assert asked == {"confidence": "0.5", "max_people": 3, "model": "large"}
+    assert options_of(asked, known=(*PARAMETERS, MODEL)) == options_of(asked, (MODEL,)) == Options(max_people=3)
+    with pytest.raises(InvalidOptions, match=r"model: there is no such parameter; there are .*, max_side$"):
+        options_of(asked)
+    with pytest.raises(InvalidOptions, match=r"modell: there is no such parameter; there are .*, max_side, model$"):
+        options_of({"modell": "large"}, known=(*PARAMETERS, MODEL))
 
 
 def test_parameters_of_numpy_numbers_are_plain_ones() -> None:

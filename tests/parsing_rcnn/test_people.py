@@ -94,6 +94,55 @@ def test_areas_are_those_of_the_pasted_pixels(left: int, top: int, width: float,
     assert people.areas(0).tolist() == np.bincount(people.crop(0)[0].ravel(), minlength=len(CIHP)).tolist()
 
 
+@given(st.integers(-40, 60), st.integers(-40, 60), st.floats(0, 40, width=32), st.floats(0, 40, width=32))
+def test_areas_of_charts_are_those_of_the_pasted_pixels(left: int, top: int, width: float, height: float) -> None:
+    people = make([[left, top, left + width, top + height]], iuv=np.stack([checker()] * 3)[None])
+    found = people.chart_areas(0)
+    assert found.dtype == np.int64
+    assert found.tolist() == np.bincount(people.iuv_crop(0)[0][0].ravel(), minlength=25).tolist()
+
+
+def test_areas_of_charts_by_hand() -> None:
+    iuv = np.zeros((1, 3, 2, 2), np.uint8)
+    iuv[0, 0] = [[0, 2], [24, 2]]
+    people = make([[0, 0, 6, 4]], iuv=iuv)  # a cell is 3 x 2 pixels
+    assert {k: int(area) for k, area in enumerate(people.chart_areas(0)) if area} == {0: 6, 2: 12, 24: 6}
+    with pytest.raises(ValueError, match="no iuv"):
+        make([[0, 0, 6, 4]]).chart_areas(0)
+
+
+def test_people_are_taken_like_rows_of_an_array() -> None:
+    people = make([[x, 0, x + 4, 4] for x in range(4)], parts=np.arange(4, dtype=np.uint8).reshape(4, 1, 1))
+    rows = np.arange(4)
+    for index in (
+        0,
+        -1,
+        np.int64(2),
+        slice(1, 3),
+        slice(None, None, -1),
+        [2, 0],
+        [],
+        np.array([3, 3]),
+        people.scores > 0.6,
+        [True, False, False, True],
+    ):
+        found, wanted = people[index], np.atleast_1d(rows[index if np.size(index) else slice(0)])
+        assert found.parts is not None
+        assert found.boxes[:, 0].tolist() == wanted.tolist()
+        assert found.parts.ravel().tolist() == wanted.tolist()
+    assert len(People.empty((4, 4))[np.zeros(0, bool)]) == 0
+
+
+def test_what_takes_nobody_is_said() -> None:
+    people = make([[0, 0, 4, 4], [5, 0, 9, 4]])
+    for index in (2, -3, [0, 2], [True, False, True]):
+        with pytest.raises(IndexError):
+            people[index]
+    for index in ("0", 1.0, True, None, [[0, 1]], [0.0, 1.0]):
+        with pytest.raises(TypeError, match="people are taken by an int, a slice, a bool mask"):
+            people[index]  # type: ignore[index]
+
+
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 63), st.booleans())
 def test_moving_a_box_by_whole_pixels_moves_its_labels(dx: int, dy: int, part: int, exact: bool) -> None:
     fraction = part / 64  # what float32 holds exactly, here and ten pixels further

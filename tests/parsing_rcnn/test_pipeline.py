@@ -264,6 +264,20 @@ def test_wrong_ways_to_give_options_name_the_field_and_the_remedy(
         pipeline.analyze(photo_jpeg, options, **keywords)
 
 
+def test_a_pipeline_is_a_context(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    with pipeline as same:
+        assert same is pipeline
+    with pytest.raises(ValueError, match="mine"), pipeline:
+        raise ValueError("mine")
+
+
+def test_max_side_holds_for_pictures_of_pillow(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    wanted = pipeline.analyze(np.asarray(Image.open(io.BytesIO(photo_jpeg))), max_side=128)
+    found = pipeline.analyze(Image.open(io.BytesIO(photo_jpeg)), max_side=128)
+    np.testing.assert_array_equal(found.parts, wanted.parts)
+    assert found.image_size == (512, 512)
+
+
 @pytest.mark.parametrize(
     "array",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+import simplejpeg
 
 from export.pictures import render_scene
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.sizes import united
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.sizes import SecondSize, united, united_people
 
 TALL, SMALL = [0, 0, 99, 400], [200, 10, 230, 100]
 
@@ -72,8 +75,69 @@ def test_nobody_and_the_most_people() -> None:
 def test_boxes_go_from_canvas_to_canvas() -> None:
     """A picture at 2 canvas pixels a pixel, and at 3 from column 8 on: its pixel (10, 20) is (20, 40) and (38, 60)."""
     one, other = Window(2, 2, 0, 0, 100, 200), Window(3, 3, 0, 8, 100, 200)
+    np.testing.assert_allclose(other.clip(boxes([0, -4, 700, 320])), [[8, 0, 608, 300]])
     np.testing.assert_allclose(one.onto(other, boxes([20, 40, 60, 80])), [[38, 60, 98, 120]])
     np.testing.assert_allclose(other.onto(one, boxes([38, 60, 98, 120])), [[20, 40, 60, 80]])
+
+
+CANVASES = ((384, 640), (640, 384))
+SECOND = SecondSize(((512, 832), (832, 512)), 300)
+
+
+def answer(*people: tuple[list[float], float], mark: int, maps: bool = True) -> People:
+    """People in a picture of 320x192, which is twice as large on a canvas of 640x384; maps hold a mark and the row."""
+    count = len(people)
+    cells = (mark + np.arange(count, dtype=np.uint8)).reshape(-1, 1, 1)
+    fields = {
+        "parts": cells.repeat(2, 1).repeat(2, 2),
+        "part_scores": np.full((count, 20), mark, np.float32),
+        "part_probs": np.full((count, 20, 2, 2), mark, np.uint8),
+        "iuv": np.full((count, 3, 2, 2), mark, np.uint8),
+        "iuv_scores": np.full((count, 25), mark, np.float32),
+    }
+    return People(
+        boxes(*(box for box, _ in people)),
+        scores(*(score for _, score in people)),
+        (192, 320),
+        **(fields if maps else {}),
+        timings={"detector": float(mark), "total": 2.0 * mark},
+        tracker_id=np.arange(count, dtype=np.int32),
+    )
+
+
+def test_whole_answers_are_put_together_by_heights_on_the_canvas() -> None:
+    """149 pixels are 298 of the canvas, the second size's; 151 are 302, the first one's."""
+    tall, short = [0, 20, 60, 171], [100, 20, 160, 169]
+    first = answer((tall, 0.6), (short, 0.9), mark=1)
+    second = answer((short, 0.8), (tall, 0.7), mark=10)
+    people = united_people(first, second, SECOND, CANVASES, 0.5, 64)
+    assert people.boxes.tolist() == [short, tall]
+    assert people.scores.tolist() == scores(0.8, 0.6).tolist()
+    assert people.parts is not None
+    assert people.parts[:, 0, 0].tolist() == [10, 1]
+    for name in ("part_scores", "part_probs", "iuv", "iuv_scores"):
+        array = getattr(people, name)
+        assert array.reshape(2, -1)[:, 0].tolist() == [10, 1], name
+        assert array.dtype == getattr(first, name).dtype
+    assert people.tracker_id is None
+    assert people.timings == {"detector": 11.0, "total": 22.0}
+    assert len(united_people(first, second, SECOND, CANVASES, 0.7, 64)) == 1
+    assert united_people(first, second, SECOND, CANVASES, 0.5, 1).scores.tolist() == scores(0.8).tolist()
+
+
+def test_whole_answers_without_people_or_maps() -> None:
+    nobody, somebody = answer(mark=1, maps=False), answer((TALL, 0.9), mark=10, maps=False)
+    people = united_people(nobody, nobody, SECOND, CANVASES, 0.5, 64)
+    assert (len(people), people.parts, people.iuv) == (0, None, None)
+    assert united_people(nobody, somebody, SECOND, CANVASES, 0.4, 64).scores.tolist() == scores(0.45).tolist()
+
+
+def test_answers_that_are_not_of_one_picture_are_refused() -> None:
+    one = answer((TALL, 0.9), mark=1)
+    with pytest.raises(ValueError, match="image_size"):
+        united_people(one, People.empty((10, 10)), SECOND, CANVASES, 0.5, 64)
+    with pytest.raises(ValueError, match="parts: only one of the two answers has them"):
+        united_people(one, answer((TALL, 0.9), mark=1, maps=False), SECOND, CANVASES, 0.5, 64)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +173,38 @@ def test_the_accurate_model_takes_each_person_from_one_of_the_others(three: dict
             assert others is not None
             assert (own == others).mean() > 0.999  # where an edge cuts them, boxes differ in the last bit
     assert sizes == {"fast", "large"}
+
+
+def test_whole_answers_of_both_sizes_are_the_accurate_models(three: dict[str, People]) -> None:
+    accurate = Pipeline(model="accurate", threads=2, graphs=()).repository
+    assert accurate.second_size == SecondSize(((512, 832), (832, 512), (672, 672)), 300)
+    joined_as_by(accurate, three)
+
+
+def test_of_a_large_jpeg_whose_edge_cuts_people_too(scene: np.ndarray) -> None:
+    """It is decoded at another scale for each size; and what lies beyond the edge counts for nobody's height."""
+    large = cv2.resize(scene[100:400], (2560, 1200))
+    data, names = simplejpeg.encode_jpeg(large, 90), ("fast", "large", "accurate")
+    pipelines = {name: Pipeline(model=name, threads=2) for name in names}
+    joined_as_by(
+        pipelines["accurate"].repository,
+        {name: pipeline.analyze(data, confidence=0.3) for name, pipeline in pipelines.items()},
+    )
+
+
+def joined_as_by(accurate: ModelRepository, answers: dict[str, People]) -> None:
+    """The embedded model's answer is that of both sizes put together."""
+    expected = answers["accurate"]
+    assert len(expected) > 2
+    assert accurate.second_size is not None
+    people = united_people(answers["fast"], answers["large"], accurate.second_size, accurate.canvases, 0.3, 64)
+    np.testing.assert_allclose(people.boxes, expected.boxes, atol=0.01)
+    np.testing.assert_allclose(people.scores, expected.scores, atol=1e-5)
+    for name in ("parts", "iuv"):
+        assert (getattr(people, name) == getattr(expected, name)).mean() > 0.999, name
+    for name in ("part_scores", "iuv_scores"):
+        np.testing.assert_allclose(getattr(people, name), getattr(expected, name), atol=0.01, err_msg=name)
+    assert people.timings.keys() == expected.timings.keys()
 
 
 def test_nobody_on_either_size(scene: np.ndarray) -> None:

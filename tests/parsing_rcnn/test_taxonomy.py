@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
+from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
 
 ALL = [CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE]
 
@@ -101,6 +101,15 @@ def test_the_right_side_of_a_body_has_warm_colours_and_the_left_one_cool_ones(ta
         (cool_red, _, cool_blue), (red, _, blue) = taxonomy.palette[[left, right]].tolist()
         assert red > blue, taxonomy.classes[right]
         assert cool_blue > cool_red, taxonomy.classes[left]
+
+
+def test_each_chart_is_of_the_region_that_its_name_says() -> None:
+    assert COARSE_OF_PART.dtype == np.uint8
+    for part, region in zip(DENSEPOSE.classes, COARSE_OF_PART, strict=True):
+        name = "Head" if part.endswith("-head") else part.split(" (")[0]
+        assert DENSEPOSE_COARSE.classes[region] == name
+    with pytest.raises(ValueError, match="read-only"):
+        COARSE_OF_PART[0] = 1
 
 
 def test_a_palette_cannot_be_changed() -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.ensembles import PROBE
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.triton_models import Arrays, DensePose, Detector
+from parsing_rcnn.triton_models import Arrays, DensePose, Detector, Preprocess
 
 
 class Counting(DensePose):
@@ -69,7 +70,7 @@ def test_the_detector_takes_no_canvas_but_those_of_the_card_and_of_a_probe(
     monkeypatch.setattr(detector.graph, "detector", note)
     limits = np.array([1, 1], np.float32)
     models = ModelRepository.open().card["models"].values()
-    known = [(*sides, 3) for model in models for sides in model["canvases"]]
+    known = list(dict.fromkeys((*sides, 3) for model in models for sides in model["canvases"]))
     assert len(known) == 6
     for shape in [*known, (64, 64, 3)]:
         detector.run({"CANVAS": np.zeros(shape, np.uint8), "LIMITS": limits}, {})
@@ -78,3 +79,60 @@ def test_the_detector_takes_no_canvas_but_those_of_the_card_and_of_a_probe(
         with pytest.raises(InvalidOptions, match=r"CANVAS: shape .*; \[H,W,3\] with HxW one of 384x640, .*672x672$"):
             detector.run({"CANVAS": np.zeros(shape, np.uint8), "LIMITS": limits}, {})
     assert len(seen) == 7
+
+
+def preprocess(folder: Path, model: str = "") -> Preprocess:
+    """With the parameter `model` in its configuration, or without."""
+    step = Preprocess()
+    said = {"parameters": {"model": {"string_value": model}}} if model else {}
+    configuration = {"name": "preprocess", "output": [{"name": "CANVAS"}], **said}
+    step.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder / "preprocess")})
+    return step
+
+
+def sides(step: Preprocess, picture: bytes, **parameters: object) -> tuple[int, int]:
+    """(height, width) of the canvas of a square picture."""
+    canvas = step.run({"IMAGE": np.array([picture], np.object_)}, parameters)["CANVAS"]
+    return canvas.shape[0], canvas.shape[1]
+
+
+@pytest.fixture(scope="module")
+def square() -> bytes:
+    return cv2.imencode(".png", np.zeros((50, 50, 3), np.uint8))[1].tobytes()
+
+
+def test_a_request_says_which_models_canvas_it_wants(square: bytes) -> None:
+    usual, large = preprocess(ModelRepository.open().path), preprocess(ModelRepository.open().path, "large")
+    assert (sides(usual, square), sides(large, square)) == ((512, 512), (672, 672))
+    for step in (usual, large):
+        assert sides(step, square, model="large", confidence="0.5") == (672, 672)
+        assert sides(step, square, model="fast") == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("huge", "model: there is no 'huge' in this repository; choose from fast, large$"),
+        ("", "model: there is no '' in this repository; choose from fast, large$"),
+        (7, "model: there is no '7' in this repository; choose from fast, large$"),
+        ("accurate", "model: 'accurate' .* two requests, whose answers the gateway .* choose from fast, large$"),
+    ],
+)
+def test_a_model_that_no_request_can_have_is_refused(square: bytes, model: object, says: str) -> None:
+    with pytest.raises(InvalidOptions, match=says):
+        sides(preprocess(ModelRepository.open().path), square, model=model)
+    if isinstance(model, str) and model:
+        with pytest.raises(InvalidOptions, match=says):
+            preprocess(ModelRepository.open().path, model)
+
+
+def test_a_card_without_models_has_none_to_choose_from(square: bytes, tmp_path: Path) -> None:
+    shipped = ModelRepository.open().path
+    for name in ("detector", "parsing", "densepose_head"):
+        (tmp_path / name).symlink_to(shipped / name)
+    card = json.loads((shipped / "model_card.json").read_text())
+    (tmp_path / "model_card.json").write_text(json.dumps({k: v for k, v in card.items() if k != "models"}))
+    step = preprocess(tmp_path)
+    assert sides(step, square) == (512, 512)
+    with pytest.raises(InvalidOptions, match="choose from none: the card names no models"):
+        sides(step, square, model="large")

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from training.data.iuv import COARSE_OF_PART, PointSymmetry, possible_parts
+from parsing_rcnn.taxonomy import COARSE_OF_PART
+from training.data.iuv import PointSymmetry, possible_parts
 from training.data.sample import PlacedPoints
 from training.data.sources import DatasetError
 from training.losses.densepose import (

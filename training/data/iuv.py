@@ -15,11 +15,6 @@ MIRRORED = DENSEPOSE.flip_table()
 FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other
 FLIPS_V = (1, 2)  # from left to right whichever way one looks
 
-# region (parsing_rcnn.taxonomy.DENSEPOSE_COARSE) of each part
-COARSE_OF_PART = np.array(
-    [0, 1, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8, 9, 8, 9, 10, 11, 10, 11, 12, 13, 12, 13, 14, 14], np.uint8
-)
-
 _HEAD, _TORSO = (23, 24), (1, 2)
 _LEFT_ARM, _RIGHT_ARM = (4, 15, 17, 19, 21), (3, 16, 18, 20, 22)
 _LEFT_LEG, _RIGHT_LEG = (5, 8, 10, 12, 14), (6, 7, 9, 11, 13)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.iuv import COARSE_OF_PART
+from parsing_rcnn.taxonomy import COARSE_OF_PART
 from training.data.sample import PlacedPoints
 from training.losses.sampling import pixels_under
 
@@ -57,7 +57,7 @@ def densepose_loss(maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]
     part = targets[:, 0].long()
     if not part.numel():
         return {name: coarse.sum() * 0 for name in ("iuv_coarse", "iuv_index", "iuv_uv")}
-    region = torch.from_numpy(COARSE_OF_PART).to(part.device).long()[part]
+    region = torch.tensor(COARSE_OF_PART, device=part.device).long()[part]
     person = part > 0
     channel = part.clamp(min=1)[:, None]
     uv = coarse.new_zeros(())

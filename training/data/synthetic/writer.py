@@ -29,8 +29,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import rle
-from parsing_rcnn.taxonomy import CIHP
-from training.data.iuv import COARSE_OF_PART
+from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART
 from training.data.sample import mask_box
 from training.data.sources import UNFINISHED, DatasetError
 from training.data.synthetic.generator import Generator, Source
