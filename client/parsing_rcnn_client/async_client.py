@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +110,7 @@ class AsyncClient:
         timeout: float = 60.0,
         *,
         in_flight: int = 8,
+        model: str | None = None,
         taxonomy: Taxonomy | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
@@ -118,10 +118,8 @@ class AsyncClient:
         """A client of a Triton server; options as in `Triton`."""
         from parsing_rcnn_client.triton import Triton
 
-        return cls(
-            Threaded(Triton(url, timeout, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry), in_flight),
-            in_flight,
-        )
+        engine = Triton(url, timeout, model=model, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry)
+        return cls(Threaded(engine, in_flight), in_flight)
 
     @classmethod
     def embedded(
@@ -160,13 +158,18 @@ class AsyncClient:
         return await self.engine.info()
 
     async def analyze(
-        self, picture: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]
+        self,
+        picture: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Client.analyze`."""
         options = Options.of(options, keywords)
         async with self._room:
-            path = isinstance(picture, str | os.PathLike)
-            image = await asyncio.to_thread(load, picture) if path else load(picture)
+            at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
+            image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
             return await self.engine.analyze(image, options)
 
     async def analyze_many(
@@ -175,6 +178,7 @@ class AsyncClient:
         options: Options | None = None,
         *,
         in_flight: int | None = None,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[People | Exception]:
         """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
@@ -187,7 +191,7 @@ class AsyncClient:
         waiting: deque[asyncio.Task[People]] = deque()
         try:
             for picture in pictures:
-                waiting.append(asyncio.create_task(self.analyze(picture, options)))
+                waiting.append(asyncio.create_task(self.analyze(picture, options, bgr=bgr)))
                 if len(waiting) >= room:
                     yield await _settled(waiting.popleft())
             while waiting:
@@ -202,13 +206,14 @@ class AsyncClient:
         options: Options | None = None,
         *,
         track: bool = False,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
         if not isinstance(self.engine, AsyncGateway):
             raise no_gateway("AsyncClient", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, track=track, **keywords)
+        return self.engine.stream(frames, options, track=track, bgr=bgr, **keywords)
 
     async def close(self) -> None:
         """Release the engine."""

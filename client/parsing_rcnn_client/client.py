@@ -66,6 +66,7 @@ class Client:
         url: str,
         timeout: float = 60.0,
         *,
+        model: str | None = None,
         taxonomy: Taxonomy | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
@@ -73,7 +74,7 @@ class Client:
         """A client of a Triton server, "grpc://host:8001" or "http://host:8000"; options as in `Triton`."""
         from parsing_rcnn_client.triton import Triton
 
-        return cls(Triton(url, timeout, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry))
+        return cls(Triton(url, timeout, model=model, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry))
 
     @classmethod
     def embedded(
@@ -107,12 +108,21 @@ class Client:
         """What runs."""
         return self.engine.info
 
-    def analyze(self, picture: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
+    def analyze(
+        self,
+        picture: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
         """Find everybody in one picture.
 
         Args:
-            picture: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
+            picture: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of
+                Pillow.
             options: what to compute.
+            bgr: the array is of OpenCV, blue first.
             keywords: fields of `Options`, instead of `options`: `analyze(picture, tasks="parsing", confidence=0.3)`.
 
         Raises:
@@ -121,7 +131,7 @@ class Client:
             TypeError: as of `Options.of`.
         """
         options = Options.of(options, keywords)
-        return self.engine.analyze(load(picture), options)
+        return self.engine.analyze(load(picture, bgr=bgr), options)
 
     def analyze_many(
         self,
@@ -129,12 +139,13 @@ class Client:
         options: Options | None = None,
         *,
         in_flight: int = 4,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[People | Exception]:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
-        there is room, so a generator of millions is fine. Options are given as to `analyze`.
+        there is room, so a generator of millions is fine. Options, and `bgr`, are given as to `analyze`.
 
         Raises:
             TypeError: one picture or path instead of several; or as of `Options.of`.
@@ -148,7 +159,7 @@ class Client:
             waiting: deque[Future[People]] = deque()
             try:
                 for picture in source:
-                    waiting.append(pool.submit(self.analyze, picture, options))
+                    waiting.append(pool.submit(self.analyze, picture, options, bgr=bgr))
                     if len(waiting) >= in_flight:
                         yield _outcome(waiting.popleft())
                 while waiting:
@@ -163,6 +174,7 @@ class Client:
         options: Options | None = None,
         *,
         track: bool = False,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
@@ -173,7 +185,7 @@ class Client:
         let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a None, to which no array compares.
 
         A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
-        Leave the loop, or close what this returns, to end the stream. Options are given as to `analyze`.
+        Leave the loop, or close what this returns, to end the stream. Options, and `bgr`, are given as to `analyze`.
 
         With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame, and a number is used
         for one person only, also where the connection was opened again, after which all are new, as they are after a
@@ -195,7 +207,7 @@ class Client:
         if not isinstance(self.engine, Gateway):
             raise no_gateway("Client", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, track=track, **keywords)
+        return self.engine.stream(frames, options, track=track, bgr=bgr, **keywords)
 
     def close(self) -> None:
         """Release the engine. Safe to call twice."""

@@ -14,7 +14,11 @@ from parsing_rcnn.codecs import jpeg, png
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import Options, People
 
-LAYERS = ("parts", "iuv", "contours", "boxes", "anonymise")
+LAYERS = ("parts", "charts", "iuv", "u", "v", "contours", "boxes", "anonymise")
+_OF_CHARTS = ("charts", "iuv", "u", "v", "contours")
+
+FORMATS = ("png", "jpg")
+"""Of the picture with the layers."""
 
 _JPEG_QUALITY = 95
 
@@ -26,6 +30,7 @@ class Drawings:
     Attributes:
         layers: of `LAYERS`, drawn over the photo in the order given. "anonymise" always comes first: it hides people in
             every picture that is written, and also writes the photo in which they are hidden.
+        overlay: type of the picture with the layers, one of `FORMATS`; None leaves it out.
         hide: what of people "anonymise" hides, one of `parsing_rcnn.hiding.HIDE`.
         style: how, one of `parsing_rcnn.hiding.STYLES`.
         cutout: write everybody with nothing around them.
@@ -40,12 +45,20 @@ class Drawings:
     style: str = "pixelate"
     cutout: bool = False
     crops: bool = False
+    overlay: str | None = "png"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.layers if name not in LAYERS]
         if unknown or not self.layers:
             raise InvalidOptions(f"layers: {', '.join(unknown) or 'none'}: choose from {', '.join(LAYERS)}")
         hiding.check(self.hide, self.style)
+        if self.overlay is not None and self.overlay not in FORMATS:
+            raise InvalidOptions(f"a picture of the type {self.overlay!r} is not drawn: choose {' or '.join(FORMATS)}")
+
+    @property
+    def any(self) -> bool:
+        """Whether any picture is drawn, for which the photo is needed."""
+        return self.overlay is not None or self.hides or self.cutout or self.crops
 
     @property
     def hides(self) -> bool:
@@ -59,8 +72,10 @@ class Drawings:
             InvalidOptions: one needs a task that is not asked for.
         """
         for layer in self.layers:
-            if layer in ("iuv", "contours") and "densepose" not in tasks:
+            if layer in _OF_CHARTS and "densepose" not in tasks:
                 raise InvalidOptions(f"the layer {layer} needs the task densepose: add it to --tasks")
+            if layer == "parts" and not tasks and tuple(self.layers) != Drawings.layers:
+                raise InvalidOptions("the layer parts needs the task parsing or densepose: add one to --tasks")
         if self.cutout and not tasks:
             raise InvalidOptions("--cutout needs the task parsing or densepose: add one to --tasks")
 
@@ -71,7 +86,7 @@ class Drawings:
             InvalidOptions: a layer shows only what an untrained head says.
         """
         for layer in self.layers:
-            if layer in ("iuv", "contours") and "densepose" in untrained:
+            if layer in _OF_CHARTS and "densepose" in untrained:
                 raise InvalidOptions(
                     f"the layer {layer} needs the task densepose, whose head is not trained in this model: leave the "
                     "layer out, or take another model"
@@ -83,13 +98,14 @@ class Drawings:
 
     def told(self) -> dict[str, Any]:
         """What of them the JSON of a picture says: all that files of the same names differ by, but for the defaults."""
-        plain = Drawings()
-        told: dict[str, Any] = {} if tuple(self.layers) == plain.layers else {"layers": list(self.layers)}
+        shown = self.layers if self.overlay is not None else ("anonymise",) if self.hides else Drawings.layers
+        told: dict[str, Any] = {} if tuple(shown) == Drawings.layers else {"layers": list(shown)}
         return told | ({"hide": self.hide, "style": self.style} if self.hides else {})
 
     def suffixes(self, count: int) -> list[str]:
         """Of the files of a picture with so many people."""
-        names = ["_overlay.png", *["_hidden.jpg"] * self.hides, *["_cutout.png"] * self.cutout]
+        names = [] if self.overlay is None else [f"_overlay.{self.overlay}"]
+        names += [*["_hidden.jpg"] * self.hides, *["_cutout.png"] * self.cutout]
         return names + [crop_suffix(index) for index in range(count * self.crops)]
 
     def draw(self, image: NDArray[np.uint8], people: People, everybody: People) -> dict[str, bytes]:
@@ -104,7 +120,10 @@ class Drawings:
         if self.hides:
             image = draw.anonymise(image, everybody, hide=self.hide, style=self.style)
             files["_hidden.jpg"] = jpeg.encode_rgb(image, _JPEG_QUALITY)
-        files["_overlay.png"] = png.encode_rgb(self._over(image, people))
+        if self.overlay is not None:
+            shown = self._over(image, people)
+            whole = png.encode_rgb(shown) if self.overlay == "png" else jpeg.encode_rgb(shown)
+            files[f"_overlay.{self.overlay}"] = whole
         if self.cutout:
             files["_cutout.png"] = png.encode_rgba(draw.cutout(image, people))
         if self.crops:
@@ -115,10 +134,16 @@ class Drawings:
     def _over(self, image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
         bare = replace(people, parts=None, part_probs=None, iuv=None)
         for layer in self.layers:
-            if layer == "parts":
+            if layer == "parts" and not (people.parts is None and people.iuv is None):
                 image = draw.overlay(image, people, boxes=False, scores=False)
+            elif layer == "charts":
+                image = draw.charts(image, people)
             elif layer == "iuv":
                 image = draw.iuv(people, image)
+            elif layer == "u":
+                image = draw.u(image, people)
+            elif layer == "v":
+                image = draw.v(image, people)
             elif layer == "contours":
                 image = draw.contours(image, people)
             elif layer == "boxes":

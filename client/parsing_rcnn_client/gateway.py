@@ -59,7 +59,7 @@ def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any
     }
 
 
-def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, *, tasks_named: bool) -> Target:
+def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr: bool, *, tasks_named: bool) -> Target:
     """Where a live stream goes.
 
     Raises:
@@ -90,6 +90,7 @@ def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, *, t
         timeout=gateway.timeout,
         retry=gateway._retry,
         jpeg_quality=gateway.jpeg_quality,
+        bgr=bgr,
         trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
         outage=gateway._outage,
     )
@@ -223,12 +224,14 @@ class Gateway:
         image: Picture,
         options: Options | None = None,
         timeout: float | None = None,
+        *,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """Find everybody in one picture.
 
         Args:
-            image: an encoded JPEG, PNG or WebP, the path of one, or an upright uint8 [H,W,3] RGB array.
+            image: as of `Client.analyze`, and so is `bgr`.
             options: what to compute; class probabilities do not travel.
             timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
             keywords: fields of `Options`, instead of `options`. Without `tasks` the gateway computes those whose
@@ -244,7 +247,7 @@ class Gateway:
         options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of(self._known(end).classes, self.url)
-        body, headers = self._send(analyze_call(image, options, self.jpeg_quality, tasks_named=named), end)
+        body, headers = self._send(analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end)
         try:
             return read_people(body, headers, taxonomy)
         except OtherClasses:
@@ -256,10 +259,11 @@ class Gateway:
         options: Options | None = None,
         *,
         track: bool = False,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
-        target = _target(self, Options.of(options, keywords), track, tasks_named=_named(options, keywords))
+        target = _target(self, Options.of(options, keywords), track, bgr, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import blocking
 
         async def renewed() -> Taxonomy:
@@ -324,6 +328,8 @@ class AsyncGateway:
         image: Picture,
         options: Options | None = None,
         timeout: float | None = None,
+        *,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Gateway.analyze`."""
@@ -331,7 +337,9 @@ class AsyncGateway:
         options = Options.of(options, keywords)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
-        body, headers = await self._send(analyze_call(image, options, self.jpeg_quality, tasks_named=named), end)
+        body, headers = await self._send(
+            analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end
+        )
         try:
             return read_people(body, headers, taxonomy)
         except OtherClasses:
@@ -343,10 +351,11 @@ class AsyncGateway:
         options: Options | None = None,
         *,
         track: bool = False,
+        bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
-        target = _target(self, Options.of(options, keywords), track, tasks_named=_named(options, keywords))
+        target = _target(self, Options.of(options, keywords), track, bgr, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import Stream
 
         async def renewed() -> Taxonomy:

@@ -25,10 +25,11 @@ def refuse_one(method: str, pictures: object) -> None:
     """A path, too, can be iterated over, by letters, and an array by its rows; one of [N,H,W,3] is N pictures.
 
     Raises:
-        TypeError: it is a picture or a path, and not several.
+        TypeError: it is a picture or a path, or nothing that can be iterated over, such as a `cv2.VideoCapture`.
     """
     pixels = isinstance(pictures, np.ndarray) and np.issubdtype(pictures.dtype, np.number) and pictures.ndim < 4
-    if pixels or isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
+    several = any(hasattr(pictures, name) for name in ("__iter__", "__aiter__", "__getitem__"))
+    if pixels or not several or isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
         kind = type(pictures).__name__
         raise TypeError(
             f"{method}() takes pictures one after the other, from a list or a generator, and this is one {kind}: give "

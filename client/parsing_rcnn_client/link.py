@@ -39,6 +39,7 @@ class Target:
         timeout: seconds for one frame, and that the gateway may be away.
         retry: whether a lost connection is opened again.
         jpeg_quality: of arrays; None sends PNG.
+        bgr: arrays are of OpenCV, blue first.
         trusted: whose certificates are believed, with wss.
         outage: is told that the gateway does not answer, and when it does.
     """
@@ -49,6 +50,7 @@ class Target:
     timeout: float
     retry: bool
     jpeg_quality: int | None
+    bgr: bool
     trusted: ssl.SSLContext | None
     outage: Outage
 

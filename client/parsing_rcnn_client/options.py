@@ -42,7 +42,9 @@ class EngineChoice:
         Path | None,
         typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files)."),
     ] = None
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None
+    model: Annotated[
+        str | None, typer.Option(help="one of the repository's: fast, large, accurate; of --triton's: fast, large.")
+    ] = None
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto"
     threads: Annotated[
@@ -66,15 +68,14 @@ class EngineChoice:
         if sum((self.server is not None, self.triton is not None, self.embedded)) > 1:
             raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
         require_server(self.key, self.server)
-        own = {"model": self.model, "runtime": self.runtime, "precision": self.precision, "threads": self.threads}
+        own: dict[str, Any] = {"runtime": self.runtime, "precision": self.precision, "threads": self.threads}
         address = self.server or self.triton
         if address is None:
             from parsing_rcnn.pipeline import Pipeline
 
-            return Pipeline(self.repository, **own)  # type: ignore[arg-type]
-        chosen = [
-            f"--{name}" for name, value in {"repository": self.repository, **own}.items() if value not in (None, "auto")
-        ]
+            return Pipeline(self.repository, model=self.model, **own)
+        own |= {"repository": self.repository, "model": None if self.triton else self.model}
+        chosen = [f"--{name}" for name, value in own.items() if value not in (None, "auto")]
         if chosen:
             raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; a server has its own")
         if self.server is not None:
@@ -83,7 +84,7 @@ class EngineChoice:
             return Gateway(self.server, timeout, api_key=self.key, jpeg_quality=jpeg_quality, retry=retry)
         from parsing_rcnn_client.triton import Triton
 
-        return Triton(address, timeout, jpeg_quality=jpeg_quality, retry=retry)
+        return Triton(address, timeout, model=self.model, jpeg_quality=jpeg_quality, retry=retry)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,15 @@ class PeopleChoice:
 
     confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")] = 0.5
     max_people: Annotated[int, typer.Option(min=1, max=64, help="The most people of a picture, by score.")] = 64
+    max_side: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            max=16384,
+            help="Analyse pictures scaled down to this longest side; results are of the whole ones.",
+            metavar="PIXELS",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,8 @@ class DrawingChoice:
     layers: Annotated[
         str,
         typer.Option(
-            help="Of _overlay.png: parts, iuv, contours, boxes; anonymise also writes _hidden.jpg, and hides people in "
-            "all pictures. With commas, in order."
+            help="Of _overlay: parts, charts, iuv, u, v, contours, boxes; anonymise also writes _hidden.jpg, and "
+            "hides people in all pictures. With commas, in order."
         ),
     ] = "parts,boxes"
     hide: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,6 +23,7 @@ from parsing_rcnn_client.options import (
     require_server,
     wrong,
 )
+from parsing_rcnn_client.picture_options import FilesChoice, TablesChoice
 from parsing_rcnn_client.signals import INTERRUPTED, leave, signals_interrupt
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.drawn import Drawings
     from parsing_rcnn_client.predicting import Report
     from parsing_rcnn_client.results import CocoResults
-    from parsing_rcnn_client.sources import Source
+    from parsing_rcnn_client.sources import Found, Source
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
 
@@ -40,7 +42,9 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
     people: PeopleChoice,
+    chosen: FilesChoice,
     shown: DrawingChoice,
+    listed: TablesChoice,
     together: ResultsChoice,
     engine_choice: EngineChoice,
     tasks: Annotated[
@@ -63,8 +67,9 @@ def predict(
     """Find and parse everybody in pictures, with a server or without.
 
     For dir/photo.jpg writes photo.npz, photo.json, photo_overlay.png, photo_parts.png, photo_IUV.png and
-    photo_INDS.png; also photo_hidden.jpg with --layers anonymise, photo_cutout.png, photo_person1.jpg and one COCO file
-    of all pictures where they are asked for. Exit code 1 when a picture failed, 2 when there is none.
+    photo_INDS.png, or those of them that --write names; also photo_hidden.jpg with --layers anonymise,
+    photo_cutout.png, photo_person1.jpg, and tables and one COCO file of all pictures where they are asked for. Exit
+    code 1 when a picture failed, 2 when there is none.
     """
     from parsing_rcnn.people import TASKS, Options
     from parsing_rcnn.pipeline import validate
@@ -73,17 +78,21 @@ def predict(
     from parsing_rcnn_client.sources import find_sources, require_kept
 
     named = frozenset(TASKS if tasks is None else [tasks])
-    options = Options(named, people.confidence, people.max_people, part_probs=exact)
+    options = Options(named, people.confidence, people.max_people, exact, people.max_side)
     try:
         validate(options)
         if exact and (engine_choice.server or engine_choice.triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
-        drawings = shown.drawings()
+        drawings = chosen.drawings(shown.drawings())
         drawings.require(options.tasks)
         together.check(options.tasks)
+        readers = [*["--resume"] * resume, *["--coco"] * (together.coco is not None)]
+        chosen.check(options.tasks, drawings, exact=exact, bgr=bgr, readers=readers)
         found = find_sources(sources, out)
-        require_kept(found.sources, options.tasks, drawings)
+        require_kept(found.sources, options.tasks, drawings, chosen.files)
+        chosen.require_apart(found.sources, out)
         require_folder(out, f"-o {out}")
+        listed.check(found.sources, together.coco, as_json=as_json)
         results = None
         if together.coco is not None:
             results = CocoResults.of(together.coco, found.sources, out, together.image_ids)
@@ -96,16 +105,20 @@ def predict(
         say(found.note)
     model = engine.info
     if engine_choice.triton is None:  # which does not say what is trained
-        wanted = options.tasks if tasks is not None else frozenset({"parsing"} if together.parts else ())
+        wanted = options.tasks if tasks is not None else chosen.tasks | ({"parsing"} if together.parts else set())
         options = _of_model(model, options, drawings, wanted, named=tasks is not None)
     if results is not None and together.parts:
         results = replace(results, classes=model.classes)
-    with signals_interrupt():
+    with signals_interrupt(), ExitStack() as opened:
+        tables = [opened.enter_context(table) for table in listed.open()]
         report = predict_all(
             engine,
             options,
             found.sources,
+            out=out,
+            tables=tables,
             model=model,
+            files=chosen.files,
             exact=exact,
             bgr=bgr,
             drawings=drawings,
@@ -114,16 +127,21 @@ def predict(
         )
     if not report.interrupted:  # an engine may take long, and would be waited for
         engine.close()
-    if as_json:
-        typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
-    for path, reason in report.failed.items():
-        say(f"failed: {path}: {reason}")
-    say(f"{_summary(report)}: {out}")
+    _tell(report, found, out, as_json)
     if report.stopped is not None:
         _stop(report)
     written = results is None or _written(results, found.sources, report)
     if report.failed or not written:
         raise typer.Exit(1)
+
+
+def _tell(report: Report, found: Found, out: Path, as_json: bool) -> None:
+    """Say what a run did."""
+    if as_json:
+        typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
+    for path, reason in report.failed.items():
+        say(f"failed: {path}: {reason}")
+    say(f"{_summary(report)}: {out}")
 
 
 def _of_model(

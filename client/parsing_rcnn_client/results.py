@@ -70,7 +70,7 @@ class CocoResults:
             InvalidOptions: the file cannot be where it is to be, or `ids` is none, or lacks a picture.
         """
         _check_place(path, sources, ids)
-        names = [legible((s.target.relative_to(out).parent / _name(s)).as_posix()) for s in sources]
+        names = [source.name(out) for source in sources]
         numbers: Sequence[int | str] = range(1, len(names) + 1) if ids is None else _looked_up(ids, names)
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
@@ -134,21 +134,32 @@ def _labels(text: str) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
-def _name(source: Source) -> str:
-    return source.path.name if source.data is None else source.target.name
+def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
+    """Refuse, before anything is analysed, a file of all pictures where none can be or another one is.
+
+    Args:
+        path: of the file.
+        option: that names it.
+        sources: the pictures.
+
+    Raises:
+        InvalidOptions: what is there.
+    """
+    check_place(path, named=f"{option} {path}")
+    whole = path.resolve()
+    for source in sources:
+        if whole in (source.path.resolve(), source.target.with_name(source.target.name + LAST).resolve()):
+            raise InvalidOptions(f"{option} {path} is {source.path} itself, or its result: name another file")
 
 
 def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> None:
-    """Refuse, before anything is analysed, where no file can be or another one is."""
+    """The same of the COCO file."""
     if path == STANDARD:
         raise InvalidOptions(f"--coco {path}: name a file")
-    check_place(path, named=f"--coco {path}")
-    whole = path.resolve()
-    if ids is not None and ids.resolve() == whole:
+    if ids is not None and ids.resolve() == path.resolve():
+        check_place(path, named=f"--coco {path}")
         raise InvalidOptions(f"--coco {path} is the file of --image-ids: name another one")
-    for source in sources:
-        if whole in (source.path.resolve(), source.target.with_name(source.target.name + LAST).resolve()):
-            raise InvalidOptions(f"--coco {path} is {source.path} itself, or its result: name another file")
+    check_result(path, "--coco", sources)
 
 
 def _looked_up(ids: Path, names: Sequence[str]) -> list[int | str]:

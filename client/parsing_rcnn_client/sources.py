@@ -12,7 +12,8 @@ from pathlib import Path
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn_client.drawn import Drawings
-from parsing_rcnn_client.outputs import drawn_before, is_output, stem_of
+from parsing_rcnn_client.names import legible
+from parsing_rcnn_client.outputs import FILES, drawn_before, is_output, stem_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -45,6 +46,15 @@ class Source:
             OSError: the file cannot be read.
         """
         return self.path.read_bytes() if self.data is None else self.data
+
+    def name(self, out: Path) -> str:
+        """What the picture is called in results: by its place below the folder that was given.
+
+        Args:
+            out: folder of the results.
+        """
+        own = self.path.name if self.data is None else self.target.name
+        return legible((self.target.relative_to(out).parent / own).as_posix())
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,9 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     return Found(sources, left_out, len(links))
 
 
-def require_kept(sources: Sequence[Source], tasks: frozenset[str], drawings: Drawings) -> None:
+def require_kept(
+    sources: Sequence[Source], tasks: frozenset[str], drawings: Drawings, files: frozenset[str] = FILES
+) -> None:
     """Hold the names of the pictures against those of the results of the others, which would replace them.
 
     Raises:
@@ -136,7 +148,7 @@ def require_kept(sources: Sequence[Source], tasks: frozenset[str], drawings: Dra
         if source.data is not None:
             continue
         for path in {source.path.parent.resolve() / source.path.name, source.path.resolve()}:
-            stem = stem_of(path.name, tasks, drawings)
+            stem = stem_of(path.name, tasks, files, drawings)
             of = earlier.get(path) or (None if stem is None else targets.get((path.parent, stem)))
             if of is not None:
                 raise InvalidOptions(

@@ -56,7 +56,7 @@ class Stream:
         target: where frames go.
         taxonomy: of the answers.
         renewed: asks the gateway for it once more, when answers are of another one.
-        frames: encoded pictures, paths or uint8 [H,W,3] RGB arrays.
+        frames: encoded pictures, paths, uint8 [H,W,3] arrays or pictures of Pillow.
     """
 
     def __init__(
@@ -196,7 +196,9 @@ class Stream:
             frame = _Frame(*taken, self._loop.time())
             self._sent.append(frame)
             try:
-                picture = await asyncio.to_thread(encode_image, frame.picture, self._target.jpeg_quality)
+                picture = await asyncio.to_thread(
+                    encode_image, frame.picture, self._target.jpeg_quality, bgr=self._target.bgr
+                )
             except ParsingRCNNError as error:
                 self._settle(frame, error)
                 continue

@@ -36,6 +36,8 @@ class Triton:
     Args:
         url: "grpc://host:8001" or "http://host:8000".
         timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
+        model: one of those of the server's model card, "fast" or "large"; None leaves it to the server. "accurate" is
+            two requests, which a gateway before Triton puts together: here it is refused.
         taxonomy: of the part maps; None takes CIHP or MHP, whichever has as many classes as the answer. Triton says no
             names.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
@@ -51,6 +53,7 @@ class Triton:
         url: str,
         timeout: float = 60.0,
         *,
+        model: str | None = None,
         taxonomy: Taxonomy | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
@@ -59,7 +62,7 @@ class Triton:
         if parts.scheme not in ("grpc", "http") or not parts.netloc:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
-        self._retry, self._outage = retry, Outage()
+        self.model, self._retry, self._outage = model, retry, Outage()
         self._left: list[Future[Any]] = []  # late, and with the server
         self._grpc = parts.scheme == "grpc"
         try:
@@ -104,7 +107,7 @@ class Triton:
             raise self._lost(error) from None
         shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
         return ModelInfo(
-            name="human_analysis",
+            name="human_analysis" if self.model is None else f"human_analysis {self.model}",
             version=", ".join(model.get("versions", ())),
             runtime=f"{server['name']} {server['version']} at {self.url}",
             tasks=present,
@@ -113,12 +116,19 @@ class Triton:
             card={},
         )
 
-    def analyze(self, image: Picture, options: Options | None = None, **keywords: Unpack[OptionKeywords]) -> People:
-        """Find everybody in one picture: encoded, a path or an array, with options as in `Client.analyze`.
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """Find everybody in one picture, with options as in `Client.analyze`.
 
         Raises:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
-            InvalidOptions: an option is refused, or class probabilities.
+            InvalidOptions: an option is refused, the model, or class probabilities.
             EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
             GatewayError: what it answers is no `People`, or something is wrong there.
             TypeError: as of `Options.of`.
@@ -129,12 +139,12 @@ class Triton:
                 "class probabilities (the exact paste) do not travel: use the embedded engine for them"
             )
         model = ensembles.ensemble_of(options.tasks)
-        data = encode_image(image, self.jpeg_quality)
+        data = encode_image(image, self.jpeg_quality, bgr=bgr)
         source = self._library.InferInput("IMAGE", [1], "BYTES")
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
         names = ensembles.names(options.tasks)
         wanted = [self._library.InferRequestedOutput(name) for name in names]
-        parameters = ensembles.parameters_of(options)
+        parameters = ensembles.parameters_of(options, self.model)
         answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
         try:
             return self._people({name: answer.as_numpy(name) for name in names})

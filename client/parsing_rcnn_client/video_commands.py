@@ -17,16 +17,18 @@ from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, People
 from parsing_rcnn_client.places import STANDARD, check_files, check_records, targets_of
 from parsing_rcnn_client.signals import INTERRUPTED, ignore_signals, leave, signals_interrupt
 from parsing_rcnn_client.stream_status import summary, wait
-from parsing_rcnn_client.video_options import RecordChoice, ZoneChoice
+from parsing_rcnn_client.video_options import EncodingChoice, PieceChoice, RecordChoice, ZoneChoice
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
+    from parsing_rcnn_client.video.backends import Video
     from parsing_rcnn_client.video.layers import Look
     from parsing_rcnn_client.video.live import Live
     from parsing_rcnn_client.video.media import Reader, Sink, Writer
     from parsing_rcnn_client.video.records import Record, RecordFile
     from parsing_rcnn_client.video.sinks import MjpegPage
+    from parsing_rcnn_client.video.span import Span
 
 _JPEG_QUALITY = 95
 
@@ -39,6 +41,8 @@ def annotate(
     shown: LookChoice,
     people: PeopleChoice,
     engine_choice: EngineChoice,
+    piece: PieceChoice,
+    encoded: EncodingChoice,
     recorded: RecordChoice,
     counted: ZoneChoice,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
@@ -56,7 +60,7 @@ def annotate(
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.annotate import Settings
-    from parsing_rcnn_client.video.backends import check
+    from parsing_rcnn_client.video.backends import Video, check
     from parsing_rcnn_client.video.smoothing import Smoothing
 
     try:
@@ -70,8 +74,10 @@ def annotate(
             smoothing=Smoothing() if shown.smooth else None,
             in_flight=in_flight,
             tasks=recorded.tasks | ({"parsing"} if coco else set()),
-            zones=counted.zones(told=out is not None or recorded.jsonl is not None),
+            zones=counted.zones(told=out is not None or recorded.jsonl is not None or as_json),
+            max_side=people.max_side,
         )
+        video = Video(source, backend, piece.span(), encoded.encoding(out, backend))
         engine = engine_choice.open(timeout, _JPEG_QUALITY)
     except InvalidOptions as error:
         raise wrong(error.detail) from error
@@ -79,7 +85,7 @@ def annotate(
         try:
             look, tasks = _of_model(engine, engine_choice, settings.look, settings.tasks)
             settings = replace(settings, look=look, tasks=tasks)
-            summary, damage = _annotate(engine, source, out, recorded, coco, settings, backend)
+            summary, damage = _annotate(engine, video, out, recorded, coco, settings)
         except InvalidOptions as error:  # which only the size of the picture shows
             raise wrong(error.detail) from error
         except KeyboardInterrupt:
@@ -90,7 +96,9 @@ def annotate(
     if as_json:
         typer.echo(json.dumps({**vars(summary), "fps": summary.fps, "damaged": damage}))
     else:
-        say(f"{summary.frames} frames, {summary.tracks} people, {summary.fps:.1f} fps")
+        counts = [f"{name}: {passed['in']} in, {passed['out']} out" for name, passed in summary.lines.items()]
+        said = [f"{summary.frames} frames", f"{summary.tracks} people", f"{summary.fps:.1f} fps", *counts]
+        say(", ".join(said))
 
 
 def _of_model(engine: Analyzer, choice: EngineChoice, look: Look, tasks: frozenset[str]) -> tuple[Look, frozenset[str]]:
@@ -116,37 +124,35 @@ def _of_model(engine: Analyzer, choice: EngineChoice, look: Look, tasks: frozens
 
 def _annotate(
     engine: Analyzer,
-    source: str,
+    video: Video,
     out: Path | None,
     recorded: RecordChoice,
     coco: Path | None,
     settings: Settings,
-    backend: str,
 ) -> tuple[Summary, str | None]:
     """Do it, with a progress bar: (what was done, what is damaged in the source)."""
-    from parsing_rcnn_client.video.backends import open_reader, open_writer
     from parsing_rcnn_client.video.records import CocoVideo, JsonLines, NpzFolder
 
     jsonl, npz = recorded.jsonl, recorded.npz
     try:
         with ExitStack() as opened:
-            reader = open_reader(source, backend, live=False)
+            reader = video.read()
             opened.callback(reader.close)
             records: list[RecordFile] = []
-            writer = None if out is None else open_writer(str(out), reader, backend)
+            writer = None if out is None else video.write(out, reader)
             if writer is not None:
                 opened.callback(writer.abort)  # does nothing to what is finished
             if jsonl is not None:
                 records.append(JsonLines(None if jsonl == STANDARD else jsonl))
                 opened.callback(records[-1].abort)
             if coco is not None:
-                records.append(CocoVideo(coco, Path(source).name, reader.info))
+                records.append(CocoVideo(coco, Path(video.source).name, reader.info))
                 opened.callback(records[-1].abort)
             if npz is not None:
                 records.append(NpzFolder(npz))
                 opened.callback(records[-1].abort)
             files = [path for path in (out, jsonl, coco, npz) if path is not None]
-            return _with_progress(engine, reader, writer, records, settings, files), reader.damaged
+            return _with_progress(engine, reader, writer, records, settings, files, video.span), reader.damaged
     finally:
         engine.close()
 
@@ -158,6 +164,7 @@ def _with_progress(
     records: list[RecordFile],
     settings: Settings,
     files: list[Path],
+    span: Span | None,
 ) -> Summary:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -168,7 +175,8 @@ def _with_progress(
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("frames", total=reader.info.frames)
+        whole, fps = reader.info.frames, reader.info.fps
+        bar = progress.add_task("frames", total=whole if span is None else span.frames(whole, fps))
         try:
             summary = run(
                 engine,
@@ -189,7 +197,7 @@ def _with_progress(
                 say(_stopped(frames, files))
             raise
         if writer is not None:
-            writer.close()
+            writer.close(cut=span is not None and span.end is not None)
         for record in records:
             record.close()
         return summary
@@ -262,6 +270,7 @@ def stream(
         reconnect,
         tasks=tasks,
         zones=zones,
+        max_side=people.max_side,
     )
     if page is not None:
         say(f"watch at {page.url}")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from parsing_rcnn_client.video.encoding import Encoding
     from parsing_rcnn_client.video.records import Record, RecordFile
+    from parsing_rcnn_client.video.span import Span
     from parsing_rcnn_client.video.zones import Zones
 
 
@@ -95,3 +97,59 @@ class ZoneChoice:
             )
         areas = [Zone.parse(text) for text in self.zone or ()]
         return Zones(areas, [Line.parse(text) for text in self.line or ()])
+
+
+@dataclass(frozen=True)
+class PieceChoice:
+    """Which piece of a video."""
+
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin here: seconds of the source, or HH:MM:SS. The video begins at 0 then.", metavar="TIME"
+        ),
+    ] = None
+    end: Annotated[str | None, typer.Option(help="Stop before this time of the source.", metavar="TIME")] = None
+
+    def span(self) -> Span | None:
+        """The same, checked; None is all of it.
+
+        Raises:
+            InvalidOptions: a time is none, or the end is not after the start.
+        """
+        from parsing_rcnn_client.video.span import Span
+
+        return Span.parse(self.start, self.end)
+
+
+@dataclass(frozen=True)
+class EncodingChoice:
+    """How a video is encoded."""
+
+    codec: Annotated[
+        str | None, typer.Option(help="h264 (the default) or h265: half of the bytes, slower (.mp4, .mov, .mkv).")
+    ] = None
+    crf: Annotated[
+        int | None,
+        typer.Option(help="0 (the best) to 51 (the smallest); default: 20, of h265 24. 6 more are half of the bytes."),
+    ] = None
+
+    def encoding(self, out: Path | None, backend: str) -> Encoding:
+        """The same, checked.
+
+        Raises:
+            InvalidOptions: a wrong name or number, what cannot be written here, or there is no video.
+            VideoToolMissing: the backend is not installed.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.backends import check_encoding
+        from parsing_rcnn_client.video.encoding import Encoding
+
+        encoding = Encoding(self.codec or Encoding.codec, self.crf)
+        if out is None:
+            for option, value in (("--codec", self.codec), ("--crf", self.crf)):
+                if value is not None:
+                    raise InvalidOptions(f"{option} {value} is about the video of --out: name one")
+        elif self.codec is not None:
+            check_encoding(encoding, out, backend)
+        return encoding

@@ -157,18 +157,20 @@ class Call:
 MODELS = Call("GET", "/v1/models", "application/json")
 
 
-def encode_image(image: Picture, jpeg_quality: int | None = None) -> bytes:
+def encode_image(image: Picture, jpeg_quality: int | None = None, *, bgr: bool = False) -> bytes:
     """Bytes that a server decodes: encoded pictures pass as they are.
 
     Args:
-        image: an encoded picture, the path of one, or an upright uint8 [H,W,3] RGB array.
+        image: an encoded picture, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of Pillow.
         jpeg_quality: of arrays, 1..100; None sends them as PNG, which loses nothing and takes ten times as long.
+        bgr: the array is of OpenCV, blue first; RGB is sent.
 
     Raises:
+        InvalidOptions: `bgr`, and it is no array.
         InvalidImage: a path that cannot be read, an array that is no RGB picture, or something else.
         ImageTooLarge: an array that is larger than a JPEG may be.
     """
-    image = load(image)
+    image = load(image, bgr=bgr)
     if not isinstance(image, np.ndarray):
         return image
     if jpeg_quality is None:
@@ -177,16 +179,21 @@ def encode_image(image: Picture, jpeg_quality: int | None = None) -> bytes:
 
 
 def analyze_call(
-    image: Picture, options: Options, jpeg_quality: int | None = None, *, tasks_named: bool = True
+    image: Picture,
+    options: Options,
+    jpeg_quality: int | None = None,
+    *,
+    bgr: bool = False,
+    tasks_named: bool = True,
 ) -> Call:
-    """The request that analyses one picture; `tasks_named` as in `query_of`.
+    """The request that analyses one picture; `bgr` as in `encode_image`, `tasks_named` as in `query_of`.
 
     Raises:
         InvalidImage: as of `encode_image`.
-        InvalidOptions: class probabilities, which do not travel.
+        InvalidOptions: class probabilities, which do not travel; or as of `encode_image`.
     """
     query = query_of(options, tasks_named=tasks_named)
-    return Call("POST", "/v1/analyze", "application/x-npz", query, encode_image(image, jpeg_quality))
+    return Call("POST", "/v1/analyze", "application/x-npz", query, encode_image(image, jpeg_quality, bgr=bgr))
 
 
 def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:

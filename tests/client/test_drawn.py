@@ -54,6 +54,13 @@ def test_the_overlay_is_as_ever_unless_layers_are_named(tmp_path: Path) -> None:
     write_outputs(tmp_path / "a", who, NOISE, drawings=Drawings(("contours", "boxes")))
     bare = People(who.boxes, who.scores, SIZE)
     np.testing.assert_array_equal(pixels(tmp_path / "a_overlay.png"), draw.overlay(draw.contours(NOISE, who), bare))
+    for name, picture in (("charts", draw.charts), ("u", draw.u), ("v", draw.v)):
+        write_outputs(tmp_path / "a", who, NOISE, drawings=Drawings((name,)))
+        np.testing.assert_array_equal(pixels(tmp_path / "a_overlay.png"), picture(NOISE, who))
+        with pytest.raises(InvalidOptions, match=rf"the layer {name} needs the task densepose"):
+            Drawings((name,)).require(frozenset({"parsing"}))
+        with pytest.raises(InvalidOptions, match=rf"the layer {name} needs the task densepose, whose head"):
+            Drawings((name,)).require_trained(frozenset({"densepose"}))
 
 
 def test_with_anonymise_no_picture_shows_a_face(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from parsing_rcnn import draw
 from parsing_rcnn.people import People
+from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
@@ -30,6 +33,11 @@ def run(snippets: list[str], names: dict[str, Any]) -> dict[str, Any]:
 def photo(photo_jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("photo.jpg").write_bytes(photo_jpeg)
+    frame = cv2.imdecode(np.frombuffer(photo_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    walk = cv2.VideoWriter("walk.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 25, (512, 512))
+    for shift in (0, 4, 8):
+        walk.write(np.roll(frame, shift, axis=1))
+    walk.release()
 
 
 @pytest.mark.usefixtures("photo")
@@ -44,6 +52,22 @@ def test_every_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["atlas"].shape == (768, 512, 4)
     difference = np.abs(names["dressed"].astype(int) - names["photo"])[people.masks()[0]]
     assert difference.mean() < 20  # in their own clothes
+    assert names["legend"].shape[2] == 3
+
+
+@pytest.mark.usefixtures("photo")
+def test_the_loop_over_opencv_s_frames_follows_and_draws_in_the_right_colours(pipeline: Pipeline) -> None:
+    (loop,) = [text for text in SNIPPETS if "VideoCapture" in text]
+    names = run([loop], {})
+    walkers = names["walkers"]
+    assert walkers.tracker_id.tolist() == [1]  # the third frame's, as the first one's
+    capture = cv2.VideoCapture("walk.mp4")
+    last = [capture.read()[1] for _ in range(3)][-1]
+    upright = np.ascontiguousarray(last[..., ::-1])
+    expected = pipeline.analyze(upright, confidence=0.5)
+    np.testing.assert_allclose(walkers.boxes, expected.boxes, atol=0.01)
+    drawn = np.asarray(Image.open("frame.png").convert("RGB"))
+    np.testing.assert_array_equal(drawn, draw.overlay(upright, walkers, labels=[1]))
 
 
 @pytest.mark.usefixtures("photo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import socket
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import (
@@ -503,8 +506,8 @@ def test_what_is_no_picture_is_said_in_one_line(analyze: Callable[[Any], People]
         (tmp_path, rf"^{tmp_path}: no file that can be read \(Is a directory\)$"),
         ("/9j/4AAQ" * 1000, r"^/9j/4AAQ.{0,250}\.\.\.: no file that can be read \(File name too long\)$"),
         ("a\0b", "no file that can be read"),
-        (None, r"^NoneType is no picture: give bytes, a path or a uint8 \[H,W,3\] array$"),  # of cv2.imread
-        ([1, 2], r"^list is no picture: give bytes, a path or a uint8 \[H,W,3\] array$"),
+        (None, r"^NoneType is no picture: give bytes, a path, a uint8 \[H,W,3\] RGB array or"),  # of cv2.imread
+        ([1, 2], r"^list is no picture: .*; several pictures go to analyze_many$"),
         (np.zeros((4, 4, 3)), r"^an image array is uint8 .* this one is float64"),
     ):
         with pytest.raises(InvalidImage, match=says):
@@ -550,6 +553,34 @@ def test_options_are_an_object_or_keywords(ask: Callable[..., People], pipeline:
     assert (len(boxes), boxes.parts, boxes.iuv) == (len(expected), None, None)
 
 
+def test_a_frame_of_opencv_is_answered_as_its_picture(ask: Callable[..., People], pipeline: Pipeline) -> None:
+    image = pytest.importorskip("skimage.data").astronaut()
+    expected = pipeline.analyze(image, confidence=0.3)
+    assert same(ask(np.ascontiguousarray(image[..., ::-1]), bgr=True, confidence=0.3), expected)
+    assert not same(ask(image, bgr=True, confidence=0.3), expected)
+
+
+def test_bgr_is_refused_where_the_picture_is_no_array(
+    ask: Callable[..., People], photo_jpeg: bytes, photo: Path
+) -> None:
+    for given in (photo_jpeg, photo):
+        with pytest.raises(InvalidOptions, match=r"^bgr: says how the channels of an array lie"):
+            ask(given, bgr=True)
+
+
+def test_a_picture_of_pillow_is_as_good_as_its_file(
+    ask: Callable[..., People], pipeline: Pipeline, photo_jpeg: bytes
+) -> None:
+    image = Image.open(io.BytesIO(photo_jpeg)).crop((0, 0, 400, 512))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side
+    buffer = io.BytesIO()
+    image.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    found = ask(Image.open(buffer))
+    assert found.image_size == (512, 400)
+    assert same(found, pipeline.analyze(buffer.getvalue()))
+
+
 def test_wrong_options_are_named(ask: Callable[..., People], photo_jpeg: bytes) -> None:
     with pytest.raises(InvalidOptions, match=r"confidense: unknown; the options are tasks, confidence"):
         ask(photo_jpeg, confidense=0.3)
@@ -577,6 +608,20 @@ def test_many_pictures_take_options_as_one_does(gateway_url: str, photo_jpeg: by
     assert found.parts is None
 
 
+def test_many_frames_of_opencv(gateway_url: str, pipeline: Pipeline) -> None:
+    image = pytest.importorskip("skimage.data").astronaut()
+    frames = [np.ascontiguousarray(image[..., ::-1])]
+
+    async def ask() -> list[People | Exception]:
+        async with AsyncClient.connect(gateway_url) as client:
+            return [r async for r in client.analyze_many(frames, bgr=True)]
+
+    with Client.connect(gateway_url) as client:
+        for found in (*client.analyze_many(frames, bgr=True), *asyncio.run(ask())):
+            assert isinstance(found, People)
+            assert same(found, pipeline.analyze(image))
+
+
 def test_an_array_of_pictures_is_several(gateway_url: str, photo: Path) -> None:
     batch = np.zeros((2, 48, 64, 3), np.uint8)
     with Client.connect(gateway_url) as client:
@@ -586,7 +631,16 @@ def test_an_array_of_pictures_is_several(gateway_url: str, photo: Path) -> None:
 
 
 JPEG = b"\xff\xd8\xff"
-SINGLE = ["video.mp4", Path("photo.jpg"), JPEG, bytearray(JPEG), memoryview(JPEG), np.zeros((8, 6, 3), np.uint8)]
+SINGLE = [
+    "video.mp4",
+    Path("photo.jpg"),
+    JPEG,
+    bytearray(JPEG),
+    memoryview(JPEG),
+    np.zeros((8, 6, 3), np.uint8),
+    Image.new("RGB", (8, 6)),
+    cv2.VideoCapture(),
+]
 
 
 @pytest.mark.parametrize("one", SINGLE, ids=lambda one: type(one).__name__)

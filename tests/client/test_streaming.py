@@ -133,6 +133,19 @@ def test_who_is_slow_to_take_answers_has_few_frames_analysed(photo_jpeg: bytes) 
 
 
 @both
+def test_frames_of_opencv_are_answered_as_their_pictures(url: str, photo_jpeg: bytes, ask: Ask) -> None:
+    array = pytest.importorskip("skimage.data").astronaut()
+    frame = np.ascontiguousarray(array[..., ::-1])
+    (answer,) = ask(url, [frame], {"bgr": True})
+    assert answer.picture is frame
+    assert isinstance(answer.people, People)
+    with Client.connect(url) as client:
+        assert same(answer.people, client.analyze(array))
+    (answer,) = ask(url, [photo_jpeg], {"bgr": True})
+    assert isinstance(answer.people, InvalidOptions)
+
+
+@both
 def test_errors_belong_to_their_frame(url: str, photo_jpeg: bytes, photo: Path, ask: Ask) -> None:
     bad = [b"no picture", photo_jpeg[:3000], b"", np.zeros((4, 4), np.uint8), photo.parent / "nothing.jpg"]
     found = one_by_one(ask, url, [photo_jpeg, *bad, photo])

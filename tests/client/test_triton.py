@@ -129,6 +129,15 @@ def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, pho
     assert dict(client.info.tasks) == {"parsing": True, "densepose": False}
 
 
+def test_a_frame_of_opencv_is_answered_as_its_picture(client: Client, pipeline: Pipeline) -> None:
+    array = pytest.importorskip("skimage.data").astronaut()
+    frame, expected = np.ascontiguousarray(array[..., ::-1]), pipeline.analyze(array)
+    for people in (client.analyze(frame, bgr=True), client.engine.analyze(frame, bgr=True)):  # type: ignore[call-arg]
+        np.testing.assert_array_equal(people.parts, expected.parts)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOptions, match=r"^bgr: says how"):
+        client.engine.analyze(b"x", bgr=True)  # type: ignore[call-arg]
+
+
 def test_boxes_alone_are_the_same_from_all_three_clients(
     client: Client, gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes
 ) -> None:

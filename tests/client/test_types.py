@@ -33,6 +33,11 @@ Client.embedded(treads=1)  # wrong
 Client.embedded("model_repository", model="fast", threads=1)
 client.analyze("x", confidence=0.3, tasks="parsing", max_people=3, part_probs=True, max_side=None)
 client.analyze("x", Options(confidence=0.3))
+client.analyze("x", Options(confidence=0.3), bgr=True)
+client.analyze("x", bgr="yes")  # wrong
+client.stream([b"x"], bgr=True)
+with Pipeline() as pipeline:
+    pipeline.analyze("x", bgr=True, confidence=0.3)
 client.analyze("x", confidense=0.3)  # wrong
 client.analyze_many(["x"], in_flight=2, tasks={"parsing", "densepose"})
 client.analyze_many(["x"], in_fligth=2)  # wrong

@@ -20,7 +20,7 @@ from parsing_rcnn_client.video.pictures import pictured
 from parsing_rcnn_client.video.records import Record
 from parsing_rcnn_client.video.smoothing import Smoothing
 from parsing_rcnn_client.video.stages import Stages
-from parsing_rcnn_client.video.zones import ZoneCounter, Zones
+from parsing_rcnn_client.video.zones import Counts, ZoneCounter, Zones
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Settings:
         in_flight: frames at the engine at once.
         tasks: to compute beside those of the look, for the records.
         zones: areas and lines to count people in.
+        max_side: analyse frames scaled down to this longest side.
     """
 
     look: Look = field(default_factory=Look)
@@ -46,6 +47,7 @@ class Settings:
     in_flight: int = 3
     tasks: frozenset[str] = frozenset()
     zones: Zones | None = None
+    max_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,16 @@ class Summary:
         tracks: people, by their numbers.
         seconds: of the whole run.
         busy: stage -> seconds of work; the longest is what the run cannot be faster than.
+        zones: zone -> people in it at the end.
+        lines: line -> {"in": times, "out": times} that somebody passed it.
     """
 
     frames: int
     tracks: int
     seconds: float
     busy: dict[str, float]
+    zones: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -98,14 +104,14 @@ def annotate(
     interrupted = False
     try:
         run = _Run(engine, reader, writer, settings, pool)
-        begin, done = time.perf_counter(), 0
+        begin, done, counts = time.perf_counter(), 0, Counts()
         frames = stages.run("read", run.read(), lambda frame: frame, 2)
         asked = stages.run("ask", frames, run.ask, max(settings.in_flight - 1, 1))
         tracked = stages.run("follow", asked, run.follow, 2)
         try:
             for result, picture in stages.run("draw", tracked, run.draw, 2):
                 run.write(result, picture, records)
-                done += 1
+                done, counts = done + 1, result.counts or counts
                 progress(done)
         finally:
             reader.close()
@@ -117,7 +123,7 @@ def annotate(
         pool.shutdown(wait=False, cancel_futures=True)
         stages.close(0.5 if interrupted else 30)
         pool.shutdown(wait=not interrupted)
-    return Summary(done, run.follower.count, time.perf_counter() - begin, busy)
+    return Summary(done, run.follower.count, time.perf_counter() - begin, busy, counts.zones, counts.lines)
 
 
 class _Run:
@@ -140,8 +146,10 @@ class _Run:
                 settings.max_people,
                 settings.smoothing,
                 settings.look.hides,
+                settings.max_side,
             ),
         )
+        self._first: int | None = None  # a piece of a video begins with another number than 0
         self._reading = self._waiting = self._writing = 0.0
         self._analysing: deque[float] = deque()  # from several threads, so it is added up at the end
 
@@ -153,7 +161,8 @@ class _Run:
             start = time.perf_counter()
 
     def ask(self, frame: Frame) -> tuple[Frame, Future[People] | None]:
-        analysed = frame.index % self._settings.every == 0
+        self._first = frame.index if self._first is None else self._first
+        analysed = (frame.index - self._first) % self._settings.every == 0
         return frame, self._pool.submit(self._analyse, frame) if analysed else None
 
     def follow(self, asked: tuple[Frame, Future[People] | None]) -> Tracked:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
+from parsing_rcnn_client.video.programs import encoders
+from parsing_rcnn_client.video.span import Span
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
@@ -14,7 +19,12 @@ BACKENDS = ("ffmpeg", "pyav")
 
 
 def open_reader(
-    source: str, backend: str = "ffmpeg", *, live: bool | None = None, pace: bool = False
+    source: str,
+    backend: str = "ffmpeg",
+    *,
+    live: bool | None = None,
+    pace: bool = False,
+    span: Span | None = None,
 ) -> FFmpegReader | PyAVReader:
     """Frames of a source.
 
@@ -23,6 +33,7 @@ def open_reader(
         backend: of `BACKENDS`.
         live: newest pictures matter more than all of them.
         pace: play a file at its own speed.
+        span: the piece of a file that is read.
 
     Raises:
         InvalidOptions: another backend.
@@ -32,16 +43,21 @@ def open_reader(
     if backend == "pyav":
         from parsing_rcnn_client.video.pyav import PyAVReader
 
-        return PyAVReader(source, live=live, pace=pace)
+        return PyAVReader(source, live=live, pace=pace, span=span)
     check(backend)
-    return FFmpegReader(source, live=live, pace=pace)
+    return FFmpegReader(source, live=live, pace=pace, span=span)
 
 
-def open_writer(target: str, reader: FFmpegReader | PyAVReader, backend: str = "ffmpeg") -> FFmpegWriter | PyAVWriter:
-    """A file that takes a reader's pictures at their times, with its sound copied.
+def open_writer(
+    target: str,
+    reader: FFmpegReader | PyAVReader,
+    backend: str = "ffmpeg",
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+) -> FFmpegWriter | PyAVWriter:
+    """A file that takes a reader's pictures at their times, with its sound copied; of a piece, from 0 on.
 
     Raises:
-        InvalidOptions: another backend.
+        InvalidOptions: another backend, or a codec that it has not.
         VideoError: the file cannot be written.
         VideoToolMissing: the backend is not installed.
     """
@@ -49,9 +65,52 @@ def open_writer(target: str, reader: FFmpegReader | PyAVReader, backend: str = "
     if backend == "pyav":
         from parsing_rcnn_client.video.pyav import PyAVWriter
 
-        return PyAVWriter(target, reader.info, sound_of=sound)
+        return PyAVWriter(target, reader.info, sound_of=sound, encoding=encoding, span=reader.span)
     check(backend)
-    return FFmpegWriter(target, reader.info, sound_of=sound)
+    options = [text for name, value in encoding.options.items() for text in (f"-{name}", value)]
+    tag = encoding.tag(target)
+    options += ["-tag:v", tag] if tag else []
+    return FFmpegWriter(target, reader.info, sound_of=sound, codec=encoding.encoder, options=options, span=reader.span)
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file that is read, and how a result of it is written.
+
+    Attributes:
+        source: its path or address.
+        backend: of `BACKENDS`.
+        span: the piece of it; None is all of it.
+        encoding: of the result.
+    """
+
+    source: str
+    backend: str
+    span: Span | None
+    encoding: Encoding
+
+    def read(self) -> FFmpegReader | PyAVReader:
+        """Its frames; see `open_reader`."""
+        return open_reader(self.source, self.backend, live=False, span=self.span)
+
+    def write(self, out: Path, reader: FFmpegReader | PyAVReader) -> FFmpegWriter | PyAVWriter:
+        """The result; see `open_writer`."""
+        return open_writer(str(out), reader, self.backend, self.encoding)
+
+
+def check_encoding(encoding: Encoding, target: Path, backend: str) -> None:
+    """Refuse what cannot be written here.
+
+    Raises:
+        InvalidOptions: what can be instead.
+        VideoToolMissing: the backend is not installed.
+    """
+    if backend == "pyav":
+        from parsing_rcnn_client.video.pyav import library
+
+        encoding.check(target, library().codecs_available)
+    else:
+        encoding.check(target, encoders())
 
 
 def check(backend: str) -> None:

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from parsing_rcnn_client.video import matroska, sequence, sound
 from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, dropped, partial_of, writing
-from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
+from parsing_rcnn_client.video.programs import frames_before, hidden, input_options, is_live, probe, start, tool
+from parsing_rcnn_client.video.span import Span, seeking
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of files that hold H.264 and the times of the frames, which AVI does not."""
@@ -53,14 +54,23 @@ class FFmpegReader:
         live: newest pictures matter more than all of them.
         pace: play a file at its own speed.
         loop: how often a file is repeated (for trials); 0 plays it once.
+        span: the piece of a file that is read; frames keep the numbers and times that they have in the whole.
 
     Raises:
         VideoError: the source cannot be opened.
         VideoToolMissing: ffmpeg is not installed.
     """
 
-    def __init__(self, source: str, *, live: bool | None = None, pace: bool = False, loop: int = 0) -> None:
-        self.source = source
+    def __init__(
+        self,
+        source: str,
+        *,
+        live: bool | None = None,
+        pace: bool = False,
+        loop: int = 0,
+        span: Span | None = None,
+    ) -> None:
+        self.source, self.span = source, span
         self.live = is_live(source) if live is None else live
         self._info = probe(source, live=self.live)
         size = f"{self._info.width}:{self._info.height}"
@@ -69,12 +79,16 @@ class FFmpegReader:
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info"]
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
-        command += ["-copyts", *input_options(source, live=self.live)]
+        begin = self._info.start
+        command += ["-copyts", *(seeking(begin + span.seek) if span and span.seek else [])]
+        command += input_options(source, live=self.live)
         command += ["-map", "0:V:0", "-an", "-sn", "-dn"]
         tones = f"{_TONES}," if self._info.hdr and _maps_tones() else ""
+        tones = f"trim={span.between(begin)},{tones}" if span else tones
         command += ["-vf", f"{tones}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
         # on a clock of 1/fps two pictures of a variable rate may have one time, and ffmpeg complains of it
         command += ["-enc_time_base", "-1", "-f", "rawvideo", "-"]
+        self._begin = frames_before(source, begin + span.start) if span and span.start else 0
         self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self._times: queue.Queue[float | VideoError | None] = queue.Queue()
         self._said: deque[str] = deque(maxlen=20)
@@ -93,6 +107,7 @@ class FFmpegReader:
         """The frames, in order of their times.
 
         Raises:
+            InvalidOptions: none lies in the span.
             SourceLost: ffmpeg was killed, or crashed.
             VideoError: not one frame could be decoded, or ffmpeg does not say what its times mean.
         """
@@ -107,7 +122,7 @@ class FFmpegReader:
             moment = self._times.get()
             if isinstance(moment, VideoError):
                 raise moment
-            yield Frame(index, clock.next(moment), image, time.monotonic())
+            yield Frame(self._begin + index, clock.next(moment), image, time.monotonic())
             index += 1
         code = self._process.wait()
         self._listener.join(5)
@@ -119,10 +134,13 @@ class FFmpegReader:
                 "have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
             )
         complaint = next((line for line in reversed(self._said)), None)
+        if index == 0 and self.span is not None and complaint is None:
+            raise self.span.empty(hidden(self.source))
         if index == 0:
             raise VideoError(f"{hidden(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
         complaint = complaint or (f"ffmpeg ended with code {code}" if code else None)
-        self.damaged = clock.note(self._info.audio) or sequence.gap(self.source, index) or complaint
+        missing = None if self.span else sequence.gap(self.source, index)
+        self.damaged = clock.note(self._info.audio) or missing or complaint
 
     def close(self) -> None:
         """Stop ffmpeg. Safe to call twice, from any thread."""
@@ -183,6 +201,7 @@ class FFmpegWriter:
         sound_of: a file whose sound is copied, or made AAC where the container does not hold it as it is.
         codec: of the pictures, by ffmpeg's name.
         options: further options of the encoder.
+        span: the piece of the source whose sound is taken; the file begins at 0 with it.
 
     Raises:
         VideoError: ffmpeg refuses.
@@ -197,23 +216,22 @@ class FFmpegWriter:
         sound_of: str | None = None,
         codec: str = "libx264",
         options: Sequence[str] = ("-preset", "superfast", "-crf", "20"),
+        span: Span | None = None,
     ) -> None:
         self.target, self.info = target, info
         self._part = partial_of(target)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(info.start - _SHIFT), "-f", "matroska", "-i", "pipe:0"]
-        command += (
-            [*input_options(sound_of, live=False), "-map", "0:v", "-map", "1:a?"] if sound_of else ["-map", "0:v"]
-        )
-        command += ["-c:a", "copy" if sound.holds(self._part, sound_of) else "aac"] if sound_of else []
+        command += sound.options(sound_of, self._part, info.start, span) if sound_of else ["-map", "0:v"]
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
         command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
         command += ["-c:v", codec, *options]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
         # the pictures go to the clock of the sound, and both back from there together
-        command += ["-output_ts_offset", f"{-info.start:.6f}"] if info.start else []
+        back = info.start + (span.start if span else 0.0)
+        command += ["-output_ts_offset", f"{-back:.6f}"] if back else []
         command += self._container()
         self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
         self._closed, self._sound = False, sound_of is not None

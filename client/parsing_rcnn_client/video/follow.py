@@ -44,6 +44,7 @@ class Tracked:
             behind somebody else.
         source: the name of the live source; "" of a file.
         counts: of zones and lines, where there are any.
+        at: when the frame of a live source came, time.time(); None of a file.
     """
 
     frame: Frame
@@ -55,6 +56,7 @@ class Tracked:
     doubtful: People | None = None
     source: str = ""
     counts: Counts | None = None
+    at: float | None = None
 
     @property
     def in_view(self) -> list[int]:
@@ -236,6 +238,7 @@ def request(
     max_people: int,
     smoothing: Smoothing | None,
     hides: bool = False,
+    max_side: int | None = None,
 ) -> Options:
     """What to ask an engine for: doubtful people too, since they may continue a track, and how sure it is of the parts.
 
@@ -248,9 +251,10 @@ def request(
         max_people: of a frame.
         smoothing: of the maps.
         hides: whether doubtful people are to be hidden as well.
+        max_side: as in `Options`.
     """
     sure = smoothing is not None and "parsing" in tasks and isinstance(engine, GraphPipeline)
     low = min(confidence, LOWEST_SCORE if hides else DOUBTFUL)
     # whoever asks for one person wants the others hidden all the same
     most = Options.max_people if hides else max_people
-    return Options(tasks=tasks, confidence=low, max_people=most, part_probs=sure)
+    return Options(tasks=tasks, confidence=low, max_people=most, part_probs=sure, max_side=max_side)

@@ -80,6 +80,7 @@ class LiveSettings:
         pause: seconds before the first try to open it again; doubled up to 10, with jitter.
         tasks: to compute beside those of the look, for the records.
         zones: areas and lines to count people in, of every source.
+        max_side: analyse frames scaled down to this longest side.
     """
 
     look: Look = field(default_factory=Look)
@@ -91,6 +92,7 @@ class LiveSettings:
     pause: float = 0.5
     tasks: frozenset[str] = frozenset()
     zones: Zones | None = None
+    max_side: int | None = None
 
 
 class Source:
@@ -293,7 +295,9 @@ class Source:
             frame = newer
 
     def _show(self, tracked: Tracked) -> None:
-        tracked = replace(tracked, source=self.state.name).counted(self._counter)
+        live = self._info is not None and self._info.live
+        at = time.time() - (time.monotonic() - tracked.frame.arrived) if live else None
+        tracked = replace(tracked, source=self.state.name, at=at).counted(self._counter)
         picture = None if self._sink is None else pictured(tracked, self._settings.look, self._counter)
         with self._output:
             if self._closed:
@@ -334,6 +338,7 @@ class Live:
             settings.max_people,
             settings.smoothing,
             settings.look.hides,
+            settings.max_side,
         )
         self.sources: list[Source] = []
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import sequence
 from parsing_rcnn_client.video.clock import Clock
+from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
     Frame,
@@ -30,9 +31,11 @@ from parsing_rcnn_client.video.media import (
     writing,
 )
 from parsing_rcnn_client.video.programs import hidden, is_live, local
+from parsing_rcnn_client.video.span import Span
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides, upright
 
 _UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
+_ROUNDED = 1e-6  # seconds: times are written in decimals
 _HDR = 16, 18  # of the transfer curves PQ and HLG
 _MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
@@ -60,8 +63,8 @@ class PyAVReader:
         VideoToolMissing: PyAV is not installed.
     """
 
-    def __init__(self, source: str, *, live: bool | None = None, pace: bool = False) -> None:
-        self.source, self._pace, self._closed = source, pace, False
+    def __init__(self, source: str, *, live: bool | None = None, pace: bool = False, span: Span | None = None) -> None:
+        self.source, self.span, self._pace, self._closed = source, span, pace, False
         self.damaged: str | None = None
         """What went wrong while the rest could be read, for example a broken tail."""
         self._av = library()
@@ -81,6 +84,12 @@ class PyAVReader:
         if self._first is None:
             raise VideoError(f"{hidden(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
         self._info = self._describe(live)
+        self._begin = 0
+        if span is not None and span.start:
+            self._begin = self._frames_before(self._info.start + span.start)
+            self._container.seek(int((self._info.start + span.seek) * 10**6))
+            self._frames = self._decoded()
+            self._first = next(self._frames, None)
 
     @property
     def info(self) -> VideoInfo:
@@ -88,22 +97,50 @@ class PyAVReader:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, in order of their times."""
+        """The frames, in order of their times.
+
+        Raises:
+            InvalidOptions: none lies in the span.
+        """
         index, begin, clock = 0, time.monotonic(), Clock(1 / self._info.fps)
         size = self._info.width, self._info.height
         while self._first is not None and not self._closed:
-            moment = clock.next(None if self._first.time is None else float(self._first.time) - self._info.start)
+            told = None if self._first.time is None else float(self._first.time) - self._info.start
+            if self.span is not None and told is not None:
+                if told < self.span.start - _ROUNDED:
+                    self._first = next(self._frames, None)
+                    continue
+                if self.span.end is not None and told >= self.span.end - _ROUNDED:
+                    break
+            moment = clock.next(told)
             begin = begin - moment if index == 0 else begin
             if self._pace:
                 time.sleep(max(begin + moment - time.monotonic(), 0))
-            yield Frame(index, moment, _picture(self._first, size, self._info.matrix), time.monotonic())
+            yield Frame(self._begin + index, moment, _picture(self._first, size, self._info.matrix), time.monotonic())
             index += 1
             self._first = next(self._frames, None)
-        self.damaged = clock.note(self._info.audio) or sequence.gap(self.source, index) or self.damaged
+        if self.span is not None:
+            self._container.close()
+            if index == 0 and not self._closed:
+                raise self.span.empty(hidden(self.source))
+        missing = None if self.span else sequence.gap(self.source, index)
+        self.damaged = clock.note(self._info.audio) or missing or self.damaged
 
     def close(self) -> None:
         """Stop reading. Safe to call twice, from any thread."""
         self._closed = True
+
+    def _frames_before(self, moment: float) -> int:
+        """How many pictures there are before a time of the container's clock, by its packets."""
+        count = 0
+        with self._av.open(local(self.source)) as container:
+            stream = container.streams[self._stream.index]
+            for packet in container.demux(stream):
+                ticks = packet.dts if packet.pts is None else packet.pts
+                if packet.dts is not None and packet.dts * packet.time_base > moment + 2:
+                    break
+                count += ticks is not None and ticks * packet.time_base < moment and not packet.is_discard
+        return count
 
     def _decoded(self) -> Iterator[Any]:
         try:
@@ -117,7 +154,8 @@ class PyAVReader:
         except self._av.FFmpegError as error:
             self.damaged = str(error.strerror)
         finally:
-            self._container.close()
+            if self.span is None:  # else it is read from another place on
+                self._container.close()
 
     def _describe(self, live: bool) -> VideoInfo:
         stream, first = self._stream, self._first
@@ -167,9 +205,12 @@ class PyAVWriter:
         info: VideoInfo,
         *,
         sound_of: str | None = None,
-        codec: str = "libx264",
+        codec: str | None = None,
+        encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+        span: Span | None = None,
     ) -> None:
         self.target, self.info, self._closed = target, info, False
+        self._span = span or Span()
         self._av, self._part = library(), partial_of(target)
         self._sound: Any = None
         self._end = 0.0
@@ -182,7 +223,9 @@ class PyAVWriter:
         try:
             flags = {"movflags": "+faststart"} if mp4 else {}
             self._container = self._av.open(str(self._part or target), "w", container_options=flags)
-            self._stream = self._container.add_stream(codec, options={"preset": "superfast", "crf": "20"})
+            self._stream = self._container.add_stream(codec or encoding.encoder, options=encoding.options)
+            if tag := encoding.tag(target):
+                self._stream.codec_context.codec_tag = tag
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt, self._stream.time_base = "yuv420p", self._clock
             self._stream.codec_context.time_base = self._clock
@@ -207,6 +250,7 @@ class PyAVWriter:
         frame = frame.reformat(
             format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG"
         )
+        time -= self._span.start
         frame.pts, frame.time_base = round(time / self._clock), self._clock
         try:
             self._copy_sound(until=time)
@@ -248,14 +292,20 @@ class PyAVWriter:
 
     def _open_sound(self, source: str) -> None:
         self._sound = self._av.open(local(source))
+        back = self.info.start + self._span.start
+        if self._span.start:
+            self._sound.seek(int(back * 10**6))
+        length = float("inf") if self._span.end is None else self._span.end - self._span.start
         tracks = {s.index: self._container.add_stream_from_template(s) for s in self._sound.streams.audio}
 
         def packets() -> Iterator[Any]:
             for packet in self._sound.demux(*self._sound.streams.audio):
                 if packet.dts is not None:  # the last one of each stream is empty
-                    behind = round(self.info.start / packet.time_base)
+                    behind = round(back / packet.time_base)
                     packet.dts, packet.pts = packet.dts - behind, packet.pts - behind
                     moment = float(packet.dts * packet.time_base)
+                    if (self._span.start and moment < 0) or moment >= length:
+                        continue
                     packet.stream = tracks[packet.stream.index]
                     yield moment, packet
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -44,8 +45,9 @@ class RecordFile(Record, Protocol):
 class JsonLines:
     """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
     of the upright picture and within it), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full
-    frame). Of a live source also `source`, and of one among several `number` (`of`); with zones or lines, `zones`: name
-    -> people in it now, and `lines`: name -> `in` and `out`, how often somebody passed it so far.
+    frame). Live also `source`, and of one among several `number` (`of`), and of what is no file `at`, when the frame
+    came, in UTC as RFC 3339 has it; with zones or lines, `zones`: name -> people in it now, and `lines`: name -> `in`
+    and `out`, how often somebody passed it so far.
 
     Several sources may share one, each in its own thread.
 
@@ -72,6 +74,10 @@ class JsonLines:
         line: dict[str, Any] = {"source": legible(tracked.source)} if tracked.source else {}
         if number is not None:
             line["number"] = number
+        if tracked.at is not None:
+            line["at"] = (
+                datetime.fromtimestamp(tracked.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            )
         line |= {
             "frame": tracked.frame.index,
             "time": round(tracked.frame.time, 6),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsing_rcnn_client.video.programs import input_options, tool
+from parsing_rcnn_client.video.span import Span, seeking
 
 _TRANSPORT = (".ts", ".mts", ".m2ts")
 
@@ -20,6 +21,26 @@ def holds(part: Path | None, sound_of: str) -> bool:
         command = [tool("ffmpeg"), "-v", "error", "-nostdin", *input_options(sound_of, live=False), "-map", "0:a?"]
         command += ["-c", "copy", "-frames:a", "1", str(Path(folder, "sound").with_suffix(part.suffix))]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def options(source: str, part: Path | None, begin: float, span: Span | None) -> list[str]:
+    """ffmpeg's options that take the sound of a file beside the pictures that it has already.
+
+    Args:
+        source: the file.
+        part: the result.
+        begin: seconds of the container's clock that are taken off all times.
+        span: the piece of the source; None is all of it. Its end may be late: `cut` is exact.
+    """
+    copied = holds(part, source)
+    taken = [*input_options(source, live=False), "-map", "0:v", "-map", "1:a?", "-c:a", "copy" if copied else "aac"]
+    if span is None:
+        return taken
+    if not copied:
+        return [*seeking(begin + span.seek), *taken, "-af", f"atrim={span.between(begin)}"]
+    if span.end is not None:  # or ffmpeg would read on to the end of the source
+        taken = ["-t", f"{span.end - span.start:.6f}", *taken]
+    return [*seeking(begin + span.start), *taken, "-copypriorss:a", "0"]  # packets are let go by their times
 
 
 def cut(part: Path, length: float, options: Sequence[str]) -> None:

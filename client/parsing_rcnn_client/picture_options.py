@@ -1,0 +1,196 @@
+"""What `predict` writes, as options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.drawn import Drawings
+    from parsing_rcnn_client.sources import Source
+    from parsing_rcnn_client.tables import Table
+
+NAMES = ("json", "npz", "parts", "iuv", "inds", "overlay")
+"""Of what can be written of each picture."""
+
+_TASKS = {"parts": "parsing", "iuv": "densepose", "inds": "densepose"}  # that they need
+
+
+@dataclass(frozen=True)
+class FilesChoice:
+    """What to write of each picture."""
+
+    write: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(NAMES)}: with commas; nothing else is pasted or drawn (default: all of them)."),
+    ] = None
+    overlay_format: Annotated[
+        str | None, typer.Option(help="Type of _overlay: png (the default) or jpg, a fifth of the bytes.")
+    ] = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of `NAMES`.
+
+        Raises:
+            InvalidOptions: an unknown name, or none.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        if self.write is None:
+            return frozenset(NAMES)
+        names = [name.strip() for name in self.write.split(",") if name.strip()]
+        unknown = [name for name in names if name not in NAMES]
+        if unknown or not names:
+            raise InvalidOptions(f"--write: {', '.join(unknown) or 'nothing'}: choose from {', '.join(NAMES)}")
+        return frozenset(names)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The same without what is drawn."""
+        return self.names - {"overlay"}
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that what is named needs, where something is."""
+        named = frozenset() if self.write is None else self.names
+        return frozenset(task for name, task in _TASKS.items() if name in named)
+
+    def drawings(self, drawings: Drawings) -> Drawings:
+        """The same with the overlay as it is asked for.
+
+        Raises:
+            InvalidOptions: how to draw an overlay that is not written.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.drawn import FORMATS, Drawings
+
+        if self.overlay_format is not None and self.overlay_format not in FORMATS:
+            raise InvalidOptions(f"--overlay-format {self.overlay_format}: choose {' or '.join(FORMATS)}")
+        if "overlay" in self.names:
+            return replace(drawings, overlay=self.overlay_format or "png")
+        for option, given in (
+            ("--overlay-format", self.overlay_format is not None),
+            ("--layers", tuple(drawings.layers) != Drawings.layers and not drawings.hides),
+        ):
+            if given:
+                raise InvalidOptions(f"{option} is about _overlay, which --write leaves out: add overlay to --write")
+        return replace(drawings, overlay=None)
+
+    def check(
+        self, tasks: frozenset[str], drawings: Drawings, *, exact: bool, bgr: bool, readers: Sequence[str]
+    ) -> None:
+        """Hold what is written against the other options.
+
+        Args:
+            tasks: that are computed.
+            drawings: what is drawn.
+            exact: how maps are pasted.
+            bgr: how _IUV.png is written.
+            readers: the options that read the JSON of the pictures again.
+
+        Raises:
+            InvalidOptions: they do not go together.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        if self.write is None:
+            return
+        names = self.names
+        for name, task in _TASKS.items():
+            if name in names and task not in tasks:
+                raise InvalidOptions(f"--write {name} needs the task {task}: add it to --tasks")
+        if bgr and "iuv" not in names:
+            raise InvalidOptions("--bgr is about _IUV.png, which --write leaves out: add iuv to --write")
+        if exact and names <= {"npz", "overlay"}:
+            raise InvalidOptions("--exact is about json, parts, iuv and inds: add one of them to --write")
+        if readers and "json" not in names:
+            raise InvalidOptions(f"{readers[0]} reads the JSON of each picture: add json to --write")
+        drawn = {"--layers anonymise": drawings.hides, "--cutout": drawings.cutout, "--crops": drawings.crops}
+        for option, given in drawn.items():
+            if given and not {"json", "npz"} <= names:
+                raise InvalidOptions(
+                    f"{option} needs json and npz, by which a later run knows what was drawn of people: add them to "
+                    "--write"
+                )
+
+    def require_apart(self, sources: Sequence[Source], out: Path) -> None:
+        """Hold what is written against where the pictures lie.
+
+        Raises:
+            InvalidOptions: the next run would take the results for photos.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        if self.names & {"json", "npz"}:
+            return
+        places = {source.target.parent.resolve() for source in sources}
+        for source in sources:
+            if source.data is None and source.path.parent.resolve() in places:
+                raise InvalidOptions(
+                    f"-o {out}: results would lie among the photos, and the next run tells them apart by json or npz "
+                    "beside them: add one to --write, or name another folder"
+                )
+
+
+@dataclass(frozen=True)
+class TablesChoice:
+    """What to write of all pictures together while they are analysed."""
+
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(help="Also write one JSON line a picture here; - is standard output.", metavar="FILE"),
+    ] = None
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a table here, a row for each part of each person; - is standard output.", metavar="FILE"
+        ),
+    ] = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return self.jsonl is not None or self.csv is not None
+
+    def check(self, sources: Sequence[Source], coco: Path | None, *, as_json: bool) -> None:
+        """Refuse, before anything is analysed, where they cannot be.
+
+        Raises:
+            InvalidOptions: where that is, and what to name instead.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.places import STANDARD
+        from parsing_rcnn_client.results import check_result
+
+        standard = [name for name, path in self._paths() if path == STANDARD]
+        if len(standard) + as_json * bool(standard) > 1:
+            names = [*(f"{name} -" for name in standard), *["--json"] * as_json]
+            raise InvalidOptions(f"{' and '.join(names)} both write to standard output: name a file")
+        places = {} if coco is None else {coco.resolve(): f"--coco {coco}"}
+        for name, path in self._paths():
+            if path == STANDARD:
+                continue
+            check_result(path, name, sources)
+            other = places.setdefault(path.resolve(), f"{name} {path}")
+            if other != f"{name} {path}":
+                raise InvalidOptions(f"{other} and {name} {path} both write one file: choose another name for one")
+
+    def open(self) -> list[Table]:
+        """The tables, empty.
+
+        Raises:
+            TableFailed: one cannot be written.
+        """
+        from parsing_rcnn_client.tables import PartsTable, PictureLines
+
+        kinds: dict[str, type[Table]] = {"--jsonl": PictureLines, "--csv": PartsTable}
+        return [kinds[name](path) for name, path in self._paths()]
+
+    def _paths(self) -> list[tuple[str, Path]]:
+        given = {"--jsonl": self.jsonl, "--csv": self.csv}
+        return [(name, path) for name, path in given.items() if path is not None]

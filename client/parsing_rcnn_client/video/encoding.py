@@ -1,0 +1,72 @@
+"""How the pictures of a video are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from parsing_rcnn.errors import InvalidOptions
+
+CODECS = {"h264": "libx264", "h265": "libx265"}
+"""Names and FFmpeg's encoders of them."""
+
+_CRF = {"h264": 20, "h265": 24}  # looks alike
+_WORST = 51
+_H265 = (".mp4", ".mov", ".mkv")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A codec and how much it may lose.
+
+    Attributes:
+        codec: of `CODECS`: h265 takes about half of the bytes and three times the work.
+        crf: 0 (the best) to 51 (the smallest); None for 20, or 24 of h265.
+
+    Raises:
+        InvalidOptions: another codec, or another number.
+    """
+
+    codec: str = "h264"
+    crf: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise InvalidOptions(f"--codec {self.codec}: choose one of {', '.join(CODECS)}")
+        if self.crf is not None and not 0 <= self.crf <= _WORST:
+            raise InvalidOptions(f"--crf {self.crf}: choose from 0 (the best) to {_WORST} (the smallest)")
+
+    def check(self, target: Path, encoders: Collection[str]) -> None:
+        """Hold it against a file and what can encode here.
+
+        Args:
+            target: the file.
+            encoders: FFmpeg's names of those that are there.
+
+        Raises:
+            InvalidOptions: what is possible instead.
+        """
+        if self.codec == "h265" and target.suffix.lower() not in _H265:
+            raise InvalidOptions(f"{target}: does not hold h265: name a {', '.join(_H265)}, or --codec h264")
+        if self.encoder not in encoders:
+            there = [name for name, encoder in CODECS.items() if encoder in encoders]
+            raise InvalidOptions(
+                f"--codec {self.codec}: ffmpeg here has no {self.encoder}: choose {' or '.join(there) or 'another one'}"
+            )
+
+    @property
+    def encoder(self) -> str:
+        """FFmpeg's name."""
+        return CODECS[self.codec]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Of the encoder, by FFmpeg's names."""
+        crf = _CRF[self.codec] if self.crf is None else self.crf
+        quiet = {"x265-params": "log-level=error"} if self.codec == "h265" else {}
+        return {"preset": "superfast", "crf": str(crf), **quiet}
+
+    def tag(self, target: str) -> str | None:
+        """What the container calls it, where it has to be said: Apple's players know hvc1 alone."""
+        return "hvc1" if self.codec == "h265" and Path(target).suffix.lower() in (".mp4", ".mov") else None
