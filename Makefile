@@ -6,6 +6,8 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # paths in place of finders, which editors and type checkers do not follow
 EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
+REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
+TWO := --numprocesses 2 --dist loadfile
 SAID := echo 'two parts side by side: each is shown when it is done, after five to ten minutes'
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
@@ -39,16 +41,16 @@ bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) besi
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side: most wait for programs
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side, each in two processes: most wait for programs
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	@$(SAID)
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-server test-client
 
 test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
-	$(VENV)/bin/python $(PYTEST) tests/server tests/scripts
+	$(VENV)/bin/python $(PYTEST) $(TWO) tests/server tests/scripts
 
 test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
-	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
+	$(VENV)/bin/python $(PYTEST) $(TWO) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
 test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
@@ -56,10 +58,11 @@ test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-training test-export
 
 test-training: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) tests/training tests/benchmarks/test_training_speed.py tests/benchmarks/test_ladder.py
+	$(TORCH)/bin/python $(PYTEST) tests/training --ignore=$(REFUSALS) \
+		tests/benchmarks/test_training_speed.py tests/benchmarks/test_ladder.py
 
 test-export: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
+	$(TORCH)/bin/python $(PYTEST) $(REFUSALS) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
 		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_design.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)

@@ -6,9 +6,11 @@ are the checkpoint as well: `training.checkpoint` reads them back, and nothing i
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +151,18 @@ def to_onnx(
     outputs: tuple[str, ...],
 ) -> onnx.ModelProto:
     """Export one graph: constants folded, weights in fp16 under the network's names, checked."""
-    program = torch.export.export(graph.eval(), example, dynamic_shapes=shapes, strict=False)
-    exported = torch.onnx.export(
-        program,
-        opset_version=OPSET,
-        dynamo=True,
-        optimize=False,
-        input_names=list(inputs),
-        output_names=list(outputs),
-        verbose=False,
-    )
+    with _nothing_collected():
+        # nothing learns here: what follows gradients need not be traced
+        program = torch.export.export(graph.eval().requires_grad_(False), example, dynamic_shapes=shapes, strict=False)
+        exported = torch.onnx.export(
+            program,
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
     assert exported is not None
     # fold constants, no more: fusing norms into convolutions would lose the network's tensors; runtimes fuse anyway
     folded, own = exported.model, set(program.state_dict)
@@ -184,6 +188,18 @@ def to_onnx(
     del proto.graph.metadata_props[:]
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A trace is millions of objects, nearly all of which stay to its end: to look for others takes a fifth of it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _name_dimensions(proto: onnx.ModelProto) -> None:

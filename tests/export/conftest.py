@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,14 +14,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from export.onnx import detector, export_repository
+from export.onnx import detector, write_card
 from export.options import ExportOptions
 from export.pictures import render_scene
+from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD as CARD_FILE
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from training.checkpoint import load_model
-from training.model.parsing_rcnn import ParsingRCNN
+from training.checkpoint import load_model, save_weights
+from training.config import Config
+from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 CARD = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
 ROWS = 5  # of the detector with a fixed number of them
@@ -32,13 +38,71 @@ def model() -> ParsingRCNN:
     return load_model(ModelRepository.open().path)[0]
 
 
+@dataclass
+class Exported:
+    """What `parsing-rcnn export` of `weights` with these `words` wrote to `folder`, printed, and warned of."""
+
+    weights: Path
+    words: list[str]
+    folder: Path
+    output: str
+    warned: list[str]
+
+
+def export_once(weights: Path, folder: Path, words: Sequence[str] = ()) -> Exported:
+    """The command, which has to succeed."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        done = CliRunner().invoke(build(), ["export", str(weights), "--out", str(folder), *words])
+    assert done.exit_code == 0, done.output
+    return Exported(weights, list(words), folder, done.output, [str(warning.message) for warning in warned])
+
+
 @pytest.fixture(scope="session")
-def repository(model: ParsingRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the exporter makes of them today."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """What the command makes of the shipped repository today."""
+    return export_once(ModelRepository.open().path, tmp_path_factory.mktemp("exported") / "repository")
+
+
+@pytest.fixture(scope="session")
+def repository(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graphs with a card of their own."""
     folder = tmp_path_factory.mktemp("repository")
+    shutil.copytree(exported.folder, folder, dirs_exist_ok=True)
     _, config = load_model(ModelRepository.open().path)
-    export_repository(model, config, folder, version="test", card=CARD)
+    files = {name: folder / name / "1" / "model.onnx" for name in GRAPHS}
+    write_card(folder, config, files, version="test", card=CARD)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of another shape: 59 classes, whose recipe trained DensePose alone."""
+    model = {
+        "backbone": "efficientnet_lite0", "fpn": {"channels": 16}, "box": {"channels": 8}, "parsing_classes": 59,
+        "branch": {"roi_size": 32, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 0},
+    }  # fmt: skip
+    config = Config.model_validate({"name": "tiny", "model": model, "train": {"parsing": False, "densepose": True}})
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_weights(path, build_model(config.model), config, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def with_every_option(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Its export for TensorRT, beside a card that says other things of versions and sizes."""
+    folder = tmp_path_factory.mktemp("options")
+    card = {
+        "version": "3",
+        "summary": "ours",
+        "canvases": [[384, 640]],
+        "models": {"large": {"canvases": [[512, 512]]}},
+    }
+    (folder / "own.json").write_text(json.dumps(card))
+    words = ["--card", str(folder / "own.json"), "--version", "4", "--target", "tensorrt", "--print-trtexec"]
+    words += ["--precision", "fp16", "--size", "256x320", "--size", "320x256", "--proposals", "50"]
+    words += ["--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
+    return export_once(weights, folder / "models", words)
 
 
 @pytest.fixture(scope="session")

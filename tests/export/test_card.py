@@ -12,25 +12,10 @@ from typer.testing import CliRunner
 from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import MHP
-from training.checkpoint import save_weights
-from training.config import Config
-from training.model.parsing_rcnn import build_model
+from tests.export.conftest import Exported
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 59 classes, whose recipe trained DensePose alone."""
-    model = {
-        "backbone": "efficientnet_lite0", "fpn": {"channels": 16}, "box": {"channels": 8}, "parsing_classes": 59,
-        "branch": {"roi_size": 32, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 0},
-    }  # fmt: skip
-    config = Config.model_validate({"name": "tiny", "model": model, "train": {"parsing": False, "densepose": True}})
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_weights(path, build_model(config.model), config, {})
-    return path
-
-
-def exported(weights: Path, folder: Path, card: object, *words: str) -> tuple[int, str]:
+def export(weights: Path, folder: Path, card: object, *words: str) -> tuple[int, str]:
     """(exit status, output) of an export with a card of such content."""
     text = card if isinstance(card, str) else json.dumps(card)
     (folder / "own.json").write_text(text)
@@ -73,7 +58,7 @@ def with_second(second: object) -> dict[str, Any]:
 def test_a_card_that_cannot_be_is_refused_before_a_graph_is_written(
     weights: Path, tmp_path: Path, card: object, said: str
 ) -> None:
-    status, output = exported(weights, tmp_path, card)
+    status, output = export(weights, tmp_path, card)
     assert status == 1
     assert f"error: {tmp_path / 'own.json'}" in output
     assert said in output
@@ -88,12 +73,12 @@ def test_a_card_that_is_not_there_is_named(weights: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "models").exists()
 
 
-def test_options_and_weights_win_over_the_card(weights: Path, tmp_path: Path) -> None:
+def test_weights_win_over_the_card(weights: Path, tmp_path: Path) -> None:
     card: dict[str, Any] = {
         "version": "3", "summary": "ours", "canvases": [[384, 640]], "models": {"large": {"canvases": [[512, 512]]}},
         "tasks": {"parsing": {"trained": True}},
     }  # fmt: skip
-    status, output = exported(weights, tmp_path, card)
+    status, output = export(weights, tmp_path, card)
     assert status == 0, output
     assert f"note: {tmp_path / 'own.json'} calls parsing trained, and the recipe of the weights did not" in output
     written = json.loads((tmp_path / "models" / CARD).read_text())
@@ -101,11 +86,12 @@ def test_options_and_weights_win_over_the_card(weights: Path, tmp_path: Path) ->
         "version": "3", "taxonomy": "mhp", "summary": "ours", "canvases": [[384, 640]],
     }  # fmt: skip
     assert written["tasks"] == {"parsing": {"trained": True}, "densepose": {"trained": True}}  # one as the recipe says
-    del card["tasks"]
-    status, output = exported(weights, tmp_path, card, "--version", "4", "--size", "256x320")
-    assert status == 0, output
-    assert "note:" not in output
-    opened = ModelRepository.open(tmp_path / "models")
-    assert (opened.card["version"], opened.canvases, opened.taxonomy) == ("4", ((256, 320),), MHP)
+
+
+def test_options_win_over_the_card(with_every_option: Exported) -> None:
+    assert "note:" not in with_every_option.output
+    opened = ModelRepository.open(with_every_option.folder)
+    assert (opened.card["version"], opened.canvases, opened.taxonomy) == ("4", ((256, 320), (320, 256)), MHP)
+    assert opened.card["summary"] == "ours"
     assert opened.trained == {"parsing": False, "densepose": True}
     assert "models" not in opened.card

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from export.graphs import DetectorGraph
 from export.onnx import taken_over
 from export.options import ExportOptions
 from export.repository import files, read_shapes, tensors
 from export.tensorrt_profiles import canvases
-from parsing_rcnn.cli import build
 from parsing_rcnn.ensembles import ENSEMBLES
 from parsing_rcnn.repository import CARD, ModelRepository
-from training.checkpoint import load_model, save_weights
-from training.config import Config
-from training.model.parsing_rcnn import build_model
+from tests.export.conftest import Exported, export_once
+from training.checkpoint import load_model
 
 
 def test_the_shipped_configurations_are_those_of_the_shipped_graphs() -> None:
@@ -31,47 +29,36 @@ def test_the_shipped_configurations_are_those_of_the_shipped_graphs() -> None:
         assert (repository / path).read_text() == text, f"{path}: run `parsing-rcnn export --target triton` again"
 
 
-def test_another_checkpoint_gets_its_own_shapes(tmp_path: Path) -> None:
-    model = {
-        "backbone": "efficientnet_lite0", "fpn": {"channels": 16}, "box": {"channels": 8}, "parsing_classes": 59,
-        "branch": {"roi_size": 32, "aspp_channels": 8, "channels": 8, "non_local_channels": 8, "convs": 0},
-    }  # fmt: skip
-    config = Config.model_validate({"name": "tiny", "model": model, "train": {"parsing": False, "densepose": True}})
-    save_weights(tmp_path / "weights.safetensors", build_model(config.model), config, {})
-    out = tmp_path / "models"
-    words = ["--target", "tensorrt", "--print-trtexec", "--precision", "fp16", "--size", "256x320", "--size", "320x256"]
-    words += ["--proposals", "50", "--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
-    arguments = ["export", str(tmp_path / "weights.safetensors"), "--out", str(out), *words]
-    result = CliRunner().invoke(build(), arguments)
-    assert result.exit_code == 0, result.output
+def test_another_checkpoint_gets_its_own_shapes(with_every_option: Exported) -> None:
+    out = with_every_option.folder
     shapes = read_shapes(out)
-    what_the_options_did(out, result.output)
+    what_the_options_did(out, with_every_option.output)
     assert (shapes.channels, shapes.roi, shapes.cells, shapes.classes) == (16, 32, 128, 59)
     text = (out / "parsing" / "configs" / "cpu.pbtxt").read_text()
     assert "dims: [16, 32, 32]" in text
     assert "dims: [59, 128, 128]" in text
     assert (out / "preprocess" / "1" / "model.py").is_file()
+
+
+def test_engines_stay_as_long_as_graph_and_profiles_do(with_every_option: Exported, tmp_path: Path) -> None:
+    out, words = tmp_path / "models", [*with_every_option.words, "--proposals", "40"]
+    shutil.copytree(with_every_option.folder, out)
     plans = [out / name / "1" / "model.plan" for name in ("detector", "parsing")]
-    for plan in plans:
-        plan.write_bytes(b"of the graph beside it")
-    result = CliRunner().invoke(build(), [*arguments, "--proposals", "40"])
-    assert result.exit_code == 0, result.output
-    assert [plan.is_file() for plan in plans] == [False, True]  # the head is what it was, the detector is not
-    arguments += ["--proposals", "40"]
-    whose = {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
+    whose = None
     for options, kept in (
-        ([], [True, True]),
+        ([], [False, True]),  # the head is what it was, the detector is not
         (["--size", "224x320"], [False, True]),  # the same graphs: the detector has another landscape profile
-        (["--people-buckets", "1,2,8"], [False, False]),  # that one is away again, and one of the heads is new
+        (["--size", "224x320", "--people-buckets", "1,2,8"], [True, False]),  # one of the heads is new
     ):
         for plan in plans:
             plan.write_bytes(b"of the profiles of the card that is there")
-        result = CliRunner().invoke(build(), [*arguments, *options])
-        assert result.exit_code == 0, result.output
+        export_once(with_every_option.weights, out, [*words, *options])
         assert [plan.is_file() for plan in plans] == kept
         named = (out / "detector" / "config.pbtxt").read_text(), (out / "parsing" / "config.pbtxt").read_text()
         # of the same weights, whatever their export: a gateway with another export's card takes this Triton
-        assert whose == {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
+        ensembles = {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
+        whose = whose or ensembles
+        assert whose == ensembles
         assert ["224x320" in named[0], "people 2" in named[1]] == ["224x320" in options, "1,2,8" in options]
 
 

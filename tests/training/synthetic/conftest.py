@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from training.data.synthetic.body import Body, load_body
 from training.data.synthetic.charts import Atlas, build_atlas
 from training.data.synthetic.generator import Generator, Source
+from training.data.synthetic.geodesics import write_surface
+from training.data.synthetic.writer import Job, _write_annotations, write_picture
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,19 @@ def generator(source: Source, monkeypatch_session: pytest.MonkeyPatch) -> Genera
 def monkeypatch_session() -> pytest.MonkeyPatch:
     with pytest.MonkeyPatch.context() as patch:
         yield patch
+
+
+@pytest.fixture(scope="session")
+def surface_file(body: Body, atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """surface.npz, which takes seconds and is the same beside every dataset."""
+    path = tmp_path_factory.mktemp("surface") / "surface.npz"
+    write_surface(path, body, atlas)
+    return path
+
+
+def write_people(out: Path, generator: Generator, source: Source, count: int, people: int | None = None) -> None:
+    """A dataset of so many pictures in this process: what `write_dataset` writes, without surface.npz."""
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
+        (out / folder).mkdir()
+    records = [write_picture(generator.picture(index, people), out, index) for index in range(count)]
+    _write_annotations(Job(source, out), records)

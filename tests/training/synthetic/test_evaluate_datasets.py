@@ -20,6 +20,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.specks import swept
 from parsing_rcnn.taxonomy import CIHP
+from tests.training.synthetic.conftest import write_people
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.analyzers import open_analyzer
 from training.checkpoint import save_weights
@@ -29,7 +30,6 @@ from training.data.datasets.coco import CocoPeople
 from training.data.sources import DatasetError
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import write_layout
-from training.data.synthetic.writer import Job, write_dataset
 from training.evaluate_datasets import evaluate_dataset, open_surface
 from training.evaluation_sheets import dataset_sheet
 
@@ -42,9 +42,10 @@ def plain(items: object, _: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source, surface_file: Path) -> Path:
     out = tmp_path_factory.mktemp("dataset")
-    list(write_dataset(Job(source, out, 2), COUNT, workers=1))
+    write_people(out, generator, source, COUNT, 2)
+    shutil.copy(surface_file, out)
     return out
 
 

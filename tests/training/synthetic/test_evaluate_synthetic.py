@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP
+from tests.training.synthetic.conftest import write_people
 from training.consistency import agreement, measure_consistency
 from training.data.iuv import MIRRORED
 from training.data.synthetic.generator import Generator, Source
-from training.data.synthetic.geodesics import write_surface
-from training.data.synthetic.writer import Job, _write_annotations, write_picture
 from training.evaluate_synthetic import evaluate_synthetic
 
 SIDE = 128
@@ -29,14 +29,10 @@ def plain(items: Sequence[Any], _: str) -> Iterable[Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source, surface_file: Path) -> Path:
     out = tmp_path_factory.mktemp("test")
-    for name in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
-        (out / name).mkdir()
-    records = [write_picture(generator.picture(index, 2), out, index) for index in range(COUNT)]
-    _write_annotations(Job(source, out), records)
-    cast = generator.cast
-    write_surface(out / "surface.npz", cast.body, cast.wardrobe.atlas)
+    write_people(out, generator, source, COUNT, 2)
+    shutil.copy(surface_file, out)
     return out
 
 

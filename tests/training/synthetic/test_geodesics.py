@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import potpourri3d
 import pytest
 from scipy.spatial import cKDTree
 
 from training.data.synthetic.body import Body
-from training.data.synthetic.charts import Atlas
-from training.data.synthetic.geodesics import _largest_piece, write_surface
+from training.data.synthetic.geodesics import _largest_piece
 from training.metrics.densepose import BodySurface, point_similarity
 
 HEIGHT = 1.7
 
 
 @pytest.fixture(scope="module")
-def surface(body: Body, atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> BodySurface:
-    path = tmp_path_factory.mktemp("surface") / "surface.npz"
-    write_surface(path, body, atlas)
-    return BodySurface.load(path)
+def surface(surface_file: Path) -> BodySurface:
+    return BodySurface.load(surface_file)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from parsing_rcnn.taxonomy import CIHP
-from training.data.iuv import COARSE_OF_PART, MIRRORED, mirror_values, possible_parts
+from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART
+from training.data.iuv import MIRRORED, mirror_values, possible_parts
 from training.data.synthetic import fabrics, scene
 from training.data.synthetic.generator import Generator
 from training.data.synthetic.outfits import Outfit

@@ -15,16 +15,15 @@ import cv2
 import numpy as np
 import pytest
 
-from parsing_rcnn.taxonomy import CIHP, MHP
+from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART, MHP
+from tests.training.synthetic.conftest import write_people
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
-from training.data.iuv import COARSE_OF_PART
 from training.data.sources import DatasetError, RenderedPeople
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import LAYOUTS, write_layout
 from training.data.synthetic.writer import (
     Job,
-    _write_annotations,
     contact_sheet,
     write_dataset,
     write_picture,
@@ -37,10 +36,7 @@ COUNT = 4
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, generator: Generator, source: Source) -> Path:
     out = tmp_path_factory.mktemp("dataset")
-    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
-        (out / folder).mkdir()
-    records = [write_picture(generator.picture(index), out, index) for index in range(COUNT)]
-    _write_annotations(Job(source, out), records)
+    write_people(out, generator, source, COUNT)
     return out
 
 
