@@ -58,7 +58,14 @@ class _Piece:
 
 
 def _pieces(people: People, charts: bool) -> list[_Piece]:
-    """Everybody's parts, or I of their charts."""
+    """Everybody's parts, or I of their charts.
+
+    Raises:
+        ValueError: they were not computed, also where nobody was found.
+    """
+    if (people.iuv if charts else people.parts) is None:
+        name, task = ("iuv", "densepose") if charts else ("parts", "parsing")
+        raise ValueError(f'these people have no {name}: analyze with the task "{task}"')
     found = []
     scores = people.iuv_scores if charts else people.part_scores
     for index in range(len(people)):

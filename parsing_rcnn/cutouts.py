@@ -33,7 +33,7 @@ def original(image: Picture, people: People, takes: str = "image, people") -> ND
         ValueError: it is not uint8 RGB of the people's image_size.
     """
     check_people(people, takes, image)
-    found = image if isinstance(image, np.ndarray) else pixels(image)
+    found = image if isinstance(image, np.ndarray) else pixels(image, people.image_size)
     size = people.image_size
     if found.dtype == np.uint8 and found.shape == (*size, 3):
         return found

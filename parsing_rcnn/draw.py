@@ -70,7 +70,7 @@ def overlay(
         boxes: draw the boxes.
         scores: write the score on each box.
         labels: for each of the people what is written on the box instead of the score: names, or `people.tracker_id`.
-            Letters beyond ASCII become question marks.
+            Line breaks become spaces. OpenCV below 5 writes question marks for letters beyond ASCII.
         outlines: trace each silhouette.
         smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells: those of the
             probabilities where people have them, as in `People.label_map` with `exact`, else softened cells.

@@ -124,10 +124,15 @@ class People:
 
         Args:
             indices: integers, or a bool mask [n], in the order wanted.
+
+        Raises:
+            IndexError: there are not so many, or the mask has another length.
         """
         chosen = np.asarray(indices)
         if chosen.dtype != np.bool_:
             chosen = chosen.astype(np.intp)
+        elif chosen.shape != (len(self),):  # NumPy takes an empty mask for any
+            raise IndexError(f"a bool mask {chosen.shape} for {len(self)} people: it has a value for each")
         names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores", "tracker_id")
         arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
@@ -151,7 +156,7 @@ class People:
         mask = chosen.dtype == np.bool_ and chosen.ndim == 1
         if not mask and (chosen.ndim > 1 or (chosen.size and chosen.dtype.kind not in "iu")):
             raise TypeError(f"people are taken by an int, a slice, a bool mask [n] or integers, not by {index!r}")
-        return self.select(np.atleast_1d(everybody[chosen if chosen.size else []]))
+        return self.select(chosen if mask else np.atleast_1d(everybody[chosen if chosen.size else []]))
 
     def nms(self, iou: float = 0.5, inside: float = 0.9) -> People:
         """Without the second boxes of people who were found twice: see `parsing_rcnn.doubles.best`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from parsing_rcnn.paste import PixelWindow
 
 Colour = tuple[int, int, int]
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def outline(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], offset: tuple[int, int], colour: Colour) -> None:
@@ -38,16 +40,34 @@ def tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: 
     height, width = canvas.shape[:2]
     scale = max(0.34, max(height, width) / 3000)
     weight = 1 if scale < 0.7 else 2
-    (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, weight)
+    text_width, text_height, _ = extent(text, scale, weight)
     margin = max(2, round(text_height * 0.25))
     strip = text_height + 2 * margin
     left = int(np.clip(np.floor(box[0]), 0, max(width - text_width - 2 * margin, 0)))
     top = int(np.floor(box[1])) - strip
     top = top if top >= 0 else int(np.clip(np.floor(box[1]), 0, max(height - strip, 0)))
     cv2.rectangle(canvas, (left, top), (left + text_width + 2 * margin, top + strip - 1), colour, cv2.FILLED)
-    cv2.putText(
-        canvas, text, (left + margin, top + margin + text_height), FONT, scale, (16, 16, 16), weight, cv2.LINE_AA
-    )
+    write(canvas, text, (left + margin, top + margin + text_height), scale, (16, 16, 16), weight)
+
+
+def extent(text: str, scale: float, weight: int = 1) -> tuple[int, int, int]:
+    """Width of a text as `write` writes it, its height above the base line, and what lies below that, pixels."""
+    (width, height), below = cv2.getTextSize(_written(text), _FONT, scale, weight)
+    return width, height, below
+
+
+def write(
+    canvas: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, colour: Colour, weight: int = 1
+) -> None:
+    """Write a text in one line whose base line begins at a pixel (x, y). Names of people and zones may be anything."""
+    cv2.putText(canvas, _written(text), at, _FONT, scale, colour, weight, cv2.LINE_AA)
+
+
+def _written(text: str) -> str:
+    """Line breaks, tabs and the like are spaces. Half a character, as Python has for bytes of a command line that are
+    no UTF-8, is a question mark: OpenCV 5 ends the process at one."""
+    spaced = "".join(" " if letter.isspace() or unicodedata.category(letter) == "Cc" else letter for letter in text)
+    return spaced.encode("utf-8", "replace").decode()
 
 
 def isolines(

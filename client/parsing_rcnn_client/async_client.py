@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.codecs.picture import Picture, held, load, still
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS
 from parsing_rcnn_client.gateway import AsyncGateway
@@ -191,7 +192,11 @@ class AsyncClient:
         waiting: deque[asyncio.Task[People]] = deque()
         try:
             for picture in pictures:
-                waiting.append(asyncio.create_task(self.analyze(picture, options, bgr=bgr)))
+                try:
+                    begun = self.analyze(await _held(picture, bgr), options, bgr=bgr)
+                except ParsingRCNNError as error:
+                    begun = _refused(error)
+                waiting.append(asyncio.create_task(begun))
                 if len(waiting) >= room:
                     yield await _settled(waiting.popleft())
             while waiting:
@@ -213,7 +218,8 @@ class AsyncClient:
         if not isinstance(self.engine, AsyncGateway):
             raise no_gateway("AsyncClient", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, track=track, bgr=bgr, **keywords)
+        now = _still(frames, bgr) if isinstance(frames, AsyncIterable) else still(frames, bgr=bgr)
+        return self.engine.stream(now, options, track=track, bgr=bgr, **keywords)
 
     async def close(self) -> None:
         """Release the engine."""
@@ -226,6 +232,25 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _held(picture: Picture, bgr: bool) -> Picture:
+    """`held`, beside the event loop: it decodes pictures of Pillow."""
+    return picture if isinstance(picture, bytes | np.ndarray) else await asyncio.to_thread(held, picture, bgr=bgr)
+
+
+async def _still(frames: AsyncIterable[Picture], bgr: bool) -> AsyncIterator[Picture]:
+    """`still`, for asyncio."""
+    async for frame in frames:
+        try:
+            now = await _held(frame, bgr)
+        except ParsingRCNNError:
+            now = frame
+        yield now
+
+
+async def _refused(error: ParsingRCNNError) -> People:
+    raise error
 
 
 async def _settled(task: asyncio.Task[People]) -> People | Exception:

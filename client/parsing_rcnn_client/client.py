@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
-from parsing_rcnn.codecs.picture import Picture, load
+from parsing_rcnn.codecs.picture import Picture, held, load, still
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS
 from parsing_rcnn_client.gateway import Gateway
@@ -145,7 +146,8 @@ class Client:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
-        there is room, so a generator of millions is fine. Options, and `bgr`, are given as to `analyze`.
+        there is room, so a generator of millions is fine. Those of Pillow are decoded when they are taken: of an
+        animation all frames are one object. Options, and `bgr`, are given as to `analyze`.
 
         Raises:
             TypeError: one picture or path instead of several; or as of `Options.of`.
@@ -159,7 +161,7 @@ class Client:
             waiting: deque[Future[People]] = deque()
             try:
                 for picture in source:
-                    waiting.append(pool.submit(self.analyze, picture, options, bgr=bgr))
+                    waiting.append(self._begin(pool, picture, options, bgr))
                     if len(waiting) >= in_flight:
                         yield _outcome(waiting.popleft())
                 while waiting:
@@ -179,10 +181,11 @@ class Client:
     ) -> Iterator[Streamed]:
         """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
 
-        Frames are read as fast as they come, in a thread, and the newest waits. Two are on their way at most, so an
-        answer is late by one other answer at most, also where the loop over them is slow. The rest is dropped and
-        counted. A file is no live source: `analyze_many` answers each of its pictures. Where frames come by a callback,
-        let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a None, to which no array compares.
+        Frames are read as fast as they come, in a thread, and the newest waits; those of Pillow become arrays there.
+        Two are on their way at most, so an answer is late by one other answer at most, also where the loop over them is
+        slow. The rest is dropped and counted. A file is no live source: `analyze_many` answers each of its pictures.
+        Where frames come by a callback, let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a
+        None, to which no array compares.
 
         A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
         Leave the loop, or close what this returns, to end the stream. Options, and `bgr`, are given as to `analyze`.
@@ -207,11 +210,20 @@ class Client:
         if not isinstance(self.engine, Gateway):
             raise no_gateway("Client", self.engine)
         refuse_one("stream", frames)
-        return self.engine.stream(frames, options, track=track, bgr=bgr, **keywords)
+        return self.engine.stream(still(frames, bgr=bgr), options, track=track, bgr=bgr, **keywords)
 
     def close(self) -> None:
         """Release the engine. Safe to call twice."""
         self.engine.close()
+
+    def _begin(self, pool: ThreadPoolExecutor, picture: Picture, options: Options, bgr: bool) -> Future[People]:
+        try:
+            picture = held(picture, bgr=bgr)
+        except ParsingRCNNError as error:
+            refused: Future[People] = Future()
+            refused.set_exception(error)
+            return refused
+        return pool.submit(self.analyze, picture, options, bgr=bgr)
 
     def __enter__(self) -> Client:
         return self

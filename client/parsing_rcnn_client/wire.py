@@ -70,7 +70,7 @@ class Streamed(NamedTuple):
 
     Attributes:
         number: of the frame, from 0 in the order given; answers are in this order.
-        picture: the frame, as it was given.
+        picture: the frame, as it was given; of Pillow its array.
         people: who is in it, or the exception of this frame: `InvalidImage`, `Busy`, or an `EngineUnavailable` where
             the connection was lost with it.
         dropped: frames so far, all before this one, whose places newer ones took: nothing else is told of them.

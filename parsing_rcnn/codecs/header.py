@@ -129,7 +129,7 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
             raise InvalidImage("damaged JPEG: the pixels begin before any frame header")
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == 0xE1 and orientation is None and data[at + 4 : at + 10] == b"Exif\x00\x00":
-            orientation = _orientation(data[at + 10 : at + 2 + length])
+            orientation = exif_orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width = struct.unpack_from(">BHH", data, at + 4)
             if precision != 8:
@@ -179,7 +179,7 @@ def _peek_png(data: bytes) -> ImageHeader:
     frames = 1
     for kind, body in _chunks(data, start=8, order=">", head=">I4s", tail=4):
         if kind == b"eXIf" and orientation is None:
-            orientation = _orientation(body)
+            orientation = exif_orientation(body)
         elif kind == b"acTL":
             frames = max(struct.unpack_from(">I", body)[0], 1)
         elif kind == b"IEND":
@@ -221,7 +221,7 @@ def _peek_webp(data: bytes) -> ImageHeader:
         elif kind == b"ANMF":
             frames += 1
         elif kind == b"EXIF" and orientation is None:
-            orientation = _orientation(body.removeprefix(b"Exif\x00\x00"))
+            orientation = exif_orientation(body)
     if size is None:
         raise InvalidImage("damaged WebP: no image chunk")
     return ImageHeader("webp", size[0], size[1], orientation or 1, max(frames, 1))
@@ -246,8 +246,13 @@ def _chunks(data: bytes, *, start: int, order: str, head: str, tail: int) -> Ite
         at += 8 + length + tail + (length & 1 if order == "<" else 0)
 
 
-def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory of a TIFF block; 1 when it is absent or the block is damaged."""
+def exif_orientation(exif: bytes) -> int:
+    """Tag 0x0112 of the first directory of a TIFF block; 1 when it is absent or the block is damaged.
+
+    Args:
+        exif: the block, also behind the name "Exif" as JPEG has it.
+    """
+    exif = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:
         return 1

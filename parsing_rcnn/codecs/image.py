@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from parsing_rcnn.codecs.header import ImageHeader, peek, without_texts
+from parsing_rcnn.codecs.header import ImageHeader, exif_orientation, peek, without_texts
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
 from parsing_rcnn.geometry import resize, turn_upright
 
@@ -22,6 +23,9 @@ _MAX_SCANS = 100
 _USUAL_SCANS = 16
 """A camera's progressive JPEG has about ten scans; each is a pass over all pixels and may be of a few bytes, so very
 many are an attack, and a picture as large as the limit may have no more than the usual."""
+
+_LOADING = threading.Lock()
+"""Pillow reads a file when its pixels are first asked for, and threads that share it would read it all at once."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,26 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
 def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
     """A picture that Pillow has opened, as `decode` has its file.
 
+    But for two kinds of PNG: where 2 or 4 bits of grey, or 16 bits of a colour, have a transparent value, Pillow's
+    picture does not say how many bits that is of, and its pixels stay as they are. Give the bytes or path of these.
+
     Returns:
-        uint8 [H,W,3] RGB, upright by the EXIF orientation that it still has, writable.
+        uint8 [H,W,3] RGB, upright by the orientation of the EXIF that it still has (XMP's is not looked at), writable.
 
     Raises:
-        InvalidImage: its file is truncated, damaged or closed, or its mode is none that becomes RGB.
+        InvalidImage: its file is truncated, damaged or closed, or its mode is none that becomes RGB: of "I" and "F"
+            nobody can tell which value is white, but in a PGM's "I", where it is 65535.
     """
+    if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
+        raise InvalidImage(
+            f'a picture of Pillow\'s mode "{picture.mode}" does not say which value is white: of values from 0 to 255 '
+            'make picture.convert("L")' + (', of 16 bits picture.convert("I;16")' if picture.mode == "I" else "")
+        )
     try:
-        return turn_upright(_to_rgb(picture), picture.getexif().get(ExifTags.Base.Orientation, 1))
+        with _LOADING:
+            picture.load()
+        # not of picture.getexif(), which takes XMP's where EXIF has none
+        return turn_upright(_to_rgb(picture), exif_orientation(picture.info.get("exif", b"")))
     except Exception as error:  # as below: of lazy files it is decoded here
         raise InvalidImage(f"the picture of Pillow cannot be read ({error}): give its bytes or path") from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.errors import InvalidImage, InvalidOptions
+from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,8 +62,35 @@ def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
         raise InvalidImage(f"{shown}: no file that can be read ({getattr(error, 'strerror', error)})") from None
 
 
-def pixels(picture: Picture) -> NDArray[np.uint8]:
+def held(picture: Picture, *, bgr: bool = False) -> Picture:
+    """The picture as it is now, also when its source has gone on: of an animation Pillow has one object for all frames.
+
+    Args:
+        picture: one of Pillow's becomes its array, anything else stays what it is.
+        bgr: as in `load`.
+
+    Raises:
+        ParsingRCNNError: as of `load`, for a picture of Pillow.
+    """
+    return load(picture, bgr=bgr) if _of_pillow(picture) else picture
+
+
+def still(frames: Iterable[Picture], *, bgr: bool = False) -> Iterator[Picture]:
+    """Each of the frames as `held` has it; one that cannot be read stays as it is, and is refused where it is used."""
+    for frame in frames:
+        try:
+            now = held(frame, bgr=bgr)
+        except ParsingRCNNError:
+            now = frame
+        yield now
+
+
+def pixels(picture: Picture, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The upright picture, uint8 [H,W,3] RGB: decoded where `picture` is encoded, an array as it is.
+
+    Args:
+        picture: any of the kinds.
+        size: (height, width) of a picture that was accepted before: as large a one is decoded, whatever the limits.
 
     Raises:
         ParsingRCNNError: as of `load` and `parsing_rcnn.codecs.image.decode`.
@@ -69,9 +98,17 @@ def pixels(picture: Picture) -> NDArray[np.uint8]:
     loaded = load(picture)
     if isinstance(loaded, np.ndarray):
         return loaded
-    from parsing_rcnn.codecs.image import decode
+    from parsing_rcnn.codecs.image import ImageLimits, decode
 
-    return decode(loaded)
+    limits = ImageLimits()
+    if size is not None:
+        limits = replace(
+            limits,
+            max_bytes=max(limits.max_bytes, len(loaded)),  # they were accepted, too, and are here already
+            max_pixels=max(limits.max_pixels, size[0] * size[1]),
+            max_side=max(limits.max_side, *size),
+        )
+    return decode(loaded, limits)
 
 
 def misfit(array: NDArray[np.generic]) -> str | None:

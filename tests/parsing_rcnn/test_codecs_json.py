@@ -405,6 +405,10 @@ def test_to_coco_of_charts() -> None:
     assert "bbox" not in who.to_coco(7, charts=True, boxes=False)[0]
     with pytest.raises(ValueError, match="no iuv"):
         replace(people(), iuv=None).to_coco(7, charts=True)
+    assert replace(people(), parts=None).select([]).to_coco(7, charts=True) == []
+    for which, says in (("charts", "no iuv: analyze .*densepose"), ("parts", "no parts: analyze .*parsing")):
+        with pytest.raises(ValueError, match=says):
+            People.empty((4, 6)).to_coco(7, **{which: True})
     with pytest.raises(ValueError, match="parts or charts: their classes have the same numbers"):
         who.to_coco(7, charts=True, parts=True)
 

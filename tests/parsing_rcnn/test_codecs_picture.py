@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,22 @@ def test_pillow_s_pictures_are_turned_as_their_file_is(orientation: int) -> None
     np.testing.assert_array_equal(pixels(Image.fromarray(found)), found)  # no orientation any more
 
 
+def test_pillow_s_pictures_are_turned_by_exif_alone_as_their_file_is() -> None:
+    turn = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    for kind in ("JPEG", "WEBP"):
+        data = encoded(Image.fromarray(NOISE), kind, xmp=turn)
+        picture = Image.open(io.BytesIO(data))
+        assert picture.getexif()[0x0112] == 6
+        assert pixels(picture).shape == decode(data).shape == NOISE.shape
+
+
+@pytest.mark.parametrize(("exif", "lies"), [(b"", False), (b"garbage", False), (turned(6).tobytes()[6:], True)])
+def test_pillow_s_pictures_of_damaged_exif_are_turned_as_their_file_is(exif: bytes, lies: bool) -> None:
+    data = encoded(Image.fromarray(NOISE), "JPEG", exif=b"Exif\0\0" + exif)
+    found = pixels(Image.open(io.BytesIO(data)))
+    assert found.shape == decode(data).shape == ((30, 40, 3) if lies else (40, 30, 3))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
 def test_pillow_s_pictures_of_other_modes_become_what_their_file_does(mode: str) -> None:
     if mode == "I;16":
@@ -69,6 +87,39 @@ def test_pillow_s_pictures_of_other_colours_are_rgb(mode: str) -> None:
 
 def test_transparency_is_put_on_white() -> None:
     assert pixels(Image.new("RGBA", (2, 1), (200, 0, 0, 0))).tolist() == [[[255, 255, 255]] * 2]
+
+
+def test_pillow_s_pictures_whose_white_nobody_knows_are_refused() -> None:
+    grey = Image.fromarray(NOISE[..., 0])
+    for mode, remedies in (("F", ["L"]), ("I", ["L", "I;16"])):
+        with pytest.raises(InvalidImage, match=rf'mode "{mode}" does not say which value is white') as refused:
+            load(grey.convert(mode))
+        for remedy in remedies:
+            assert f'picture.convert("{remedy}")' in str(refused.value)
+    np.testing.assert_array_equal(pixels(grey.convert("I").convert("L")), pixels(grey))
+    wide = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(pixels(wide.convert("I").convert("I;16")), pixels(grey))
+    graymap = Image.open(io.BytesIO(encoded(wide, "PPM")))
+    assert graymap.mode == "I"
+    np.testing.assert_array_equal(pixels(graymap), pixels(grey))
+
+
+class Slow(io.BytesIO):
+    """A file whose reader gives way to other threads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(0.0005)
+        return super().read(size)
+
+
+def test_threads_may_share_a_picture_that_pillow_has_not_read_yet() -> None:
+    data = encoded(Image.fromarray(np.tile(NOISE, (8, 8, 1))), "JPEG", quality=95)
+    wanted = pixels(Image.open(io.BytesIO(data)))
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(4):
+            picture = Image.open(Slow(data))
+            for found in threads.map(pixels, [picture] * 8):
+                np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_damaged_file_in_pillow_is_said() -> None:

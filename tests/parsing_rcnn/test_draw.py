@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parsing_rcnn import draw
-from parsing_rcnn.errors import InvalidImage
+from parsing_rcnn.codecs.image import ImageLimits, decode
+from parsing_rcnn.errors import ImageTooLarge, InvalidImage
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 
@@ -367,6 +369,21 @@ def test_a_photo_is_drawn_on_however_it_is_given(
         picture(tmp_path / "gone.png", people())
     with pytest.raises(ValueError, match=r"uint8 \(120, 160\), the people .*np\.dstack"):
         picture(noise[..., 0], people())
+
+
+def test_a_photo_larger_than_the_usual_limits_is_drawn_on_where_people_were_found_in_it() -> None:
+    limits = ImageLimits()
+    buffer = BytesIO()
+    Image.new("RGB", (limits.max_side + 4, 4)).save(buffer, "PNG")
+    wide = People(np.array([[2, 0, 8, 4]], np.float32), np.ones(1, np.float32), (4, limits.max_side + 4))
+    assert wide.draw(buffer.getvalue(), scores=False).shape == (*wide.image_size, 3)
+    assert wide.cut(buffer.getvalue(), 0).shape == (4, 6, 3)
+    buffer = BytesIO()
+    Image.fromarray(GREY).save(buffer, "PNG")
+    heavy = buffer.getvalue() + bytes(limits.max_bytes)
+    assert np.array_equal(people().draw(heavy), people().draw(GREY))
+    with pytest.raises(ImageTooLarge):
+        decode(heavy)
 
 
 def test_a_photo_that_lies_on_its_side_is_said() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -41,8 +44,23 @@ def test_those_that_are_wanted_beside_their_names() -> None:
     assert all((margin == 255).all() for margin in margins)  # no letter is cut
 
 
+@pytest.mark.parametrize("classes", [{2, 13}, {2: 9.0, 13: 4.0}.keys(), range(2, 14, 11), [np.uint8(2), 13], (2, 13)])
+def test_ids_come_from_whatever_gives_them(classes: Iterable[int]) -> None:
+    assert np.array_equal(draw.legend(CIHP, classes), draw.legend(CIHP, np.array([2, 13])))
+    assert np.array_equal(draw.legend(CIHP, (k for k in (2, 13))), draw.legend(CIHP, np.array([2, 13])))
+
+
+@pytest.mark.parametrize("classes", [[1.7], np.ones(20, bool), [True, False], "12", ["Hat"], np.array([2.0])])
+def test_what_is_no_id_is_refused(classes: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"classes are integers, as in np\.unique\(people\.label_map\(\)\), and these are"
+    ):
+        draw.legend(CIHP, classes)
+
+
 def test_of_nothing_there_is_a_white_picture() -> None:
     assert (draw.legend(CIHP, [0]) == 255).all()
+    assert np.array_equal(draw.legend(CIHP, []), draw.legend(CIHP, [0]))
 
 
 @pytest.mark.parametrize(("given", "says"), [({"classes": [20]}, "class 20: cihp has 0..19"), ({"columns": 0}, "one")])

@@ -138,6 +138,12 @@ def test_what_takes_nobody_is_said() -> None:
     for index in (2, -3, [0, 2], [True, False, True]):
         with pytest.raises(IndexError):
             people[index]
+    for mask in (np.zeros(0, bool), np.ones(3, bool)):
+        for taken in (people.__getitem__, people.select):
+            with pytest.raises(
+                IndexError, match=rf"a bool mask \({len(mask)},\) for 2 people: it has a value for each"
+            ):
+                taken(mask)
     for index in ("0", 1.0, True, None, [[0, 1]], [0.0, 1.0]):
         with pytest.raises(TypeError, match="people are taken by an int, a slice, a bool mask"):
             people[index]  # type: ignore[index]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.strokes import extent, write
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.layers import Look, paint, veiled
 from parsing_rcnn_client.video.zones import Counts, ZoneCounter
@@ -85,13 +86,12 @@ def _stroke(canvas: NDArray[np.uint8], points: NDArray[np.float32], closed: bool
 def _label(canvas: NDArray[np.uint8], text: str, at: NDArray[np.float32], anchor: tuple[float, ...]) -> None:
     """Text on a dark plate, within the picture; the point `at` lies at (0..1, 0..1) of the plate."""
     scale = max(0.4, canvas.shape[0] / 1300)
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    width, height, below = extent(text, scale)
     wide, high = width + 8, height + below + 6
     left = int(np.clip(at[0] - anchor[0] * wide, 0, max(canvas.shape[1] - wide, 0)))
     top = int(np.clip(at[1] - anchor[1] * high, 0, max(canvas.shape[0] - high, 0)))
     cv2.rectangle(canvas, (left, top), (left + wide - 1, top + high - 1), _DARK, cv2.FILLED)
-    where = (left + 4, top + 3 + height)
-    cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
+    write(canvas, text, (left + 4, top + 3 + height), scale, _INK)
 
 
 def _whole(point: NDArray[np.float32]) -> tuple[int, int]:
