@@ -1,4 +1,4 @@
-"""A tritonserver as a process of ours: it ends with us, and where our log is JSON, what it says goes through that."""
+"""A tritonserver as a process of ours, told to end when we do; where our log is JSON, its words go through that."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def spawn(
 
 
 def _ends_with_us() -> list[str]:
-    """Linux then ends the server when its supervisor is killed: nobody would watch it, and it would hold the ports."""
+    """Linux then tells the server to end when its supervisor is killed: nobody would watch it, and it would hold the
+    ports. Triton may hang while it ends, under load; then it has to be killed by hand (deploy/README.md)."""
     program = shutil.which("setpriv")
     return [program, "--pdeathsig", "TERM"] if program else []
 

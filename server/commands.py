@@ -287,7 +287,13 @@ def triton(
         found = ModelRepository.open(repository).path.resolve()
         ports = (http_port, grpc_port, metrics_port)
         launch = Launch(
-            found, bare(host), *ports, cast(Profile, profile), drain_seconds, more=_further(log_level, more)
+            found,
+            bare(host),
+            *ports,
+            cast(Profile, profile),
+            drain_seconds,
+            silent={"warning": ("info",), "error": ("info", "warning")}.get(log_level, ()),
+            more=tuple(more or ()),
         )
         supervisor = Supervisor(launch, Installation.find(), wrapped=log_format == "json")
     except ParsingRCNNError as error:
@@ -297,9 +303,3 @@ def triton(
     http, grpc, metrics = (launch.address(port) for port in ports)
     where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
     supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))
-
-
-def _further(level: str, more: list[str] | None) -> tuple[str, ...]:
-    """Options of tritonserver: what it need not say, and the caller's own."""
-    silent = {"warning": ("info",), "error": ("info", "warning")}.get(level, ())
-    return (*(f"--log-{what}=false" for what in silent), *(more or ()))

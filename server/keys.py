@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import os
 import re
 import secrets
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
 from parsing_rcnn.errors import InvalidOptions
 
+if sys.platform != "win32":
+    import fcntl
+
 log = structlog.get_logger("server")
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
 _AGAIN = 60.0  # seconds after which the log says again that the file cannot be used
+_TEXT = "utf-8-sig"  # some editors begin a file with a mark of its encoding
 
 
 class KeyFile:
@@ -60,7 +69,7 @@ class KeyFile:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
             if stamp == self._stamp:
                 return
-            text = self.path.read_text()
+            text = self.path.read_text(_TEXT)
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidOptions(
                 f"the key file {self.path} cannot be read: {error}; `parsing-rcnn key NAME --file {self.path}` makes "
@@ -80,24 +89,21 @@ def add_key(path: Path, name: str, *, another: bool = False) -> str:
         another: whether the name may have one already, which stays.
 
     Raises:
-        InvalidOptions: the name is not plain, or stands in the file; or that cannot be written.
+        InvalidOptions: the name is not plain, or stands in the file; or that cannot be written, or has a line that is
+            no entry, for which no gateway would take the key.
     """
     key = f"prcnn_{secrets.token_urlsafe(32)}"
     line = f"{name} {hashlib.sha256(key.encode()).hexdigest()}"
     if not _LINE.match(line):
         raise InvalidOptions(f"{name!r}: a name is 1-64 letters, digits, dots, underscores and hyphens")
-    try:
-        before = path.read_text() if path.exists() else ""
-        if not another and any(old.split()[:1] == [name] for old in before.splitlines()):
+    with _alone(path, os.O_CREAT) as file:
+        before = file.read().decode(_TEXT)
+        if not another and name in [old for old, _ in _entries(path, before)]:
             raise InvalidOptions(
                 f"{path} has a key named {name}: --another gives {name} a second one, --revoke {name} takes the first "
                 "away; or choose another name"
             )
-        path.touch(mode=0o600)
-        with path.open("a") as file:
-            file.write(f"{line}\n" if before.endswith("\n") or not before else f"\n{line}\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidOptions(f"the key file {path} cannot be written: {error}") from None
+        file.write((f"{line}\n" if before.endswith("\n") or not before else f"\n{line}\n").encode())
     return key
 
 
@@ -108,7 +114,7 @@ def count_keys(path: Path) -> dict[str, int]:
         InvalidOptions: the file cannot be read, or has a line that is no entry.
     """
     try:
-        names = [name for name, _ in _entries(path, path.read_text())]
+        names = [name for name, _ in _entries(path, path.read_text(_TEXT))]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOptions(f"the key file {path} cannot be read: {error}") from None
     return {name: names.count(name) for name in dict.fromkeys(names)}
@@ -118,41 +124,61 @@ def revoke_keys(path: Path, name: str) -> int:
     """Take all keys of a name out of the file. Returns how many there were.
 
     Raises:
-        InvalidOptions: there is none; the file cannot be written; or what stays in it has a line that is no entry, for
-            which running gateways keep the keys that they know.
+        InvalidOptions: there is none; the file cannot be written; or what would stay in it has a line that is no entry,
+            for which running gateways would keep the keys that they know: the file is as it was.
     """
-    try:
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.split()[:1] != [name]]
+    with _alone(path) as file:
+        text = file.read().decode(_TEXT)
+        _entries(path, text, besides=name)
+        lines = text.splitlines(keepends=True)
+        kept = [line for line in lines if _whose(line) != name]
         if len(kept) == len(lines):
             raise InvalidOptions(f"{path} has no key named {name}: `parsing-rcnn key --list --file {path}` names them")
         # in its place, which a container may have mounted by itself, and never empty before it is short: a gateway that
         # reads meanwhile finds half a line, and keeps what it knows for that moment
-        with path.open("r+b") as file:
-            file.write("".join(kept).encode())
-            file.truncate()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidOptions(f"the key file {path} cannot be written: {error}") from None
-    _entries(path, "".join(kept))
+        file.seek(0)
+        file.write("".join(kept).encode())
+        file.truncate()
     return len(lines) - len(kept)
 
 
-def _entries(path: Path, text: str) -> list[tuple[str, str]]:
-    """(name, sum) of each line that is an entry.
+@contextmanager
+def _alone(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
+    """The file, to be read and written, while no other command does: what both read before either writes would be lost.
+
+    Raises:
+        InvalidOptions: it cannot be opened, read or written.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | flags, mode=0o600), "r+b") as file:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            yield file
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOptions(f"the key file {path} cannot be written: {error}") from None
+
+
+def _whose(line: str) -> str | None:
+    """The name that a line begins with; None of an empty one and of a comment."""
+    words = line.split(maxsplit=1)
+    return words[0] if words and not words[0].startswith("#") else None
+
+
+def _entries(path: Path, text: str, besides: str | None = None) -> list[tuple[str, str]]:
+    """(name, sum) of each line that is an entry, but not of those that begin with the name `besides`.
 
     Raises:
         InvalidOptions: a line is neither that, nor empty, nor a comment.
     """
     sums: list[tuple[str, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
+        if _whose(line) in (None, besides):
             continue
-        entry = _LINE.match(stripped)
+        entry = _LINE.match(line.strip())
         if entry is None:
             raise InvalidOptions(
-                f"{path}, line {number}: not `name sha256`; mend it or take it out (`parsing-rcnn key` adds a line): "
-                "until then running gateways keep the keys that they know"
+                f"{path}, line {number}: not `name sha256`; mend it or take it out: until then running "
+                "gateways keep the keys that they know, and `parsing-rcnn key` does not change the file"
             )
         sums.append((entry[1], entry[2]))
     return sums

@@ -92,7 +92,8 @@ class Launch:
         repository: models with configurations (`parsing-rcnn export --target triton` writes them).
         host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
         built: folder where Triton's plugin is when it is not beside the repository.
-        more: options of tritonserver beside ours.
+        silent: kinds of lines that tritonserver need not write, "info" for example.
+        more: the caller's own options of tritonserver, beside ours.
     """
 
     repository: Path
@@ -103,6 +104,7 @@ class Launch:
     profile: Profile = "auto"
     drain_seconds: int = 20
     built: Path = BUILT
+    silent: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
 
     @property
@@ -147,6 +149,7 @@ class Launch:
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
             *([] if plugin is None else [f"--backend-config=tensorrt,plugins={plugin}"]),
+            *(f"--log-{kind}=false" for kind in self.silent),
             *self.more,
         ]
 
@@ -356,7 +359,7 @@ def _refuse_missing_plugin(launch: Launch) -> None:
 
 def _refuse_own_options(launch: Launch, installation: Installation, profile: Profile) -> None:
     """Another port, or another repository, is one that nobody here would ask."""
-    own = {part.partition("=")[0] for part in replace(launch, more=()).command(installation, profile)[1:]}
+    own = {part.partition("=")[0] for part in replace(launch, silent=(), more=()).command(installation, profile)[1:]}
     for position, option in enumerate(launch.more):
         name = option.partition("=")[0]
         if not position and not option.startswith("-"):

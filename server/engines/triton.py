@@ -259,6 +259,7 @@ class TritonEngine:
 
     async def _somewhere(self, image: bytes, options: Options, model: str | None, deadline: float) -> People:
         """On the least loaded server; if that one is lost, once more on another."""
+        self.check()  # again: the last server may have been lost before the task of a size began
         first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
         try:
             return await self._on(first, image, options, model, deadline)

@@ -1,4 +1,4 @@
-"""Every request has an id: the client's own if it is short and plain, else a new one."""
+"""Every request has an id: the client's own if it is short, plain and no key, else a new one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        scope["request_id"] = given if _PLAIN.match(given) else uuid.uuid4().hex
+        scope["request_id"] = given if _PLAIN.match(given) and not _KEY.search(given) else uuid.uuid4().hex
         scope["begun"] = begin = time.monotonic()
         scope["noted"] = noted = Noted()
         status, sent = 500, 0

@@ -234,18 +234,23 @@ def test_a_key_is_replaced_by_the_command_alone(
     assert said("--list") == ""
 
 
-def test_a_revocation_that_no_gateway_would_see_is_said(
+def test_a_revocation_that_no_gateway_would_see_is_refused(
     keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alice = add_key(keys, "alice")
     known = KeyFile(keys)
     with keys.open("a") as file:
         file.write("bob has no sum\n")
+    before = keys.read_bytes()
     for arguments in (("--revoke", "alice"), ("--list",)):
         assert command(monkeypatch, "key", *arguments, "--file", str(keys)) == 1
-        assert "running gateways keep the keys that they know" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "line 2: " in said
+        assert "running gateways keep the keys that they know" in said
+    assert keys.read_bytes() == before
     assert known.name_of(alice) == "alice"
-    keys.write_text(keys.read_text().replace("bob has no sum\n", ""))
+    assert command(monkeypatch, "key", "--revoke", "bob", "--file", str(keys)) == 0  # which takes that line away
+    assert command(monkeypatch, "key", "--revoke", "alice", "--file", str(keys)) == 0
     assert known.name_of(alice) is None
 
 

@@ -133,13 +133,14 @@ def test_details_show_no_key_and_nothing_that_is_not_printable(
             client.post(f"/v1/analyze?{key}=1&%1b%5b31m=2", content=b"x", headers=mine)
             client.get(f"/v1/{key}", headers=mine)
             client.post("/v1/analyze", content=b"x", headers={"X-API-Key": f"{key}x"})
+            client.get("/v1/taxonomies", headers={"X-Request-ID": key})
             client.post(f"/{'y' * 3000}", headers=mine)
         said = capsys.readouterr().err
     finally:
         logging.getLogger().handlers.clear()
         structlog.reset_defaults()
     lines = said.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert key.removeprefix("prcnn_")[:20] not in said
     assert all(word in line for word, line in zip(("no such option", "not-found", "unauthorized"), lines, strict=False))
     assert "\x1b[31m" not in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,13 @@ from starlette.testclient import TestClient
 from tritonclient.grpc import service_pb2
 
 from parsing_rcnn.ensembles import outputs
-from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.people import Options
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
+from server.call import Call
 from server.engines.sizes import requests_of
+from server.engines.triton import TritonEngine
 from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.test_analyze import refused
@@ -164,6 +168,27 @@ def test_a_size_that_a_server_loses_is_tried_on_another(servers: list[Sized], ph
         assert sorted(second.models["picture"]) == ["fast", "large"]
         second.dies = True
         refused(client.post(URL, content=photo_jpeg), 503, "cannot answer now")
+
+
+def test_a_server_that_is_lost_before_the_sizes_are_asked_is_no_fault_of_ours(servers: list[Sized]) -> None:
+    """Between the check of a picture and its two requests, which begin a round of the loop later."""
+
+    async def lost_in_between() -> str:
+        engine = TritonEngine([servers[0].address], None, 4, 30.0, model="accurate")
+        await engine.start()
+        try:
+            async with asyncio.timeout(30):
+                while engine.not_ready is not None:
+                    await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_soon(engine._eject, engine._upstreams[0], "Connection reset")
+            with pytest.raises(EngineUnavailable) as refusal:
+                await engine.analyze(b"x", Options(), Call("analyze", "somebody"))
+        finally:
+            await engine.close()
+        return refusal.value.detail
+
+    assert "Connection reset" in asyncio.run(lost_in_between())
+    assert servers[0].models["picture"] == []
 
 
 @pytest.mark.parametrize(("failing", "held"), [("large", "fast"), ("fast", "large")])

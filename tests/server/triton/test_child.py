@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -121,7 +122,39 @@ def test_options_that_would_contradict_ours_are_refused(
         Supervisor(launch, installation)
 
 
+@pytest.fixture
+def failing(tmp_path: Path, repository: Path) -> list[str]:
+    """The command that starts a tritonserver which takes none of its options."""
+    program = tmp_path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), free_ports(3), strict=True)]
+    path = f"PATH={program.parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["env", path, sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--log-format", "json"]
+    return [*command, "--repository", str(repository), *named]
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_what_is_no_option_is_refused_at_every_level_of_the_log(level: str, failing: list[str]) -> None:
+    command = [*failing, "--log-level", level, "--", "verbose"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "'verbose' is no option of tritonserver" in json.loads(ended.stderr.splitlines()[-1])["event"]
+
+
+@pytest.mark.parametrize("more", [[], ["--log-info=true", "--id=here"]])
+def test_a_server_that_ends_names_the_options_of_the_caller_alone(more: list[str], failing: list[str]) -> None:
+    command = [*failing, "--log-level", "error", "--", *more]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stderr is not None
+        said = json.loads(supervisor.stderr.readline())
+        supervisor.terminate()
+    assert said["event"] == "the server ended"
+    assert said.get("further_options", "") == " ".join(more)
+
+
 def test_further_options_stand_behind_ours(repository: Path, tmp_path: Path) -> None:
     more = ("--backend-config=python,stub-timeout-seconds=60", "--log-verbose=1")
-    command = Launch(repository, more=more).command(Installation(tmp_path / "t", tmp_path), "cpu")
-    assert tuple(command[-2:]) == more
+    command = Launch(repository, silent=("info",), more=more).command(Installation(tmp_path / "t", tmp_path), "cpu")
+    assert command[-3:] == ["--log-info=false", *more]
