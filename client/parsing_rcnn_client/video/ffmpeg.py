@@ -22,19 +22,15 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video import matroska, sequence, sound
+from parsing_rcnn_client.video import matroska, sequence, sound, tones
 from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, dropped, partial_of, writing
-from parsing_rcnn_client.video.programs import frames_before, hidden, input_options, is_live, probe, start, tool
-from parsing_rcnn_client.video.span import Span, seeking
+from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
+from parsing_rcnn_client.video.span import Lead, Span, packets_of, seeking
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of files that hold H.264 and the times of the frames, which AVI does not."""
 _SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
-# white is 203 nits there (ITU-R BT.2408); the curve leaves what is darker nearly as it is
-_TONES = (
-    "zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius:desat=0,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
-)
 _PATIENCE = 10.0  # seconds that an address may take nothing
 _GOODBYE = 5.0  # for the end of a stream, or of a file that takes no picture any more
 _TERMINATED = 255  # ffmpeg's exit code when it was told to end
@@ -42,6 +38,7 @@ _OF_THE_PIPE = "increasing dts to muxer"  # two pictures at one time, which are 
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _SAYS_NOTHING = ": Invalid argument"
 _SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
+_Picture = tuple[float | None, NDArray[np.uint8]]  # its time, and what is seen
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+)")  # showinfo says it, behind a line that may not have ended
 
@@ -76,25 +73,19 @@ class FFmpegReader:
         size = f"{self._info.width}:{self._info.height}"
         camera = source.isdigit() or source.startswith("/dev/video")  # theirs is BT.601 at any size
         size += f":in_color_matrix={self._info.matrix}" if self._info.matrix and not camera else ""
-        command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info"]
+        command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info", "-copyts"]
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
-        begin = self._info.start
-        command += ["-copyts", *(seeking(begin + span.seek) if span and span.seek else [])]
         command += input_options(source, live=self.live)
         command += ["-map", "0:V:0", "-an", "-sn", "-dn"]
-        tones = f"{_TONES}," if self._info.hdr and _maps_tones() else ""
-        tones = f"trim={span.between(begin)},{tones}" if span else tones
-        command += ["-vf", f"{tones}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
+        filters = tones.filters(hdr=self._info.hdr)
+        filters = f"trim={span.between(self._info.start)},{filters}" if span else filters
+        command += ["-vf", f"{filters}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
         # on a clock of 1/fps two pictures of a variable rate may have one time, and ffmpeg complains of it
-        command += ["-enc_time_base", "-1", "-f", "rawvideo", "-"]
-        self._begin = frames_before(source, begin + span.start) if span and span.start else 0
-        self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-        self._times: queue.Queue[float | VideoError | None] = queue.Queue()
-        self._said: deque[str] = deque(maxlen=20)
+        self._command = [*command, "-enc_time_base", "-1", "-f", "rawvideo", "-"]
+        self._lead = Lead(packets_of(source), self._info.start, span) if span and span.start else None
         self._closed = False
-        self._listener = threading.Thread(target=self._listen, name="ffmpeg-times", daemon=True)
-        self._listener.start()
+        self._open(None if self._lead is None else self._lead.seek)
         self.damaged: str | None = None
         """What ffmpeg complained about while the rest could be read, for example a broken tail."""
 
@@ -111,19 +102,12 @@ class FFmpegReader:
             SourceLost: ffmpeg was killed, or crashed.
             VideoError: not one frame could be decoded, or ffmpeg does not say what its times mean.
         """
-        height, width = self._info.height, self._info.width
-        pipe = self._process.stdout
-        assert pipe is not None
         index, clock = 0, Clock(1 / self._info.fps)
-        while not self._closed:
-            image = np.empty((height, width, 3), np.uint8)
-            if not _fill(pipe, image.data.cast("B")):
-                break
-            moment = self._times.get()
-            if isinstance(moment, VideoError):
-                raise moment
-            yield Frame(self._begin + index, clock.next(moment), image, time.monotonic())
+        begin, got = self._first()
+        while got is not None:
+            yield Frame(begin + index, clock.next(got[0]), got[1], time.monotonic())
             index += 1
+            got = self._next()
         code = self._process.wait()
         self._listener.join(5)
         if self._closed:
@@ -134,7 +118,7 @@ class FFmpegReader:
                 "have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
             )
         complaint = next((line for line in reversed(self._said)), None)
-        if index == 0 and self.span is not None and complaint is None:
+        if index == 0 and self.span is not None and (complaint is None or (self._lead and self._lead.empty)):
             raise self.span.empty(hidden(self.source))
         if index == 0:
             raise VideoError(f"{hidden(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
@@ -150,6 +134,44 @@ class FFmpegReader:
         self._process.wait()
         self._times.put(None)
 
+    def _open(self, seek: float | None) -> None:
+        """Start ffmpeg at a time of the container's clock, or at the beginning."""
+        command = [self._command[0], *([] if seek is None else seeking(seek)), *self._command[1:]]
+        self._times: queue.Queue[float | VideoError | None] = queue.Queue()
+        self._said: deque[str] = deque(maxlen=20)
+        self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        self._listener = threading.Thread(target=self._listen, name="ffmpeg-times", daemon=True)
+        self._listener.start()
+        if self._closed:  # by another thread, which may have ended the one before
+            self.close()
+
+    def _first(self) -> tuple[int, _Picture | None]:
+        """The number of the first picture, and the picture. Where a piece has earlier ones, by its packets, the source
+        is read from the beginning: some decoders give nothing for a while after a key frame.
+        """
+        got, lead = self._next(), self._lead
+        if lead is None:
+            return 0, got
+        if lead.seek is not None and lead.lost(got is not None, got and got[0]):
+            self._process.kill()
+            self._listener.join(5)
+            self._process.wait()
+            self._open(None)
+            got = self._next()
+        return lead.number(got and got[0]), got
+
+    def _next(self) -> _Picture | None:
+        """The next picture with its time; None is the end."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        image = np.empty((self._info.height, self._info.width, 3), np.uint8)
+        if self._closed or not _fill(pipe, image.data.cast("B")):
+            return None
+        moment = self._times.get()
+        if isinstance(moment, VideoError):
+            raise moment
+        return moment, image
+
     def _listen(self) -> None:
         assert self._process.stderr is not None
         clock: Fraction | None = None
@@ -158,6 +180,8 @@ class FFmpegReader:
             if (found := _CLOCK.search(line)) is not None:
                 clock = Fraction(int(found[1]), int(found[2]))
             elif (found := _PTS.search(line)) is not None:
+                if self._lead is not None and found[1] == "0":  # what lies before a piece may lack what it needs
+                    self._said.clear()
                 self._times.put(None if found[2] == "NOPTS" else self._moment(int(found[2]), clock))
             elif ("[error]" in line or "[fatal]" in line) and _OF_THE_PIPE not in line:
                 self._said.append(
@@ -173,12 +197,6 @@ class FFmpegReader:
                 "of ffmpeg, or `--backend pyav`"
             )
         return float(ticks * clock) - self._info.start
-
-
-def _maps_tones() -> bool:
-    """Whether this ffmpeg can bring HDR to the range of a screen; without it HDR looks dull and grey."""
-    done = subprocess.run([tool("ffmpeg"), "-hide_banner", "-filters"], capture_output=True, check=False)
-    return b" zscale " in done.stdout and b" tonemap " in done.stdout
 
 
 def _fill(pipe: IO[bytes], buffer: memoryview) -> bool:

@@ -101,20 +101,6 @@ def encoders() -> frozenset[str]:
     return frozenset(words[1] for line in lines if len(words := line.split()) > 1)
 
 
-def frames_before(source: str, moment: float) -> int:
-    """How many pictures a file has before a time of the container's clock, seconds, by its packets: none is decoded."""
-    shown = ["-select_streams", "V:0", "-show_entries", "packet=pts_time,dts_time,flags", "-of", "csv=p=0"]
-    # pictures do not come in the order of their times
-    command = [tool("ffprobe"), "-v", "error", *shown, "-read_intervals", f"%{moment + 2:.6f}", "-i", local(source)]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    count = 0
-    for line in done.stdout.decode(errors="replace").split():  # of MPEG-TS there are empty lines between
-        pts, dts, flags, *_ = [*line.split(","), "", "", ""]
-        time = next((float(text) for text in (pts, dts) if text not in ("", "N/A")), 0.0)
-        count += time < moment and "D" not in flags  # D: in the file, and not to be shown
-    return count
-
-
 def probe(source: str, *, live: bool = False) -> VideoInfo:
     """Ask ffprobe about a source.
 

@@ -31,11 +31,10 @@ from parsing_rcnn_client.video.media import (
     writing,
 )
 from parsing_rcnn_client.video.programs import hidden, is_live, local
-from parsing_rcnn_client.video.span import Span
+from parsing_rcnn_client.video.span import ROUNDED, Lead, Span
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides, upright
 
 _UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
-_ROUNDED = 1e-6  # seconds: times are written in decimals
 _HDR = 16, 18  # of the transfer curves PQ and HLG
 _MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
@@ -85,11 +84,7 @@ class PyAVReader:
             raise VideoError(f"{hidden(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
         self._info = self._describe(live)
         self._begin = 0
-        if span is not None and span.start:
-            self._begin = self._frames_before(self._info.start + span.start)
-            self._container.seek(int((self._info.start + span.seek) * 10**6))
-            self._frames = self._decoded()
-            self._first = next(self._frames, None)
+        self._lead = Lead(self._packets, self._info.start, span) if span is not None and span.start else None
 
     @property
     def info(self) -> VideoInfo:
@@ -102,15 +97,17 @@ class PyAVReader:
         Raises:
             InvalidOptions: none lies in the span.
         """
+        if self._lead is not None:
+            self._go_to(self._lead)
         index, begin, clock = 0, time.monotonic(), Clock(1 / self._info.fps)
         size = self._info.width, self._info.height
         while self._first is not None and not self._closed:
-            told = None if self._first.time is None else float(self._first.time) - self._info.start
+            told = self._told()
             if self.span is not None and told is not None:
-                if told < self.span.start - _ROUNDED:
+                if told < self.span.start - ROUNDED:
                     self._first = next(self._frames, None)
                     continue
-                if self.span.end is not None and told >= self.span.end - _ROUNDED:
+                if self.span.end is not None and told >= self.span.end - ROUNDED:
                     break
             moment = clock.next(told)
             begin = begin - moment if index == 0 else begin
@@ -130,17 +127,36 @@ class PyAVReader:
         """Stop reading. Safe to call twice, from any thread."""
         self._closed = True
 
-    def _frames_before(self, moment: float) -> int:
-        """How many pictures there are before a time of the container's clock, by its packets."""
-        count = 0
+    def _packets(self, until: float) -> Iterator[tuple[float, bool]]:
         with self._av.open(local(self.source)) as container:
             stream = container.streams[self._stream.index]
             for packet in container.demux(stream):
                 ticks = packet.dts if packet.pts is None else packet.pts
-                if packet.dts is not None and packet.dts * packet.time_base > moment + 2:
+                if packet.dts is not None and packet.dts * packet.time_base > until:
                     break
-                count += ticks is not None and ticks * packet.time_base < moment and not packet.is_discard
-        return count
+                if ticks is not None and not packet.is_discard:
+                    yield float(ticks * packet.time_base), packet.is_keyframe
+
+    def _go_to(self, lead: Lead) -> None:
+        """Go to the first picture of the piece. Where there are earlier ones, by its packets, the source is read from
+        the beginning: some decoders give nothing for a while after a key frame.
+        """
+        start = 0.0 if self.span is None else self.span.start
+        for place in (lead.seek, None):
+            # MPEG-TS is sought by the times of decoding, which begin before those of the pictures
+            self._container.seek(int((max(self._info.start - 1, 0) if place is None else place) * 10**6))
+            self._frames = self._decoded()
+            self._first = next(self._frames, None)
+            while (told := self._told()) is not None and told < start - ROUNDED and not self._closed:
+                self._first = next(self._frames, None)
+            if place is None or self._closed or not lead.lost(self._first is not None, told):
+                break
+        self._begin = lead.number(told)
+        self.damaged = None  # what lies before a piece may lack what it needs
+
+    def _told(self) -> float | None:
+        """The time of the picture that comes next, where it says one."""
+        return None if getattr(self._first, "time", None) is None else float(self._first.time) - self._info.start
 
     def _decoded(self) -> Iterator[Any]:
         try:

@@ -77,6 +77,42 @@ def test_a_piece_has_the_numbers_and_times_of_the_whole(
     assert length == pytest.approx(2.5, abs=0.2)
 
 
+@pytest.fixture(scope="module")
+def rare_keys(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., str]) -> Callable[[str], Path]:
+    """30 s of 10 frames a second as MPEG-TS, whose brightness is 16 and half their number, with a key frame every
+    25 s."""
+
+    def video(options: str) -> Path:
+        path = tmp_path_factory.mktemp("rare") / "rare.ts"
+        grey = "color=black:s=64x48:r=10:d=30,format=gray,geq=lum='16+floor(N/2)'"
+        encoded = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "250", "-x264-params", options)
+        ffmpeg("-f", "lavfi", "-i", grey, *encoded, path)
+        return path
+
+    return video
+
+
+@pytest.mark.parametrize("backend", ["ffmpeg", "pyav"])
+@pytest.mark.parametrize("keys", ["bframes=0", "bframes=3:open-gop=1"])
+def test_no_frame_is_lost_where_key_frames_are_far_apart(
+    rare_keys: Callable[[str], Path], keys: str, backend: str
+) -> None:
+    if backend == "pyav":
+        pytest.importorskip("av")
+    source = str(rare_keys(keys))
+    for start, end in ((24, 28), (20, 24), (25, 26), (29.5, None), (0.5, 1)):
+        reader = Video(source, backend, Span(start, end), Encoding()).read()
+        frames = [(frame.index, round(frame.time, 3), int(frame.image.mean())) for frame in reader]
+        numbers = [number for number, _, _ in frames]
+        assert numbers == list(range(round(start * 10), round((end or 30) * 10)))
+        assert [time for _, time, _ in frames] == [number / 10 for number in numbers]
+        # black of a video is 16, so that one level of it is more than one level of the picture
+        assert [light for _, _, light in frames] == pytest.approx(
+            [number // 2 * 255 / 219 for number in numbers], abs=2
+        )
+        assert reader.damaged is None  # what the decoder lacks before the piece is no damage
+
+
 def test_sound_that_is_encoded_anew_is_cut_as_well(long_videos: dict[str, Path], tmp_path: Path) -> None:
     cut(long_videos["mp4"], Span(12.5, 15), tmp_path / "out.ts")
     first, last, length = loud(tmp_path / "out.ts")
@@ -189,6 +225,12 @@ def test_a_piece_behind_the_end_is_refused_and_leaves_nothing(walk_video: Path, 
     assert done.exit_code == 2
     assert "no picture lies at 60 s or later: name an earlier --start" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_piece_behind_the_end_is_named_where_key_frames_are_far_apart(rare_keys: Callable[[str], Path]) -> None:
+    reader = Video(str(rare_keys("bframes=0")), "ffmpeg", Span(40), Encoding()).read()
+    with pytest.raises(InvalidOptions, match="no picture lies at 40 s or later: name an earlier --start"):
+        list(reader)
 
 
 def test_counts_may_be_in_the_summary_alone(walk_video: Path, tmp_path: Path) -> None:
