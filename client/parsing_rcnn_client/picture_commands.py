@@ -67,7 +67,7 @@ def predict(
     """Find and parse everybody in pictures, with a server or without.
 
     For dir/photo.jpg writes photo.npz, photo.json, photo_overlay.png, photo_parts.png, photo_IUV.png and
-    photo_INDS.png, or those of them that --write names; also photo_hidden.jpg with --layers anonymise,
+    photo_INDS.png, or photo.json and those of them that --write names; also photo_hidden.jpg with --layers anonymise,
     photo_cutout.png, photo_person1.jpg, and tables and one COCO file of all pictures where they are asked for. Exit
     code 1 when a picture failed, 2 when there is none.
     """
@@ -86,11 +86,10 @@ def predict(
         drawings = chosen.drawings(shown.drawings())
         drawings.require(options.tasks)
         together.check(options.tasks)
-        readers = [*["--resume"] * resume, *["--coco"] * (together.coco is not None)]
-        chosen.check(options.tasks, drawings, exact=exact, bgr=bgr, readers=readers)
+        chosen.check(options.tasks, bgr=bgr)
         found = find_sources(sources, out)
         require_kept(found.sources, options.tasks, drawings, chosen.files)
-        chosen.require_apart(found.sources, out)
+        chosen.require_told(found.sources, drawings)
         require_folder(out, f"-o {out}")
         listed.check(found.sources, together.coco, as_json=as_json)
         results = None
@@ -130,7 +129,7 @@ def predict(
     _tell(report, found, out, as_json)
     if report.stopped is not None:
         _stop(report)
-    written = results is None or _written(results, found.sources, report)
+    written = results is None or _written(results, found.sources, report, options.tasks)
     if report.failed or not written:
         raise typer.Exit(1)
 
@@ -174,10 +173,10 @@ def _stop(report: Report) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _written(results: CocoResults, sources: list[Source], report: Report) -> bool:
+def _written(results: CocoResults, sources: list[Source], report: Report, tasks: frozenset[str]) -> bool:
     """Write the COCO file of a whole run, and say so; False, which is said as well, where it cannot be."""
     try:
-        count = results.write(sources, report.failed)
+        count = results.write(sources, report.failed, tasks)
     except (OSError, ValueError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         say(f"error: --coco {results.path}: cannot be written ({reason})")

@@ -26,7 +26,10 @@ class FilesChoice:
 
     write: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(NAMES)}: with commas; nothing else is pasted or drawn (default: all of them)."),
+        typer.Option(
+            help=f"{', '.join(NAMES)}: with commas; nothing else is pasted or drawn, and json always is written "
+            "(default: all of them)."
+        ),
     ] = None
     overlay_format: Annotated[
         str | None, typer.Option(help="Type of _overlay: png (the default) or jpg, a fifth of the bytes.")
@@ -34,10 +37,10 @@ class FilesChoice:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of `NAMES`.
+        """Of `NAMES`; json is always one.
 
         Raises:
-            InvalidOptions: an unknown name, or none.
+            InvalidOptions: an unknown name, or a list without any.
         """
         from parsing_rcnn.errors import InvalidOptions
 
@@ -45,9 +48,9 @@ class FilesChoice:
             return frozenset(NAMES)
         names = [name.strip() for name in self.write.split(",") if name.strip()]
         unknown = [name for name in names if name not in NAMES]
-        if unknown or not names:
+        if unknown or (self.write.strip() and not names):
             raise InvalidOptions(f"--write: {', '.join(unknown) or 'nothing'}: choose from {', '.join(NAMES)}")
-        return frozenset(names)
+        return frozenset({"json", *names})
 
     @property
     def files(self) -> frozenset[str]:
@@ -81,17 +84,12 @@ class FilesChoice:
                 raise InvalidOptions(f"{option} is about _overlay, which --write leaves out: add overlay to --write")
         return replace(drawings, overlay=None)
 
-    def check(
-        self, tasks: frozenset[str], drawings: Drawings, *, exact: bool, bgr: bool, readers: Sequence[str]
-    ) -> None:
+    def check(self, tasks: frozenset[str], *, bgr: bool) -> None:
         """Hold what is written against the other options.
 
         Args:
             tasks: that are computed.
-            drawings: what is drawn.
-            exact: how maps are pasted.
             bgr: how _IUV.png is written.
-            readers: the options that read the JSON of the pictures again.
 
         Raises:
             InvalidOptions: they do not go together.
@@ -106,35 +104,44 @@ class FilesChoice:
                 raise InvalidOptions(f"--write {name} needs the task {task}: add it to --tasks")
         if bgr and "iuv" not in names:
             raise InvalidOptions("--bgr is about _IUV.png, which --write leaves out: add iuv to --write")
-        if exact and names <= {"npz", "overlay"}:
-            raise InvalidOptions("--exact is about json, parts, iuv and inds: add one of them to --write")
-        if readers and "json" not in names:
-            raise InvalidOptions(f"{readers[0]} reads the JSON of each picture: add json to --write")
-        drawn = {"--layers anonymise": drawings.hides, "--cutout": drawings.cutout, "--crops": drawings.crops}
-        for option, given in drawn.items():
-            if given and not {"json", "npz"} <= names:
-                raise InvalidOptions(
-                    f"{option} needs json and npz, by which a later run knows what was drawn of people: add them to "
-                    "--write"
-                )
 
-    def require_apart(self, sources: Sequence[Source], out: Path) -> None:
-        """Hold what is written against where the pictures lie.
+    def require_told(self, sources: Sequence[Source], drawings: Drawings) -> None:
+        """Hold what is written against pictures that are named like results and of which no JSON tells: those of a run
+        of an earlier version, which was stopped or wrote none, or photos.
+
+        Args:
+            sources: the pictures.
+            drawings: what is drawn.
 
         Raises:
-            InvalidOptions: the next run would take the results for photos.
+            InvalidOptions: arrays lie beside such a picture, or it may show whom this run hides.
         """
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.outputs import is_drawn, is_told, picture_of
 
-        if self.names & {"json", "npz"}:
-            return
-        places = {source.target.parent.resolve() for source in sources}
-        for source in sources:
-            if source.data is None and source.path.parent.resolve() in places:
-                raise InvalidOptions(
-                    f"-o {out}: results would lie among the photos, and the next run tells them apart by json or npz "
-                    "beside them: add one to --write, or name another folder"
-                )
+        photos = {s.path.parent.resolve() / s.path.name for s in sources if s.data is None}
+        folders = {photo.parent for photo in photos}
+        targets = {s.target.parent.resolve() / s.target.name for s in sources}
+        for folder in sorted({target.parent for target in targets}):
+            for path in _listed(folder):
+                stem, suffix = picture_of(path.name) or (None, "")
+                target = None if stem is None else folder / stem
+                if target not in targets or is_told(target):
+                    continue
+                beside = path in photos and target.with_name(f"{stem}.npz").is_file()
+                stays = drawings.hides and is_drawn(suffix) and suffix not in drawings.suffixes(0)
+                if beside or (stays and folder not in folders):
+                    raise InvalidOptions(
+                        f"{path} is named like a result, and no {stem}.json says whether a run wrote it: delete it if "
+                        "it is one, else rename it, or name another folder with -o"
+                    )
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # it is made later, or may not be read
+        return []
 
 
 @dataclass(frozen=True)

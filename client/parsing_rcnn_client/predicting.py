@@ -15,12 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from parsing_rcnn.codecs import json
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.heads import judged
 from parsing_rcnn.hiding import surest
-from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from parsing_rcnn.people import Analyzer, ModelInfo, Options
 from parsing_rcnn_client.drawn import Drawings
 from parsing_rcnn_client.outputs import FILES, files_of, is_done, read, write_outputs
 from parsing_rcnn_client.sources import Source
@@ -181,11 +180,12 @@ class _Job:
             everybody=everybody,
             name=self.name(source),
         )
-        return _Done(self._entry(source, len(people), written), self._document(source, people))
+        # as a later run reads it
+        return _Done(self._entry(source, len(people), written), read(source.target) if self.tabled else None)
 
     def earlier(self, source: Source) -> _Done:
         """What an earlier run left of it."""
-        document = read(source.target)
+        document = read(source.target, self.options.tasks)
         count = len(document["predictions"])
         written = files_of(source.target, count, self.options, self.files, self.drawings)
         return _Done(self._entry(source, count, written), document)
@@ -193,13 +193,6 @@ class _Job:
     def _entry(self, source: Source, count: int, written: list[Path]) -> dict[str, Any]:
         names = {"source": str(source.path), "file_name": self.name(source)}
         return {**names, "people": count, "files": [str(path) for path in written]}
-
-    def _document(self, source: Source, people: People) -> dict[str, Any] | None:
-        if not self.tabled:
-            return None
-        if "json" in self.files:  # as a later run reads it
-            return read(source.target)
-        return json.to_json(people, include=("masks", "parts"), exact=self.exact)
 
 
 def _settle(job: _Job, source: Source, future: Future[_Done] | None, report: Report, tables: Sequence[Table]) -> None:

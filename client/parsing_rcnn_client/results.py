@@ -19,7 +19,7 @@ from parsing_rcnn.convert import PERSON_CATEGORY
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.names import legible
-from parsing_rcnn_client.outputs import LAST, read
+from parsing_rcnn_client.outputs import read, stem_of
 from parsing_rcnn_client.places import STANDARD, check_place
 from parsing_rcnn_client.sources import Source
 
@@ -74,12 +74,13 @@ class CocoResults:
         numbers: Sequence[int | str] = range(1, len(names) + 1) if ids is None else _looked_up(ids, names)
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
-    def write(self, sources: Sequence[Source], failed: Collection[str]) -> int:
+    def write(self, sources: Sequence[Source], failed: Collection[str], tasks: frozenset[str] | None = None) -> int:
         """Write the file, of the JSON files of these pictures.
 
         Args:
             sources: all of `images`.
             failed: paths of those that are left out: what an earlier run may have written of them is not of this one.
+            tasks: what other tasks of an earlier run said is left out; None for all.
 
         Returns:
             How many pictures it has.
@@ -95,7 +96,7 @@ class CocoResults:
             for source, (number, name) in zip(sources, self.images, strict=True):
                 if str(source.path) in failed:
                     continue
-                document = read(source.target)
+                document = read(source.target, tasks)
                 height, width = document["image"]["height"], document["image"]["width"]
                 file.image({"id": number, "file_name": name, "width": width, "height": height})
                 count += 1
@@ -147,8 +148,10 @@ def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
     """
     check_place(path, named=f"{option} {path}")
     whole = path.resolve()
+    own = stem_of(whole.name.removesuffix(".part"))
     for source in sources:
-        if whole in (source.path.resolve(), source.target.with_name(source.target.name + LAST).resolve()):
+        target = source.target.parent.resolve() / source.target.name
+        if whole == source.path.resolve() or (own == target.name and whole.parent == target.parent):
             raise InvalidOptions(f"{option} {path} is {source.path} itself, or its result: name another file")
 
 

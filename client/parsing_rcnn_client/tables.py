@@ -6,6 +6,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import FileIO
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +28,8 @@ class TableFailed(ParsingRCNNError):
 
 
 class Table(ABC):
-    """A file that grows beside its name, FILE.part, and takes the name when it is finished.
+    """A file that grows beside its name, FILE.part, and takes the name when it is finished. Where that is there, of
+    another run that is at it or was killed, it is FILE.2.part, and so on.
 
     Args:
         path: of the file, whose folder is made; `STANDARD` is standard output.
@@ -40,13 +43,13 @@ class Table(ABC):
     def __init__(self, path: Path) -> None:
         self._named = f"{self.option} {path}"
         self._whole = None if path == STANDARD else path.resolve()  # a link stays, what it points to is replaced
-        self._part = None if self._whole is None else self._whole.with_name(self._whole.name + ".part")
+        self._part: Path | None = None
         with self._telling():
-            if self._part is None:
+            if self._whole is None:
                 self._file = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives until the last picture
             else:
-                self._part.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("wb", buffering=0)
+                self._whole.parent.mkdir(parents=True, exist_ok=True)
+                self._part, self._file = _begin(self._whole)
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +143,15 @@ class PartsTable(Table):
 
     def fail(self, name: str, reason: str) -> None:
         """A picture that has no result has no row."""
+
+
+def _begin(whole: Path) -> tuple[Path, FileIO]:
+    """A new file beside that of a table."""
+    for number in count(1):
+        part = whole.with_name(f"{whole.name}.part" if number == 1 else f"{whole.name}.{number}.part")
+        with suppress(FileExistsError):
+            return part, part.open("xb", buffering=0)
+    raise AssertionError("unreachable")
 
 
 def _line_of(person: Mapping[str, Any]) -> dict[str, Any]:

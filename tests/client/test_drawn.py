@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -172,13 +171,17 @@ def test_pictures_of_a_run_that_was_stopped_are_not_kept(tmp_path: Path) -> None
     target = tmp_path / "a"
     own = tmp_path / "a_person9.jpg"
     own.write_bytes(b"somebody's own")
-    os.utime(own, (1, 1))
-    write_outputs(target, people(), NOISE, drawings=Drawings(crops=True))
-    (tmp_path / "a.json").unlink()
+    stop = tmp_path / "a_person3.jpg.part"
+    stop.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_outputs(target, people(), NOISE, drawings=Drawings(crops=True))
+    stop.rmdir()
+    assert not (tmp_path / "a.json").exists()
     assert is_output(tmp_path / "a_person1.jpg")
     assert not is_output(own)
     write_outputs(target, people(), NOISE, drawings=Drawings())
     assert list(tmp_path.glob("*person*")) == [own]
+    assert list(tmp_path.glob("*.part")) == []
 
 
 def test_a_stopped_run_leaves_nothing_that_passes_for_done(tmp_path: Path) -> None:

@@ -104,6 +104,34 @@ def test_names_are_quoted_and_no_spreadsheet_computes_them(tmp_path: Path, name:
     assert {len(row) for row in csv.reader((tmp_path / "t.csv").open(newline=""))} == {len(COLUMNS)}
 
 
+def test_two_runs_at_once_do_not_mix_their_rows(tmp_path: Path) -> None:
+    with PictureLines(tmp_path / "t.jsonl") as first, PictureLines(tmp_path / "t.jsonl") as second:
+        first.fail("a.jpg", "one")
+        second.fail("b.jpg", "two")
+        second.finish()
+        assert [line["file_name"] for line in lines(tmp_path / "t.jsonl")] == ["b.jpg"]
+        first.fail("c.jpg", "one")
+    assert [line["file_name"] for line in lines(tmp_path / "t.jsonl")] == ["a.jpg", "c.jpg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
+
+
+@pytest.mark.parametrize("tasks", ["densepose", "parsing", ""])
+def test_a_resumed_run_of_fewer_tasks_tells_of_no_others(
+    photo: Path, tmp_path: Path, gateway_url: str, tasks: str
+) -> None:
+    results = {}
+    for name, runs in {"new": [tasks], "old": ["parsing,densepose", tasks]}.items():
+        out = tmp_path / name
+        for asked in runs:
+            tables = ("--csv", out / "t.csv", "--jsonl", out / "t.jsonl", "--coco", out / "t.json")
+            given = (photo, "-o", out, "--server", gateway_url, "--tasks", asked, "--confidence", "0.3", "--resume")
+            done = predict(*given, "--write", "npz", *tables)
+            assert done.exit_code == 0, done.stderr
+        results[name] = [(out / f"t.{end}").read_bytes() for end in ("csv", "jsonl", "json")]
+    assert "1 skipped" in done.stderr
+    assert results["old"] == results["new"]
+
+
 def test_a_class_is_no_formula_either(tmp_path: Path) -> None:
     document = to_json(two_people())
     document["predictions"][0]["parts"][0]["class"] = "=HYPERLINK(1)"
@@ -169,7 +197,7 @@ def test_every_result_names_its_photo_and_a_resumed_run_writes_the_same(
     assert all(Path(name).is_file() for name in earlier["files"])
 
 
-def test_without_any_file_of_json_the_lines_are_the_same(folder: Path, tmp_path: Path, gateway_url: str) -> None:
+def test_with_few_files_the_lines_are_the_same(folder: Path, tmp_path: Path, gateway_url: str) -> None:
     given = (folder / "b.jpg", "--server", gateway_url, "--jsonl")
     assert predict(*given, tmp_path / "1.jsonl", "-o", tmp_path / "1").exit_code == 0
     assert predict(*given, tmp_path / "2.jsonl", "-o", tmp_path / "2", "--write", "npz").exit_code == 0
@@ -241,6 +269,9 @@ def test_something_unforeseen_leaves_no_half_table(tmp_path: Path) -> None:
         (["--csv", "x", "--coco", "x"], "--coco x and --csv x both write one file"),
         (["--csv", "out/photo.json"], "is photo.jpg itself, or its result"),
         (["--csv", "photo.jpg"], "is photo.jpg itself, or its result"),
+        (["--csv", "out/photo.npz"], "is photo.jpg itself, or its result"),
+        (["--jsonl", "out/photo_person2.jpg"], "is photo.jpg itself, or its result"),
+        (["--coco", "out/photo.json.part"], "is photo.jpg itself, or its result"),
         (["--jsonl", "."], "--jsonl . is a folder"),
     ],
 )

@@ -45,9 +45,11 @@ def names(folder: Path) -> set[str]:
     ("write", "left"),
     [
         ("json,npz", {"photo.json", "photo.npz"}),
-        ("inds", {"photo_INDS.png"}),
+        ("inds", {"photo.json", "photo_INDS.png"}),
+        ("", {"photo.json"}),
+        ("json", {"photo.json"}),
         (" overlay , json", {"photo.json", "photo_overlay.png"}),
-        ("iuv,parts", {"photo_IUV.png", "photo_parts.png"}),
+        ("iuv,parts", {"photo.json", "photo_IUV.png", "photo_parts.png"}),
     ],
 )
 def test_what_is_named_is_written_and_nothing_else(
@@ -140,12 +142,7 @@ def test_a_photo_named_like_what_was_left_out_stays_a_photo(tmp_path: Path) -> N
             "--overlay-format is about _overlay, which --write leaves out",
         ),
         (["--write", "json", "--layers", "boxes"], "--layers is about _overlay, which --write leaves out"),
-        (["--write", "npz", "--resume"], "--resume reads the JSON of each picture: add json to --write"),
-        (["--write", "npz", "--coco", "all.json"], "--coco reads the JSON of each picture: add json to --write"),
-        (["--write", "json", "--crops"], "--crops needs json and npz"),
-        (["--write", "overlay", "--layers", "anonymise"], "--layers anonymise needs json and npz"),
         (["--write", "json", "--bgr"], "--bgr is about _IUV.png"),
-        (["--write", "npz,overlay", "--exact"], "--exact is about json, parts, iuv and inds"),
         (["--write", "parts", "--tasks", "densepose"], "--write parts needs the task parsing"),
         (["--write", "inds", "--tasks", ""], "--write inds needs the task densepose"),
         (["--layers", "boxes,parts", "--tasks", ""], "the layer parts needs the task parsing or densepose"),
@@ -156,12 +153,6 @@ def test_what_does_not_go_together_is_refused(photo: Path, tmp_path: Path, argum
     done = predict(photo, "-o", tmp_path / "out", "--repository", tmp_path / "none", *arguments)
     assert done.exit_code == 2, done.output
     assert says in done.stderr
-
-
-def test_results_that_nothing_tells_from_photos_do_not_lie_among_them(photo: Path, tmp_path: Path) -> None:
-    done = predict(photo, "-o", tmp_path, "--write", "parts", "--repository", tmp_path / "none")
-    assert done.exit_code == 2
-    assert "results would lie among the photos" in done.stderr
 
 
 def test_boxes_alone_are_drawn_where_nothing_else_is_computed(photo: Path, tmp_path: Path, gateway_url: str) -> None:

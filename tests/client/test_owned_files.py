@@ -1,0 +1,142 @@
+"""Whose a file beside the results is: of the runs that the JSON tells of, and else somebody's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from parsing_rcnn.cli import build
+
+PARTS = ("--tasks", "parsing")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo_jpeg: bytes) -> Path:
+    """Of one photo."""
+    (tmp_path / "px").mkdir()
+    (tmp_path / "px" / "a.jpg").write_bytes(photo_jpeg)
+    return tmp_path / "px"
+
+
+def predict(*arguments: object) -> Result:
+    return CliRunner().invoke(build(), ["predict", *map(str, arguments)])
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def files(folder: Path) -> list[str]:
+    return list(json.loads((folder / "a.json").read_bytes())["files"])
+
+
+@pytest.mark.parametrize("write", ["npz", "json,npz", ""])
+def test_a_photo_that_came_after_the_results_stays_and_is_analysed(
+    folder: Path, photo_jpeg: bytes, gateway_url: str, write: str
+) -> None:
+    given = (folder, "-o", folder, "--server", gateway_url, *PARTS, "--write", write)
+    assert predict(*given).exit_code == 0
+    photos = ("a_overlay.jpg", "a_person1.jpg", "a_hidden.jpg", "a_cutout.png", "a_parts.png")
+    for name in photos:
+        (folder / name).write_bytes(photo_jpeg)
+    for _ in range(2):
+        done = predict(*given)
+        assert (done.exit_code, "6 pictures" in done.stderr) == (0, True), done.stderr
+    assert all((folder / name).read_bytes() == photo_jpeg for name in photos)
+
+
+def test_what_a_run_leaves_out_stays_known_until_it_is_replaced(folder: Path, gateway_url: str) -> None:
+    given = (folder, "-o", folder, "--server", gateway_url, "--tasks", "parsing,densepose")
+    maps = {"a_parts.png", "a_IUV.png", "a_INDS.png"}
+    assert predict(*given).exit_code == 0
+    for write in ("json,npz", "json,npz", "json"):
+        done = predict(*given, "--write", write)
+        assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
+        assert names(folder) == {"a.jpg", "a.json", "a.npz", *maps}
+    assert files(folder) == [".npz", "_INDS.png", "_IUV.png", "_parts.png"]
+    (folder / "a_IUV.png").unlink()
+    assert predict(*given, "--write", "json").exit_code == 0
+    assert files(folder) == [".npz", "_INDS.png", "_parts.png"]
+    done = predict(*given)
+    assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["--write", "overlay"], ["--layers", "parts,anonymise", "--overlay-format", "jpg"]),
+        (["--write", "overlay"], ["--write", "npz", "--layers", "anonymise"]),
+        (["--write", "overlay", "--overlay-format", "jpg"], ["--write", "json,npz"]),
+        (["--write", "parts", "--crops", "--cutout"], ["--write", "", "--layers", "anonymise"]),
+    ],
+)
+def test_no_run_leaves_a_picture_in_which_an_earlier_one_shows_people(
+    folder: Path, tmp_path: Path, gateway_url: str, first: list[str], then: list[str]
+) -> None:
+    out = tmp_path / "an"
+    given = (folder, "-o", out, "--server", gateway_url, *PARTS, "--confidence", "0.3")
+    assert predict(*given, *first).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    shown = {name for name in before if name.endswith(("_overlay.png", ".jpg", "_cutout.png"))}
+    assert shown
+    done = predict(*given, *then)
+    assert done.exit_code == 0, done.stderr
+    assert not shown & names(out)
+
+
+def test_results_below_the_photos_are_no_photos_of_the_next_run(folder: Path, gateway_url: str) -> None:
+    for write in ("parts", "overlay"):
+        for _ in range(2):
+            done = predict(folder, "-o", folder / "out", "--server", gateway_url, *PARTS, "--write", write)
+            assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
+
+
+def test_the_json_of_an_earlier_version_tells_of_its_files(folder: Path, gateway_url: str) -> None:
+    given = (folder, "-o", folder, "--server", gateway_url, *PARTS)
+    assert predict(*given, "--cutout").exit_code == 0
+    document = json.loads((folder / "a.json").read_bytes())
+    del document["files"]
+    (folder / "a.json").write_text(json.dumps(document | {"pictures": ["_cutout.png"]}))
+    done = predict(*given, "--cutout", "--resume")
+    assert "1 skipped" in done.stderr
+    done = predict(*given, "--write", "npz")
+    assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
+    assert names(folder) == {"a.jpg", "a.json", "a.npz", "a_parts.png"}
+
+
+def test_a_json_of_another_program_is_not_replaced(folder: Path, gateway_url: str) -> None:
+    own = '{"shapes": [], "imagePath": "a.jpg"}'
+    (folder / "a.json").write_text(own)
+    done = predict(folder, "-o", folder, "--server", gateway_url, *PARTS, "--write", "npz")
+    assert done.exit_code == 1
+    assert f"{folder / 'a.json'} is no result of an earlier run and would be replaced: rename it" in done.stderr
+    assert names(folder) == {"a.jpg", "a.json"}
+    assert (folder / "a.json").read_text() == own
+
+
+@pytest.mark.parametrize("name", ["a_parts.png", "a_person1.jpg", "a_overlay.jpg"])
+def test_what_no_json_tells_of_is_refused_and_kept(folder: Path, tmp_path: Path, photo_jpeg: bytes, name: str) -> None:
+    """As a run of an earlier version left it that was stopped, or a photo."""
+    given = (folder, "--repository", tmp_path / "none", "--write", "json")
+    for path in (folder / "a.npz", folder / name):
+        path.write_bytes(photo_jpeg)
+    done = predict(*given, "-o", folder)
+    assert done.exit_code == 2
+    assert f"{folder / name} is named like a result, and no a.json says whether a run wrote it" in done.stderr
+    assert (folder / name).read_bytes() == photo_jpeg
+    assert "is named like" not in predict(*given, "-o", tmp_path / "out").stderr
+
+
+def test_a_picture_that_may_show_whom_a_run_hides_is_refused(folder: Path, tmp_path: Path, photo_jpeg: bytes) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a_overlay.png").write_bytes(photo_jpeg)
+    given = (folder, "-o", out, "--repository", tmp_path / "none", "--overlay-format", "jpg")
+    done = predict(*given, "--layers", "anonymise")
+    assert done.exit_code == 2
+    assert f"{out / 'a_overlay.png'} is named like a result, and no a.json says" in done.stderr
+    assert "is named like" not in predict(*given).stderr
