@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from benchmarks.make_eval import held_out_backgrounds, read_cut_outs
 from benchmarks.walk import Truth, Walk
+from parsing_rcnn.geometry import iou
 from parsing_rcnn.people import Analyzer, People
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.tracking.tracker import iou
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Follower, Tracked, request

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.tracking.tracker import iou as overlap
+from parsing_rcnn.geometry import iou as overlap
 
 
 def best(

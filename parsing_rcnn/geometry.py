@@ -110,6 +110,15 @@ class Window:
         return np.asarray((boxes - offset) * ratio + others, dtype=np.float32)
 
 
+def iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of boxes [n,4] and [m,4]: [n,m]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
+
+
 def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The (height, width) of `canvases` on which a picture appears largest; ties go to the fewest pixels."""
     if not canvases:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.geometry import choose_canvas
+from parsing_rcnn.geometry import choose_canvas, iou
 from parsing_rcnn.people import People
 
 SAME = 0.5
@@ -148,11 +148,7 @@ def united_people(
 
 def _pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> list[tuple[int, int]]:
     """Boxes of one person: those that overlap most come first, and each has one partner at most."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(array[:, 2:] - array[:, :2]).prod(axis=1) for array in (first, second)]
-    overlap = both / np.maximum(areas[0][:, None] + areas[1][None] - both, 1e-9)
+    overlap = iou(first, second)
     found: list[tuple[int, int]] = []
     for place in np.argsort(-overlap, axis=None, kind="stable"):
         one, other = (int(index) for index in np.unravel_index(place, overlap.shape))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.geometry import iou
 from parsing_rcnn.tracking.assignment import assign
 from parsing_rcnn.tracking.looks import distance
 
@@ -80,15 +81,6 @@ class Motion:
 def _centred(box: NDArray[np.float32]) -> NDArray[np.float64]:
     x1, y1, x2, y2 = (float(v) for v in box)
     return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-
-
-def iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes [n,4] and [m,4]: [n,m]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
 
 
 @dataclass

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parsing_rcnn.geometry import iou
 from parsing_rcnn.tracking.assignment import assign
-from parsing_rcnn.tracking.tracker import Motion, Tracker, iou
+from parsing_rcnn.tracking.tracker import Motion, Tracker
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (5, 2), (2, 7), (17, 16), (40, 40)])
