@@ -1,4 +1,4 @@
-"""Accuracy against speed: one point a design, and the line of those that no other beats in both.
+"""Accuracy against speed: one point a design, and for each measure the line of those that no other beats in both.
 
     python -m benchmarks.pareto --out docs/pictures/pareto.png \\
         --point fast out/evaluation/fast/results.json out/benchmarks/fast.json \\
@@ -38,6 +38,14 @@ class Point:
     gps: float
 
 
+MEASURES = {
+    "miou": "photos: mIoU of 20 classes, %",
+    "groups": "groups: person AP50, %",
+    "gps": "synthetic people: GPS AP, %",
+}
+"""Of a point, and what the plot calls them."""
+
+
 def read_point(name: str, evaluation: Path, speed: Path) -> Point:
     """Read one design.
 
@@ -57,10 +65,13 @@ def read_point(name: str, evaluation: Path, speed: Path) -> Point:
         raise ValueError(f"point {name!r}: {evaluation} or {speed}: {error} is missing") from error
 
 
-def front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in both speed and mIoU, by speed."""
-    kept = [p for p in points if not any(q.fps > p.fps and q.miou > p.miou for q in points)]
-    return sorted(kept, key=lambda p: p.fps)
+def front(points: Sequence[Point], measure: str) -> list[Point]:
+    """The points that no other beats in both speed and one of `MEASURES`, by speed."""
+
+    def beaten(p: Point) -> bool:
+        return any(q.fps > p.fps and getattr(q, measure) > getattr(p, measure) for q in points)
+
+    return sorted((p for p in points if not beaten(p)), key=lambda p: p.fps)
 
 
 def table(points: Sequence[Point]) -> str:
@@ -72,22 +83,24 @@ def table(points: Sequence[Point]) -> str:
 
 
 def plot(points: Sequence[Point], out: Path) -> None:
-    """Draw the points and the front as PNG or SVG."""
+    """Draw the points and the front of each measure as PNG or SVG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4), dpi=120)
-    line = front(points)
-    axes.plot([p.fps for p in line], [100 * p.miou for p in line], color="#2a6fdb", lw=1, zorder=1)
-    axes.scatter([p.fps for p in points], [100 * p.miou for p in points], color="#2a6fdb", zorder=2)
-    for p in points:
-        axes.annotate(p.name, (p.fps, 100 * p.miou), textcoords="offset points", xytext=(6, 5))
-    axes.set_xlabel("frames a second, 1080p JPEG in, one person, parts and IUV out, two cores")
-    axes.set_ylabel("mIoU of 20 classes, %")
-    axes.grid(alpha=0.3)
-    axes.margins(0.15)
+    figure, panels = pyplot.subplots(1, len(MEASURES), figsize=(11, 3.6), dpi=120)
+    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+        line = front(points, measure)
+        axes.plot([p.fps for p in line], [100 * getattr(p, measure) for p in line], color="#2a6fdb", lw=1, zorder=1)
+        for p in points:
+            place = (p.fps, 100 * getattr(p, measure))
+            axes.scatter(*place, color="#2a6fdb", zorder=2)
+            axes.annotate(p.name, place, textcoords="offset points", xytext=(6, 5))
+        axes.set_title(title, fontsize="medium")
+        axes.grid(alpha=0.3)
+        axes.margins(0.22, 0.15)
+    figure.supxlabel("frames a second, 1080p JPEG in, one person, parts and IUV out, two cores", fontsize="medium")
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)

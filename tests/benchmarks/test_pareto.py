@@ -10,8 +10,8 @@ import pytest
 from benchmarks.pareto import Point, front, main
 
 
-def point(name: str, fps: float, miou: float) -> Point:
-    return Point(name, fps, miou, 0.5, 0.5)
+def point(name: str, fps: float, miou: float, groups: float = 0.5) -> Point:
+    return Point(name, fps, miou, groups, 0.5)
 
 
 def test_the_front_holds_what_no_other_beats() -> None:
@@ -19,9 +19,10 @@ def test_the_front_holds_what_no_other_beats() -> None:
         point("good", 10, 0.6),
         point("fast", 50, 0.4),
         point("beaten", 9, 0.5),
-        point("middle", 30, 0.5),
+        point("middle", 30, 0.5, 0.7),
     ]
-    assert [p.name for p in front(points)] == ["good", "middle", "fast"]
+    assert [p.name for p in front(points, "miou")] == ["good", "middle", "fast"]
+    assert [p.name for p in front(points, "groups")] == ["middle", "fast"]
 
 
 def files(folder: Path, fps: float, miou: float) -> list[str]:
