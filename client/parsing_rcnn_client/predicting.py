@@ -83,18 +83,11 @@ def predict_all(
     done = partial(is_done, options=options, model=model, files=files, exact=exact, bgr=bgr, drawings=drawings)
     skipped = {s.target for s in sources if resume and done(s.target)}
     report.skipped = len(skipped)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     waiting: deque[tuple[Source, Future[_Done] | None]] = deque()  # of those that are skipped there is no future
     rest = deque(sources)
     pool = ThreadPoolExecutor(in_flight, "predict")
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with _progress() as progress:
             bar = progress.add_task("pictures", total=len(sources), completed=len(skipped))
 
             def settle_first() -> None:
@@ -127,6 +120,18 @@ def predict_all(
             with suppress(EngineUnavailable, TableFailed):
                 _settle(job, source, future, report, tables)
     return report
+
+
+def _progress() -> Progress:
+    """A bar on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from tritonclient.grpc import service_pb2
 
-from parsing_rcnn.ensembles import outputs
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import Options
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
@@ -28,8 +25,9 @@ from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.test_analyze import refused
 from tests.server.test_limits import post, until
-from tests.server.test_triton import URL, Played
+from tests.server.test_triton import URL, Played, gateway, settings_of
 
+MAPS = {"PARTS": (128, 128), "PART_SCORES": (20,), "IUV": (3, 128, 128), "IUV_SCORES": (25,)}
 # in a picture of 512x512, which the canvas of `fast` shows as it is: 400 pixels are that size's, 100 the other one's
 PEOPLE = {"fast": ([0, 0, 100, 400], 0.9), "large": ([200, 10, 230, 110], 0.8)}
 
@@ -69,17 +67,8 @@ class Sized(Played):
         if model in self.refuses:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refuses[model])
         box, score = PEOPLE[model]
-        known = {"BOXES": [box], "SCORES": [score], "IMAGE_SIZE": [512, 512]}
-        answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
-        every = {output.name: output for output in outputs(("parsing", "densepose"), 20, 128)}
-        for wanted in request.outputs:
-            output = every[wanted.name]
-            shape = [abs(size) for size in output.dims]
-            values = np.array(known.get(output.name, np.ones(shape)), output.kind)
-            kind = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8"}[output.kind]
-            answer.outputs.add(name=output.name, datatype=kind, shape=values.shape)
-            answer.raw_output_contents.append(values.tobytes())
-        return answer
+        ones = {name: np.ones((1, *shape)) for name, shape in MAPS.items()}
+        return self.answer(request, 1, {**ones, "BOXES": [box], "SCORES": [score]})
 
 
 @pytest.fixture
@@ -89,19 +78,6 @@ def servers(photo_jpeg: bytes) -> Iterator[list[Sized]]:
     yield found
     for server in found:
         server.close()
-
-
-def settings_of(model: str | None, *servers: Sized) -> Settings:
-    return Settings(engine="triton", model=model, triton_url=",".join(server.address for server in servers))
-
-
-@contextmanager
-def gateway(model: str | None, *servers: Sized) -> Iterator[TestClient]:
-    """Before them, from when it knows that all are well."""
-    with TestClient(create_app(settings_of(model, *servers))) as client:
-        until(lambda: client.get("/readyz").status_code == 200, 30)
-        until(lambda: client.get("/v1/models").json()[0]["runtime"].count("127.0.0.1") == len(servers), 30)
-        yield client
 
 
 def found_in(answer: Any) -> list[tuple[int, float]]:
@@ -123,7 +99,7 @@ def test_every_request_says_its_size_where_a_model_was_chosen(
     servers: list[Sized], photo_jpeg: bytes, model: str | None, asked: list[str | None], people: list[Any]
 ) -> None:
     server = servers[0]
-    with gateway(model, server) as client:
+    with gateway(server, model=model) as client:
         assert found_in(client.post(URL, content=photo_jpeg)) == people
         info = client.get("/v1/models").json()[0]
         assert info["name"] == ("light" if model is None else f"light {model}")
@@ -133,7 +109,7 @@ def test_every_request_says_its_size_where_a_model_was_chosen(
 
 
 def test_the_options_hold_for_both_sizes_together(servers: list[Sized], photo_jpeg: bytes) -> None:
-    with gateway("accurate", servers[0]) as client:
+    with gateway(servers[0], model="accurate") as client:
         assert found_in(client.post(f"{URL}?max_people=1", content=photo_jpeg)) == [(400, 0.9)]
         assert found_in(client.post(f"{URL}?confidence=0.85", content=photo_jpeg)) == [(400, 0.9)]
         answer = client.post(URL, content=photo_jpeg).json()
@@ -144,7 +120,7 @@ def test_the_options_hold_for_both_sizes_together(servers: list[Sized], photo_jp
 def test_both_sizes_are_on_their_way_at_once_each_on_the_least_loaded_server(
     servers: list[Sized], photo_jpeg: bytes
 ) -> None:
-    with gateway("accurate", *servers) as client, ThreadPoolExecutor(1) as sender:
+    with gateway(*servers, model="accurate") as client, ThreadPoolExecutor(1) as sender:
         for server in servers:
             server.gate.clear()
         answer = sender.submit(client.post, URL, content=photo_jpeg)
@@ -158,7 +134,7 @@ def test_both_sizes_are_on_their_way_at_once_each_on_the_least_loaded_server(
 
 def test_a_size_that_a_server_loses_is_tried_on_another(servers: list[Sized], photo_jpeg: bytes) -> None:
     first, second = servers
-    with gateway("accurate", *servers) as client:
+    with gateway(*servers, model="accurate") as client:
         first.dies = True
         assert len(found_in(client.post(URL, content=photo_jpeg))) == 2
         assert sorted(first.models["picture"] + second.models["picture"]) in (
@@ -199,7 +175,7 @@ def test_what_fails_at_one_size_fails_at_once_and_the_other_request_is_left_and_
     server.refuses = {failing: "in ensemble 'human_analysis', invalid-image: it ends early"}
     server.held = {held}
     server.gate.clear()
-    with gateway("accurate", server) as client:
+    with gateway(server, model="accurate") as client:
         refused(client.post(URL, content=photo_jpeg), 400, "it ends early")
         engine = client.app.state.engine  # type: ignore[attr-defined]
         (upstream,) = engine._upstreams
@@ -215,7 +191,7 @@ def test_what_fails_at_one_size_fails_at_once_and_the_other_request_is_left_and_
 def test_a_caller_who_goes_leaves_both_requests_to_triton(servers: list[Sized], photo_jpeg: bytes) -> None:
     server = servers[0]
     server.gate.clear()
-    with Live(settings_of("accurate", server), None) as live:
+    with Live(settings_of(server, model="accurate"), None) as live:
         connection = post(live, photo_jpeg)
         for _ in range(2):
             assert server.begun.acquire(timeout=10)
@@ -233,7 +209,7 @@ def test_both_sizes_have_the_time_of_the_picture(servers: list[Sized], photo_jpe
     server = servers[0]
     server.held = {"large"}
     server.gate.clear()
-    with gateway("accurate", server) as client:
+    with gateway(server, model="accurate") as client:
         answer = client.post(URL, content=photo_jpeg, headers={"X-Timeout-Ms": "500"})
         assert answer.status_code in (503, 504), answer.text
         (upstream,) = client.app.state.engine._upstreams  # type: ignore[attr-defined]
@@ -252,7 +228,7 @@ def test_a_server_whose_code_is_older_than_the_parameter_is_not_ready(
         f"{server.address} does not take this gateway's --model (model: there is no such parameter; there are "
         "confidence, max_people, max_side): run Triton with the gateway's --repository and version of parsing_rcnn"
     )
-    with TestClient(create_app(settings_of(model, server))) as client:
+    with TestClient(create_app(settings_of(server, model=model))) as client:
         until(lambda: said in client.get("/readyz").json().get("detail", ""), 30)
         refused(client.post(URL, content=photo_jpeg), 503, said)
         server.old = False
@@ -260,7 +236,7 @@ def test_a_server_whose_code_is_older_than_the_parameter_is_not_ready(
         server.old = True  # it was started again with other code: not the caller's fault
         refused(client.post(URL, content=photo_jpeg), 503, said)
         refused(client.get("/readyz"), 503, said)
-    with gateway(None, server) as client:
+    with gateway(server) as client:
         assert client.post(URL, content=photo_jpeg).status_code == 200
 
 
