@@ -7,7 +7,6 @@ PIP := -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
 REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
-TWO := --numprocesses 2 --dist loadfile
 SAID := echo 'two parts side by side: each is shown when it is done, after five to ten minutes'
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
@@ -41,16 +40,16 @@ bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) besi
 
 test: test-serving test-torch ## install and run all tests
 
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side, each in two processes: most wait for programs
+test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side: most wait for programs
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
 	@$(SAID)
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-server test-client
 
 test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
-	$(VENV)/bin/python $(PYTEST) $(TWO) tests/server tests/scripts
+	$(VENV)/bin/python $(PYTEST) tests/server tests/scripts
 
 test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
-	$(VENV)/bin/python $(PYTEST) $(TWO) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
+	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
 test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy

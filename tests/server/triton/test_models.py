@@ -158,7 +158,7 @@ def test_many_pictures_at_two_sizes_get_their_own_answer_and_their_slots_back(
     (upstream,) = engine._upstreams
     assert engine._held == 0
     until(lambda: upstream.in_flight == 0, 30)
-    until(lambda: len(engine._memory.unused()) == len(list(FOLDER.glob(f"{PREFIX}{os.getpid()}_*"))) > 12, 30)
+    until(lambda: len(engine._memory.unused()) == len(list(FOLDER.glob(f"{PREFIX}{os.getpid()}_*"))) >= 2, 30)
 
 
 def test_the_sdk_and_its_commands_name_the_model(
