@@ -153,12 +153,13 @@ def test_many_pictures_at_two_sizes_get_their_own_answer_and_their_slots_back(
         people = pipelines["accurate"].analyze(picture, Options(max_people=3))
         assert (found.image_size, len(found)) == (people.image_size, len(people))
         close(found, people)
-    assert client.post("/v1/analyze", content=pictures[0][:3000]).status_code == 400  # both are refused, one is left
     engine = client.app.state.engine  # type: ignore[attr-defined]
     (upstream,) = engine._upstreams
     assert engine._held == 0
     until(lambda: upstream.in_flight == 0, 30)
     until(lambda: len(engine._memory.unused()) == len(list(FOLDER.glob(f"{PREFIX}{os.getpid()}_*"))) >= 2, 30)
+    assert client.post("/v1/analyze", content=pictures[0][:3000]).status_code == 400  # both are refused
+    until(lambda: upstream.in_flight == 0, 30)
 
 
 def test_the_sdk_and_its_commands_name_the_model(
