@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
 REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
-SAID := echo 'two parts side by side: each is shown when it is done, after five to ten minutes'
+IDLE := nice -n 19 # most tests of serving wait for programs: those that keep a core busy have the time between
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 # $(call environment,FOLDER): one whose Python runs and is new enough stays; else it is made (anew)
@@ -21,8 +21,8 @@ endef
 unusable = $(if $(wildcard $(1)),$(shell $(1)/bin/python -IS $(NEW_ENOUGH) 2>/dev/null || echo FORCE))
 .SECONDEXPANSION:
 
-.PHONY: serve train-env serve-triton bench bench-rois test test-serving test-server test-client test-torch test-training \
-	test-export test-slow fuzz lint format train data-given plugin plugin-test tensorrt-bindings clean FORCE
+.PHONY: serve train-env serve-triton bench bench-rois test test-server test-client test-training test-export \
+	test-slow fuzz lint format train data-given plugin plugin-test tensorrt-bindings clean FORCE
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
 	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
@@ -38,12 +38,10 @@ bench: $(VENV)/.bench ## embedded engine, Triton and gateway side by side (half 
 bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) beside torchvision's Mask R-CNN
 	$(TORCH)/bin/python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
-test: test-serving test-torch ## install and run all tests
-
-test-serving: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready ## side by side: most wait for programs
+test: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready $(TORCH)/.train ## install and run all tests
 	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
-	@$(SAID)
-	$(MAKE) --no-print-directory --output-sync=target -j2 test-server test-client
+	@echo 'four parts side by side: each is shown when it is done, after ten to fifteen minutes'
+	$(MAKE) --no-print-directory --output-sync=target -j4 test-server test-client test-training test-export
 
 test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
 	$(VENV)/bin/python $(PYTEST) tests/server tests/scripts
@@ -52,16 +50,12 @@ test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
 
-test-torch: $(TORCH)/.train ## side by side: most of them keep one core busy
-	@$(SAID)
-	$(MAKE) --no-print-directory --output-sync=target -j2 test-training test-export
-
 test-training: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) tests/training --ignore=$(REFUSALS) \
+	$(IDLE) $(TORCH)/bin/python $(PYTEST) tests/training --ignore=$(REFUSALS) \
 		tests/benchmarks/test_training_speed.py tests/benchmarks/test_ladder.py
 
 test-export: $(TORCH)/.train
-	$(TORCH)/bin/python $(PYTEST) $(REFUSALS) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
+	$(IDLE) $(TORCH)/bin/python $(PYTEST) $(REFUSALS) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
 		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_design.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
