@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
-from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, outputs
+from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, models_of, outputs
 from parsing_rcnn.repository import CARD, GRAPHS
 from parsing_rcnn.runtime import MAX_PEOPLE
 
@@ -63,7 +63,7 @@ class Shapes:
         canvases: (height, width) of every model of the card.
         rows: of the detector's answer: people, or always that many in the static form; -1: as many as it finds.
         buckets: of the heads' engines: numbers of people, one profile each.
-        parameters: of the ensembles, which say whose weights they run (`identity`).
+        parameters: of the ensembles, which say whose weights they run (`identity`), and at which sizes (`models_of`).
     """
 
     channels: int
@@ -109,7 +109,7 @@ def read_shapes(repository: Path) -> Shapes:
         tuple(canvases(card)),
         rows or -1,
         people_buckets(card),
-        identity(card),
+        identity(card) | models_of(card),
     )
 
 

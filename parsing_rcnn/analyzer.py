@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.models import name_of, sizes_of
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import People
@@ -27,6 +28,7 @@ class Options:
         max_people: the most people kept, by score, 1..64.
         part_probs: also keep the class probabilities, which the exact paste needs.
         max_side: scale the picture down to this longest side before anything else (None: never).
+        model: one of the engine's (`ModelInfo.models`), the same weights at other sizes; None: the engine's own.
 
     Example:
         >>> Options.of(None, {"tasks": "parsing", "confidence": 0.3}) == Options(frozenset({"parsing"}), 0.3)
@@ -38,6 +40,7 @@ class Options:
     max_people: int = 64
     part_probs: bool = False
     max_side: int | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         tasks: object = self.tasks
@@ -79,6 +82,7 @@ class OptionKeywords(TypedDict, total=False):
     max_people: int
     part_probs: bool
     max_side: int | None
+    model: str | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class ModelInfo:
         classes: names of the part classes.
         canvases: (height, width) of the network inputs.
         card: the whole model card, JSON-compatible.
+        models: what `Options.model` may name, the card's `models`; none where there is nothing to choose.
+        model: which of them answers where none is named; None where that one has no name.
     """
 
     name: str
@@ -102,6 +108,23 @@ class ModelInfo:
     classes: tuple[str, ...]
     canvases: tuple[tuple[int, int], ...]
     card: Mapping[str, object]
+    models: tuple[str, ...] = ()
+    model: str | None = None
+
+    def of(self, model: str | None) -> ModelInfo:
+        """What answers where `Options.model` names this one: its name, by the card's, and its canvases.
+
+        Raises:
+            InvalidOptions: there is no such model.
+        """
+        if model is None:
+            return self
+        if model not in self.models:
+            what = f"choose from {', '.join(self.models)}, or" if self.models else "it has none to choose from:"
+            raise InvalidOptions(f"model: {self.name} has no {str(model)[:60]!r}; {what} leave it out")
+        card: Mapping[str, Any] = self.card
+        canvases = sizes_of(card, model).canvases
+        return replace(self, name=name_of(card, model), canvases=canvases, model=model)
 
 
 class Analyzer(Protocol):

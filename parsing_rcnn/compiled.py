@@ -206,6 +206,15 @@ class OrtGraph:
             return dict(zip(outputs, self.session.run(list(outputs), dict(inputs)), strict=True))
 
 
+class _Compilation:
+    """One of a graph: made by whoever needs it first, for which only those wait who need the same one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.model: Any = None
+        self.idle: queue.LifoQueue[Any] = queue.LifoQueue()
+
+
 class OpenVinoGraph:
     """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs, and company.
 
@@ -229,7 +238,7 @@ class OpenVinoGraph:
     ) -> None:
         self.name, self.core = name, core
         self._model, self._company, self._alone, self._beside = model, company, alone, beside
-        self._compiled: dict[Any, tuple[Any, queue.LifoQueue[Any]]] = {}
+        self._compiled: dict[Any, _Compilation] = {}
         self._lock = threading.Lock()
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -254,12 +263,14 @@ class OpenVinoGraph:
     ) -> tuple[Any, queue.LifoQueue[Any]]:
         key = (tuple(sorted(shapes.items())), outputs, tuple(sorted(properties.items())))
         with self._lock:
-            if key not in self._compiled:
+            found = self._compiled.setdefault(key, _Compilation())
+        with found.lock:
+            if found.model is None:
                 try:
-                    self._compiled[key] = (self._static(shapes, outputs, properties), queue.LifoQueue())
+                    found.model = self._static(shapes, outputs, properties)
                 except (RuntimeError, MemoryError) as error:
                     raise _fault(self.name, error) from error
-            return self._compiled[key]
+        return found.model, found.idle
 
     def _static(
         self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]

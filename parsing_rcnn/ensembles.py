@@ -5,7 +5,8 @@ Nothing of Triton is needed to import this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
@@ -34,12 +35,18 @@ MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV", "IUV_SCORES")}
 ROWS = tuple(name for names_ in MAPS.values() for name in names_)
 """What the heads say: a row for each person."""
 
-PARAMETERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
-"""Of a request: name of each -> its type. They are `Options` but for the tasks."""
-
 MODEL = "model"
-"""Parameter of a request, besides: the name of the card's model on whose canvases `preprocess` puts the picture.
-Without it, the parameter of this name of its configuration decides, or else the card."""
+"""Parameter of a request: the name of the card's model on whose canvases `preprocess` puts the picture. Without it, the
+parameter of this name of its configuration decides, or else the card."""
+
+_NUMBERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
+
+PARAMETERS = (*_NUMBERS, MODEL)
+"""Of a request. They are `Options` but for the tasks."""
+
+MODELS = "models"
+"""Parameter of an ensemble's configuration: the card's `models` (names and sizes, JSON), by which a client knows which
+of them is two requests."""
 
 _CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
 _CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
@@ -102,6 +109,15 @@ def names(tasks: Iterable[str]) -> tuple[str, ...]:
     return (*_ALWAYS, *(name for task in TASKS if task in asked for name in MAPS[task]))
 
 
+def models_of(card: Mapping[str, Any]) -> dict[str, str]:
+    """The parameter `MODELS` of every ensemble's configuration; none where the card names no models."""
+    sizes = {
+        name: {key: model[key] for key in ("canvases", "second") if key in model}
+        for name, model in card.get("models", {}).items()
+    }
+    return {MODELS: json.dumps(sizes)} if sizes else {}
+
+
 def identity(card: Mapping[str, Any]) -> dict[str, str]:
     """What tells the weights of a model card from others: parameters of every ensemble's configuration, and their text.
 
@@ -137,16 +153,12 @@ def ensemble_of(tasks: Iterable[str]) -> str:
     return _CHEAPEST[asked]
 
 
-def parameters_of(options: Options, model: str | None = None) -> dict[str, str | int]:
+def parameters_of(options: Options) -> dict[str, str | int]:
     """The parameters of a request: all options but the tasks, which the ensemble's name says. NumPy's numbers are made
     Python's, which are all that tritonclient takes.
 
-    Args:
-        options: of the picture.
-        model: one of the card's (see `MODEL`); None leaves it to the server.
-
     Raises:
-        InvalidOptions: an option is no number; its range is the model's to check.
+        InvalidOptions: an option is no number, or the model no name; its range is the model's to check.
     """
     if not isinstance(options.confidence, Real):
         raise InvalidOptions(f"confidence: {options.confidence!r} is no number")
@@ -154,31 +166,32 @@ def parameters_of(options: Options, model: str | None = None) -> dict[str, str |
     parameters["max_people"] = _whole("max_people", options.max_people)
     if options.max_side is not None:
         parameters["max_side"] = _whole("max_side", options.max_side)
-    if model is not None:
-        parameters[MODEL] = model
+    if options.model is not None:
+        if not isinstance(options.model, str):
+            raise InvalidOptions(f"{MODEL}: {options.model!r} is no name")
+        parameters[MODEL] = options.model
     return parameters
 
 
-def options_of(
-    parameters: Mapping[str, Any], others: Iterable[str] = (), known: Sequence[str] = tuple(PARAMETERS)
-) -> Options:
+def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Options:
     """The options of a request's parameters, the inverse of `parameters_of`; the ranges are not checked.
 
     Args:
         parameters: numbers, or their text, which every client can send.
         others: names that may be there besides, and are passed over; Triton's own begin with `triton_`.
-        known: the names that a refusal tells; those that are no options are passed over, too.
 
     Raises:
         InvalidOptions: one is unknown or no number.
     """
-    allowed = {*known, *others}
+    allowed = {*PARAMETERS, *others}
     unknown = sorted(name for name in parameters if name not in allowed and not name.startswith("triton_"))
     if unknown:
-        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(known)}")
+        raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(PARAMETERS)}")
     values: dict[str, Any] = {
-        name: number(kind, name, parameters[name]) for name, kind in PARAMETERS.items() if name in parameters
+        name: number(kind, name, parameters[name]) for name, kind in _NUMBERS.items() if name in parameters
     }
+    if MODEL in parameters:
+        values[MODEL] = str(parameters[MODEL])
     return Options(**values)
 
 

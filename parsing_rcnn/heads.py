@@ -34,10 +34,17 @@ def warnings(info: ModelInfo, tasks: Iterable[str]) -> list[str]:
 
 
 def asked(info: ModelInfo, options: Options | None, keywords: Mapping[str, Any]) -> Options:
-    """`Options.of`, with `trained` where neither `options` nor the keywords say which tasks."""
+    """`Options.of`, with `trained` where neither `options` nor the keywords say which tasks.
+
+    Raises:
+        InvalidOptions: as of `Options.of`, or a model that there is not.
+        TypeError: as of `Options.of`.
+    """
     if options is None and "tasks" not in keywords:
         keywords = {**keywords, "tasks": trained(info)}
-    return Options.of(options, keywords)
+    found = Options.of(options, keywords)
+    info.of(found.model)
+    return found
 
 
 def judged(people: People, info: ModelInfo) -> People:

@@ -20,10 +20,11 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.heads import asked, untrained
+from parsing_rcnn.models import SecondSize, Sizes, sizes_of
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
-from parsing_rcnn.sizes import SecondSize, united
+from parsing_rcnn.sizes import united
 from parsing_rcnn.taxonomy import Taxonomy
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -53,7 +54,7 @@ class GraphPipeline:
         info: of the model; `canvases` are what pictures are fitted to.
         taxonomy: of the part classes.
         limits: of pictures.
-        second: another size at which every picture is seen, too.
+        second: another size at which every picture is seen, too, of which no model is asked for.
 
     Attributes:
         sweep: specks are taken out of the maps (`parsing_rcnn.specks`). What measures by a published protocol, which
@@ -68,7 +69,7 @@ class GraphPipeline:
         limits: ImageLimits | None = None,
         second: SecondSize | None = None,
     ) -> None:
-        self.graphs, self._second = graphs, second
+        self.graphs, self._own = graphs, Sizes(info.canvases, second)
         self.limits = limits or ImageLimits()
         self.sweep = True
         self._info, self._taxonomy = info, taxonomy
@@ -106,9 +107,10 @@ class GraphPipeline:
         watch = Stopwatch()
         image = load(image, bgr=bgr)
         (canvas, window), *others = self._views(image, options, watch)
-        boxes, scores, features = self._detect(canvas, window, options)
+        found = self._detect(canvas, window, options)
         for another in others:
-            boxes, scores, features = self._unite(window, (boxes, scores, features), *another, options)
+            found = self._unite(window, found, *another, options)
+        boxes, scores, features = found
         watch.lap("detector")
         count = len(boxes)
         maps: dict[str, NDArray[Any]] = {}
@@ -124,10 +126,15 @@ class GraphPipeline:
     def _views(self, image: Picture, options: Options, watch: Stopwatch) -> list[tuple[NDArray[np.uint8], Window]]:
         """The picture on a canvas, and on one of the second size where there is that: decoded for each size, as a
         server does that is asked for both, so that both give the same numbers."""
-        views = [self.preprocess(image, options, watch)]
-        if self._second is not None:
-            views.append(self.preprocess(image, options, watch, self._second.canvases))
+        sizes = self._sizes(options)
+        views = [self.preprocess(image, options, watch, None if options.model is None else sizes.canvases)]
+        if sizes.second is not None:
+            views.append(self.preprocess(image, options, watch, sizes.second.canvases))
         return views
+
+    def _sizes(self, options: Options) -> Sizes:
+        """Those of the model asked for. Its graphs are compiled for them when they are first needed."""
+        return self._own if options.model is None else sizes_of(self._info.card, options.model)
 
     def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options) -> Detections:
         """Boxes [n,4] on a canvas, scores [n] and features of their RoIs (of nobody one row)."""
@@ -140,10 +147,11 @@ class GraphPipeline:
         self, window: Window, first: Detections, canvas: NDArray[np.uint8], other: Window, options: Options
     ) -> Detections:
         """What was found on the canvas of `window`, together with what is on a canvas of the second size."""
-        assert self._second is not None
+        second = self._sizes(options).second
+        assert second is not None
         boxes, scores, features = self._detect(canvas, other, options)
         boxes = other.onto(window, boxes)
-        limits = (self._second.below, options.confidence, options.max_people)
+        limits = (second.below, options.confidence, options.max_people)
         seen = (window.clip(first[0]), window.clip(boxes))  # of people the picture's edge cuts, what is in the picture
         who = united(seen, (first[1], scores), *limits)
         rows = who.take(first[2][: len(first[0])], features[: len(boxes)])
@@ -242,7 +250,8 @@ class Pipeline(GraphPipeline):
 
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
-        model: one of those that the card names, "fast", "large" or "accurate" (None: the card's default).
+        model: one of those that the card names, "fast", "large" or "accurate" (None: the card's default), for pictures
+            whose `Options.model` names none.
         runtime, precision, threads, graphs: see `Runtime`.
         limits: of pictures.
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from parsing_rcnn.card import CARD, TAXONOMIES, Unreadable, fault, read
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
+from parsing_rcnn.models import Canvases, SecondSize, default_of, name_of, sizes_of
 from parsing_rcnn.people import ModelInfo
-from parsing_rcnn.sizes import SecondSize
 from parsing_rcnn.taxonomy import Taxonomy
 
 __all__ = ["CARD", "ENVIRONMENT", "GRAPHS", "ModelRepository"]
@@ -101,25 +101,19 @@ class ModelRepository:
         return int(self.card.get("quantization", {}).get("weight_bits", 8))
 
     @property
-    def canvases(self) -> tuple[tuple[int, int], ...]:
+    def canvases(self) -> Canvases:
         """(height, width) of the network inputs."""
-        return _canvases(self._chosen)
+        return sizes_of(self.card, self.model).canvases
 
     @property
     def second_size(self) -> SecondSize | None:
         """The other size at which the model chosen sees every picture, where it has one."""
-        second = self._chosen.get("second")
-        return second and SecondSize(_canvases(self.card["models"][second["model"]]), float(second["below"]))
-
-    @property
-    def _chosen(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.card if self.model is None else self.card["models"][self.model]
-        return found
+        return sizes_of(self.card, self.model).second
 
     @property
     def name(self) -> str:
         """Name of the weights, and of the model where one was chosen."""
-        return str(self.card["name"]) if self.model is None else f"{self.card['name']} {self.model}"
+        return name_of(self.card, self.model)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -141,11 +135,9 @@ class ModelRepository:
             classes=self.taxonomy.classes,
             canvases=self.canvases,
             card=self.card,
+            models=tuple(self.card.get("models", {})),
+            model=default_of(self.card) if self.model is None else self.model,
         )
-
-
-def _canvases(model: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
-    return tuple((int(h), int(w)) for h, w in model["canvases"])
 
 
 def _read_card(path: Path) -> Mapping[str, Any]:

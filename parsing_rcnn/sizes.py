@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.geometry import choose_canvas, iou
+from parsing_rcnn.models import SecondSize
 from parsing_rcnn.people import People
 
 SAME = 0.5
@@ -25,19 +26,6 @@ OTHERS = 0.5
 
 _ROWS = ("boxes", "parts", "part_scores", "part_probs", "iuv", "iuv_scores")
 """Of `People`, what is taken from one size as it is."""
-
-
-@dataclass(frozen=True)
-class SecondSize:
-    """The other size of a model.
-
-    Attributes:
-        canvases: (height, width) to choose from.
-        below: people who are less tall than this on the model's own canvas, in its pixels, are the second size's.
-    """
-
-    canvases: tuple[tuple[int, int], ...]
-    below: float
 
 
 @dataclass(frozen=True)

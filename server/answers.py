@@ -69,9 +69,11 @@ def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = Non
 
     Raises:
         InvalidOptions: `render` or `include` needs a task that is not asked for; or people would be shown whom the
-            caller means to hide.
+            caller means to hide; or there is no such model.
     """
     _check_hiding(options, wanted)
+    if info is not None:
+        info.of(options.model)
     given = options.model_fields_set
     if "tasks" not in given:
         trained = list(Task) if info is None else [task for task in Task if task in heads.trained(info)]
@@ -170,7 +172,7 @@ def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
     )
     whole: dict[str, Any] = {
         "inference_id": uuid.uuid4().hex,
-        "model": {"name": info.name, "version": info.version},
+        "model": {"name": info.of(options.model).name, "version": info.version},
         "time": round(people.timings.get("total", 0.0) / 1000, 5),
         **document,
         "warnings": heads.warnings(info, options.tasks),

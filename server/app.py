@@ -181,8 +181,10 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
             settings.triton_timeout,
             shared=settings.triton_shared_memory,
             model=settings.model,
+            choice=not settings.only_model,
         )
-    return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue)
+    choice = not settings.only_model
+    return EmbeddedEngine(load or _pipeline(settings), settings.workers, settings.queue, choice=choice)
 
 
 def _check_before_triton(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from parsing_rcnn.ensembles import ENSEMBLES, identity, outputs
+from parsing_rcnn.ensembles import ENSEMBLES, identity, models_of, outputs
 from server.engines.base import Engine
 
 VERSION = "1"
@@ -76,7 +76,7 @@ class Catalogue:
     Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
 
     Args:
-        engine: for the number of classes, and for whose weights it runs.
+        engine: for the number of classes, and for whose weights it runs, at which sizes.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -93,8 +93,10 @@ class Catalogue:
         from google.protobuf import json_format
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-        found, classes = {}, len(self._engine.info.classes)
-        whose = {key: {"string_value": text} for key, text in identity(self._engine.info.card).items()}
+        info = self._engine.info
+        found, classes = {}, len(info.classes)
+        words = identity(info.card) | (models_of(info.card) if info.models else {})
+        said = {key: {"string_value": text} for key, text in words.items()}
         for name, tasks in ENSEMBLES.items():
             message = ModelConfig(
                 name=name,
@@ -105,7 +107,7 @@ class Catalogue:
                     {"name": output.name, "data_type": _TYPES[output.kind], "dims": output.dims}
                     for output in outputs(tasks, classes, CELLS)
                 ],
-                parameters=whose,
+                parameters=said,
             )
             document = json_format.MessageToDict(
                 message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True

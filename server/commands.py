@@ -29,7 +29,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8080).")] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None,
+    model: Annotated[str | None, typer.Option(help="For requests that name none: fast, large or accurate.")] = None,
+    only_model: Annotated[
+        bool | None, typer.Option("--only-model", help="Requests may not name another model than that.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="embedded (default), or triton.")] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")

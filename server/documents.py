@@ -114,7 +114,7 @@ class ImageSize(TypedDict):
 class ModelName(TypedDict):
     """What answered."""
 
-    name: str
+    name: Annotated[str, Field(description="Of the weights, and of the model that was asked for: `light accurate`.")]
     version: str
 
 

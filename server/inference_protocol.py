@@ -34,7 +34,7 @@ class InferRequest:
     Attributes:
         id: the client's, sent back.
         image: the encoded picture.
-        parameters: of the request, as they came: confidence, max_people, max_side, timeout (microseconds).
+        parameters: of the request, as they came: confidence, max_people, max_side, model, timeout (microseconds).
         outputs: name -> whether it is wanted as binary data; in the client's order. None: all of them.
         binary: what `outputs` that say nothing are.
     """

@@ -108,6 +108,10 @@ _RENDER = (
     "are I of DensePose in colours over the photo; cutout is everybody with nothing around them; anonymise hides "
     "everybody down to a score of 0.1, whatever `confidence` and `max_people` say, and nobody who is not found."
 )
+_MODEL = (
+    "One of the names that /v1/models lists: the same weights at other sizes. Not given, it is the gateway's own. The "
+    "first picture of another one waits some seconds for its graphs."
+)
 _HIDE = "What render=anonymise hides (default: heads)."
 _STYLE = "How render=anonymise hides it (default: pixelate)."
 
@@ -128,6 +132,7 @@ class AnalyzeOptions(BaseModel):
     ]
     mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
     max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
+    model: str | None = Field(None, description=_MODEL)
     exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
     render: Render | None = Field(None, description=_RENDER)
     hide: Hide | None = Field(None, description=_HIDE)
@@ -153,6 +158,7 @@ class AnalyzeOptions(BaseModel):
             max_people=self.max_people,
             part_probs=self.exact and Task.PARSING in self.tasks,
             max_side=self.max_side,
+            model=self.model,
         )
 
 

@@ -142,7 +142,8 @@ class Service:
         encode = partial(answers.encode, info, self.limits, image, options, wanted)
         work = encode if follow is None else lambda people: encode(follow(people))
         body, stages = await self.run(image, options.core(), work, call)
-        return Answer(body, wanted.value, (info.name, info.version), stages, heads.warnings(info, options.tasks))
+        model = (info.of(options.model).name, info.version)
+        return Answer(body, wanted.value, model, stages, heads.warnings(info, options.tasks))
 
     async def run(
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, *, placed: bool = False

@@ -93,13 +93,20 @@ class AsyncClient:
         in_flight: int = 8,
         api_key: str | None = None,
         connections: int = 16,
+        model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> AsyncClient:
         """A client of a gateway; options as in `Gateway`."""
         return cls(
             AsyncGateway(
-                url, timeout, api_key=api_key, connections=connections, jpeg_quality=jpeg_quality, retry=retry
+                url,
+                timeout,
+                api_key=api_key,
+                connections=connections,
+                model=model,
+                jpeg_quality=jpeg_quality,
+                retry=retry,
             ),
             in_flight,
         )

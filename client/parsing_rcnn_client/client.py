@@ -48,6 +48,7 @@ class Client:
         *,
         api_key: str | None = None,
         connections: int = 16,
+        model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> Client:
@@ -58,7 +59,15 @@ class Client:
             >>> client.analyze("photo.jpg").boxes  # doctest: +SKIP
         """
         return cls(
-            Gateway(url, timeout, api_key=api_key, connections=connections, jpeg_quality=jpeg_quality, retry=retry)
+            Gateway(
+                url,
+                timeout,
+                api_key=api_key,
+                connections=connections,
+                model=model,
+                jpeg_quality=jpeg_quality,
+                retry=retry,
+            )
         )
 
     @classmethod

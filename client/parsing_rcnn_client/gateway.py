@@ -14,7 +14,9 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.retries import Outage, retrying, retrying_async, seconds_left, too_late, unanswered
+from parsing_rcnn_client.given import with_model
+from parsing_rcnn_client.retries import Outage, retrying, retrying_async
+from parsing_rcnn_client.transport import Asked, transport
 from parsing_rcnn_client.wire import (
     MODELS,
     Call,
@@ -22,9 +24,7 @@ from parsing_rcnn_client.wire import (
     Streamed,
     analyze_call,
     hidden,
-    key_headers,
     query_of,
-    read_error,
     read_info,
     read_people,
     taxonomy_of,
@@ -32,31 +32,6 @@ from parsing_rcnn_client.wire import (
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.link import Target
-
-_PIECE = 65_536  # bytes of a picture between two looks at the clock
-_GRACE = 0.1  # seconds
-
-
-def _transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]:
-    """Arguments of httpx2's clients.
-
-    Raises:
-        EngineUnavailable: no address.
-        InvalidOptions: the key cannot be one.
-    """
-    try:
-        parsed = httpx2.URL(url) if "://" in url else None
-    except httpx2.InvalidURL:
-        parsed = None
-    if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise EngineUnavailable(f"{hidden(url)}: not an address; give one like http://127.0.0.1:8080")
-    return {
-        "base_url": url.rstrip("/"),
-        "limits": httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-        "headers": key_headers(api_key, authorization=not parsed.userinfo),
-        "follow_redirects": False,  # the key is for this host and no other
-        "trust_env": False,
-    }
 
 
 def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr: bool, *, tasks_named: bool) -> Target:
@@ -100,83 +75,6 @@ def _named(options: Options | None, keywords: Mapping[str, Any]) -> bool:
     return options is not None or "tasks" in keywords
 
 
-class _Asked:
-    """One call until it is answered, refused or too late: what goes to the transport, and what its answers mean.
-
-    Args:
-        call: the request.
-        end: of time.monotonic(), when nobody waits for the answer any more.
-        url: of the gateway, for messages.
-    """
-
-    def __init__(self, call: Call, end: float, url: str) -> None:
-        self._call, self._end, self._url = call, end, url
-        self._last: EngineUnavailable | None = None  # why the try before failed
-
-    @property
-    def patience(self) -> float:
-        """Seconds for the transport: a little more than it is told, so that it may say itself what it waited for."""
-        return max(self._end - time.monotonic(), 0) + _GRACE
-
-    def request(self) -> dict[str, Any]:
-        """Arguments of the transport's `request`.
-
-        Raises:
-            EngineUnavailable: there is no time left.
-        """
-        left = seconds_left(self._end, self._url, self._last)
-        return {
-            "method": self._call.method,
-            "url": self._call.path,
-            "params": dict(self._call.params),
-            "headers": self._call.headers(left),
-            "content": self._call.content,
-            "timeout": left,
-        }
-
-    def streamed(self) -> dict[str, Any]:
-        """`request` for threads: the transport's limit is for each reading and writing alone, and who sends or takes a
-        little again and again would outlast it many times, so the time is looked at between them.
-        """
-        request, content = self.request(), self._call.content
-        if content is not None:
-            request["content"] = self.in_time(content[at : at + _PIECE] for at in range(0, len(content), _PIECE))
-            request["headers"]["Content-Length"] = str(len(content))  # else it would go in chunks of unknown length
-        return request
-
-    def in_time(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Pieces of a body, until the deadline.
-
-        Raises:
-            DeadlineExceeded: it has passed.
-        """
-        for piece in pieces:
-            if time.monotonic() >= self._end:
-                raise too_late(self._url)
-            yield piece
-
-    def lost(self, error: httpx2.HTTPError | httpx2.InvalidURL | TimeoutError) -> EngineUnavailable:
-        """What it means that there was no answer."""
-        late = httpx2.TimeoutException, TimeoutError
-        if isinstance(error, late) and not isinstance(error, httpx2.ConnectTimeout):
-            self._last = too_late(self._url)
-        else:
-            self._last = unanswered(self._url, error)
-        return self._last
-
-    def judge(self, answer: httpx2.Response, body: bytes) -> None:
-        """Nothing, where the answer is one.
-
-        Raises:
-            ParsingRCNNError: it is a refusal.
-        """
-        if answer.status_code == 200:
-            return
-        refusal = read_error(answer.status_code, answer.headers, body, self._url)
-        self._last = refusal if isinstance(refusal, EngineUnavailable) else None
-        raise refusal
-
-
 class Gateway:
     """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections.
 
@@ -185,6 +83,8 @@ class Gateway:
         timeout: seconds for one picture, waiting and retries included.
         api_key: where the gateway asks for one; None takes the environment's PARSING_RCNN_API_KEY, "" sends none.
         connections: the most at once; more callers wait their turn.
+        model: for pictures whose options name none, one that the gateway has: "fast", "large", "accurate"; None leaves
+            it to the gateway.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
         retry: False asks once for each picture: for who has a newer picture by the time of the second try.
 
@@ -201,18 +101,25 @@ class Gateway:
         *,
         api_key: str | None = None,
         connections: int = 16,
+        model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self._http = httpx2.Client(**_transport(url, connections, api_key))
+        self._http = httpx2.Client(**transport(url, connections, api_key))
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
+        self.model = model
         self._info: ModelInfo | None = None
         self._outage = Outage()
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there; kept after the first answer, until people of other part classes come."""
-        return self._known(time.monotonic() + self.timeout)
+        """What runs there, where options name no model; kept after the first answer, until people of other part classes
+        come.
+
+        Raises:
+            InvalidOptions: it has not the model of this client.
+        """
+        return self._known(time.monotonic() + self.timeout).of(self.model)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -244,7 +151,7 @@ class Gateway:
             TypeError: as of `Options.of`.
         """
         named = _named(options, keywords)
-        options = Options.of(options, keywords)
+        options = with_model(Options.of(options, keywords), self.model)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of(self._known(end).classes, self.url)
         body, headers = self._send(analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end)
@@ -263,7 +170,8 @@ class Gateway:
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
-        target = _target(self, Options.of(options, keywords), track, bgr, tasks_named=_named(options, keywords))
+        asked = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import blocking
 
         async def renewed() -> Taxonomy:
@@ -287,7 +195,7 @@ class Gateway:
         return taxonomy_of(self._info.classes, self.url)
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        asked = _Asked(call, end, self.url)
+        asked = Asked(call, end, self.url)
         for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 try:
@@ -311,17 +219,19 @@ class AsyncGateway:
         *,
         api_key: str | None = None,
         connections: int = 16,
+        model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self._http = httpx2.AsyncClient(**_transport(url, connections, api_key))
+        self._http = httpx2.AsyncClient(**transport(url, connections, api_key))
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
+        self.model = model
         self._info: ModelInfo | None = None
         self._outage = Outage()
 
     async def info(self) -> ModelInfo:
         """As `Gateway.info`."""
-        return await self._known(time.monotonic() + self.timeout)
+        return (await self._known(time.monotonic() + self.timeout)).of(self.model)
 
     async def analyze(
         self,
@@ -334,7 +244,7 @@ class AsyncGateway:
     ) -> People:
         """As `Gateway.analyze`."""
         named = _named(options, keywords)
-        options = Options.of(options, keywords)
+        options = with_model(Options.of(options, keywords), self.model)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
         body, headers = await self._send(
@@ -355,7 +265,8 @@ class AsyncGateway:
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
-        target = _target(self, Options.of(options, keywords), track, bgr, tasks_named=_named(options, keywords))
+        asked = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
         from parsing_rcnn_client.streaming import Stream
 
         async def renewed() -> Taxonomy:
@@ -382,7 +293,7 @@ class AsyncGateway:
         return taxonomy_of(self._info.classes, self.url)
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        asked = _Asked(call, end, self.url)
+        asked = Asked(call, end, self.url)
         async for attempt in retrying_async(end, self._retry, self._outage):
             with attempt:
                 try:

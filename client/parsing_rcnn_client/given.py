@@ -1,12 +1,19 @@
-"""What callers cannot mean, refused before any engine is asked."""
+"""What callers give: what they cannot mean is refused before any engine is asked."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
+from parsing_rcnn.people import Options
 from parsing_rcnn_client.wire import hidden
+
+
+def with_model(options: Options, model: str | None) -> Options:
+    """The options of one call, with the model of its engine where they name none."""
+    return options if model is None or options.model is not None else replace(options, model=model)
 
 
 def refuse_address(name: str, engine: object) -> None:

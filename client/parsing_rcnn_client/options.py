@@ -43,7 +43,7 @@ class EngineChoice:
         typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files)."),
     ] = None
     model: Annotated[
-        str | None, typer.Option(help="one of the repository's: fast, large, accurate; of --triton's: fast, large.")
+        str | None, typer.Option(help="one of the repository's, or of the server's: fast, large, accurate.")
     ] = None
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto"
@@ -74,14 +74,16 @@ class EngineChoice:
             from parsing_rcnn.pipeline import Pipeline
 
             return Pipeline(self.repository, model=self.model, **own)
-        own |= {"repository": self.repository, "model": None if self.triton else self.model}
+        own |= {"repository": self.repository}
         chosen = [f"--{name}" for name, value in own.items() if value not in (None, "auto")]
         if chosen:
             raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; a server has its own")
         if self.server is not None:
             from parsing_rcnn_client.gateway import Gateway
 
-            return Gateway(self.server, timeout, api_key=self.key, jpeg_quality=jpeg_quality, retry=retry)
+            return Gateway(
+                self.server, timeout, api_key=self.key, model=self.model, jpeg_quality=jpeg_quality, retry=retry
+            )
         from parsing_rcnn_client.triton import Triton
 
         return Triton(address, timeout, model=self.model, jpeg_quality=jpeg_quality, retry=retry)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import math
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Unpack
 from urllib.parse import urlsplit
@@ -15,16 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import ensembles
+from parsing_rcnn.card import fault
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.ensembles import Trouble
+from parsing_rcnn.ensembles import MODELS, Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
+from parsing_rcnn.models import requests_of, sizes_of
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.sizes import united_people
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
+from parsing_rcnn_client.given import with_model
 from parsing_rcnn_client.retries import Outage, retrying, seconds_left
 from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, encode_image
 
 _LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
 _CLOSING = 30.0
+_BESIDE = 32  # second sizes of pictures that are asked for at once; more of them wait
 # of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
 _BROKEN = (OSError, http.client.HTTPException)
 
@@ -36,8 +44,9 @@ class Triton:
     Args:
         url: "grpc://host:8001" or "http://host:8000".
         timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
-        model: one of those of the server's model card, "fast" or "large"; None leaves it to the server. "accurate" is
-            two requests, which a gateway before Triton puts together: here it is refused.
+        model: for pictures whose options name none, one of those of the server's model card: "fast", "large", or
+            "accurate", which is two requests side by side, whose answers are put together here; None leaves it to the
+            server.
         taxonomy: of the part maps; None takes CIHP or MHP, whichever has as many classes as the answer. Triton says no
             names.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
@@ -63,6 +72,8 @@ class Triton:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
         self.model, self._retry, self._outage = model, retry, Outage()
+        self._card: dict[str, Any] | None = None  # the models of the server's, once it has said them
+        self._beside = ThreadPoolExecutor(_BESIDE, "triton")
         self._left: list[Future[Any]] = []  # late, and with the server
         self._grpc = parts.scheme == "grpc"
         try:
@@ -138,13 +149,58 @@ class Triton:
             raise InvalidOptions(
                 "class probabilities (the exact paste) do not travel: use the embedded engine for them"
             )
-        model = ensembles.ensemble_of(options.tasks)
+        options = with_model(options, self.model)
         data = encode_image(image, self.jpeg_quality, bgr=bgr)
+        card = {} if options.model is None else self._models(ensembles.ensemble_of(options.tasks))
+        sizes = sizes_of(card, options.model) if options.model in card.get("models", ()) else None
+        if sizes is None or sizes.second is None:
+            return self._at_one_size(data, options)
+        own, other = (replace(options, model=name) for name in requests_of(card, options.model))
+        beside = self._beside.submit(self._at_one_size, data, other)
+        try:
+            first, second = self._at_one_size(data, own), beside.result()
+        finally:
+            beside.cancel()
+        return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
+
+    def _models(self, ensemble: str) -> dict[str, Any]:
+        """The server's models and their sizes, as a card has them; nothing where it does not say, as of older exports.
+
+        Raises:
+            EngineUnavailable: nobody answers.
+        """
+        if self._card is None:
+            self._card = _card_of(self._configuration(ensemble))
+        return self._card
+
+    def _configuration(self, ensemble: str) -> dict[str, Any]:
+        """What the server says of an ensemble; nothing where it keeps that to itself.
+
+        Raises:
+            EngineUnavailable: nobody answers.
+        """
+        form, said = {"as_json": True} if self._grpc else {}, {}
+        end = time.monotonic() + self.timeout
+        for attempt in retrying(end, self._retry, self._outage):
+            with attempt:
+                try:
+                    said = self._client.get_model_config(ensemble, **form)
+                except (self._failure, *_BROKEN) as error:
+                    lost = self._lost(error)
+                    if isinstance(lost, EngineUnavailable):
+                        raise lost from None
+        self._outage.over()
+        found: dict[str, Any] = said.get("config", said)
+        return found
+
+    def _at_one_size(self, data: bytes, options: Options) -> People:
+        """One request."""
+        model = ensembles.ensemble_of(options.tasks)
         source = self._library.InferInput("IMAGE", [1], "BYTES")
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
         names = ensembles.names(options.tasks)
         wanted = [self._library.InferRequestedOutput(name) for name in names]
-        parameters = ensembles.parameters_of(options, self.model)
+        parameters = ensembles.parameters_of(options)
         answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
         try:
             return self._people({name: answer.as_numpy(name) for name in names})
@@ -233,6 +289,7 @@ class Triton:
 
         Over gRPC that cancels what is still there, so late answers are waited for, half a minute at the most.
         """
+        self._beside.shutdown(cancel_futures=True)
         wait(self._left, timeout=_CLOSING)
         self._client.close()
 
@@ -255,3 +312,12 @@ class Triton:
         if trouble is Trouble.AWAY or isinstance(error, _BROKEN):
             return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
         return GatewayError(502, "triton", f"{self.url}: {message}")
+
+
+def _card_of(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The models that the configuration of an ensemble tells."""
+    with suppress(ValueError, KeyError, TypeError):
+        card = {"models": json.loads(configuration["parameters"][MODELS]["string_value"])}
+        if fault(card) is None:
+            return card
+    return {}

@@ -18,6 +18,7 @@ from parsing_rcnn import errors
 from parsing_rcnn.codecs import jpeg, npz, png
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.models import sizes_of
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.runtime import MAX_PEOPLE
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
@@ -213,6 +214,8 @@ def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
         params["tasks"] = ",".join(sorted(map(str, options.tasks)))
     if options.max_side is not None:
         params["max_side"] = str(options.max_side)
+    if options.model is not None:
+        params["model"] = str(options.model)
     return params
 
 
@@ -354,6 +357,9 @@ def read_info(body: bytes, url: str) -> ModelInfo:
             classes=tuple(model["classes"]),
             canvases=tuple((int(h), int(w)) for h, w in model["canvases"]),
             card=dict(model["card"]),
+            # of an older version there are none
+            models=tuple(name for name in model.get("models", ()) if sizes_of(model["card"], name)),
+            model=model.get("model"),
         )
     except _UNREADABLE as error:
         raise GatewayError(502, "bad-answer", f"{url}/v1/models names no model ({error}): is this a gateway?") from None

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -30,10 +31,11 @@ class EmbeddedEngine:
 
     Args:
         load: makes the analyzer; runs on a worker thread, so the gateway answers /healthz meanwhile.
+        choice: whether requests may name a model.
     """
 
-    def __init__(self, load: Callable[[], Analyzer], workers: int, queue: int) -> None:
-        self._load, self._queue, self._workers = load, queue, workers
+    def __init__(self, load: Callable[[], Analyzer], workers: int, queue: int, *, choice: bool = True) -> None:
+        self._load, self._queue, self._workers, self._choice = load, queue, workers, choice
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
         self._analyzer: Analyzer | None = None
         self._loading, self._closing = False, threading.Event()
@@ -108,7 +110,8 @@ class EmbeddedEngine:
         Raises:
             EngineUnavailable: nothing yet.
         """
-        return self._ready().info
+        info = self._ready().info
+        return info if self._choice else replace(info, models=())
 
     @property
     def capacity(self) -> int:

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.models import Sizes, requests_of, sizes_of
+from parsing_rcnn.people import Options
 from parsing_rcnn.repository import ModelRepository
 
 
-def requests_of(repository: ModelRepository) -> tuple[str | None, ...]:
-    """What each request says in the parameter `model` (`parsing_rcnn.ensembles.MODEL`): of a model with a second size
-    two, the first size's first. None where no model was chosen: the server decides.
+class Requests:
+    """The requests of every model that Triton can be asked for.
+
+    Args:
+        repository: whose model is asked for where a picture's options name none.
+        choice: whether options may name one.
+
+    Attributes:
+        own: what these requests say in the parameter `model` (`parsing_rcnn.ensembles.MODEL`): of a model with a second
+            size two, the first size's first. None where no model was chosen: the server decides.
+        models: the same of each model of the card whose sizes have names; none without a choice.
 
     Raises:
-        InvalidOptions: a size has no name by which a server could be asked for it.
+        InvalidOptions: a size of the repository's model has no name.
     """
-    second = repository.second_size
-    if second is None:
-        return (repository.model,)
-    models = {name: replace(repository, model=name) for name in repository.card["models"]}
-    alone = {model.canvases: name for name, model in models.items() if model.second_size is None}
-    for canvases in (repository.canvases, second.canvases):
-        if canvases not in alone:
-            sides = ", ".join(f"{height}x{width}" for height, width in canvases)
+
+    def __init__(self, repository: ModelRepository, choice: bool = True) -> None:
+        self._repository = repository
+        try:
+            self.own = requests_of(repository.card, repository.model)
+        except InvalidOptions as error:
             raise InvalidOptions(
-                f"--model {repository.model}: Triton is asked for each of its sizes by name, and no other model of the "
-                f"card in {repository.path} has the canvases {sides}: name one, or choose --engine embedded"
-            )
-    return alone[repository.canvases], alone[second.canvases]
+                f"--model {repository.model}: {error.detail}: name one in {repository.path}, or choose --engine "
+                "embedded"
+            ) from None
+        self.models: dict[str, tuple[str | None, ...]] = {}
+        for name in repository.card.get("models", {}) if choice else ():
+            with suppress(InvalidOptions):
+                self.models[name] = requests_of(repository.card, name)
+
+    @property
+    def most(self) -> int:
+        """Of one picture."""
+        return max(map(len, (self.own, *self.models.values())))
+
+    def of(self, options: Options) -> tuple[list[Options], Sizes]:
+        """The options of each request, and the sizes of the model.
+
+        Args:
+            options: of the picture; their model is one of `models`, or None.
+        """
+        model = self._repository.model if options.model is None else options.model
+        names = self.own if options.model is None else self.models[options.model]
+        return [replace(options, model=name) for name in names], sizes_of(self._repository.card, model)

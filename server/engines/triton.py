@@ -26,7 +26,7 @@ from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.sizes import united_people
 from server.call import Call
 from server.engines.shared_memory import UNSURE, SharedMemory
-from server.engines.sizes import requests_of
+from server.engines.sizes import Requests
 from server.engines.upstream import (
     TRACE,
     Arrays,
@@ -64,11 +64,12 @@ class TritonEngine:
         limit: the most pictures on their way; one more is refused at once.
         timeout: seconds for one picture.
         shared: whether pictures and answers go through shared memory to servers on this machine.
-        model: one of the card's, by which every request says its size; None leaves that to the servers. A picture of a
-            model with a second size is two requests side by side.
+        model: one of the card's, by which requests say their size where their options name none; None leaves that to
+            the servers. A picture of a model with a second size is two requests side by side.
+        choice: whether requests may name a model.
 
     Raises:
-        InvalidOptions: no address, or a size that has no name.
+        InvalidOptions: no address, or a size of the model that has no name.
         ModelNotFound: there is no such repository, or no such model in it.
     """
 
@@ -81,13 +82,14 @@ class TritonEngine:
         *,
         shared: bool = False,
         model: str | None = None,
+        choice: bool = True,
     ) -> None:
         if not urls:
             raise InvalidOptions("the triton engine needs at least one address: --triton-url 127.0.0.1:8001")
         self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
         self._limit, self._timeout = limit, timeout
         self._repository = ModelRepository.open(repository, model)
-        self._requests = requests_of(self._repository)
+        self._requests = Requests(self._repository, choice)
         self._upstreams: list[Upstream] = []
         self._probes: list[asyncio.Task[None]] = []
         self._share = shared
@@ -99,7 +101,8 @@ class TritonEngine:
     async def start(self) -> None:
         """Connect; servers are probed from now on."""
         for url in self._urls:
-            upstream = Upstream(url, triton.InferenceServerClient(url, channel_args=OWN_CHANNEL))
+            client = triton.InferenceServerClient(url, channel_args=OWN_CHANNEL)
+            upstream = Upstream(url, client, frozenset(self._requests.own))
             self._upstreams.append(upstream)
             self._probes.append(asyncio.create_task(self._watch(upstream)))
 
@@ -113,7 +116,7 @@ class TritonEngine:
                 if self._share and self._memory is None:
                     rows = await rows_of(upstream)
                     if self._memory is None:  # still: another server's watcher may have been here meanwhile
-                        self._memory = SharedMemory(self._limit * len(self._requests), rows)
+                        self._memory = SharedMemory(self._limit * self._requests.most, rows)
                         self._probes.append(asyncio.create_task(self._forget()))
                 if not _proven(upstream):
                     await self._probe(upstream)
@@ -149,8 +152,8 @@ class TritonEngine:
             ServerLost: it does not answer, or runs another model than that of the model card.
         """
         given, outputs = {"IMAGE": _picture(tiny_picture())}, ("BOXES", "PART_SCORES")
-        for model in self._requests:
-            parameters = parameters_of(Options(max_people=1), model)
+        for model in self._requests.own:
+            parameters = parameters_of(Options(max_people=1, model=model))
             found = await infer(upstream, "human_analysis", given, outputs, _PROBE_DEADLINE, parameters)
         theirs, ours = found["PART_SCORES"].shape[-1], len(self._repository.taxonomy)
         if theirs != ours:
@@ -196,7 +199,7 @@ class TritonEngine:
         """
         self.check()
         servers = ", ".join(f"{u.name} at {u.url}" for u in self._upstreams if u.healthy)
-        return self._repository.info(servers)
+        return replace(self._repository.info(servers), models=tuple(self._requests.models))
 
     @property
     def capacity(self) -> int:
@@ -245,37 +248,34 @@ class TritonEngine:
     async def _at_all_sizes(self, image: bytes, options: Options, deadline: float) -> People:
         """One request, or one for each size side by side. What fails fails for the picture, and the other request is
         left to Triton, as where the caller goes."""
-        second = self._repository.second_size
-        if second is None:
-            return await self._somewhere(image, options, self._requests[0], deadline)
+        requests, sizes = self._requests.of(options)
+        if sizes.second is None:
+            return await self._somewhere(image, requests[0], deadline)
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._somewhere(image, options, m, deadline)) for m in self._requests]
+                asked = [group.create_task(self._somewhere(image, own, deadline)) for own in requests]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         own, others = (task.result() for task in asked)
-        canvases = self._repository.canvases
-        return united_people(own, others, second, canvases, options.confidence, options.max_people)
+        return united_people(own, others, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
-    async def _somewhere(self, image: bytes, options: Options, model: str | None, deadline: float) -> People:
+    async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
         """On the least loaded server; if that one is lost, once more on another."""
         self.check()  # again: the last server may have been lost before the task of a size began
         first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
         try:
-            return await self._on(first, image, options, model, deadline)
+            return await self._on(first, image, options, deadline)
         except ServerLost:
             others = [u for u in self._upstreams if u.healthy and u is not first]
             if not others:
                 raise
-            return await self._on(min(others, key=lambda u: u.in_flight), image, options, model, deadline)
+            return await self._on(min(others, key=lambda u: u.in_flight), image, options, deadline)
 
-    async def _on(
-        self, upstream: Upstream, image: bytes, options: Options, model: str | None, deadline: float
-    ) -> People:
+    async def _on(self, upstream: Upstream, image: bytes, options: Options, deadline: float) -> People:
         ask = self._stepwise if options.part_probs else self._ensemble
         upstream.in_flight += 1
         try:
-            parameters = parameters_of(options, model)
+            parameters = parameters_of(options)
             people = await ask(upstream, image, options, parameters, max(deadline - time.monotonic(), 0.001))
         except ServerLost as error:
             self._eject(upstream, error.detail)

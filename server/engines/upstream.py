@@ -47,11 +47,13 @@ class Upstream:
             its models.
         proven: when (`time.monotonic`) a picture last went through every step.
         local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
+        chosen: models that the gateway says by itself, whatever its callers ask for.
         told: why it got no pictures since it last did, as far as the log has it.
     """
 
     url: str
     client: triton.InferenceServerClient
+    chosen: frozenset[str | None] = frozenset({None})
     name: str = ""
     healthy: bool = False
     reason: str = "not asked yet"
@@ -239,17 +241,19 @@ async def _ask(
         upstream.leave(request)
         raise _late(upstream, timeout) from None
     except InferenceServerException as error:
-        raise _translated(upstream, error, timeout) from None
+        raise _translated(upstream, error, timeout, parameters.get(MODEL)) from None
 
 
 def _late(upstream: Upstream, timeout: float) -> EngineUnavailable:
     return EngineUnavailable(f"{upstream.url} has not answered within {timeout:.1f} s: come back later")
 
 
-def _not_the_callers(upstream: Upstream, refusal: ParsingRCNNError) -> ParsingRCNNError:
-    """The refusal of a picture or an option. But the model is the gateway's, and a Triton with code older than the
-    parameter, or with another card, does not know it."""
-    if not isinstance(refusal, InvalidOptions) or not refusal.detail.startswith(f"{MODEL}: "):
+def _refused(upstream: Upstream, refusal: ParsingRCNNError, model: object) -> ParsingRCNNError:
+    """The refusal of a picture or an option. But where the model is the gateway's, a Triton with code older than the
+    parameter, or with another card, does not know it, and answers nobody."""
+    if model not in upstream.chosen or not isinstance(refusal, InvalidOptions):
+        return refusal
+    if not refusal.detail.startswith(f"{MODEL}: "):
         return refusal
     return ServerLost(
         f"{upstream.url} does not take this gateway's --model ({refusal.detail}): run Triton with the gateway's "
@@ -257,11 +261,13 @@ def _not_the_callers(upstream: Upstream, refusal: ParsingRCNNError) -> ParsingRC
     )
 
 
-def _translated(upstream: Upstream, error: InferenceServerException, timeout: float) -> ParsingRCNNError:
+def _translated(
+    upstream: Upstream, error: InferenceServerException, timeout: float, model: object = None
+) -> ParsingRCNNError:
     status, message = str(error.status()), str(error.message())
     refusal = refusal_of(message)
     if refusal is not None:
-        return _not_the_callers(upstream, refusal)
+        return _refused(upstream, refusal, model)
     # of ours: the python backend also says "shared memory region" when it has no memory for itself
     if f"shared memory region: '{PREFIX}" in message:
         return SlotUnknown(message)

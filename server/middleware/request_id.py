@@ -17,6 +17,7 @@ from server.middleware.access import share_of
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LONGEST = 200  # letters of an address that the log shows
 _DETAIL = 400  # letters of an error's detail
+_NAME = 60  # letters of a model's name
 _KEY = re.compile(r"prcnn_[\w-]{8,}")  # as `parsing-rcnn key` makes them, where a caller sent one as something else
 _QUIET = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -63,7 +64,7 @@ class RequestId:
                     said = {"method": method, "path": _shown(scope["path"], _LONGEST), "status": status, "ms": took}
                     told = _why(noted) if status >= 400 else _what(noted, sent)
                     say = log.warning if status >= 500 else log.info
-                    say("request", **said, **told, **_asked_by(scope))
+                    say("request", **said, **told, **_asked_for(scope), **_asked_by(scope))
 
 
 def _why(noted: Noted) -> dict[str, str]:
@@ -85,6 +86,12 @@ def _shown(text: str, longest: int) -> str:
     """What clients send, or errors quote of it, as far as a line of the log has it, and no keys."""
     shown = _KEY.sub("prcnn_...", text)
     return shown if len(shown) <= longest else f"{shown[:longest]}..."
+
+
+def _asked_for(scope: Scope) -> dict[str, str]:
+    """The model, where the request names one: routes put it into the scope."""
+    model = scope.get("model")
+    return {} if model is None else {"model": _shown(model, _NAME)}
 
 
 def _asked_by(scope: Scope) -> dict[str, str]:

@@ -21,7 +21,7 @@ export class Camera {
     Object.assign(this.video, { muted: true, playsInline: true });
     await this.film({ facingMode: { ideal: "environment" } }); // of a phone's the one that sees what is before the visitor
     if (this.stopped) return;
-    this.query = query;
+    this.query ??= query; // others may have been asked for meanwhile
     this.clock = setInterval(() => this.tick(), 1000);
     this.connect();
   }

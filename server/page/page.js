@@ -5,6 +5,7 @@ import { download } from "./downloads.js";
 import { Problem, askWith, get, key, listen, request } from "./gateway.js";
 import { decodeAll } from "./layers.js";
 import { busy, fail, forget, notice, noticed, patiently } from "./messages.js";
+import { due, offer, same, tell } from "./models.js";
 import { choose, mend, read, still } from "./picture.js";
 import { $, LEAST, least, query, state, trained } from "./state.js";
 import { draw } from "./view.js";
@@ -18,8 +19,8 @@ async function start() {
     state.palette = own.palette;
     state.classes = model.classes;
     state.charts = taxonomies.find((t) => t.name === "densepose").classes;
-    if (!known(model)) replace(model);
-    $("model").textContent = `${model.name} ${model.version} · ${model.runtime}`;
+    if (!same(model, state.model)) replace(model);
+    offer();
     for (const element of document.querySelectorAll("[data-needs]")) {
       element.hidden = !element.dataset.needs.split(" ").some((task) => model.tasks[task]);
     }
@@ -28,9 +29,6 @@ async function start() {
     throw error;
   }
 }
-
-// whether an answer, or what the gateway says of itself, is of the model whose names, colours and tasks are known here
-const known = ({ name, version }) => name === state.model?.name && version === state.model.version;
 
 // What is shown of the model before has other names and colours. Where there are no parts to be seen, IUV is.
 function replace(model) {
@@ -131,14 +129,18 @@ async function analyze(picture, ticket, confidence) {
     notice(about(), 0);
     const begin = performance.now();
     const send = async () => request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: await picture.small, signal });
-    const ask = () => patiently(send, signal).catch((error) => {
-      if (!mend(picture, error)) throw error;
-      notice(about());
-      return patiently(send, signal);
-    });
+    let wanted;
+    const ask = () => {
+      wanted = due();
+      return patiently(send, signal).catch((error) => {
+        if (!mend(picture, error)) throw error;
+        notice(about());
+        return patiently(send, signal);
+      });
+    };
     let response = await ask();
     let answer = await response.json();
-    for (let change = 1; !known(answer.model); change++) {
+    for (let change = 1; !same(answer.model, wanted); change++) {
       if (change > CHANGES) throw unsteady();
       await ready(true);
       if (ticket !== state.ticket) return;
@@ -206,10 +208,11 @@ async function webcam() {
     }
   }
   const answered = async (answer, photo, milliseconds) => {
+    const wanted = due(); // what is asked for may be another one when it is decoded
     const people = await decodeAll(answer);
     if (state.camera !== camera || newest > answer.frame_id) return;
     newest = answer.frame_id;
-    if (!known(answer.model)) return (renewal ??= renew());
+    if (!same(answer.model, wanted)) return (renewal ??= renew());
     if (renewal) return; // of the tasks of the model before
     changes = 0;
     if (!state.live) goLive(confidence);
@@ -289,6 +292,15 @@ $("turn").addEventListener("click", () => {
   camera.turn().catch((error) => camera.stop(error)).finally(() => ($("turn").disabled = false));
 });
 $("score").addEventListener("input", () => lower());
+// what is seen is asked for anew: the webcam's next frames, and a photo that they have not replaced
+$("size").addEventListener("change", () => {
+  tell();
+  state.camera?.ask(query(state.live ? state.asked : least(), followed()));
+  if (!state.picture) return;
+  state.work.abort();
+  forget();
+  analyze(state.picture, ++state.ticket, Math.min(least(), state.asked));
+});
 function load(button, picture = state.picture) {
   forget();
   button.ariaBusy = "true";

@@ -13,6 +13,9 @@ export const shown = () => state.people.filter(({ person }) => person.confidence
 
 export const trained = () => ["parsing", "densepose"].filter((task) => state.model?.tasks[task]);
 
+// which of the gateway's models is asked for: {} where that is the one that answers anyway
+export const sized = () => ([state.model?.model, ""].includes($("size").value) ? {} : { model: $("size").value });
+
 export function query(confidence, extra = {}) {
-  return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...extra });
+  return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...sized(), ...extra });
 }

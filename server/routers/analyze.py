@@ -141,6 +141,7 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
     with service.counting(call.route):
         service.admit(call)
         picture, options = await read_picture(request, options, call)
+        request.scope["model"] = options.model
         wanted = choose(accept, options.render)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
     return Response(answer.body, media_type=answer.media_type, headers={**answer.headers, "Vary": "Accept"})

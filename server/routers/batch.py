@@ -116,6 +116,7 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     with service.counting(call.route):
         service.admit(call, 0)
         pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
+        request.scope["model"] = options.model
         options = answers.settle(options, wanted, service.engine.info)
     batch = _Batch(request, service, options, call)
     make = batch.archive if wanted is Format.ZIP else batch.document

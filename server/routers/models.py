@@ -17,7 +17,7 @@ router = APIRouter(tags=["models"])
 class Model(BaseModel):
     """A model that answers."""
 
-    name: str = Field(examples=["light"])
+    name: str = Field(description="Of the weights, and of the model where one was chosen.", examples=["light"])
     version: str = Field(examples=["4"])
     runtime: str = Field(examples=["openvino 2026.4.1 bf16"])
     tasks: dict[str, bool] = Field(
@@ -26,6 +26,13 @@ class Model(BaseModel):
     classes: list[str] = Field(examples=[["Background", "Hat"]])
     canvases: list[tuple[int, int]] = Field(
         description="(height, width) of the network inputs.", examples=[[(384, 640), (640, 384)]]
+    )
+    models: list[str] = Field(
+        description="What the option `model` may name: these weights at other sizes, as the card's `models` say.",
+        examples=[["fast", "large", "accurate"]],
+    )
+    model: str | None = Field(
+        description="Which of them answers where none is named; null where its sizes have no name.", examples=["fast"]
     )
     card: dict[str, Any] = Field(description="Data, licences, figures, limits.", examples=[{"licence": "Apache-2.0"}])
 
@@ -59,6 +66,8 @@ async def models(request: Request) -> list[Model]:
             tasks=dict(info.tasks),
             classes=list(info.classes),
             canvases=list(info.canvases),
+            models=list(info.models),
+            model=info.model,
             card=dict(info.card),
         )
     ]

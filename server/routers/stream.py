@@ -148,6 +148,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wante
         options = AnalyzeOptions.model_validate(query)
     except ValidationError as error:
         raise InvalidOptions(wrong_options(error.errors(), *_OWN, outer=0)[1]) from None
+    socket.scope["model"] = options.model
     wanted = _wanted(kind, options.render)
     service.engine.check()
     options, numbering = settle(options, wanted, service.engine.info), None

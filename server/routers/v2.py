@@ -243,7 +243,7 @@ _ANSWER = {
 )
 @router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False, response_class=Response)
 async def infer(request: Request, model: _Model, version: str | None = None) -> Response:
-    """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, timeout (microseconds)."""
+    """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, model, timeout (us)."""
     catalogue, service = _catalogue(request), _service(request)
     statistics = catalogue.statistics[_known(model, version)]
     call = call_of(request, "infer")
@@ -255,6 +255,8 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         length_of_json = request.headers.get(LENGTH_HEADER)
         asked = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
         options, call = _options(model, asked, call)
+        service.engine.info.of(options.model)
+        request.scope["model"] = options.model
     length: int | None = None
 
     def write(people: People) -> bytes:

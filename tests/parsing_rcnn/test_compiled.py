@@ -6,9 +6,17 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from parsing_rcnn.company import Threads
+from parsing_rcnn.compiled import OpenVinoGraph, openvino_core
+from parsing_rcnn.repository import ModelRepository
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,3 +123,33 @@ def test_a_program_that_waits_for_its_daemon_threads_at_its_end_ends() -> None:
     command = [sys.executable, "-c", ENDS, "openvino", "thread", "joined"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_compilation_holds_up_nobody_who_needs_another_one() -> None:
+    """As of a model at another size: whoever asks for the usual one is answered meanwhile."""
+    begun, gate = threading.Event(), threading.Event()
+
+    class Slow(OpenVinoGraph):
+        def _static(self, shapes: dict[str, tuple[int, ...]], *others: Any) -> Any:
+            if shapes["ROI_FEATURES"][0] == 2:
+                begun.set()
+                assert gate.wait(60)
+            return super()._static(shapes, *others)
+
+    repository = ModelRepository.open()
+    model = repository.read(repository.graph("densepose_head"))
+    graph = Slow("densepose_head", model, openvino_core(), Threads(), alone={}, beside={})
+
+    def people(count: int) -> int:
+        features = np.zeros((count, 64, 32, 32), np.float32)
+        return len(graph.run({"ROI_FEATURES": features}, ("IUV",))["IUV"])
+
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            waiting = [pool.submit(people, 2) for _ in range(2)]
+            assert begun.wait(60)
+            assert pool.submit(people, 1).result(60) == 1
+            assert not any(one.done() for one in waiting)
+        finally:
+            gate.set()
+        assert [one.result(60) for one in waiting] == [2, 2]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from parsing_rcnn.ensembles import (
     ENSEMBLES,
-    MODEL,
-    PARAMETERS,
     Trouble,
     ensemble_of,
+    models_of,
     names,
     options_of,
     outputs,
@@ -47,14 +48,23 @@ def test_parameters_are_the_options_but_for_the_tasks() -> None:
     assert parameters_of(Options(max_people=3, max_side=640))["max_side"] == 640
 
 
-def test_the_model_is_a_parameter_of_preprocess_alone() -> None:
-    asked = parameters_of(Options(max_people=3), "large")
+def test_the_model_is_a_parameter_like_the_others() -> None:
+    options = Options(max_people=3, model="large")
+    asked = parameters_of(options)
     assert asked == {"confidence": "0.5", "max_people": 3, "model": "large"}
-    assert options_of(asked, known=(*PARAMETERS, MODEL)) == options_of(asked, (MODEL,)) == Options(max_people=3)
-    with pytest.raises(InvalidOptions, match=r"model: there is no such parameter; there are .*, max_side$"):
-        options_of(asked)
+    assert options_of(asked) == options
     with pytest.raises(InvalidOptions, match=r"modell: there is no such parameter; there are .*, max_side, model$"):
-        options_of({"modell": "large"}, known=(*PARAMETERS, MODEL))
+        options_of({"modell": "large"})
+
+
+def test_an_ensemble_tells_the_models_of_its_card() -> None:
+    models = {"large": {"canvases": [[64, 64]], "summary": "slow"}, "both": {"canvases": [[32, 32]], "second": {}}}
+    said = models_of({"models": models})
+    assert json.loads(said["models"]) == {
+        "large": {"canvases": [[64, 64]]},
+        "both": {"canvases": [[32, 32]], "second": {}},
+    }
+    assert models_of({}) == {}
 
 
 def test_parameters_of_numpy_numbers_are_plain_ones() -> None:
@@ -71,6 +81,7 @@ def test_parameters_of_numpy_numbers_are_plain_ones() -> None:
         (Options(max_people=2.5), r"max_people: 2\.5 is no whole number"),
         (Options(max_people=None), "max_people: None is no whole number"),
         (Options(max_side="640"), "max_side: '640' is no whole number"),
+        (Options(model=7), "model: 7 is no name"),
     ],
 )
 def test_parameters_that_are_no_numbers_are_refused(options: Options, says: str) -> None:

@@ -9,10 +9,11 @@ import simplejpeg
 
 from export.pictures import render_scene
 from parsing_rcnn.geometry import Window
+from parsing_rcnn.models import SecondSize
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.sizes import SecondSize, united, united_people
+from parsing_rcnn.sizes import united, united_people
 
 TALL, SMALL = [0, 0, 99, 400], [200, 10, 230, 100]
 
@@ -205,6 +206,20 @@ def joined_as_by(accurate: ModelRepository, answers: dict[str, People]) -> None:
     for name in ("part_scores", "iuv_scores"):
         np.testing.assert_allclose(getattr(people, name), getattr(expected, name), atol=0.01, err_msg=name)
     assert people.timings.keys() == expected.timings.keys()
+
+
+def test_a_picture_may_ask_for_another_model_than_the_pipeline_was_opened_with(
+    scene: np.ndarray, three: dict[str, People]
+) -> None:
+    opened = {model: Pipeline(model=model, threads=2) for model in (None, "accurate")}
+    for pipeline in opened.values():
+        for name, expected in three.items():
+            people = pipeline.analyze(scene, confidence=0.3, model=name)
+            for field in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
+                np.testing.assert_array_equal(getattr(people, field), getattr(expected, field), err_msg=name)
+    for model, name in ((None, "fast"), ("accurate", "accurate")):  # and who asks for none gets its own
+        people = opened[model].analyze(scene, confidence=0.3)
+        np.testing.assert_array_equal(people.boxes, three[name].boxes)
 
 
 def test_nobody_on_either_size(scene: np.ndarray) -> None:

@@ -162,6 +162,7 @@ def rows(photo: bytes) -> list[Row]:
         options("a task that does not exist", "?tasks=dancing"),
         options("a mask format that does not exist", "?mask_format=svg"),
         options("a side too small", "?max_side=3"),
+        options("a model that does not exist", "?model=huge"),
         options("a rendering that does not exist", "?render=hologram"),
         options("a rendering of what is not computed", "?render=iuv&tasks=parsing"),
         options("instances of boxes alone", "?render=inds&tasks="),

@@ -19,7 +19,6 @@ from parsing_rcnn.people import Options
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
 from server.call import Call
-from server.engines.sizes import requests_of
 from server.engines.triton import TritonEngine
 from server.settings import Settings
 from tests.server.conftest import Live
@@ -246,6 +245,37 @@ def test_sizes_without_a_name_of_their_own_are_refused_at_the_start(tmp_path: Pa
         (tmp_path / name).symlink_to(shipped.path / name)
     models = {name: model for name, model in shipped.card["models"].items() if name != "fast"}
     (tmp_path / CARD).write_text(json.dumps({**shipped.card, "models": models}))
-    assert requests_of(ModelRepository.open(tmp_path, "large")) == ("large",)
     with pytest.raises(InvalidOptions, match=r"--model accurate: .* no other model .* has the canvases 384x640, "):
         create_app(Settings(engine="triton", repository=tmp_path, model="accurate"))
+    engine = create_app(Settings(engine="triton", repository=tmp_path, model="large")).state.engine
+    assert engine._requests.models == {"large": ("large",)}  # nor are they offered to callers
+
+
+@pytest.mark.parametrize("own", [None, "large", "accurate"])
+def test_a_picture_may_ask_for_another_model_than_the_gateways(
+    servers: list[Sized], photo_jpeg: bytes, own: str | None
+) -> None:
+    server = servers[0]
+    asked = {"fast": [(400, 0.9)], "large": [(100, 0.8)], "accurate": [(400, 0.9), (100, 0.8)]}
+    with gateway(server, model=own) as client:
+        for name, people in asked.items():
+            answer = client.post(f"{URL}?model={name}", content=photo_jpeg)
+            assert found_in(answer) == people
+            assert answer.json()["model"]["name"] == f"light {name}"
+        assert client.get("/v1/models").json()[0]["models"] == ["fast", "large", "accurate"]
+        refused(client.post(f"{URL}?model=huge", content=photo_jpeg), 422, "choose from fast, large, accurate")
+    assert sorted(server.models["picture"], key=str) == ["fast", "fast", "large", "large"]
+    assert "fast" not in server.models["probe"] or own == "accurate"  # what callers may ask for is not probed
+
+
+def test_a_server_that_knows_no_models_refuses_who_asks_and_answers_the_others(
+    servers: list[Sized], photo_jpeg: bytes
+) -> None:
+    server = servers[0]
+    server.old = True
+    with gateway(server) as client:
+        said = "model: there is no such parameter; there are confidence, max_people, max_side"
+        for name in ("large", "accurate"):
+            refused(client.post(f"{URL}?model={name}", content=photo_jpeg), 422, said)
+        assert client.get("/readyz").status_code == 200
+        assert client.post(URL, content=photo_jpeg).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 from export import repository as writer
-from parsing_rcnn.ensembles import identity
+from parsing_rcnn.ensembles import identity, models_of
 from parsing_rcnn.repository import ModelRepository
 
 GRAPHS = ("detector", "parsing", "densepose_head")
@@ -106,7 +107,7 @@ def test_the_steps_of_an_ensemble_fit_together(name: str, repository: Path) -> N
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)
-def test_an_ensemble_says_whose_weights_it_runs(name: str, repository: Path) -> None:
+def test_an_ensemble_says_whose_weights_it_runs_and_at_which_sizes(name: str, repository: Path) -> None:
     card = ModelRepository.open(repository).card
     shipped = {
         "card.name": card["name"],
@@ -116,7 +117,9 @@ def test_an_ensemble_says_whose_weights_it_runs(name: str, repository: Path) -> 
     }
     assert identity(card) == shipped
     odd = {**shipped, "card.name": 'Mine\\ "light"\n人'}
+    sizes = json.loads(models_of(card)["models"])
+    assert sizes["accurate"] == {"canvases": sizes["fast"]["canvases"], "second": {"model": "large", "below": 300}}
     own = writer.Shapes(4, 8, 16, 20, ((256, 320),), -1, (1,), odd)
     written = text_format.Parse(writer.files(own)[f"{name}/config.pbtxt"], ModelConfig())
-    for config, expected in ((read(repository / name / "config.pbtxt"), shipped), (written, odd)):
+    for config, expected in ((read(repository / name / "config.pbtxt"), shipped | models_of(card)), (written, odd)):
         assert {key: value.string_value for key, value in config.parameters.items()} == expected

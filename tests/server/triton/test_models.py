@@ -162,6 +162,28 @@ def test_many_pictures_at_two_sizes_get_their_own_answer_and_their_slots_back(
     until(lambda: upstream.in_flight == 0, 30)
 
 
+@pytest.mark.parametrize("model", ["fast", "large", "accurate"])
+def test_a_gateway_takes_the_model_of_each_picture(
+    gateways: dict[str, TestClient], pipelines: dict[str, Pipeline], scene: bytes, model: str
+) -> None:
+    for client in gateways.values():
+        found = client.post(f"/v1/analyze?confidence=0.3&model={model}", content=scene, headers=NPZ)
+        assert found.headers["X-Model"] == f"light {model}/7.1"
+        close(npz.decode(found.content), pipelines[model].analyze(scene, confidence=0.3))
+
+
+@pytest.mark.parametrize("transport", ["grpc", "http"])
+def test_the_sdk_puts_both_sizes_together(
+    triton: Running, pipelines: dict[str, Pipeline], scene: bytes, transport: str
+) -> None:
+    people = pipelines["accurate"].analyze(scene, confidence=0.3)
+    address = triton.grpc if transport == "grpc" else triton.http
+    with Client.triton(f"{transport}://{address}") as client:
+        close(client.analyze(scene, confidence=0.3, model="accurate"), people)
+        with pytest.raises(InvalidOptions, match="model: there is no 'huge' in this repository"):
+            client.analyze(scene, model="huge")
+
+
 def test_the_sdk_and_its_commands_name_the_model(
     triton: Running, pipelines: dict[str, Pipeline], scene: bytes, tmp_path: Path
 ) -> None:
@@ -169,11 +191,6 @@ def test_the_sdk_and_its_commands_name_the_model(
     with Client.triton(f"grpc://{triton.grpc}", model="large") as client:
         np.testing.assert_array_equal(client.analyze(scene).boxes, people.boxes)
         assert client.info.name == "human_analysis large"
-    with (
-        Client.triton(f"http://{triton.http}", model="accurate") as client,
-        pytest.raises(InvalidOptions, match=r"gateway .*serve --engine triton --model accurate.* embedded engine"),
-    ):
-        client.analyze(scene)
     (tmp_path / "scene.png").write_bytes(scene)
     command = [sys.executable, "-m", "parsing_rcnn", "predict", str(tmp_path / "scene.png"), "-o", str(tmp_path)]
     command += ["--triton", f"grpc://{triton.grpc}", "--model", "large"]

@@ -1,0 +1,131 @@
+"""The page's choice of a model: of those that the gateway lists, the one that the photo and the webcam are asked of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from selenium.webdriver.support.ui import Select
+
+from parsing_rcnn.people import Options, People
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_page import By, Keys, browser, page, photo, text, until, upload
+from tests.server.test_page_models import STATE, complaints, opened
+from tests.server.test_page_webcam import press
+
+__all__ = ["browser", "page", "photo"]  # fixtures
+
+
+class Noting:
+    """The real engine, which notes the model of each picture."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.asked: list[str | None] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def analyze(self, image: Any, options: Options) -> People:
+        if isinstance(image, bytes):
+            self.asked.append(options.model)
+        people: People = self.engine.analyze(image, options)
+        return people
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def noting(browser: Any, pipeline: Any) -> Iterator[tuple[Any, Noting]]:
+    """The page, and what it asks for."""
+    engine = Noting(pipeline)
+    with Live(Settings(), lambda: engine) as live:
+        opened(browser, live)
+        yield browser, engine
+    assert complaints(browser) == []
+
+
+def choice(page: Any) -> Any:
+    return page.find_element(By.ID, "size")
+
+
+def idle(page: Any) -> bool:
+    return not page.find_element(By.ID, "busy").is_displayed() and bool(text(page, "summary"))
+
+
+def test_the_photo_is_analysed_anew_by_the_model_that_is_chosen(noting: tuple[Any, Noting], photo: Path) -> None:
+    page, engine = noting
+    upload(page, photo)
+    until(lambda: idle(page))
+    select = Select(choice(page))
+    assert [option.text for option in select.options] == ["fast", "large", "accurate"]
+    assert select.first_selected_option.text == "fast"
+    assert page.find_element(By.CSS_SELECTOR, "label:has(#size)").text.startswith("Model")
+    assert text(page, "size-words") == "the quickest"
+    assert engine.asked == [None]
+    choice(page).send_keys("a", Keys.TAB)  # the keyboard is enough
+    until(lambda: engine.asked == [None, "accurate"])
+    until(lambda: idle(page))
+    assert page.execute_async_script(STATE)["model"]["name"] == "light accurate"
+    assert text(page, "model").startswith("light accurate 7.1 · ")
+    assert text(page, "size-words").startswith("every picture at both sizes")
+    page.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
+    saved = page.downloads / "astronaut.json"
+    until(saved.is_file)
+    assert json.loads(saved.read_bytes())["model"]["name"] == "light accurate"
+    saved.unlink()
+    upload(page, photo)  # the next photo too
+    until(lambda: engine.asked[-2:] == ["accurate", "accurate"])
+    until(lambda: idle(page))
+    select.select_by_visible_text("fast")
+    until(lambda: engine.asked[-1] is None)
+    until(lambda: idle(page))
+    assert text(page, "error") == ""
+
+
+def test_the_webcam_goes_on_with_the_model_that_is_chosen(noting: tuple[Any, Noting]) -> None:
+    page, engine = noting
+    press(page)
+    until(lambda: "fps" in text(page, "figures"))
+    Select(choice(page)).select_by_visible_text("large")
+    until(lambda: engine.asked[-3:] == ["large"] * 3)
+    until(lambda: (page.execute_async_script(STATE) or {}).get("model", {}).get("name") == "light large")
+    assert "fps" in text(page, "figures")
+    press(page)
+    assert text(page, "error") == ""
+
+
+def test_a_choice_outlives_the_gateway_whose_default_it_was(browser: Any, photo: Path, pipeline: Any) -> None:
+    """A gateway that is started again with another model answers with the one that the page shows."""
+    with Live(Settings(), lambda: pipeline) as live:
+        opened(browser, live)
+        upload(browser, photo)
+        until(lambda: idle(browser))
+    with Live(Settings(model="large", threads=1), None, port=live.port):
+        browser.execute_script("document.getElementById('summary').textContent = ''")
+        upload(browser, photo)
+        until(lambda: idle(browser))
+        assert browser.execute_async_script(STATE)["model"]["name"] == "light fast"
+        assert Select(choice(browser)).first_selected_option.text == "fast"
+        assert text(browser, "model").startswith("light fast ")
+        assert text(browser, "error") == ""
+    assert complaints(browser) == []
+
+
+def test_where_there_is_nothing_to_choose_nothing_is_offered(browser: Any, photo: Path) -> None:
+    engine = Slow()
+    engine.gate.set()
+    with Live(Settings(), lambda: engine) as live:
+        opened(browser, live)
+        upload(browser, photo)
+        until(lambda: idle(browser))
+        assert not choice(browser).is_displayed()
+        names = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+        asked = [dict(parse_qsl(urlsplit(name).query)) for name in names if "/v1/analyze" in name]
+        assert asked
+        assert all("model" not in query for query in asked)
