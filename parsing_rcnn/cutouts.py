@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.codecs.picture import Picture, misfit, pixels
+from parsing_rcnn.codecs.picture import Picture, load, misfit, pixels
 from parsing_rcnn.heads import believed
 from parsing_rcnn.overlaps import settle
 from parsing_rcnn.paste import PixelWindow, interpolate, pixel_window
@@ -19,22 +19,24 @@ _INWARDS = 2.0
 """Pixels from an edge to where the colour is the person's own: at it cameras mix in what is behind."""
 
 
-def original(image: Picture, people: People, takes: str = "image, people") -> NDArray[np.uint8]:
+def original(image: Picture, people: People, takes: str = "image, people", *, bgr: bool = False) -> NDArray[np.uint8]:
     """The picture that people were found in, uint8 [H,W,3] RGB: an array as it is, all else decoded.
 
     Args:
         image: as `analyze` took it.
         people: found in it.
         takes: the arguments of the caller in their order, for who gives them in another one.
+        bgr: it is an array of OpenCV, blue first.
 
     Raises:
+        InvalidOptions: `bgr`, and it is no array.
         ParsingRCNNError: no picture, or one that cannot be read.
         TypeError: `people` are none, as where the two are given the other way round.
         ValueError: it is not uint8 RGB of the people's image_size.
     """
     check_people(people, takes, image)
-    found = image if isinstance(image, np.ndarray) else pixels(image, people.image_size)
     size = people.image_size
+    found = channels(image, bgr) if isinstance(image, np.ndarray) else pixels(load(image, bgr=bgr), size)
     if found.dtype == np.uint8 and found.shape == (*size, 3):
         return found
     remedy = misfit(found)
@@ -44,6 +46,13 @@ def original(image: Picture, people: People, takes: str = "image, people") -> ND
         f"the image is {found.dtype} {found.shape}, the people were found in one of uint8 {(*size, 3)}: "
         + (remedy or "give that one, at its own size")
     )
+
+
+def channels(picture: NDArray[np.uint8], bgr: bool) -> NDArray[np.uint8]:
+    """A picture uint8 [H,W,3 or 4] as it is or, with `bgr`, with red and blue in each other's place."""
+    if not bgr or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4) or not picture.size:
+        return picture  # whoever takes it says what is wrong with it
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA))
 
 
 def check_people(people: People, takes: str = "people", image: object = None) -> None:
@@ -67,23 +76,23 @@ def everybody(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
 
 
 def cut(
-    image: Picture, people: People, index: int, margin: float = 0.0, transparent: bool = False
+    image: Picture, people: People, index: int, margin: float = 0.0, transparent: bool = False, bgr: bool = False
 ) -> NDArray[np.uint8]:
     """One person's picture: see `parsing_rcnn.people.People.cut`."""
-    image = original(image, people)
+    image = original(image, people, bgr=bgr)
     if not 0 <= margin < np.inf:
         raise ValueError(f"margin is {margin}: a share of the box's sides, 0 or more, 0.1 for example")
     x1, y1, x2, y2 = people.boxes[index].tolist()
     across, down = margin * (x2 - x1), margin * (y2 - y1)
     around = pixel_window(np.array([x1 - across, y1 - down, x2 + across, y2 + down]), people.image_size)
     if not transparent:
-        return image[around.slices].copy()
+        return channels(image[around.slices].copy(), bgr)
     own, window = _alone(image, people, index), people.window(index)
     own[_lost(people, index)] = 0
     canvas = np.zeros((*around.shape, 4), np.uint8)
     top, left = window.top - around.top, window.left - around.left
     canvas[top : top + len(own), left : left + own.shape[1]] = own
-    return canvas
+    return channels(canvas, bgr)
 
 
 def beside(people: People, index: int) -> tuple[People, int]:

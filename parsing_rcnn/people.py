@@ -293,7 +293,9 @@ class People:
 
         return overlay(image, self, **options)
 
-    def cut(self, image: Picture, index: int, margin: float = 0.0, transparent: bool = False) -> NDArray[np.uint8]:
+    def cut(
+        self, image: Picture, index: int, margin: float = 0.0, transparent: bool = False, bgr: bool = False
+    ) -> NDArray[np.uint8]:
         """One person's picture, out of the photo. (`crop` has their labels.)
 
         Args:
@@ -301,6 +303,7 @@ class People:
             index: of the person.
             margin: around the box, as a share of its width and height, as far as the picture goes.
             transparent: nothing around the person, and nobody in front of them; edges as of `parsing_rcnn.draw.cutout`.
+            bgr: the image is an array of OpenCV, blue first, and so is what comes back.
 
         Returns:
             uint8 [h,w,3] RGB, or [h,w,4] RGBA where it is to be transparent.
@@ -310,7 +313,7 @@ class People:
         """
         from parsing_rcnn.cutouts import cut
 
-        return cut(image, self, index, margin, transparent)
+        return cut(image, self, index, margin, transparent, bgr)
 
     def certainty(self, task: str) -> NDArray[np.float32]:
         """How sure the map of a task is of what it shows of each person: see `parsing_rcnn.certainty.certainty`."""

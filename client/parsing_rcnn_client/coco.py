@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,10 +13,11 @@ from typing import IO, Any, Self
 
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.codecs.json import dumps
+from parsing_rcnn_client.unfinished import Unfinished
 
 
 class CocoFile:
-    """`images` and `annotations` behind a head. They wait in files beside the result, which takes its name when whole.
+    """`images` and `annotations` behind a head. They wait in files beside the result, each run in its own.
 
     Args:
         path: of the file; its folder is made.
@@ -56,8 +58,9 @@ class CocoFile:
         """Write the file, which then takes its name. Safe to call twice."""
         if self._images.closed:
             return
-        part = self._part()
-        with part.open("wb") as whole:
+        part = Unfinished(self._whole, f"{self._whole.name}.part")
+        try:
+            whole = io.BufferedWriter(part.file)
             whole.write(dumps(dict(self._head))[:-1])
             for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
                 whole.write(b',"' + name + b'":[')
@@ -66,18 +69,16 @@ class CocoFile:
                 entries.close()
                 whole.write(b"]")
             whole.write(b"}")
-        part.replace(self._whole)
+            whole.flush()
+            part.finish()
+        finally:
+            part.drop()  # does nothing to what is finished
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
         for entries in (self._images, self._annotations):
             with contextlib.suppress(OSError):
                 entries.close()
-        with contextlib.suppress(OSError):
-            self._part().unlink(missing_ok=True)
-
-    def _part(self) -> Path:
-        return self._whole.with_name(self._whole.name + ".part")
 
 
 def found(box: tuple[float, float, float, float], score: float, mask: rle.RLE | None, category: int) -> dict[str, Any]:

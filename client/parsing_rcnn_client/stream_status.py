@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from parsing_rcnn.terminal import printable, say
 
 if TYPE_CHECKING:
-    from parsing_rcnn_client.video.live import Live, State
+    from parsing_rcnn_client.video.live import Live
+    from parsing_rcnn_client.video.state import State
 
 _AT_FIRST = "connecting"
 _PAUSE = 1.0  # seconds between two lines about one source; doubled by each while it does not stay as it is

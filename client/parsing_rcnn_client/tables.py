@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from io import FileIO
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +13,7 @@ from typing import Any, Self
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client.places import STANDARD
+from parsing_rcnn_client.unfinished import Unfinished
 
 COLUMNS = ("file_name", "person", "x1", "y1", "x2", "y2", "score", "class_id", "class", "part_score", "area")
 
@@ -28,13 +27,14 @@ class TableFailed(ParsingRCNNError):
 
 
 class Table(ABC):
-    """A file that grows beside its name, FILE.part, and takes the name when it is finished. Where that is there, of
-    another run that is at it or was killed, it is FILE.2.part, and so on.
+    """A file that grows beside its name, FILE.part, and takes the name when it is finished. Where another run is at
+    that one it is FILE.2.part, and so on.
 
     Args:
         path: of the file, whose folder is made; `STANDARD` is standard output.
 
     Raises:
+        InvalidOptions: a stream writes the file.
         TableFailed: of every method, nothing can be written there.
     """
 
@@ -42,14 +42,15 @@ class Table(ABC):
 
     def __init__(self, path: Path) -> None:
         self._named = f"{self.option} {path}"
-        self._whole = None if path == STANDARD else path.resolve()  # a link stays, what it points to is replaced
-        self._part: Path | None = None
+        self._part: Unfinished | None = None
         with self._telling():
-            if self._whole is None:
+            if path == STANDARD:
                 self._file = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives until the last picture
             else:
-                self._whole.parent.mkdir(parents=True, exist_ok=True)
-                self._part, self._file = _begin(self._whole)
+                whole = path.resolve()  # a link stays, what it points to is replaced
+                whole.parent.mkdir(parents=True, exist_ok=True)
+                self._part = Unfinished(whole, f"{whole.name}.part")
+                self._file = self._part.file
 
     def __enter__(self) -> Self:
         return self
@@ -58,11 +59,10 @@ class Table(ABC):
         """Let the file have its name; where something unforeseen came, leave none."""
         if error is None:
             self.finish()
-            return
-        self._file.close()
-        if self._part is not None:
-            with suppress(OSError):
-                self._part.unlink(missing_ok=True)
+        elif self._part is not None:
+            self._part.drop()
+        else:
+            self._file.close()
 
     @abstractmethod
     def add(self, name: str, document: Mapping[str, Any]) -> None:
@@ -74,12 +74,11 @@ class Table(ABC):
 
     def finish(self) -> None:
         """Let the file have its name. Safe to call twice."""
-        if self._file.closed:
-            return
         with self._telling():
-            self._file.close()
-            if self._part is not None and self._whole is not None:
-                self._part.replace(self._whole)
+            if self._part is not None:
+                self._part.finish()
+            else:
+                self._file.close()
 
     def _write(self, data: bytes) -> None:
         """All of a picture at once, so that an interrupt comes before it or after it."""
@@ -143,15 +142,6 @@ class PartsTable(Table):
 
     def fail(self, name: str, reason: str) -> None:
         """A picture that has no result has no row."""
-
-
-def _begin(whole: Path) -> tuple[Path, FileIO]:
-    """A new file beside that of a table."""
-    for number in count(1):
-        part = whole.with_name(f"{whole.name}.part" if number == 1 else f"{whole.name}.{number}.part")
-        with suppress(FileExistsError):
-            return part, part.open("xb", buffering=0)
-    raise AssertionError("unreachable")
 
 
 def _line_of(person: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parsing_rcnn.terminal import say
-from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.places import STANDARD, check_files, check_records, targets_of
 from parsing_rcnn_client.signals import INTERRUPTED, ignore_signals, leave, signals_interrupt
+from parsing_rcnn_client.stream_sources import page_of, start
 from parsing_rcnn_client.stream_status import summary, wait
 from parsing_rcnn_client.video_options import EncodingChoice, PieceChoice, RecordChoice, ZoneChoice
 
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.backends import Video
     from parsing_rcnn_client.video.layers import Look
     from parsing_rcnn_client.video.live import Live
-    from parsing_rcnn_client.video.media import Reader, Sink, Writer
-    from parsing_rcnn_client.video.records import Record, RecordFile
+    from parsing_rcnn_client.video.media import Reader, Writer
+    from parsing_rcnn_client.video.records import RecordFile
     from parsing_rcnn_client.video.sinks import MjpegPage
     from parsing_rcnn_client.video.span import Span
 
 _JPEG_QUALITY = 95
+_AT_ONCE, _SOON = 0.5, 5.0  # seconds for frames that are under way, after an interrupt and at the end of --seconds
 
 Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
@@ -65,6 +65,7 @@ def annotate(
 
     try:
         check(backend)
+        recorded.check()
         check_files(source, out, recorded.jsonl, coco, recorded.npz, as_json)
         settings = Settings(
             look=shown.look(),
@@ -143,7 +144,7 @@ def _annotate(
             if writer is not None:
                 opened.callback(writer.abort)  # does nothing to what is finished
             if jsonl is not None:
-                records.append(JsonLines(None if jsonl == STANDARD else jsonl))
+                records.append(JsonLines(None if jsonl == STANDARD else jsonl, include=recorded.included))
                 opened.callback(records[-1].abort)
             if coco is not None:
                 records.append(CocoVideo(coco, Path(video.source).name, reader.info))
@@ -229,7 +230,9 @@ def stream(
     mode: Annotated[str, typer.Option(help="align: each result on its frame; low-latency: on the newest.")] = "align",
     in_flight: InFlight = 1,
     reconnect: Annotated[bool, typer.Option(help="Open a source again when it is lost.")] = True,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this time.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after this time, and 5 more for what is under way.")
+    ] = None,
     backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one frame.")] = 5.0,
     as_json: AsJson = False,
@@ -246,13 +249,14 @@ def stream(
 
     try:
         check(backend)
+        recorded.check()
         targets = targets_of(sources, out or (["none"] if recorded.any else ["mjpeg:8090"]))
         check_records(sources, targets, recorded.jsonl, recorded.npz, as_json)
         if mode not in MODES:
             raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
         look = shown.look()
         zones = counted.zones(told=recorded.jsonl is not None or set(targets) != {"none"})
-        page = _page(targets)
+        page = page_of(targets)
         # by the time of a second try there is a newer picture
         engine = engine_choice.open(timeout, _JPEG_QUALITY, retry=False)
         tasks = recorded.tasks
@@ -283,15 +287,17 @@ def stream(
                 _require_welcome(engine)
             each = recorded.open_live(len(sources), records)
             for source, target, own in zip(sources, targets, each, strict=True):
-                _start(live, source, target, page, backend, own)
+                start(live, source, target, page, backend, own)
             wait(live, seconds)
+        except InvalidOptions as error:  # another run writes a record
+            raise wrong(error.detail) from error
         except KeyboardInterrupt:
             interrupted = True
             say("stopping")
         finally:
             ignore_signals()
-            code = _end(live, records, page, engine, as_json, hurry=interrupted)
-    if interrupted:
+            code = _end(live, records, page, engine, as_json, within=_AT_ONCE if interrupted else _SOON)
+    if interrupted or live.running:
         leave(code)
     raise typer.Exit(code)
 
@@ -303,13 +309,13 @@ def _end(
     engine: Analyzer,
     as_json: bool,
     *,
-    hurry: bool,
+    within: float,
 ) -> int:
     """Finish the outputs and say what was done. Returns the exit code.
 
     Raises:
-        ParsingRCNNError: a source or an output failed. In a hurry it is said here: the process may end before others
-            could say it. So are options that only the size of the picture shows to be wrong.
+        ParsingRCNNError: a source or an output failed. Where something is still under way it is said here: the process
+            may end before others could say it. So are options that only the size of the picture shows to be wrong.
     """
     from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 
@@ -318,9 +324,9 @@ def _end(
         with ExitStack() as closing:
             for record in records:
                 closing.callback(record.close)  # they are left as they are, whatever failed
-            live.close(hurry=hurry)
+            live.close(within=within)
     except ParsingRCNNError as error:
-        if not hurry and not isinstance(error, InvalidOptions):
+        if not live.running and not isinstance(error, InvalidOptions):
             raise
         failure = error
     finally:
@@ -347,44 +353,3 @@ def _require_welcome(engine: Analyzer) -> None:
 
     with suppress(EngineUnavailable):
         _ = engine.info
-
-
-def _start(
-    live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: Sequence[Record]
-) -> None:
-    from parsing_rcnn_client.video.backends import open_reader
-    from parsing_rcnn_client.video.programs import hidden, is_endless
-    from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
-
-    name = legible(hidden(source))
-    place = page.sink(name) if page is not None and target.startswith("mjpeg:") else None
-
-    def open_sink(reader: Reader) -> Sink:
-        if place is not None:
-            return place
-        if target == "window":
-            return WindowSink(name, reader.info)
-        if "://" in target and live.reconnects:
-            return LastingSink(lambda: FileSink(target, reader.info))
-        return FileSink(target, reader.info)
-
-    endless, sink = is_endless(source), None if target == "none" else open_sink
-    open_source = lambda: open_reader(source, backend, live=endless, pace=not endless)  # noqa: E731
-    live.add(name, open_source, sink, endless=endless, records=records)
-
-
-def _page(targets: list[str]) -> MjpegPage | None:
-    from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink
-
-    if "window" in targets:
-        WindowSink.require_screen()
-    ports = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
-    for port in sorted(ports):
-        if not port.isdecimal() or int(port) > 65535:
-            raise InvalidOptions(
-                f"mjpeg:{port}: the port is no number from 1 to 65535 (0 takes a free one): --out mjpeg:8090"
-            )
-    if len(ports) > 1:
-        raise InvalidOptions("one page shows all sources: --out mjpeg:8090")
-    return MjpegPage(int(ports.pop())) if ports else None

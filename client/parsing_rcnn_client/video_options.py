@@ -28,6 +28,30 @@ class RecordChoice:
         typer.Option(help="Also write boxes, parts and IUV of each frame here: 000000.npz, ...", metavar="FOLDER"),
     ] = None
 
+    include: Annotated[
+        str | None,
+        typer.Option(help="Also put this of each person into --jsonl: iuv, the charts of DensePose.", metavar="NAME"),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what no record can have.
+
+        Raises:
+            InvalidOptions: an unknown name in `include`, or there are no lines.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.records import INCLUDE
+
+        if self.include is not None and self.include not in INCLUDE:
+            raise InvalidOptions(f"--include {self.include!r}: choose {' or '.join(INCLUDE)}")
+        if self.include is not None and self.jsonl is None:
+            raise InvalidOptions(f"--include {self.include} is about the lines of --jsonl: name a file, or -")
+
+    @property
+    def included(self) -> frozenset[str]:
+        """What lines have beside what they always have."""
+        return frozenset() if self.include is None else frozenset({self.include})
+
     @property
     def any(self) -> bool:
         """Whether there are any."""
@@ -37,7 +61,7 @@ class RecordChoice:
     def tasks(self) -> frozenset[str]:
         """The tasks that they need."""
         parts = {"parsing"} if self.jsonl or self.npz else set()
-        return frozenset(parts | ({"densepose"} if self.npz else set()))
+        return frozenset(parts | ({"densepose"} if self.npz or self.include else set()))
 
     def open_live(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
         """The records of each of `count` sources; what is to be closed at the end is added to `opened`."""
@@ -46,7 +70,7 @@ class RecordChoice:
 
         each: list[list[Record]] = [[] for _ in range(count)]
         if self.jsonl is not None:
-            lines = JsonLines(None if self.jsonl == STANDARD else self.jsonl, live=True)
+            lines = JsonLines(None if self.jsonl == STANDARD else self.jsonl, live=True, include=self.included)
             opened.append(lines)
             for number, own in enumerate(each):
                 own.append(lines if count == 1 else lines.of(number))

@@ -24,7 +24,8 @@ class Numbering:
     for two frames more, all who are seen are new: nobody knows who left and came meanwhile. Two frames are 4 s at most,
     and as long after the first frame, when their pace is not known, so all are new after 5 s at the latest.
 
-    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new.
+    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new. Cuts
+    are not looked for: where a source is opened again, or another scene begins, `forget`.
 
     Args:
         confidence: the lowest score that makes somebody known; known people are followed down to
@@ -62,6 +63,10 @@ class Numbering:
             seen = cache(picture)
             numbers = self._tracker.update(boxes, people.scores, time, lambda index: look_of(seen(), people, index))
         return replace(people, tracker_id=numbers.astype(np.int32)).select(numbers > 0)
+
+    def forget(self) -> None:
+        """Another scene begins: all who are seen from here on are new. Numbers go on."""
+        self._tracker.tracks = []
 
     def _placed(self, people: People) -> NDArray[np.float32]:
         """The boxes in pixels of the frames before; where these had another shape, the tracks are given up."""

@@ -60,6 +60,10 @@ class Motion:
         noise = frames * np.array([_POSITION * height, _VELOCITY * height]) ** 2
         self.covariance = np.array([[a + noise[0], b], [b, d + noise[1]]])
 
+    def move(self, right: float, down: float) -> None:
+        """The picture itself moved, by pixels."""
+        self.mean[0, :2] += right, down
+
     def correct(self, box: NDArray[np.float32]) -> None:
         """Take a measured box into account."""
         (a, b), (_, d) = self.covariance

@@ -17,7 +17,7 @@ from PIL import Image
 
 from parsing_rcnn import draw
 from parsing_rcnn.codecs.image import ImageLimits, decode
-from parsing_rcnn.errors import ImageTooLarge, InvalidImage
+from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 
@@ -421,3 +421,68 @@ def test_people_of_a_pixel_and_people_half_outside() -> None:
 
 def test_people_draw_is_the_overlay() -> None:
     assert np.array_equal(people().draw(GREY, alpha=0.3), draw.overlay(GREY, people(), alpha=0.3))
+
+
+OPENCV: list[tuple[str, Callable[..., NDArray[np.uint8]]]] = [
+    ("overlay", draw.overlay),
+    ("charts", draw.charts),
+    ("u", draw.u),
+    ("v", draw.v),
+    ("parts", lambda image, who, **given: draw.parts(who, **given)),
+    ("labels", lambda image, who, **given: draw.parts(who, smooth=False, **given)),
+    ("instances", lambda image, who, **given: draw.instances(who, image, **given)),
+    ("instances on black", lambda image, who, **given: draw.instances(who, **given)),
+    ("iuv", lambda image, who, **given: draw.iuv(who, image, **given)),
+    ("iuv on black", lambda image, who, **given: draw.iuv(who, **given)),
+    ("contours", draw.contours),
+    ("anonymise", lambda image, who, **given: draw.anonymise(image, who, hide="people", **given)),
+    ("cutout", draw.cutout),
+    ("unwrap", lambda image, who, **given: draw.unwrap(image, who, 0, others=[(image, who, 1)], side=8, **given)),
+    ("draw", lambda image, who, **given: who.draw(image, **given)),
+    ("cut", lambda image, who, **given: who.cut(image, 0, **given)),
+    ("cut alone", lambda image, who, **given: who.cut(image, 1, transparent=True, **given)),
+]
+
+
+@pytest.mark.parametrize("picture", [picture for _, picture in OPENCV], ids=[name for name, _ in OPENCV])
+def test_a_picture_of_opencv_comes_back_as_one(picture: Callable[..., NDArray[np.uint8]]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, GREY.shape).astype(np.uint8)
+    blue_first = photo[..., ::-1].copy()
+    drawn = picture(photo, people())
+    found = picture(blue_first, people(), bgr=True)
+    assert np.array_equal(found, drawn[..., [2, 1, 0, *range(3, drawn.shape[2])]])
+    assert not np.array_equal(found, drawn)
+    assert np.array_equal(blue_first, photo[..., ::-1])  # the caller's is left alone
+
+
+def test_colours_of_opencv_to_the_number() -> None:
+    blue = np.full((*SIZE, 3), (200, 100, 40), np.uint8)  # blue first
+    coat = np.array([0xDD, 0x77, 0x00])  # #0077dd
+    solid = draw.overlay(blue, people(), alpha=1, bgr=True, **BARE)
+    assert solid[60, 50].tolist() == coat.tolist()
+    assert solid[10, 10].tolist() == [200, 100, 40]
+    half = draw.overlay(blue, people(), alpha=0.5, bgr=True, **BARE)
+    assert np.abs(half[60, 50] - (coat + solid[10, 10]) / 2).max() <= 1
+    assert draw.parts(people(), bgr=True)[60, 50].tolist() == coat.tolist()
+    assert draw.iuv(people(), bgr=True)[62, 52].tolist() == pytest.approx([126, 126, 2 * 255 // 24], abs=3)
+    atlas = np.full((6, 4, 4), (10, 20, 30, 255), np.uint8)  # blue first as well
+    assert draw.texture(blue, people(), atlas, bgr=True)[60, 50].tolist() == [10, 20, 30]
+    assert draw.unwrap(blue, people(), 0, side=8, bgr=True).max(axis=(0, 1)).tolist() == [200, 100, 40, 255]
+    assert people().cut(blue, 0, bgr=True)[0, 0].tolist() == [200, 100, 40]
+    assert draw.cutout(blue, people(), bgr=True)[60, 50].tolist() == [200, 100, 40, 255]
+
+
+def test_only_arrays_are_of_opencv(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(GREY).save(path)
+    for given in (path, path.read_bytes(), Image.open(path)):
+        with pytest.raises(InvalidOptions, match=r"bgr: says how the channels of an array lie.*leave bgr out"):
+            people().draw(given, bgr=True)
+        with pytest.raises(InvalidOptions, match="leave bgr out"):
+            people().cut(given, 0, bgr=True)
+    with pytest.raises(ValueError, match=r"uint8 \(120, 160\), the people .*np\.dstack"):
+        draw.u(GREY[..., 0], people(), bgr=True)
+    with pytest.raises(ValueError, match=r"\(60, 160, 3\).*\(120, 160, 3\)"):
+        draw.u(GREY[:60], people(), bgr=True)
+    beside = People(np.array([[170, 20, 180, 40]], np.float32), np.ones(1, np.float32), SIZE)
+    assert beside.cut(GREY, 0, bgr=True).shape == beside.cut(GREY, 0).shape

@@ -78,6 +78,13 @@ def test_all_are_new_when_frames_change_their_shape() -> None:
     ]
 
 
+def test_in_another_scene_whoever_stands_there_is_somebody_new() -> None:
+    numbering = Numbering()
+    assert [numbers(numbering, standing(100, 300), tick / 10) for tick in (0, 1)] == [[1, 2]] * 2
+    numbering.forget()
+    assert [numbers(numbering, standing(100), tick / 10) for tick in (2, 3)] == [[3]] * 2
+
+
 def test_who_is_away_for_longer_than_a_second_is_somebody_new() -> None:
     for away, number in ((0.8, 1), (1.2, 2)):
         numbering = Numbering()

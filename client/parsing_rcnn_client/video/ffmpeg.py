@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import matroska, sequence, sound, tones
 from parsing_rcnn_client.video.clock import Clock
-from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, dropped, partial_of, writing
+from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, begun, writing
 from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
 from parsing_rcnn_client.video.span import Lead, Span, packets_of, seeking
 
@@ -237,7 +237,8 @@ class FFmpegWriter:
         span: Span | None = None,
     ) -> None:
         self.target, self.info = target, info
-        self._part = partial_of(target)
+        self._unfinished = begun(target)
+        self._part = None if self._unfinished is None else self._unfinished.path
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(info.start - _SHIFT), "-f", "matroska", "-i", "pipe:0"]
@@ -311,9 +312,7 @@ class FFmpegWriter:
         self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
         if code != 0:
             raise self._failed()
-        if cut and self._sound and self._part is not None:
-            sound.cut(self._part, self._length, self._container()[:-1])
-        self._take_name()
+        self._take_name(cut=cut and self._sound)
 
     def interrupt(self) -> None:
         """Finish while another thread waits in `write`, which fails there: a file ends with the picture before.
@@ -341,7 +340,8 @@ class FFmpegWriter:
         if not self._closed:
             self._closed = True
             self._stop()
-            dropped(self._part)
+            if self._unfinished is not None:
+                self._unfinished.drop()
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -365,10 +365,11 @@ class FFmpegWriter:
         self._process.kill()
         return self._process.wait()
 
-    def _take_name(self) -> None:
-        if self._part is not None:
+    def _take_name(self, *, cut: bool = False) -> None:
+        if self._unfinished is not None:
+            shorter = sound.cut(self._unfinished.path, self._length, self._container()[:-1]) if cut else None
             with writing(self.target):
-                self._part.replace(Path(self.target).resolve())
+                self._unfinished.finish(shorter)
 
     def _send(self, data: bytes | memoryview) -> None:
         assert self._process.stdin is not None
@@ -384,7 +385,8 @@ class FFmpegWriter:
             raise self._failed() from None
 
     def _failed(self) -> VideoError:
-        dropped(self._part)
+        if self._unfinished is not None:
+            self._unfinished.drop()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         # ffmpeg's last lines say that it gave up, one before them says why

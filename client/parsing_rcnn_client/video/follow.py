@@ -16,9 +16,9 @@ from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tracking.looks import look_of
-from parsing_rcnn.tracking.tracker import DOUBTFUL, Tracker
+from parsing_rcnn.tracking.tracker import DOUBTFUL, Track, Tracker
 from parsing_rcnn_client.video.media import Frame
-from parsing_rcnn_client.video.scenes import Scenes
+from parsing_rcnn_client.video.scenes import STILL, Scenes
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Tracked:
         shown: float32 [n,4] steadied boxes, within the picture; those of `people`, where its maps lie, may leave it.
         analysed: False when the people were carried here from an earlier frame.
         covered: False when no analysis reaches this frame, so that `people` is empty whoever is in the picture: before
-            the first one, long after the last one, and between a cut and the next one.
+            the first one, long after the last one, and between a cut, a jump of the camera or a reconnection and the
+            next one.
         doubtful: of the last analysis, who is perhaps there: boxes that belong to no track, and who is missed and lies
             behind somebody else.
         source: the name of the live source; "" of a file.
@@ -72,7 +73,7 @@ class Tracked:
 
 
 class Follower:
-    """Follows everybody through one video.
+    """Follows everybody through one video: across no cut, no reconnection and no pause in which they may have changed.
 
     Args:
         confidence: the lowest score that starts a track.
@@ -102,7 +103,8 @@ class Follower:
         self._doubtful: People | None = None
         self._present: set[int] = set()
         self._scenes = Scenes()
-        self._newest, self._cut = -math.inf, -math.inf  # times of a frame, and of the first one of this scene
+        self._newest, self._cut = -math.inf, -math.inf  # times of a frame, and of the first one of this view
+        self._opened = 0
 
     @property
     def count(self) -> int:
@@ -112,15 +114,19 @@ class Follower:
     def follow(self, frame: Frame, people: People | None) -> Tracked:
         """The next frame; `people` None carries those of the frames before into it.
 
-        People may also come late, for a frame that newer ones have followed: of a scene that is over they say nothing.
+        People may also come late, for a frame that newer ones have followed: of a view that is over they say nothing.
         """
         if frame.time >= self._newest:
             self._newest = frame.time
-            if self._scenes.cut(frame.image):
-                self._cut = frame.time
-                self._forget()
+            jump = self._scenes.moved(frame.image)  # each frame is compared with the one before
+            jump = None if frame.opened != self._opened else jump
+            if jump != STILL:
+                self._cut, self._opened = frame.time, frame.opened
+                self._forget(*[] if jump is None else self._moved(jump, frame))
         if people is None or frame.time < self._cut:
             return self._carry(frame)
+        if frame.time - self._analysed > self._reach(_LONGEST_GAP):
+            self._forget()
         if self._analysed > -math.inf:
             self._gaps.append(frame.time - self._analysed)
         elif self._newest > frame.time:  # the first answer; the next one takes as long
@@ -148,15 +154,22 @@ class Follower:
         self._doubtful, _, _ = _joined(hidden, _those(late, behind))
         return Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful)
 
-    def _forget(self) -> None:
-        """Nobody is known any more; numbers go on."""
-        self._covered, self._doubtful = False, None
-        self._tracker.tracks = []
+    def _forget(self, *known: Track) -> None:
+        """Nobody is known any more but these, whose places are not certain either; numbers go on."""
+        self._covered, self._doubtful, self._present = False, None, set()
+        self._tracker.tracks = list(known)
         self._smoother.forget([])
 
-    def _learnt(self) -> float:
-        """Seconds between analyses, of late."""
-        return min(median(self._gaps), _LONGEST_GAP) if self._gaps else 0.0
+    def _moved(self, jump: tuple[float, float], frame: Frame) -> list[Track]:
+        """Everybody's tracks where a camera that was turned shows them now."""
+        height, width = frame.image.shape[:2]
+        for track in self._tracker.tracks:
+            track.motion.move(jump[0] * width, jump[1] * height)
+        return self._tracker.tracks
+
+    def _learnt(self, unknown: float = 0.0) -> float:
+        """Seconds between analyses, of late; where there is one at most, they are `unknown`."""
+        return min(median(self._gaps), _LONGEST_GAP) if self._gaps else unknown
 
     def _linger(self) -> float:
         """Seconds that somebody stays in the picture unseen; one analysis may always miss them."""
@@ -166,9 +179,9 @@ class Follower:
         size = frame.image.shape[0], frame.image.shape[1]
         return People.empty(size, taxonomy=self._taxonomy, untrained=self._untrained)
 
-    def _reach(self) -> float:
-        """Seconds after an analysed frame in which its people are carried."""
-        gap = self._learnt() if self._gap is None else self._gap
+    def _reach(self, unknown: float = 0.0) -> float:
+        """Seconds after an analysed frame in which its people are carried, or known again where they stood."""
+        gap = self._learnt(unknown) if self._gap is None else self._gap
         # shown while the next frame is analysed, an answer is one gap old when it comes and two when it is replaced
         return self._patience + 2 * gap
 

@@ -22,47 +22,12 @@ from parsing_rcnn_client.video.media import Frame, Reader, Sink, SinkClosed, Vid
 from parsing_rcnn_client.video.pictures import pictured
 from parsing_rcnn_client.video.records import Record
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+from parsing_rcnn_client.video.state import State
 from parsing_rcnn_client.video.zones import ZoneCounter, Zones
 
 MODES = ("align", "low-latency")
-_PATIENCE = 30.0  # seconds for a thread to end
-_BRIEFLY = 0.5  # for all of them, after an interrupt
-_WRITING = 5.0  # for a picture that is on its way to the output
-
-
-@dataclass
-class State:
-    """What a live source did so far.
-
-    Attributes:
-        name: of the source, without a password.
-        frames: that came.
-        shown: that left.
-        dropped: that were too old when there was time for them.
-        analysed: answered by the engine.
-        failed: that the engine did not answer.
-        lost: that an output did not take which was away.
-        reconnects: times that the source was opened again.
-        connected: whether it delivers now.
-        problem: of the source, until it delivers again, or what ended the work on it.
-        engine_problem: why the last frame had no answer of the engine, until one has.
-        output_problem: why the last picture was lost, until one leaves.
-        lag: seconds between the arrival of a frame and its showing, the longest of late.
-    """
-
-    name: str
-    frames: int = 0
-    shown: int = 0
-    dropped: int = 0
-    analysed: int = 0
-    failed: int = 0
-    lost: int = 0
-    reconnects: int = 0
-    connected: bool = False
-    problem: str | None = None
-    engine_problem: str | None = None
-    output_problem: str | None = None
-    lag: float = 0.0
+_PATIENCE = 30.0  # seconds for the frames that are at the engine
+_WRITING = 5.0  # at the least, for the pictures that are on their way to an output
 
 
 @dataclass(frozen=True)
@@ -141,8 +106,8 @@ class Source:
         """Whether anything can still come."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def close(self, patience: float = _PATIENCE, writing: float = _WRITING) -> None:
-        """Stop, wait, at most `patience` seconds for each thread and `writing` for a picture, and finish the output.
+    def close(self, patience: float, writing: float) -> None:
+        """Stop, wait, at most `patience` seconds for the threads and `writing` for a picture, and finish the output.
 
         Raises:
             ParsingRCNNError: the output failed, or the source never gave a picture.
@@ -150,9 +115,10 @@ class Source:
         self._ended.set()
         if self._reader is not None:
             self._reader.close()
+        begin = time.monotonic()
         for thread in self._threads:
-            thread.join(patience)
-        idle = self._output.acquire(timeout=writing)
+            thread.join(max(begin + patience - time.monotonic(), 0))
+        idle = self._output.acquire(timeout=max(begin + writing - time.monotonic(), 0))
         self._closed = True  # a thread that still waits for the engine must not touch what is finished
         if idle:
             self._output.release()
@@ -214,8 +180,8 @@ class Source:
                     break
                 self.state.connected, self.state.problem = True, None
                 # one clock, and one size, through all reconnects
-                image = self._fitted(frame.image)
-                moved = replace(frame, index=self.state.frames, time=frame.arrived - self._begin, image=image)
+                image, time = self._fitted(frame.image), frame.arrived - self._begin
+                moved = Frame(self.state.frames, time, image, frame.arrived, self.state.reconnects)
                 self.state.frames += 1
                 self._mailbox.put(moved)
                 self.state.dropped = self._mailbox.dropped
@@ -367,28 +333,26 @@ class Live:
         """Whether any source is still at work."""
         return any(source.running for source in self.sources)
 
-    def close(self, *, hurry: bool = False) -> None:
+    def close(self, *, within: float = _PATIENCE) -> None:
         """Stop all sources and finish their outputs.
 
         Args:
-            hurry: wait for no analysis that is under way, so its thread may still run.
+            within: seconds that frames at the engine are waited for, those of all sources together. Who takes longer,
+                as who reads no more of what is written does, is not waited for: `running` says so.
 
         Raises:
             ParsingRCNNError: a source or an output failed; the others are finished all the same.
         """
         self._stop.set()
         failures: list[Exception] = []
-        end = time.monotonic() + _BRIEFLY
-        for source in self.sources:
-            left = end - time.monotonic()
+        begin = time.monotonic()
+        for source in self.sources:  # all may wait for one, who reads no more of what they write together
+            passed = time.monotonic() - begin
             try:
-                if hurry:  # all may wait for one, who reads no more of what they write together
-                    source.close(max(left, 0), max(left + _WRITING, 0))
-                else:
-                    source.close()
+                source.close(max(within - passed, 0), max(within, _WRITING) - passed)
             except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
-        self._pool.shutdown(wait=not hurry, cancel_futures=True)
+        self._pool.shutdown(wait=not self.running, cancel_futures=True)
         if failures:  # what is wrong with the options is the least of them
             raise next((failure for failure in failures if not isinstance(failure, InvalidOptions)), failures[0])
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn_client.unfinished import Unfinished
 
 
 class VideoError(ParsingRCNNError):
@@ -44,18 +45,19 @@ def writing(target: str | Path) -> Iterator[None]:
         raise VideoError(f"{target}: cannot be written ({error.strerror or error})") from None
 
 
-def partial_of(target: str) -> Path | None:
-    """A name beside the target until it is whole, in a folder that is made; None for addresses.
+def begun(target: str) -> Unfinished | None:
+    """A file beside the target until it is whole, in a folder that is made; None for addresses.
 
     Raises:
-        VideoError: there can be no such folder.
+        InvalidOptions: a stream writes its lines into the target.
+        VideoError: there can be no such file.
     """
     if "://" in target:
         return None
     path = Path(target).resolve()  # a link stays, what it points to is replaced
     with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.part{Path(target).suffix}")
+        return Unfinished(path, f".{path.stem}.part{Path(target).suffix}")
 
 
 def dropped(part: Path | None) -> None:
@@ -128,12 +130,14 @@ class Frame:
         time: of presentation in the source's own clock, seconds; since its beginning where that clock begins anywhere.
         image: uint8 [H,W,3] RGB, upright.
         arrived: time.monotonic() when it was read.
+        opened: how often its source had been opened before: nobody is followed from one time to the next.
     """
 
     index: int
     time: float
     image: NDArray[np.uint8] = field(repr=False)
     arrived: float = 0.0
+    opened: int = 0
 
 
 class Reader(Protocol):

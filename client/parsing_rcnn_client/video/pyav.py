@@ -25,8 +25,7 @@ from parsing_rcnn_client.video.media import (
     VideoInfo,
     VideoToolMissing,
     assumed_matrix,
-    dropped,
-    partial_of,
+    begun,
     squared,
     writing,
 )
@@ -227,7 +226,7 @@ class PyAVWriter:
     ) -> None:
         self.target, self.info, self._closed = target, info, False
         self._span = span or Span()
-        self._av, self._part = library(), partial_of(target)
+        self._av, self._unfinished = library(), begun(target)
         self._sound: Any = None
         self._end = 0.0
         self._packets: Iterator[Any] = iter(())
@@ -238,7 +237,8 @@ class PyAVWriter:
         mp4 = Path(target).suffix.lower() in (".mp4", ".m4v", ".mov")
         try:
             flags = {"movflags": "+faststart"} if mp4 else {}
-            self._container = self._av.open(str(self._part or target), "w", container_options=flags)
+            place = target if self._unfinished is None else str(self._unfinished.path)
+            self._container = self._av.open(place, "w", container_options=flags)
             self._stream = self._container.add_stream(codec or encoding.encoder, options=encoding.options)
             if tag := encoding.tag(target):
                 self._stream.codec_context.codec_tag = tag
@@ -295,16 +295,16 @@ class PyAVWriter:
             if self._sound is not None:
                 self._sound.close()
         self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
-        if self._part is not None:
+        if self._unfinished is not None:
             with writing(self.target):
-                self._part.replace(Path(self.target).resolve())
+                self._unfinished.finish()
 
     def abort(self) -> None:
         """Stop and leave no file."""
         if not self._closed:
             self._closed = True
             self._container.close()
-            dropped(self._part)
+            self._drop()
 
     def _open_sound(self, source: str) -> None:
         self._sound = self._av.open(local(source))
@@ -338,7 +338,11 @@ class PyAVWriter:
             self._container.mux(self._waiting[1])
             self._waiting = next(self._packets, None)
 
+    def _drop(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.drop()
+
     def _failed(self, error: Exception, hint: str = "") -> VideoError:
-        dropped(self._part)
+        self._drop()
         reason = getattr(error, "strerror", None) or str(error)
         return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason}{hint})")

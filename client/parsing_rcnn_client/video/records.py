@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +15,17 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from parsing_rcnn.codecs import npz
-from parsing_rcnn.codecs.json import dumps
+from parsing_rcnn.codecs.json import dumps, to_json
 from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.names import legible
+from parsing_rcnn_client.unfinished import Unfinished, growing
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
+
+INCLUDE = ("iuv",)
+"""What the people of a line may have beside what they always have, by the names of `codecs.json.INCLUDE`."""
 
 
 class Record(Protocol):
@@ -55,15 +61,20 @@ class JsonLines:
         path: of the file; None is standard output.
         live: each line goes at once into the file itself, as it always does to standard output, and stays whatever
             happens later; without it the file is there when it is whole.
+        include: of `INCLUDE`, what else each person has. "iuv": `offset` and `densepose` as of `codecs.json.to_json`,
+            where IUV was computed.
+
+    Raises:
+        InvalidOptions: another run writes the file.
     """
 
-    def __init__(self, path: Path | None, *, live: bool = False) -> None:
-        self._path = path or "standard output"
+    def __init__(self, path: Path | None, *, live: bool = False, include: Collection[str] = ()) -> None:
+        self._path, self._include = path or "standard output", include
         self._whole = None if path is None else path.resolve()  # a link stays, what it points to is replaced
-        self._part = None if self._whole is None or live else self._whole.with_name(self._whole.name + ".part")
+        self._part: Unfinished | None = None
         self._lock = threading.Lock()
         with writing(self._path):
-            self._file = _opened(self._part or self._whole, buffered=self._part is not None)
+            self._file = self._opened(live)
 
     def of(self, number: int) -> Record:
         """The same for one of several sources, whose lines have its number: names may be the same."""
@@ -95,19 +106,26 @@ class JsonLines:
             self.abort()
         elif not self._file.closed:
             with writing(self._path):
-                self._file.close()
-                if self._whole is not None:
-                    self._part.replace(self._whole)
+                self._file.flush()
+                self._part.finish()
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished, or live."""
         if self._part is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            dropped(self._part)
+            self._part.drop()
         elif self._lock.acquire(blocking=False):  # else a thread waits in `add` for who reads no more
             self._file.close()
             self._lock.release()
+
+    def _opened(self, live: bool) -> IO[bytes]:
+        """A file to write, in a folder that is made; or standard output, which stays open."""
+        if self._whole is None:
+            return open(1, "wb", buffering=0, closefd=False)
+        self._whole.parent.mkdir(parents=True, exist_ok=True)
+        if live:
+            return growing(self._whole)
+        self._part = Unfinished(self._whole, f"{self._whole.name}.part")
+        return io.BufferedWriter(self._part.file)
 
     def _write(self, line: bytes) -> None:
         if self._part is not None:
@@ -128,6 +146,10 @@ class JsonLines:
             entry["parts"] = {people.taxonomy.classes[i]: int(areas[i]) for i in np.flatnonzero(areas[1:]) + 1}
         if people.parts is not None or people.iuv is not None:
             entry["rle"] = person_rle(people, index)
+        if "iuv" in self._include and people.iuv is not None:
+            alone = replace(people.select([index]), parts=None, part_scores=None, part_probs=None)
+            (own,) = to_json(alone, include=("iuv",))["predictions"]
+            entry |= {name: own[name] for name in ("offset", "densepose")}
         return entry
 
 
@@ -255,11 +277,3 @@ def require_empty(folder: Path) -> None:
             raise InvalidOptions(f"{folder}: there are files in this folder: name a new one, or empty it")
     except OSError as error:
         raise InvalidOptions(f"{folder}: is no folder that can be used ({error.strerror}); name another") from None
-
-
-def _opened(path: Path | None, *, buffered: bool) -> IO[bytes]:
-    """A file to write, in a folder that is made; None is standard output, which stays open."""
-    if path is None:
-        return open(1, "wb", buffering=0, closefd=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("wb", buffering=-1 if buffered else 0)

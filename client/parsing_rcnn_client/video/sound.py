@@ -43,13 +43,16 @@ def options(source: str, part: Path | None, begin: float, span: Span | None) -> 
     return [*seeking(begin + span.start), *taken, "-copypriorss:a", "0"]  # packets are let go by their times
 
 
-def cut(part: Path, length: float, options: Sequence[str]) -> None:
-    """End a file with its pictures, without encoding anything again. What cannot be cut stays whole.
+def cut(part: Path, length: float, options: Sequence[str]) -> Path | None:
+    """End a file with its pictures, without encoding anything again.
 
     Args:
-        part: the file.
+        part: the file, which stays as it is.
         length: seconds from the first picture to the end of the last.
         options: of its container.
+
+    Returns:
+        the shorter one, beside it; None where it cannot be cut.
     """
     shorter = part.with_name(f"{part.stem}.cut{part.suffix}")
     # some containers move the clock, so that nothing is before 0 for example
@@ -58,11 +61,12 @@ def cut(part: Path, length: float, options: Sequence[str]) -> None:
     try:
         end = float(said[0].strip(b",")) + length
     except (IndexError, ValueError):
-        return
+        return None
     command = [tool("ffmpeg"), "-v", "error", "-y", "-nostdin", "-copyts", "-i", str(part), "-map", "0", "-c", "copy"]
     command += ["-t", f"{end:.6f}", *options]
     # it would be late by as much once more
     command += ["-muxdelay", "0", "-muxpreload", "0"] if part.suffix.lower() in _TRANSPORT else []
     if subprocess.run([*command, str(shorter)], capture_output=True, check=False).returncode == 0:
-        shorter.replace(part)
+        return shorter
     shorter.unlink(missing_ok=True)
+    return None

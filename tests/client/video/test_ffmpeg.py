@@ -326,16 +326,9 @@ def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path, ffmpeg:
 
 
 def test_a_name_that_is_too_long_for_what_is_not_whole_is_told(tmp_path: Path, ffmpeg: object) -> None:
-    writer = FFmpegWriter(str(tmp_path / ("a" * 246 + ".mp4")), VideoInfo(64, 64, 25))
-
-    def fill() -> None:
-        for index in range(100):
-            writer.write(np.zeros((64, 64, 3), np.uint8), index / 25)
-        writer.close()
-
-    with pytest.raises(VideoError, match="File name too long"):
-        fill()
-    writer.abort()
+    with pytest.raises(VideoError, match="File name too long"):  # before the first picture
+        FFmpegWriter(str(tmp_path / ("a" * 246 + ".mp4")), VideoInfo(64, 64, 25))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

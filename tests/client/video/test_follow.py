@@ -417,3 +417,55 @@ def test_an_answer_that_comes_after_a_cut_says_nothing_of_the_new_scene() -> Non
     follower.follow(frames[9], None)
     assert follower.follow(frames[8], walker(100, True)).numbers.tolist() == [2]
     assert follower.follow(frames[10], None).numbers.tolist() == [2]
+
+
+def room(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    """A room that no other one is like."""
+    cells = np.random.default_rng(seed).integers(0, 256, (9, 16, 3)).astype(np.uint8)
+    return cells.repeat(27, 0).repeat(20, 1)[:240]
+
+
+@pytest.mark.parametrize("dull", [True, False])
+def test_nobody_is_followed_from_one_opening_of_a_source_to_the_next(dull: bool) -> None:
+    """Two cameras before the same dull wall look the same: no cut is seen."""
+    follower, before, after = Follower(), room(0), room(0) if dull else room(1)
+    for i in range(5):
+        assert follower.follow(Frame(i, i / 30, before), people_of(MIDDLE)).numbers.tolist() == [1]
+    for i in range(5, 8):
+        again = follower.follow(Frame(i, i / 30, after, opened=1), people_of(MIDDLE))
+        assert again.numbers.tolist() == [2]
+    late = follower.follow(Frame(4, 4 / 30, before), people_of(MIDDLE))  # asked before the source was lost
+    assert (late.analysed, late.numbers.tolist()) == (False, [2])
+    carried = follower.follow(Frame(8, 8 / 30, after, opened=2), None)
+    assert (carried.covered, len(carried.people)) == (False, 0)
+
+
+@pytest.mark.parametrize(("pause", "number"), [(0.9, 1), (1.3, 2), (60.0, 2)])
+def test_after_a_pause_whoever_stands_there_is_somebody_new(pause: float, number: int) -> None:
+    follower = Follower()  # analyses each 0.1 s: the patience of a second, and two of them
+    for i in range(10):
+        follower.follow(Frame(i, i / 10, IMAGE), people_of(MIDDLE))
+    assert follower.follow(Frame(10, 0.9 + pause, IMAGE), people_of(MIDDLE)).numbers.tolist() == [number]
+
+
+def test_of_a_file_no_pause_is_too_long() -> None:
+    follower = Follower(gap=math.inf)  # a recording of one picture a minute, say
+    seen = [follower.follow(Frame(i, 60.0 * i, IMAGE), people_of(MIDDLE)) for i in range(3)]
+    assert [each.numbers.tolist() for each in seen] == [[1]] * 3
+
+
+def test_people_keep_their_numbers_when_the_camera_is_turned_at_once() -> None:
+    """By a fifth of the picture: the first one stands now where the second one stood."""
+    wide = cv2.resize(room(5), (640, 240), interpolation=cv2.INTER_CUBIC)
+    first, second, turned = (60.0, 50.0, 100.0, 200.0), (120.0, 50.0, 160.0, 200.0), (180.0, 50.0, 220.0, 200.0)
+    before, after = wide[:, 200:520].copy(), wide[:, 140:460].copy()
+    follower = Follower()
+    for i in range(5):
+        assert follower.follow(Frame(i, i / 30, before), people_of(first, second)).numbers.tolist() == [1, 2]
+    meanwhile = follower.follow(Frame(5, 5 / 30, after), None)  # until the next answer nobody knows who is where
+    assert (meanwhile.covered, len(meanwhile.people), meanwhile.doubtful) == (False, 0, None)
+    late = follower.follow(Frame(4, 4 / 30, before), people_of(first, second))
+    assert (late.covered, len(late.people)) == (False, 0)
+    for i in (6, 7):
+        tracked = follower.follow(Frame(i, i / 30, after), people_of(second, turned))
+        assert (tracked.covered, tracked.numbers.tolist()) == (True, [1, 2])

@@ -347,7 +347,7 @@ def test_what_is_closed_in_a_hurry_stays_as_it_is_when_the_engine_answers(mode: 
     sources = [start(live, iter([Camera()]), screen) for screen in screens]
     try:
         until(lambda: engine.asked == 1 and all(source.state.frames > 1 for source in sources))
-        live.close(hurry=True)
+        live.close(within=0.5)
         before = [(len(screen.shown), source.state.problem) for screen, source in zip(screens, sources, strict=True)]
         assert all(screen.closed for screen in screens)
         assert live.running

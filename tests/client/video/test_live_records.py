@@ -188,3 +188,27 @@ def test_a_zone_outside_the_picture_ends_the_source_and_is_told() -> None:
     until(lambda: not live.running)
     with pytest.raises(InvalidOptions, match="zone door: 65,0 lies outside the picture of 64x96 pixels"):
         live.close()
+
+
+@pytest.mark.parametrize("mode", ["align", "low-latency"])
+def test_who_stands_there_when_a_source_comes_back_is_somebody_new(mode: str) -> None:
+    class Standing(Walker):
+        """Somebody who stands where the one stood before whom the source was lost, in the same room."""
+
+        def __init__(self, frames: int, scale: int = 1) -> None:
+            super().__init__(frames)
+            self.info, self._scale = VideoInfo(64 * scale, 96 * scale, 50, live=True), scale
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                image = np.zeros((96, 64, 3), np.uint8)
+                image[20:52, 24:40] = 255
+                yield Frame(frame.index, frame.time, image.repeat(self._scale, 0).repeat(self._scale, 1), frame.arrived)
+
+    cameras, kept = iter([Standing(8), Standing(8, scale=2), Standing(10**6)]), Kept()
+    live = Live(Sees(), LiveSettings(BOXES, mode=mode, pause=0.01))
+    source = live.add("door", lambda: next(cameras), records=[kept])
+    until(lambda: source.state.reconnects == 2 and source.state.frames > 24)
+    live.close()
+    opened = [(each.frame.opened, number) for each in kept.frames for number in each.numbers.tolist()]
+    assert set(opened) == {(0, 1), (1, 2), (2, 3)}

@@ -238,7 +238,7 @@ def test_closing_does_not_wait_for_a_window_that_is_stopped(ffmpeg: object, monk
         shown = source.state.shown
         time.sleep(0.5)
     begin = time.monotonic()
-    live.close(hurry=True)
+    live.close(within=0.5)
     assert time.monotonic() - begin < 20
     assert opened[0]._process.poll() is not None
 
@@ -264,7 +264,7 @@ def test_a_file_whose_ffmpeg_was_held_up_is_whole(
         shown = source.state.shown
         time.sleep(0.5)
     Timer(2, process.send_signal, (signal.SIGCONT,)).start()
-    live.close(hurry=True)
+    live.close(within=0.5)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     # whatever lay in ffmpeg's own queues is in it, too, or not: a picture at most
     assert abs(len(list(FFmpegReader(str(tmp_path / "out.mp4")))) - shown) <= 1

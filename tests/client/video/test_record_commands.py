@@ -154,6 +154,8 @@ def test_a_signal_ends_it_while_nobody_reads_its_lines(
     [
         (["--jsonl", "-", "--json"], "both write to standard output"),
         (["--npz", "-"], "--npz writes many files"),
+        (["--jsonl", "{tmp}/a", "--include", "masks"], "--include 'masks': choose iuv"),
+        (["--npz", "{tmp}/a", "--include", "iuv"], "--include iuv is about the lines of --jsonl: name a file, or -"),
         (["--npz", "{tmp}"], "there are files in this folder: name a new one, or empty it"),
         (["--npz", "{tmp}/file"], "is no folder that can be used"),
         (["--npz", "{tmp}/file/arrays"], "no folder can be made there"),
@@ -178,3 +180,34 @@ def test_what_cannot_be_is_refused(
     said = refused(command, walk_video, *(option.format(tmp=tmp_path, video=walk_video) for option in options))
     assert says.format(tmp=tmp_path) in said
     assert [path.read_text() for path in tmp_path.iterdir()] == ["no folder"]
+
+
+@pytest.mark.parametrize("command", ["annotate", "stream"])
+def test_lines_with_charts(walk_video: Path, tmp_path: Path, command: str) -> None:
+    done = run(command, walk_video, "--jsonl", tmp_path / "a.jsonl", "--include", "iuv", "--max-side", "160")
+    assert done.returncode == 0, done.stderr
+    people = [one for line in (tmp_path / "a.jsonl").read_text().splitlines() for one in json.loads(line)["people"]]
+    assert people
+    for person in people:
+        charts = person["densepose"]["charts"]
+        assert charts
+        assert all(set(one) >= {"class", "class_id", "area"} and 1 <= one["class_id"] <= 24 for one in charts)
+        assert person["parts"]
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_stream_ends_soon_after_its_time_while_nobody_reads_its_lines(walk_video: Path, sources: int) -> None:
+    given = ["stream", *[str(walk_video)] * sources, "--jsonl", "-", "--seconds", "2", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parsing_rcnn", *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        assert process.wait(25) == 0  # without a bound 30 s more, and 5 for the output
+        lines, said = process.communicate()
+    finally:
+        process.kill()
+    assert "Traceback" not in said
+    assert json.loads(lines.splitlines()[0])["frame"] >= 0
+    assert said.count(f"{walk_video}: ") >= sources

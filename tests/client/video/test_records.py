@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from parsing_rcnn.codecs.json import to_json
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn_client.video.follow import Tracked
@@ -129,3 +133,30 @@ def test_arrays_that_cannot_be_written_are_said(tmp_path: Path) -> None:
     (tmp_path / "arrays").rmdir()
     with pytest.raises(VideoError, match=r"000003\.npz: cannot be written"):
         record.add(tracked(3))
+
+
+def test_charts_are_in_a_line_on_request_as_in_the_json_of_pictures(tmp_path: Path) -> None:
+    """The box is 10 x 26 pixels, all of them of part 3 with U = 20 and V = 40."""
+    frame = tracked(0, [[2, 4, 12, 30], [-12, 4, -2, 30]], [7, 8])
+    for include in ((), ("iuv",)):
+        record = JsonLines(tmp_path / "a.jsonl", include=include)
+        record.add(frame)
+        record.close()
+        ((person,),) = (line["people"] for line in lines_of(tmp_path / "a.jsonl"))  # type: ignore[misc]
+        assert ("densepose" in person) == ("offset" in person) == bool(include)
+    assert person["offset"] == [2, 4]
+    found = person["densepose"]
+    assert found["charts"] == [{"class": "Right-hand", "class_id": 3, "area": 260}]
+    assert found["shape_chw"] == [3, 26, 10]
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(found["labels_uv_str"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[40, 20, 3]]  # OpenCV reads blue first
+    assert found == to_json(frame.people)["predictions"][0]["densepose"]
+    assert person["parts"] == {"Hat": 260}
+
+
+def test_where_there_are_no_charts_a_line_has_none(tmp_path: Path) -> None:
+    record = JsonLines(tmp_path / "a.jsonl", include=("iuv",))
+    frame = tracked(0, [[2, 4, 12, 30]], [7])
+    record.add(replace(frame, people=replace(frame.people, iuv=None)))
+    record.close()
+    assert list(lines_of(tmp_path / "a.jsonl")[0]["people"][0]) == ["track", "box", "score", "parts", "rle"]  # type: ignore[index]

@@ -113,6 +113,38 @@ def test_no_frame_is_lost_where_key_frames_are_far_apart(
         assert reader.damaged is None  # what the decoder lacks before the piece is no damage
 
 
+@pytest.fixture(scope="module")
+def refreshed(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., str]) -> Path:
+    """15 s of 10 frames a second as MPEG-TS, whose key frame at 10 s is none: from there on a column of each picture
+    is encoded anew, and a decoder that begins there gives no picture until all of them were."""
+    path = tmp_path_factory.mktemp("refreshed") / "refreshed.ts"
+    encoded = ("-c:v", "libx264", "-preset", "veryfast", "-x264-params", "intra-refresh=1:bframes=0:keyint=100")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x144:r=10:d=15", *encoded, path)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["ffmpeg", "pyav"])
+def test_a_source_is_read_from_its_beginning_where_a_decoder_begins_late(
+    refreshed: Path, backend: str, ffmpeg: Callable[..., str]
+) -> None:
+    if backend == "pyav":
+        pytest.importorskip("av")
+    whole = {frame.index: frame.image for frame in Video(str(refreshed), backend, None, Encoding()).read()}
+    # 1.4 s is where the clock of the file begins
+    sought = ("-noaccurate_seek", "-seek_timestamp", "1", "-ss", "10.4", "-copyts", "-i", refreshed)
+    given = ("-vf", "trim=start=12.4:end=13.4,showinfo", "-fps_mode", "passthrough", "-f", "null", "-")
+    shown = subprocess.run(["ffmpeg", *map(str, (*sought, *given))], capture_output=True, text=True, check=True).stderr
+    assert 0 <= shown.count("pts_time:") < 10  # what the guard is for
+    for start, end in ((11, 12), (14, 14.5)):
+        reader = Video(str(refreshed), backend, Span(start, end), Encoding()).read()
+        frames = list(reader)
+        assert [frame.index for frame in frames] == list(range(10 * start, round(10 * end)))
+        assert [round(frame.time, 3) for frame in frames] == [frame.index / 10 for frame in frames]
+        for frame in frames:
+            np.testing.assert_array_equal(frame.image, whole[frame.index])
+        assert reader.damaged is None
+
+
 def test_sound_that_is_encoded_anew_is_cut_as_well(long_videos: dict[str, Path], tmp_path: Path) -> None:
     cut(long_videos["mp4"], Span(12.5, 15), tmp_path / "out.ts")
     first, last, length = loud(tmp_path / "out.ts")

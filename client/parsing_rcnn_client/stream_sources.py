@@ -1,0 +1,61 @@
+"""The sources of `parsing-rcnn stream`, and where their pictures go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from parsing_rcnn_client.names import legible
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.video.live import Live
+    from parsing_rcnn_client.video.media import Reader, Sink
+    from parsing_rcnn_client.video.records import Record
+    from parsing_rcnn_client.video.sinks import MjpegPage
+
+
+def start(
+    live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: Sequence[Record]
+) -> None:
+    """Begin to read a source, and to show it at its target (of `places.targets_of`)."""
+    from parsing_rcnn_client.video.backends import open_reader
+    from parsing_rcnn_client.video.programs import hidden, is_endless
+    from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
+
+    name = legible(hidden(source))
+    place = page.sink(name) if page is not None and target.startswith("mjpeg:") else None
+
+    def open_sink(reader: Reader) -> Sink:
+        if place is not None:
+            return place
+        if target == "window":
+            return WindowSink(name, reader.info)
+        if "://" in target and live.reconnects:
+            return LastingSink(lambda: FileSink(target, reader.info))
+        return FileSink(target, reader.info)
+
+    endless, sink = is_endless(source), None if target == "none" else open_sink
+    open_source = lambda: open_reader(source, backend, live=endless, pace=not endless)  # noqa: E731
+    live.add(name, open_source, sink, endless=endless, records=records)
+
+
+def page_of(targets: list[str]) -> MjpegPage | None:
+    """The page that targets name, if any.
+
+    Raises:
+        InvalidOptions: there is no screen for a window, or no such port, or two.
+    """
+    from parsing_rcnn.errors import InvalidOptions
+    from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink
+
+    if "window" in targets:
+        WindowSink.require_screen()
+    ports = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
+    for port in sorted(ports):
+        if not port.isdecimal() or int(port) > 65535:
+            raise InvalidOptions(
+                f"mjpeg:{port}: the port is no number from 1 to 65535 (0 takes a free one): --out mjpeg:8090"
+            )
+    if len(ports) > 1:
+        raise InvalidOptions("one page shows all sources: --out mjpeg:8090")
+    return MjpegPage(int(ports.pop())) if ports else None
