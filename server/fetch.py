@@ -105,7 +105,7 @@ async def _public(host: str, resolve: Resolve) -> list[str]:
     if not addresses:
         raise InvalidImage(f"the host {host} is not known: check the address")
     for address in addresses:
-        if not _is_public(ipaddress.ip_address(address.split("%")[0])):
+        if not _is_public(ipaddress.ip_address(address)):
             raise InvalidOptions(f"the host {host} is not public: pictures are fetched from the open internet only")
     return list(dict.fromkeys(addresses))
 
@@ -113,16 +113,14 @@ async def _public(host: str, resolve: Resolve) -> list[str]:
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST and address not in _NAT64:
         return False  # of what else there is some is routed inwards: ::127.0.0.1, 64:ff9b:1::/48
-    # an address of _NAT64 is as public as what it carries
-    own = [] if address in _NAT64 else [address]
-    return all(one.is_global and not one.is_multicast for one in (*own, *_carried(address)))
+    return all(one.is_global and not one.is_multicast for one in (address, *_carried(address)))
 
 
 def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that a router may make of an IPv6 address."""
+    """The IPv4 addresses that a router may make of an IPv6 address; of other forms than these none is public."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    found = [address.sixtofour]
     if address in _NAT64:
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [one for one in found if one is not None]
@@ -147,7 +145,8 @@ async def _get(
     reader, writer = await _connect(host, addresses, tls)
     try:
         connection = h11.Connection(h11.CLIENT)
-        headers = [("Host", host), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
+        name = f"[{host}]" if ":" in host else host  # an IPv6 address has its brackets there, too
+        headers = [("Host", name), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
         request = h11.Request(method="GET", target=target, headers=headers)
         writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         await writer.drain()
@@ -165,8 +164,6 @@ async def _get(
                     raise ImageTooLarge(
                         f"the picture has more than {most} bytes, which is the limit: send a smaller one"
                     )
-            elif isinstance(event, h11.ConnectionClosed):
-                break
         return status, location, bytes(body)
     finally:
         writer.close()

@@ -83,6 +83,21 @@ def test_boxes_have_a_centre_and_corners() -> None:
     assert len({p["detection_id"] for p in document["predictions"]}) == 2
 
 
+def test_numbers_have_few_digits() -> None:
+    """Of a thousandth of a pixel, however single precision has them: 10.12345 is 10.1234502792... there."""
+    boxes = np.array([[10.12345, 5.98765, 26.4567, 36.00049]], np.float32)
+    scores = np.full((1, 20), 0.1234567, np.float32)
+    parts = np.full((1, 8, 8), 7, np.uint8)
+    who = People(boxes, np.array([0.87654321], np.float32), (40, 50), parts=parts, part_scores=scores)
+    (person,) = read(to_json(who))["predictions"]
+    assert person["bbox"] == [10.123, 5.988, 26.457, 36]
+    assert (person["width"], person["height"]) == (16.334, 30.012)
+    assert (person["x"], person["y"]) == (18.29, 20.994)
+    assert (person["confidence"], person["parts"][0]["score"]) == (0.87654, 0.1235)
+    third = replace(who, boxes=np.array([[0.001, 0.002, 8.002, 8.003]], np.float32))
+    assert [to_json(third)["predictions"][0][side] for side in ("x", "y")] == [4.0015, 4.0025]
+
+
 def test_masks_are_full_frame_run_lengths() -> None:
     who = people()
     for index, person in enumerate(read(to_json(who))["predictions"]):
@@ -208,6 +223,25 @@ def test_include_nothing_is_boxes_only() -> None:
     assert not {"rle", "parts", "parts_png", "densepose"} & set(person)
 
 
+@pytest.mark.parametrize(
+    ("what", "of_both", "of_charts"),
+    [
+        ("masks", {"rle"}, {"rle"}),
+        ("parts", {"parts"}, set()),
+        ("label_map", {"parts_png"}, set()),
+        ("iuv", {"densepose"}, {"densepose"}),
+        ("part_masks", {"parts"}, set()),
+        ("inds", set(), set()),
+    ],
+)
+def test_what_is_included_alone_is_all_that_is_carried(what: str, of_both: set[str], of_charts: set[str]) -> None:
+    bare = set(to_json(people(), include=[])["predictions"][0])
+    for who, wanted in ((people(), of_both), (replace(people(), parts=None, part_scores=None), of_charts)):
+        document = to_json(who, include=[what])
+        assert set(document["predictions"][0]) - bare == wanted
+        assert ("inds_png" in document) == (what == "inds")
+
+
 def crowd(**fields: Any) -> People:
     """Two people who overlap: the surer one reaches over the other's middle with the rim of the parts alone."""
     parts = np.zeros((2, 20, 20), np.uint8)
@@ -241,6 +275,15 @@ def test_inds_say_who_is_in_front_by_the_rule_of_the_maps(exact: bool) -> None:
         assert np.array_equal(inds(only), maps)
 
 
+def test_of_maps_that_mean_nothing_no_silhouette_is_made() -> None:
+    doubted = replace(crowd(), untrained=frozenset({"parsing"}))
+    charts = replace(crowd(), parts=None)
+    for include in (["masks"], ["inds"]):
+        wanted = read(to_json(charts, include=include))
+        assert read(to_json(doubted, include=include)) == wanted
+        assert read(to_json(crowd(), include=include)) != wanted
+
+
 def test_inds_of_few_many_and_none() -> None:
     assert "inds_png" not in to_json(crowd())
     assert "inds_png" not in to_json(People(people().boxes, people().scores, (40, 50)), include=["inds"])
@@ -270,7 +313,7 @@ def test_inds_name_somebody_where_a_part_is_or_a_chart() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"include": ["mask"]}, "include: 'mask'.*masks, parts"),
+        ({"include": ["part", "masks", "mask"]}, "include: 'mask', 'part' is unknown.*masks, parts"),
         ({"mask_format": "svg"}, "mask_format: 'svg'.*rle, png"),
     ],
 )

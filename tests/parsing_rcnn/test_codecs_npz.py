@@ -66,6 +66,16 @@ def test_who_is_followed_has_a_number() -> None:
         replace(before, tracker_id=np.array([7, 2]))
 
 
+@pytest.mark.parametrize(("task", "doubted"), [("parsing", [True, False]), ("densepose", [False, True])])
+def test_maps_that_mean_nothing_are_named_where_there_are_any(task: str, doubted: list[bool]) -> None:
+    before = replace(people(), untrained=frozenset({task}))
+    with np.load(io.BytesIO(npz.encode(before))) as written:
+        assert (written["untrained"].tolist(), written["untrained"].dtype) == (doubted, np.bool_)
+    assert npz.decode(npz.encode(before)).untrained == {task}
+    without = replace(before, parts=None, part_scores=None, iuv=None, iuv_scores=None)
+    assert "untrained" not in npz.to_arrays(without)
+
+
 def test_maps_that_were_not_computed_stay_away() -> None:
     after = npz.decode(npz.encode(People.empty((3, 4))))
     assert len(after) == 0
@@ -160,10 +170,15 @@ def test_damage_and_malice_are_refused_as_such(make: Callable[[], bytes], says: 
             npz.decode(source)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("boxes", np.float64), ("parts", np.int64), ("image_size", np.float64)])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("boxes", np.float64), ("parts", np.int64), ("image_size", np.float64), ("image_size", np.bool_),
+     ("untrained", np.int64)],
+)  # fmt: skip
 def test_a_wrong_dtype_is_named(name: str, dtype: type[np.generic]) -> None:
+    arrays = npz.to_arrays(replace(people(), untrained=frozenset({"parsing"})))
     with pytest.raises(TypeError, match=f"{name}: expected .*, got {np.dtype(dtype)}"):
-        npz.decode(archive(**{name: npz.to_arrays(people())[name].astype(dtype)}))
+        npz.decode(archive(**{name: arrays[name].astype(dtype)}))
 
 
 def test_more_than_it_may_have_is_not_unpacked() -> None:
@@ -178,6 +193,17 @@ def test_more_than_it_may_have_is_not_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_as_much_as_it_may_have_is_read() -> None:
+    """64 people, and maps of 512 cells on their longer side, as the message says."""
+    boxes = np.tile(np.array([0, 0, 5, 5], np.float32), (64, 1))
+    full = People(boxes, np.ones(64, np.float32), (9, 9), parts=np.zeros((64, 512, 8), np.uint8))
+    assert len(npz.decode(npz.encode(full), most=64)) == 64
+    for name, more in (("boxes", (65, 4)), ("parts", (64, 513, 8)), ("parts", (64, 8, 513))):
+        arrays = {**npz.to_arrays(full), name: np.zeros(more, npz.to_arrays(full)[name].dtype)}
+        with pytest.raises(ValueError, match="at most 64 people and 512 cells a side"):
+            npz.decode(archive(**arrays), most=64)
 
 
 def test_a_file_may_have_any_number_of_people(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def problem(answer: bytes, status: int, code: str) -> dict[str, object]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer[:300]
     assert b"content-type: application/problem+json" in head
+    assert b"x-content-type-options: nosniff" in head
+    assert b"connection: close" in head
     document = json.loads(body)
     assert document["type"] == f"urn:parsing-rcnn:{code}"
     assert f"x-request-id: {document['request_id']}".encode() in head
@@ -112,6 +114,19 @@ def test_headers_must_end(strict: Live) -> None:
     assert first.startswith(b"HTTP/1.1 200")
     again.sendall(b"GET /heal")  # the second request of a connection has no more time than the first
     problem(everything(again), 408, "upload-timeout")
+
+
+def test_who_leaves_before_a_head_ends_is_refused_nothing(strict: Live) -> None:
+    def refusals() -> float | None:
+        return strict.app.state.metrics.registry.get_sample_value("parsing_rcnn_answers_total", {"status": "408"})
+
+    before = refusals()
+    with capture_logs() as lines:
+        opened(strict, QUERY).close()
+        until(lambda: not strict.server.server_state.connections)
+        time.sleep(2 * LIMITS.head_seconds)
+    assert [line for line in lines if line["event"] == "refused"] == []
+    assert refusals() == before
 
 
 def test_between_requests_there_is_more_time(strict: Live) -> None:
@@ -216,6 +231,30 @@ def test_a_bad_body_behind_a_request_in_work_ends_both(photo_jpeg: bytes) -> Non
         time.sleep(0.1)  # for what would be counted besides
         assert counts() == {"400": 1, "499": 1}
     assert not [line for line in lines if line["log_level"] == "error"]
+
+
+def test_who_is_refused_may_send_the_rest_and_reads_why() -> None:
+    """Though so much of the body was there that no more of it was read."""
+    with Live(Settings(), Slow, ConnectionLimits(linger_seconds=30)) as live:
+        connection = opened(live, HEAD)
+        connection.sendall(b"%x\r\n" % 100_000 + bytes(100_000) + b"\r\nxyz\r\n" + bytes(16_000_000))
+        problem(everything(connection), 400, "malformed-request")
+
+
+def test_a_refusal_is_not_put_into_an_answer_that_has_begun() -> None:
+    live = Live(Settings(), Slow, ConnectionLimits(linger_seconds=30))
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # else the system holds the answer
+    with live:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", live.port))
+        connection.sendall(b"GET /docs-assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        connection.sendall(b"HELO there\r\n\r\n")
+        received = everything(connection)
+        assert 0 < len(received) < 1_000_000  # it was cut short
+        assert b"malformed-request" not in received
 
 
 OFFER = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
@@ -331,6 +370,20 @@ def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
             assert arrays["iuv"].shape == (64, 3, 128, 128)
 
 
+def test_who_begins_to_read_must_go_on(photo_jpeg: bytes) -> None:
+    live = Live(Settings(), Talkative, LIMITS)
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    with live, socket.socket() as connection, capture_logs() as lines:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", live.port))
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
+        connection.sendall(head.encode() + photo_jpeg)
+        wanted = 300_000  # of 2 MB
+        while wanted > 0:
+            wanted -= len(connection.recv(wanted))
+        until(lambda: any(line["event"] == "closed" for line in lines), 20)
+
+
 class Nobody(Slow):
     """Finds nobody in a picture of 700 x 700."""
 
@@ -387,6 +440,18 @@ def test_the_silent_make_room(strict: Live, photo_jpeg: bytes) -> None:
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
     for connection in silent:
         connection.close()
+
+
+def test_the_setting_says_how_many_connections_there_are() -> None:
+    with Live(Settings(max_connections=16), Slow) as live:
+        silent = [opened(live)]
+        time.sleep(0.02)  # the loop's clock counts milliseconds
+        silent += [opened(live) for _ in range(15)]
+        assert everything(opened(live, QUERY + "Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        silent[0].settimeout(5)  # before it would have to go for saying nothing
+        assert everything(silent[0]) == b""
+        for connection in silent[1:]:
+            connection.close()
 
 
 def test_the_one_that_was_silent_for_longest_makes_room() -> None:
@@ -446,8 +511,9 @@ def test_with_every_connection_at_work_the_next_one_is_refused(photo_jpeg: bytes
         busy = [post(live, photo_jpeg) for _ in range(3)]
         assert slow.begun.acquire(timeout=10)
         until(lambda: live.app.state.service.admission.held == 3)
-        document = problem(everything(opened(live, QUERY + "\r\n")), 503, "busy")
-        assert "3 connections" in str(document["detail"])
+        answer = everything(opened(live, QUERY + "\r\n"))
+        assert "3 connections" in str(problem(answer, 503, "busy")["detail"])
+        assert b"\r\nretry-after: 1\r\n" in answer
         assert live.app.state.metrics.registry.get_sample_value("parsing_rcnn_answers_total", {"status": "503"}) == 1
         slow.gate.set()
         for connection in busy:

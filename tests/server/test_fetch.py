@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import shutil
 import ssl
@@ -25,7 +26,16 @@ from server.settings import Settings
 from tests.server.conftest import Slow, wait_until_ready
 
 PUBLIC = "93.184.215.14"
+SIX = "2606:4700:4700::1111"
 CLOSED, SILENT = "93.184.215.15", "93.184.215.16"
+
+BROKEN = {
+    "empty": b"",
+    "other": b"SSH-2.0-server\r\n",
+    "half": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "short": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nxxx",
+}
+"""What a site may say before it closes the connection."""
 
 Names = dict[str, list[str]]
 
@@ -34,21 +44,35 @@ class Site(BaseHTTPRequestHandler):
     """Serves what its path says; remembers who was asked for."""
 
     hosts: list[str] = []  # noqa: RUF012  # one for the class: every connection makes an instance
+    asked: list[str] = []  # noqa: RUF012  # paths with their queries
     stop = threading.Event()
+    left = threading.Event()  # whoever asked for what has no end is gone
 
     def do_GET(self) -> None:
         self.hosts.append(self.headers["Host"])
-        what, _, rest = self.path[1:].partition("/")
+        self.asked.append(self.path)
+        path, _, query = self.path.partition("?")
+        what, _, rest = path[1:].partition("/")
+        if what == "broken":
+            self.wfile.write(BROKEN[rest])
+            return
         if what == "moved":
-            self.send_response(302)
+            self.send_response(int(query or 302))
             known = {"home": "/photo", "inside": "https://inside/photo", "nowhere": "https://["}
             self.send_header("Location", known.get(rest, f"/moved/{rest}"))
             self.end_headers()
             return
         if what == "slow":
             self.stop.wait(20)
-        self.send_response(200 if what == "photo" else 404)
+        self.send_response(200 if what in ("photo", "endless") else 404)
         self.end_headers()
+        if what == "endless":
+            try:
+                while True:
+                    self.wfile.write(bytes(65536))
+            except OSError:
+                self.left.set()
+            return
         for _ in range(5):
             self.wfile.write(b"x" * 100)
 
@@ -69,14 +93,14 @@ def run(url: str, names: Names, tls: ssl.SSLContext | None = None, most: int = 1
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of photos.example, signed by itself, with its key."""
+    """A certificate of photos.example and of `SIX`, signed by itself, with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the program openssl, which makes a certificate")
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=photos.example", "-addext", "subjectAltName=DNS:photos.example", "-keyout", path, "-out",
-         path.with_suffix(".crt")],
+         "-subj", "/CN=photos.example", "-addext", f"subjectAltName=DNS:photos.example,IP:{SIX}", "-keyout", path,
+         "-out", path.with_suffix(".crt")],
         check=True, capture_output=True,
     )  # fmt: skip
     path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
@@ -97,6 +121,7 @@ def connected(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     Site.hosts.clear()
+    Site.asked.clear()
     Site.stop.clear()
     addresses: list[str] = []
     real = asyncio.open_connection
@@ -158,6 +183,12 @@ def test_the_address_that_was_checked_is_connected_to(connected: list[str], trus
     assert Site.hosts == ["photos.example"]
 
 
+def test_an_address_of_numbers_is_asked_for_as_it_is_written(connected: list[str], trusting: ssl.SSLContext) -> None:
+    assert run(f"https://[{SIX}]/photo", {SIX: [SIX]}, trusting) == b"x" * 500
+    assert connected == [SIX]
+    assert Site.hosts == [f"[{SIX}]"]
+
+
 def test_another_address_is_tried(
     connected: list[str], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +204,49 @@ def test_another_address_is_tried(
     monkeypatch.setattr(module, "_SECONDS", 0.5)
     with pytest.raises(InvalidImage, match=r"did not answer within 0\.5 s"):
         run("https://photos.example/photo", {"photos.example": [SILENT]}, trusting)
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"), [("", "/"), ("?a=1", "/?a=1"), ("/photo?id=7&sign=%2F#top", "/photo?id=7&sign=%2F")]
+)
+def test_all_of_an_address_but_its_fragment_is_asked_for(
+    address: str, asked: str, connected: list[str], trusting: ssl.SSLContext
+) -> None:
+    """Signed addresses of stores have their signature in the query."""
+    with contextlib.suppress(InvalidImage):  # 404 but of a photo
+        run(f"https://photos.example{address}", {"photos.example": [PUBLIC]}, trusting)
+    assert Site.asked == [asked]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirect_is_followed(status: int, connected: list[str], trusting: ssl.SSLContext) -> None:
+    assert run(f"https://photos.example/moved/home?{status}", {"photos.example": [PUBLIC]}, trusting) == b"x" * 500
+    assert len(connected) == 2
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_answer_that_is_none_or_ends_early(how: str, connected: list[str], trusting: ssl.SSLContext) -> None:
+    with pytest.raises(InvalidImage, match=r"cannot be read \(RemoteProtocolError\)"):
+        run(f"https://photos.example/broken/{how}", {"photos.example": [PUBLIC]}, trusting)
+    assert len(connected) == 1
+
+
+def test_a_site_that_does_not_end_is_left(connected: list[str], trusting: ssl.SSLContext) -> None:
+    async def too_large() -> None:
+        names = resolver({"photos.example": [PUBLIC]})
+        with pytest.raises(ImageTooLarge) as refusal:
+            await fetch("https://photos.example/endless", 1000, resolve=names, tls=trusting)
+        assert await asyncio.to_thread(Site.left.wait, 30)  # while the error is held, and with it all that it came from
+        assert "1000 bytes" in str(refusal.value)
+
+    Site.left.clear()
+    asyncio.run(too_large())
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "photos..example"])
+def test_a_host_that_no_name_server_could_be_asked_for_is_not_known(host: str) -> None:
+    with pytest.raises(InvalidImage, match="not known"):
+        asyncio.run(fetch(f"https://{host}/photo", 1000))
 
 
 def test_redirects(connected: list[str], trusting: ssl.SSLContext) -> None:

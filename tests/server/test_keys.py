@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
+from parsing_rcnn.errors import InvalidOptions
 from server.app import create_app
 from server.keys import KeyFile, add_key, count_keys, revoke_keys
 from server.settings import Settings
@@ -80,3 +84,48 @@ def test_comments_and_empty_lines_are_nobodys(
     assert command(monkeypatch, "key", "--revoke", word, "--file", str(keys)) == 1
     assert "no key named" in capsys.readouterr().err
     assert keys.read_text() == "# people\n\n"
+
+
+def test_a_file_in_another_encoding_is_one_that_cannot_be_used(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a shell of Windows writes it, over one that the gateway knows."""
+    alice = add_key(keys, "alice")
+    known = KeyFile(keys)
+    keys.write_text(keys.read_text(), "utf-16")
+    before = keys.read_bytes()
+    with capture_logs() as lines:
+        assert (known.name_of(alice), known.name_of("other")) == ("alice", None)
+    assert ["cannot be read" in line["reason"] for line in lines] == [True]
+    with pytest.raises(InvalidOptions, match="cannot be read"):
+        KeyFile(keys)
+    for arguments in (("bob",), ("--list",), ("--revoke", "alice")):
+        assert command(monkeypatch, "key", *arguments, "--file", str(keys)) == 1
+        assert "the key file" in capsys.readouterr().err
+    assert keys.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [("--list",), ("--revoke", "alice")])
+def test_no_file_is_made_but_for_a_key(
+    arguments: tuple[str, ...], keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "key", *arguments, "--file", str(keys)) == 1
+    assert f"the key file {keys} cannot be" in capsys.readouterr().err
+    assert not keys.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files do not say there when they were changed")
+def test_a_key_that_is_replaced_in_place_is_refused_though_the_file_says_that_it_is_as_old(keys: Path) -> None:
+    """As copies do that keep the time of what they copy."""
+
+    def write(key: str) -> int:
+        keys.write_text(f"alice {hashlib.sha256(key.encode()).hexdigest()}\n")
+        os.utime(keys, (1, 1))
+        return keys.stat().st_ctime_ns
+
+    first = write("old")
+    known = KeyFile(keys)
+    assert known.name_of("old") == "alice"
+    while write("new") == first:  # file systems count in some milliseconds
+        pass
+    assert (known.name_of("old"), known.name_of("new")) == (None, "alice")

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImage
 from parsing_rcnn.people import Options
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
@@ -103,6 +103,17 @@ def test_a_picture_whose_turn_comes_after_the_deadline_is_left(photo_jpeg: bytes
     assert not slow.begun.acquire(blocking=False)
 
 
+def test_nothing_is_begun_in_the_time_of_a_call_that_has_none_left() -> None:
+    async def late() -> list[str]:
+        begun = []
+        with pytest.raises(DeadlineExceeded, match="X-Timeout-Ms"):
+            async with Call("analyze", "somebody", time.monotonic() - 1).in_time():
+                begun.append("a picture")
+        return begun
+
+    assert asyncio.run(late()) == []
+
+
 def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=4), lambda: slow) as live:
@@ -178,6 +189,23 @@ def test_full_is_said_before_the_body_comes(photo_jpeg: bytes) -> None:
         refused_early.close()
 
 
+def test_full_is_also_said_to_who_was_let_in_before(photo_jpeg: bytes) -> None:
+    """There was a place when the upload began, and none when the picture was there."""
+    slow = Slow()
+    with Live(Settings(workers=1, queue=0), lambda: slow) as live:
+        late = post(live, b"", "Expect: 100-continue\r\n", declared=len(photo_jpeg))
+        assert late.recv(4000).startswith(b"HTTP/1.1 100")
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        late.sendall(photo_jpeg)
+        assert late.recv(4000).startswith(b"HTTP/1.1 503")
+        assert metric(live, "parsing_rcnn_held") == 1
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        for each in (first, late):
+            each.close()
+
+
 def test_two_hundred_silent_connections_harm_nobody(photo_jpeg: bytes) -> None:
     slow = Slow()
     slow.gate.set()
@@ -211,6 +239,27 @@ def test_nobody_is_sent_away_for_longer_than_half_a_minute(monkeypatch: pytest.M
     with admission.place(), pytest.raises(EngineUnavailable, match="come back in 30 s") as refusal:
         admission.check()
     assert refusal.value.retry_after == 30
+
+
+def test_the_wait_that_is_advised_is_of_answers_and_a_second_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    admission = Admission(1)
+
+    def advised() -> float | None:
+        with pytest.raises(EngineUnavailable) as refusal:
+            admission.check()
+        return refusal.value.retry_after
+
+    with admission.place():
+        assert advised() == 1  # no answer is known yet
+        now[0] += 25
+    with suppress(InvalidImage), admission.place():
+        assert advised() == 3  # a tenth of what the last one took
+        now[0] += 1000
+        raise InvalidImage("no answer")
+    with admission.place():
+        assert advised() == 3
 
 
 def test_addresses_without_number_fill_no_memory_and_take_nobodys_share() -> None:

@@ -123,6 +123,32 @@ def test_who_goes_leaves_the_room_to_what_is_still_drawn(monkeypatch: pytest.Mon
     assert watched.most == 1
 
 
+def test_large_pictures_come_in_the_order_of_coming_and_full_hd_waits_for_none() -> None:
+    begun: list[str] = []
+    first, gate = threading.Event(), threading.Event()
+
+    def work(name: str) -> None:
+        begun.append(name)
+        first.set()
+        assert gate.wait(30)
+
+    async def draw() -> None:
+        offload = Offload(6_000_000)
+        large = [asyncio.create_task(offload.run(3_000_000, work, "first"))]
+        await asyncio.to_thread(first.wait, 30)
+        for pixels, name in ((6_000_000, "alone"), (2_500_000, "after it")):  # the last would fit beside the first
+            large.append(asyncio.create_task(offload.run(pixels, work, name)))
+            await asyncio.sleep(0)
+        await offload.run(1920 * 1080, begun.append, "full hd")
+        gate.set()
+        await asyncio.gather(*large)
+        assert offload.held == 0
+        await offload.close()
+
+    asyncio.run(asyncio.wait_for(draw(), 60))
+    assert begun == ["first", "full hd", "alone", "after it"]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not tied to cores here")
 def test_threads_are_for_the_cores_that_the_gateway_may_use() -> None:
     allowed, gate = os.sched_getaffinity(0), threading.Event()

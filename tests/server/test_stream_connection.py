@@ -195,6 +195,13 @@ def test_a_message_has_an_end(strict: Live, photo_jpeg: bytes) -> None:
             assert b"within 1 s" in payload
 
 
+def test_the_setting_of_uploads_is_also_of_messages() -> None:
+    with Live(Settings(upload_seconds=0.5), Slow) as live, accepted(live) as connection:
+        connection.sendall(sent(2, b"a", last=False))
+        (_, payload), *_ = messages(everything(connection))
+    assert b"within 0.5 s" in payload
+
+
 def test_between_messages_there_is_no_end(strict: Live, photo_jpeg: bytes) -> None:
     with opened(strict) as socket_:
         for number in range(2):
