@@ -32,7 +32,7 @@ class Company(ABC):
 
     def __init__(self) -> None:
         self._met = -math.inf
-        self._pretended = False
+        self._pretended: bool | None = None
 
     @contextmanager
     def joined(self) -> Iterator[bool]:
@@ -41,16 +41,16 @@ class Company(ABC):
             now = time.monotonic()
             if others:
                 self._met = now
-            yield not self._pretended and now - self._met > _LINGER
+            yield now - self._met > _LINGER if self._pretended is None else self._pretended
 
     @contextmanager
-    def pretended(self) -> Iterator[None]:
-        """Nobody is alone in here: to have compiled beforehand what is computed beside others."""
-        self._pretended = True
+    def pretended(self, *, alone: bool = False) -> Iterator[None]:
+        """Nobody is alone in here, or everybody: to have compiled beforehand what is computed beside others, or not."""
+        self._pretended = alone
         try:
             yield
         finally:
-            self._pretended = False
+            self._pretended = None
 
     @abstractmethod
     def _entered(self) -> AbstractContextManager[bool]:

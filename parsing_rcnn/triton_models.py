@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.company import Siblings
-from parsing_rcnn.ensembles import MODEL, PARAMETERS, PROBE, ROWS, options_of
+from parsing_rcnn.ensembles import MODEL, PROBE, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
@@ -52,9 +52,9 @@ class Step(ABC):
         self.repository = Path(args["model_repository"]).parent
         self.company = Siblings(*self.place)
         self.open()
-        self.warm()
-        with self.company.pretended():  # what is computed beside another picture is compiled for that
-            self.warm()
+        for alone in (True, False):  # what is computed beside another picture is compiled for that
+            with self.company.pretended(alone=alone):  # all models are warmed at once: by itself none would be alone
+                self.warm()
 
     @abstractmethod
     def open(self) -> None:
@@ -151,8 +151,8 @@ class Preprocess(Single):
         if model not in alone:
             raise InvalidOptions(
                 f"{MODEL}: {model!r} sees every picture at two sizes, which is two requests, whose answers the gateway "
-                f"puts together (`parsing-rcnn serve --engine triton --model {model}`); ask it or the embedded engine "
-                f"(--embedded), or choose from {choices}"
+                f"(`parsing-rcnn serve --engine triton`) and the SDK (`Client.triton`) put together; ask those or "
+                f"the embedded engine (--embedded), or choose from {choices}"
             )
         return self.models[model].canvases
 
@@ -160,9 +160,9 @@ class Preprocess(Single):
         image = inputs["IMAGE"].reshape(-1)
         if len(image) != 1:
             raise InvalidImage(f"IMAGE holds {len(image)} pictures; send one a request")
-        options = options_of(parameters, known=(*PARAMETERS, MODEL))
+        options = options_of(parameters)
         validate(options)
-        canvases = self.canvases(str(parameters[MODEL])) if MODEL in parameters else self.own
+        canvases = self.own if options.model is None else self.canvases(options.model)
         canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch(), canvases)
         return {
             "CANVAS": canvas,
@@ -184,7 +184,7 @@ class Detector(Single):
         self.canvases = tuple(dict.fromkeys((int(h), int(w)) for canvases in listed for h, w in canvases))
 
     def warm(self) -> None:
-        for height, width in self.graph.repository.canvases:
+        for height, width in self.canvases:
             self.graph.detector(np.full((height, width, 3), PAD_VALUE, np.uint8), np.array([0, 1], np.float32))
 
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:

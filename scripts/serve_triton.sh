@@ -27,7 +27,7 @@ keep() {
 		*) [ "$status" -gt 128 ] || exit "$status" ;;
 		esac
 		echo "error: $* was killed by signal $((status - 128)) and is started again" >&2
-		for _ in {1..100}; do # its server drains; 20 s
+		for _ in {1..100}; do # a moment, in which what it had started ends; 20 s at the most
 			(: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && [ -z "$stopping" ] || break
 			sleep 0.2
 		done

@@ -1,14 +1,16 @@
-"""A tritonserver as a process of ours, told to end when we do; where our log is JSON, its words go through that."""
+"""A tritonserver as a process of ours, ended when we are; where our log is JSON, its words go through that."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 import structlog
@@ -18,26 +20,41 @@ _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 # "I1128 13:10:41.123456 4711 server.cc:674] words"; with --log-format=ISO8601 "2026-11-28T13:10:41Z I 4711 ..."
 _ENTRY = re.compile(r"(?:([IWEF])\d{4} [\d:.]+|\d{4}-\S+ ([IWEF])) \d+ (\S+?:\d+)\] ?(.*)", re.DOTALL)
 
+# The guard is there before the server is, and deaf to who ends a whole machine. "$$" is the number of what `exec` makes
+# the server, and of its group.
+_GUARDED = """
+exec 3<&0
+(trap '' HUP INT TERM; exec "$0" -I -S "$1" $$ "$2" <&3 3<&- >/dev/null 2>&1) &
+shift 2
+exec "$@" </dev/null 3<&-
+"""
+_GUARD = Path(__file__).with_name("guard.py")
+
 log = structlog.get_logger("triton")
 
 
 def spawn(
-    command: Sequence[str], environment: Mapping[str, str], *, wrapped: bool
+    command: Sequence[str], environment: Mapping[str, str], memory: Path, *, wrapped: bool
 ) -> tuple[subprocess.Popen[bytes], threading.Thread | None]:
     """Start it in a session of its own: Ctrl-C reaches us, and we let it drain.
+
+    Should we be killed, nobody would watch it, and it would hold the ports: `server.guard` then ends it, unless it was
+    dismissed (`dismiss_guard`).
 
     Args:
         command: program and arguments.
         environment: variables beside ours.
+        memory: pattern of the files of its shared memory.
         wrapped: whether its lines go through our log; else straight to our standard error.
 
     Returns:
         The process, and what logs its lines until it has ended, and all whom it started.
     """
     process = subprocess.Popen(
-        [*_ends_with_us(), *command],
+        ["/bin/sh", "-c", _GUARDED, sys.executable, str(_GUARD), str(memory), *command],
         env={**os.environ, **environment},
         start_new_session=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if wrapped else None,
         stderr=subprocess.STDOUT if wrapped else None,
     )
@@ -49,11 +66,11 @@ def spawn(
     return process, lines
 
 
-def _ends_with_us() -> list[str]:
-    """Linux then tells the server to end when its supervisor is killed: nobody would watch it, and it would hold the
-    ports. Triton may hang while it ends, under load; then it has to be killed by hand (deploy/README.md)."""
-    program = shutil.which("setpriv")
-    return [program, "--pdeathsig", "TERM"] if program else []
+def dismiss_guard(process: subprocess.Popen[bytes]) -> None:
+    """All of the process's group has ended, or been killed: nobody need do so any more."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as pipe:  # somebody may have killed the guard
+        pipe.write(b"ended")
 
 
 def _forward(pipe: IO[bytes]) -> None:

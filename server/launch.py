@@ -26,7 +26,7 @@ import structlog
 from parsing_rcnn.company import works
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from server.child import spawn
+from server.child import dismiss_guard, spawn
 from server.engines.shared_memory import FOLDER, sweep
 from server.probes import Prober
 from server.settings import address
@@ -241,7 +241,8 @@ class Supervisor:
         sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
-        self._process, self._lines = spawn(command, self.installation.environment, wrapped=self.wrapped)
+        memory = FOLDER / f"{self.launch.prefix}*"
+        self._process, self._lines = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
 
     def _watch(self, ready: Callable[[], None]) -> None:
         """Until the server ends, stops answering, or we are stopped."""
@@ -309,6 +310,7 @@ class Supervisor:
         # processes of python models outlive a server that was killed; they are in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        dismiss_guard(process)
         if self._lines is not None:
             self._lines.join(_SAID)
         self._clear()

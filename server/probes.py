@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -152,17 +153,19 @@ class Prober:
         return reason
 
     def drain(self, seconds: float, server: int | None) -> bool:
-        """Wait until nothing waits, no model works and nothing has ended for thrice as long as a request takes; False
-        if that is never.
+        """Let the server take nothing more and wait until what it has is through; False if that is never.
 
-        Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, so it is told when
-        the last request is through. It counts what waits for a model and what has ended; what is being computed, its
-        python models say.
+        Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, and waits for the
+        model of the step that had until all its time is over. So the ensembles are unloaded first: that refuses
+        requests that come, and lets those go on that are there. Some ask the steps by themselves, one after the other;
+        these are through when nothing waits, no model works and nothing has ended for thrice as long as a request
+        takes. Triton counts what waits for a model and what has ended; what is being computed, its python models say.
 
         Args:
             server: its process.
         """
         end = time.monotonic() + seconds
+        self._unload_ensembles(end)
         known, since = self._ended()[0], time.monotonic()
         while time.monotonic() < end:
             time.sleep(_QUIET / 10)
@@ -172,6 +175,19 @@ class Prober:
             elif time.monotonic() - since >= max(_QUIET, 3 * latency):
                 return True
         return False
+
+    def _unload_ensembles(self, end: float) -> None:
+        """Unload what is no step, and wait until it has answered everybody, or until `end`."""
+        with suppress(InferenceServerException):  # it ends, or hangs
+            for name in self._loaded_ensembles():
+                self._client.unload_model(name, client_timeout=_DEADLINE)
+            while self._loaded_ensembles() and time.monotonic() < end:
+                time.sleep(_QUIET / 10)
+
+    def _loaded_ensembles(self) -> list[str]:
+        """Models beside the steps that are loaded, or have requests yet."""
+        found = self._client.get_model_repository_index(client_timeout=_DEADLINE).models
+        return [model.name for model in found if model.name not in PROBED and model.state in ("READY", "UNLOADING")]
 
     def _waiting(self) -> int:
         """Requests that wait for a model."""

@@ -95,6 +95,16 @@ def test_company_can_be_pretended(company: type[Company]) -> None:
         assert alone
 
 
+def test_the_lack_of_company_can_be_pretended() -> None:
+    company = Threads()
+    with company.joined(), company.joined() as alone:
+        assert not alone
+    with company.joined(), company.pretended(alone=True), company.joined() as alone:
+        assert alone
+    with company.joined() as alone:
+        assert not alone  # a moment ago there was some
+
+
 @linux
 @pytest.mark.parametrize(
     ("first", "second", "said"),

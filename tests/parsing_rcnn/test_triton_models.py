@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -11,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parsing_rcnn.compiled import OpenVinoGraph
 from parsing_rcnn.ensembles import PROBE
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.repository import ModelRepository
@@ -41,17 +47,56 @@ def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> N
     assert head.seen == [1, 3, 1, 3]  # alone, and beside another
 
 
+_AT_WORK = """
+import os, sys
+os.getppid = lambda: int(sys.argv[1])
+from parsing_rcnn.company import Siblings
+with Siblings(0, 1).joined():
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_at_work() -> Iterator[None]:
+    """A process that our models take for one of theirs computes meanwhile."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", _AT_WORK, str(os.getppid())], text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "begun\n"
+        yield
+        process.stdin.close()
+
+
 @pytest.fixture(scope="module")
 def detector() -> Detector:
+    """As Triton makes it: all models, and each instance of them, at the same time."""
     step = Detector()
     configuration = {"name": "detector", "output": [{"name": "BOXES", "dims": [-1, 4]}]}
     folder = ModelRepository.open().path / "detector"
-    step.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder)})
+    with another_at_work():
+        step.initialize({"model_config": json.dumps(configuration), "model_repository": str(folder)})
     return step
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_no_picture_of_any_model_of_the_card_waits_for_a_compilation(
+    detector: Detector, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_now(*_: object) -> None:
+        raise AssertionError("it was not compiled before")
+
+    monkeypatch.setattr(OpenVinoGraph, "_static", compile_now)
+    models = ModelRepository.open().card["models"].values()
+    canvases = {tuple(sides) for model in models for sides in model["canvases"]}
+    assert len(canvases) == 6
+    with nullcontext() if alone else another_at_work():
+        for height, width in canvases:
+            inputs = {"CANVAS": np.zeros((height, width, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
+            assert detector.run(inputs, {})["COUNT"].tolist() == [0]
+
+
 def test_others_make_room_for_a_picture_and_not_for_a_probe(detector: Detector) -> None:
-    inputs = {"CANVAS": np.zeros((384, 640, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
+    inputs: Arrays = {"CANVAS": np.zeros((384, 640, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
     for parameters, heard in (({PROBE: True}, False), ({}, True), ({PROBE: True}, False)):
         assert detector.run(inputs, parameters)["COUNT"].tolist() == [0]
         assert detector.company.heard is heard

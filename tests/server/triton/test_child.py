@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from parsing_rcnn.errors import InvalidOptions
-from server.child import spawn
+from server.child import dismiss_guard, spawn
 from server.launch import Installation, Launch, Supervisor
 from tests.server.triton.conftest import free_ports
 
@@ -31,13 +32,17 @@ Traceback (most recent call last):
 """
 
 
+NO_MEMORY = Path("/dev/shm/nothing_of_this_name")
+
+
 def said(program: str) -> list[tuple[str, str, str | None]]:
     """(level, words, place in Triton's code) of what a python program says."""
     with capture_logs() as lines:
-        process, thread = spawn([sys.executable, "-c", program], {"MARK": "ours"}, wrapped=True)
+        process, thread = spawn([sys.executable, "-c", program], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
         assert thread is not None
         thread.join(60)
         assert process.wait(10) == 0
+        dismiss_guard(process)
     assert {line["source"] for line in lines} <= {"tritonserver"}
     return [(line["log_level"], line["event"], line.get("at")) for line in lines]
 
@@ -72,10 +77,80 @@ def test_more_than_a_pipe_holds_stops_nobody_and_is_all_there() -> None:
 
 
 def test_otherwise_it_writes_to_our_standard_error_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    process, thread = spawn([sys.executable, "-c", "import sys; print('as it is', file=sys.stderr)"], {}, wrapped=False)
+    program = "import sys; print('as it is', repr(sys.stdin.read()), file=sys.stderr)"
+    process, thread = spawn([sys.executable, "-c", program], {}, NO_MEMORY, wrapped=False)
     assert thread is None
     assert process.wait(60) == 0
-    assert capfd.readouterr().err == "as it is\n"
+    dismiss_guard(process)
+    assert capfd.readouterr().err == "as it is ''\n"
+
+
+_SUPERVISOR = """
+import sys
+from pathlib import Path
+from server.child import spawn
+server, _ = spawn([sys.executable, "-c", sys.argv[1]], {}, Path(sys.argv[2]), wrapped=False)
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+# as Triton under load: it does not mind being told to end, and nor does the process of a model
+_STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.fork()
+os.write(1, b"begun\\n")
+time.sleep(300)
+"""
+
+
+def left_of(group: int) -> str:
+    """Numbers and commands of those of a group that are there; who is dead and was not asked for its end is not."""
+    found = subprocess.run(["pgrep", "-a", "-g", str(group), "-r", "RSD"], capture_output=True, text=True, check=False)
+    return found.stdout
+
+
+def test_whoever_kills_the_supervisor_ends_the_server_and_its_models_and_their_memory(tmp_path: Path) -> None:
+    for name in ("ours_1", "ours_2", "others_1"):
+        (tmp_path / name).touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", _SUPERVISOR, _STUBBORN, str(tmp_path / "ours_*")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        lines = [supervisor.stdout.readline().strip() for _ in range(3)]
+        lines.remove("begun")
+        lines.remove("begun")
+        server = int(lines[0])
+        # of a machine that goes down: they stay
+        os.killpg(server, signal.SIGTERM)
+        guard = subprocess.run(["pgrep", "-f", "--", f"guard.py {server} "], capture_output=True, text=True, check=True)
+        os.kill(int(guard.stdout), signal.SIGTERM)
+        assert len(left_of(server).splitlines()) >= 2
+        supervisor.kill()
+    end = time.monotonic() + 60
+    while left_of(server) or len(os.listdir(tmp_path)) > 1:
+        assert time.monotonic() < end, left_of(server)
+        time.sleep(0.05)
+    assert os.listdir(tmp_path) == ["others_1"]
+
+
+def test_a_guard_that_is_dismissed_ends_without_a_deed(tmp_path: Path) -> None:
+    memory = tmp_path / "ours_1"
+    memory.touch()
+    process, _ = spawn(["sleep", "300"], {}, tmp_path / "ours_*", wrapped=False)
+    guard = ["pgrep", "-f", "--", f"guard.py {process.pid} "]
+    assert subprocess.run(guard, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    dismiss_guard(process)
+    end = time.monotonic() + 60
+    while subprocess.run([*guard, "-r", "RSD"], stdout=subprocess.DEVNULL, check=False).returncode == 0:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert process.poll() is None
+    assert memory.exists()
+    process.kill()
+    process.wait()
 
 
 def test_every_line_of_a_log_of_json_is_json(installation: Installation, repository: Path) -> None:

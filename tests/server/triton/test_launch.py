@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -238,23 +237,80 @@ def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installat
     assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not here")
+class Callers:
+    """Four who send one picture after the other, until they are told to stop."""
+
+    def __init__(self, address: str) -> None:
+        self.answers: list[str] = []
+        self._address, self._stop = address, threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+
+    def _run(self) -> None:
+        import tritonclient.grpc as library
+
+        client = library.InferenceServerClient(self._address)
+        tensor = library.InferInput("IMAGE", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
+        while not self._stop.is_set():
+            try:
+                client.infer("human_analysis", [tensor], client_timeout=60)
+                self.answers.append("answered")
+            except library.InferenceServerException as error:
+                self.answers.append(str(error))
+                time.sleep(0.1)
+        client.close()
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        end = time.monotonic() + 60
+        while self.answers.count("answered") < 8:
+            assert time.monotonic() < end, self.answers
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_stop_does_not_wait_for_those_who_keep_asking(installation: Installation, repository: Path) -> None:
+    """Nor for all the time that Triton has, where somebody asks an ensemble while it is told to end."""
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=120)
+    supervisor, ready = Supervisor(launch, installation), threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
+    thread.start()
+    try:
+        assert ready.wait(120)
+        with Callers(launch.address(grpc)) as callers:
+            supervisor.stop()
+            thread.join(60)
+            assert not thread.is_alive()
+    finally:
+        supervisor.stop()
+        thread.join()
+    refused = {answer for answer in callers.answers if answer != "answered"}
+    assert any("has no available versions" in answer for answer in refused)
+    # what was accepted is answered: no step of an ensemble failed
+    assert not [answer for answer in refused if "in ensemble" in answer or "DEADLINE_EXCEEDED" in answer]
+
+
 @pytest.mark.parametrize("style", ["console", "json"])
 def test_a_killed_supervisor_takes_its_server_along(style: str, installation: Installation, repository: Path) -> None:
-    """Also a server whose words it read: the pipe has no reader then."""
+    """Under load, and also a server whose words it read: the pipe has no reader then."""
     ports = free_ports(3)
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository), *named,
-         "--log-format", style],
+         "--log-format", style, "--drain-seconds", "120"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     pattern = f"bin/tritonserver .*--grpc-port={ports[1]} "  # the supervisor names the port as well
 
-    def servers() -> list[str]:
-        return subprocess.run(
-            ["pgrep", "-f", "--", pattern], capture_output=True, text=True, check=False
-        ).stdout.split()
+    def found(*which: str) -> list[str]:
+        return subprocess.run(["pgrep", *which], capture_output=True, text=True, check=False).stdout.split()
 
     def within(seconds: float, condition: Callable[[], bool]) -> bool:
         end = time.monotonic() + seconds
@@ -262,12 +318,19 @@ def test_a_killed_supervisor_takes_its_server_along(style: str, installation: In
             time.sleep(0.1)
         return condition()
 
+    def memory() -> list[Path]:
+        return list(Path("/dev/shm").glob(f"prcnn_{ports[1]}_*"))
+
     try:
         with Prober.connect(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
             assert within(120, prober.server_ready)
-        (server,) = servers()
+        (server,) = found("-f", "--", pattern)
+        assert memory()
+        with Callers(f"127.0.0.1:{ports[1]}"):
+            supervisor.kill()
+            supervisor.wait()
+            assert within(60, lambda: not found("-g", server))
     finally:
         supervisor.kill()
         supervisor.wait()
-    assert within(60, lambda: not servers())
-    assert within(60, lambda: not subprocess.run(["pgrep", "-g", server], capture_output=True, check=False).stdout)
+    assert within(60, lambda: not memory())

@@ -47,6 +47,9 @@ class Late:
             ]
         )
 
+    def get_model_repository_index(self, **_: Any) -> Any:
+        return SimpleNamespace(models=[SimpleNamespace(name="detector", state="READY")])
+
     def close(self) -> None:
         pass
 
