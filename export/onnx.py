@@ -6,11 +6,9 @@ are the checkpoint as well: `training.checkpoint` reads them back, and nothing i
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from export.precision import to_precision
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.card import LARGEST_SIDE, STEP
 from parsing_rcnn.repository import CARD
+from training.collection import nothing_collected
 from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -151,7 +150,7 @@ def to_onnx(
     outputs: tuple[str, ...],
 ) -> onnx.ModelProto:
     """Export one graph: constants folded, weights in fp16 under the network's names, checked."""
-    with _nothing_collected():
+    with nothing_collected():  # a trace is millions of objects
         # nothing learns here: what follows gradients need not be traced
         program = torch.export.export(graph.eval().requires_grad_(False), example, dynamic_shapes=shapes, strict=False)
         exported = torch.onnx.export(
@@ -188,18 +187,6 @@ def to_onnx(
     del proto.graph.metadata_props[:]
     onnx.checker.check_model(proto, full_check=True)
     return proto
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """A trace is millions of objects, nearly all of which stay to its end: to look for others takes a fifth of it."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _name_dimensions(proto: onnx.ModelProto) -> None:

@@ -42,16 +42,19 @@ def train(
     """
     from contextlib import ExitStack
 
-    from training.config import ConfigError, load_config
-    from training.data.sources import DatasetError
-    from training.distributed import World, is_parting, join, leave
-    from training.files import held
-    from training.interruption import TrainingStopped
-    from training.model.backbones import BackboneWeightsError
-    from training.optimisation import linear_scaling
-    from training.report import has_sheet, write_report
-    from training.tensor_files import CheckpointError
-    from training.train import Trainer, TrainingDiverged
+    from training.collection import nothing_collected
+
+    with nothing_collected():
+        from training.config import ConfigError, load_config
+        from training.data.sources import DatasetError
+        from training.distributed import World, is_parting, join, leave
+        from training.files import held
+        from training.interruption import TrainingStopped
+        from training.model.backbones import BackboneWeightsError
+        from training.optimisation import linear_scaling
+        from training.report import has_sheet, write_report
+        from training.tensor_files import CheckpointError
+        from training.train import Trainer, TrainingDiverged
 
     world, own = World(), ExitStack()
     try:
@@ -181,7 +184,7 @@ def render(
         Path | None, typer.Option(help="Folder of MakeHuman clothes, hair, skins and poses (default: none).")
     ] = None,
     backgrounds: Annotated[Path, typer.Option(help="Folder of JPEGs without people.")] = Path("data/backgrounds"),
-    cache: Annotated[Path, typer.Option(help="Where baked bodies are kept.")] = Path("data/bodies"),
+    cache: Annotated[Path, typer.Option(help="Where baked bodies and surfaces are kept.")] = Path("data/bodies"),
     held_out: Annotated[
         bool, typer.Option(help="Bodies, skins, poses and backgrounds that training never sees.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import warnings
@@ -29,7 +30,12 @@ from training.model.parsing_rcnn import ParsingRCNN, build_model
 CARD = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
 ROWS = 5  # of the detector with a fixed number of them
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # as many as are left beside the other parts of `make test`: two would wait for each other
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: to look through it for garbage again and again takes longer than some tests."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +109,31 @@ def with_every_option(weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     words += ["--precision", "fp16", "--size", "256x320", "--size", "320x256", "--proposals", "50"]
     words += ["--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
     return export_once(weights, folder / "models", words)
+
+
+@pytest.fixture(scope="session")
+def with_another_card(with_every_option: Exported, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The same weights over that export, with a card that says other things of them, and of sizes.
+
+    Each model had an engine there, and the DensePose head was of other weights.
+    """
+    folder = tmp_path_factory.mktemp("card")
+    card = {
+        "version": "3",
+        "summary": "ours",
+        "canvases": [[384, 640]],
+        "models": {"large": {"canvases": [[512, 512]]}},
+        "tasks": {"parsing": {"trained": True}},
+    }
+    (folder / "own.json").write_text(json.dumps(card))
+    shutil.copytree(with_every_option.folder, folder / "models")
+    for graph in GRAPHS:
+        (folder / "models" / graph / "1" / "model.plan").write_bytes(b"of the profiles of the card that is there")
+    with (folder / "models" / "densepose_head" / "1" / "model.onnx").open("ab") as file:
+        file.write(b"another")
+    words = ["--card", str(folder / "own.json"), "--target", "tensorrt", "--print-trtexec", "--precision", "fp16"]
+    words += ["--proposals", "40", "--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
+    return export_once(with_every_option.weights, folder / "models", words)
 
 
 @pytest.fixture(scope="session")

@@ -73,15 +73,10 @@ def test_a_card_that_is_not_there_is_named(weights: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "models").exists()
 
 
-def test_weights_win_over_the_card(weights: Path, tmp_path: Path) -> None:
-    card: dict[str, Any] = {
-        "version": "3", "summary": "ours", "canvases": [[384, 640]], "models": {"large": {"canvases": [[512, 512]]}},
-        "tasks": {"parsing": {"trained": True}},
-    }  # fmt: skip
-    status, output = export(weights, tmp_path, card)
-    assert status == 0, output
-    assert f"note: {tmp_path / 'own.json'} calls parsing trained, and the recipe of the weights did not" in output
-    written = json.loads((tmp_path / "models" / CARD).read_text())
+def test_weights_win_over_the_card(with_another_card: Exported) -> None:
+    card, folder = with_another_card.words[1], with_another_card.folder
+    assert f"note: {card} calls parsing trained, and the recipe of the weights did not" in with_another_card.output
+    written = json.loads((folder / CARD).read_text())
     assert {key: written[key] for key in ("version", "taxonomy", "summary", "canvases")} == {
         "version": "3", "taxonomy": "mhp", "summary": "ours", "canvases": [[384, 640]],
     }  # fmt: skip

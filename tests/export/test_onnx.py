@@ -72,12 +72,17 @@ def test_the_graphs_keep_the_contract(repository: Path, graph: str) -> None:
             assert attributes["sampling_ratio"] == 2
 
 
+@pytest.fixture(scope="module")
+def session(repository: Path) -> onnxruntime.InferenceSession:
+    """The exported detector."""
+    return onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
+
+
 @pytest.mark.parametrize("size", [(384, 640), (640, 384), (512, 512), (96, 64)])
 @pytest.mark.parametrize("limits", [(0.0, 64.0), (0.02, 3.0), (1.1, 10.0), (0.0, 0.0)])
 def test_detector_agrees_with_torch(
-    repository: Path, model: ParsingRCNN, size: tuple[int, int], limits: tuple[float, float]
+    session: onnxruntime.InferenceSession, model: ParsingRCNN, size: tuple[int, int], limits: tuple[float, float]
 ) -> None:
-    session = onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
     canvas, bound = render_scene(3, *size), np.array(limits, np.float32)
     boxes, scores, count, features = session.run(None, {"CANVAS": canvas, "LIMITS": bound})
     with torch.inference_mode():
@@ -95,10 +100,9 @@ def test_detector_agrees_with_torch(
         assert (boxes >= 0).all()
 
 
-def test_detector_agrees_with_the_model(repository: Path, model: ParsingRCNN) -> None:
+def test_detector_agrees_with_the_model(session: onnxruntime.InferenceSession, model: ParsingRCNN) -> None:
     """`ParsingRCNN.detect`, which evaluation in torch uses, and the exported graph find the same people."""
     canvas = render_scene(5, 384, 640)
-    session = onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
     boxes, scores, count, _ = session.run(None, {"CANVAS": canvas, "LIMITS": np.array([0.02, 64], np.float32)})
     with torch.inference_mode():
         found = model.detect(model.pyramid(torch.from_numpy(canvas).permute(2, 0, 1)[None]), (384, 640))
@@ -108,9 +112,8 @@ def test_detector_agrees_with_the_model(repository: Path, model: ParsingRCNN) ->
     np.testing.assert_allclose(scores[: count[0]], found.scores[: count[0]].numpy(), atol=1e-4)
 
 
-def features_of(repository: Path, people: int) -> NDArray[np.float32]:
+def features_of(session: onnxruntime.InferenceSession, people: int) -> NDArray[np.float32]:
     """ROI_FEATURES of the best boxes of a rendered scene: what the heads meet in service."""
-    session = onnxruntime.InferenceSession(repository / "detector" / "1" / "model.onnx")
     limits = np.array([0.0, people], np.float32)
     found: NDArray[np.float32] = session.run(["ROI_FEATURES"], {"CANVAS": render_scene(1, 384, 640), "LIMITS": limits})[
         0
@@ -120,8 +123,10 @@ def features_of(repository: Path, people: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("people", [1, 2, 7])
-def test_heads_agree_with_torch(repository: Path, model: ParsingRCNN, people: int) -> None:
-    features = features_of(repository, people)
+def test_heads_agree_with_torch(
+    repository: Path, session: onnxruntime.InferenceSession, model: ParsingRCNN, people: int
+) -> None:
+    features = features_of(session, people)
     parsing = onnxruntime.InferenceSession(repository / "parsing" / "1" / "model.onnx")
     parts, scores, probabilities = parsing.run(None, {"ROI_FEATURES": features})
     densepose = onnxruntime.InferenceSession(repository / "densepose_head" / "1" / "model.onnx")
@@ -237,9 +242,9 @@ def test_pipeline_on_every_runtime(repository: Path, kind: str) -> None:
     assert nobody.parts.shape == (0, 128, 128)
 
 
-def test_people_buckets_do_not_change_the_answer(repository: Path) -> None:
+def test_people_buckets_do_not_change_the_answer(repository: Path, session: onnxruntime.InferenceSession) -> None:
     runtime = Runtime(ModelRepository.open(repository), "openvino", "fp32")
-    features = features_of(repository, 6)
+    features = features_of(session, 6)
     together = runtime.parsing(features, probabilities=False)["PARTS"]  # four and two
     apart = [runtime.parsing(row[None], probabilities=False)["PARTS"][0] for row in features]
     assert (together == np.stack(apart)).mean() > 0.9999

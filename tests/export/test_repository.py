@@ -18,7 +18,7 @@ from export.options import ExportOptions
 from export.repository import files, read_shapes, tensors
 from export.tensorrt_profiles import canvases
 from parsing_rcnn.ensembles import ENSEMBLES
-from parsing_rcnn.repository import CARD, ModelRepository
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from tests.export.conftest import Exported, export_once
 from training.checkpoint import load_model
 
@@ -40,26 +40,31 @@ def test_another_checkpoint_gets_its_own_shapes(with_every_option: Exported) -> 
     assert (out / "preprocess" / "1" / "model.py").is_file()
 
 
-def test_engines_stay_as_long_as_graph_and_profiles_do(with_every_option: Exported, tmp_path: Path) -> None:
-    out, words = tmp_path / "models", [*with_every_option.words, "--proposals", "40"]
+def engines(folder: Path) -> dict[str, bool]:
+    """Whether each model has one."""
+    return {name: (folder / name / "1" / "model.plan").is_file() for name in GRAPHS}
+
+
+def test_engines_stay_as_long_as_graph_and_profiles_do(
+    with_every_option: Exported, with_another_card: Exported, tmp_path: Path
+) -> None:
+    # other canvases: the detector has other profiles; the graph of one head is not what it was
+    assert engines(with_another_card.folder) == {"detector": False, "parsing": True, "densepose_head": False}
+    detectors = [given.folder / "detector" / "1" / "model.onnx" for given in (with_every_option, with_another_card)]
+    assert detectors[0].read_bytes() != detectors[1].read_bytes()  # of other proposals
+    assert "384x640" in (with_another_card.folder / "detector" / "config.pbtxt").read_text()
+    out = tmp_path / "models"
     shutil.copytree(with_every_option.folder, out)
-    plans = [out / name / "1" / "model.plan" for name in ("detector", "parsing")]
-    whose = None
-    for options, kept in (
-        ([], [False, True]),  # the head is what it was, the detector is not
-        (["--size", "224x320"], [False, True]),  # the same graphs: the detector has another landscape profile
-        (["--size", "224x320", "--people-buckets", "1,2,8"], [True, False]),  # one of the heads is new
-    ):
-        for plan in plans:
-            plan.write_bytes(b"of the profiles of the card that is there")
-        export_once(with_every_option.weights, out, [*words, *options])
-        assert [plan.is_file() for plan in plans] == kept
-        named = (out / "detector" / "config.pbtxt").read_text(), (out / "parsing" / "config.pbtxt").read_text()
+    for name in GRAPHS:
+        (out / name / "1" / "model.plan").write_bytes(b"of the profiles of the card that is there")
+    export_once(with_every_option.weights, out, [*with_every_option.words, "--people-buckets", "1,2,8"])
+    # the same graphs: one of the heads' profiles is new
+    assert engines(out) == {"detector": True, "parsing": False, "densepose_head": False}
+    assert "people 2" in (out / "parsing" / "config.pbtxt").read_text()
+    for name in ENSEMBLES:
         # of the same weights, whatever their export: a gateway with another export's card takes this Triton
-        ensembles = {name: (out / name / "config.pbtxt").read_text() for name in ENSEMBLES}
-        whose = whose or ensembles
-        assert whose == ensembles
-        assert ["224x320" in named[0], "people 2" in named[1]] == ["224x320" in options, "1,2,8" in options]
+        ensembles = [(folder / name / "config.pbtxt").read_text() for folder in (with_every_option.folder, out)]
+        assert ensembles[0] == ensembles[1]
 
 
 def warmed(text: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from parsing_rcnn.cli import build
+from tests.training.tiny import NARROW
 from training.checkpoint import load_state, save_state
 from training.config import ConfigError
 from training.data.splits import groups_split
@@ -40,13 +44,18 @@ SMALL = (
     "model.branch.non_local_norm=group",
     "model.fpn.norm=none",
     "train.device=cpu",
+    *NARROW,
 )
 
 
-def command(data: Path, out: Path, *overrides: str) -> list[str]:
+def words(data: Path, out: Path, *overrides: str) -> list[str]:
     listed = [part for item in (*SMALL, *overrides) for part in ("--set", item)]
     config = str(ROOT / "training" / "configs" / "light.yaml")
-    return ["-m", "parsing_rcnn", "train", config, "--data", str(data), "--out", str(out), *listed]
+    return ["train", config, "--data", str(data), "--out", str(out), *listed]
+
+
+def command(data: Path, out: Path, *overrides: str) -> list[str]:
+    return ["-m", "parsing_rcnn", *words(data, out, *overrides)]
 
 
 def environment(threads: str = "1") -> dict[str, str]:
@@ -60,9 +69,36 @@ def run(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def side_by_side(*each: list[str]) -> list[tuple[int, str]]:
+    """(exit status, what it said on stderr) of the processes of one run, as torchrun starts them, without its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {**environment(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(len(each))}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, arguments in enumerate(each)
+    ]
+    said = [process.communicate(timeout=280)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+
+
+def run_here(data: Path, out: Path, *overrides: str) -> None:
+    """The same command in this process, which has torch already, and one thread as the others."""
+    assert torch.get_num_threads() == 1
+    done = CliRunner().invoke(build(), words(data, out, *overrides))
+    assert done.exit_code == 0, done.output
+
+
 def test_two_processes_take_the_steps_of_one_that_accumulates(tmp_path: Path, data_folder: Path) -> None:
     short = ("train.iterations=3", "train.ema_decay=0")
-    run(command(data_folder, tmp_path / "one", *short, "train.accumulate=2"))
+    run_here(data_folder, tmp_path / "one", *short, "train.accumulate=2")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     run([*torchrun, *command(data_folder, tmp_path / "two", *short)])
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
@@ -94,9 +130,10 @@ def test_a_time_budget_ends_all_processes_at_the_same_step(tmp_path: Path, data_
     script = tmp_path / "late.py"
     script.write_text(LATE)
     config = str(ROOT / "training" / "configs" / "light.yaml")
-    overrides = (*SMALL, "train.iterations=100000", "train.time_budget_minutes=0.1")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    run([*torchrun, str(script), config, str(data_folder), str(tmp_path), *overrides])
+    overrides = (*SMALL, "train.iterations=100000", "train.time_budget_minutes=0.05")
+    arguments = [str(script), config, str(data_folder), str(tmp_path), *overrides]
+    for status, said in side_by_side(arguments, arguments):
+        assert status == 0, said[-3000:]
     one, other = (safe_open(tmp_path / f"{rank}.safetensors", "pt") for rank in (0, 1))
     assert int(one.metadata()["step"]) == int(other.metadata()["step"]) > 2
     trained = [name for name in one.keys() if name.startswith(("rpn.", "parsing_"))]  # noqa: SIM118 (no mapping)
@@ -108,26 +145,21 @@ def test_a_time_budget_ends_all_processes_at_the_same_step(tmp_path: Path, data_
 def test_hosts_that_do_not_share_the_run_are_told_so(tmp_path: Path, data_folder: Path) -> None:
     (tmp_path / "host0").mkdir()
     save_state(tmp_path / "host0" / "state.pt", {"step": 3})  # the first host alone has the run
-    python = shlex.join([sys.executable, *command(data_folder, tmp_path / "host", "train.iterations=4")])
-    each = python.replace(str(tmp_path / "host"), f"{tmp_path}/host$RANK")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python", "bash", "-c", each]
-    done = subprocess.run(
-        [sys.executable, *torchrun], check=False, env=environment(), capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode != 0
-    assert "--out has to be one folder for all hosts" in done.stderr
+    ended = side_by_side(*(command(data_folder, tmp_path / f"host{rank}", "train.iterations=4") for rank in (0, 1)))
+    assert all(status for status, _ in ended)
+    assert "--out has to be one folder for all hosts" in "".join(said for _, said in ended)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a run of 24 steps that nobody disturbs."""
+    """The weights of a run of 24 steps, of one picture each, that nobody disturbs."""
     out = tmp_path_factory.mktemp("whole")
-    run(command(data_folder, out, "train.iterations=24"))
+    run_here(data_folder, out, "train.iterations=12")
     return load_file(out / "weights.safetensors")
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path, whole: dict[str, torch.Tensor]) -> None:
-    steps = ("train.iterations=24", "train.checkpoint_every=3")
+    steps = ("train.iterations=12", "train.checkpoint_every=3")
     log = tmp_path / "killed" / "log.jsonl"
     process = subprocess.Popen(
         [sys.executable, *command(data_folder, tmp_path / "killed", *steps)],
@@ -143,7 +175,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path, who
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert json.loads(log.read_text().splitlines()[0])["step"] == 10
-    run(command(data_folder, tmp_path / "killed", *steps))
+    run_here(data_folder, tmp_path / "killed", *steps)
     resumed = load_file(tmp_path / "killed" / "weights.safetensors")
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
@@ -162,7 +194,7 @@ def until_step_ten(process: subprocess.Popen[str], log: Path) -> None:
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(
     tmp_path: Path, data_folder: Path, whole: dict[str, torch.Tensor]
 ) -> None:
-    steps = ("train.iterations=24", "train.checkpoint_every=1000")
+    steps = ("train.iterations=12", "train.checkpoint_every=1000")
     stopped = [sys.executable, *command(data_folder, tmp_path / "stopped", *steps, "train.workers=1")]
     process = subprocess.Popen(
         stopped,

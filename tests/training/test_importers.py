@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from tests.training.detectron2_reference import Variant
-from tests.training.zoo_names import zoo_state
+from tests.training.zoo_names import flat, of_torchvision, zoo_state
 from training.checkpoint import CheckpointError, load_model
 from training.importers.importer import import_checkpoint
 from training.tensor_files import read_tensors
@@ -205,12 +205,12 @@ def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_file_is_reported_and_only_written_on_request(tmp_path: Path) -> None:
-    state = Variant(deep_lab=True).state()
+    state = flat(Variant(deep_lab=True).shapes())
     del state["roi_heads.box_head.fc2.weight"]
     state["backbone.fpn_output3.weight"] = torch.zeros(128, 256, 3, 3)
     state["roi_heads.densepose_predictor.sigma_2_lowres.weight"] = torch.zeros(512, 25, 4, 4)
-    save_file(state, tmp_path / "part.safetensors")
-    arguments = ["import", str(tmp_path / "part.safetensors"), "-o", str(tmp_path / "own.safetensors")]
+    torch.save(state, tmp_path / "part.pth")
+    arguments = ["import", str(tmp_path / "part.pth"), "-o", str(tmp_path / "own.safetensors")]
     refused = CliRunner().invoke(build(), arguments)
     assert refused.exit_code == 1
     assert "box.fc2.weight" in refused.output
@@ -223,6 +223,7 @@ def test_a_part_of_a_file_is_reported_and_only_written_on_request(tmp_path: Path
 
 
 def test_a_second_version_of_torchvision_is_refused(tmp_path: Path) -> None:
-    torch.save(fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict(), tmp_path / "v2.pth")
+    state = of_torchvision(lambda: fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None))
+    torch.save(state, tmp_path / "v2.pth")
     with pytest.raises(CheckpointError, match="second version"):
         import_checkpoint(tmp_path / "v2.pth", tmp_path / "own.safetensors")

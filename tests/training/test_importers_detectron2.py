@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Stopwatch
-from tests.training.detectron2_reference import Variant, detect, proposals
+from tests.training.detectron2_reference import Tensors, Variant, detect, proposals
+from tests.training.zoo_names import flat
 from training.checkpoint import CheckpointError, load_model
+from training.config import Config
 from training.engine import TorchAnalyzer
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import Source, translate
@@ -103,21 +104,25 @@ def test_the_whole_inference_is_the_same(name: str, tmp_path: Path) -> None:
             assert relative(theirs, ours) <= 1e-3
 
 
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Variant, Tensors, ParsingRCNN, Config]:
+    """One of the published models, its weights, and what was made of them."""
+    variant, folder = PUBLISHED["R_50_FPN_s1x"], tmp_path_factory.mktemp("imported")
+    state = variant.state()
+    torch.save({"model": state}, folder / "model_final.pth")
+    import_checkpoint(folder / "model_final.pth", folder / "own.safetensors", source="detectron2")
+    return variant, state, *load_model(folder / "own.safetensors")
+
+
 @pytest.mark.parametrize("flip", [False, True])
-def test_boxes_end_with_the_picture_and_not_with_its_padding(tmp_path: Path, flip: bool) -> None:
+def test_boxes_end_with_the_picture_and_not_with_its_padding(
+    imported: tuple[Variant, Tensors, ParsingRCNN, Config], flip: bool
+) -> None:
     """Most of COCO's pictures fill no multiple of 32; theirs are clipped where the picture ends, before NMS."""
-    variant = PUBLISHED["R_50_FPN_s1x"]
-    torch.save({"model": variant.state()}, tmp_path / "model_final.pth")
-    import_checkpoint(tmp_path / "model_final.pth", tmp_path / "own.safetensors", source="detectron2")
-    own, config = load_model(tmp_path / "own.safetensors")
+    variant, state, own, config = imported
     data = config.data.model_copy(update={"test_short_side": 102, "test_longest_side": 139})
     config = config.model_copy(update={"data": data})
     picture = (255 * torch.rand(102, 139, 3, generator=torch.Generator().manual_seed(4))).byte()  # RGB
-    canvas = torch.tensor(np.rint(config.model.pixel_mean), dtype=torch.float32).expand(*SIZE, 3).clone()
-    canvas[:102, :139] = picture
-    with torch.inference_mode():
-        pyramid = variant.backbone(variant.state(), canvas[..., [2, 1, 0]].permute(2, 0, 1)[None])
-        boxes, scores = detect(variant.state(), pyramid, 102, 139)
     options = Options(frozenset(), confidence=0.05, max_people=64)
     if flip:  # of a view and its mirror image, the first is this one: what it finds is clipped as well
         seen = AugmentedAnalyzer(own, config, flip=True)
@@ -127,6 +132,11 @@ def test_boxes_end_with_the_picture_and_not_with_its_padding(tmp_path: Path, fli
         assert (found[:, 3] <= 102.001).all()
         assert (found.max(0).values[2:] > torch.tensor([138.9, 101.9])).all()
         return
+    canvas = torch.tensor(np.rint(config.model.pixel_mean), dtype=torch.float32).expand(*SIZE, 3).clone()
+    canvas[:102, :139] = picture
+    with torch.inference_mode():
+        pyramid = variant.backbone(state, canvas[..., [2, 1, 0]].permute(2, 0, 1)[None])
+        boxes, scores = detect(state, pyramid, 102, 139)
     people = TorchAnalyzer(own, config).analyze(picture.numpy(), options)
     assert len(people) == min(64, len(boxes)) > 20
     nearest = torch.cdist(torch.from_numpy(people.boxes), boxes, p=torch.inf).min(1)
@@ -134,8 +144,10 @@ def test_boxes_end_with_the_picture_and_not_with_its_padding(tmp_path: Path, fli
     assert (torch.from_numpy(people.scores) - scores[nearest.indices]).abs().max() < 1e-4
 
 
-def test_pixels_that_were_divided_are(tmp_path: Path) -> None:
-    state = Variant().state()
+def test_pixels_that_were_divided_are() -> None:
+    generator = torch.Generator().manual_seed(3)
+    stem = {"backbone.bottom_up.stem.conv1.weight": torch.randn(64, 3, 7, 7, generator=generator)}
+    state = flat(Variant().shapes()) | stem
     std = torch.tensor([57.375, 57.12, 58.395]).view(3, 1, 1)  # BGR
     plain = translate(state, "detectron2").tensors["backbone.stem.0.weight"]
     divided = translate(state | {"pixel_std": std}, "detectron2").tensors["backbone.stem.0.weight"]
@@ -176,7 +188,7 @@ def test_the_eps_of_norms_is_what_it_is_said_to_be(
     ],
 )
 def test_what_it_cannot_be_is_refused(extra: str, says: str, tmp_path: Path) -> None:
-    save_file({**LEGACY.state(), extra: torch.zeros(2)}, tmp_path / "other.safetensors")
+    torch.save({**flat(LEGACY.shapes()), extra: torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=says):
-        import_checkpoint(tmp_path / "other.safetensors", tmp_path / "own.safetensors")
+        import_checkpoint(tmp_path / "other.pth", tmp_path / "own.safetensors")
     assert not (tmp_path / "own.safetensors").exists()

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from tests.training.detectron2_reference import Variant
-from tests.training.zoo_names import zoo_state
-from training.checkpoint import load_model
+from tests.training.zoo_names import flat, of_torchvision, zoo_state
+from training.checkpoint import load_model, load_recipe
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import translate
 from training.model.parsing_rcnn import build_model
@@ -27,7 +27,7 @@ Tensors = dict[str, Tensor]
 
 def normed_pyramid() -> Tensors:
     """detectron2 with FPN.NORM: GN."""
-    state = Variant().state()
+    state = flat(Variant().shapes())
     for name in [name for name in state if name.startswith("backbone.fpn_") and name.endswith(".bias")]:
         layer = name.removesuffix(".bias")
         state |= {f"{layer}.norm.weight": torch.ones(256), f"{layer}.norm.bias": state.pop(name)}
@@ -37,14 +37,22 @@ def normed_pyramid() -> Tensors:
 def convolved_boxes() -> Tensors:
     """detectron2 with four convolutions before the fully connected layers of its boxes."""
     layers = [f"roi_heads.box_head.conv{index}" for index in range(1, 5)]
-    return Variant().state() | {f"{name}.weight": torch.zeros(256, 256, 3, 3) for name in layers}
+    return flat(Variant().shapes()) | {f"{name}.weight": torch.zeros(256, 256, 3, 3) for name in layers}
 
 
 @pytest.mark.parametrize(
     ("state", "named", "anew"),
     [
-        (lambda: zoo_state(norms=True), "Parsing_RCNN.Head.asppv3.0.1.weight", {"parsing_trunk", "parsing_head"}),
-        (lambda: zoo_state() | {"SemSeg.Head.conv.weight": torch.zeros(2)}, "SemSeg.Head.conv.weight", {"fpn"}),
+        (
+            lambda: zoo_state(norms=True, even=True),
+            "Parsing_RCNN.Head.asppv3.0.1.weight",
+            {"parsing_trunk", "parsing_head"},
+        ),
+        (
+            lambda: zoo_state(even=True) | {"SemSeg.Head.conv.weight": torch.zeros(2)},
+            "SemSeg.Head.conv.weight",
+            {"fpn"},
+        ),
         (normed_pyramid, "backbone.fpn_lateral2.norm.weight", {"fpn"}),
         (convolved_boxes, "roi_heads.box_head.conv1.weight", {"box"}),
     ],
@@ -75,7 +83,7 @@ def test_half_of_a_layer_is_none(state, named: str, anew: set[str], tmp_path: Pa
 def test_what_changes_nothing_may_be_left_out(tmp_path: Path) -> None:
     extra = {f"RPN.anchor_generator.cell_anchors.{level}": torch.zeros(3, 4) for level in range(5)}
     extra |= {"Parsing_RCNN.ParsingIoU.fc1.weight": torch.zeros(2), "Mask_RCNN.Head.conv1.weight": torch.zeros(2)}
-    torch.save(zoo_state() | extra, tmp_path / "zoo.pth")
+    torch.save(zoo_state(even=True) | extra, tmp_path / "zoo.pth")
     report = import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors")
     assert report.written
     assert sum(report.unused.values()) == len(extra)
@@ -84,12 +92,12 @@ def test_what_changes_nothing_may_be_left_out(tmp_path: Path) -> None:
 
 def test_norms_of_detectron2_have_statistics() -> None:
     """Without them they are group norms, and no affine maps."""
-    state = {name: value for name, value in Variant().state().items() if not name.endswith(("_mean", "_var"))}
+    state = {name: value for name, value in flat(Variant().shapes()).items() if not name.endswith(("_mean", "_var"))}
     assert not any(name.endswith("running_var") for name in translate(state, "detectron2").tensors)
 
 
 def test_a_bias_that_the_file_lacks_is_missing(tmp_path: Path) -> None:
-    state = zoo_state()
+    state = zoo_state(even=True)
     del state["Parsing_RCNN.Head.asppv3.1.0.bias"]
     torch.save(state, tmp_path / "zoo.pth")
     report = import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors")
@@ -99,14 +107,14 @@ def test_a_bias_that_the_file_lacks_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lacks", ["Parsing_RCNN.Output", "Parsing_RCNN.Head.conv_after"])
 def test_a_branch_with_gaps_is_not_trained(lacks: str, tmp_path: Path) -> None:
-    state = {name: value for name, value in zoo_state().items() if not name.startswith(lacks)}
+    state = {name: value for name, value in zoo_state(even=True).items() if not name.startswith(lacks)}
     torch.save(state, tmp_path / "zoo.pth")
     assert import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors", partial=True).written
-    assert not load_model(tmp_path / "own.safetensors")[1].train.parsing
+    assert not load_recipe(tmp_path / "own.safetensors").train.parsing
 
 
 def test_other_classes_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    torch.save(zoo_state(classes=7), tmp_path / "zoo.pth")
+    torch.save(zoo_state(classes=7, even=True), tmp_path / "zoo.pth")
     arguments = ["import", str(tmp_path / "zoo.pth"), "-o", str(tmp_path / "own.safetensors")]
     refused = CliRunner().invoke(build(), arguments)
     assert isinstance(refused.exception, SystemExit)
@@ -114,7 +122,7 @@ def test_other_classes_are_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "zoo.pth: this network cannot be the file's, where model.parsing_classes is 7: 7 classes are of no" in (
         refused.output
     )
-    state = Variant().state()
+    state = flat(Variant().shapes())
     for key, shape in (("weight", (512, 5, 4, 4)), ("bias", (5,))):
         state[f"roi_heads.densepose_predictor.ann_index_lowres.{key}"] = torch.zeros(shape)
     torch.save(state, tmp_path / "d2.pth")
@@ -123,7 +131,7 @@ def test_other_classes_are_refused_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_tensors_of_other_dimensions_are_refused(tmp_path: Path) -> None:
-    state = zoo_state() | {"Parsing_RCNN.Output.parsing_score_lowres.weight": torch.zeros(20)}
+    state = zoo_state(even=True) | {"Parsing_RCNN.Output.parsing_score_lowres.weight": torch.zeros(20)}
     torch.save(state, tmp_path / "zoo.pth")
     with pytest.raises(CheckpointError, match=r"zoo\.pth: a tensor has another number of dimensions"):
         import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors")
@@ -131,7 +139,7 @@ def test_tensors_of_other_dimensions_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("builder", [retinanet_resnet50_fpn, fcos_resnet50_fpn])
 def test_detectors_of_one_step_are_no_detectors_of_two(builder, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    torch.save(builder(weights=None, weights_backbone=None).state_dict(), tmp_path / "theirs.pth")
+    torch.save(of_torchvision(lambda: builder(weights=None, weights_backbone=None)), tmp_path / "theirs.pth")
     with pytest.raises(CheckpointError, match=r"theirs\.pth: RetinaNet and FCOS"):
         import_checkpoint(tmp_path / "theirs.pth", tmp_path / "own.safetensors")
 
@@ -144,12 +152,15 @@ def test_names_of_maskrcnn_benchmark_are_known_for_whose_they_are(tmp_path: Path
 
 
 def test_a_resnext_of_torchvision_is_one(tmp_path: Path) -> None:
-    body = resnet_fpn_backbone(backbone_name="resnext101_32x8d", weights=None, trainable_layers=5)
-    torch.save(MaskRCNN(body, num_classes=2).state_dict(), tmp_path / "theirs.pth")
+    def detector() -> MaskRCNN:
+        body = resnet_fpn_backbone(backbone_name="resnext101_32x8d", weights=None, trainable_layers=5)
+        return MaskRCNN(body, num_classes=2)
+
+    torch.save(of_torchvision(detector), tmp_path / "theirs.pth")
     report = import_checkpoint(tmp_path / "theirs.pth", tmp_path / "own.safetensors")
     assert report.written
     assert "eps 1e-05" in report.text()  # only those of torchvision's own weights have another
-    assert load_model(tmp_path / "own.safetensors")[1].model.backbone == "resnext101_32x8d"
+    assert load_recipe(tmp_path / "own.safetensors").model.backbone == "resnext101_32x8d"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import torch
 
 from parsing_rcnn import __version__
 from tests.training.conftest import write_rendered
+from tests.training.tiny import NARROW
 from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
 from training.config import Config, ConfigError, TrainConfig, load_config
 from training.data.batch import Batch
@@ -52,7 +53,7 @@ SMALL = (
 
 
 def recipe(*overrides: str) -> Config:
-    return load_config(LIGHT, (*SMALL, *overrides))
+    return load_config(LIGHT, (*SMALL, *NARROW, *overrides))
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, data_folder: Path) -> None:
@@ -213,7 +214,8 @@ def test_a_run_goes_on_with_the_rates_of_its_recipe_as_it_is_now(tmp_path: Path,
 
 
 def test_it_learns_one_batch(tmp_path: Path, data_folder: Path) -> None:
-    trainer = Trainer(recipe("train.iterations=40", "data.sources={photos: 1.0}"), data_folder, tmp_path)
+    wide = load_config(LIGHT, (*SMALL, "train.iterations=40", "data.sources={photos: 1.0}"))
+    trainer = Trainer(wide, data_folder, tmp_path)
     batch = Batch.of(trainer.mixture[0])
     first = {k: float(v) for k, v in trainer.update([batch]).items()}
     for _ in range(24):

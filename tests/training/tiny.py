@@ -9,6 +9,19 @@ import torch
 from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
+# for the light recipe, where a test says nothing about sizes
+NARROW = (
+    "model.backbone=efficientnet_lite0",
+    "model.fpn.channels=16",
+    "model.box.channels=32",
+    "model.branch.roi_size=8",
+    "model.branch.aspp_channels=8",
+    "model.branch.channels=8",
+    "model.branch.non_local_channels=8",
+    "model.branch.convs=1",
+    "model.branch.conv_channels=8",
+)
+
 
 def tiny_recipe(train: dict[str, Any], **model: Any) -> Config:
     """The recipe; `train` and further keys of the model say what it computes."""

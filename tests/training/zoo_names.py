@@ -1,6 +1,8 @@
-"""Weights by the names of Parsing R-CNN's zoo, written down a second time."""
+"""Weights by the names of Parsing R-CNN's zoo, written down a second time, and names of others with no weights."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -8,10 +10,27 @@ from torch import Tensor
 from tests.training.detectron2_reference import Variant
 
 
-def zoo_state(*, norms: bool = False, classes: int = 20) -> dict[str, Tensor]:
-    """A parser with ResNet-50. `norms`: with group norms in its branch (GCE_HEAD.USE_GN), which has no biases then."""
+def flat(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """One number in the whole of each tensor, which its file holds once: where a test says nothing about values."""
+    generator = torch.Generator().manual_seed(5)
+    return {name: torch.rand((), generator=generator).expand(shape) for name, shape in shapes.items()}
+
+
+def of_torchvision(builder: Callable[[], torch.nn.Module]) -> dict[str, Tensor]:
+    """The names and shapes of a network, which is not built with its weights."""
+    with torch.device("meta"):
+        state = builder().state_dict()
+    counters = {name: torch.zeros((), dtype=value.dtype) for name, value in state.items() if not value.ndim}
+    return flat({name: tuple(value.shape) for name, value in state.items()}) | counters
+
+
+def zoo_state(*, norms: bool = False, classes: int = 20, even: bool = False) -> dict[str, Tensor]:
+    """A parser with ResNet-50. `norms`: with group norms in its branch (GCE_HEAD.USE_GN), which has no biases then.
+
+    `even`: see `flat`.
+    """
     state: dict[str, Tensor] = {}
-    for name, value in Variant().state().items():
+    for name, value in (flat(Variant().shapes()) if even else Variant().state()).items():
         if name.startswith("backbone.bottom_up.") and not name.endswith(("running_mean", "running_var")):
             own = name.removeprefix("backbone.bottom_up.").replace("stem.conv1.norm", "bn1").replace("stem.", "")
             for stage in range(2, 6):
@@ -22,12 +41,16 @@ def zoo_state(*, norms: bool = False, classes: int = 20) -> dict[str, Tensor]:
             state[f"Conv_Body.{own}"] = value
     generator = torch.Generator().manual_seed(5)
 
+    def drawn(*shape: int) -> Tensor:
+        values = 0.02 * torch.randn(() if even else shape, generator=generator)
+        return values.expand(shape)
+
     def layer(name: str, *shape: int, norm: bool = False) -> None:
-        state[f"{name}.weight"] = 0.02 * torch.randn(shape, generator=generator)
+        state[f"{name}.weight"] = drawn(*shape)
         if norm:
             layer(f"{name.removesuffix('.0')}.1", shape[0])
         else:
-            state[f"{name}.bias"] = 0.02 * torch.randn(shape[:1], generator=generator)
+            state[f"{name}.bias"] = drawn(shape[0])
 
     layer("Conv_Body_FPN.p5_in", 256, 2048, 1, 1)
     layer("Conv_Body_FPN.p5_out", 256, 256, 3, 3)

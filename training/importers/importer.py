@@ -91,6 +91,13 @@ def import_checkpoint(
         raise CheckpointError(f"{out}: this is the file that is read; name another --out")
     found = read_tensors(file)
     kind, translation = _translated(file, found, source, eps)
+    other = misplaced(found, kind, translation.used)
+    anew = {part for parts in other.values() for part in parts}
+    if other and not partial:
+        raise CheckpointError(
+            f"{file}: layers that this network does not have, without which {', '.join(sorted(anew))} would compute "
+            f"something else: {some(list(other))}; --partial writes the rest, and lets these parts begin anew"
+        )
     torch.manual_seed(0)  # parts that begin anew begin the same each time
     model = build_model(translation.recipe.model)
     state = model.state_dict()
@@ -101,13 +108,6 @@ def import_checkpoint(
         for name, value in translation.tensors.items()
         if name not in state or value.shape != state[name].shape
     ]
-    other = misplaced(found, kind, translation.used)
-    anew = {part for parts in other.values() for part in parts}
-    if other and not partial:
-        raise CheckpointError(
-            f"{file}: layers that this network does not have, without which {', '.join(sorted(anew))} would compute "
-            f"something else: {some(list(other))}; --partial writes the rest, and lets these parts begin anew"
-        )
     fitting = {
         name: value
         for name, value in translation.tensors.items()

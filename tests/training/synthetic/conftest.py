@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from training.data.synthetic.body import Body, load_body
 from training.data.synthetic.charts import Atlas, build_atlas
 from training.data.synthetic.generator import Generator, Source
-from training.data.synthetic.geodesics import write_surface
+from training.data.synthetic.geodesics import kept_surface
 from training.data.synthetic.writer import Job, _write_annotations, write_picture
 
 
@@ -48,10 +49,10 @@ def monkeypatch_session() -> pytest.MonkeyPatch:
 
 
 @pytest.fixture(scope="session")
-def surface_file(body: Body, atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def surface_file(body: Body, atlas: Atlas, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """surface.npz, which takes seconds and is the same beside every dataset."""
     path = tmp_path_factory.mktemp("surface") / "surface.npz"
-    write_surface(path, body, atlas)
+    shutil.copyfile(kept_surface(source.cache, body, atlas), path)
     return path
 
 

@@ -10,7 +10,9 @@ import pytest
 from scipy.spatial import cKDTree
 
 from training.data.synthetic.body import Body
-from training.data.synthetic.geodesics import _largest_piece
+from training.data.synthetic.charts import Atlas
+from training.data.synthetic.generator import Source
+from training.data.synthetic.geodesics import _largest_piece, kept_surface
 from training.metrics.densepose import BodySurface, point_similarity
 
 HEIGHT = 1.7
@@ -45,3 +47,14 @@ def test_similarity_is_that_of_the_way_over_the_skin(
             errors.append(point_similarity(found, kind) - point_similarity(true, kind))
     assert abs(np.concatenate(errors).mean()) < most_mean
     assert np.concatenate(errors).min() > least
+
+
+@pytest.mark.usefixtures("surface_file")
+def test_the_cache_keeps_it(body: Body, atlas: Atlas, source: Source, tmp_path: Path) -> None:
+    kept = kept_surface(source.cache, body, atlas)
+    assert kept.parent == source.cache
+    there = tmp_path / kept.name  # by its name alone: a file that is there is not computed again
+    there.write_bytes(b"of this body")
+    assert kept_surface(tmp_path, body, atlas) == there
+    assert there.read_bytes() == b"of this body"
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]

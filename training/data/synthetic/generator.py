@@ -26,7 +26,7 @@ class Source:
     """What to draw from.
 
     Attributes:
-        assets: a folder of MakeHuman assets (None: without); cache: where baked bodies are kept.
+        assets: a folder of MakeHuman assets (None: without); cache: where baked bodies and surfaces are kept.
         backgrounds: JPEG pictures without people.
         sizes: (height, width) of pictures, drawn with equal chances.
         seed: of bodies, outfits, poses, everything.

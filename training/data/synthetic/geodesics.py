@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,22 @@ from training.data.synthetic.charts import Atlas
 
 _ANCHORS = 1200
 _HEIGHT = 1.7  # metres: the body on which the scale of GPS keeps its meaning
+
+
+def kept_surface(cache: Path, body: Body, atlas: Atlas) -> Path:
+    """The file of `write_surface`, which takes seconds, from the cache or, the first time, written there.
+
+    It is another one for another body, other charts, or another version of this module.
+    """
+    read = hashlib.sha256(Path(__file__).read_bytes())
+    for array in (body.template, body.faces, *(values for pair in atlas.owners for values in pair)):
+        read.update(np.ascontiguousarray(array))
+    path = cache / f"surface_{read.hexdigest()[:16]}.npz"
+    if not path.is_file():
+        partial = path.with_suffix(".partial.npz")
+        write_surface(partial, body, atlas)
+        partial.replace(path)
+    return path
 
 
 def write_surface(path: Path, body: Body, atlas: Atlas) -> None:

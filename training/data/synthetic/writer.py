@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +34,7 @@ from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART
 from training.data.sample import mask_box
 from training.data.sources import UNFINISHED, DatasetError
 from training.data.synthetic.generator import Generator, Source
-from training.data.synthetic.geodesics import write_surface
+from training.data.synthetic.geodesics import kept_surface
 from training.data.synthetic.keypoints import NAMES, SKELETON
 from training.data.synthetic.scene import Rendered
 
@@ -56,9 +57,9 @@ class Job:
 _own: dict[str, tuple[Job, Generator]] = {}  # of a worker process
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, generator: Generator) -> None:
     cv2.setNumThreads(1)
-    _own["job"] = (job, Generator(job.source))
+    _own["job"] = (job, generator)
 
 
 def _one(index: int) -> tuple[int, dict[str, Any]]:
@@ -76,14 +77,15 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
         DatasetError: a worker was killed, or a picture could not be written.
     """
     _make_room(job.out, pictures)
-    cast = Generator(job.source).cast  # bakes what is missing once, before there are several processes
-    write_surface(job.out / "surface.npz", cast.body, cast.wardrobe.atlas)
+    generator = Generator(job.source)  # once, for all processes: it takes a second, and bakes what is missing
+    cast = generator.cast
+    shutil.copyfile(kept_surface(job.source.cache, cast.body, cast.wardrobe.atlas), job.out / "surface.npz")
     records: dict[int, dict[str, Any]] = {}
     # each process has one core: threads of their matrix products would only wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     # not a multiprocessing.Pool: that replaces a killed worker and waits for ever for the pictures it had
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job, generator))
     try:
         left = iter(range(pictures))
         running = {executor.submit(_one, index) for index in itertools.islice(left, _AHEAD * workers)}
