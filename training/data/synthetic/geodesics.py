@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def kept_surface(cache: Path, body: Body, atlas: Atlas) -> Path:
         read.update(np.ascontiguousarray(array))
     path = cache / f"surface_{read.hexdigest()[:16]}.npz"
     if not path.is_file():
-        partial = path.with_suffix(".partial.npz")
+        partial = path.with_suffix(f".{os.getpid()}.partial.npz")  # another process may be at it, too
         write_surface(partial, body, atlas)
         partial.replace(path)
     return path
