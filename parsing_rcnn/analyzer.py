@@ -97,7 +97,8 @@ class ModelInfo:
         classes: names of the part classes.
         canvases: (height, width) of the network inputs.
         card: the whole model card, JSON-compatible.
-        models: what `Options.model` may name, the card's `models`; none where there is nothing to choose.
+        models: what `Options.model` may name, the card's `models`; none where there is nothing to choose, and it may
+            name `model` alone.
         model: which of them answers where none is named; None where that one has no name.
     """
 
@@ -119,8 +120,12 @@ class ModelInfo:
         """
         if model is None:
             return self
-        if model not in self.models:
-            what = f"choose from {', '.join(self.models)}, or" if self.models else "it has none to choose from:"
+        known = self.models or (self.model,)  # who has no choice may name what runs anyway
+        if model not in known:
+            if self.models:
+                what = f"choose from {', '.join(self.models)}, or"
+            else:
+                what = "it has none to choose from:" if self.model is None else f"only {self.model!r} runs:"
             raise InvalidOptions(f"model: {self.name} has no {str(model)[:60]!r}; {what} leave it out")
         card: Mapping[str, Any] = self.card
         canvases = sizes_of(card, model).canvases

@@ -87,7 +87,7 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
     if any(str(name).startswith("shared_memory") for name in parameters):
         raise InvalidOptions("shared memory is between a client and Triton itself: send the picture in the request")
     for name, value in parameters.items():
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict | None):
             raise MalformedRequest(
                 f"the parameter {name[:60]!r} of {what} is {_shown(value)}: send text, a number, true or false"
             )
@@ -96,6 +96,8 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     """A value of the client's for an error: what holds others may hold very many, or be nested very deep."""
+    if value is None:
+        return "null"
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from parsing_rcnn import ensembles
 from parsing_rcnn.card import fault
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.ensembles import MODELS, Trouble
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.models import requests_of, sizes_of
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.sizes import united_people
@@ -43,7 +44,8 @@ class Triton:
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
-        timeout: seconds for one picture, retries included; over HTTP the last one may take as long again.
+        timeout: seconds for one picture, or for `info`, retries included; over HTTP the last request may take as long
+            again.
         model: for pictures whose options name none, one of those of the server's model card: "fast", "large", or
             "accurate", which is two requests side by side, whose answers are put together here; None leaves it to the
             server.
@@ -105,17 +107,24 @@ class Triton:
         trained; no classes where the parts cannot be asked for; neither canvases nor a card.
 
         Raises:
-            EngineUnavailable: nobody answers.
+            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            InvalidOptions: the server says its models, and `model` is none of them.
             GatewayError: its parts are neither CIHP's nor MHP's, nor those of `taxonomy`.
         """
-        form = {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
+        end = time.monotonic() + self.timeout
+
+        def within() -> dict[str, Any]:
+            return self._within(seconds_left(end, self.url, None))
+
         try:
-            server = self._client.get_server_metadata(**form)
-            present = {task: self._client.is_model_ready(ensembles.ensemble_of({task})) for task in TASKS}
+            server = self._client.get_server_metadata(**self._as_json, **within())
+            present = {task: self._client.is_model_ready(ensembles.ensemble_of({task}), **within()) for task in TASKS}
             ready = [ensembles.ensemble_of({task}) for task in TASKS if present[task]]
-            model = self._client.get_model_metadata(ready[0], **form) if ready else {}
+            model = self._client.get_model_metadata(ready[0], **self._as_json, **within()) if ready else {}
         except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
+        if self.model is not None and ready:
+            self._card_with(self.model, ready[0], end)
         shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
         return ModelInfo(
             name="human_analysis" if self.model is None else f"human_analysis {self.model}",
@@ -150,74 +159,105 @@ class Triton:
                 "class probabilities (the exact paste) do not travel: use the embedded engine for them"
             )
         options = with_model(options, self.model)
-        data = encode_image(image, self.jpeg_quality, bgr=bgr)
-        card = {} if options.model is None else self._models(ensembles.ensemble_of(options.tasks))
-        sizes = sizes_of(card, options.model) if options.model in card.get("models", ()) else None
+        data, end = encode_image(image, self.jpeg_quality, bgr=bgr), time.monotonic() + self.timeout
+        ensemble = ensembles.ensemble_of(options.tasks)
+        card = {} if options.model is None else self._card_with(options.model, ensemble, end)
+        sizes = sizes_of(card, options.model) if card else None
         if sizes is None or sizes.second is None:
-            return self._at_one_size(data, options)
+            return self._at_one_size(data, options, end)
         own, other = (replace(options, model=name) for name in requests_of(card, options.model))
-        beside = self._beside.submit(self._at_one_size, data, other)
+        beside = self._beside.submit(self._at_one_size, data, other, end)
         try:
-            first, second = self._at_one_size(data, own), beside.result()
+            first, second = self._at_one_size(data, own, end), beside.result()
         finally:
             beside.cancel()
         return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
-    def _models(self, ensemble: str) -> dict[str, Any]:
+    def _card_with(self, model: str, ensemble: str, end: float) -> dict[str, Any]:
         """The server's models and their sizes, as a card has them; nothing where it does not say, as of older exports.
 
-        Raises:
-            EngineUnavailable: nobody answers.
-        """
-        if self._card is None:
-            self._card = _card_of(self._configuration(ensemble))
-        return self._card
+        Args:
+            model: the name that is asked for.
+            ensemble: which is asked, where they are not known yet, or not with this name: a server may have others
+                since.
+            end: of time.monotonic(), when the time is up.
 
-    def _configuration(self, ensemble: str) -> dict[str, Any]:
+        Raises:
+            EngineUnavailable: nobody answers, or not in time.
+            InvalidOptions: the server says its models, and this is none of them.
+        """
+        if self._card is None or (self._card and model not in list(self._card["models"])):
+            self._card = _card_of(self._configuration(ensemble, end))
+        card = self._card
+        names = list(card.get("models", ()))
+        if card and model not in names:
+            raise InvalidOptions(
+                f"model: {self.url} has no {str(model)[:60]!r}; choose from {', '.join(names)}, or leave it out"
+            )
+        return card
+
+    def _configuration(self, ensemble: str, end: float) -> dict[str, Any]:
         """What the server says of an ensemble; nothing where it keeps that to itself.
 
         Raises:
-            EngineUnavailable: nobody answers.
+            EngineUnavailable: nobody answers, or not in time.
         """
-        form, said = {"as_json": True} if self._grpc else {}, {}
-        end = time.monotonic() + self.timeout
-        for attempt in retrying(end, self._retry, self._outage):
-            with attempt:
-                try:
-                    said = self._client.get_model_config(ensemble, **form)
-                except (self._failure, *_BROKEN) as error:
-                    lost = self._lost(error)
-                    if isinstance(lost, EngineUnavailable):
-                        raise lost from None
-        self._outage.over()
+
+        def ask(left: float) -> Any:
+            return self._client.get_model_config(ensemble, **self._as_json, **self._within(left))
+
+        try:
+            said = self._until(end, ask)
+        except EngineUnavailable:
+            raise
+        except ParsingRCNNError:
+            return {}
         found: dict[str, Any] = said.get("config", said)
         return found
 
-    def _at_one_size(self, data: bytes, options: Options) -> People:
-        """One request."""
+    @property
+    def _as_json(self) -> dict[str, Any]:
+        return {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
+
+    def _within(self, left: float) -> dict[str, Any]:
+        return {"client_timeout": left} if self._grpc else {}  # over HTTP that is the connection's
+
+    def _at_one_size(self, data: bytes, options: Options, end: float) -> People:
+        """One request, until `end` of time.monotonic()."""
         model = ensembles.ensemble_of(options.tasks)
         source = self._library.InferInput("IMAGE", [1], "BYTES")
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
         names = ensembles.names(options.tasks)
         wanted = [self._library.InferRequestedOutput(name) for name in names]
         parameters = ensembles.parameters_of(options)
-        answer = self._infer(model, inputs=[source], outputs=wanted, parameters=parameters)
+        answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
         try:
             return self._people({name: answer.as_numpy(name) for name in names})
         except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
             raise self._misfit(f"{model}: {error}") from None
 
-    def _infer(self, model: str, **request: Any) -> Any:
-        """Ask until there is an answer, a refusal, or no time left."""
-        end, last = time.monotonic() + self.timeout, None
+    def _infer(self, model: str, end: float, **request: Any) -> Any:
+        ask = self._awaited if self._grpc else self._client.infer
+
+        def infer(left: float) -> Any:
+            # Triton drops what still waits when nobody waits for it any more
+            return ask(model, **request, timeout=math.ceil(1e6 * left))
+
+        return self._until(end, infer)
+
+    def _until(self, end: float, ask: Callable[[float], Any]) -> Any:
+        """Ask until there is an answer, a refusal, or no time left.
+
+        Args:
+            end: of time.monotonic(), when the time is up.
+            ask: with the seconds that are left.
+        """
+        last = None
         for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 left = seconds_left(end, self.url, last)
-                # Triton drops what still waits when nobody waits for it any more
-                limit = math.ceil(1e6 * left)
-                ask = self._awaited if self._grpc else self._client.infer
                 try:
-                    answer = ask(model, **request, timeout=limit)
+                    answer = ask(left)
                 except (self._failure, *_BROKEN) as error:
                     found = self._lost(error)
                     last = found if isinstance(found, EngineUnavailable) else None
@@ -318,6 +358,6 @@ def _card_of(configuration: dict[str, Any]) -> dict[str, Any]:
     """The models that the configuration of an ensemble tells."""
     with suppress(ValueError, KeyError, TypeError):
         card = {"models": json.loads(configuration["parameters"][MODELS]["string_value"])}
-        if fault(card) is None:
+        if fault(card) is None and card["models"]:
             return card
     return {}

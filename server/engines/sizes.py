@@ -50,8 +50,8 @@ class Requests:
         """The options of each request, and the sizes of the model.
 
         Args:
-            options: of the picture; their model is one of `models`, or None.
+            options: of the picture; their model is one of `models`, the one that runs anyway, or None.
         """
         model = self._repository.model if options.model is None else options.model
-        names = self.own if options.model is None else self.models[options.model]
+        names = self.own if options.model is None else requests_of(self._repository.card, options.model)
         return [replace(options, model=name) for name in names], sizes_of(self._repository.card, model)

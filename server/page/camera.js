@@ -7,9 +7,10 @@ const GIVE_UP = 30; // seconds without an answer, after which the webcam is stop
 
 export class Camera {
   // onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
-  // something to wait for ("" when that is over), onStop(error or null) once
-  constructor(onAnswer, onNotice, onStop) {
-    Object.assign(this, { onAnswer, onNotice, onStop, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
+  // something to wait for ("" when that is over), onStop(error or null) once; anew() has the query to ask with where a
+  // stream was refused for its options, or null
+  constructor(onAnswer, onNotice, onStop, anew) {
+    Object.assign(this, { onAnswer, onNotice, onStop, anew, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
     Object.assign(this, { silence: new Silence((text) => this.say(text)), until: 0, said: "" }); // until: when to send again
   }
 
@@ -22,8 +23,7 @@ export class Camera {
     await this.film({ facingMode: { ideal: "environment" } }); // of a phone's the one that sees what is before the visitor
     if (this.stopped) return;
     this.query ??= query; // others may have been asked for meanwhile
-    this.clock = setInterval(() => this.tick(), 1000);
-    this.connect();
+    this.run();
   }
 
   async film(wanted) {
@@ -126,10 +126,21 @@ export class Camera {
   async closed() {
     if (this.stopped) return;
     clearInterval(this.clock); // the visitor may be asked for a key now
+    this.socket = null;
     const opened = this.number > 0;
     let error = new Problem({ detail: opened ? "The stream was closed by the gateway." : "The gateway takes no more streams now. Try again in a moment." });
-    await get("/v1/models").catch((reason) => (error = reason));
-    this.stop(error);
+    const query = await get("/v1/models").then(this.anew).catch((reason) => ((error = reason), null));
+    if (this.stopped) return;
+    if (!query) return this.stop(error);
+    this.query = query;
+    this.sent.clear();
+    this.silence.count(false);
+    this.run();
+  }
+
+  run() {
+    this.clock = setInterval(() => this.tick(), 1000);
+    this.connect();
   }
 
   stop(error = null) {

@@ -7,7 +7,7 @@ import { decodeAll } from "./layers.js";
 import { busy, fail, forget, notice, noticed, patiently } from "./messages.js";
 import { due, offer, same, tell } from "./models.js";
 import { choose, mend, read, still } from "./picture.js";
-import { $, LEAST, least, query, state, trained } from "./state.js";
+import { $, LEAST, least, query, sized, state, trained } from "./state.js";
 import { draw } from "./view.js";
 
 async function start() {
@@ -19,7 +19,8 @@ async function start() {
     state.palette = own.palette;
     state.classes = model.classes;
     state.charts = taxonomies.find((t) => t.name === "densepose").classes;
-    if (!same(model, state.model)) replace(model);
+    if (same(model, state.model)) state.model = model; // what it offers may be something else
+    else replace(model);
     offer();
     for (const element of document.querySelectorAll("[data-needs]")) {
       element.hidden = !element.dataset.needs.split(" ").some((task) => model.tasks[task]);
@@ -90,6 +91,17 @@ async function ready(anew = false) {
   }
 }
 
+// Whether the model that is chosen is none of the gateway's any more, as where that was started again: then its own is
+// chosen.
+async function gone() {
+  const { model } = sized();
+  if (!model) return false;
+  await ready(true);
+  return sized().model !== model;
+}
+// what was refused for that model can be asked for once more
+const mendable = async (error) => error.status === 422 && (await gone());
+
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), ...(trained().length ? ["inds"] : [])].join(","), mask_format: "none" });
 const followed = () => ({ ...maps(), track: "true" }); // numbers and colours stay with people from frame to frame
@@ -138,7 +150,10 @@ async function analyze(picture, ticket, confidence) {
         return patiently(send, signal);
       });
     };
-    let response = await ask();
+    let response = await ask().catch(async (error) => {
+      if (!(await mendable(error)) || ticket !== state.ticket) throw error;
+      return ask();
+    });
     let answer = await response.json();
     for (let change = 1; !same(answer.model, wanted); change++) {
       if (change > CHANGES) throw unsteady();
@@ -229,7 +244,8 @@ async function webcam() {
     draw();
     lower();
   };
-  const camera = (state.camera = new Camera(answered, notice, stopped));
+  const anew = async () => ((await gone()) ? query(state.live ? state.asked : confidence, followed()) : null);
+  const camera = (state.camera = new Camera(answered, notice, stopped, anew));
   showCamera(true);
   try {
     await ready();
@@ -305,7 +321,14 @@ function load(button, picture = state.picture) {
   forget();
   button.ariaBusy = "true";
   const done = () => (button.ariaBusy = "false");
-  download(button.dataset.kind, button.textContent, picture).catch((error) => fail(error, () => load(button, picture))).finally(done);
+  const make = () => download(button.dataset.kind, button.textContent, picture);
+  const again = async (error) => {
+    if (!(await mendable(error))) throw error;
+    // what is saved is what is seen
+    if (picture === state.picture) await analyze(picture, ++state.ticket, Math.min(least(), state.asked));
+    return make();
+  };
+  make().catch(again).catch((error) => fail(error, () => load(button, picture))).finally(done);
 }
 $("downloads").addEventListener("click", ({ target }) => {
   if (target.dataset.kind && target.ariaBusy !== "true") load(target);

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.ensembles import models_of
-from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
+from parsing_rcnn.errors import DeadlineExceeded, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import AsyncClient, Client
@@ -26,7 +28,21 @@ grpc = pytest.importorskip("grpc", reason="needs tritonclient[grpc]")
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
 from tritonclient.grpc import service_pb2, service_pb2_grpc  # noqa: E402
 
+Servicer = TypeVar("Servicer")
 SAID = "model: there is no 'huge' in this repository; choose from fast, large"
+
+
+class Answering(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """What Triton says of itself and of its ensembles."""
+
+    def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+        return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
+
+    def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+        return service_pb2.ModelReadyResponse(ready=True)
+
+    def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+        return service_pb2.ModelMetadataResponse(name=request.name, versions=["3"], platform="ensemble")
 
 
 class Refusing(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -38,14 +54,21 @@ class Refusing(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"in ensemble 'human_analysis', invalid-options: {SAID}")
 
 
-@pytest.fixture
-def refusing() -> Iterator[tuple[str, Refusing]]:
-    servicer, server = Refusing(), grpc.server(ThreadPoolExecutor(2))
+@contextmanager
+def serving(servicer: Servicer) -> Iterator[tuple[str, Servicer]]:
+    """(its address, itself)."""
+    server = grpc.server(ThreadPoolExecutor(4))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"grpc://127.0.0.1:{port}", servicer
     server.stop(None)
+
+
+@pytest.fixture
+def refusing() -> Iterator[tuple[str, Refusing]]:
+    with serving(Refusing()) as served:
+        yield served
 
 
 async def _asked(url: str, picture: bytes, **given: Any) -> None:
@@ -74,24 +97,28 @@ def test_the_model_of_a_call_wins_over_the_clients(refusing: tuple[str, Refusing
     assert servicer.models == ["fast", "fast", "large"]
 
 
-class Sized(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+class Sized(Answering):
     """Triton with the shipped models, which answers two requests side by side, each at the size that it says.
 
     Attributes:
         models: the parameter of each request.
         parameters: of its ensembles' configuration.
         held: requests wait until two are there.
+        times: the microseconds that each may wait.
+        slow: seconds that it thinks over its configuration.
         configurations: how often it was asked for them.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.models = pipeline, []
         self.parameters = models_of(pipeline.repository.card)
-        self.configurations = 0
+        self.configurations, self.slow = 0, 0.0
         self.held = threading.Barrier(2)
+        self.times: list[int] = []
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         self.configurations += 1
+        time.sleep(self.slow)
         answer = service_pb2.ModelConfigResponse()
         for key, value in self.parameters.items():
             answer.config.parameters[key].string_value = value
@@ -100,6 +127,7 @@ class Sized(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         model = request.parameters["model"].string_param
         self.models.append(model)
+        self.times.append(request.parameters["timeout"].int64_param)
         if model == "accurate":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"invalid-options: model: {model!r} is two requests")
         self.held.wait(30)  # side by side
@@ -130,12 +158,8 @@ class Sized(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
 
 @pytest.fixture
 def sized(pipeline: Pipeline) -> Iterator[tuple[str, Sized]]:
-    servicer, server = Sized(pipeline), grpc.server(ThreadPoolExecutor(4))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"grpc://127.0.0.1:{port}", servicer
-    server.stop(None)
+    with serving(Sized(pipeline)) as served:
+        yield served
 
 
 def test_a_model_of_two_sizes_is_two_requests_side_by_side(
@@ -168,6 +192,73 @@ def test_of_two_sizes_what_fails_for_one_fails_for_the_picture(sized: tuple[str,
     url, _ = sized
     with Client.triton(url, retry=False) as client, pytest.raises(UnsupportedImage):
         client.analyze(b"junk", tasks="parsing", model="accurate")
+
+
+def test_a_name_that_is_none_of_the_servers_is_refused_before_any_picture(
+    sized: tuple[str, Sized], photo: Path, tmp_path: Path
+) -> None:
+    url, servicer = sized
+    says = "has no 'huge'; choose from fast, large, accurate, or leave it out"
+    with Client.triton(url, model="huge") as client:
+        with pytest.raises(InvalidOptions, match=f"^model: {url} {says}$"):
+            client.analyze(photo)
+        with pytest.raises(InvalidOptions, match=says):
+            _ = client.info
+    for command in (("info",), ("predict", str(photo), "-o", str(tmp_path / "out"))):
+        done = CliRunner().invoke(build(), (*command, "--triton", url, "--model", "huge"))
+        assert done.exit_code != 0
+        assert says in done.stderr + str(done.exception)
+        assert "human_analysis" not in done.stdout
+    assert not list((tmp_path / "out").iterdir())
+    assert servicer.models == []
+    with Client.triton(url, model="accurate") as client:
+        assert client.info.name == "human_analysis accurate"
+
+
+def test_a_server_that_has_another_model_since_is_asked_for_it(sized: tuple[str, Sized]) -> None:
+    url, servicer = sized
+    with Client.triton(url) as client:
+        shipped = json.loads(servicer.parameters["models"])
+        servicer.parameters = {"models": json.dumps({"fast": shipped["fast"]})}
+        with pytest.raises(InvalidOptions, match="has no 'large'; choose from fast, or leave it out"):
+            client.analyze(b"junk", tasks="parsing", model="large")
+        servicer.parameters = {"models": json.dumps(shipped)}
+        servicer.held = threading.Barrier(1)
+        with pytest.raises(UnsupportedImage):
+            client.analyze(b"junk", tasks="parsing", model="large")
+    assert servicer.models == ["large"]
+
+
+class Mute(Answering):
+    """Triton that takes a request and says nothing until `over`."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+        self.over.wait(60)
+
+    ServerMetadata = ModelConfig  # type: ignore[assignment]
+
+
+def test_of_a_server_that_goes_silent_nothing_is_waited_for_longer_than_allowed(photo_jpeg: bytes) -> None:
+    with serving(Mute()) as (url, mute), Client.triton(url, timeout=0.5) as client, ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(client.analyze, photo_jpeg, model="large"), pool.submit(lambda: client.info)]
+        try:
+            for one in asked:
+                with pytest.raises(DeadlineExceeded, match="no answer in time"):
+                    one.result(30)
+        finally:
+            mute.over.set()
+
+
+def test_what_a_server_says_of_its_models_is_of_the_pictures_time(sized: tuple[str, Sized], photo_jpeg: bytes) -> None:
+    url, servicer = sized
+    servicer.slow = 0.3
+    with Client.triton(url, timeout=60) as client:
+        client.analyze(photo_jpeg, tasks="parsing", model="accurate")
+    assert len(servicer.times) == 2
+    assert all(0 < left <= 59.7e6 for left in servicer.times)
 
 
 def test_a_gateway_is_asked_for_it_with_each_picture(gateway_url: str, pipeline: Pipeline, photo_jpeg: bytes) -> None:

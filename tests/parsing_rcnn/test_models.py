@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,15 @@ def test_an_engine_says_what_may_be_asked_for_and_what_answers_else(opened: str 
     assert large.canvases == ((512, 832), (832, 512), (672, 672))
     with pytest.raises(InvalidOptions, match="has no 'huge'; choose from fast, large, accurate, or leave it out"):
         info.of("huge")
+
+
+@pytest.mark.parametrize(("opened", "name"), [(None, "fast"), ("large", "large")])
+def test_where_there_is_no_choice_the_one_that_runs_may_be_named(opened: str | None, name: str) -> None:
+    info = replace(ModelRepository.open(model=opened).info("none"), models=())
+    own = info.of(name)
+    assert (own.name, own.canvases, own.model) == (f"light {name}", info.canvases, name)
+    with pytest.raises(InvalidOptions, match=f"has no 'accurate'; only '{name}' runs: leave it out"):
+        info.of("accurate")
 
 
 @pytest.mark.parametrize("given", [{"options": Options(model="huge")}, {"model": "huge"}, {"model": 7}])

@@ -183,6 +183,8 @@ def test_a_gateway_with_only_one_model_refuses_the_others(pipeline: Pipeline, ph
         wait_until_ready(only)
         assert (only.get("/v1/models").json()[0]["models"], only.get("/v1/models").json()[0]["model"]) == ([], "fast")
         answer = only.post(URL, params={**ASKED, "model": "large"}, content=photo_jpeg)
-        refused(answer, 422, "model: light has no 'large'; it has none to choose from: leave it out")
+        refused(answer, 422, "model: light has no 'large'; only 'fast' runs: leave it out")
         assert only.post(URL, params=ASKED, content=photo_jpeg).json()["model"]["name"] == "light"
+        named = only.post(URL, params={**ASKED, "model": "fast"}, content=photo_jpeg)
+        assert named.json()["model"]["name"] == "light fast"
         assert "models" not in only.get("/v2/models/human_analysis/config").json()["parameters"]

@@ -117,6 +117,51 @@ def test_a_choice_outlives_the_gateway_whose_default_it_was(browser: Any, photo:
     assert complaints(browser) == []
 
 
+def pick(page: Any, photo: Path, model: str) -> None:
+    upload(page, photo)
+    until(lambda: idle(page))
+    Select(choice(page)).select_by_visible_text(model)
+    until(lambda: text(page, "model").startswith(f"light {model} "))
+    until(lambda: shown(page) == f"light {model}")
+    until(lambda: idle(page))
+
+
+def shown(page: Any) -> str | None:
+    """The model of the answer that is shown."""
+    answer = page.execute_async_script(STATE)
+    return None if answer is None else str(answer["model"]["name"])
+
+
+@pytest.mark.parametrize("asked", ["photo", "download", "webcam"])
+def test_a_choice_that_a_gateway_which_was_started_again_has_no_more_is_given_up(
+    browser: Any, photo: Path, pipeline: Any, asked: str
+) -> None:
+    with Live(Settings(), lambda: pipeline) as live:
+        opened(browser, live)
+        pick(browser, photo, "large")
+    with Live(Settings(only_model=True), lambda: pipeline, port=live.port):
+        if asked == "photo":
+            browser.execute_script("document.getElementById('summary').textContent = ''")
+            upload(browser, photo)
+            until(lambda: idle(browser))
+        elif asked == "download":
+            browser.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
+            saved = browser.downloads / "astronaut.json"
+            until(saved.is_file)
+            assert json.loads(saved.read_bytes())["model"]["name"] == "light"
+            saved.unlink()
+        else:
+            press(browser)
+            until(lambda: "fps" in text(browser, "figures"))
+            press(browser)
+        assert text(browser, "error") == ""
+        assert shown(browser) == "light"
+        assert text(browser, "model").startswith("light 7.1 ")
+        assert not choice(browser).is_displayed()
+    refused = "Error during WebSocket handshake: Unexpected response code: 422"  # which a browser says by itself
+    assert [said for said in complaints(browser) if refused not in said] == []
+
+
 def test_where_there_is_nothing_to_choose_nothing_is_offered(browser: Any, photo: Path) -> None:
     engine = Slow()
     engine.gate.set()

@@ -109,14 +109,14 @@ def servers(photo_jpeg: bytes) -> Iterator[list[Played]]:
         server.close()
 
 
-def settings_of(*servers: Played, model: str | None = None) -> Settings:
-    return Settings(engine="triton", model=model, triton_url=",".join(server.address for server in servers))
+def settings_of(*servers: Played, **given: Any) -> Settings:
+    return Settings(engine="triton", triton_url=",".join(server.address for server in servers), **given)
 
 
 @contextmanager
-def gateway(*servers: Played, model: str | None = None) -> Iterator[TestClient]:
+def gateway(*servers: Played, **given: Any) -> Iterator[TestClient]:
     """The gateway before them, from when it knows that all are well."""
-    with TestClient(create_app(settings_of(*servers, model=model))) as client:
+    with TestClient(create_app(settings_of(*servers, **given))) as client:
         until(lambda: client.get("/readyz").status_code == 200, 30)
         until(lambda: client.get("/v1/models").json()[0]["runtime"].count("127.0.0.1") == len(servers), 30)
         yield client

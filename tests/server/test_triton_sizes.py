@@ -268,6 +268,20 @@ def test_a_picture_may_ask_for_another_model_than_the_gateways(
     assert "fast" not in server.models["probe"] or own == "accurate"  # what callers may ask for is not probed
 
 
+@pytest.mark.parametrize(
+    ("own", "name", "people"),
+    [(None, "fast", [400]), ("large", "large", [100]), ("accurate", "accurate", [400, 100])],
+)
+def test_without_a_choice_only_the_gateways_own_may_be_named(
+    servers: list[Sized], photo_jpeg: bytes, own: str | None, name: str, people: list[int]
+) -> None:
+    with gateway(servers[0], model=own, only_model=True) as client:
+        answer = client.post(f"{URL}?model={name}", content=photo_jpeg)
+        assert [height for height, _ in found_in(answer)] == people
+        for other in {"fast", "large", "accurate"} - {name}:
+            refused(client.post(f"{URL}?model={other}", content=photo_jpeg), 422, f"only {name!r} runs: leave it out")
+
+
 def test_a_server_that_knows_no_models_refuses_who_asks_and_answers_the_others(
     servers: list[Sized], photo_jpeg: bytes
 ) -> None:

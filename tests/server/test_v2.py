@@ -288,11 +288,12 @@ DEEP = "[" * 900 + "]" * 900
     [
         ('{"inputs": 1, "id": @}', "`id` is a list of 1: send text or a number"),
         ('{"inputs": 1, "id": {}}', "`id` is an object"),
-        ('{"inputs": 1, "id": null}', "`id` is None"),
+        ('{"inputs": 1, "id": null}', "`id` is null"),
         ('{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": @}]}', "'IMAGE' 'BYTES' a list of 1; IM"),
         ('{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [2, 1]}]}', "'IMAGE' 'BYTES' [2, 1]; IMAGE"),
-        ('{"inputs": [{"name": @, "datatype": @}]}', "the input is a list of 1 a list of 1 None"),
+        ('{"inputs": [{"name": @, "datatype": @}]}', "the input is a list of 1 a list of 1 null"),
         ('{"inputs": [], "parameters": {"confidence": @}}', "the parameter 'confidence' of the request is a"),
+        ('{"inputs": [], "parameters": {"model": null}}', "the parameter 'model' of the request is null: send text"),
         (
             '{"inputs": [{"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": @}}]}',
             "the parameter 'binary_data_size' of IMAGE is a list of 1: send text, a number, true or false",
