@@ -1,9 +1,9 @@
 """Pictures of people: parts, charts, instances, U and V and textures over the photo; people hidden in it, or cut out.
 
 A photo is what `analyze` took: a path, encoded bytes, an upright uint8 [H,W,3] RGB array or a picture of Pillow; it is
-not changed. Colours are RGB. With `bgr=True` of any function here pictures are arrays of OpenCV, blue first: those that
-are given, an atlas as well, and the one that comes back. Everything works on the pixels of each person's box, so a
-small person in a large picture costs little.
+not changed. Colours are RGB. With `bgr=True`, of every function here that draws, pictures are arrays of OpenCV, blue
+first: those that are given, an atlas as well, and the one that comes back; `instance_colour` is red first always.
+Everything works on the pixels of each person's box, so a small person in a large picture costs little.
 """
 
 from __future__ import annotations

@@ -16,7 +16,12 @@ _PAPER, _INK = (255, 255, 255), (24, 24, 24)
 
 
 def legend(
-    taxonomy: Taxonomy, classes: Iterable[int] | ArrayLike | None = None, *, columns: int = 1, row: int = 28
+    taxonomy: Taxonomy,
+    classes: Iterable[int] | ArrayLike | None = None,
+    *,
+    columns: int = 1,
+    row: int = 28,
+    bgr: bool = False,
 ) -> NDArray[np.uint8]:
     """Which colour is which class.
 
@@ -26,9 +31,10 @@ def legend(
             out. None shows all.
         columns: to fill from the top, one after the other.
         row: height of a line, pixels, 12 or more.
+        bgr: for OpenCV, blue first.
 
     Returns:
-        uint8 [h,w,3] RGB, on white, as wide as the names need.
+        uint8 [h,w,3] RGB, or BGR, on white, as wide as the names need.
 
     Raises:
         TypeError: an id is no integer, as where names or a mask are given.
@@ -54,7 +60,7 @@ def legend(
         cv2.rectangle(canvas, *corners, tuple(taxonomy.palette[class_id].tolist()), cv2.FILLED)
         baseline = top + side - max(round(side * 0.12), 1)
         write(canvas, name, (left + side + gap, baseline), scale, _INK)
-    return canvas
+    return np.ascontiguousarray(canvas[..., ::-1]) if bgr else canvas
 
 
 def _ids(classes: Iterable[int] | ArrayLike) -> NDArray[np.intp]:

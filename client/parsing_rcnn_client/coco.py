@@ -24,6 +24,7 @@ class CocoFile:
         head: what else it has when it is closed, `categories` for example.
 
     Raises:
+        InvalidOptions: a stream writes the file.
         OSError: of every method, nothing can be written there.
     """
 
@@ -31,8 +32,14 @@ class CocoFile:
         self._whole, self._head, self._count = path.resolve(), head, 0  # a link stays, what it points to is replaced
         folder = self._whole.parent
         folder.mkdir(parents=True, exist_ok=True)
-        self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last entry
-        self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        # now, so that nobody learns at the end that the file is another run's
+        self._part = Unfinished(self._whole, f"{self._whole.name}.part")
+        try:
+            self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last entry
+            self._annotations = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        except OSError:
+            self._part.drop()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +65,8 @@ class CocoFile:
         """Write the file, which then takes its name. Safe to call twice."""
         if self._images.closed:
             return
-        part = Unfinished(self._whole, f"{self._whole.name}.part")
         try:
-            whole = io.BufferedWriter(part.file)
+            whole = io.BufferedWriter(self._part.file)
             whole.write(dumps(dict(self._head))[:-1])
             for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
                 whole.write(b',"' + name + b'":[')
@@ -70,12 +76,13 @@ class CocoFile:
                 whole.write(b"]")
             whole.write(b"}")
             whole.flush()
-            part.finish()
+            self._part.finish()
         finally:
-            part.drop()  # does nothing to what is finished
+            self._part.drop()  # does nothing to what is finished
 
     def abort(self) -> None:
         """Stop and leave no file, unless it is finished."""
+        self._part.drop()
         for entries in (self._images, self._annotations):
             with contextlib.suppress(OSError):
                 entries.close()

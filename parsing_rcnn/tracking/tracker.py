@@ -149,6 +149,8 @@ class Tracker:
         scores: NDArray[np.float32],
         time: float,
         look: Callable[[int], Look | None] = lambda index: None,
+        *,
+        paused: bool = False,
     ) -> NDArray[np.intp]:
         """Take one frame's boxes.
 
@@ -157,10 +159,14 @@ class Tracker:
             scores: float32 [n] in 0..1.
             time: of the frame, seconds; never less than the last one's.
             look: of a box, by its index, as of `looks.look_of`.
+            paused: so long a time lies before that people may have changed: whoever is seen again is known by the
+                looks alone, at the same place or within a walk of it.
 
         Returns:
             [n] track numbers; 0 for a box that belongs to nobody (yet).
         """
+        for track in self.tracks if paused else ():
+            track.lost = True
         self.predict(time)
         owners: list[Track | None] = [None] * len(boxes)
         waiting = list(self.tracks)
@@ -170,6 +176,8 @@ class Tracker:
             (np.flatnonzero(scores < self.high), self.second_overlap),
         ):
             for track, index in self._pair(waiting, boxes, scores, chosen, least):
+                if paused and _unlike(track, look(index)) >= _ALIKE:
+                    continue
                 track.see(boxes[index], time)
                 waiting.remove(track)
                 owners[index] = track
@@ -227,9 +235,9 @@ class Tracker:
             seen = look(index)
             for track in known:
                 apart = _apart(track.motion.box, boxes[index])
-                if seen is None or track.look is None or apart > 1 + 2 * ((self._time or 0) - track.seen):
+                if apart > 1 + 2 * ((self._time or 0) - track.seen):
                     continue
-                if (unlike := distance(track.look, seen)) < _ALIKE:
+                if (unlike := _unlike(track, seen)) < _ALIKE:
                     found.append((unlike, track, index))
         pairs: list[tuple[Track, int]] = []
         for _, track, index in sorted(found, key=lambda entry: entry[0]):
@@ -252,6 +260,11 @@ class Tracker:
                 continue
             track.looked = track.seen
             track.look = seen if track.look is None else track.look + _LEARNT * (seen - track.look)
+
+
+def _unlike(track: Track, seen: Look | None) -> float:
+    """From 0 to 1, how different somebody looks; infinite where one of both looks is not known."""
+    return float("inf") if track.look is None or seen is None else distance(track.look, seen)
 
 
 def _taken(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:

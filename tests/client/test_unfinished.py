@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +87,8 @@ def test_a_file_that_another_run_writes_into_is_refused(tmp_path: Path) -> None:
     says = r"all: another run writes this file: wait for its end, or name another file"
     (tmp_path / "all").write_bytes(b"of an earlier run, and longer")
     with another_run("growing", tmp_path / "all"):
-        for begin in (growing, lambda path: Unfinished(path, "all.part")):
+        begins = growing, lambda path: Unfinished(path, "all.part"), lambda path: CocoFile(path, {})
+        for begin in begins:  # the last one, though it writes at its end alone
             with pytest.raises(InvalidOptions, match=says):
                 begin(tmp_path / "all")
         assert (tmp_path / "all").read_bytes() == b"theirs"
@@ -100,6 +105,104 @@ def test_a_file_that_may_only_be_read_is_replaced(tmp_path: Path) -> None:
     own = Unfinished(tmp_path / "all", "all.part")
     own.finish()
     assert (tmp_path / "all").read_bytes() == b""
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def _link_to_a_file(path: Path) -> None:
+    path.with_name("precious").write_bytes(b"precious")
+    path.symlink_to("precious")
+
+
+@pytest.mark.parametrize("make", [_folder, _link, _link_to_a_file, os.mkfifo])
+def test_what_is_no_file_of_a_run_is_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "all.part")
+    before = {path.name for path in tmp_path.iterdir()}
+    own = Unfinished(tmp_path / "all", "all.part")
+    assert own.path.name == "all.2.part"
+    own.file.write(b"ours")
+    own.finish()
+    assert {path.name for path in tmp_path.iterdir()} == before | {"all"}
+    assert [path.read_bytes() for path in tmp_path.glob("precious")] in ([], [b"precious"])
+
+
+def test_a_pipe_is_written_into_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    Unfinished(tmp_path / "pipe", "pipe.part").drop()
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with growing(tmp_path / "pipe") as file:
+        file.write(b"line")
+    assert os.read(reader, 9) == b"line"
+    os.close(reader)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """No more rights than anybody has."""
+    who = os.geteuid()
+    if who == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(who)
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o666])
+def test_what_somebody_else_left_in_a_folder_of_all_is_left_alone(mode: int) -> None:
+    if mode == 0o666 and os.geteuid() != 0:
+        pytest.skip("only root leaves files as somebody else")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o1777)  # where each may take away their own files only
+        (folder / "all.part").write_bytes(b"theirs")
+        (folder / "all.part").chmod(mode)
+        with somebody_else():
+            own = Unfinished(folder / "all", "all.part")
+            own.file.write(b"ours")
+            own.finish()
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"all.part": b"theirs", "all": b"ours"}
+        folder.chmod(0o555)
+        with somebody_else(), pytest.raises(PermissionError):
+            Unfinished(folder / "all", "all.part")
+        folder.chmod(0o755)
+
+
+def test_where_there_are_no_locks_each_run_has_a_new_file_and_takes_none_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)  # as a network drive does
+    runs = [Unfinished(tmp_path / "all", "all.part") for _ in range(3)]
+    assert [run.path.name for run in runs] == ["all.part", "all.2.part", "all.3.part"]
+    for number, run in enumerate(runs):
+        run.file.write(b"%d" % number)
+    runs[1].drop()
+    for number in (2, 0):
+        runs[number].finish()
+        runs[number].finish()
+        runs[number].drop()
+        assert (tmp_path / "all").read_bytes() == b"%d" % number
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+    (tmp_path / "all.part").write_bytes(b"")  # another run's, at its beginning
+    with growing(tmp_path / "all") as file:
+        file.write(b"lines")
+    with CocoFile(tmp_path / "all", {}):
+        pass
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"all": 31, "all.part": 0}
+
+
+def test_a_coco_file_that_will_replace_a_stream_s_is_known_from_its_start(tmp_path: Path) -> None:
+    with CocoFile(tmp_path / "all", {}), pytest.raises(InvalidOptions, match="another run writes this file"):
+        growing(tmp_path / "all")
 
 
 def test_a_coco_file_that_cannot_be_finished_leaves_another_s_alone(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -439,6 +440,7 @@ OPENCV: list[tuple[str, Callable[..., NDArray[np.uint8]]]] = [
     ("cutout", draw.cutout),
     ("unwrap", lambda image, who, **given: draw.unwrap(image, who, 0, others=[(image, who, 1)], side=8, **given)),
     ("draw", lambda image, who, **given: who.draw(image, **given)),
+    ("legend", lambda image, who, **given: draw.legend(who.taxonomy, **given)),
     ("cut", lambda image, who, **given: who.cut(image, 0, **given)),
     ("cut alone", lambda image, who, **given: who.cut(image, 1, transparent=True, **given)),
 ]
@@ -453,6 +455,11 @@ def test_a_picture_of_opencv_comes_back_as_one(picture: Callable[..., NDArray[np
     assert np.array_equal(found, drawn[..., [2, 1, 0, *range(3, drawn.shape[2])]])
     assert not np.array_equal(found, drawn)
     assert np.array_equal(blue_first, photo[..., ::-1])  # the caller's is left alone
+
+
+def test_every_function_that_draws_takes_pictures_of_opencv() -> None:
+    without = {name for name in draw.__all__ if "bgr" not in signature(getattr(draw, name)).parameters}
+    assert without == {"instance_colour"}
 
 
 def test_colours_of_opencv_to_the_number() -> None:

@@ -222,3 +222,17 @@ def test_confirmation_hides_a_flash() -> None:
     tracker = Tracker(confirm=2)
     box, score = np.array([[0, 0, 50, 100]], np.float32), np.array([0.9], np.float32)
     assert [tracker.update(box, score, t / 30).tolist() for t in range(3)] == [[0], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("clothes", "left", "number"), [(0, 100, 1), (1, 100, 2), (0, 400, 1), (0, 900, 2), (None, 100, 2)]
+)
+def test_after_a_pause_somebody_is_known_by_looks_within_a_walk(clothes: int | None, left: float, number: int) -> None:
+    looks = np.eye(256, dtype=np.float32)[:, None].repeat(3, axis=1)
+    tracker, box, score = Tracker(), np.array([[100, 100, 150, 200]], np.float32), np.array([0.9], np.float32)
+    sideways = np.array([1, 0, 1, 0], np.float32)
+    for i in range(10):  # walking; on the way they would be far away by the end of the pause
+        tracker.update(box + np.float32(20 * (i - 9)) * sideways, score, i / 10, lambda index: looks[0])
+    there = np.array([[left, 100, left + 50, 200]], np.float32)
+    look = None if clothes is None else looks[clothes]
+    assert tracker.update(there, score, 2.4, lambda index: look, paused=True).tolist() == [number]

@@ -24,7 +24,7 @@ from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
 if TYPE_CHECKING:
     from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
-_LONGEST_GAP = 2.0  # seconds: what comes more seldom is an outage, nothing to get used to
+_LONGEST_GAP = 2.0  # seconds: people are not carried further than to the next answer but one that comes so seldom
 _LINGER = 0.3  # seconds that somebody who is missed stays in the picture: detectors blink for one to five frames
 
 
@@ -45,6 +45,7 @@ class Tracked:
             behind somebody else.
         source: the name of the live source; "" of a file.
         counts: of zones and lines, where there are any.
+        view: of the scene; another number after each cut, jump of the camera or reconnection.
         at: when the frame of a live source came, time.time(); None of a file.
     """
 
@@ -57,6 +58,7 @@ class Tracked:
     doubtful: People | None = None
     source: str = ""
     counts: Counts | None = None
+    view: int = 0
     at: float | None = None
 
     @property
@@ -69,7 +71,8 @@ class Tracked:
         """The same with its counts; a counter takes the frames in their order, each once."""
         if counter is None:
             return self
-        return replace(self, counts=counter.update(self.numbers[self.in_view], self.shown[self.in_view]))
+        seen = self.in_view
+        return replace(self, counts=counter.update(self.numbers[seen], self.shown[seen], self.view))
 
 
 class Follower:
@@ -104,7 +107,7 @@ class Follower:
         self._present: set[int] = set()
         self._scenes = Scenes()
         self._newest, self._cut = -math.inf, -math.inf  # times of a frame, and of the first one of this view
-        self._opened = 0
+        self._opened, self._view = 0, 0
 
     @property
     def count(self) -> int:
@@ -121,14 +124,16 @@ class Follower:
             jump = self._scenes.moved(frame.image)  # each frame is compared with the one before
             jump = None if frame.opened != self._opened else jump
             if jump != STILL:
-                self._cut, self._opened = frame.time, frame.opened
+                self._cut, self._opened, self._view = frame.time, frame.opened, self._view + 1
                 self._forget(*[] if jump is None else self._moved(jump, frame))
         if people is None or frame.time < self._cut:
             return self._carry(frame)
-        if frame.time - self._analysed > self._reach(_LONGEST_GAP):
-            self._forget()
+        pause = frame.time - self._analysed
+        paused = pause > max(self._reach(_LONGEST_GAP), self._patience + 2 * min(self._gaps, default=0))
+        if paused:
+            self._forget(*self._tracker.tracks if pause <= self._patience + 2 * _LONGEST_GAP else ())
         if self._analysed > -math.inf:
-            self._gaps.append(frame.time - self._analysed)
+            self._gaps.append(pause)
         elif self._newest > frame.time:  # the first answer; the next one takes as long
             self._gaps.append(self._newest - frame.time)
         self._analysed, self._covered = frame.time, True
@@ -138,7 +143,7 @@ class Follower:
         self._untrained = people.untrained
         found, numbers = people.select(np.arange(min(len(people), self._most))), np.zeros(len(people), np.intp)
         numbers[: len(found)] = self._tracker.update(
-            found.boxes, found.scores, frame.time, lambda index: look_of(frame.image, found, index)
+            found.boxes, found.scores, frame.time, lambda index: look_of(frame.image, found, index), paused=paused
         )
         self._doubtful = replace(people, part_probs=None).select(numbers == 0)
         people, numbers = people.select(numbers > 0), numbers[numbers > 0]
@@ -152,10 +157,10 @@ class Follower:
         self._present = set(numbers.tolist())
         hidden = self._doubtful, np.zeros(len(self._doubtful), np.intp), self._doubtful.boxes
         self._doubtful, _, _ = _joined(hidden, _those(late, behind))
-        return Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful)
+        return Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful, view=self._view)
 
     def _forget(self, *known: Track) -> None:
-        """Nobody is known any more but these, whose places are not certain either; numbers go on."""
+        """Nobody is shown any more, nor known but these, whose places are not certain either; numbers go on."""
         self._covered, self._doubtful, self._present = False, None, set()
         self._tracker.tracks = list(known)
         self._smoother.forget([])
@@ -180,20 +185,22 @@ class Follower:
         return People.empty(size, taxonomy=self._taxonomy, untrained=self._untrained)
 
     def _reach(self, unknown: float = 0.0) -> float:
-        """Seconds after an analysed frame in which its people are carried, or known again where they stood."""
+        """Seconds after an analysed frame in which its people are carried, and known again where they stood."""
         gap = self._learnt(unknown) if self._gap is None else self._gap
         # shown while the next frame is analysed, an answer is one gap old when it comes and two when it is replaced
         return self._patience + 2 * gap
 
     def _carry(self, frame: Frame) -> Tracked:
         if frame.time - self._analysed > self._reach():  # by now they may be anywhere
-            self._forget()
+            self._forget(*self._tracker.tracks)
+            for track in self._tracker.tracks:
+                track.lost = True
         self._tracker.predict(frame.time)
         boxes = {track.number: track.motion.box for track in self._tracker.tracks if track.number in self._present}
         fresh = min(self._analysed, frame.time - self._linger())
         people, numbers, shown = self._smoother.carry(frame.image, self._blank(frame), boxes, fresh)
-        shown = _within(shown, frame.image)
-        return Tracked(frame, people, numbers, shown, analysed=False, covered=self._covered, doubtful=self._doubtful)
+        late = Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful, view=self._view)
+        return replace(late, analysed=False, covered=self._covered)
 
 
 _Shown = tuple[People, NDArray[np.intp], NDArray[np.float32]]  # people, numbers, boxes to show

@@ -170,7 +170,8 @@ class ZoneCounter:
 
     A person is where the middle of the lower edge of the box is. A line is passed by whoever was on one side of it and
     is on the other now, if the way between leads through it, not past its ends. On the line, nearer to it than 2 % of
-    the height of the box, one is on neither side, so that nobody who stops there is counted again and again.
+    the height of the box, one is on neither side, so that nobody who stops there is counted again and again. Where the
+    camera jumped, the line is elsewhere in the scene: nobody passes it by that.
 
     Args:
         zones: what to count.
@@ -192,14 +193,18 @@ class ZoneCounter:
         self.ends = {line.name: line.pixels(image_size) for line in zones.lines}
         self._passed = {name: {"in": 0, "out": 0} for name in self.ends}
         self._last: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in self.ends}  # off the line
+        self._view = 0
 
-    def update(self, numbers: NDArray[np.intp], boxes: NDArray[np.float32]) -> Counts:
+    def update(self, numbers: NDArray[np.intp], boxes: NDArray[np.float32], view: int = 0) -> Counts:
         """The next frame.
 
         Args:
             numbers: [n] of tracks.
             boxes: float32 [n,4] of the same people.
+            view: another number where the scene lies elsewhere in the picture than in the frame before.
         """
+        if view != self._view:
+            self._view, self._last = view, {name: {} for name in self.ends}
         feet = [((x1 + x2) / 2, y2) for x1, _, x2, y2 in boxes.tolist()]
         people = list(zip(numbers.tolist(), feet, (boxes[:, 3] - boxes[:, 1]).tolist(), strict=True))
         inside = {

@@ -93,14 +93,11 @@ def test_records_have_the_boxes_to_show_and_nobody_who_has_left_the_picture(tmp_
 
 
 def test_a_name_that_is_too_long_for_what_is_not_whole_is_told(tmp_path: Path) -> None:
-    path, frame = tmp_path / ("a" * 254), Frame(0, 0.0, np.zeros((8, 8, 3), np.uint8))
+    path = tmp_path / ("a" * 254)
     with pytest.raises(VideoError, match="File name too long"):
         JsonLines(path)
-    record = CocoVideo(path, "walk", VideoInfo(8, 8, 25))
-    record.add(Tracked(frame, People.empty((8, 8)), np.zeros(0, np.intp), np.zeros((0, 4), np.float32)))
-    with pytest.raises(VideoError, match="File name too long"):
-        record.close()
-    record.abort()
+    with pytest.raises(VideoError, match="File name too long"):  # at the start, before anything is analysed
+        CocoVideo(path, "walk", VideoInfo(8, 8, 25))
 
 
 def test_every_third_frame_analysed_and_the_rest_carried(walk_video: Path, pipeline: Pipeline) -> None:

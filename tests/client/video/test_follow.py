@@ -14,6 +14,7 @@ from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client.video.follow import Follower, Tracked
 from parsing_rcnn_client.video.layers import Look, render
 from parsing_rcnn_client.video.media import Frame
+from parsing_rcnn_client.video.zones import Counts, Line, ZoneCounter, Zones
 
 IMAGE = np.full((240, 320, 3), 127, np.uint8)
 PARTS = np.ones((1, 32, 32), np.uint8)
@@ -440,12 +441,48 @@ def test_nobody_is_followed_from_one_opening_of_a_source_to_the_next(dull: bool)
     assert (carried.covered, len(carried.people)) == (False, 0)
 
 
-@pytest.mark.parametrize(("pause", "number"), [(0.9, 1), (1.3, 2), (60.0, 2)])
-def test_after_a_pause_whoever_stands_there_is_somebody_new(pause: float, number: int) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize(
+    ("pause", "colour", "parts", "number"),
+    [
+        (0.9, BLUE, True, 1),
+        (1.3, GREEN, True, 1),  # a hiccup: they are known again
+        (1.3, BLUE, True, 2),
+        (1.3, GREEN, False, 2),  # without maps there are no looks
+        (4.9, GREEN, True, 1),
+        (5.1, GREEN, True, 2),
+        (60.0, GREEN, True, 2),
+    ],
+)
+def test_after_a_pause_whoever_stands_there_is_somebody_new_but_in_the_same_clothes(
+    pause: float, colour: tuple[int, int, int], parts: bool, number: int, shown: bool
+) -> None:
     follower = Follower()  # analyses each 0.1 s: the patience of a second, and two of them
+    before, after = painted((MIDDLE, GREEN)), painted((MIDDLE, colour))
     for i in range(10):
-        follower.follow(Frame(i, i / 10, IMAGE), people_of(MIDDLE))
-    assert follower.follow(Frame(10, 0.9 + pause, IMAGE), people_of(MIDDLE)).numbers.tolist() == [number]
+        follower.follow(Frame(i, i / 10, before), people_of(MIDDLE, parts=parts))
+    for i in range(10 if shown else 0):  # the engine is late, the camera is not
+        meanwhile = follower.follow(Frame(10 + i, 0.9 + pause * i / 10, before), None)
+        assert meanwhile.covered == (pause * i / 10 <= 1.2)
+    again = follower.follow(Frame(20, 0.9 + pause, after), people_of(MIDDLE, parts=parts))
+    assert again.numbers.tolist() == [number]
+
+
+def test_after_a_hiccup_two_who_changed_their_sides_are_known_by_their_clothes() -> None:
+    follower = Follower()
+    for i in range(10):
+        image = painted((LEFT, GREEN), (MIDDLE, BLUE))
+        assert follower.follow(Frame(i, i / 10, image), people_of(LEFT, MIDDLE)).numbers.tolist() == [1, 2]
+    changed = follower.follow(Frame(10, 2.4, painted((LEFT, BLUE), (MIDDLE, GREEN))), people_of(LEFT, MIDDLE))
+    assert changed.numbers.tolist() == [2, 1]
+
+
+def test_of_a_source_that_answers_seldom_but_steadily_no_pause_is_too_long() -> None:
+    follower = Follower()  # of a camera that sends a picture each 6 s; at the second one nobody knows that
+    seen = [follower.follow(Frame(i, 6.0 * i, IMAGE), people_of(MIDDLE, parts=False)).numbers[0] for i in range(6)]
+    assert seen == [1, 2, 2, 2, 2, 2]
+    outage = follower.follow(Frame(6, 30.0 + 14, IMAGE), people_of(MIDDLE, parts=False))
+    assert outage.numbers.tolist() == [3]
 
 
 def test_of_a_file_no_pause_is_too_long() -> None:
@@ -469,3 +506,14 @@ def test_people_keep_their_numbers_when_the_camera_is_turned_at_once() -> None:
     for i in (6, 7):
         tracked = follower.follow(Frame(i, i / 30, after), people_of(second, turned))
         assert (tracked.covered, tracked.numbers.tolist()) == (True, [1, 2])
+
+
+def test_a_camera_that_is_turned_counts_nobody_over_a_line() -> None:
+    wide = cv2.resize(room(5), (640, 240), interpolation=cv2.INTER_CUBIC)
+    follower, counter = Follower(), ZoneCounter(Zones(lines=[Line("gate", [(110, 0), (110, 240)])]), (240, 320))
+    for i in range(30):  # by a fifth of the picture, and back
+        turned = 10 <= i < 20
+        image, left = wide[:, 140 if turned else 200 :][:, :320].copy(), 120.0 if turned else 60.0
+        people = people_of((left, 50.0, left + 40, 200.0)) if i not in (10, 20) else None
+        tracked = follower.follow(Frame(i, i / 30, image), people).counted(counter)
+    assert (follower.count, tracked.counts) == (1, Counts({}, {"gate": {"in": 0, "out": 0}}))

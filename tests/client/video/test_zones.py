@@ -79,6 +79,16 @@ def test_people_are_told_apart_by_their_numbers_and_may_be_unseen_for_a_while() 
     assert counts.lines == {"level": {"in": 1, "out": 1}}
 
 
+def test_where_the_camera_jumped_nobody_passes_a_line_by_that() -> None:
+    counter = ZoneCounter(Zones(lines=[LEVEL]), SIZE)
+    counter.update(*standing((100, 50)))
+    counter.update(*standing((100, 70)), view=1)
+    counts = counter.update(*standing((100, 70)), view=1)
+    assert counts.lines == {"level": {"in": 0, "out": 0}}
+    counts = counter.update(*standing((100, 50)), view=1)  # and there they go
+    assert counts.lines == {"level": {"in": 0, "out": 1}}
+
+
 def test_of_very_many_people_only_those_of_late_are_known() -> None:
     counter = ZoneCounter(Zones(lines=[LEVEL]), SIZE)
     _, (above, below) = standing((100, 50), (100, 70))
