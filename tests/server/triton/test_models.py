@@ -180,7 +180,7 @@ def test_the_sdk_puts_both_sizes_together(
     address = triton.grpc if transport == "grpc" else triton.http
     with Client.triton(f"{transport}://{address}") as client:
         close(client.analyze(scene, confidence=0.3, model="accurate"), people)
-        with pytest.raises(InvalidOptions, match="model: there is no 'huge' in this repository"):
+        with pytest.raises(InvalidOptions, match="has no 'huge'; choose from fast, large, accurate, or leave it out"):
             client.analyze(scene, model="huge")
 
 
