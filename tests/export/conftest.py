@@ -28,6 +28,12 @@ from training.config import Config
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 CARD = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": False}}}
+OWN_CARD = {
+    "version": "3",
+    "summary": "ours",
+    "canvases": [[384, 640]],
+    "models": {"large": {"canvases": [[512, 512]]}},
+}
 ROWS = 5  # of the detector with a fixed number of them
 
 torch.set_num_threads(1)  # as many as are left beside the other parts of `make test`: two would wait for each other
@@ -98,13 +104,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_every_option(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Its export for TensorRT, beside a card that says other things of versions and sizes."""
     folder = tmp_path_factory.mktemp("options")
-    card = {
-        "version": "3",
-        "summary": "ours",
-        "canvases": [[384, 640]],
-        "models": {"large": {"canvases": [[512, 512]]}},
-    }
-    (folder / "own.json").write_text(json.dumps(card))
+    (folder / "own.json").write_text(json.dumps(OWN_CARD))
     words = ["--card", str(folder / "own.json"), "--version", "4", "--target", "tensorrt", "--print-trtexec"]
     words += ["--precision", "fp16", "--size", "256x320", "--size", "320x256", "--proposals", "50"]
     words += ["--static-people", "6", "--max-people", "8", "--people-buckets", "1,8"]
@@ -118,14 +118,7 @@ def with_another_card(with_every_option: Exported, tmp_path_factory: pytest.Temp
     Each model had an engine there, and the DensePose head was of other weights.
     """
     folder = tmp_path_factory.mktemp("card")
-    card = {
-        "version": "3",
-        "summary": "ours",
-        "canvases": [[384, 640]],
-        "models": {"large": {"canvases": [[512, 512]]}},
-        "tasks": {"parsing": {"trained": True}},
-    }
-    (folder / "own.json").write_text(json.dumps(card))
+    (folder / "own.json").write_text(json.dumps({**OWN_CARD, "tasks": {"parsing": {"trained": True}}}))
     shutil.copytree(with_every_option.folder, folder / "models")
     for graph in GRAPHS:
         (folder / "models" / graph / "1" / "model.plan").write_bytes(b"of the profiles of the card that is there")

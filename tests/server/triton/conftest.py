@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,13 @@ class Running:
     launch: Launch
     supervisor: Supervisor
     ready: threading.Event
+    thread: threading.Thread
+
+    def stop(self) -> None:
+        """Tell the server to end, and wait for that."""
+        self.supervisor.stop()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
 
     @property
     def grpc(self) -> str:
@@ -43,6 +51,24 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+@contextmanager
+def supervised(
+    installation: Installation, repository: Path, *, drain_seconds: int, interval: float = 2.0
+) -> Iterator[Running]:
+    """A server that is ready, ended at the end."""
+    http, grpc, metrics = free_ports(3)
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+    launch = Launch(repository, **ports, profile="cpu", drain_seconds=drain_seconds)
+    supervisor, ready = Supervisor(launch, installation, interval), threading.Event()
+    running = Running(launch, supervisor, ready, threading.Thread(target=supervisor.run, args=(ready.set,)))
+    running.thread.start()
+    try:
+        assert ready.wait(120), "the server did not become ready; its log is above"
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +93,5 @@ def pipeline() -> Pipeline:
 @pytest.fixture(scope="session")
 def triton(installation: Installation, repository: Path) -> Iterator[Running]:
     """One server for all tests: those that break it leave it as they found it."""
-    http, grpc, metrics = free_ports(3)
-    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=5)
-    supervisor = Supervisor(launch, installation, interval=1.0)
-    ready = threading.Event()
-    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
-    thread.start()
-    try:
-        assert ready.wait(120), "the server did not become ready; its log is above"
-        yield Running(launch, supervisor, ready)
-    finally:
-        supervisor.stop()
-        thread.join(60)
-    assert not thread.is_alive()
+    with supervised(installation, repository, drain_seconds=5, interval=1.0) as running:
+        yield running

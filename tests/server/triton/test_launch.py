@@ -23,7 +23,7 @@ from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
 from server.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
 from server.probes import Prober
-from tests.server.triton.conftest import free_ports
+from tests.server.triton.conftest import free_ports, supervised
 
 
 @pytest.fixture
@@ -180,61 +180,47 @@ def test_a_repository_without_configurations_is_refused(
 def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repository: Path) -> None:
     import tritonclient.grpc as library
 
-    http, grpc, metrics = free_ports(3)
-    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=10)
-    supervisor, ready = Supervisor(launch, installation), threading.Event()
-    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
-    thread.start()
-    assert ready.wait(120)
-    client = library.InferenceServerClient(f"127.0.0.1:{grpc}")
     tensor = library.InferInput("IMAGE", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
     done: list[object] = []
     count = 12
-    for _ in range(count):
-        client.async_infer("human_analysis", [tensor], lambda result, error: done.append(error or result))
-    while not done:  # accepted: the others wait behind the first
-        threading.Event().wait(0.01)
-    pid = supervisor.pid
-    supervisor.stop()
-    thread.join(60)
-    assert not thread.is_alive()
+    with supervised(installation, repository, drain_seconds=10) as running:
+        client = library.InferenceServerClient(running.grpc)
+        for _ in range(count):
+            client.async_infer("human_analysis", [tensor], lambda result, error: done.append(error or result))
+        while not done:  # accepted: the others wait behind the first
+            threading.Event().wait(0.01)
+        pid = running.supervisor.pid
+        running.stop()
     assert len(done) == count
     assert [str(answer) for answer in done if isinstance(answer, Exception)] == []
     assert not subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout
-    assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
+    assert not list(Path("/dev/shm").glob(f"{running.launch.prefix}*"))
     client.close()
 
 
 def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installation, repository: Path) -> None:
     """Triton would, until all the time is over that it has for its last requests."""
-    http, grpc, metrics = free_ports(3)
-    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=120)
-    supervisor, ready = Supervisor(launch, installation, interval=0.5), threading.Event()
-    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
-    thread.start()
-    assert ready.wait(120)
-    server = str(supervisor.pid)
 
     def processes(*which: str) -> list[str]:
         return subprocess.run(["pgrep", *which], capture_output=True, text=True, check=False).stdout.split()
 
-    parsing = partial(processes, "-P", server, "-f", "parsing_0_0")
-    (dead,) = parsing()
-    os.kill(int(dead), signal.SIGKILL)
-    with Prober.connect(launch.address(grpc), f"http://{launch.address(metrics)}/metrics", repository) as prober:
-        end = time.monotonic() + 120
-        while parsing() in ([], [dead]) or not prober.server_ready():
-            assert time.monotonic() < end
-            time.sleep(0.1)
-    supervisor.stop()
-    thread.join(60)
-    assert not thread.is_alive()
+    with supervised(installation, repository, drain_seconds=120, interval=0.5) as running:
+        server = str(running.supervisor.pid)
+        parsing = partial(processes, "-P", server, "-f", "parsing_0_0")
+        (dead,) = parsing()
+        os.kill(int(dead), signal.SIGKILL)
+        with Prober.connect(running.grpc, f"http://{running.metrics}/metrics", repository) as prober:
+            end = time.monotonic() + 120
+            while parsing() in ([], [dead]) or not prober.server_ready():
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        running.stop()
     end = time.monotonic() + 60
     while processes("-g", server):
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert not list(Path("/dev/shm").glob(f"{launch.prefix}*"))
+    assert not list(Path("/dev/shm").glob(f"{running.launch.prefix}*"))
 
 
 class Callers:
@@ -277,20 +263,8 @@ class Callers:
 
 def test_a_stop_does_not_wait_for_those_who_keep_asking(installation: Installation, repository: Path) -> None:
     """Nor for all the time that Triton has, where somebody asks an ensemble while it is told to end."""
-    http, grpc, metrics = free_ports(3)
-    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", drain_seconds=120)
-    supervisor, ready = Supervisor(launch, installation), threading.Event()
-    thread = threading.Thread(target=supervisor.run, args=(ready.set,))
-    thread.start()
-    try:
-        assert ready.wait(120)
-        with Callers(launch.address(grpc)) as callers:
-            supervisor.stop()
-            thread.join(60)
-            assert not thread.is_alive()
-    finally:
-        supervisor.stop()
-        thread.join()
+    with supervised(installation, repository, drain_seconds=120) as running, Callers(running.grpc) as callers:
+        running.stop()
     refused = {answer for answer in callers.answers if answer != "answered"}
     assert any("has no available versions" in answer for answer in refused)
     # what was accepted is answered: no step of an ensemble failed
