@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.looks import look_of
+from parsing_rcnn.tracking.scenes import Scenes
 from parsing_rcnn.tracking.tracker import Tracker
 
 _LONGEST_GAP = 2.0  # seconds between two frames that are waited for twice; longer ones are as long as this
@@ -24,8 +25,8 @@ class Numbering:
     for two frames more, all who are seen are new: nobody knows who left and came meanwhile. Two frames are 4 s at most,
     and as long after the first frame, when their pace is not known, so all are new after 5 s at the latest.
 
-    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new. Cuts
-    are not looked for: where a source is opened again, or another scene begins, `forget`.
+    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new. So
+    they are after a cut, where `watch` is given the pictures; where a source is opened again, `forget`.
 
     Args:
         confidence: the lowest score that makes somebody known; known people are followed down to
@@ -39,9 +40,20 @@ class Numbering:
     """
 
     def __init__(self, confidence: float = 0.5) -> None:
-        self._tracker = Tracker(high=confidence)
+        self._tracker, self._scenes = Tracker(high=confidence), Scenes()
         self._last, self._gap = -math.inf, math.inf
         self._size = (1, 1)  # of the frame in whose pixels the tracker thinks
+
+    def watch(self, image: NDArray[np.uint8]) -> None:
+        """The picture of the next frame, before its people are numbered, and of frames whose people nobody asks for.
+
+        Where another scene begins, all who are seen from here on are new. Where a camera is turned fast, or knocked,
+        but shows the same scene, everybody is looked for where it shows them now.
+
+        Args:
+            image: uint8 [H,W,3] RGB or BGR, or the frame made smaller: 144 pixels of the shorter side are enough.
+        """
+        self._tracker.jump(self._scenes.moved(image), self._size)
 
     def number(self, people: People, time: float, picture: Callable[[], NDArray[np.uint8]] | None = None) -> People:
         """The people of the next frame with their `tracker_id`; without doubtful boxes that are nobody's.

@@ -209,6 +209,19 @@ class Tracker:
         for track in self.tracks:
             track.motion.predict(frames, track.lost)
 
+    def jump(self, moved: tuple[float, float] | None, size: tuple[int, int]) -> None:
+        """Everybody is where a camera that was turned shows them now; in another scene nobody is known.
+
+        Args:
+            moved: what `Scenes.moved` says of the next frame.
+            size: (height, width) of the frames, in whose pixels the boxes are.
+        """
+        if moved is None:
+            self.tracks = []
+            return
+        for track in self.tracks:
+            track.motion.move(moved[0] * size[1], moved[1] * size[0])
+
     def _pair(
         self,
         waiting: list[Track],

@@ -16,7 +16,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from parsing_rcnn.codecs.image import decode
+from parsing_rcnn.codecs.image import decode, peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
@@ -37,6 +37,7 @@ HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
 SUBPROTOCOL = "parsing-rcnn.v1"
 _OWN = ("format", "track")  # options that the query has beyond those of an analysis
 _BOOLEAN = TypeAdapter(bool)
+_SMALL = 320  # pixels of the longer side in which a cut is seen: a JPEG of 1280x720 is decoded at a quarter of it
 _FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": Format.NPZ}
 
 
@@ -100,7 +101,7 @@ async def stream(socket: WebSocket) -> None:
     JSON, with `frame_id` and `dropped`, the frames of this stream that newer ones replaced so far. One frame is in work
     while the newest waits. A frame's error comes as JSON with `problem`, and the stream goes on. Answers and errors
     come in the order of the frames, so who sent a frame before the one that is answered knows that it was dropped.
-    With `track=true` everybody has a `tracker_id`, which is the same in every frame of this stream.
+    With `track=true` everybody has a `tracker_id`, which is the same in every frame of this stream until a cut.
     """
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
@@ -229,8 +230,15 @@ async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answer
 
 
 def _followed(frame: Frame, numbering: Numbering, service: Service, people: People) -> People:
-    """A frame's people with their numbers; it is decoded once more where somebody's colours are wanted."""
-    return numbering.number(people, frame.arrived, lambda: decode(frame.picture, service.limits))
+    """A frame's people with their numbers. A JPEG is decoded small, which tells whether the scene is another one, and
+    as it is where somebody's colours are wanted; what cannot be decoded small is decoded once."""
+    whole = partial(decode, frame.picture, service.limits)
+    if peek(frame.picture).format == "jpeg":
+        numbering.watch(whole(max_side=_SMALL))
+        return numbering.number(people, frame.arrived, whole)
+    picture = whole()
+    numbering.watch(picture)
+    return numbering.number(people, frame.arrived, lambda: picture)
 
 
 async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:

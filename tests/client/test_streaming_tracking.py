@@ -1,14 +1,18 @@
 """`client.stream(frames, track=True)`: numbers of the gateway's tracker, each for one person only.
 
-What the tracker makes of real people in real frames is in tests/server/test_stream_tracking.py.
+What the tracker makes of real people in real frames is in tests/server/test_stream_tracking.py, but for a cut.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
+import cv2
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
 from server.settings import Settings
@@ -53,3 +57,38 @@ def test_nobody_has_a_number_where_none_was_asked_for(photo_jpeg: bytes) -> None
         (answer,) = one_by_one(by_threads, f"http://{live.address}", [photo_jpeg])
     assert numbers(answer) is None
     assert len(answer.people) == 2  # type: ignore[arg-type]
+
+
+def wall(seed: int) -> NDArray[np.uint8]:
+    """A wall of 960x240 that no other one is like."""
+    shapes = np.random.default_rng(seed).normal(127, 60, (6, 24, 3)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(shapes, (960, 240), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@both
+@pytest.mark.parametrize("given", [{}, {"jpeg_quality": 90}], ids=["as PNG", "as JPEG"])
+def test_nobody_keeps_a_number_over_a_cut_and_all_do_where_the_camera_is_knocked(
+    gateway_url: str, ask: Ask, given: dict[str, Any]
+) -> None:
+    """Arrays of a video with two scenes: in the second somebody else stands where somebody stood."""
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    portrait = cv2.resize(astronaut, (200, 200), interpolation=cv2.INTER_AREA)[:, 10:146]
+    views: list[NDArray[np.uint8]] = []
+    for seed, somebody in ((1, portrait), (2, portrait[:, ::-1, ::-1])):
+        scene = wall(seed)
+        scene[40:, 250:386] = somebody
+        views += [scene[:, left : left + 480] for left in (100, 105, 225)]  # then by a quarter of the picture
+    frames: SimpleQueue[NDArray[np.uint8] | None] = SimpleQueue()
+
+    def video() -> Iterator[NDArray[np.uint8]]:
+        while (view := frames.get()) is not None:
+            yield view
+
+    answers = ask(gateway_url, video(), {"track": True, "confidence": 0.9, "tasks": ()}, **given)
+    found = []
+    for view in views:
+        frames.put(np.ascontiguousarray(view))
+        found.append(numbers(next(answers)))
+    frames.put(None)
+    assert found == [[1]] * 3 + [[2]] * 3
+    assert next(answers, None) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -83,6 +84,50 @@ def test_in_another_scene_whoever_stands_there_is_somebody_new() -> None:
     assert [numbers(numbering, standing(100, 300), tick / 10) for tick in (0, 1)] == [[1, 2]] * 2
     numbering.forget()
     assert [numbers(numbering, standing(100), tick / 10) for tick in (2, 3)] == [[3]] * 2
+
+
+def wall(seed: int) -> NDArray[np.uint8]:
+    """A wall of 1200x200 that no other one is like."""
+    shapes = np.random.default_rng(seed).normal(127, 90, (5, 30, 3)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(shapes, (1200, 200), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def watched(*frames: tuple[NDArray[np.uint8], float], size: float = 1.0) -> list[list[int]]:
+    """The numbers of who stands there, without maps, in pictures of so many times the size of 400x200."""
+    numbering, found = Numbering(), []
+    for tick, (picture, left) in enumerate(frames):
+        numbering.watch(cv2.resize(picture, None, fx=size, fy=size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+        found.append(numbers(numbering, standing(left, maps=False), tick / 10))
+    return found
+
+
+@pytest.mark.parametrize("size", [1.0, 0.72, 2.0])
+def test_nobody_keeps_a_number_over_a_cut(size: float) -> None:
+    one, other = wall(1)[:, :400], wall(2)[:, :400]
+    lit = (one * 0.5 + 120).astype(np.uint8)
+    frames = (one, 100.0), (one, 100.0), (other, 100.0), (other, 100.0), (one, 100.0)
+    assert watched(*frames, size=size) == [[1], [1], [2], [2], [3]]
+    assert watched((one, 100), (lit, 100), (np.zeros_like(one), 100), (one, 100), size=size) == [[1]] * 4
+
+
+@pytest.mark.parametrize("size", [1.0, 0.72, 2.0])
+def test_people_keep_their_numbers_where_the_camera_is_knocked(size: float) -> None:
+    """To where they do not overlap with themselves: their boxes are 40 pixels wide, and the picture jumps by 75."""
+    wide = wall(3)
+    frames = [(wide[:, left : left + 400], 300.0 - left) for left in (100, 100, 175, 175, 100)]
+    assert watched(*frames, size=size) == [[1]] * 5
+
+
+def test_frames_whose_people_nobody_asked_for_are_watched_too() -> None:
+    one, wide, numbering = wall(1)[:, :400], wall(3), Numbering()
+    numbering.watch(wide[:, 100:500])
+    assert numbers(numbering, standing(250), 0) == [1]
+    for left in (175, 250):  # by more in all than would be found again in one step
+        numbering.watch(wide[:, left : left + 400])
+    assert numbers(numbering, standing(100), 0.1) == [1]
+    numbering.watch(one)
+    numbering.watch(wide[:, 250:650])
+    assert numbers(numbering, standing(100), 0.2) == [2]
 
 
 def test_who_is_away_for_longer_than_a_second_is_somebody_new() -> None:

@@ -346,16 +346,23 @@ class Talkative(Slow):
         return People(boxes, np.ones(count, np.float32), (900, 900), iuv=iuv)
 
 
+def asking(live: Live, photo_jpeg: bytes) -> socket.socket:
+    """A connection that holds little by itself, with a request on its way."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", live.port))
+    head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
+    connection.sendall(head.encode() + photo_jpeg)
+    return connection
+
+
 def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
     live = Live(Settings(), Talkative, LIMITS)
     live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # else the system holds the answer
     with live:
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", live.port))
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
         with capture_logs() as lines:
-            connection.sendall(head.encode() + photo_jpeg)
+            connection = asking(live, photo_jpeg)
             until(lambda: any(line["event"] == "closed" for line in lines), 20)
         assert "bytes were read" in next(line["reason"] for line in lines if line["event"] == "closed")
         connection.close()
@@ -373,11 +380,7 @@ def test_who_does_not_read_is_let_go(photo_jpeg: bytes) -> None:
 def test_who_begins_to_read_must_go_on(photo_jpeg: bytes) -> None:
     live = Live(Settings(), Talkative, LIMITS)
     live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    with live, socket.socket() as connection, capture_logs() as lines:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", live.port))
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
-        connection.sendall(head.encode() + photo_jpeg)
+    with live, capture_logs() as lines, asking(live, photo_jpeg) as connection:
         wanted = 300_000  # of 2 MB
         while wanted > 0:
             wanted -= len(connection.recv(wanted))
@@ -432,6 +435,29 @@ def test_streams_that_are_not_read_are_let_go() -> None:
         assert Image.open(io.BytesIO(received[16:])).size == (700, 700)
         for each in (patient, *sleepers):
             each.close()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["a request", "a stream"])
+def test_who_reads_a_little_now_and_then_is_let_go(photo_jpeg: bytes, stream: bool) -> None:
+    """Less than 64 KiB in half a second, here half of it: at that pace an answer of 1.5 MB would take half a minute."""
+    live = Live(Settings(), Nobody if stream else Talkative, LIMITS)
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # else it is taken in pieces that are as large
+    with live, capture_logs() as lines:
+        connection = streaming(live) if stream else asking(live, photo_jpeg)
+        received, pace = 0, 64 * 1024  # bytes a second
+        begin = time.monotonic()
+        while received < 500_000 and not any(line["event"] == "closed" for line in lines):
+            try:
+                received += len(connection.recv(2048))
+            except ConnectionResetError:
+                break
+            time.sleep(max(begin + received / pace - time.monotonic(), 0))
+        until(lambda: any(line["event"] == "closed" for line in lines))
+        connection.close()
+    assert [line["reason"] for line in lines if line["event"] == "closed"] == [
+        "in 0.5 s less than 65536 bytes were read"
+    ]
+    assert 0 < received < 500_000
 
 
 def test_the_silent_make_room(strict: Live, photo_jpeg: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from starlette.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -22,15 +25,23 @@ QUERY = "include=&track=true&confidence=0.9"
 Scene = Callable[..., bytes]
 
 
+def wall(seed: int) -> NDArray[np.uint8]:
+    """A wall of 1440x240 that no other one is like."""
+    shapes = np.random.default_rng(seed).normal(127, 60, (6, 36, 3)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(shapes, (1440, 240), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """Makes a frame, a JPEG of 720x240: `red` is where the portrait stands, `blue` where its mirror image, in other
-    colours; `below` hides what is above that row."""
+    colours; `below` hides what is above that row; `before` is the wall that they stand before."""
     astronaut = pytest.importorskip("skimage.data").astronaut()
     portrait = cv2.resize(astronaut, (200, 200), interpolation=cv2.INTER_AREA)[:, 10:146]
 
-    def draw(red: int | None = None, blue: int | None = None, below: int = 0) -> bytes:
-        frame = np.full((240, 720, 3), 120, np.uint8)
+    def draw(
+        red: int | None = None, blue: int | None = None, below: int = 0, before: NDArray[np.uint8] | None = None
+    ) -> bytes:
+        frame = np.full((240, 720, 3), 120, np.uint8) if before is None else before.copy()
         for left, somebody in ((red, portrait), (blue, portrait[:, ::-1, ::-1])):
             if left is not None:
                 frame[40:, left : left + 136] = somebody
@@ -82,6 +93,34 @@ def test_people_keep_their_numbers_in_frames_of_another_size_and_of_the_same_sha
         assert whose(ask(socket, jpeg.encode_rgb(picture))) == before
         (new,) = whose(ask(socket, jpeg.encode_rgb(turned))).values()
         assert new == 3
+
+
+def as_png(picture: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(codecs.decode(picture)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", [bytes, as_png], ids=["JPEG", "PNG"])
+def test_nobody_keeps_a_number_over_a_cut(live: Live, scene: Scene, kind: Callable[[bytes], bytes]) -> None:
+    """Whether somebody else stands where somebody stood, or the same."""
+    one, other = wall(1)[:, :720], wall(2)[:, :720]
+    with opened(live) as socket:
+        for number, before, who in ((1, one, "red"), (2, other, "blue"), (3, one, "blue")):
+            for left in (300, 305):
+                found = whose(ask(socket, kind(scene(**{who: left}, before=before))))
+                assert found == {"left": number}
+
+
+def test_people_keep_their_numbers_where_the_camera_is_knocked(live: Live, scene: Scene) -> None:
+    """By a quarter of the picture, so that one stands where the other stood; without maps nobody's colours help."""
+    wide, found = wall(1), []
+    with opened(live, QUERY + "&tasks=") as socket:
+        for left in (100, 100, 280, 280, 190):
+            view = scene(red=400 - left, blue=600 - left, before=wide[:, left : left + 720])
+            found.append(whose(ask(socket, view)))
+    assert found[0].keys() == {"left", "right"}
+    assert found == [found[0]] * 5
 
 
 def test_frames_that_are_no_pictures_or_are_dropped_change_nothing(live: Live, scene: Scene) -> None:

@@ -16,9 +16,9 @@ from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tracking.looks import look_of
+from parsing_rcnn.tracking.scenes import STILL, Scenes
 from parsing_rcnn.tracking.tracker import DOUBTFUL, Track, Tracker
 from parsing_rcnn_client.video.media import Frame
-from parsing_rcnn_client.video.scenes import STILL, Scenes
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ class Follower:
             jump = None if frame.opened != self._opened else jump
             if jump != STILL:
                 self._cut, self._opened, self._view = frame.time, frame.opened, self._view + 1
-                self._forget(*[] if jump is None else self._moved(jump, frame))
+                height, width = frame.image.shape[:2]
+                self._tracker.jump(jump, (height, width))
+                self._forget(*self._tracker.tracks)
         if people is None or frame.time < self._cut:
             return self._carry(frame)
         pause = frame.time - self._analysed
@@ -164,13 +166,6 @@ class Follower:
         self._covered, self._doubtful, self._present = False, None, set()
         self._tracker.tracks = list(known)
         self._smoother.forget([])
-
-    def _moved(self, jump: tuple[float, float], frame: Frame) -> list[Track]:
-        """Everybody's tracks where a camera that was turned shows them now."""
-        height, width = frame.image.shape[:2]
-        for track in self._tracker.tracks:
-            track.motion.move(jump[0] * width, jump[1] * height)
-        return self._tracker.tracks
 
     def _learnt(self, unknown: float = 0.0) -> float:
         """Seconds between analyses, of late; where there is one at most, they are `unknown`."""

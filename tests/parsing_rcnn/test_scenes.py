@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video.scenes import STILL, Scenes
+from parsing_rcnn.tracking.scenes import STILL, Scenes
 
 HEIGHT, WIDTH = 288, 512  # 16 pixels for each of the detector's cells
 
