@@ -116,6 +116,7 @@ async function open(files) {
   forget();
   notice("", 0);
   busy(true);
+  if (!$("panel").hidden) $("lost").textContent = ""; // it was read
   let error = null;
   const picture = await read(file, chosen).catch((reason) => ((error = reason), null));
   if (ticket !== state.ticket) return;
@@ -311,6 +312,7 @@ $("score").addEventListener("input", () => lower());
 // what is seen is asked for anew: the webcam's next frames, and a photo that they have not replaced
 $("size").addEventListener("change", () => {
   tell();
+  $("lost").textContent = "";
   state.camera?.ask(query(state.live ? state.asked : least(), followed()));
   if (!state.picture) return;
   state.work.abort();

@@ -1,4 +1,5 @@
 // What is seen of the answer: the picture with its layers, the legend, and the name of what is pointed at.
+import { write } from "./curl.js";
 import { at, before, visible } from "./layers.js";
 import { $, least, shown, state } from "./state.js";
 
@@ -49,13 +50,15 @@ function box(context, { person, name }, named) {
   context.strokeStyle = colour;
   context.strokeRect(x1, y1, x2 - x1, y2 - y1);
   context.font = `600 ${size}px system-ui, sans-serif`;
-  const text = `${named ? `${name} · ` : ""}${person.confidence.toFixed(2)}`;
+  const width = (text) => context.measureText(text).width + 8 * unit();
+  const score = person.confidence.toFixed(2);
+  const long = named ? `${name} · ${score}` : score;
+  const text = named && width(long) > x2 - x1 ? `${name}` : long; // what is wider than the box lies on the next one's
   const height = 1.4 * size;
   const top = y1 >= height ? y1 - height : y2 - height; // above the box, or on the feet: never on the face
-  const width = context.measureText(text).width + 8 * unit();
-  const left = Math.max(0, Math.min(x1, state.photo.width - width)); // in the picture, however narrow the box
+  const left = Math.max(0, Math.min(x1, state.photo.width - width(text))); // in the picture, however narrow the box
   context.fillStyle = colour;
-  context.fillRect(left, top, width, height);
+  context.fillRect(left, top, width(text), height);
   context.fillStyle = "#10141c";
   context.textBaseline = "middle";
   context.fillText(text, left + 4 * unit(), top + height / 2);
@@ -73,6 +76,7 @@ function ring(context, [x, y], unit) {
 
 function tell(people) {
   $("score-value").textContent = $("score").ariaValueText = least().toFixed(2);
+  write();
   if (!state.answer) return;
   $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
   const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
@@ -100,8 +104,7 @@ function entry(id, name) {
   const [r, g, b] = state.palette[id];
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("width", "14");
-  svg.setAttribute("height", "14");
+  for (const [name, value] of [["width", 14], ["height", 14], ["aria-hidden", true]]) svg.setAttribute(name, value);
   const square = document.createElementNS(space, "rect");
   for (const [name, value] of [["width", 14], ["height", 14], ["fill", `rgb(${r},${g},${b})`]]) square.setAttribute(name, value);
   svg.append(square);
@@ -115,16 +118,20 @@ function highlight(id) {
   draw();
 }
 
-// names what is under a pixel of the photo
+// names what is under a pixel of the photo; numbers are left out where there are others with every frame
 function name([x, y], people) {
   for (const one of before(people, x, y)) {
     const found = at(one, x, y);
     if (!found) continue;
     const parts = [];
     if (found.label) parts.push(words(state.classes[found.label]));
-    const place = state.live ? "" : `, U ${found.u.toFixed(2)} V ${found.v.toFixed(2)}`; // another with every frame
+    const score = one.person.parts?.find(({ class_id }) => class_id === found.label)?.score;
+    if (score !== undefined && !state.live) parts.push(`score ${score.toFixed(2)}`);
+    const place = state.live ? "" : `, U\u00a0${found.u.toFixed(2)} V\u00a0${found.v.toFixed(2)}`;
     if (found.part) parts.push(words(state.charts[found.part]) + place);
-    return `${parts.join(" · ")}${people.length > 1 ? ` · person ${one.name}` : ""}`;
+    const sure = state.live ? "" : ` (${one.person.confidence.toFixed(2)})`;
+    if (people.length > 1) parts.push(`person ${one.name}${sure}`);
+    return parts.join(" · ");
   }
   return "";
 }

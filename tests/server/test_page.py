@@ -79,6 +79,7 @@ def page(browser: Any, live: Live) -> Iterator[Any]:
     browser.get(f"http://{live.address}/")
     browser.get_log("browser")
     yield browser
+    browser.execute_script("localStorage.clear()")  # what is chosen in one test is no other's
     complaints = [e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "status of 4" not in e["message"]]
     assert complaints == []
 
@@ -167,12 +168,22 @@ def test_pointing_names_the_part(page: Any, photo: Path, client: TestClient, pho
 
     canvas = page.find_element(By.ID, "canvas")
     scale = canvas.size["width"] / 512
-    names = set()
+    names, whole = set(), set()
     for x, y in ((x, y) for x in range(140, 300, 20) for y in range(30, 200, 20)):
         offset = (round((x - 256) * scale), round((y - 256) * scale))
         ActionChains(page, duration=0).move_to_element_with_offset(canvas, *offset).perform()
+        whole.add(text(page, "hint"))
         names.add(text(page, "hint").split(" · ")[0])
     assert {"Hair", "Face"} <= names
+    for said in whole - {""}:
+        found = re.search(r"· person (\d+) \((.*)\)$", said)
+        one = answer["predictions"][int(found[1]) - 1 if found else 0]
+        scores = {part["class"].replace("-", "").lower(): f"score {part['score']:.2f}" for part in one["parts"]}
+        label, *others = said.split(" · ")
+        if label.replace(" ", "").lower() in scores:  # else IUV alone is there
+            assert others[0] == scores[label.replace(" ", "").lower()]
+        assert not found or found[2] == f"{one['confidence']:.2f}"
+    assert any(said.startswith("Hair · score 0.") for said in whole)
     assert any("U 0." in text for text in _hints(page, canvas, scale))
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from selenium.webdriver import ActionChains
 
 from server.keys import add_key
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_page import By, browser, page, photo, set_score, text, until, upload
 from tests.server.test_page_pictures import large, save
+from tests.server.test_page_sizes import idle
 
 __all__ = ["browser", "large", "page", "photo"]  # fixtures
 
@@ -102,3 +104,38 @@ def test_text_is_for_the_field_of_the_key(browser: Any, tmp_path: Path) -> None:
         until(lambda: "·" in text(browser, "model"))
         assert text(browser, "error") == ""
         browser.execute_script("sessionStorage.clear()")
+
+
+def test_a_picture_is_dragged_here_by_the_mouse(page: Any, photo_jpeg: bytes) -> None:
+    """As from another page: the browser's own events, from the button that is pressed to the one that is let go."""
+    opened_at = page.current_url
+    page.execute_script(PICTURE, list(photo_jpeg))
+    picture = page.find_element(By.ID, "elsewhere")
+    until(lambda: picture.get_property("naturalWidth"))
+    pull(page, picture)
+    until(lambda: idle(page))
+    assert page.execute_script("return [canvas.width, canvas.height]") == [512, 512]
+    assert (text(page, "error"), page.current_url) == ("", opened_at)
+    assert not page.execute_script("return document.body.classList.contains('over')")
+    people = text(page, "summary")
+    pull(page, page.find_element(By.CSS_SELECTOR, "header img"))  # is no photo, and is not carried off
+    assert (text(page, "summary"), text(page, "error")) == (people, "")
+    pull(page, page.find_element(By.LINK_TEXT, "API"))
+    assert "That is a link, not a photo" in until(lambda: text(page, "error"))
+    assert (text(page, "summary"), page.current_url) == (people, opened_at)
+
+
+PICTURE = """
+const picture = document.createElement("img");
+picture.id = "elsewhere";
+picture.width = picture.height = 40;
+picture.src = URL.createObjectURL(new Blob([new Uint8Array(arguments[0])], { type: "image/jpeg" }));
+document.querySelector("header").append(picture);
+"""
+
+
+def pull(page: Any, element: Any) -> None:
+    """Press the button on it, move to the photo's place and let go there."""
+    place = page.find_element(By.ID, "screen")
+    actions = ActionChains(page, duration=100).click_and_hold(element).move_by_offset(6, 6)
+    actions.move_to_element(place).move_by_offset(5, 5).release().perform()

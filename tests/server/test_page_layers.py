@@ -120,7 +120,7 @@ def test_who_is_in_front_is_who_is_so_in_every_map(browser: Any, photo: Path) ->
         )
         for number in (2, 3):
             row, column = np.argwhere((inside == number) & claims["iuv"][0])[0]
-            assert named(browser, column, row).endswith(f" · person {number}")
+            assert named(browser, column, row).endswith(f" · person {number} ({people.scores[number - 1]:.2f})")
         set_score(browser, 75)  # the third is hidden
         tick(browser, "parts")
         fewer = picture(browser)
@@ -178,6 +178,17 @@ def test_photos_fill_the_stage_up_to_twice_their_size(page: Any, tmp_path: Path,
     assert canvas["width"] <= min(2 * width, stage["width"]) + 1
 
 
+def test_the_photo_stays_while_the_panel_is_scrolled(page: Any, photo: Path) -> None:
+    analysed(page, photo)
+    page.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    assert page.execute_script("return scrollY") > 100
+    top, bottom = page.execute_script(
+        "const { top, bottom } = canvas.getBoundingClientRect(); return [top, innerHeight - bottom]"
+    )
+    assert top >= 0
+    assert bottom >= 0
+
+
 WRITTEN = """
 window.written = [];
 const own = CanvasRenderingContext2D.prototype.fillText;
@@ -199,6 +210,20 @@ def test_people_have_the_numbers_that_the_hint_names(browser: Any, photo: Path, 
         assert browser.execute_script("return written") == ["1 · 0.90", "2 · 0.80", "3 · 0.70"]
 
 
+def test_boxes_that_are_narrow_have_short_tags(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
+    """A score that is wider than the box would lie on the next one's; the hint has it."""
+    twins = Several(pipeline, ([0, 0, 1], [380, 0, 0.05]))  # of 354 and 18 pixels
+    with Live(Settings(), lambda: twins) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary") == "2 people")
+        browser.execute_script(WRITTEN)
+        set_score(browser, 50)
+        assert browser.execute_script("return written") == ["1 · 0.90", "2"]
+        said = [named(browser, x, y) for x in range(394, 408, 3) for y in range(34, 56, 4)]
+        assert any(one.endswith(" · person 2 (0.80)") for one in said)
+
+
 def test_arrow_keys_start_on_the_first_person_and_say_where_nobody_is(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
     """In the middle of a group there is often nobody."""
     beside = Several(pipeline, ([-10, 40, 0.4], [340, 250, 0.35]))
@@ -210,7 +235,7 @@ def test_arrow_keys_start_on_the_first_person_and_say_where_nobody_is(browser: A
         assert "with Shift: larger steps" in canvas.get_attribute("aria-label")
         assert named(browser, 256, 256) == ""
         canvas.send_keys(Keys.ARROW_DOWN)
-        assert text(browser, "hint").endswith(" · person 1")
+        assert text(browser, "hint").endswith(" · person 1 (0.90)")
         x1, y1, x2, y2 = beside.analyze(photo.read_bytes(), Options()).boxes[0]
         where = browser.execute_async_script(PROBE)
         assert where == pytest.approx([(x1 + x2) / 2, (y1 + y2) / 2 + 5], abs=1)

@@ -158,6 +158,7 @@ def test_a_choice_that_a_gateway_which_was_started_again_has_no_more_is_given_up
         assert shown(browser) == "light"
         assert text(browser, "model").startswith("light 7.1 ")
         assert not choice(browser).is_displayed()
+        assert text(browser, "lost") == "The gateway does not have the model “large” any more: it is “light” now."
     refused = "Error during WebSocket handshake: Unexpected response code: 422"  # which a browser says by itself
     assert [said for said in complaints(browser) if refused not in said] == []
 
