@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run with its JSON, or a repository.")],
-    out: Annotated[Path, typer.Option(help="The model repository to write.")] = Path("model_repository"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[
         str | None, typer.Option(help="Version of the weights (default: that of --card, of a repository, else 1).")
     ] = None,
@@ -145,7 +145,7 @@ def verify(
         list[str] | None, typer.Option(help="Only this rendered situation, as '20 people'; several (default: all).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the report here (Markdown; JSON and pictures beside it).")
+        Path | None, typer.Option("--out", "-o", help="Write the report here (Markdown; JSON and pictures beside it).")
     ] = None,
 ) -> None:
     """Hold torch and every runtime against each other in every situation; exit 1 beyond the stated limits."""

@@ -17,7 +17,7 @@ _SENSITIVITY = 8  # photos of each folder, unless asked otherwise
 
 def quantize(
     calibrate: Annotated[list[Path], typer.Option(help="Folder of photos with people to measure ranges on; several.")],
-    out: Annotated[Path, typer.Option(help="The repository to write: with these graphs in INT8, too.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The repository to write: with these graphs in INT8, too.")],
     repository: Annotated[Path | None, typer.Option(help="The repository (default: the shipped one).")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photos of each folder.")] = 64,
     graph: Annotated[

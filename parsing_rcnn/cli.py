@@ -20,12 +20,14 @@ with ends_at_once():  # this takes half a second
     from typing import Annotated, Any
 
     import typer
+    from typer.core import TyperGroup
 
     from parsing_rcnn import __version__
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.terminal import say
 
 GROUP = "parsing_rcnn.commands"
+_SENTENCE = 200  # letters
 APPLICATIONS = ("server", "training", "export")
 
 # module that is missing -> what brings it
@@ -59,13 +61,26 @@ COMMANDS = {
 }
 
 
+class _Commands(TyperGroup):
+    """The commands with all of their first sentence, which click cuts at the end of the line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of the commands."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        shown = {name: command for name, command in commands.items() if command is not None and not command.hidden}
+        if not shown:
+            return
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(_SENTENCE)) for name, command in shown.items()])
+
+
 def build() -> typer.Typer:
     """The application with every command that can be found."""
     app = typer.Typer(
         name="parsing-rcnn",
         help="Every person in a photo, with a box, body parts and DensePose IUV.",
         no_args_is_help=True,
-        add_completion=False,
+        cls=_Commands,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )

@@ -29,9 +29,13 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A recipe of training/configs.")] = _HERE / "configs" / "light.yaml",
+    config: Annotated[
+        Path, typer.Argument(help="A recipe of training/configs.", show_default="training/configs/light.yaml")
+    ] = _HERE / "configs" / "light.yaml",
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, curves.")] = Path("runs/light"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: checkpoints, curves.")] = Path(
+        "runs/light"
+    ),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.")] = None,
     warm_start: Annotated[Path | None, typer.Option(help="Begin from weights, or from a model repository.")] = None,
     fresh: Annotated[bool, typer.Option(help="Do not resume what lies in --out.")] = False,
@@ -93,10 +97,10 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="one of the repository's: fast, large, accurate.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of the repository: fast, large, accurate.")] = None,
     crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
     synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("out/evaluation"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out/evaluation"),
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of a run (safetensors), in torch.")] = None,

@@ -21,7 +21,7 @@ class CocoFile:
 
     Args:
         path: of the file; its folder is made.
-        head: what else it has when it is closed, `categories` for example.
+        head: what else it has, `categories` for example.
 
     Raises:
         InvalidOptions: a stream writes the file.
@@ -29,7 +29,8 @@ class CocoFile:
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        self._whole, self._head, self._count = path.resolve(), head, 0  # a link stays, what it points to is replaced
+        self._whole = path.resolve()  # a link stays, what it points to is replaced
+        self._head, self._count = dict(head), 0
         folder = self._whole.parent
         folder.mkdir(parents=True, exist_ok=True)
         # now, so that nobody learns at the end that the file is another run's
@@ -61,13 +62,17 @@ class CocoFile:
         _append(self._annotations, {"id": self._count, **entry})
         return self._count
 
+    def head(self, more: Mapping[str, Any]) -> None:
+        """Add to the head what only the entries show."""
+        self._head |= more
+
     def close(self) -> None:
         """Write the file, which then takes its name. Safe to call twice."""
         if self._images.closed:
             return
         try:
             whole = io.BufferedWriter(self._part.file)
-            whole.write(dumps(dict(self._head))[:-1])
+            whole.write(dumps(self._head)[:-1])
             for name, entries in ((b"images", self._images), (b"annotations", self._annotations)):
                 whole.write(b',"' + name + b'":[')
                 entries.seek(0)

@@ -34,21 +34,32 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 class EngineChoice:
     """Who computes."""
 
-    server: Annotated[str | None, typer.Option(help="Ask this gateway, for example http://127.0.0.1:8080.")] = None
+    server: Annotated[
+        str | None, typer.Option(help="Ask this gateway, http://127.0.0.1:8080 for example.", metavar="URL")
+    ] = None
     key: Key = field(default=None, repr=False)
-    triton: Annotated[str | None, typer.Option(help="Ask this Triton, grpc://host:8001 or http://host:8000.")] = None
+    triton: Annotated[
+        str | None, typer.Option(help="Ask this Triton, grpc://host:8001 or http://host:8000.", metavar="URL")
+    ] = None
     embedded: Annotated[bool, typer.Option("--embedded", help="Compute in this process (the default).")] = False
     repository: Annotated[
         Path | None,
-        typer.Option(help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files)."),
+        typer.Option(
+            help="Model repository (default: PARSING_RCNN_REPOSITORY, the clone, the installed files).",
+            metavar="FOLDER",
+        ),
     ] = None
     model: Annotated[
-        str | None, typer.Option(help="one of the repository's, or of the server's: fast, large, accurate.")
+        str | None,
+        typer.Option(
+            help="fast, large or accurate, of the repository or the server (default: its own).",
+            metavar="NAME",
+        ),
     ] = None
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto"
+    runtime: Annotated[str, typer.Option(help="Of --embedded: auto, openvino or onnxruntime.")] = "auto"
+    precision: Annotated[str, typer.Option(help="Of --embedded: auto, fp32, bf16 or int8.")] = "auto"
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one inference (default: all usable cores).")
+        int | None, typer.Option(min=1, help="Of --embedded: threads of one inference (default: all usable cores).")
     ] = None
 
     def open(self, timeout: float, jpeg_quality: int | None = None, *, retry: bool = True) -> Analyzer:
@@ -100,7 +111,7 @@ class PeopleChoice:
         typer.Option(
             min=32,
             max=16384,
-            help="Analyse pictures scaled down to this longest side; results are of the whole ones.",
+            help="Analyse pictures scaled down to this longest side (default: none); results are of the whole ones.",
             metavar="PIXELS",
         ),
     ] = None
@@ -113,9 +124,9 @@ class LookChoice:
     layers: Annotated[
         str, typer.Option(help="parts, iuv, contours, texture, boxes, anonymise: with commas, in order.")
     ] = "parts,boxes"
-    atlas: Annotated[Path | None, typer.Option(help="Texture atlas, 6 rows of 4 squares, for the layer texture.")] = (
-        None
-    )
+    atlas: Annotated[
+        Path | None, typer.Option(help="Texture atlas, 6 rows of 4 squares, for the layer texture.", metavar="FILE")
+    ] = None
     hide: Annotated[str, typer.Option(help="Whom the layer anonymise hides: heads, faces or people.")] = "heads"
     style: Annotated[str, typer.Option(help="How it hides them: pixelate or blur.")] = "pixelate"
     smooth: Annotated[bool, typer.Option(help="Steady boxes, parts and IUV over time.")] = True
@@ -181,7 +192,9 @@ class DrawingChoice:
 class ResultsChoice:
     """What to write of all pictures together."""
 
-    coco: Annotated[Path | None, typer.Option(help="Also write one COCO file of all pictures here.")] = None
+    coco: Annotated[
+        Path | None, typer.Option(help="Also write one COCO file of all pictures here.", metavar="FILE")
+    ] = None
     parts: Annotated[bool, typer.Option("--parts", help="With --coco: an annotation for each part as well.")] = False
     image_ids: Annotated[
         Path | None,

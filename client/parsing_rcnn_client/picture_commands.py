@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -27,20 +29,21 @@ from parsing_rcnn_client.picture_options import FilesChoice, TablesChoice
 from parsing_rcnn_client.signals import INTERRUPTED, leave, signals_interrupt
 
 if TYPE_CHECKING:
-    from parsing_rcnn.people import ModelInfo, Options
+    from parsing_rcnn.people import Analyzer, ModelInfo, Options
+    from parsing_rcnn_client.coco import CocoFile
     from parsing_rcnn_client.drawn import Drawings
     from parsing_rcnn_client.predicting import Report
     from parsing_rcnn_client.results import CocoResults
     from parsing_rcnn_client.sources import Found, Source
 
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take to answer.")]
 
 
 def predict(
     sources: Annotated[
         list[str], typer.Argument(help="Pictures, folders (searched deeply), quoted patterns, - for standard input.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.", metavar="FOLDER")],
     people: PeopleChoice,
     chosen: FilesChoice,
     shown: DrawingChoice,
@@ -61,7 +64,7 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip pictures whose results are there, of the same options and model.")
     ] = False,
-    timeout: Timeout = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one picture.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Find and parse everybody in pictures, with a server or without.
@@ -108,30 +111,66 @@ def predict(
         options = _of_model(model, options, drawings, wanted, named=tasks is not None)
     if results is not None and together.parts:
         results = replace(results, classes=model.classes)
-    with signals_interrupt(), ExitStack() as opened:
-        tables = [opened.enter_context(table) for table in listed.open()]
-        report = predict_all(
-            engine,
-            options,
-            found.sources,
-            out=out,
-            tables=tables,
-            model=model,
-            files=chosen.files,
-            exact=exact,
-            bgr=bgr,
-            drawings=drawings,
-            in_flight=in_flight,
-            resume=resume,
-        )
-    if not report.interrupted:  # an engine may take long, and would be waited for
-        engine.close()
-    _tell(report, found, out, as_json)
+    run = partial(
+        predict_all,
+        engine,
+        options,
+        found.sources,
+        out=out,
+        model=model,
+        files=chosen.files,
+        exact=exact,
+        bgr=bgr,
+        drawings=drawings,
+        in_flight=in_flight,
+        resume=resume,
+    )
+    report, written = _run(run, engine, found, out, listed, results, options.tasks, as_json=as_json)
     if report.stopped is not None:
         _stop(report)
-    written = results is None or _written(results, found.sources, report, options.tasks)
     if report.failed or not written:
         raise typer.Exit(1)
+
+
+def _run(
+    run: Callable[..., Report],
+    engine: Analyzer,
+    found: Found,
+    out: Path,
+    listed: TablesChoice,
+    results: CocoResults | None,
+    tasks: frozenset[str],
+    *,
+    as_json: bool,
+) -> tuple[Report, bool]:
+    """Claim what is written of all pictures, analyse them, and say what was done: (that, whether the COCO file that is
+    asked for could be written).
+    """
+    from parsing_rcnn_client.claims import claimed
+
+    written = True
+    with signals_interrupt(), ExitStack() as opened:
+        with ExitStack() as finished:
+            try:
+                opened.enter_context(claimed(out, found.sources))
+                tables = [finished.enter_context(table) for table in listed.open()]
+                file = None if results is None else _begun(results, opened)
+            except InvalidOptions as error:  # another run is at one of them
+                raise wrong(error.detail) from error
+            report = run(tables=tables)
+        if not report.interrupted:  # an engine may take long, and would be waited for
+            engine.close()
+        _tell(report, found, out, as_json)
+        if results is not None and file is not None and report.stopped is None:
+            written = _written(results, file, found.sources, report, tasks)
+    return report, written
+
+
+def _begun(results: CocoResults, opened: ExitStack) -> CocoFile:
+    """The COCO file, of which nothing is left unless it is finished."""
+    file = results.begin()
+    opened.callback(file.abort)
+    return file
 
 
 def _tell(report: Report, found: Found, out: Path, as_json: bool) -> None:
@@ -173,14 +212,20 @@ def _stop(report: Report) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _written(results: CocoResults, sources: list[Source], report: Report, tasks: frozenset[str]) -> bool:
+def _written(
+    results: CocoResults, file: CocoFile, sources: list[Source], report: Report, tasks: frozenset[str]
+) -> bool:
     """Write the COCO file of a whole run, and say so; False, which is said as well, where it cannot be."""
     try:
-        count = results.write(sources, report.failed, tasks)
+        count = results.write(file, sources, report.failed, tasks)
     except (OSError, ValueError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         say(f"error: --coco {results.path}: cannot be written ({reason})")
+        say("the pictures are done: the same command with --resume writes it of them")
         return False
+    except KeyboardInterrupt:
+        say(f"stopped before {results.path} was whole: the same command with --resume writes it")
+        raise typer.Exit(INTERRUPTED) from None
     say(f"{count} {'picture' if count == 1 else 'pictures'} in {results.path}")
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,11 +117,13 @@ class FilesChoice:
             InvalidOptions: arrays lie beside such a picture, or it may show whom this run hides.
         """
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.files import Real
         from parsing_rcnn_client.outputs import is_drawn, is_told, picture_of
 
-        photos = {s.path.parent.resolve() / s.path.name for s in sources if s.data is None}
+        real = Real()
+        photos = {real.name(s.path) for s in sources if s.data is None}
         folders = {photo.parent for photo in photos}
-        targets = {s.target.parent.resolve() / s.target.name for s in sources}
+        targets = {real.name(s.target) for s in sources}
         for folder in sorted({target.parent for target in targets}):
             for path in _listed(folder):
                 stem, suffix = picture_of(path.name) or (None, "")
@@ -187,8 +189,8 @@ class TablesChoice:
             if other != f"{name} {path}":
                 raise InvalidOptions(f"{other} and {name} {path} both write one file: choose another name for one")
 
-    def open(self) -> list[Table]:
-        """The tables, empty.
+    def open(self) -> Iterator[Table]:
+        """The tables, empty, each begun when the one before it is with whom it is for.
 
         Raises:
             TableFailed: one cannot be written.
@@ -196,7 +198,8 @@ class TablesChoice:
         from parsing_rcnn_client.tables import PartsTable, PictureLines
 
         kinds: dict[str, type[Table]] = {"--jsonl": PictureLines, "--csv": PartsTable}
-        return [kinds[name](path) for name, path in self._paths()]
+        for name, path in self._paths():
+            yield kinds[name](path)
 
     def _paths(self) -> list[tuple[str, Path]]:
         given = {"--jsonl": self.jsonl, "--csv": self.csv}

@@ -111,6 +111,8 @@ def _check_source(source: str) -> None:
     """Refuse what is no video, where ffmpeg's own words would tell little, or it would wait for ever."""
     from parsing_rcnn.errors import InvalidOptions
 
+    if not source:
+        raise InvalidOptions("the name of the source is empty: name a file or an address")
     if source == "-" or (source.startswith(_PIPES) and not _is_file(source)):
         raise InvalidOptions(f"video is not read from standard input or a pipe ({source}): name a file or an address")
     if "://" in source or source.startswith("/dev/video"):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.convert import PERSON_CATEGORY
-from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn_client.coco import CocoFile, found
+from parsing_rcnn_client.files import Real
 from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.outputs import read, stem_of
 from parsing_rcnn_client.places import STANDARD, check_place
@@ -74,10 +75,26 @@ class CocoResults:
         numbers: Sequence[int | str] = range(1, len(names) + 1) if ids is None else _looked_up(ids, names)
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
-    def write(self, sources: Sequence[Source], failed: Collection[str], tasks: frozenset[str] | None = None) -> int:
+    def begin(self) -> CocoFile:
+        """Take the place of the file, so that nobody learns after hours that it cannot be there.
+
+        Raises:
+            InvalidOptions: a stream writes it.
+            ParsingRCNNError: nothing can be written there.
+        """
+        try:
+            return CocoFile(self.path, {})
+        except OSError as error:
+            said = f"--coco {self.path}: cannot be written ({error.strerror or error}); name another file"
+            raise ParsingRCNNError(said) from None
+
+    def write(
+        self, file: CocoFile, sources: Sequence[Source], failed: Collection[str], tasks: frozenset[str] | None = None
+    ) -> int:
         """Write the file, of the JSON files of these pictures.
 
         Args:
+            file: as it was begun; it is finished here.
             sources: all of `images`.
             failed: paths of those that are left out: what an earlier run may have written of them is not of this one.
             tasks: what other tasks of an earlier run said is left out; None for all.
@@ -89,28 +106,27 @@ class CocoResults:
             OSError: it cannot be written, or a result cannot be read.
             ValueError: a result is no JSON.
         """
-        head: dict[str, Any] = {}
         names = {k: name for k, name in enumerate(self.classes or ()) if k}
         count = 0
-        with CocoFile(self.path, head) as file:
-            for source, (number, name) in zip(sources, self.images, strict=True):
-                if str(source.path) in failed:
-                    continue
-                document = read(source.target, tasks)
-                height, width = document["image"]["height"], document["image"]["width"]
-                file.image({"id": number, "file_name": name, "width": width, "height": height})
-                count += 1
-                for person in document["predictions"]:
-                    owner = file.annotation({"image_id": number, **_person(person)})
-                    for part in _parts(person, (height, width)) if self.classes is not None else ():
-                        file.annotation({"image_id": number, **part, "part_of": owner})
-                    names |= {part["class_id"]: part["class"] for part in person.get("parts", ())}
-            head["categories"] = [{"id": PERSON_CATEGORY, "name": "person", "supercategory": "person"}]
-            if self.classes is not None:
-                head["categories"] += [
-                    {"id": PART_CATEGORY + k, "name": name, "supercategory": "part"}
-                    for k, name in sorted(names.items())
-                ]
+        for source, (number, name) in zip(sources, self.images, strict=True):
+            if str(source.path) in failed:
+                continue
+            document = read(source.target, tasks)
+            height, width = document["image"]["height"], document["image"]["width"]
+            file.image({"id": number, "file_name": name, "width": width, "height": height})
+            count += 1
+            for person in document["predictions"]:
+                owner = file.annotation({"image_id": number, **_person(person)})
+                for part in _parts(person, (height, width)) if self.classes is not None else ():
+                    file.annotation({"image_id": number, **part, "part_of": owner})
+                names |= {part["class_id"]: part["class"] for part in person.get("parts", ())}
+        categories = [{"id": PERSON_CATEGORY, "name": "person", "supercategory": "person"}]
+        if self.classes is not None:
+            categories += [
+                {"id": PART_CATEGORY + k, "name": name, "supercategory": "part"} for k, name in sorted(names.items())
+            ]
+        file.head({"categories": categories})
+        file.close()
         return count
 
 
@@ -147,11 +163,11 @@ def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
         InvalidOptions: what is there.
     """
     check_place(path, named=f"{option} {path}")
-    whole = path.resolve()
+    whole, real = path.resolve(), Real()
     own = stem_of(whole.name.removesuffix(".part"))
     for source in sources:
-        target = source.target.parent.resolve() / source.target.name
-        if whole == source.path.resolve() or (own == target.name and whole.parent == target.parent):
+        target = real.name(source.target)
+        if whole == real.file(source.path) or (own == target.name and whole.parent == target.parent):
             raise InvalidOptions(f"{option} {path} is {source.path} itself, or its result: name another file")
 
 

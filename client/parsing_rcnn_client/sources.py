@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn_client.drawn import Drawings
+from parsing_rcnn_client.files import Real, beneath, matches
 from parsing_rcnn_client.names import legible
 from parsing_rcnn_client.outputs import FILES, drawn_before, is_output, stem_of
 
@@ -94,13 +94,16 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
     """
     found: dict[Path, Source] = {}  # by folder and name; a picture that is a link has its own
     others: set[Path] = set()
+    real = Real()
 
     def take(pictures: Sequence[tuple[Path, Path]], beside: Iterable[Path]) -> None:
-        others.update(file.resolve() for file in beside)
+        others.update(map(real.file, beside))
         for path, place in pictures:
-            found.setdefault(path.parent.resolve() / path.name, Source(path, out / place))
+            found.setdefault(real.name(path), Source(path, out / place))
 
     names, listed = list(names), []
+    if not all(names):
+        raise InvalidOptions("one of the names is empty: name a file, a folder (. is this one) or a quoted pattern")
     if "-" in names:
         data = sys.stdin.buffer.read()
         names.remove("-")
@@ -140,16 +143,17 @@ def require_kept(
     Raises:
         InvalidOptions: a picture lies where a result of another one, or of its own, goes, or an earlier one lies there.
     """
-    targets = {(s.target.parent.resolve(), s.target.name): s for s in sources}
+    real = Real()
+    targets = {real.name(s.target): s for s in sources}
     earlier: dict[Path, Source] = {}
-    for (folder, _), source in targets.items():
-        earlier.update((folder / (source.target.name + suffix), source) for suffix in drawn_before(source.target))
+    for target, source in targets.items():
+        earlier.update((target.with_name(target.name + suffix), source) for suffix in drawn_before(source.target))
     for source in sources:
         if source.data is not None:
             continue
-        for path in {source.path.parent.resolve() / source.path.name, source.path.resolve()}:
+        for path in {real.name(source.path), real.file(source.path)}:
             stem = stem_of(path.name, tasks, files, drawings)
-            of = earlier.get(path) or (None if stem is None else targets.get((path.parent, stem)))
+            of = earlier.get(path) or (None if stem is None else targets.get(path.with_name(stem)))
             if of is not None:
                 raise InvalidOptions(
                     f"{source.path} is named like a result of {of.path} and would be replaced: name another folder "
@@ -200,21 +204,27 @@ def _expand(name: str) -> tuple[list[tuple[Path, Path]], list[Path]]:
     if path.is_file():  # whatever its suffix: the bytes decide
         return [(path, Path(path.stem))], []
     folder = path.is_dir()
-    files = sorted(path.rglob("*") if folder else map(Path, glob.glob(name, recursive=True)))
+    files = sorted(map(Path, beneath(name) if folder else matches(name)))
     pictures = [
         (file, file.relative_to(path).with_suffix("") if folder else Path(file.stem))
         for file in files
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not is_output(file)
+        if file.suffix.lower() in SUFFIXES and not _is_notes(file) and file.is_file() and not is_output(file)
     ]
     return pictures, [file for file in files if file.suffix.lower() in _OTHER_SUFFIXES and file.is_file()]
+
+
+def _is_notes(file: Path) -> bool:
+    """Whether it has what macOS keeps of a file beside it on other systems' drives, by its name with ._ in front."""
+    return file.name.startswith("._")
 
 
 def _links(sources: list[Source]) -> tuple[set[Path], set[Path]]:
     """(names whose file is among the sources under another name, which is taken; the files of all)."""
     files: dict[Path, list[Path]] = defaultdict(list)
+    real = Real()
     for source in sources:
         if source.data is None:
-            files[source.path.resolve()].append(source.path)
+            files[real.file(source.path)].append(source.path)
     links: set[Path] = set()
     for file, names in files.items():
         if len(names) > 1:

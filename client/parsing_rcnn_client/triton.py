@@ -44,8 +44,7 @@ class Triton:
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
-        timeout: seconds for one picture, or for `info`, retries included; over HTTP the last request may take as long
-            again.
+        timeout: seconds for one picture, or for `info`, whatever that takes: retries, several requests.
         model: for pictures whose options name none, one of those of the server's model card: "fast", "large", or
             "accurate", which is two requests side by side, whose answers are put together here; None leaves it to the
             server.
@@ -80,6 +79,7 @@ class Triton:
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
+            self._gevent: Any = None if self._grpc else import_module("gevent")
             self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
         except (ImportError, RuntimeError) as error:  # the second where what carries its HTTP is not there
             raise EngineUnavailable(
@@ -98,7 +98,7 @@ class Triton:
             return self._shared
         # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
         if not hasattr(self._local, "client"):
-            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=self.timeout)
+            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=None)
         return self._local.client
 
     @property
@@ -113,14 +113,14 @@ class Triton:
         """
         end = time.monotonic() + self.timeout
 
-        def within() -> dict[str, Any]:
-            return self._within(seconds_left(end, self.url, None))
+        def ask(method: str, *given: Any, **keywords: Any) -> Any:
+            return self._call(seconds_left(end, self.url, None), method, *given, **keywords)
 
         try:
-            server = self._client.get_server_metadata(**self._as_json, **within())
-            present = {task: self._client.is_model_ready(ensembles.ensemble_of({task}), **within()) for task in TASKS}
+            server = ask("get_server_metadata", **self._as_json)
+            present = {task: ask("is_model_ready", ensembles.ensemble_of({task})) for task in TASKS}
             ready = [ensembles.ensemble_of({task}) for task in TASKS if present[task]]
-            model = self._client.get_model_metadata(ready[0], **self._as_json, **within()) if ready else {}
+            model = ask("get_model_metadata", ready[0], **self._as_json) if ready else {}
         except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
         if self.model is not None and ready:
@@ -204,7 +204,7 @@ class Triton:
         """
 
         def ask(left: float) -> Any:
-            return self._client.get_model_config(ensemble, **self._as_json, **self._within(left))
+            return self._call(left, "get_model_config", ensemble, **self._as_json)
 
         try:
             said = self._until(end, ask)
@@ -219,8 +219,30 @@ class Triton:
     def _as_json(self) -> dict[str, Any]:
         return {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
 
-    def _within(self, left: float) -> dict[str, Any]:
-        return {"client_timeout": left} if self._grpc else {}  # over HTTP that is the connection's
+    def _call(self, left: float, method: str, *given: Any, **keywords: Any) -> Any:
+        """One request. Over HTTP the library's limit is for connecting and for each reading and writing alone, and who
+        sends a little again and again would outlast it many times, so all of it has one here.
+
+        Args:
+            left: seconds for it.
+            method: of the library's client; the rest is for that.
+
+        Raises:
+            DeadlineExceeded: it took longer, over HTTP; over gRPC the library says so.
+        """
+        ask = getattr(self._client, method)
+        if self._grpc:
+            return ask(*given, **keywords, client_timeout=left)
+        late = self._gevent.Timeout(left)
+        try:
+            with late:
+                return ask(*given, **keywords)
+        except self._gevent.Timeout as error:
+            if error is not late:
+                raise
+            self._client.close()  # half an answer is on its connection
+            del self._local.client
+            raise self._too_late() from None
 
     def _at_one_size(self, data: bytes, options: Options, end: float) -> People:
         """One request, until `end` of time.monotonic()."""
@@ -237,11 +259,10 @@ class Triton:
             raise self._misfit(f"{model}: {error}") from None
 
     def _infer(self, model: str, end: float, **request: Any) -> Any:
-        ask = self._awaited if self._grpc else self._client.infer
-
         def infer(left: float) -> Any:
             # Triton drops what still waits when nobody waits for it any more
-            return ask(model, **request, timeout=math.ceil(1e6 * left))
+            request["timeout"] = math.ceil(1e6 * left)
+            return self._awaited(model, **request) if self._grpc else self._call(left, "infer", model, **request)
 
         return self._until(end, infer)
 

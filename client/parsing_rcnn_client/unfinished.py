@@ -1,8 +1,8 @@
-"""Files that are written by one run each: beside the result until it is whole, or as they grow.
+"""Files that are written by one run each: beside the result until it is whole, or as they grow. And folders.
 
-Whoever writes a file holds its lock, which ends with the process, however that ends. Where there are no locks, as on
-Windows and on some network drives, nobody knows whether what lies there is still written: a file beside the result is
-always a new one then, and what a killed run left stays.
+Whoever writes a file, or holds a folder, has its lock, which ends with the process, however that ends. Where there are
+no locks, as on Windows and on some network drives, nobody knows whether what lies there is still written: a file beside
+the result is always a new one then, and what a killed run left stays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Unfinished:
 
     def __init__(self, whole: Path, name: str) -> None:
         self._whole, self._ended = whole, False
-        if _is_written(whole):
+        if is_written(whole):
             raise _taken(whole)
         head, part, tail = name.rpartition(".part")
         for number in count(1):
@@ -94,12 +94,42 @@ def growing(path: Path) -> FileIO:
         InvalidOptions: another run writes it, or will replace it when it is done.
         OSError: nothing can be written there.
     """
-    file = None if _is_written(path.with_name(f"{path.name}.part")) else _claimed(path)
+    file = None if is_written(path.with_name(f"{path.name}.part")) else _claimed(path)
     if file is None:
         raise _taken(path)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe holds nothing
         file.truncate(0)
     return file
+
+
+def held(folder: Path) -> int | None:
+    """Lock a folder, which is made. Nothing is put into it.
+
+    Returns:
+        What is closed (`os.close`) when the folder is let go; None where there are no locks.
+
+    Raises:
+        InvalidOptions: another run holds it.
+        OSError: there can be no such folder.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            place = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # whoever had made it took it away again
+            continue
+        except OSError:  # Windows opens none; nor can one that may be written into and not be read
+            return None
+        lock = _lock(place)
+        if lock and _lies_at(folder, place):
+            return place
+        os.close(place)
+        if lock is None:
+            return None
+        if not lock:
+            raise InvalidOptions(
+                f"{folder}: another run writes into this folder: wait for its end, or name another folder"
+            )
 
 
 def _taken(path: Path) -> InvalidOptions:
@@ -158,9 +188,9 @@ def _claimed(path: Path) -> FileIO | None:
         file.close()  # it was finished, or taken away, before it was locked
 
 
-def _lies_at(path: Path, file: FileIO) -> bool:
+def _lies_at(path: Path, file: FileIO | int) -> bool:
     with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), path.stat())
     return False
 
 
@@ -178,14 +208,14 @@ def _itself(name: str, flags: int) -> int:
     return _at_once(name, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
-def _is_written(path: Path) -> bool:
+def is_written(path: Path) -> bool:
     """Whether a run has the lock of a file."""
     with suppress(OSError), open(path, "rb", buffering=0, opener=_at_once) as file:
         return _lock(file, alone=False) is False
     return False
 
 
-def _lock(file: FileIO, *, alone: bool = True) -> bool | None:
+def _lock(file: FileIO | int, *, alone: bool = True) -> bool | None:
     """Lock a file, alone or beside others who only look: whether that was possible; None where there are no locks."""
     if sys.platform == "win32":
         return None

@@ -37,18 +37,21 @@ InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine
 
 
 def annotate(
-    source: Annotated[str, typer.Argument(help="A video file.")],
-    shown: LookChoice,
-    people: PeopleChoice,
-    engine_choice: EngineChoice,
+    source: Annotated[str, typer.Argument(help="A video file, or numbered frames: frames/f%04d.jpg.")],
     piece: PieceChoice,
     encoded: EncodingChoice,
     recorded: RecordChoice,
     counted: ZoneChoice,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The annotated video.")] = None,
+    shown: LookChoice,
+    people: PeopleChoice,
+    engine_choice: EngineChoice,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The annotated video: .mp4, .mov or .mkv.", metavar="FILE"),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, max=30, help="Analyse every k-th frame, carry people between.")] = 1,
     in_flight: InFlight = 3,
-    coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.")] = None,
+    coco: Annotated[Path | None, typer.Option(help="Also write COCO video annotations here.", metavar="FILE")] = None,
     backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may be away or busy.")] = 120.0,
     as_json: AsJson = False,
@@ -98,7 +101,8 @@ def annotate(
         typer.echo(json.dumps({**vars(summary), "fps": summary.fps, "damaged": damage}))
     else:
         counts = [f"{name}: {passed['in']} in, {passed['out']} out" for name, passed in summary.lines.items()]
-        said = [f"{summary.frames} frames", f"{summary.tracks} people", f"{summary.fps:.1f} fps", *counts]
+        whom = f"{summary.tracks} {'person' if summary.tracks == 1 else 'people'}"
+        said = [f"{summary.frames} frames", whom, f"{summary.fps:.1f} fps", *counts]
         say(", ".join(said))
 
 
@@ -213,11 +217,11 @@ def stream(
     sources: Annotated[
         list[str], typer.Argument(help="Cameras (0, 1, ...), rtsp:// or http:// addresses, files (played live).")
     ],
+    recorded: RecordChoice,
+    counted: ZoneChoice,
     shown: LookChoice,
     people: PeopleChoice,
     engine_choice: EngineChoice,
-    recorded: RecordChoice,
-    counted: ZoneChoice,
     out: Annotated[
         list[str] | None,
         typer.Option(
@@ -225,13 +229,15 @@ def stream(
             "--out",
             help="window, mjpeg:PORT, a file, rtsp://, rtmp:// or none; one for each source (default: mjpeg:8090, a "
             "page; with --jsonl or --npz none).",
+            metavar="OUTPUT",
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="align: each result on its frame; low-latency: on the newest.")] = "align",
     in_flight: InFlight = 1,
     reconnect: Annotated[bool, typer.Option(help="Open a source again when it is lost.")] = True,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after this time, and 5 more for what is under way.")
+        float | None,
+        typer.Option(min=0.1, help="Stop after this time, and 5 more for what is under way (default: none)."),
     ] = None,
     backend: Backend = "ffmpeg",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take for one frame.")] = 5.0,

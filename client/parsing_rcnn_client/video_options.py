@@ -64,21 +64,35 @@ class RecordChoice:
         return frozenset(parts | ({"densepose"} if self.npz or self.include else set()))
 
     def open_live(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
-        """The records of each of `count` sources; what is to be closed at the end is added to `opened`."""
+        """The records of each of `count` sources; what is to be closed at the end is added to `opened`.
+
+        Raises:
+            InvalidOptions: another run writes one of them; then nothing new is left of the others.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        try:
+            return self._each(count, opened)
+        except InvalidOptions:
+            for record in opened:
+                record.abort()
+            raise
+
+    def _each(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
         from parsing_rcnn_client.places import STANDARD
         from parsing_rcnn_client.video.records import JsonLines, NpzFolder
 
         each: list[list[Record]] = [[] for _ in range(count)]
+        if self.npz is not None:  # first: that another run is there is known before the lines of an earlier one go
+            for number, own in enumerate(each):
+                arrays = NpzFolder(self.npz if count == 1 else self.npz / str(number))
+                opened.append(arrays)
+                own.append(arrays)
         if self.jsonl is not None:
             lines = JsonLines(None if self.jsonl == STANDARD else self.jsonl, live=True, include=self.included)
             opened.append(lines)
             for number, own in enumerate(each):
                 own.append(lines if count == 1 else lines.of(number))
-        if self.npz is not None:
-            for number, own in enumerate(each):
-                arrays = NpzFolder(self.npz if count == 1 else self.npz / str(number))
-                opened.append(arrays)
-                own.append(arrays)
         return list(each)
 
 

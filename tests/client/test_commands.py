@@ -556,9 +556,11 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
 
     for name in "abcdef":
         (tmp_path / f"{name}.jpg").write_bytes(photo_jpeg)
-    out, engine = tmp_path / "out", Hanging(pipeline)
+    out, engine, coco = tmp_path / "out", Hanging(pipeline), tmp_path / "all.json"
+    coco.write_text("of an earlier run")
     with serve_app(create_app(Settings(), lambda: engine)) as url:
         options = ["-o", str(out), "--server", url, "--timeout", "600", "--in-flight", "1", "--json"]
+        options += ["--coco", str(coco)]
         command = [sys.executable, "-m", "parsing_rcnn", "predict", str(tmp_path), *options]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -567,6 +569,10 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
             while not (out / "a.json").is_file():
                 assert process.poll() is None
                 time.sleep(0.01)
+            assert {path.name for path in (*tmp_path.glob("*.part"), *out.glob(".*"))} == {
+                "all.json.part",
+                ".predict.part",
+            }
             engine.hangs.set()
             assert engine.asked.wait(30)
             for _ in range(3):
@@ -580,6 +586,8 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
     count = len(report["pictures"])
     assert 1 <= count == len(list(out.glob("*.json"))) < 6
     assert f"stopped after {count} picture" in said
+    assert coco.read_text() == "of an earlier run"
+    assert [*tmp_path.glob("*.part"), *out.glob(".*")] == []
     assert said.endswith("the same command with --resume goes on from there\n")
     assert "Traceback" not in said
 

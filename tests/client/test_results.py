@@ -20,6 +20,7 @@ from parsing_rcnn_client.coco import CocoFile
 from parsing_rcnn_client.outputs import write_outputs
 from parsing_rcnn_client.results import CocoResults
 from parsing_rcnn_client.sources import Source
+from parsing_rcnn_client.unfinished import growing
 
 HAIR, COAT = 2, 7
 CLASSES = ("Background", "Hat", "Hair")
@@ -50,7 +51,7 @@ def opened(path: Path) -> Any:
 def test_pycocotools_reads_everybody_and_their_parts(tmp_path: Path) -> None:
     sources, out = written(tmp_path), tmp_path / "out"
     results = CocoResults.of(tmp_path / "all.json", sources, out, classes=CLASSES)
-    assert results.write(sources, ()) == 2
+    assert results.write(results.begin(), sources, ()) == 2
     coco = opened(tmp_path / "all.json")
     assert [(one["id"], one["file_name"]) for one in coco.dataset["images"]] == [(1, "a.jpg"), (2, "sub/b.png")]
     assert coco.dataset["images"][0] | {"width": 40, "height": 30} == coco.dataset["images"][0]
@@ -77,7 +78,8 @@ def test_pycocotools_reads_everybody_and_their_parts(tmp_path: Path) -> None:
 
 def test_without_parts_there_are_people_alone(tmp_path: Path) -> None:
     sources = written(tmp_path)
-    CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out").write(sources, ())
+    results = CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out")
+    results.write(results.begin(), sources, ())
     document = json.loads((tmp_path / "all.json").read_text())
     assert [one["name"] for one in document["categories"]] == ["person"]
     assert [one["image_id"] for one in document["annotations"]] == [1, 1, 2, 2]
@@ -88,7 +90,7 @@ def test_what_failed_is_left_out_and_the_others_keep_their_ids(tmp_path: Path) -
     """Also where an earlier run, of other options, wrote something of it."""
     sources = written(tmp_path)
     results = CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out")
-    assert results.write(sources, {str(sources[0].path)}) == 1
+    assert results.write(results.begin(), sources, {str(sources[0].path)}) == 1
     assert [one["id"] for one in json.loads((tmp_path / "all.json").read_text())["images"]] == [2]
 
 
@@ -99,7 +101,7 @@ def test_ids_come_from_the_users_own_file(tmp_path: Path) -> None:
     ids.write_text(json.dumps({"images": [{"id": number, "file_name": name} for name, number in named.items()]}))
     results = CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out", ids)
     assert list(results.images) == [(70, "a.jpg"), (50, "sub/b.png"), (9, "sub/c.png"), ("x", "c.png")]
-    results.write(sources, ())
+    results.write(results.begin(), sources, ())
     assert [one["id"] for one in json.loads((tmp_path / "all.json").read_text())["images"]] == [70, 50, 9, "x"]
 
 
@@ -160,7 +162,8 @@ def test_what_is_no_file_is_left_as_it_is(tmp_path: Path, place: str) -> None:
 def test_a_name_that_is_no_utf_8_is_legible(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     sources = written(tmp_path, (name, "a.jpg"))
-    assert CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out").write(sources, ()) == 2
+    results = CocoResults.of(tmp_path / "all.json", sources, tmp_path / "out")
+    assert results.write(results.begin(), sources, ()) == 2
     named = [one["file_name"] for one in json.loads((tmp_path / "all.json").read_text())["images"]]
     assert named == ["caf\ufffd.jpg", "a.jpg"]
 
@@ -211,6 +214,22 @@ def test_predict_writes_one_file_of_a_folder_and_a_resumed_run_writes_the_same(
     again = CliRunner().invoke(build(), [*given, "--resume"])
     assert "2 skipped" in again.stderr
     assert whole.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written_is_known_before_the_first_picture(photo: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "results", tmp_path / "out"
+    folder.mkdir()
+    given = ["predict", str(photo), "-o", str(out), "--csv", str(tmp_path / "all.csv"), "--coco"]
+    with growing(folder / "lines"):  # as a stream's records
+        done = CliRunner().invoke(build(), [*given, str(folder / "lines")])
+    assert done.exit_code == 2
+    assert f"error: {folder / 'lines'}: another run writes this file: wait for its end" in done.stderr
+    assert list(out.iterdir()) == []
+    done = CliRunner().invoke(build(), [*given, "/proc/all.json"])  # where nobody makes a file, root neither
+    assert done.exit_code != 0
+    assert "--coco /proc/all.json: " in done.stderr + str(done.exception)
+    assert list(out.iterdir()) == []
+    assert not (tmp_path / "all.csv.part").exists()
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,79 @@ def test_standard_input_may_be_anything(tree: Path, monkeypatch: pytest.MonkeyPa
         found[1].read()
     with pytest.raises(InvalidOptions, match=r"aaa: cannot be looked for \(File name too long\); name another file"):
         find_sources([long], Path("out"))
+
+
+def test_folders_that_links_lead_to_are_searched_once_and_links_that_lead_back_end(tree: Path) -> None:
+    """Each of the links doubles the ways to a file, so that who follows all of them never ends."""
+    (tree / "a.PNG").unlink()
+    for name in "abcdefgh":
+        (tree / "deep" / name).symlink_to("..")
+    (tree / "itself.jpg").symlink_to("itself.jpg")
+    (tree / "nowhere.jpg").symlink_to("nobody.jpg")
+    elsewhere = tree.parent / "elsewhere"
+    (elsewhere / "more").mkdir(parents=True)
+    (elsewhere / "more" / "c.jpg").write_bytes(b"")
+    (tree / "0 other").symlink_to(elsewhere)
+    (tree / "deep" / "1 other").symlink_to(elsewhere)
+    placed = ["out/0 other/more/c", "out/b", "out/deep/er/a"]
+    assert [str(s.target) for s in find_sources([str(tree)], Path("out"))] == placed
+    names = [str(s.path.relative_to(tree)) for s in find_sources([str(tree / "**" / "*.*")], Path("out"))]
+    assert names == ["0 other/more/c.jpg", "b.jpg", "deep/er/a.webp"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("**", ["b.jpg", "deep/er/a.webp"]),
+        ("**/[ab].*", ["b.jpg", "deep/er/a.webp"]),
+        ("deep/**/*.webp", ["deep/er/a.webp"]),
+        ("d*/**/er/**/*.webp", ["deep/er/a.webp"]),
+        ("**/.*/*.jpg", [".cache/c.jpg"]),
+        ("*.jp[g]", ["b.jpg"]),
+    ],
+)
+def test_patterns_are_those_of_a_shell(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names: list[str]
+) -> None:
+    (tree / "a.PNG").unlink()
+    (tree / ".cache").mkdir()
+    (tree / ".cache" / "c.jpg").write_bytes(b"")
+    monkeypatch.chdir(tree)
+    for name in (pattern, str(tree / pattern)):
+        assert [str(s.path.resolve().relative_to(tree)) for s in find_sources([name], Path("out"))] == names
+
+
+def test_names_of_any_letters_are_taken(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ways to write one letter are two names, as the disk has them."""
+    given = [
+        "-o.jpg",
+        "--help.jpg",
+        " ",
+        "line\nbreak.jpg",
+        "*.jpg",
+        "[1].jpg",
+        "caf\u00e9.jpg",
+        "cafe\u0301.jpg",
+        "~.JPG",
+    ]
+    folder = tree.parent / "odd"
+    folder.mkdir()
+    for name in given:
+        (folder / name).write_bytes(b"")
+    monkeypatch.chdir(folder)
+    assert [s.path.name for s in find_sources(given, Path("out"))] == given
+    targets = [s.target.name for s in find_sources(["."], Path("out"))]
+    assert targets == sorted(name.rpartition(".")[0] for name in given if name != " ")
+
+
+def test_an_empty_name_is_not_this_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a variable of the shell that is not set."""
+    monkeypatch.chdir(tree)
+    with pytest.raises(InvalidOptions, match="one of the names is empty: name a file, a folder"):
+        find_sources(["b.jpg", ""], Path("out"))
+
+
+def test_what_macos_keeps_beside_a_picture_is_none(tree: Path) -> None:
+    (tree / "._b.jpg").write_bytes(b"Mac OS X")
+    assert [s.path.name for s in find_sources([str(tree)], Path("out"))] == ["a.PNG", "b.jpg", "a.webp"]
+    assert [s.path.name for s in find_sources([str(tree / "._b.jpg")], Path("out"))] == ["._b.jpg"]

@@ -6,15 +6,16 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client import Client, GatewayError
 
@@ -52,15 +53,23 @@ BROKEN = {
 
 
 @contextmanager
-def answering(*answers: bytes) -> Iterator[tuple[str, list[str]]]:
-    """A server that sends these bytes, the last for ever, and closes after each: its address and what was asked."""
+def answering(*answers: bytes, pieces: Mapping[int, int] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A server that sends these bytes, the last for ever, and closes after each: its address and what was asked. The
+    answer of a number in `pieces` comes in so many, a tenth of a second after each other.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.path)
-            self.wfile.write(answers[min(len(asked), len(answers)) - 1])
+            number = len(asked) - 1
+            answer, count = answers[min(number, len(answers) - 1)], (pieces or {}).get(number, 1)
+            size = -(-len(answer) // count)
+            with suppress(OSError):  # who asked has gone
+                for at in range(0, max(len(answer), 1), size or 1):
+                    time.sleep(0.1 if count > 1 else 0)
+                    self.wfile.write(answer[at : at + size])
             self.close_connection = True
 
         do_GET = do_POST  # noqa: N815
@@ -90,6 +99,30 @@ def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
         assert len(asked) == 1
         with pytest.raises(EngineUnavailable, match="no answer"):
             _ = client.info
+
+
+@pytest.mark.parametrize("model", [None, "accurate"])
+def test_an_answer_that_drips_is_too_late_and_the_next_one_is_as_good_as_ever(model: str | None) -> None:
+    """Four seconds of it are within every limit that is for one reading alone."""
+    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6, model=model) as client:
+        with pytest.raises(DeadlineExceeded, match="no answer in time"):
+            client.analyze(PICTURE)
+        assert len(asked) == 1
+    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6) as client:
+        with pytest.raises(DeadlineExceeded):
+            client.analyze(PICTURE)
+        assert len(client.analyze(PICTURE)) == 0
+        assert len(asked) == 2
+
+
+def test_all_that_info_asks_has_one_time() -> None:
+    """Each of the four answers takes 0.4 s."""
+    server, model = {"name": "triton", "version": "2.51.0"}, {"name": "human_parsing", "versions": ["1"]}
+    answers = [whole(200, document) for document in (server, {}, {}, model)]
+    with answering(*answers, pieces=dict.fromkeys(range(4), 4)) as (url, asked):
+        with Client.triton(url, timeout=0.6) as client, pytest.raises(DeadlineExceeded, match="no answer in time"):
+            _ = client.info
+        assert len(asked) < 4
 
 
 def test_a_refusal_ends_an_outage(caplog: pytest.LogCaptureFixture) -> None:

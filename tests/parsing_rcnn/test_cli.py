@@ -25,6 +25,25 @@ def test_help_lists_the_commands_of_every_folder() -> None:
         assert f"\n  {command} " in shown.stdout
 
 
+def test_help_cuts_no_sentence_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("--help").stdout
+    assert "..." not in shown.partition("Commands:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("parsing-rcnn predi", "predict"), ("parsing-rcnn predict --overl", "--overlay-format")]
+)
+def test_a_shell_completes_commands_and_options(monkeypatch: pytest.MonkeyPatch, words: str, completed: str) -> None:
+    monkeypatch.setenv("_PARSING_RCNN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    script = "from parsing_rcnn.cli import main; import sys; sys.argv = ['parsing-rcnn']; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [completed]
+
+
 def test_every_command_of_the_clone_is_known_where_it_is_not_there() -> None:
     app = build()
     assert not any(command.hidden for command in app.registered_commands)  # each is the real one

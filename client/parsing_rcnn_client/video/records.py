@@ -20,7 +20,7 @@ from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.names import legible
-from parsing_rcnn_client.unfinished import Unfinished, growing
+from parsing_rcnn_client.unfinished import Unfinished, growing, held
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
@@ -223,7 +223,7 @@ class NpzFolder:
         folder: for the files; it is made.
 
     Raises:
-        InvalidOptions: there are files in it.
+        InvalidOptions: there are files in it, or another run writes into it.
         VideoError: there can be no such folder.
     """
 
@@ -232,7 +232,12 @@ class NpzFolder:
         self._folder, self._made = folder, not folder.exists()
         self._written: list[int] | None = []  # until it is finished
         with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            self._held = held(folder)
+        try:
+            require_empty(folder)  # a run may have ended since
+        except InvalidOptions:
+            self._let_go()
+            raise
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -251,6 +256,7 @@ class NpzFolder:
     def close(self) -> None:
         """Keep what there is. Safe to call twice."""
         self._written = None
+        self._let_go()
 
     def abort(self) -> None:
         """Take away the files that were written, and the folder where it was made, unless it is finished."""
@@ -261,6 +267,13 @@ class NpzFolder:
         if self._made:
             with contextlib.suppress(OSError):  # something of another one lies there
                 self._folder.rmdir()
+        self._written = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _at(self, index: int) -> Path:
         return self._folder / f"{index:06d}.npz"
