@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from export.options import ExportOptions
 from parsing_rcnn.card import Unreadable, fault, read
+from training.checkpoint import exported_weights
 from training.config import Config
 
 _OF_SIZES = {"canvases", "models"}  # `models` name canvases
@@ -55,6 +57,15 @@ def completed(
         )
     kept = {key: value for key, value in card.items() if not (options.sizes and key in _OF_SIZES)}
     return {**kept, "tasks": {**tasks, **card.get("tasks", {})}}
+
+
+def digest_of(repository: Path) -> str:
+    """`parsing_rcnn.card.WEIGHTS` of the graphs that lie in a repository."""
+    digest = hashlib.sha256()
+    for name, values in sorted(exported_weights(repository).items()):
+        digest.update(f"{name} {list(values.shape)}\n".encode())
+        digest.update(values.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def taxonomy_of(config: Config) -> str:

@@ -20,12 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.export import Dim
 
-from export.card import read_card, taxonomy_of
+from export.card import digest_of, read_card, taxonomy_of
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.options import ExportOptions
 from export.precision import to_precision
 from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
-from parsing_rcnn.card import LARGEST_SIDE, STEP
+from parsing_rcnn.card import LARGEST_SIDE, STEP, WEIGHTS
 from parsing_rcnn.repository import CARD
 from training.collection import nothing_collected
 from training.config import Config
@@ -229,7 +229,7 @@ def write_card(
     card: Mapping[str, Any],
     options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> None:
-    """Write model_card.json: identity, recipe, files with sha256, and what `card` says beside version and taxonomy."""
+    """Write model_card.json: identity, recipe, files with sha256, and what `card` says beside what they say."""
     described = {
         name: {
             "file": str(path.relative_to(out)),
@@ -241,9 +241,10 @@ def write_card(
     content = {
         "name": config.name,
         "version": version,
+        WEIGHTS: digest_of(out),
         "taxonomy": taxonomy_of(config),
         "canvases": [list(c) for c in options.canvases(config)],
-        **{key: value for key, value in card.items() if key not in ("version", "taxonomy")},
+        **{key: value for key, value in card.items() if key not in ("version", WEIGHTS, "taxonomy")},
         **options.told(),
         "files": described,
         "recipe": _without_places(config.model_dump(mode="json")),

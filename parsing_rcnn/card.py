@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from parsing_rcnn.taxonomy import CIHP, MHP
 
 CARD = "model_card.json"
+WEIGHTS = "weights_sha256"
+"""Key of the card: SHA-256 of the network's weights as they are stored, the same in every export of them, whatever its
+precision and shapes are; cards of before it lack it."""
 TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
 STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
 """Of the canvases that the graphs take, in pixels."""
@@ -38,6 +42,9 @@ def fault(card: Mapping[str, Any]) -> str | None:
     taxonomy = card.get("taxonomy", CIHP.name)
     if not isinstance(taxonomy, str) or taxonomy not in TAXONOMIES:
         return f"taxonomy {taxonomy!r} is none of {', '.join(TAXONOMIES)}"
+    weights = card.get(WEIGHTS)
+    if weights is not None and not (isinstance(weights, str) and re.fullmatch("[0-9a-f]{64}", weights)):
+        return f"{WEIGHTS} {weights!r}: 64 hexadecimal digits, which `parsing-rcnn export` writes"
     return _fault_of_sizes(card) or _fault_of_tasks(card.get("tasks", {}))
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from parsing_rcnn.card import WEIGHTS
 from parsing_rcnn.errors import (
     ImageTooLarge,
     InvalidImage,
@@ -48,6 +49,7 @@ MODELS = "models"
 """Parameter of an ensemble's configuration: the card's `models` (names and sizes, JSON), by which a client knows which
 of them is two requests."""
 
+_DIGITS = 12  # of a SHA-256, for people
 _CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
 _CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
 _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
@@ -122,7 +124,8 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
     """What tells the weights of a model card from others: parameters of every ensemble's configuration, and their text.
 
     They are the same for every export of the same weights, whatever its precision, canvases and numbers of people are:
-    the sums of the files are not.
+    the sums of the files are not. Two trainings under one name and version differ in the sum of their weights, which
+    older cards lack.
     """
     trained = sorted(name for name, task in card.get("tasks", {}).items() if task["trained"])
     said = {
@@ -130,6 +133,7 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
         "version": card.get("version", ""),
         "taxonomy": card.get("taxonomy", ""),
         "trained": ", ".join(trained),
+        **({WEIGHTS: card[WEIGHTS]} if WEIGHTS in card else {}),
     }
     return {f"{IDENTITY}{key}": str(value) for key, value in said.items()}
 
@@ -137,7 +141,20 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
 def whose(said: Mapping[str, str]) -> str:
     """What `identity` says, for messages."""
     name, version, taxonomy, trained = (said[f"{IDENTITY}{key}"] for key in ("name", "version", "taxonomy", "trained"))
-    return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'})"
+    weights = said.get(f"{IDENTITY}{WEIGHTS}", "")[:_DIGITS]
+    return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'}{weights and f'; weights {weights}'})"
+
+
+def others(ours: Mapping[str, str], said: Mapping[str, str]) -> str | None:
+    """Whose weights a server runs, for messages, where they are not ours; None where it says nothing else.
+
+    Args:
+        ours: `identity` of our card.
+        said: those of the server's parameters; what it does not say is no difference.
+    """
+    if all(said.get(key, text) == text for key, text in ours.items()):
+        return None
+    return whose({key: text for key, text in ours.items() if key != f"{IDENTITY}{WEIGHTS}"} | dict(said))
 
 
 def ensemble_of(tasks: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ import structlog
 from parsing_rcnn.company import works
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from server.child import dismiss_guard, spawn
+from server.child import Child, spawn
 from server.engines.shared_memory import FOLDER, sweep
 from server.probes import Prober
 from server.settings import address
@@ -39,7 +39,6 @@ _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds in which a server has loaded its models, large engines included
 _POLL = 0.2
 _IDLE = 3.0  # seconds in which an idle server ends, or never does
-_SAID = 10.0  # seconds in which the last lines of an ended server are logged
 
 log = structlog.get_logger("triton")
 
@@ -201,15 +200,15 @@ class Supervisor:
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
         _refuse_own_options(launch, installation, self.profile)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lines: threading.Thread | None = None
-        self._healed = self._idle = False
+        self._child: Child | None = None
+        self._ended: list[Child] = []  # whose leavings may be ours
+        self._healed = self._idle = self._silent = False
         self._stopping = threading.Event()
 
     @property
     def pid(self) -> int | None:
         """Of the server that runs now."""
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.process.pid
 
     def stop(self) -> None:
         """Let the server finish what it has accepted, then end. Safe from signal handlers and threads."""
@@ -236,24 +235,25 @@ class Supervisor:
             self._stopping.wait(pause)
 
     def _start(self) -> None:
-        self._healed = self._idle = False
+        self._healed = self._idle = self._silent = False
+        self._reap()
         self._clear()
         sweep()
         command = self.launch.command(self.installation, self.profile)
         log.info("starting", command=" ".join(command))
         memory = FOLDER / f"{self.launch.prefix}*"
-        self._process, self._lines = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
+        self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
 
     def _watch(self, ready: Callable[[], None]) -> None:
         """Until the server ends, stops answering, or we are stopped."""
-        assert self._process is not None
-        launch = self.launch
+        assert self._child is not None
+        launch, process = self.launch, self._child.process
         metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
         with Prober.connect(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
             begin = time.monotonic()
             while not prober.server_ready():
-                if self._stopping.wait(_POLL) or self._process.poll() is not None:
-                    return self._say_why()
+                if self._stopping.wait(_POLL) or process.poll() is not None:
+                    return self._say_why(process)
                 if time.monotonic() - begin > _START:
                     log.error("the server does not become ready", seconds=_START)
                     return None
@@ -261,11 +261,13 @@ class Supervisor:
             ready()
             silent = 0
             while not self._stopping.wait(self.interval):
-                if self._process.poll() is not None:
-                    return self._say_why()
+                self._reap()
+                if process.poll() is not None:
+                    return self._say_why(process)
                 silent = 0 if prober.server_ready() else silent + 1
                 if silent >= 3:
                     log.error("the server does not answer")
+                    self._silent = True
                     return None
                 if not silent:
                     self._heal(prober)
@@ -291,15 +293,14 @@ class Supervisor:
         if failed is not None and not self._stopping.is_set():
             log.error("a model cannot be loaded", model=model, reason=failed)
 
-    def _say_why(self) -> None:
-        if self._process is not None and self._process.returncode is not None:
+    def _say_why(self, process: subprocess.Popen[bytes]) -> None:
+        if process.returncode is not None:
             further = {"further_options": " ".join(self.launch.more)} if self.launch.more else {}
-            log.error("the server ended", status=self._process.returncode, **further)
+            log.error("the server ended", status=process.returncode, **further)
 
     def _end(self) -> None:
-        process = self._process
-        if process is None:
-            return
+        assert self._child is not None
+        process = self._child.process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             if not self._ends(process):
@@ -307,22 +308,18 @@ class Supervisor:
                 say("the server does not end and is killed", pid=process.pid, idle=self._idle)
                 process.kill()
                 process.wait()
-        # processes of python models outlive a server that was killed; they are in its group, and nobody else is
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        dismiss_guard(process)
-        if self._lines is not None:
-            self._lines.join(_SAID)
+        self._child.clear_up()
+        self._ended.append(self._child)
         self._clear()
 
     def _ends(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a server that was told to ends by itself.
 
         Triton 2.51 waits for a model whose process died, though it was loaded again, until all its time is over.
-        Where the requests are through and no model works, nobody else does.
+        Where the requests are through and no model works, nobody else does; nor for one that answers nobody.
         """
         begin = busy = time.monotonic()
-        while time.monotonic() - begin < self.launch.drain_seconds + 10:
+        while time.monotonic() - begin < (_IDLE if self._silent else self.launch.drain_seconds + 10):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL)
                 return True
@@ -331,6 +328,10 @@ class Supervisor:
             elif time.monotonic() - busy >= _IDLE:
                 return False
         return False
+
+    def _reap(self) -> None:
+        """What an ended server left ends a moment after it."""
+        self._ended = [child for child in self._ended if not child.reap()]
 
     def _clear(self) -> None:
         """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -203,10 +204,20 @@ def load_model(path: Path) -> tuple[ParsingRCNN, Config]:
 
 
 def _exported(repository: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The graphs' initializers by the network's names; batch norms count on from where the network stands."""
+    """The weights of a repository; batch norms count on from where the network stands."""
+    state = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    return state | {name: torch.from_numpy(values) for name, values in exported_weights(repository).items()}
+
+
+def exported_weights(repository: Path) -> dict[str, NDArray[np.float32]]:
+    """The initializers of a repository's graphs by the network's names.
+
+    Raises:
+        CheckpointError: a graph is not there.
+    """
     import onnx  # only here: training reads no other graphs
 
-    state = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    found = {}
     for graph, modules in _GRAPHS.items():
         path = repository / graph / "1" / "model.onnx"
         if not path.is_file():
@@ -215,8 +226,8 @@ def _exported(repository: Path, model: nn.Module) -> dict[str, Tensor]:
             for prefix, module in modules.items():
                 if tensor.name.startswith(prefix):
                     values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
-                    state[module + tensor.name.removeprefix(prefix)] = torch.from_numpy(values)
-    return {name: value for name, value in state.items() if name not in ("mean", "std")}
+                    found[module + tensor.name.removeprefix(prefix)] = values
+    return {name: values for name, values in found.items() if name not in ("mean", "std")}
 
 
 def save_state(path: Path, state: dict[str, Tensor | Any]) -> None:

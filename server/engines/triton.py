@@ -17,14 +17,16 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, identity, names, parameters_of, whose
+from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
+from parsing_rcnn.models import default_of
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.sizes import united_people
 from server.call import Call
+from server.engines.agreement import check_default, check_weights
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.sizes import Requests
 from server.engines.upstream import (
@@ -34,7 +36,6 @@ from server.engines.upstream import (
     ServerLost,
     SlotUnknown,
     Upstream,
-    identity_of,
     infer,
     infer_shared,
     orphans,
@@ -146,7 +147,7 @@ class TritonEngine:
 
     async def _probe(self, upstream: Upstream) -> None:
         """A tiny inference through every step, at each size; its answer has the width of the part classes, with nobody
-        in it, too. Then whose weights they are, where the ensemble says so: older repositories and others' own do not.
+        in it, too. Then whose weights they are, and which model answers by itself.
 
         Raises:
             ServerLost: it does not answer, or runs another model than that of the model card.
@@ -161,13 +162,10 @@ class TritonEngine:
                 f"Triton serves {theirs} part classes, this gateway's model card has {ours}: give both the same "
                 "--repository"
             )
-        own, said = identity(self._repository.card), await identity_of(upstream)
-        if any(said.get(key, own[key]) != own[key] for key in own):
-            raise ServerLost(
-                f"Triton serves {whose(own | said)}, this gateway's model card is of {whose(own)}: give both the "
-                "same --repository; if they have it, write Triton's files of it anew: `parsing-rcnn export --target "
-                "triton`"
-            )
+        await check_weights(upstream, self._repository)
+        if self._requests.own == (None,):
+            others = [other for other in self._upstreams if other.healthy and other is not upstream]
+            await check_default(upstream, self._repository, others)
 
     async def _forget(self) -> None:
         """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""
@@ -198,8 +196,12 @@ class TritonEngine:
             EngineUnavailable: no server answers.
         """
         self.check()
-        servers = ", ".join(f"{u.name} at {u.url}" for u in self._upstreams if u.healthy)
-        return replace(self._repository.info(servers), models=tuple(self._requests.models))
+        healthy = [upstream for upstream in self._upstreams if upstream.healthy]
+        servers = ", ".join(f"{upstream.name} at {upstream.url}" for upstream in healthy)
+        own = self._repository
+        if self._requests.own == (None,) and healthy[0].model != default_of(own.card):
+            own = replace(own, model=healthy[0].model)  # as their `preprocess` is set
+        return replace(own.info(servers), models=tuple(self._requests.models))
 
     @property
     def capacity(self) -> int:

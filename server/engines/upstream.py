@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from parsing_rcnn.ensembles import IDENTITY, MODEL, Trouble, refusal_of, trouble_of
+from parsing_rcnn.ensembles import MODEL, Trouble, refusal_of, trouble_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
 from server.problems import Busy
@@ -47,7 +47,8 @@ class Upstream:
             its models.
         proven: when (`time.monotonic`) a picture last went through every step.
         local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
-        chosen: models that the gateway says by itself, whatever its callers ask for.
+        chosen: models that the gateway says by itself, whatever its callers ask for; model: which one answers where
+            nobody says any, as far as known.
         told: why it got no pictures since it last did, as far as the log has it.
     """
 
@@ -55,6 +56,7 @@ class Upstream:
     client: triton.InferenceServerClient
     chosen: frozenset[str | None] = frozenset({None})
     name: str = ""
+    model: str | None = None
     healthy: bool = False
     reason: str = "not asked yet"
     in_flight: int = 0
@@ -169,18 +171,6 @@ async def rows_of(upstream: Upstream) -> dict[str, int]:
         own = [size for size in output.shape if size > 0]
         sizes[output.name] = math.prod(own) * np.dtype(triton_to_np_dtype(output.datatype)).itemsize
     return sizes
-
-
-async def identity_of(upstream: Upstream) -> dict[str, str]:
-    """Whose weights the ensembles run, as far as their configuration says: see `parsing_rcnn.ensembles.identity`."""
-    try:
-        answer = await upstream.client.get_model_config("human_analysis", client_timeout=_METADATA)
-    except InferenceServerException as error:
-        if "restricted" in str(error.message()):  # a server may keep its configuration to itself
-            return {}
-        raise
-    parameters = answer.config.parameters
-    return {key: parameters[key].string_value for key in parameters if key.startswith(IDENTITY)}
 
 
 async def orphans(upstream: Upstream) -> list[str]:

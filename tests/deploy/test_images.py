@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.serving import free_ports
 from server.launch import Launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,9 +130,7 @@ def copied(stage: Stage, into: Path) -> None:
 def test_the_files_of_the_gateways_image_serve(tmp_path: Path) -> None:
     """Nothing that it needs was left out: the command runs on those files alone."""
     copied(stages()["gateway"], tmp_path / "image")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("PARSING_RCNN_")},
         "PYTHONPATH": f"{tmp_path}/image:{tmp_path}/image/client",

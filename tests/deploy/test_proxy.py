@@ -23,6 +23,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from benchmarks.serving import free_ports
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 
@@ -39,16 +40,11 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 class Nginx:
     """nginx with our file as it is but for ports and the certificate, before a gateway on 127.0.0.1."""
 
     def __init__(self, folder: Path, gateway: int) -> None:
-        self.folder, self.port, self.plain = folder, free_port(), free_port()
+        self.folder, (self.port, self.plain) = folder, free_ports(2)
         text = (PROXY / "nginx.conf").read_text()
         for old, new in (
             ("listen 80;", f"listen 127.0.0.1:{self.plain};"),

@@ -53,6 +53,7 @@ def with_second(second: object) -> dict[str, Any]:
         (with_second({"model": "large"}), "models.a.second"),
         (with_second("large"), "models.a.second 'large': another of the models"),
         ({"tasks": {"parsing": True}}, "tasks.parsing True: an object"),
+        ({"weights_sha256": "abc"}, "weights_sha256 'abc': 64 hexadecimal digits"),
     ],
 )
 def test_a_card_that_cannot_be_is_refused_before_a_graph_is_written(

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from export.graphs import DetectorGraph
 from export.onnx import taken_over
@@ -38,6 +39,32 @@ def test_another_checkpoint_gets_its_own_shapes(with_every_option: Exported) -> 
     assert "dims: [16, 32, 32]" in text
     assert "dims: [59, 128, 128]" in text
     assert (out / "preprocess" / "1" / "model.py").is_file()
+
+
+def test_the_sum_of_the_weights_tells_trainings_apart_and_no_exports_of_one(
+    exported: Exported, with_every_option: Exported, with_another_card: Exported, tmp_path: Path
+) -> None:
+    def sum_of(folder: Path) -> str:
+        return str(ModelRepository.open(folder).card["weights_sha256"])
+
+    shipped = sum_of(ModelRepository.open().path)
+    assert shipped == sum_of(exported.folder)
+    own = sum_of(with_every_option.folder)  # of fp16, some canvases and a fixed number of rows; its --card says another
+    assert own == sum_of(with_another_card.folder) != shipped
+    # once more, from that repository
+    again = export_once(with_every_option.folder, tmp_path / "again", ["--precision", "bf16", "--target", "triton"])
+    assert sum_of(again.folder) == own
+    assert (
+        f'key: "card.weights_sha256" value: {{ string_value: "{own}" }}'
+        in (again.folder / "densepose" / "config.pbtxt").read_text()
+    )
+    # another training of the recipe: one number of one weight
+    weights = with_every_option.weights
+    shutil.copytree(weights.parent, tmp_path / "run")
+    tensors_ = load_file(weights)
+    tensors_["parsing_head.parts.bias" if "parsing_head.parts.bias" in tensors_ else max(tensors_)] += 1
+    save_file(tensors_, tmp_path / "run" / weights.name)
+    assert sum_of(export_once(tmp_path / "run" / weights.name, tmp_path / "other").folder) != own
 
 
 def engines(folder: Path) -> dict[str, bool]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import struct
 import subprocess
 import time
@@ -19,6 +18,7 @@ from starlette.testclient import TestClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import Pipeline
@@ -42,11 +42,6 @@ def picture(data: bytes) -> triton.InferInput:
     tensor = triton.InferInput("IMAGE", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([data], np.object_))
     return tensor
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_what_the_official_client_asks_first(official: triton.InferenceServerClient) -> None:
@@ -106,7 +101,7 @@ def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
         return {(model["state"], model["reason"]) for model in of.post("/v2/repository/index").json()}
 
     assert states(client) == {("READY", "")}
-    dead = free_port()
+    (dead,) = free_ports(1)
     for settings, load, reason in (
         (Settings(), failing, "the memory has gone"),
         (Settings(engine="triton", triton_url=f"127.0.0.1:{dead}"), None, f"127.0.0.1:{dead}"),

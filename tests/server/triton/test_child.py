@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from benchmarks.serving import free_ports
 from parsing_rcnn.errors import InvalidOptions
-from server.child import dismiss_guard, spawn
+from server.child import spawn
 from server.launch import Installation, Launch, Supervisor
-from tests.server.triton.conftest import free_ports
 
 ENTRIES = """\
 I1128 13:17:36.910237 21827 server.cc:674] "ready: \\"light\\""
@@ -38,11 +38,11 @@ NO_MEMORY = Path("/dev/shm/nothing_of_this_name")
 def said(program: str) -> list[tuple[str, str, str | None]]:
     """(level, words, place in Triton's code) of what a python program says."""
     with capture_logs() as lines:
-        process, thread = spawn([sys.executable, "-c", program], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
-        assert thread is not None
-        thread.join(60)
-        assert process.wait(10) == 0
-        dismiss_guard(process)
+        child = spawn([sys.executable, "-c", program], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
+        assert child.lines is not None
+        child.lines.join(60)
+        assert child.process.wait(10) == 0
+        child.clear_up()
     assert {line["source"] for line in lines} <= {"tritonserver"}
     return [(line["log_level"], line["event"], line.get("at")) for line in lines]
 
@@ -78,10 +78,10 @@ def test_more_than_a_pipe_holds_stops_nobody_and_is_all_there() -> None:
 
 def test_otherwise_it_writes_to_our_standard_error_itself(capfd: pytest.CaptureFixture[str]) -> None:
     program = "import sys; print('as it is', repr(sys.stdin.read()), file=sys.stderr)"
-    process, thread = spawn([sys.executable, "-c", program], {}, NO_MEMORY, wrapped=False)
-    assert thread is None
-    assert process.wait(60) == 0
-    dismiss_guard(process)
+    child = spawn([sys.executable, "-c", program], {}, NO_MEMORY, wrapped=False)
+    assert child.lines is None
+    assert child.process.wait(60) == 0
+    child.clear_up()
     assert capfd.readouterr().err == "as it is ''\n"
 
 
@@ -89,8 +89,8 @@ _SUPERVISOR = """
 import sys
 from pathlib import Path
 from server.child import spawn
-server, _ = spawn([sys.executable, "-c", sys.argv[1]], {}, Path(sys.argv[2]), wrapped=False)
-print(server.pid, flush=True)
+child = spawn([sys.executable, "-c", sys.argv[1]], {}, Path(sys.argv[2]), wrapped=False)
+print(child.process.pid, flush=True)
 sys.stdin.read()
 """
 # as Triton under load: it does not mind being told to end, and nor does the process of a model
@@ -139,10 +139,11 @@ def test_whoever_kills_the_supervisor_ends_the_server_and_its_models_and_their_m
 def test_a_guard_that_is_dismissed_ends_without_a_deed(tmp_path: Path) -> None:
     memory = tmp_path / "ours_1"
     memory.touch()
-    process, _ = spawn(["sleep", "300"], {}, tmp_path / "ours_*", wrapped=False)
-    guard = ["pgrep", "-f", "--", f"guard.py {process.pid} "]
-    assert subprocess.run(guard, stdout=subprocess.DEVNULL, check=False).returncode == 0
-    dismiss_guard(process)
+    child = spawn(["sleep", "300"], {}, tmp_path / "ours_*", wrapped=False)
+    process, guard = child.process, ["pgrep", "-f", "--", f"guard.py {child.process.pid} "]
+    found = subprocess.run(guard, capture_output=True, text=True, check=True).stdout
+    assert found.split() == [str(child.guard)]
+    child.dismiss_guard()
     end = time.monotonic() + 60
     while subprocess.run([*guard, "-r", "RSD"], stdout=subprocess.DEVNULL, check=False).returncode == 0:
         assert time.monotonic() < end
@@ -151,6 +152,47 @@ def test_a_guard_that_is_dismissed_ends_without_a_deed(tmp_path: Path) -> None:
     assert memory.exists()
     process.kill()
     process.wait()
+
+
+# whom orphans come to, as process 1 of a container; it also has a child of its own
+_FIRST_PROCESS = """
+import ctypes, subprocess, sys
+from parsing_rcnn.cli import build
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+own = subprocess.Popen(["sh", "-c", "exit 3"])
+build()(sys.argv[1:], standalone_mode=False)
+print(own.wait())
+"""
+
+
+def zombies_of(pid: int) -> int:
+    asked = ["ps", "-o", "stat=", "--ppid", str(pid)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.count("Z")
+
+
+def test_whom_an_ended_server_leaves_to_the_supervisor_is_no_zombie(failing: list[str]) -> None:
+    """Its guard, and a process that it had started; who waits for another child learns how that ended."""
+    program = Path(failing[1].removeprefix("PATH=").split(os.pathsep)[0]) / "tritonserver"
+    program.write_text("#!/bin/sh\nsleep 300 &\nexit 7\n")
+    command = [*failing[:3], "-c", _FIRST_PROCESS, *failing[5:]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stderr is not None
+        assert supervisor.stdout is not None
+        guard = threading.Timer(120, supervisor.kill)
+        guard.start()
+        try:
+            said: list[dict[str, str | int]] = []
+            while [line["event"] for line in said].count("the server ended") < 3:
+                said.append(json.loads(supervisor.stderr.readline()))
+            end = time.monotonic() + 60
+            while (found := zombies_of(supervisor.pid)) > 1 + 2:  # its own child, and what the last server left
+                assert time.monotonic() < end, found
+                time.sleep(0.1)
+        finally:
+            supervisor.terminate()
+        assert supervisor.stdout.read() == "3\n"
+        guard.cancel()
+    assert [line["status"] for line in said if line["event"] == "the server ended"] == [7, 7, 7]
 
 
 def test_every_line_of_a_log_of_json_is_json(installation: Installation, repository: Path) -> None:

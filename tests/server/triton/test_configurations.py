@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
 from export import repository as writer
-from parsing_rcnn.ensembles import identity, models_of
+from parsing_rcnn.ensembles import identity, models_of, others
 from parsing_rcnn.repository import ModelRepository
 
 GRAPHS = ("detector", "parsing", "densepose_head")
@@ -114,6 +114,7 @@ def test_an_ensemble_says_whose_weights_it_runs_and_at_which_sizes(name: str, re
         "card.version": card["version"],
         "card.taxonomy": "cihp",
         "card.trained": "densepose, parsing",
+        "card.weights_sha256": card["weights_sha256"],
     }
     assert identity(card) == shipped
     odd = {**shipped, "card.name": 'Mine\\ "light"\n人'}
@@ -123,3 +124,15 @@ def test_an_ensemble_says_whose_weights_it_runs_and_at_which_sizes(name: str, re
     written = text_format.Parse(writer.files(own)[f"{name}/config.pbtxt"], ModelConfig())
     for config, expected in ((read(repository / name / "config.pbtxt"), shipped | models_of(card)), (written, odd)):
         assert {key: value.string_value for key, value in config.parameters.items()} == expected
+
+
+def test_another_training_under_the_same_name_is_other_weights_and_what_is_not_said_no_difference() -> None:
+    card = {"name": "mine", "version": "1", "taxonomy": "cihp", "tasks": {"parsing": {"trained": True}}}
+    old, one, two = (
+        identity({**card, **more}) for more in ({}, {"weights_sha256": 64 * "1"}, {"weights_sha256": 64 * "2"})
+    )
+    assert others(one, one) is None
+    assert others(one, two) == "mine 1 (cihp; trained: parsing; weights 222222222222)"
+    for ours, theirs in ((old, two), (two, old), (one, {})):
+        assert others(ours, theirs) is None
+    assert others(one, {**old, "card.version": "2"}) == "mine 2 (cihp; trained: parsing)"

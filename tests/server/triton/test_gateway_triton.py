@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from benchmarks.frames import drawn_person
+from benchmarks.serving import free_ports
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
@@ -28,7 +29,7 @@ from parsing_rcnn.repository import CARD, GRAPHS
 from server.app import create_app
 from server.engines.shared_memory import FOLDER, PREFIX
 from server.settings import Settings
-from tests.server.triton.conftest import Running, free_ports
+from tests.server.triton.conftest import Running
 
 SECONDS = 'parsing_rcnn_stage_seconds_sum{stage="total"}'
 NPZ = {"accept": "application/x-npz"}
@@ -83,16 +84,26 @@ def test_the_same_answer_as_the_embedded_engine(
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("more", "mine"),
+    [
+        (
+            {"name": "mine", "tasks": {"parsing": {"trained": False}}},
+            "mine 7.1 (cihp; trained: nothing; weights {own})",
+        ),
+        ({"weights_sha256": 64 * "0"}, "light 7.1 (cihp; trained: densepose, parsing; weights 000000000000)"),
+    ],
+)
 def test_a_gateway_with_the_card_of_other_weights_is_not_ready(
-    triton: Running, repository: Path, tmp_path: Path
+    triton: Running, repository: Path, tmp_path: Path, more: dict[str, object], mine: str
 ) -> None:
     for name in GRAPHS:
         (tmp_path / name).symlink_to(repository / name)
     card = json.loads((repository / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps({**card, "name": "mine", "tasks": {"parsing": {"trained": False}}}))
+    (tmp_path / CARD).write_text(json.dumps({**card, **more}))
     settings = Settings(engine="triton", triton_url=triton.grpc, repository=tmp_path)
-    serves = f"{card['name']} {card['version']} (cihp; trained: densepose, parsing)"
-    mine = f"mine {card['version']} (cihp; trained: nothing)"
+    own = card["weights_sha256"][:12]
+    serves, mine = f"light 7.1 (cihp; trained: densepose, parsing; weights {own})", mine.format(own=own)
     with TestClient(create_app(settings)) as client:
         said = f"Triton serves {serves}, this gateway's model card is of {mine}: give both the same --repository"
         until(lambda: said in client.get("/readyz").json().get("detail", ""), 30)

@@ -16,10 +16,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from benchmarks.serving import free_ports
 from export.repository import Shapes, files
 from server.launch import Installation
 from server.probes import Prober
-from tests.server.triton.conftest import free_ports
 
 CANVASES = ((64, 96), (96, 64))
 MODEL = """

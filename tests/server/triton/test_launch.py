@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from benchmarks.frames import drawn_person
+from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
 from server.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
 from server.probes import Prober
-from tests.server.triton.conftest import free_ports, supervised
+from tests.server.triton.conftest import supervised
 
 
 @pytest.fixture

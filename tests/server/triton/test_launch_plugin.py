@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
 from server.launch import Installation, Launch, Supervisor
-from tests.server.triton.conftest import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 
