@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -80,14 +80,20 @@ def open_backends(model: ParsingRCNN, repositories: Sequence[ModelRepository]) -
     absent: dict[str, str] = {}
     for repository in repositories:
         held = precision_of(repository)
-        if find_spec("onnxruntime") is None:
-            absent["onnxruntime"] = "not installed"
-        else:
-            runtime = Runtime(repository, "onnxruntime")
-            backends.append(Backend(_named(runtime.name, held), held, runtime))
-        backends += _openvino(repository, held, absent)
-        backends += _tensorrt(repository, absent)
+        own = [*_onnxruntime(repository, held, absent), *_openvino(repository, held, absent)]
+        taken = {backend.name for backend in backends}
+        for backend in (*own, *_tensorrt(repository, absent)):  # each has a name, and answers, of its own
+            name = f"{backend.name} of {repository.path}" if backend.name in taken else backend.name
+            backends.append(replace(backend, name=name))
     return backends, absent
+
+
+def _onnxruntime(repository: ModelRepository, held: str, absent: dict[str, str]) -> list[Backend]:
+    if find_spec("onnxruntime") is None:
+        absent["onnxruntime"] = "not installed"
+        return []
+    runtime = Runtime(repository, "onnxruntime")
+    return [Backend(_named(runtime.name, held), held, runtime)]
 
 
 def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) -> list[Backend]:

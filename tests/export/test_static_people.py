@@ -5,15 +5,21 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from export.calibration import LIMITS as LIMITS_OF_SERVICE
+from export.calibration import calibrate
+from export.comparison import answers
 from export.graphs import DetectorGraph
 from export.pictures import render_scene
 from export.repository import files, read_shapes
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import Runtime
 from tests.export.conftest import ROWS
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -101,6 +107,18 @@ def test_pipelines_give_the_same_people(static_repository: Path, runtime: str) -
     assert numbers[0] == 0
     assert 0 < numbers[1] < ROWS
     assert numbers[2:] == [3, ROWS, ROWS]
+
+
+def test_rows_behind_count_neither_calibrate_nor_are_compared(static_repository: Path, tmp_path: Path) -> None:
+    scene = render_scene(3, 384, 640, people=2)
+    cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+    fixed = ModelRepository.open(static_repository)
+    graphs = Runtime(fixed, "onnxruntime", "fp32", 2)
+    assert len(graphs.detector(scene, LIMITS_OF_SERVICE)["BOXES"]) == ROWS
+    found = calibrate(fixed, graphs, [tmp_path / "scene.png"])
+    assert found.people == len(found.features[0]) == 2
+    (answer,) = answers(graphs, [scene], LIMITS_OF_SERVICE)
+    assert {len(values) for values in answer.values()} == {2}
 
 
 def test_triton_is_told_the_number_of_rows(static_repository: Path) -> None:

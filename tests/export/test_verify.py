@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +23,7 @@ from export.tensorrt_profiles import canvas_profiles, canvases
 from export.tensorrt_runtime import unavailable
 from export.verify import Answers, verify
 from parsing_rcnn.repository import CARD, ModelRepository
+from parsing_rcnn.runtime import Graphs
 from parsing_rcnn.taxonomy import CIHP
 from tests.export.conftest import Exported
 from training.model.parsing_rcnn import ParsingRCNN
@@ -126,6 +130,84 @@ def test_an_engine_is_compared_where_a_profile_holds_the_canvas(
     assert not nothing["passed"]  # nothing was compared
 
 
+class Blind:
+    """Graphs that see nobody on canvases from 200 pixels on."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.graphs, self.parsing, self.densepose = graphs, graphs.parsing, graphs.densepose
+
+    def detector(self, canvas: np.ndarray, limits: np.ndarray) -> dict[str, np.ndarray]:
+        return self.graphs.detector(canvas, limits if len(canvas) < 200 else np.float32([2, 0]))
+
+
+@pytest.mark.parametrize(("blind", "precision", "held"), [(2, "fp32", False), (2, "int8", True), (0, "int8", False)])
+def test_miou_decides_too_however_near_the_answers_are(
+    repository: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, blind: int, precision: str, held: bool
+) -> None:
+    """The labels are no people: who sees nobody there gains, which only a coarser precision may. The others lose."""
+
+    def opened(*given: object) -> tuple[list[Backend], dict[str, str]]:
+        torch, exact, *_ = open_backends(*given)[0]
+        backends = [torch, exact, replace(exact, name="coarse", precision=precision)]
+        backends[blind] = replace(backends[blind], graphs=Blind(backends[blind].graphs))
+        return backends, {}
+
+    monkeypatch.setattr("export.verify.open_backends", opened)
+    tiny = [s for s in rendered_situations() if s.name == "tiny"]
+    report, _, _ = verify(repository, data=labelled, situations=tiny)
+    assert [pair["held"] for pair in report["pairs"]] == [True] * 3
+    assert (report["miou"][2]["held"], report["passed"]) == (held, held)
+    assert (report["miou"][2]["change"] > 0) == (blind == 2)
+
+
+def test_where_no_runtime_is_installed_nothing_holds(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.verify.open_backends", lambda *given: (open_backends(*given)[0][:1], {}))
+    report, _, _ = verify(repository, situations=[s for s in rendered_situations() if s.name == "tiny"])
+    assert (report["pairs"], report["passed"]) == ([], False)
+
+
+def test_another_repository_is_compared_even_in_the_same_precision(repository: Path, tmp_path: Path) -> None:
+    """Its heads are swapped for those of somebody else: that is not hidden behind what has the same name."""
+    other = tmp_path / "other"
+    shutil.copytree(repository, other)
+    path = other / "parsing" / "1" / "model.onnx"
+    proto = onnx.load(path)
+    (bias,) = (t for t in proto.graph.initializer if t.name.endswith("head.up.deconv.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias)[::-1].copy(), bias.name))
+    onnx.save(proto, path)
+    card = json.loads((other / CARD).read_text())
+    card["files"]["parsing"] |= {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+    (other / CARD).write_text(json.dumps(card))
+    one = [s for s in rendered_situations() if s.name == "1 person"]
+    for first, second in ((repository, other), (other, repository)):
+        report, found, _ = verify(first, checkpoint=ModelRepository.open().path, also=[second], situations=one)
+        names = [backend["name"] for backend in report["backends"]]
+        assert len(set(names)) == len(names) == len(found)
+        twice = [name for name in names if name.endswith(f" of {second}")]
+        assert len(twice) == len(names) // 2
+        for pair in report["pairs"]:
+            if pair["first"] == report["reference"] and pair["precision"] == "fp32":
+                assert pair["held"] == ((pair["second"] in twice) == (second == repository)), pair["second"]
+        assert not report["passed"]
+
+
+def test_a_checkpoint_is_rounded_as_its_export_is(repository: Path, model: ParsingRCNN, tmp_path: Path) -> None:
+    """Weights that are off by less than half a step of fp16 give the very answers of those that are not."""
+    from safetensors.torch import save_file
+
+    state = {
+        name: value * (1 + 2**-14) if value.ndim >= 2 and value.numel() >= 256 else value.clone()
+        for name, value in model.state_dict().items()
+    }
+    save_file(state, tmp_path / "before.safetensors")
+    tiny = [s for s in rendered_situations() if s.name == "tiny"]
+    (before, rounded), (_, exact) = (
+        verify(repository, checkpoint=path, situations=tiny)[:2] for path in (tmp_path / "before.safetensors", None)
+    )
+    for name, values in exact[before["reference"]][0][0].items():
+        np.testing.assert_array_equal(rounded[before["reference"]][0][0][name], values)
+
+
 def test_an_engine_that_cannot_be_read_is_said_and_the_others_are_compared(
     repository: Path, model: ParsingRCNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +248,28 @@ def test_differences_by_hand() -> None:
     assert (fewer.people, fewer.unmatched) == (2, 1)
     assert not fewer.within(contract)
     assert fewer.within(Tolerance(0.25, 0.1, 0.1, 1e-3, 0.999))  # one of the four of both runs
+    assert not fewer.within(Tolerance(0.24, 0.1, 0.1, 1e-3, 0.999))
+
+
+def test_people_are_matched_wherever_they_stand_in_the_answers() -> None:
+    """A box of 100 pixels less 8 overlaps it by 0.92, which is one person, and less 12 by 0.88, which are two."""
+    one, other = _answer(0, 1), _answer(8, 1)
+    turned = {name: values[::-1] for name, values in other.items()}
+    for second in (other, turned):
+        found = compare([one], [second])
+        assert (found.people, found.unmatched, found.box, found.score) == (2, 0, 8, 0)
+        assert (found.box_median, found.box_p99) == (4, pytest.approx(7.92))
+        assert found.within(Tolerance(0, 8, 4, 0, 1))
+        assert not found.within(Tolerance(0, 8, 3.9, 0, 1))
+    assert compare([one], [_answer(12, 1)]).unmatched == 2
+
+
+def test_nobody_is_the_same_as_two() -> None:
+    one, other = _answer(0, 1), _answer(0, 1)
+    one["BOXES"][1] = one["BOXES"][0] + 1  # two people in nearly one place, of whom the other run has one
+    other["BOXES"][0] += 1
+    found = compare([one], [other])
+    assert (found.people, found.unmatched, found.box) == (2, 2, 0)
 
 
 def test_a_box_that_the_border_cut_to_a_line_is_still_somebody() -> None:

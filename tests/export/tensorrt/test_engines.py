@@ -11,11 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
+import typer
+from onnx import numpy_helper
 
 from export import tensorrt as builder
 from export.options import ExportOptions
 from export.repository import files, read_shapes
+from export.targets import write_engines
 from export.tensorrt import NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
 from export.tensorrt_plans import write_plans
 from export.tensorrt_profiles import Profile, canvas_profiles, canvases, people_profiles
@@ -107,6 +111,52 @@ def test_buckets_of_the_card(repository: Path, tmp_path: Path) -> None:
     written = files(read_shapes(tmp_path / "r"))
     assert "max_batch_size: 8" in written["parsing/config.pbtxt"]
     assert "max_batch_size: 64" in written["parsing/configs/cpu.pbtxt"]
+
+
+@pytest.mark.parametrize(
+    ("told", "people"), [({}, 64), ({"max_people": 8}, 8), ({"max_people": 8, "static_people": 5}, 5)]
+)
+def test_nobody_whom_the_card_allows_is_left_out_by_nms(
+    repository: Path, tmp_path: Path, told: dict[str, int], people: int
+) -> None:
+    shutil.copytree(repository, tmp_path / "r")
+    card = json.loads((repository / CARD).read_text())
+    card["recipe"]["model"]["rpn"]["proposals_test"] = 77
+    (tmp_path / "r" / CARD).write_text(json.dumps({**card, **told}))
+    graph = onnx.load(write_plans(tmp_path / "r")[0].onnx).graph
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    most = [int(values[node.input[2]][0]) for node in graph.node if node.op_type == "NonMaxSuppression"]
+    assert most == [77, people]
+
+
+@pytest.mark.parametrize(
+    ("source", "says", "commands"),
+    [
+        ("raise ImportError('libnvinfer.so.11')", "its libraries do not load", 3),
+        ("__version__ = '8.6.1'", "TensorRT 8.6.1 is installed", 0),
+    ],
+)
+def test_no_engines_are_no_success(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    says: str,
+    commands: int,
+) -> None:
+    """Without TensorRT its commands are told, which can be run elsewhere."""
+    (tmp_path / "tensorrt.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(typer.Exit) as ended:
+        write_engines(repository, None, print_only=False)
+    sys.modules.pop("tensorrt", None)
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr()
+    assert f"error: TensorRT {'' if commands else '8.6.1 '}is installed" in told.err
+    assert says in told.err
+    assert sum(line.startswith("trtexec ") for line in told.out.splitlines()) == commands
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
