@@ -48,7 +48,7 @@ test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
 
 test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
-	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/test_codecs_json.py tests/client/video/test_pyav.py
+	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/codecs/test_json.py tests/client/video/test_pyav.py
 
 test-training: $(TORCH)/.train
 	$(IDLE) $(TORCH)/bin/python $(PYTEST) tests/training --ignore=$(REFUSALS) \

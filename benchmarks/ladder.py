@@ -48,7 +48,7 @@ def train_rung(rung: str, seed: int, options: argparse.Namespace) -> Run:
         return Run(rung, seed, **json.loads(done.read_text()))
     from training.config import load_config
     from training.engine import TorchAnalyzer
-    from training.evaluate import evaluate
+    from training.evaluation.evaluate import evaluate
     from training.model.parsing_rcnn import ParsingRCNN
     from training.train import Trainer
 

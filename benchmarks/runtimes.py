@@ -24,7 +24,7 @@ from benchmarks.environment import require_torch
 from benchmarks.frames import frame_of, jpeg, read_photo
 from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
-from parsing_rcnn.cores import usable_cores
+from parsing_rcnn.inference.cores import usable_cores
 
 RECIPE = Path("training/configs/paper/cihp_r50_1x.yaml")
 WORKER = (sys.executable, "-m", "benchmarks.runtimes_worker")
@@ -41,7 +41,7 @@ class Row:
 
 def capabilities() -> set[str]:
     """What OpenVINO says that this CPU computes in: FP32, BF16, INT8 and more."""
-    from parsing_rcnn.compiled import openvino_core
+    from parsing_rcnn.inference.compiled import openvino_core
 
     return set(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 

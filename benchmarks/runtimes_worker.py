@@ -80,7 +80,7 @@ def ort_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     """ONNX Runtime on the exported graph; of the trunk, the part of the detector's graph that is the trunk."""
     import onnx
 
-    from parsing_rcnn.compiled import onnx_runtime
+    from parsing_rcnn.inference.compiled import onnx_runtime
 
     onnxruntime = onnx_runtime()
     session_options = onnxruntime.SessionOptions()
@@ -122,7 +122,7 @@ def openvino_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     """OpenVINO on the exported graph in the file and with the properties that the engine takes."""
     from importlib.metadata import version
 
-    from parsing_rcnn.compiled import openvino_core
+    from parsing_rcnn.inference.compiled import openvino_core
     from parsing_rcnn.repository import ModelRepository
 
     core = openvino_core()
@@ -170,7 +170,7 @@ def ceiling_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     import openvino
     from openvino import opset13 as ops
 
-    from parsing_rcnn.compiled import openvino_core
+    from parsing_rcnn.inference.compiled import openvino_core
 
     core = openvino_core()
     count, channels, height, width = CEILING

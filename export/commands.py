@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export.quantize_command import quantize
+from export.quantization.command import quantize
 
 if TYPE_CHECKING:
     from export.options import ExportOptions
@@ -149,13 +149,13 @@ def verify(
     ] = None,
 ) -> None:
     """Hold torch and every runtime against each other in every situation; exit 1 beyond the stated limits."""
-    from export.parity_report import to_markdown, write_report
-    from export.situations import chosen_situations
-    from export.verify import verify as run
+    from export.parity.report import to_markdown, write_report
+    from export.parity.situations import chosen_situations
+    from export.parity.verify import verify as run
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
     from training.data.sources import DatasetError
-    from training.evaluation_report import progress_bar
+    from training.evaluation.report import progress_bar
     from training.tensor_files import CheckpointError
 
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from parsing_rcnn.compiled import onnx_runtime
+from parsing_rcnn.inference.compiled import onnx_runtime
 
 
 class MemoryGraphs:

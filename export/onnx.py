@@ -24,7 +24,7 @@ from export.card import digest_of, read_card, taxonomy_of
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.options import ExportOptions
 from export.precision import to_precision
-from export.tensorrt_profiles import canvas_profiles, canvases, people_buckets
+from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.card import LARGEST_SIDE, STEP, WEIGHTS
 from parsing_rcnn.repository import CARD
 from training.collection import nothing_collected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parsing_rcnn.compiled import openvino_core
+from parsing_rcnn.inference.compiled import openvino_core
 from parsing_rcnn.repository import GRAPHS
 
 

@@ -1,6 +1,6 @@
 """A pyramid as one tall map, so that RoIs of every level are pooled at once, in operators of the standard.
 
-The standard form of `export.plugin_node` pools every RoI on every level and keeps one: with four levels three quarters
+The standard form of `export.plugin.node` pools every RoI on every level and keeps one: with four levels three quarters
 of the work are thrown away. Here the levels stand one above the other, each with its last row and column once more
 (what RoIAlign reads behind the last cell is that cell), and the RoIs are moved to where their level stands. The numbers
 are the same for boxes within the canvas, as proposals are, but for those at its right or lower edge that are thinner
@@ -15,14 +15,14 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from export.plugin_node import Pooling, find_poolings, prune
+from export.plugin.node import Pooling, find_poolings, prune
 
 
 def pack_levels(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a detector in which RoIs that are pooled by level are pooled from the packed pyramid.
 
     Raises:
-        PluginNodeError: see `export.plugin_node.use_plugin`.
+        PluginNodeError: see `export.plugin.node.use_plugin`.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)

@@ -17,7 +17,7 @@ def write_openvino(out: Path) -> None:
 
 def write_triton(out: Path) -> None:
     """Configurations and python models."""
-    from export.repository import write_models
+    from export.triton_repository import write_models
 
     typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
 
@@ -30,11 +30,11 @@ def write_engines(out: Path, plugin: Path | None, print_only: bool, precision: s
         precision: see `ModelRepository.graph`.
 
     Raises:
-        TensorRTGraphError, PluginNodeError: see `export.tensorrt_graph.for_tensorrt`.
+        TensorRTGraphError, PluginNodeError: see `export.tensorrt.graph.for_tensorrt`.
         typer.Exit: no engine can be built here; the reason has been printed.
     """
-    from export.tensorrt import PLUGIN, TensorRTError, TensorRTMissing, build_engines, trtexec
-    from export.tensorrt_plans import write_plans
+    from export.tensorrt.builder import PLUGIN, TensorRTError, TensorRTMissing, build_engines, trtexec
+    from export.tensorrt.plans import write_plans
     from parsing_rcnn.runtime import cache_folder
 
     plans, library, cache = write_plans(out, precision), plugin or PLUGIN, cache_folder()

@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn import cutouts, hiding, seen
-from parsing_rcnn.atlas import atlas_of, taken_off, texels, tiles
 from parsing_rcnn.codecs.picture import Picture
+from parsing_rcnn.drawing import cutouts, hiding, visible
+from parsing_rcnn.drawing.atlas import atlas_of, taken_off, texels, tiles
+from parsing_rcnn.drawing.legend import legend
+from parsing_rcnn.drawing.strokes import box_around, isolines, tag
+from parsing_rcnn.drawing.tints import blend, coloured, coordinate, instance_colour, own_colour
 from parsing_rcnn.heads import believed
-from parsing_rcnn.legend import legend
 from parsing_rcnn.people import People
-from parsing_rcnn.strokes import box_around, isolines, tag
 from parsing_rcnn.taxonomy import DENSEPOSE
-from parsing_rcnn.tints import blend, coloured, coordinate, instance_colour, own_colour
 
 __all__ = [
     "anonymise",
@@ -164,7 +164,7 @@ def parts(people: People, *, smooth: bool = True, bgr: bool = False) -> NDArray[
     if people.parts is None or not smooth:
         return cutouts.channels(people.taxonomy.palette.take(people.label_map(), axis=0), bgr)
     canvas = np.zeros(people.image_size, dtype=np.uint8)
-    for index, labels in enumerate(seen.labels(people, smooth)):
+    for index, labels in enumerate(visible.labels(people, smooth)):
         np.copyto(canvas[people.window(index).slices], labels, where=labels > 0)
     return cutouts.channels(people.taxonomy.palette.take(canvas, axis=0), bgr)
 
@@ -202,7 +202,7 @@ def iuv(people: People, image: Picture | None = None, *, alpha: float = 0.75, bg
     source = _backdrop(people, image, bgr)
     canvas = source.copy()
     stretched = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
-    for index, labels, uv in seen.charts(people):
+    for index, labels, uv in visible.charts(people):
         where = people.window(index).slices
         colours = np.dstack([stretched[labels], *np.rint(uv * 255).astype(np.uint8)])
         blend(canvas[where], source[where], colours, labels > 0, 1.0 if image is None else alpha)
@@ -229,7 +229,7 @@ def contours(
     """
     photo = cutouts.original(image, people, bgr=bgr)
     canvas = photo.copy()
-    for index, labels, uv in seen.charts(people):
+    for index, labels, uv in visible.charts(people):
         region = canvas[people.window(index).slices]
         # Dimmed first, so that lines show on white clothes as well.
         blend(region, photo[people.window(index).slices], np.zeros_like(region), labels > 0, 0.35)
@@ -261,7 +261,7 @@ def texture(
     photo = cutouts.original(image, people, bgr=bgr)
     squares, opacity = tiles(cutouts.channels(atlas, bgr))
     canvas = photo.copy()
-    for index, labels, uv in seen.charts(people):
+    for index, labels, uv in visible.charts(people):
         inside = labels > 0
         part, column, row = texels(labels[inside], uv[:, inside], squares.shape[1])
         region = canvas[people.window(index).slices]

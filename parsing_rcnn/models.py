@@ -65,7 +65,7 @@ def default_of(card: Mapping[str, Any]) -> str | None:
 
 def requests_of(card: Mapping[str, Any], model: str | None) -> tuple[str | None, ...]:
     """What is asked of a server that sees a picture at one size for each request: the name of the model, or of both its
-    sizes, the first one first (`parsing_rcnn.sizes.united_people` puts the answers together).
+    sizes, the first one first (`parsing_rcnn.inference.two_sizes.united_people` puts the answers together).
 
     Raises:
         InvalidOptions: a size has no name by which a server could be asked for it.

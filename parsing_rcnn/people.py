@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parsing_rcnn import whole
 from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.contract import check_array
 from parsing_rcnn.heads import believed
-from parsing_rcnn.paste import (
+from parsing_rcnn.maps import full_frame
+from parsing_rcnn.maps.paste import (
     PixelWindow,
     cells_covered,
     paste_charts,
@@ -159,8 +159,8 @@ class People:
         return self.select(chosen if mask else np.atleast_1d(everybody[chosen if chosen.size else []]))
 
     def nms(self, iou: float = 0.5, inside: float = 0.9) -> People:
-        """Without the second boxes of people who were found twice: see `parsing_rcnn.doubles.best`."""
-        from parsing_rcnn.doubles import best
+        """Without the second boxes of people who were found twice: see `parsing_rcnn.inference.duplicates.best`."""
+        from parsing_rcnn.inference.duplicates import best
 
         return self.select(best(self.boxes, self.scores, iou, inside))
 
@@ -255,8 +255,8 @@ class People:
         return labels > 0, offset
 
     def masks(self, exact: bool = False) -> NDArray[np.bool_]:
-        """Everybody's silhouette in the whole picture, bool [n,H,W]: see `parsing_rcnn.whole.masks`."""
-        return whole.masks(self, exact)
+        """Everybody's silhouette in the whole picture, bool [n,H,W]: see `parsing_rcnn.maps.full_frame.masks`."""
+        return full_frame.masks(self, exact)
 
     def polygons(self, index: int, exact: bool = False) -> list[NDArray[np.int32]]:
         """The outlines of one person's silhouette, largest first: see `parsing_rcnn.convert.outlines`.
@@ -276,16 +276,16 @@ class People:
         return outlines(*self.mask(index, exact))
 
     def label_map(self, exact: bool = False) -> NDArray[np.uint8]:
-        """Part labels of the whole picture, uint8 [H,W] class ids: see `parsing_rcnn.whole.label_map`."""
-        return whole.label_map(self, exact)
+        """Part labels of the whole picture, uint8 [H,W] class ids: see `parsing_rcnn.maps.full_frame.label_map`."""
+        return full_frame.label_map(self, exact)
 
     def instance_map(self, exact: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Who is where, [H,W], 0 for nobody, else the index plus one: see `parsing_rcnn.whole.instance_map`."""
-        return whole.instance_map(self, exact)
+        """Index plus one of the person at each pixel, 0: nobody; [H,W]. See `parsing_rcnn.maps.full_frame`."""
+        return full_frame.instance_map(self, exact)
 
     def iuv_map(self, exact: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
-        """(IUV of the whole picture, uint8 [H,W,3]; who is where, [H,W]): see `parsing_rcnn.whole.iuv_map`."""
-        return whole.iuv_map(self, exact)
+        """(IUV of the whole picture, uint8 [H,W,3]; its instance map, [H,W]). See `parsing_rcnn.maps.full_frame`."""
+        return full_frame.iuv_map(self, exact)
 
     def draw(self, image: Picture, **options: Any) -> NDArray[np.uint8]:
         """The picture with every person's parts, box and score over it: see `parsing_rcnn.draw.overlay`."""
@@ -311,13 +311,13 @@ class People:
         Raises:
             ValueError: the image is not of this image_size, a negative margin, or transparent, and there are no maps.
         """
-        from parsing_rcnn.cutouts import cut
+        from parsing_rcnn.drawing.cutouts import cut
 
         return cut(image, self, index, margin, transparent, bgr)
 
     def certainty(self, task: str) -> NDArray[np.float32]:
-        """How sure the map of a task is of what it shows of each person: see `parsing_rcnn.certainty.certainty`."""
-        from parsing_rcnn.certainty import certainty
+        """How sure the map of a task is of each person, float32 [n]. See `parsing_rcnn.maps.certainty`."""
+        from parsing_rcnn.maps.certainty import certainty
 
         return certainty(self, task)
 
@@ -369,7 +369,7 @@ class People:
     def back_to_front(self) -> list[int]:
         """People by score, the highest last, and of equal ones the first: the order to draw boxes and the like in.
 
-        Who is in front where silhouettes overlap, `parsing_rcnn.overlaps.settle` says.
+        Who is in front where silhouettes overlap, `parsing_rcnn.maps.overlaps.settle` says.
         """
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[::-1]]
 

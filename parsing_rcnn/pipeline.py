@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.compiled import in_order
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.heads import asked, untrained
+from parsing_rcnn.inference.compiled import in_order
+from parsing_rcnn.inference.two_sizes import united
+from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import SecondSize, Sizes, sizes_of
 from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
-from parsing_rcnn.sizes import united
 from parsing_rcnn.taxonomy import Taxonomy
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -57,8 +57,8 @@ class GraphPipeline:
         second: another size at which every picture is seen, too, of which no model is asked for.
 
     Attributes:
-        sweep: specks are taken out of the maps (`parsing_rcnn.specks`). What measures by a published protocol, which
-            knows no such step, sets it to False.
+        sweep: remove specks from the maps (`parsing_rcnn.maps.specks`). Measurements by a published protocol, which has
+            no such step, set it to False.
     """
 
     def __init__(

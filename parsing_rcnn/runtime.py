@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.card import CARD
-from parsing_rcnn.company import THREADS, Company
-from parsing_rcnn.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
-from parsing_rcnn.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
+from parsing_rcnn.inference.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
+from parsing_rcnn.inference.contention import THREADS, Company
+from parsing_rcnn.inference.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 # Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further

@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.company import Siblings
 from parsing_rcnn.ensembles import MODEL, PROBE, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
-from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import PAD_VALUE, Window
+from parsing_rcnn.inference.contention import Siblings
+from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
@@ -30,7 +30,7 @@ from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
 Arrays = dict[str, NDArray[Any]]
 
 _PROBED = (64, 64)
-"""The canvas of a probe (`server/probes.py`)."""
+"""The canvas of a probe (`server/supervisor/probes.py`)."""
 
 
 class Step(ABC):

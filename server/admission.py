@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.problems import Busy, RateLimited
+from server.responses.problems import Busy, RateLimited
 
 _LONGEST_WAIT = 30  # seconds that a client is sent away for at most
 _CALM = 5.0  # seconds without a refusal, after which every place is there again

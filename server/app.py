@@ -20,9 +20,7 @@ from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
-from server import documents
 from server.admission import TokenBuckets
-from server.call import TIMEOUT_HEADER, ClientGone
 from server.catalogue import Catalogue
 from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
@@ -34,7 +32,9 @@ from server.middleware.request_id import RequestId
 from server.middleware.same_site import SameSite
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
-from server.problems import NotFound, declare_keys, install
+from server.requests.call import TIMEOUT_HEADER, ClientGone
+from server.responses import documents
+from server.responses.problems import NotFound, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
 from server.service import MODEL_HEADER, WARNINGS_HEADER, Service
 from server.settings import Settings

@@ -19,8 +19,8 @@ import orjson
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
-from server.json_body import load
-from server.problems import MalformedRequest
+from server.requests.json_body import load
+from server.responses.problems import MalformedRequest
 
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
 _LENGTH = re.compile(r"[0-9]{1,12}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from parsing_rcnn.cores import usable_cores
+from parsing_rcnn.inference.cores import usable_cores
 
 T = TypeVar("T")
 

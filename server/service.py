@@ -17,13 +17,13 @@ from parsing_rcnn import heads
 from parsing_rcnn.codecs.image import ImageLimits, check
 from parsing_rcnn.errors import BrokenModel, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import Options, People
-from server import answers
 from server.admission import Admission, TokenBuckets
-from server.answers import Format
-from server.call import Call, ClientGone
 from server.engines.base import Engine
 from server.offload import PIXELS, Offload
-from server.options import AnalyzeOptions
+from server.requests.call import Call, ClientGone
+from server.requests.options import AnalyzeOptions
+from server.responses import answers
+from server.responses.answers import Format
 from server.telemetry import Metrics
 from server.tracing import Tracing
 

@@ -13,7 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from parsing_rcnn import __version__
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
-from server.call import Call
+from server.requests.call import Call
 
 _NANOSECONDS = 1_000_000  # in a millisecond
 _SUMS = frozenset({"total"})

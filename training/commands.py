@@ -134,9 +134,9 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""
     from parsing_rcnn.errors import ParsingRCNNError
-    from training.analyzers import open_analyzer
     from training.data.sources import DatasetError
-    from training.evaluate import run_datasets, run_evaluate
+    from training.evaluation.analyzers import open_analyzer
+    from training.evaluation.evaluate import run_datasets, run_evaluate
     from training.metrics.confusion import MissingPredictions
 
     try:
@@ -199,7 +199,7 @@ def render(
 ) -> None:
     """Render synthetic people: a dataset in the CIHP layout with DensePose-COCO annotations, or a contact sheet."""
     from training.data.sources import DatasetError, background_photos
-    from training.evaluation_report import progress_bar
+    from training.evaluation.report import progress_bar
 
     try:
         from training.data.synthetic.generator import Generator, Source
@@ -243,7 +243,7 @@ def pseudo_label(
     """Label photos by the present model, where it is sure, for self-training (data.pseudo_labels of a recipe)."""
     from parsing_rcnn.pipeline import Pipeline
     from training.data.sources import DatasetError, unlabelled_photos
-    from training.evaluation_report import progress_bar
+    from training.evaluation.report import progress_bar
     from training.pseudo_labels import check_repository, write_labels
 
     try:
@@ -303,7 +303,7 @@ def check_datasets(
     """Read every picture as training would; says what is there, and exactly what is missing or broken (exit code 1)."""
     from training.data.datasets.check import check, find_datasets
     from training.data.sources import DatasetError
-    from training.evaluation_report import progress_bar
+    from training.evaluation.report import progress_bar
 
     try:
         readers = find_datasets(path, images)
@@ -337,7 +337,7 @@ def shrink_datasets(
     """A small copy of the photos to train on elsewhere: labels and boxes shrink with them, the splits stay."""
     from training.data.shrink import left_out, shrink
     from training.data.sources import DatasetError
-    from training.evaluation_report import progress_bar
+    from training.evaluation.report import progress_bar
 
     if out.resolve() == data.resolve():
         raise typer.BadParameter(f"--out {out}: this is the folder that is copied; name another")

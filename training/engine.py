@@ -157,7 +157,7 @@ class TorchAnalyzer(GraphPipeline):
         """(rows, columns) of a canvas in which boxes may lie.
 
         A recipe with `data.test_short_side` clips them to the picture, as detectron2, torchvision and the zoo do; what
-        is exported clips them to its canvas, which is all that a graph knows (`parsing_rcnn.framing` cuts them then).
+        is exported clips them to its canvas, which is all that a graph knows (`parsing_rcnn.maps.framing` cuts them).
         """
         return (canvas.shape[0], canvas.shape[1]) if self.config.data.test_short_side is None else covered(window)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.geometry import turn_upright
-from parsing_rcnn.paste import interpolate, pixel_window
+from parsing_rcnn.maps.paste import interpolate, pixel_window
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP

@@ -11,8 +11,8 @@ from training.config import Config
 from training.data.datasets.check import find_datasets
 from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer
-from training.evaluate_datasets import evaluate_dataset
-from training.keypoint_analyzer import KeypointAnalyzer
+from training.evaluation.datasets import evaluate_dataset
+from training.evaluation.keypoint_analyzer import KeypointAnalyzer
 from training.model.parsing_rcnn import ParsingRCNN
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parsing_rcnn.errors import DeadlineExceeded
     from parsing_rcnn.people import Options, People
-    from parsing_rcnn_client.async_client import AsyncClient
-    from parsing_rcnn_client.client import Client
-    from parsing_rcnn_client.gateway import AsyncGateway, Gateway
-    from parsing_rcnn_client.triton import Triton
-    from parsing_rcnn_client.wire import Busy, GatewayError, ModelMissing, Streamed
+    from parsing_rcnn_client.sdk.async_client import AsyncClient
+    from parsing_rcnn_client.sdk.client import Client
+    from parsing_rcnn_client.sdk.gateway import AsyncGateway, Gateway
+    from parsing_rcnn_client.sdk.triton import Triton
+    from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, Streamed
 
 __all__ = [
     "AsyncClient",
@@ -32,11 +32,11 @@ __all__ = [
 _HOMES = {
     "parsing_rcnn.errors": ("DeadlineExceeded",),
     "parsing_rcnn.people": ("Options", "People"),
-    "parsing_rcnn_client.async_client": ("AsyncClient",),
-    "parsing_rcnn_client.client": ("Client",),
-    "parsing_rcnn_client.gateway": ("AsyncGateway", "Gateway"),
-    "parsing_rcnn_client.triton": ("Triton",),
-    "parsing_rcnn_client.wire": ("Busy", "GatewayError", "ModelMissing", "Streamed"),
+    "parsing_rcnn_client.sdk.async_client": ("AsyncClient",),
+    "parsing_rcnn_client.sdk.client": ("Client",),
+    "parsing_rcnn_client.sdk.gateway": ("AsyncGateway", "Gateway"),
+    "parsing_rcnn_client.sdk.triton": ("Triton",),
+    "parsing_rcnn_client.sdk.wire": ("Busy", "GatewayError", "ModelMissing", "Streamed"),
 }
 
 

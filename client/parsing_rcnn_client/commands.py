@@ -32,9 +32,9 @@ _EXAMPLES = {
 
 def register(app: typer.Typer) -> None:
     """Add the commands. Runtimes are imported when a command runs, not before."""
-    from parsing_rcnn_client.options import spread
-    from parsing_rcnn_client.picture_commands import info, models, predict
-    from parsing_rcnn_client.video_commands import annotate, stream
+    from parsing_rcnn_client.cli.options import spread
+    from parsing_rcnn_client.cli.picture_commands import info, models, predict
+    from parsing_rcnn_client.cli.video_commands import annotate, stream
 
     for command in (predict, annotate, stream, info, models):
         # the mark keeps the lines as they are

@@ -14,10 +14,10 @@ from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.heads import believed
-from parsing_rcnn.overlaps import settle
+from parsing_rcnn.maps.full_frame import nobody
+from parsing_rcnn.maps.overlaps import settle
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
-from parsing_rcnn.whole import nobody
 
 MaskFormat = Literal["rle", "png", "polygon", "none"]
 MASK_FORMATS: tuple[str, ...] = get_args(MaskFormat)
@@ -54,7 +54,7 @@ def to_json(
         `image` {width, height}, `predictions` in the order of the people, `timings_ms`; with "inds" `inds_png`, who is
         where in the whole picture, a grey PNG: 0 for nobody, else the person's index plus one. Somebody is where a part
         is or I > 0, of the maps that were computed (those of an untrained head do not count beside others), and who is
-        in front `parsing_rcnn.overlaps.settle` says.
+        in front `parsing_rcnn.maps.overlaps.settle` says.
 
     Raises:
         InvalidOptions: an unknown name in `include` or `mask_format`.

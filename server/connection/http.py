@@ -1,25 +1,27 @@
-"""One client's connection. uvicorn's parser takes headers of any size for as long as they come, keeps reading a body
-that was refused, and waits for ever for who does not read: here each of these has an end."""
+"""One client's connection. uvicorn takes headers of any size for as long as they come, keeps reading a body that was
+refused, or cuts off who sends it, and waits for ever for who does not read: here each of these has an end."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import Any, cast
 
 import httptools
 import orjson
 import structlog
 from prometheus_client import Counter
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from websockets.exceptions import SecurityError
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 from websockets.server import ServerProtocol
 
 from parsing_rcnn.errors import ParsingRCNNError
-from server.connection.limits import ConnectionLimits, Patience
+from server.connection.limits import ConnectionLimits, Patience, about
 from server.connection.stream import Stream
-from server.problems import MEDIA_TYPE, Busy, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
+from server.responses.problems import MEDIA_TYPE, Busy, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
 
 log = structlog.get_logger("server")
 
@@ -30,10 +32,10 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *, limits: ConnectionLimits, answers: Counter, **rest: Any) -> None:
         super().__init__(**rest)
         self.limits, self.answers = limits, answers
-        self.quiet_since: float | None = None  # loop time since which no request is in work; None: one is
+        self.quiet_since: float | None = None  # loop time since which all is answered and read; None: it is not
         self._head = 0  # bytes since the last one of a body, or of a request
         self._fields = 0  # bytes of this request's line, headers and trailers
-        self._refused = False
+        self._ending = False  # the last answer is given: what still comes is dropped
         self._again = b""  # a head that offered another protocol, without the offer
         self._open: list[RequestResponseCycle] = []  # the request in work, and those that wait behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
@@ -49,17 +51,19 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
+        self._nobody_waits()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused or self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         self._head += len(data)
         if self._deadline is None and self.quiet_since is not None:
             self._within(self.limits.head_seconds)
         self._unset_keepalive_if_required()
         self._parse(data)
-        if self._too_long and not self._refused and not self.transport.is_closing():
+        if self._too_long and not self._ending and not self.transport.is_closing():
             held, limit = max(self._head, self._fields), self.limits.head_bytes
             self.refuse(HeadersTooLarge(f"the headers have {held} bytes or more, the limit is {limit}: send less"))
 
@@ -67,7 +71,7 @@ class Connection(HttpToolsProtocol):
         """Like uvicorn, but offers of another protocol, as HTTP/2 with `Upgrade: h2c`, are passed over (RFC 9110). The
         parser stops behind such a head: its body would be lost, and the next request be read out of it."""
         pieces = [memoryview(data)]
-        while pieces and not self._refused:
+        while pieces and not self._ending:
             piece = pieces.pop()
             try:
                 self.parser.feed_data(piece)
@@ -111,7 +115,7 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(name, value)
-        super().on_header(name, value)
+        super().on_header(name, value.strip(b" \t"))  # which are no part of it; the parser leaves those behind it
 
     def _count(self, *fields: bytes) -> None:
         self._fields += sum(map(len, fields)) + 4
@@ -130,6 +134,7 @@ class Connection(HttpToolsProtocol):
         self._head = 0
         self.quiet_since = None
         self._within(None)
+        self.transport.set_write_buffer_limits()  # as they are by default: see `_answered`
         super().on_headers_complete()
         if self.cycle is not None:
             self._open = [cycle for cycle in (*self._open, self.cycle) if not cycle.response_complete]
@@ -145,22 +150,58 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body is through
             self.cycle.more_body = False
-            self._rest()
+            self._answered()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
+
+    async def _run(
+        self,
+        cycle: RequestResponseCycle,
+        app: ASGI3Application,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+    ) -> None:
+        """Behind a connection's last answer uvicorn closes at once. Where the body still comes, the system would reset
+        the connection then, and mostly its sender would not get to read why it is refused."""
+
+        async def send_to_a_sender(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await self.flow.drain()  # so that `send` does not wait
+                if cycle.more_body and not cycle.keep_alive:
+                    cycle.keep_alive = self._ending = True
+            await send(message)
+
+        await app(scope, receive, send_to_a_sender)
 
     def on_response_complete(self) -> None:
         more = bool(self.pipeline)
         super().on_response_complete()
-        if self.cycle.more_body and not more:
-            self.quiet_since = self.loop.time()
+        if not more:
+            self._answered()
+
+    def _answered(self) -> None:
+        """All that is asked has its answer. The time of what comes next begins when the reader has taken that."""
+        if self.transport.is_closing():
+            return
+        if self._ending and self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.set_write_buffer_limits(0)  # `resume_writing` hears when the last byte is taken
+        if self.flow.write_paused:
+            self._unset_keepalive_if_required()
+            self._within(None)
+            return
+        self.quiet_since = self.loop.time()
+        if self._ending or (self.cycle is not None and self.cycle.more_body):
             self._within(self.limits.linger_seconds)
-        elif not more:
+        else:
             self._rest()
 
     def _rest(self) -> None:
         """Between two requests: uvicorn's keep-alive time runs, unless the next one has begun to come."""
-        self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds if self._head else None)
-        if self._deadline is None and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if self._deadline is None and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -203,10 +244,7 @@ class Connection(HttpToolsProtocol):
         """Answer what is no request, and close; a request in work is as if its client had gone. Where it is the body of
         this one that cannot be read, the answer has its id, and is counted and logged as its own."""
         identity, counted = uuid.uuid4().hex, False
-        unanswered = [cycle for cycle in self._open if not cycle.response_complete]
-        for cycle in unanswered:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        unanswered = self._nobody_waits()
         if self.cycle is not None and unanswered:
             self.flow.resume_reading()
             if unanswered[0].response_started:
@@ -235,21 +273,29 @@ class Connection(HttpToolsProtocol):
         client = self.client[0] if self.client else "local"
         say = log.warning if error.status >= 500 else log.info
         say("refused", status=error.status, code=error.code, detail=error.detail, request_id=identity, client=client)
-        self._refused = True
-        self.quiet_since = self.loop.time()
-        self._within(self.limits.linger_seconds)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self._ending = True
+        self._answered()
+
+    def _nobody_waits(self) -> list[RequestResponseCycle]:
+        """End what is in work, and what waits behind it. Returns these."""
+        unanswered = [cycle for cycle in self._open if not cycle.response_complete]
+        for cycle in unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        return unanswered
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._reader is not None:
-            self._reader.begin()
+            begun = [cycle.scope for cycle in self._open if cycle.response_started]
+            self._reader.begin(about(self.client, begun[-1] if begun else None))
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._reader is not None:
             self._reader.end()
+        if self._ending or (self.cycle is not None and self.cycle.response_complete):
+            self._answered()
 
     def _within(self, seconds: float | None) -> None:
         """Close the connection after a time; None: whenever."""
@@ -259,9 +305,9 @@ class Connection(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._deadline = None
-        if self.cycle is not None and not self.cycle.response_complete and not self._refused:
+        if self.cycle is not None and not self.cycle.response_complete and not self._ending:
             return  # the next request may come slowly while this one is in work
-        answered = self._refused or (self.cycle is not None and self.cycle.more_body)
+        answered = self._ending or (self.cycle is not None and self.cycle.more_body)
         if self._head and self.quiet_since is not None and not answered:
             seconds = self.limits.head_seconds
             self.refuse(UploadTimeout(f"after {seconds:g} s the headers have {self._head} bytes and no end"))

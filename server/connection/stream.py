@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
-from server.connection.limits import ConnectionLimits, Patience
+from server.connection.limits import ConnectionLimits, Patience, about
 
 _TURN = 0.002  # seconds of parsing, after which the other connections have their turn
 _PIECE = 2048  # bytes that are parsed between two looks at the clock
@@ -149,7 +149,7 @@ class Stream(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._reader is not None:
-            self._reader.begin()
+            self._reader.begin(about(self.client, getattr(self, "scope", None)))
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from parsing_rcnn.people import ModelInfo, Options, People
-from server.call import Call
+from server.requests.call import Call
 
 
 class Engine(Protocol):

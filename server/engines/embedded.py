@@ -13,12 +13,12 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from parsing_rcnn.company import THREADS
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
+from parsing_rcnn.inference.contention import THREADS
 from parsing_rcnn.people import TASKS, Analyzer, ModelInfo, Options, People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
-from server.call import Call
+from server.requests.call import Call
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries to load; each is twice the one before
 _UNTOLD = "the model cannot be loaded; the log says why"

@@ -19,13 +19,12 @@ from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from parsing_rcnn.framing import framed
 from parsing_rcnn.geometry import Window
+from parsing_rcnn.inference.two_sizes import united_people
+from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import default_of
 from parsing_rcnn.people import TASKS, ModelInfo, Options, People
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.sizes import united_people
-from server.call import Call
 from server.engines.agreement import check_default, check_weights
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.sizes import Requests
@@ -42,7 +41,8 @@ from server.engines.upstream import (
     rows_of,
     unregister,
 )
-from server.probes import tiny_picture
+from server.requests.call import Call
+from server.supervisor.probes import tiny_picture
 
 _PROBE_EVERY = 2.0  # seconds; it takes the detector's time for a whole canvas
 _AGAIN = 1.0  # seconds, where the last probe failed

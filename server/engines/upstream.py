@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from parsing_rcnn.ensembles import MODEL, Trouble, refusal_of, trouble_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
-from server.problems import Busy
+from server.responses.problems import Busy
 
 _METADATA = 10.0  # seconds
 _LETS_GO = 20  # times that a server is asked to unmap a slot, in a second

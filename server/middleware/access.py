@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
 from server.keys import KeyFile
-from server.problems import Unauthorized, problem
+from server.responses.problems import Unauthorized, problem
 
 # what tells nothing about pictures or models: probes, the page and its files, which ask for the key themselves
 _OPEN = ("/healthz", "/livez", "/readyz", "/v2/health/", "/assets/", "/docs", "/openapi.json")

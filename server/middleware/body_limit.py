@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
-from server.problems import BodyTooLarge, Busy, UploadTimeout, problem
+from server.responses.problems import BodyTooLarge, Busy, UploadTimeout, problem
 
 
 class BodyLimit:

@@ -11,8 +11,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.call import Noted
 from server.middleware.access import share_of
+from server.requests.call import Noted
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LONGEST = 200  # letters of an address that the log shows

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
 from server.middleware.access import refuse
-from server.problems import ForeignPage, UnknownHost
+from server.responses.problems import ForeignPage, UnknownHost
 from server.settings import Settings, is_loopback
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
-from server.problems import UNEXPECTED, problem
+from server.responses.problems import UNEXPECTED, problem
 
 log = structlog.get_logger("server")
 

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from server.answers import Format
-from server.call import TIMEOUT_HEADER
-from server.documents import Analysis, reference
-from server.inputs import call_of, query_options, read_picture, while_connected
-from server.negotiation import accepted, choose
-from server.options import AnalyzeOptions
-from server.problems import responses
+from server.requests.call import TIMEOUT_HEADER
+from server.requests.inputs import call_of, query_options, read_picture, while_connected
+from server.requests.negotiation import accepted, choose
+from server.requests.options import AnalyzeOptions
+from server.responses.answers import Format
+from server.responses.documents import Analysis, reference
+from server.responses.problems import responses
 from server.service import Service
 
 router = APIRouter(tags=["analysis"])

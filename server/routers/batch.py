@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
-from server import answers, documents
-from server.answers import Format
-from server.call import Call
-from server.documents import reference
-from server.inputs import Picture, call_of, query_options, read_pictures, while_connected
-from server.negotiation import accepted, choose
-from server.options import AnalyzeOptions
-from server.problems import UNEXPECTED, describe, responses
+from server.requests.call import Call
+from server.requests.inputs import Picture, call_of, query_options, read_pictures, while_connected
+from server.requests.negotiation import accepted, choose
+from server.requests.options import AnalyzeOptions
+from server.responses import answers, documents
+from server.responses.answers import Format
+from server.responses.documents import reference
+from server.responses.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import EXAMPLE as ANALYSIS
 from server.routers.analyze import EXAMPLE_PICTURE, FORM_OPTIONS, TIMEOUT_PARAMETER
 from server.service import Service

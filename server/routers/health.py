@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from server.engines.base import Engine
-from server.problems import responses
+from server.responses.problems import responses
 
 router = APIRouter(tags=["operation"])
 

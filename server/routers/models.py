@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
 from server.engines.base import Engine
-from server.problems import responses
+from server.responses.problems import responses
 
 router = APIRouter(tags=["models"])
 

@@ -21,12 +21,12 @@ from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
 from parsing_rcnn.tracking.tracker import DOUBTFUL
-from server.answers import NO_JPEG, PICTURES, Format, settle
-from server.call import Call
-from server.inputs import call_of
 from server.middleware.access import refuse
-from server.options import NAMED, AnalyzeOptions, Render, repeated, unknown
-from server.problems import UNEXPECTED, Busy, MalformedRequest, Unauthorized, describe, wrong_options
+from server.requests.call import Call
+from server.requests.inputs import call_of
+from server.requests.options import NAMED, AnalyzeOptions, Render, repeated, unknown
+from server.responses.answers import NO_JPEG, PICTURES, Format, settle
+from server.responses.problems import UNEXPECTED, Busy, MalformedRequest, Unauthorized, describe, wrong_options
 from server.service import Service
 from server.settings import Settings
 
@@ -38,6 +38,7 @@ SUBPROTOCOL = "parsing-rcnn.v1"
 _OWN = ("format", "track")  # options that the query has beyond those of an analysis
 _BOOLEAN = TypeAdapter(bool)
 _SMALL = 320  # pixels of the longer side in which a cut is seen: a JPEG of 1280x720 is decoded at a quarter of it
+_LOOK = 5.0  # seconds without a frame, after which is looked whether the key is still known
 _FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": Format.NPZ}
 
 
@@ -241,30 +242,42 @@ def _followed(frame: Frame, numbering: Numbering, service: Service, people: Peop
     return numbering.number(people, frame.arrived, lambda: picture)
 
 
+async def _next(mailbox: Mailbox) -> Frame | None:
+    """The newest frame; None: there was none for a while."""
+    try:
+        async with asyncio.timeout(_LOOK):
+            return await mailbox.take()
+    except TimeoutError:
+        return None
+
+
 async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:
     call, numbering = wanted.call, wanted.numbering
     while True:
-        frame = await mailbox.take()
+        frame = await _next(mailbox)
+        number = None if frame is None else frame.number
         try:
             socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
+            if frame is None:
+                continue
             with service.counting(call.route):
                 service.admit(call)
             follow = None if numbering is None else partial(_followed, frame, numbering, service)
             answer = await service.analyze(frame.picture, wanted.options, wanted.format, call, follow)
         except ParsingRCNNError as error:
-            await _problem(socket, frame.number, mailbox, error)
+            await _problem(socket, number, mailbox, error)
             if isinstance(error, Unauthorized):
                 await socket.close(1008, error.title)
                 return
             continue
         except Exception as error:
             log.error("unexpected error", path="/v1/stream", exc_info=error)
-            await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
+            await _problem(socket, number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
         if wanted.format is not Format.JSON:
-            await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
+            await socket.send_bytes(HEADER.pack(number, 0) + answer.body)
         else:
-            head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})
+            head = orjson.dumps({"frame_id": number, "dropped": mailbox.dropped})
             await socket.send_text((head[:-1] + b"," + answer.body[1:]).decode())
 
 

@@ -16,14 +16,14 @@ from parsing_rcnn.ensembles import ENSEMBLES, number, options_of
 from parsing_rcnn.errors import ModelNotFound, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import validate
-from server.call import Call
 from server.catalogue import VERSION, Catalogue
-from server.documents import Error, reference
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.inputs import LONGEST_MS, aside, call_of, reading, refuse_coding, while_connected
+from server.requests.call import Call
+from server.requests.inputs import LONGEST_MS, aside, call_of, reading, refuse_coding, while_connected
+from server.responses.documents import Error, reference
 from server.routers.analyze import EXAMPLE_PICTURE
-from server.service import Service, server_timing
+from server.service import Answer, Service
 
 router = APIRouter(tags=["open inference protocol"])
 
@@ -255,7 +255,8 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         length_of_json = request.headers.get(LENGTH_HEADER)
         asked = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
         options, call = _options(model, asked, call)
-        service.engine.info.of(options.model)
+        info = service.engine.info
+        used = (info.of(options.model).name, info.version)
         request.scope["model"] = options.model
     length: int | None = None
 
@@ -266,13 +267,14 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
 
     begin = time.perf_counter()
     try:
-        answer, stages = await while_connected(request, service.run(asked.image, options, write, call))
+        body, stages = await while_connected(request, service.run(asked.image, options, write, call))
     except ParsingRCNNError:
         statistics.fail(1000 * (time.perf_counter() - begin))
         raise
     statistics.add(stages)
-    headers = {"Server-Timing": server_timing(stages)} | ({} if length is None else {LENGTH_HEADER: str(length)})
-    return Response(answer, 200, headers, "application/json" if length is None else "application/octet-stream")
+    answer = Answer(body, "application/json" if length is None else "application/octet-stream", used, stages)
+    more = {} if length is None else {LENGTH_HEADER: str(length)}
+    return Response(answer.body, 200, answer.headers | more, answer.media_type)
 
 
 def _service(request: Request) -> Service:

@@ -37,7 +37,7 @@ def test_the_runtimes_compute_the_same_trunk() -> None:
     import torch
 
     from benchmarks.runtimes_worker import canvas_of, cut_trunk
-    from parsing_rcnn.compiled import openvino_core
+    from parsing_rcnn.inference.compiled import openvino_core
     from training.checkpoint import load_model
 
     options = parse_worker(["trunk", "ort", *SMALL])

@@ -16,7 +16,7 @@ from parsing_rcnn.codecs.picture import Picture, pixels
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn_client import AsyncClient, Client
-from parsing_rcnn_client.async_client import Threaded
+from parsing_rcnn_client.sdk.async_client import Threaded
 from server.settings import Settings
 from tests.client.streams import Ask, Patient, both, one_by_one
 from tests.server.conftest import INFO, Live

@@ -1,6 +1,6 @@
 """docs/outputs.md: what it shows runs, and its table of parts is the taxonomy.
 
-Its snippet for supervision is run in tests/parsing_rcnn/test_codecs_json.py, where that is installed.
+Its snippet for supervision is run in tests/parsing_rcnn/codecs/test_json.py, where that is installed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from benchmarks.serving import free_ports
-from server.launch import Launch
+from server.supervisor.launch import Launch
 
 ROOT = Path(__file__).resolve().parents[2]
 HADOLINT = ROOT / ".venv-deploy" / "bin" / "hadolint"

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from export.onnx import detector, write_card
 from export.options import ExportOptions
-from export.pictures import render_scene
+from export.rendered.pictures import render_scene
 from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD as CARD_FILE
 from parsing_rcnn.repository import GRAPHS, ModelRepository

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.openvino import write_models
-from parsing_rcnn.compiled import openvino_core
+from parsing_rcnn.inference.compiled import openvino_core
 
 pytest.importorskip("openvino")
 

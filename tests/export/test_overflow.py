@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.qdq import WEIGHT_BITS, measure_ranges, quantise
-from parsing_rcnn.cores import has_avx2
+from export.quantization.qdq import WEIGHT_BITS, measure_ranges, quantise
+from parsing_rcnn.inference.cores import has_avx2
 
 _CHANNELS = 64
 _RUN = {

@@ -16,8 +16,8 @@ from torch import nn
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.onnx import to_onnx
-from export.pictures import render_scene
 from export.precision import to_precision
+from export.rendered.pictures import render_scene
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from tests.export.rounding import lower_tensors, simulate
 from training.model.parsing_rcnn import ParsingRCNN
@@ -117,7 +117,7 @@ def test_onnxruntime_runs_fp16_graphs(model: ParsingRCNN) -> None:
 
 def test_openvino_reads_bf16_graphs(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    from parsing_rcnn.compiled import openvino_core
+    from parsing_rcnn.inference.compiled import openvino_core
 
     features = np.random.default_rng(0).normal(size=(2, 64, 32, 32)).astype(np.float32)
     onnx.save(to_precision(load("parsing"), "bf16"), tmp_path / "parsing.onnx")

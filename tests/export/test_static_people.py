@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from export.calibration import LIMITS as LIMITS_OF_SERVICE
-from export.calibration import calibrate
-from export.comparison import answers
 from export.graphs import DetectorGraph
-from export.pictures import render_scene
-from export.repository import files, read_shapes
+from export.parity.comparison import answers
+from export.quantization.calibration import LIMITS as LIMITS_OF_SERVICE
+from export.quantization.calibration import calibrate
+from export.rendered.pictures import render_scene
+from export.triton_repository import files, read_shapes
 from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository

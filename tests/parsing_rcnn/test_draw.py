@@ -259,7 +259,7 @@ def test_unwrap_goes_through_a_photo_in_bands(monkeypatch: pytest.MonkeyPatch) -
     _, who = worn([[20.3, 10, 210.7, 190], [150, 10, 290, 190]])
     photo = np.random.default_rng(0).integers(0, 255, (*who.image_size, 3)).astype(np.uint8)
     whole = [draw.unwrap(photo, who, index, side=32) for index in range(2)]
-    monkeypatch.setattr("parsing_rcnn.atlas._BAND", 5000)
+    monkeypatch.setattr("parsing_rcnn.drawing.atlas._BAND", 5000)
     for index, taken in enumerate(whole):
         assert np.array_equal(draw.unwrap(photo, who, index, side=32), taken)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.paste import PixelWindow, paste_nearest, paste_probabilities, pixel_window
+from parsing_rcnn.maps.paste import PixelWindow, paste_nearest, paste_probabilities, pixel_window
 
 CLASSES = 20
 Map = NDArray[np.uint8]

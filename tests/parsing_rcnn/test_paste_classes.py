@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.paste import interpolate, paste_probabilities, paste_smooth, pixel_window
+from parsing_rcnn.maps.paste import interpolate, paste_probabilities, paste_smooth, pixel_window
 
 SIZE = (90, 120)
 

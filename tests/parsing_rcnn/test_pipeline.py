@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from export.pictures import render_scene
+from export.rendered.pictures import render_scene
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.people import Options

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import runtime as module
-from parsing_rcnn.company import Siblings, Threads
-from parsing_rcnn.cores import has_amx, has_avx2, has_vnni
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
+from parsing_rcnn.inference.contention import Siblings, Threads
+from parsing_rcnn.inference.cores import has_amx, has_avx2, has_vnni
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime, cache_folder
 
@@ -297,7 +297,7 @@ def test_nobody_is_told_that_it_runs(kind: str, tmp_path: Path) -> None:
 
 _FIRST_AT_ONCE = """
 import threading
-from parsing_rcnn.compiled import openvino_core
+from parsing_rcnn.inference.compiled import openvino_core
 openvino_core()
 import openvino
 together = threading.Barrier(4)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.compiled import OpenVinoGraph
 from parsing_rcnn.ensembles import PROBE
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.inference.compiled import OpenVinoGraph
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.triton_models import Arrays, DensePose, Detector, Preprocess
 
@@ -50,7 +50,7 @@ def test_a_head_is_warm_for_the_numbers_that_the_card_names(tmp_path: Path) -> N
 _AT_WORK = """
 import os, sys
 os.getppid = lambda: int(sys.argv[1])
-from parsing_rcnn.company import Siblings
+from parsing_rcnn.inference.contention import Siblings
 with Siblings(0, 1).joined():
     print("begun", flush=True)
     sys.stdin.read()

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
 
-from tests.parsing_rcnn.test_codecs_header import flat, in_scans
+from tests.parsing_rcnn.codecs.test_header import flat, in_scans
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
 ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"

@@ -23,9 +23,9 @@ from structlog.testing import capture_logs
 
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn_client.outputs import write_outputs
-from server import answers
+from parsing_rcnn_client.predict.outputs import write_outputs
 from server.app import create_app
+from server.responses import answers
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.test_analyze import refused

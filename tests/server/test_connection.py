@@ -321,8 +321,9 @@ def test_many_offers_in_one_piece(strict: Live) -> None:
     assert answers.count(b"HTTP/1.1 200") == asked + 1
 
 
-def test_a_refused_body_is_not_read_for_ever(strict: Live) -> None:
-    connection = post(strict, b"", declared=10**9)
+@pytest.mark.parametrize("header", ["", "Connection: close\r\n"], ids=["kept", "closed"])
+def test_a_refused_body_is_not_read_for_ever(strict: Live, header: str) -> None:
+    connection = post(strict, b"", header, declared=10**9)
     assert connection.recv(4000).startswith(b"HTTP/1.1 413")
     begin = time.monotonic()
     try:

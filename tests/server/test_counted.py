@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from parsing_rcnn.errors import OutOfMemory
-from parsing_rcnn_client.wire import Busy, read_error
+from parsing_rcnn_client.sdk.wire import Busy, read_error
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow

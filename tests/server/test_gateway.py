@@ -34,12 +34,12 @@ from parsing_rcnn import __version__
 from parsing_rcnn.errors import BrokenModel, InvalidOptions, ModelNotFound, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import Options, People
 from parsing_rcnn.pipeline import Pipeline
-from server.answers import Format
 from server.app import create_app
 from server.commands import serve, triton
 from server.keys import add_key
-from server.launch import Launch
+from server.responses.answers import Format
 from server.settings import Settings
+from server.supervisor.launch import Launch
 from server.telemetry import configure_logging
 from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.test_limits import until

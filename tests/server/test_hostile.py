@@ -6,7 +6,7 @@ import time
 
 import httpx
 
-from tests.parsing_rcnn.test_codecs_header import flat, hidden
+from tests.parsing_rcnn.codecs.test_header import flat, hidden
 from tests.server.test_gateway import _free_port, _serve
 
 FRAMES = {kind: b"\xff\xd8" + flat(kind) for kind in (0xC3, 0xC7, 0xCB, 0xCF)}

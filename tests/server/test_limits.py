@@ -18,9 +18,9 @@ from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImag
 from parsing_rcnn.people import Options
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
-from server.call import Call
 from server.engines.embedded import EmbeddedEngine
-from server.problems import RateLimited
+from server.requests.call import Call
+from server.responses.problems import RateLimited
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.test_analyze import refused

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parsing_rcnn.people import Options, People
-from server import answers
 from server.offload import Offload
+from server.responses import answers
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_limits import metric, post, until

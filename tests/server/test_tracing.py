@@ -92,7 +92,7 @@ def test_a_picture_is_a_span_with_its_stages_under_the_callers(
 
 
 def test_what_stands_below_a_picture_gets_its_span_as_the_parent(collector: Collector) -> None:
-    from server.call import Call
+    from server.requests.call import Call
 
     tracing = Tracing(collector.address)
     with tracing.picture(Call("analyze", "", traceparent=f"00-{TRACE}-{CALLER}-01")) as picture:
@@ -104,7 +104,7 @@ def test_what_stands_below_a_picture_gets_its_span_as_the_parent(collector: Coll
 
 
 def test_without_a_collector_the_callers_context_is_passed_on() -> None:
-    from server.call import Call
+    from server.requests.call import Call
 
     given = f"00-{TRACE}-{CALLER}-01"
     with Tracing(None).picture(Call("analyze", "", traceparent=given)) as picture:

@@ -18,8 +18,8 @@ from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.people import Options
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
-from server.call import Call
 from server.engines.triton import TritonEngine
+from server.requests.call import Call
 from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.test_analyze import refused

@@ -21,8 +21,8 @@ from server.engines import shared_memory
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine
 from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer, infer_shared
-from server.probes import Prober
-from server.problems import Busy
+from server.responses.problems import Busy
+from server.supervisor.probes import Prober
 
 PARAMETERS = parameters_of(Options())
 NO_MEMORY = (
@@ -167,7 +167,7 @@ def test_connections_try_again_every_second(monkeypatch: pytest.MonkeyPatch, tmp
             given.append(dict(channel_args or ()))
 
     monkeypatch.setattr("server.engines.triton.triton.InferenceServerClient", Noted)
-    monkeypatch.setattr("server.probes.triton.InferenceServerClient", Noted)
+    monkeypatch.setattr("server.supervisor.probes.triton.InferenceServerClient", Noted)
     Prober.connect("127.0.0.1:1", "127.0.0.1:2", tmp_path)
 
     async def start() -> None:

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.people import Options, People
-from tests.training.test_evaluate import TruthTeller
+from tests.training.evaluation.test_evaluate import TruthTeller
 from tests.training.test_train import recipe
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import load_state, save_weights
 from training.data.sources import DatasetError
-from training.evaluate import run_datasets, run_evaluate
+from training.evaluation.evaluate import run_datasets, run_evaluate
 from training.files import held, make_folder, write_png, write_text
 from training.train import Trainer
 

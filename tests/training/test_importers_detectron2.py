@@ -18,10 +18,10 @@ from tests.training.zoo_names import flat
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
 from training.engine import TorchAnalyzer
+from training.evaluation.tta import AugmentedAnalyzer
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import Source, translate
 from training.model.parsing_rcnn import ParsingRCNN
-from training.tta import AugmentedAnalyzer
 
 LEGACY = Variant(legacy=True)
 PUBLISHED = {

@@ -12,10 +12,10 @@ import pytest
 
 from parsing_rcnn.errors import InvalidOptions
 from tests.training.tiny import tiny_network, tiny_recipe
-from training.evaluate import run_datasets
+from training.evaluation.evaluate import run_datasets
+from training.evaluation.tta import AugmentedAnalyzer
 from training.metrics.densepose import point_similarity
 from training.metrics.smpl import SmplSurface, SurfaceError
-from training.tta import AugmentedAnalyzer
 
 h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")

@@ -28,7 +28,7 @@ from training.data.datasets.records import Record
 from training.data.sources import DatasetError
 from training.ema import WeightAverage
 from training.engine import TorchAnalyzer, load_checkpoint
-from training.evaluate_datasets import evaluate_dataset
+from training.evaluation.datasets import evaluate_dataset
 from training.interruption import TrainingStopped
 from training.model.backbones import BackboneWeightsError, ResNet
 from training.model.parsing_rcnn import build_model

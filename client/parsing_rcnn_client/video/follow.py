@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.hiding import LOWEST_SCORE
+from parsing_rcnn.drawing.hiding import LOWEST_SCORE
 from parsing_rcnn.people import Analyzer, Options, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy

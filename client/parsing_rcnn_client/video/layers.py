@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn import draw, heads, hiding
+from parsing_rcnn import draw, heads
+from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.overlaps import visible
+from parsing_rcnn.maps.overlaps import visible
 from parsing_rcnn.people import TASKS, ModelInfo, People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
 from parsing_rcnn_client.video.surface import HALF, Ink, dressed, lay_over, texels_of, trimmed, wire_frame
@@ -34,8 +35,8 @@ class Look:
         layers: of `LAYERS`, drawn in the order given; "anonymise" always comes first, under everything.
         alpha: opacity of parts and IUV, 0..1.
         atlas: uint8 [6N,4N,3 or 4] RGB(A) for "texture", as in `parsing_rcnn.draw.texture`.
-        hide: whom "anonymise" hides, one of `parsing_rcnn.hiding.HIDE`.
-        style: how, one of `parsing_rcnn.hiding.STYLES`.
+        hide: whom "anonymise" hides, one of `parsing_rcnn.drawing.hiding.HIDE`.
+        style: how, one of `parsing_rcnn.drawing.hiding.STYLES`.
         trained: tasks whose head is; no other is asked for.
 
     Raises:

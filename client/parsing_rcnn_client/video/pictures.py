@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.strokes import extent, write
+from parsing_rcnn.drawing.strokes import extent, write
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.layers import Look, paint, veiled
 from parsing_rcnn_client.video.zones import Counts, ZoneCounter

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn_client import wire
+from parsing_rcnn_client.sdk import wire
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
     VideoError,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.paste import PixelWindow, pixel_window
+from parsing_rcnn.maps.paste import PixelWindow, pixel_window
 
 Number = TypeVar("Number", np.uint8, np.uint16, np.float32)
 

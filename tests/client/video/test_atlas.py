@@ -15,7 +15,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions, UnsupportedImage
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn_client.options import LookChoice
+from parsing_rcnn_client.cli.options import LookChoice
 from parsing_rcnn_client.video.atlas import read_atlas
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 

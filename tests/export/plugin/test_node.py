@@ -17,9 +17,9 @@ from torch.export import Dim
 
 from export.graphs import StaticBoxBranch
 from export.onnx import to_onnx
-from export.pictures import render_scene
 from export.plugin import PyramidRoiAlign
-from export.plugin_node import DOMAIN, OPERATOR, PluginNodeError, prune, use_plugin
+from export.plugin.node import DOMAIN, OPERATOR, PluginNodeError, prune, use_plugin
+from export.rendered.pictures import render_scene
 from parsing_rcnn.repository import ModelRepository
 from training.config import BoxConfig
 from training.model.box_branch import BoxBranch

@@ -1,4 +1,4 @@
-"""Parses and builds graphs with TensorRT for RTX, whose parser and builder need no GPU, by export.tensorrt's own steps.
+"""Parses and builds graphs by the steps of export.tensorrt.builder, with TensorRT for RTX, which needs no GPU for it.
 
     python tests/export/tensorrt/real_builder.py FOLDER PLANS [PLUGIN]
 
@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from export.plugin_node import OPERATOR, VERSION
+from export.plugin.node import OPERATOR, VERSION
 
 
 def main(folder: Path, plans: str, plugin: str = "") -> None:
     sys.path.insert(0, str(folder))
     import tensorrt_rtx_bindings as trt
 
-    from export.tensorrt import Plan, configure, load_plugin, parse
-    from export.tensorrt_profiles import Profile
+    from export.tensorrt.builder import Plan, configure, load_plugin, parse
+    from export.tensorrt.profiles import Profile
 
     logger = trt.Logger(trt.Logger.INFO if plugin else trt.Logger.ERROR)
     if plugin:

@@ -1,4 +1,4 @@
-"""Runs export.tensorrt against the real classes of TensorRT's Python bindings, without its libraries.
+"""Runs export.tensorrt.builder against the real classes of TensorRT's Python bindings, without its libraries.
 
     python tests/export/tensorrt/signatures.py BINDINGS LIBRARIES REPOSITORY
 
@@ -140,8 +140,8 @@ def main(bindings: Path, libraries: Path, repository: Path) -> None:
     sys.path.insert(0, str(bindings))
     import tensorrt_bindings
 
-    import export.tensorrt as builder
-    from export.tensorrt_plans import write_plans
+    from export.tensorrt import builder
+    from export.tensorrt.plans import write_plans
 
     api = Api(tensorrt_bindings)
     builder.load_tensorrt = lambda: api  # type: ignore[assignment]

@@ -18,11 +18,11 @@ import onnx
 import pytest
 from onnx import NodeProto, helper, numpy_helper
 
-from export.pictures import render_scene
-from export.plugin_node import OPERATOR
+from export.plugin.node import OPERATOR
 from export.precision import to_precision
-from export.qdq import measure_ranges, quantise
-from export.tensorrt_graph import for_tensorrt
+from export.quantization.qdq import measure_ranges, quantise
+from export.rendered.pictures import render_scene
+from export.tensorrt.graph import for_tensorrt
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from tests.export.conftest import ROWS
 from tests.export.plugin.conftest import compile_tensorrt_plugin

@@ -16,13 +16,13 @@ import pytest
 import typer
 from onnx import numpy_helper
 
-from export import tensorrt as builder
 from export.options import ExportOptions
-from export.repository import files, read_shapes
 from export.targets import write_engines
-from export.tensorrt import NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
-from export.tensorrt_plans import write_plans
-from export.tensorrt_profiles import Profile, canvas_profiles, canvases, people_profiles
+from export.tensorrt import builder
+from export.tensorrt.builder import NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
+from export.tensorrt.plans import write_plans
+from export.tensorrt.profiles import Profile, canvas_profiles, canvases, people_profiles
+from export.triton_repository import files, read_shapes
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 
 

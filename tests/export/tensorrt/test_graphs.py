@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.pictures import render_scene
 from export.plugin import PyramidRoiAlign
-from export.plugin_node import OPERATOR
+from export.plugin.node import OPERATOR
 from export.precision import to_precision
-from export.qdq import measure_ranges, quantise
-from export.tensorrt_graph import TensorRTGraphError, for_tensorrt
+from export.quantization.qdq import measure_ranges, quantise
+from export.rendered.pictures import render_scene
+from export.tensorrt.graph import TensorRTGraphError, for_tensorrt
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from tests.export.plugin.conftest import cpu_library, pool  # noqa: F401
 from tests.export.plugin.test_node import Values, run_part, run_with_library

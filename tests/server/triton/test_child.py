@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import InvalidOptions
-from server.child import spawn
-from server.launch import Installation, Launch, Supervisor
+from server.supervisor.child import spawn
+from server.supervisor.launch import Installation, Launch, Supervisor
 
 ENTRIES = """\
 I1128 13:17:36.910237 21827 server.cc:674] "ready: \\"light\\""
@@ -88,7 +88,7 @@ def test_otherwise_it_writes_to_our_standard_error_itself(capfd: pytest.CaptureF
 _SUPERVISOR = """
 import sys
 from pathlib import Path
-from server.child import spawn
+from server.supervisor.child import spawn
 child = spawn([sys.executable, "-c", sys.argv[1]], {}, Path(sys.argv[2]), wrapped=False)
 print(child.process.pid, flush=True)
 sys.stdin.read()

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
-from export import repository as writer
+from export import triton_repository as writer
 from parsing_rcnn.ensembles import identity, models_of, others
 from parsing_rcnn.repository import ModelRepository
 

@@ -14,8 +14,8 @@ from benchmarks.frames import drawn_person
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
-from server.launch import Installation
 from server.settings import Settings
+from server.supervisor.launch import Installation
 from tests.server.triton.conftest import Running, supervised
 from tests.server.triton.test_gateway_triton import NPZ, close, until
 

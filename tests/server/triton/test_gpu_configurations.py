@@ -17,9 +17,9 @@ from urllib.request import urlopen
 import pytest
 
 from benchmarks.serving import free_ports
-from export.repository import Shapes, files
-from server.launch import Installation
-from server.probes import Prober
+from export.triton_repository import Shapes, files
+from server.supervisor.launch import Installation
+from server.supervisor.probes import Prober
 
 CANVASES = ((64, 96), (96, 64))
 MODEL = """
@@ -90,7 +90,7 @@ def test_triton_takes_them_and_warms_every_canvas_and_bucket(
         with urlopen(f"http://127.0.0.1:{http}/v2/models/parsing_ort_gpu/config") as answer:
             config = json.load(answer)
         said = {path.parent.name: path.read_text().splitlines() for path in models.glob("*/said.txt")}
-        monkeypatch.setattr("server.probes.PROBED", tuple(said))
+        monkeypatch.setattr("server.supervisor.probes.PROBED", tuple(said))
         with Prober.connect(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}/metrics", models) as prober:
             assert list(prober.sick()) == []
     finally:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import DeadlineExceeded
-from parsing_rcnn_client.triton import Triton
+from parsing_rcnn_client.sdk.triton import Triton
 from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.triton.conftest import Running

@@ -22,8 +22,8 @@ from benchmarks.frames import drawn_person
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
-from server.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
-from server.probes import Prober
+from server.supervisor.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
+from server.supervisor.probes import Prober
 from tests.server.triton.conftest import supervised
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
-from server.launch import Installation, Launch, Supervisor
+from server.supervisor.launch import Installation, Launch, Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
 

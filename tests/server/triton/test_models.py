@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from export.pictures import render_scene
+from export.rendered.pictures import render_scene
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import OptionKeywords, Options, People

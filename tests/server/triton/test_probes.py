@@ -16,7 +16,7 @@ import tritonclient.grpc as triton_client
 from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.ensembles import PROBE
-from server.probes import Prober, tiny_picture
+from server.supervisor.probes import Prober, tiny_picture
 from tests.server.triton.conftest import Running
 
 
@@ -69,7 +69,7 @@ def test_a_probe_that_is_late_is_waited_for_again_and_not_cancelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled inference may end the server; and no others pile up behind it."""
-    monkeypatch.setattr("server.probes._DEADLINE", 0.05)
+    monkeypatch.setattr("server.supervisor.probes._DEADLINE", 0.05)
     asked: list[Any] = []
 
     class Silent(Late):
@@ -92,7 +92,7 @@ def test_a_stop_waits_for_what_is_computed_however_long_it_takes(tmp_path: Path)
     """A head at a crowd for seconds ends nothing and has nothing waiting."""
     child = """
 import time
-from parsing_rcnn.company import Siblings
+from parsing_rcnn.inference.contention import Siblings
 with Siblings(0, 1).at_work():
     print("begun", flush=True)
     time.sleep(3)

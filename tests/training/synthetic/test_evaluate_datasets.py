@@ -17,12 +17,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from parsing_rcnn.maps.specks import swept
 from parsing_rcnn.people import ModelInfo, Options, People
-from parsing_rcnn.specks import swept
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.synthetic.conftest import write_people
 from tests.training.tiny import tiny_network, tiny_recipe
-from training.analyzers import open_analyzer
 from training.checkpoint import save_weights
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
@@ -30,8 +29,9 @@ from training.data.datasets.coco import CocoPeople
 from training.data.sources import DatasetError
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import write_layout
-from training.evaluate_datasets import evaluate_dataset, open_surface
-from training.evaluation_sheets import dataset_sheet
+from training.evaluation.analyzers import open_analyzer
+from training.evaluation.datasets import evaluate_dataset, open_surface
+from training.evaluation.sheets import dataset_sheet
 
 COUNT = 3
 SIDE = 256

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from parsing_rcnn.people import ModelInfo, Options, People
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.synthetic.conftest import write_people
-from training.consistency import agreement, measure_consistency
 from training.data.iuv import MIRRORED
 from training.data.synthetic.generator import Generator, Source
-from training.evaluate_synthetic import evaluate_synthetic
+from training.evaluation.consistency import agreement, measure_consistency
+from training.evaluation.synthetic import evaluate_synthetic
 
 SIDE = 128
 COUNT = 5

@@ -1,0 +1,193 @@
+"""What `annotate` and `stream` write down beside the pictures, as options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.video.encoding import Encoding
+    from parsing_rcnn_client.video.records import Record, RecordFile
+    from parsing_rcnn_client.video.span import Span
+    from parsing_rcnn_client.video.zones import Zones
+
+
+@dataclass(frozen=True)
+class RecordChoice:
+    """Data of every frame."""
+
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Also write one JSON line a frame here; - is standard output.", metavar="FILE")
+    ] = None
+    npz: Annotated[
+        Path | None,
+        typer.Option(help="Also write boxes, parts and IUV of each frame here: 000000.npz, ...", metavar="FOLDER"),
+    ] = None
+
+    include: Annotated[
+        str | None,
+        typer.Option(help="Also put this of each person into --jsonl: iuv, the charts of DensePose.", metavar="NAME"),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what no record can have.
+
+        Raises:
+            InvalidOptions: an unknown name in `include`, or there are no lines.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.records import INCLUDE
+
+        if self.include is not None and self.include not in INCLUDE:
+            raise InvalidOptions(f"--include {self.include!r}: choose {' or '.join(INCLUDE)}")
+        if self.include is not None and self.jsonl is None:
+            raise InvalidOptions(f"--include {self.include} is about the lines of --jsonl: name a file, or -")
+
+    @property
+    def included(self) -> frozenset[str]:
+        """What lines have beside what they always have."""
+        return frozenset() if self.include is None else frozenset({self.include})
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return self.jsonl is not None or self.npz is not None
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that they need."""
+        parts = {"parsing"} if self.jsonl or self.npz else set()
+        return frozenset(parts | ({"densepose"} if self.npz or self.include else set()))
+
+    def open_live(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
+        """The records of each of `count` sources; what is to be closed at the end is added to `opened`.
+
+        Raises:
+            InvalidOptions: another run writes one of them; then nothing new is left of the others.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+
+        try:
+            return self._each(count, opened)
+        except InvalidOptions:
+            for record in opened:
+                record.abort()
+            raise
+
+    def _each(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
+        from parsing_rcnn_client.cli.places import STANDARD
+        from parsing_rcnn_client.video.records import JsonLines, NpzFolder
+
+        each: list[list[Record]] = [[] for _ in range(count)]
+        if self.npz is not None:  # first: that another run is there is known before the lines of an earlier one go
+            for number, own in enumerate(each):
+                arrays = NpzFolder(self.npz if count == 1 else self.npz / str(number))
+                opened.append(arrays)
+                own.append(arrays)
+        if self.jsonl is not None:
+            lines = JsonLines(None if self.jsonl == STANDARD else self.jsonl, live=True, include=self.included)
+            opened.append(lines)
+            for number, own in enumerate(each):
+                own.append(lines if count == 1 else lines.of(number))
+        return list(each)
+
+
+@dataclass(frozen=True)
+class ZoneChoice:
+    """Where people are counted."""
+
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Count who is in this area: corners in pixels, or percent (50%). Again for more.",
+            metavar="NAME=x,y,x,y,x,y...",
+        ),
+    ] = None
+    line: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Count who passes this line. In is to its right, seen along it: below one from left to right.",
+            metavar="NAME=x,y,x,y",
+        ),
+    ] = None
+
+    def zones(self, *, told: bool) -> Zones | None:
+        """The same, checked; None where there are none.
+
+        Args:
+            told: whether anything that is written or shown has the counts.
+
+        Raises:
+            InvalidOptions: what is wrong with one of them, or nobody would hear of them.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.zones import Line, Zone, Zones
+
+        if not self.zone and not self.line:
+            return None
+        if not told:
+            raise InvalidOptions(
+                f"--{'zone' if self.zone else 'line'}: counts are in --jsonl and in the video: name one"
+            )
+        areas = [Zone.parse(text) for text in self.zone or ()]
+        return Zones(areas, [Line.parse(text) for text in self.line or ()])
+
+
+@dataclass(frozen=True)
+class PieceChoice:
+    """Which piece of a video."""
+
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin here: seconds of the source, or HH:MM:SS. The video begins at 0 then.", metavar="TIME"
+        ),
+    ] = None
+    end: Annotated[str | None, typer.Option(help="Stop before this time of the source.", metavar="TIME")] = None
+
+    def span(self) -> Span | None:
+        """The same, checked; None is all of it.
+
+        Raises:
+            InvalidOptions: a time is none, or the end is not after the start.
+        """
+        from parsing_rcnn_client.video.span import Span
+
+        return Span.parse(self.start, self.end)
+
+
+@dataclass(frozen=True)
+class EncodingChoice:
+    """How a video is encoded."""
+
+    codec: Annotated[
+        str | None, typer.Option(help="h264 (the default) or h265: half of the bytes, slower (.mp4, .mov, .mkv).")
+    ] = None
+    crf: Annotated[
+        int | None,
+        typer.Option(help="0 (the best) to 51 (the smallest); default: 20, of h265 24. 6 more are half of the bytes."),
+    ] = None
+
+    def encoding(self, out: Path | None, backend: str) -> Encoding:
+        """The same, checked.
+
+        Raises:
+            InvalidOptions: a wrong name or number, what cannot be written here, or there is no video.
+            VideoToolMissing: the backend is not installed.
+        """
+        from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.video.backends import check_encoding
+        from parsing_rcnn_client.video.encoding import Encoding
+
+        encoding = Encoding(self.codec or Encoding.codec, self.crf)
+        if out is None:
+            for option, value in (("--codec", self.codec), ("--crf", self.crf)):
+                if value is not None:
+                    raise InvalidOptions(f"{option} {value} is about the video of --out: name one")
+        elif self.codec is not None:
+            check_encoding(encoding, out, backend)
+        return encoding

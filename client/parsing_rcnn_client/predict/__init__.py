@@ -1,0 +1,1 @@
+"""`parsing-rcnn predict`: many pictures in, their files out."""

@@ -1,0 +1,1 @@
+"""`Client` and `AsyncClient`, and how they reach a gateway, a Triton server or the engine in this process."""

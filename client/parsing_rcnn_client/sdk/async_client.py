@@ -1,0 +1,267 @@
+"""`AsyncClient`: `Client` for asyncio, and what its engines are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.codecs.picture import Picture, held, load, still
+from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.repository import GRAPHS
+from parsing_rcnn_client.sdk.arguments import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.gateway import AsyncGateway
+from parsing_rcnn_client.sdk.wire import Streamed
+
+if TYPE_CHECKING:
+    from parsing_rcnn.codecs.image import ImageLimits
+    from parsing_rcnn.taxonomy import Taxonomy
+
+
+class AsyncAnalyzer(Protocol):
+    """An `Analyzer` for asyncio."""
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        ...
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:
+        """Find everybody in one picture; see `Analyzer.analyze`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the engine."""
+        ...
+
+
+class Threaded:
+    """An `Analyzer` that blocks, run beside the event loop: how the embedded engine serves asyncio."""
+
+    def __init__(self, engine: Analyzer, workers: int = 2) -> None:
+        self.engine = engine
+        self._pool = ThreadPoolExecutor(workers, "analyze")
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return self.engine.info
+
+    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        """As `Analyzer.analyze`; further calls wait for a free thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
+
+    async def close(self) -> None:
+        """Release the engine."""
+        self._pool.shutdown(wait=False)
+        self.engine.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio.
+
+    Args:
+        engine: any `AsyncAnalyzer`; the class methods make the usual ones.
+        in_flight: the most pictures on their way at once; more calls wait (back-pressure).
+
+    Example:
+        >>> async def main() -> int:
+        ...     async with AsyncClient.embedded(threads=1) as client:
+        ...         return len(await client.analyze(np.zeros((64, 64, 3), np.uint8)))
+        >>> asyncio.run(main())
+        0
+    """
+
+    def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
+        refuse_address("AsyncClient", engine)
+        self.engine = engine
+        self._room = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        in_flight: int = 8,
+        api_key: str | None = None,
+        connections: int = 16,
+        model: str | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> AsyncClient:
+        """A client of a gateway; options as in `Gateway`."""
+        return cls(
+            AsyncGateway(
+                url,
+                timeout,
+                api_key=api_key,
+                connections=connections,
+                model=model,
+                jpeg_quality=jpeg_quality,
+                retry=retry,
+            ),
+            in_flight,
+        )
+
+    @classmethod
+    def triton(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        in_flight: int = 8,
+        model: str | None = None,
+        taxonomy: Taxonomy | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> AsyncClient:
+        """A client of a Triton server; options as in `Triton`."""
+        from parsing_rcnn_client.sdk.triton import Triton
+
+        engine = Triton(url, timeout, model=model, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry)
+        return cls(Threaded(engine, in_flight), in_flight)
+
+    @classmethod
+    def embedded(
+        cls,
+        repository: str | Path | None = None,
+        *,
+        in_flight: int = 4,
+        model: str | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        graphs: Sequence[str] = GRAPHS,
+    ) -> AsyncClient:
+        """The engine in this process; options as in `parsing_rcnn.pipeline.Pipeline`."""
+        from parsing_rcnn.pipeline import Pipeline
+
+        return cls(
+            Threaded(
+                Pipeline(
+                    repository,
+                    model=model,
+                    runtime=runtime,
+                    precision=precision,
+                    threads=threads,
+                    limits=limits,
+                    graphs=graphs,
+                ),
+                in_flight,
+            ),
+            in_flight,
+        )
+
+    async def info(self) -> ModelInfo:
+        """What runs."""
+        return await self.engine.info()
+
+    async def analyze(
+        self,
+        picture: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """As `Client.analyze`."""
+        options = Options.of(options, keywords)
+        async with self._room:
+            at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
+            image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
+            return await self.engine.analyze(image, options)
+
+    async def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        in_flight: int | None = None,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> AsyncIterator[People | Exception]:
+        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
+        options = Options.of(options, keywords)
+        refuse_one("analyze_many", pictures)
+        if in_flight is None:
+            in_flight = self._in_flight
+        refuse_none(in_flight)
+        room = min(in_flight, self._in_flight)
+        waiting: deque[asyncio.Task[People]] = deque()
+        try:
+            for picture in pictures:
+                try:
+                    begun = self.analyze(await _held(picture, bgr), options, bgr=bgr)
+                except ParsingRCNNError as error:
+                    begun = _refused(error)
+                waiting.append(asyncio.create_task(begun))
+                if len(waiting) >= room:
+                    yield await _settled(waiting.popleft())
+            while waiting:
+                yield await _settled(waiting.popleft())
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def stream(
+        self,
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> AsyncIterator[Streamed]:
+        """As `Client.stream`; frames may also come by `async for`. What it raises comes from the loop over it."""
+        if not isinstance(self.engine, AsyncGateway):
+            raise no_gateway("AsyncClient", self.engine)
+        refuse_one("stream", frames)
+        now = _still(frames, bgr) if isinstance(frames, AsyncIterable) else still(frames, bgr=bgr)
+        return self.engine.stream(now, options, track=track, bgr=bgr, **keywords)
+
+    async def close(self) -> None:
+        """Release the engine."""
+        await self.engine.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _held(picture: Picture, bgr: bool) -> Picture:
+    """`held`, beside the event loop: it decodes pictures of Pillow."""
+    return picture if isinstance(picture, bytes | np.ndarray) else await asyncio.to_thread(held, picture, bgr=bgr)
+
+
+async def _still(frames: AsyncIterable[Picture], bgr: bool) -> AsyncIterator[Picture]:
+    """`still`, for asyncio."""
+    async for frame in frames:
+        try:
+            now = await _held(frame, bgr)
+        except ParsingRCNNError:
+            now = frame
+        yield now
+
+
+async def _refused(error: ParsingRCNNError) -> People:
+    raise error
+
+
+async def _settled(task: asyncio.Task[People]) -> People | Exception:
+    try:
+        return await task
+    except Exception as error:  # handed to the caller as this picture's result
+        return error

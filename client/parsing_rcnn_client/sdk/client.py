@@ -1,0 +1,252 @@
+"""`Client`: pictures in, `People` out, whoever computes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Unpack
+
+from parsing_rcnn.codecs.picture import Picture, held, load, still
+from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.repository import GRAPHS
+from parsing_rcnn_client.sdk.arguments import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.gateway import Gateway
+from parsing_rcnn_client.sdk.wire import Streamed
+
+if TYPE_CHECKING:
+    from parsing_rcnn.codecs.image import ImageLimits
+    from parsing_rcnn.taxonomy import Taxonomy
+
+
+class Client:
+    """Finds people in pictures, for programs with threads or without.
+
+    Args:
+        engine: any `Analyzer`; the class methods make the usual ones.
+
+    Example:
+        >>> import numpy as np
+        >>> with Client.embedded(threads=1) as client:
+        ...     people = client.analyze(np.zeros((64, 64, 3), np.uint8))
+        >>> len(people), people.image_size
+        (0, (64, 64))
+    """
+
+    def __init__(self, engine: Analyzer) -> None:
+        refuse_address("Client", engine)
+        self.engine = engine
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        api_key: str | None = None,
+        connections: int = 16,
+        model: str | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> Client:
+        """A client of a gateway; options as in `Gateway`.
+
+        Example:
+            >>> client = Client.connect("http://127.0.0.1:8080")  # doctest: +SKIP
+            >>> client.analyze("photo.jpg").boxes  # doctest: +SKIP
+        """
+        return cls(
+            Gateway(
+                url,
+                timeout,
+                api_key=api_key,
+                connections=connections,
+                model=model,
+                jpeg_quality=jpeg_quality,
+                retry=retry,
+            )
+        )
+
+    @classmethod
+    def triton(
+        cls,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        model: str | None = None,
+        taxonomy: Taxonomy | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> Client:
+        """A client of a Triton server, "grpc://host:8001" or "http://host:8000"; options as in `Triton`."""
+        from parsing_rcnn_client.sdk.triton import Triton
+
+        return cls(Triton(url, timeout, model=model, taxonomy=taxonomy, jpeg_quality=jpeg_quality, retry=retry))
+
+    @classmethod
+    def embedded(
+        cls,
+        repository: str | Path | None = None,
+        *,
+        model: str | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        graphs: Sequence[str] = GRAPHS,
+    ) -> Client:
+        """The engine in this process, no server; options as in `parsing_rcnn.pipeline.Pipeline`."""
+        from parsing_rcnn.pipeline import Pipeline
+
+        return cls(
+            Pipeline(
+                repository,
+                model=model,
+                runtime=runtime,
+                precision=precision,
+                threads=threads,
+                limits=limits,
+                graphs=graphs,
+            )
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs."""
+        return self.engine.info
+
+    def analyze(
+        self,
+        picture: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """Find everybody in one picture.
+
+        Args:
+            picture: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of
+                Pillow.
+            options: what to compute.
+            bgr: the array is of OpenCV, blue first.
+            keywords: fields of `Options`, instead of `options`: `analyze(picture, tasks="parsing", confidence=0.3)`.
+
+        Raises:
+            ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read);
+                the engine does not answer.
+            TypeError: as of `Options.of`.
+        """
+        options = Options.of(options, keywords)
+        return self.engine.analyze(load(picture, bgr=bgr), options)
+
+    def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        in_flight: int = 4,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> Iterator[People | Exception]:
+        """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
+
+        A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
+        there is room, so a generator of millions is fine. Those of Pillow are decoded when they are taken: of an
+        animation all frames are one object. Options, and `bgr`, are given as to `analyze`.
+
+        Raises:
+            TypeError: one picture or path instead of several; or as of `Options.of`.
+            ValueError: `in_flight` is below 1.
+        """
+        options = Options.of(options, keywords)
+        refuse_one("analyze_many", pictures)
+        refuse_none(in_flight)
+        source = iter(pictures)
+        with ThreadPoolExecutor(in_flight, "analyze") as pool:
+            waiting: deque[Future[People]] = deque()
+            try:
+                for picture in source:
+                    waiting.append(self._begin(pool, picture, options, bgr))
+                    if len(waiting) >= in_flight:
+                        yield _outcome(waiting.popleft())
+                while waiting:
+                    yield _outcome(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def stream(
+        self,
+        frames: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> Iterator[Streamed]:
+        """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
+
+        Frames are read as fast as they come, in a thread, and the newest waits; those of Pillow become arrays there.
+        Two are on their way at most, so an answer is late by one other answer at most, also where the loop over them is
+        slow. The rest is dropped and counted. A file is no live source: `analyze_many` answers each of its pictures.
+        Where frames come by a callback, let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a
+        None, to which no array compares.
+
+        A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
+        Leave the loop, or close what this returns, to end the stream. Options, and `bgr`, are given as to `analyze`.
+
+        With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame, and a number is used
+        for one person only, also where the connection was opened again, after which all are new, as they are after a
+        pause (5 s at the latest). `confidence` is what makes somebody known then; known people are answered down to a
+        score of 0.2.
+
+        Example:
+            >>> for answer in client.stream(camera, tasks="parsing", track=True):  # doctest: +SKIP
+            ...     print(answer.number, answer.people.tracker_id, answer.dropped)
+
+        Raises:
+            EngineUnavailable: the gateway is away or has too many streams (`Busy`) for too long; or the package
+                websockets is not installed (`parsing-rcnn-client[stream]`).
+            ParsingRCNNError: the gateway refuses the stream, for its key or an option. What is wrong with one frame is
+                in its answer, and the stream goes on.
+            TypeError: there is no gateway behind this client; one picture or path instead of frames; or as of
+                `Options.of`.
+        """
+        if not isinstance(self.engine, Gateway):
+            raise no_gateway("Client", self.engine)
+        refuse_one("stream", frames)
+        return self.engine.stream(still(frames, bgr=bgr), options, track=track, bgr=bgr, **keywords)
+
+    def close(self) -> None:
+        """Release the engine. Safe to call twice."""
+        self.engine.close()
+
+    def _begin(self, pool: ThreadPoolExecutor, picture: Picture, options: Options, bgr: bool) -> Future[People]:
+        try:
+            picture = held(picture, bgr=bgr)
+        except ParsingRCNNError as error:
+            refused: Future[People] = Future()
+            refused.set_exception(error)
+            return refused
+        return pool.submit(self.analyze, picture, options, bgr=bgr)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _outcome(future: Future[People]) -> People | Exception:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, Exception):
+        return error
+    raise error

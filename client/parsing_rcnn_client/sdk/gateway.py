@@ -1,0 +1,306 @@
+"""A running gateway as an `Analyzer`, for threads and for asyncio: pooled connections, deadlines, safe retries."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+import httpx2
+
+from parsing_rcnn.codecs.picture import Picture
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn.people import ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn_client.sdk.arguments import with_model
+from parsing_rcnn_client.sdk.retries import Outage, retrying, retrying_async
+from parsing_rcnn_client.sdk.transport import Asked, transport
+from parsing_rcnn_client.sdk.wire import (
+    MODELS,
+    Call,
+    OtherClasses,
+    Streamed,
+    analyze_call,
+    hidden,
+    query_of,
+    read_info,
+    read_people,
+    taxonomy_of,
+)
+
+if TYPE_CHECKING:
+    from parsing_rcnn_client.sdk.connection import Target
+
+
+def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr: bool, *, tasks_named: bool) -> Target:
+    """Where a live stream goes.
+
+    Raises:
+        EngineUnavailable: what streams need is not installed.
+        InvalidOptions: class probabilities, which do not travel.
+    """
+    try:
+        from parsing_rcnn_client.sdk.connection import Target
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "websockets":
+            raise
+        install = "pip install 'parsing-rcnn-client[stream]'"
+        raise EngineUnavailable(f"{gateway.url}: live streams need the package websockets: {install}") from error
+    http = gateway._http
+    headers = {name: http.headers[name] for name in ("Authorization", "X-API-Key") if name in http.headers}
+    base, secure = http.base_url, http.base_url.scheme == "https"
+    if base.userinfo:
+        said = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
+        headers["Authorization"] = f"Basic {said}"
+    address = base.copy_with(scheme="wss" if secure else "ws", path=f"{base.path.rstrip('/')}/v1/stream", userinfo=b"")
+    params = {**query_of(options, tasks_named=tasks_named), "format": "npz"}
+    if track:
+        params["track"] = "true"
+    return Target(
+        address=str(address.copy_with(params=params)),
+        headers=headers,
+        url=gateway.url,
+        timeout=gateway.timeout,
+        retry=gateway._retry,
+        jpeg_quality=gateway.jpeg_quality,
+        bgr=bgr,
+        trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
+        outage=gateway._outage,
+    )
+
+
+def _named(options: Options | None, keywords: Mapping[str, Any]) -> bool:
+    return options is not None or "tasks" in keywords
+
+
+class Gateway:
+    """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections.
+
+    Args:
+        url: of the gateway, for example "http://127.0.0.1:8080".
+        timeout: seconds for one picture, waiting and retries included.
+        api_key: where the gateway asks for one; None takes the environment's PARSING_RCNN_API_KEY, "" sends none.
+        connections: the most at once; more callers wait their turn.
+        model: for pictures whose options name none, one that the gateway has: "fast", "large", "accurate"; None leaves
+            it to the gateway.
+        jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+        retry: False asks once for each picture: for who has a newer picture by the time of the second try.
+
+    Raises:
+        EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
+        GatewayError: what answers there is no gateway, or wants another key (its `status` is 401).
+        InvalidOptions: the key cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        api_key: str | None = None,
+        connections: int = 16,
+        model: str | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> None:
+        self._http = httpx2.Client(**transport(url, connections, api_key))
+        self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
+        self.model = model
+        self._info: ModelInfo | None = None
+        self._outage = Outage()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs there, where options name no model; kept after the first answer, until people of other part classes
+        come.
+
+        Raises:
+            InvalidOptions: it has not the model of this client.
+        """
+        return self._known(time.monotonic() + self.timeout).of(self.model)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Names of the part classes there."""
+        return taxonomy_of(self.info.classes, self.url)
+
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        timeout: float | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """Find everybody in one picture.
+
+        Args:
+            image: as of `Client.analyze`, and so is `bgr`.
+            options: what to compute; class probabilities do not travel.
+            timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
+            keywords: fields of `Options`, instead of `options`. Without `tasks` the gateway computes those whose
+                head is trained.
+
+        Raises:
+            ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
+            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            GatewayError: what answers is no gateway, or several of different part classes.
+            TypeError: as of `Options.of`.
+        """
+        named = _named(options, keywords)
+        options = with_model(Options.of(options, keywords), self.model)
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        taxonomy = taxonomy_of(self._known(end).classes, self.url)
+        body, headers = self._send(analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end)
+        try:
+            return read_people(body, headers, taxonomy)
+        except OtherClasses:
+            return read_people(body, headers, self._renewed(end))
+
+    def stream(
+        self,
+        frames: Iterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> Iterator[Streamed]:
+        """As `Client.stream`."""
+        asked = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
+        from parsing_rcnn_client.sdk.streaming import blocking
+
+        async def renewed() -> Taxonomy:
+            return await asyncio.to_thread(self._renewed, time.monotonic() + self.timeout)
+
+        return blocking(target, self.taxonomy, renewed, frames)
+
+    def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        self._http.close()
+
+    def _known(self, end: float) -> ModelInfo:
+        # threads that begin together each ask: none waits for another one's deadline
+        if self._info is None:
+            self._info = read_info(self._send(MODELS, end)[0], self.url)
+        return self._info
+
+    def _renewed(self, end: float) -> Taxonomy:
+        """What runs there is asked once more: a gateway may have been started again with another model."""
+        self._info = read_info(self._send(MODELS, end)[0], self.url)
+        return taxonomy_of(self._info.classes, self.url)
+
+    def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
+        asked = Asked(call, end, self.url)
+        for attempt in retrying(end, self._retry, self._outage):
+            with attempt:
+                try:
+                    with self._http.stream(**asked.streamed()) as answer:
+                        answer.request.extensions["timeout"]["read"] = asked.patience  # what is left for the body
+                        body = b"".join(asked.in_time(answer.iter_bytes()))
+                except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                    raise asked.lost(error) from None
+                self._outage.answered(answer.status_code)
+                asked.judge(answer, body)
+        return body, answer.headers
+
+
+class AsyncGateway:
+    """`Gateway` for asyncio: the same arguments, the same errors."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        api_key: str | None = None,
+        connections: int = 16,
+        model: str | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> None:
+        self._http = httpx2.AsyncClient(**transport(url, connections, api_key))
+        self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
+        self.model = model
+        self._info: ModelInfo | None = None
+        self._outage = Outage()
+
+    async def info(self) -> ModelInfo:
+        """As `Gateway.info`."""
+        return (await self._known(time.monotonic() + self.timeout)).of(self.model)
+
+    async def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        timeout: float | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """As `Gateway.analyze`."""
+        named = _named(options, keywords)
+        options = with_model(Options.of(options, keywords), self.model)
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
+        body, headers = await self._send(
+            analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end
+        )
+        try:
+            return read_people(body, headers, taxonomy)
+        except OtherClasses:
+            return read_people(body, headers, await self._renewed(end))
+
+    async def stream(
+        self,
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+        options: Options | None = None,
+        *,
+        track: bool = False,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> AsyncIterator[Streamed]:
+        """As `AsyncClient.stream`."""
+        asked = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
+        from parsing_rcnn_client.sdk.streaming import Stream
+
+        async def renewed() -> Taxonomy:
+            return await self._renewed(time.monotonic() + self.timeout)
+
+        stream = Stream(target, taxonomy_of((await self.info()).classes, self.url), renewed, frames)
+        try:
+            while (answer := await stream.answer()) is not None:
+                yield answer
+        finally:
+            await stream.close()
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        await self._http.aclose()
+
+    async def _known(self, end: float) -> ModelInfo:
+        if self._info is None:
+            self._info = read_info((await self._send(MODELS, end))[0], self.url)
+        return self._info
+
+    async def _renewed(self, end: float) -> Taxonomy:
+        self._info = read_info((await self._send(MODELS, end))[0], self.url)
+        return taxonomy_of(self._info.classes, self.url)
+
+    async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
+        asked = Asked(call, end, self.url)
+        async for attempt in retrying_async(end, self._retry, self._outage):
+            with attempt:
+                try:
+                    async with asyncio.timeout(asked.patience):  # the transport's is for each reading and writing
+                        answer = await self._http.request(**asked.request())
+                except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
+                    raise asked.lost(error) from None
+                self._outage.answered(answer.status_code)
+                asked.judge(answer, answer.content)
+        return answer.content, answer.headers

@@ -1,0 +1,139 @@
+"""Asking again, where it is safe. An analysis changes nothing on a server, so a lost connection or a busy server is
+asked again until the deadline; a refusal of the picture or of an option, or a deadline that has passed, never is.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
+
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn_client.sdk.wire import Busy, ModelMissing
+
+_LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
+_JITTER = 1.0  # seconds that a pause is longer by chance, so that clients do not come back together
+_DOUBLINGS = 6  # of the shortest pause, which is above the longest then
+_AWAY = (502, 503, 504)  # what is said where the server is not there, or not yet
+_TOLD = 2  # failed tries after which it is said: one alone is often a connection that was closed meanwhile
+
+_log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
+
+
+def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
+    """Seconds after which to try once more; None: not again. A busy server says when, and where it says so again and
+    again it has longer; a refusal is no matter of time.
+
+    Args:
+        error: of the last try.
+        left: seconds until the deadline, which no pause passes.
+        tries: made so far.
+    """
+    if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
+        return None
+    wanted = error.retry_after if isinstance(error, Busy) else 0.0
+    if wanted >= left:
+        return None
+    if left > _LONGEST:
+        growing = min(_SHORTEST * 2.0 ** min(tries - 1, _DOUBLINGS) + random.uniform(0, _JITTER), _LONGEST)
+    elif left > _SHORTEST:
+        growing = left * random.uniform(0.3, 0.7)
+    else:
+        return None
+    return max(wanted, growing)
+
+
+class Outage:
+    """That a server does not answer and is asked again: one warning to the logger, and another one only after it has
+    answered. Shared by all who ask this server. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+        self._lock = threading.Lock()
+
+    def goes_on(self, error: BaseException | None, left: float) -> None:
+        """A try has failed, and another one follows.
+
+        Args:
+            error: of the try. A busy server answers, so nothing is said of it.
+            left: seconds for which it is asked.
+        """
+        if not isinstance(error, EngineUnavailable) or isinstance(error, Busy):
+            return
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            _log.warning("%s; trying for %.0f s", error.detail, left)
+
+    def over(self) -> None:
+        """The server has answered, were it with a refusal."""
+        self._told = False
+
+    def answered(self, status: int) -> None:
+        """There is an answer with this HTTP status, which may be that of a proxy without a server behind it."""
+        if status not in _AWAY:
+            self.over()
+
+
+def retrying(end: float, retry: bool = True, outage: Outage | None = None) -> Retrying:
+    """Attempts with growing pauses and jitter. The last error says what was wrong.
+
+    Args:
+        end: of time.monotonic(), when there is no further one.
+        retry: False for a single attempt.
+        outage: is told when there is no answer again.
+    """
+    return Retrying(**_policy(end, retry, outage))
+
+
+def retrying_async(end: float, retry: bool = True, outage: Outage | None = None) -> AsyncRetrying:
+    """`retrying` for asyncio."""
+    return AsyncRetrying(**_policy(end, retry, outage))
+
+
+def _policy(end: float, retry: bool, outage: Outage | None) -> dict[str, Any]:
+    def again(error: BaseException) -> bool:
+        return retry and pause(error, end - time.monotonic()) is not None
+
+    def wait(state: RetryCallState) -> float:
+        error = None if state.outcome is None else state.outcome.exception()
+        return pause(error, end - time.monotonic(), state.attempt_number) or 0.0
+
+    def tell(state: RetryCallState) -> None:
+        if outage is not None and state.outcome is not None and state.attempt_number >= _TOLD:
+            outage.goes_on(state.outcome.exception(), end - time.monotonic())
+
+    return {"retry": retry_if_exception(again), "wait": wait, "before_sleep": tell, "reraise": True}
+
+
+def too_late(url: str) -> DeadlineExceeded:
+    """The error of a deadline that has passed."""
+    return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
+
+
+def unanswered(url: str, error: Exception) -> EngineUnavailable:
+    """The error of a gateway that is not there, and why."""
+    said = f"no answer ({str(error) or type(error).__name__})"
+    return EngineUnavailable(f"{url}: {said}; is the gateway running? `parsing-rcnn serve` starts one")
+
+
+def seconds_left(end: float, url: str, last: EngineUnavailable | None) -> float:
+    """Seconds until `end`, of time.monotonic().
+
+    Args:
+        end: the deadline.
+        url: for the message.
+        last: why the try before failed, which says more than that time is up.
+
+    Raises:
+        EngineUnavailable: `last`, or that time is up (`DeadlineExceeded`).
+    """
+    left = end - time.monotonic()
+    if left <= 0:
+        raise last if last is not None else too_late(url)
+    return left

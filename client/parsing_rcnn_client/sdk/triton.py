@@ -1,0 +1,384 @@
+"""A Triton server as an `Analyzer`: the ensembles of the model repository, over gRPC or HTTP with binary tensors."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Unpack
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn import ensembles
+from parsing_rcnn.card import fault
+from parsing_rcnn.codecs.picture import Picture
+from parsing_rcnn.ensembles import MODELS, Trouble
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.inference.two_sizes import united_people
+from parsing_rcnn.models import requests_of, sizes_of
+from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
+from parsing_rcnn_client.sdk.arguments import with_model
+from parsing_rcnn_client.sdk.retries import Outage, retrying, seconds_left
+from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image
+
+_LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
+_CLOSING = 30.0
+_BESIDE = 32  # second sizes of pictures that are asked for at once; more of them wait
+# of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
+_BROKEN = (OSError, http.client.HTTPException)
+
+
+class Triton:
+    """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe: over gRPC all
+    threads share a connection, over HTTP each has its own.
+
+    Args:
+        url: "grpc://host:8001" or "http://host:8000".
+        timeout: seconds for one picture, or for `info`, whatever that takes: retries, several requests.
+        model: for pictures whose options name none, one of those of the server's model card: "fast", "large", or
+            "accurate", which is two requests side by side, whose answers are put together here; None leaves it to the
+            server.
+        taxonomy: of the part maps; None takes CIHP or MHP, whichever has as many classes as the answer. Triton says no
+            names.
+        jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
+        retry: False asks once for each picture.
+
+    Raises:
+        InvalidOptions: the address has another scheme.
+        EngineUnavailable: nobody answers there, or the client library is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60.0,
+        *,
+        model: str | None = None,
+        taxonomy: Taxonomy | None = None,
+        jpeg_quality: int | None = None,
+        retry: bool = True,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("grpc", "http") or not parts.netloc:
+            raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
+        self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
+        self.model, self._retry, self._outage = model, retry, Outage()
+        self._card: dict[str, Any] | None = None  # the models of the server's, once it has said them
+        self._beside = ThreadPoolExecutor(_BESIDE, "triton")
+        self._left: list[Future[Any]] = []  # late, and with the server
+        self._grpc = parts.scheme == "grpc"
+        try:
+            self._library = import_module(f"tritonclient.{parts.scheme}")
+            self._gevent: Any = None if self._grpc else import_module("gevent")
+            self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
+        except (ImportError, RuntimeError) as error:  # the second where what carries its HTTP is not there
+            raise EngineUnavailable(
+                f"{url}: the Triton client for {parts.scheme} is not installed here: pip install "
+                "'parsing-rcnn-client[triton]'" + ("" if self._grpc else ", or use grpc://host:8001")
+            ) from error
+        self._address = parts.netloc
+        self._local = threading.local()
+        self._shared = (
+            self._library.InferenceServerClient(parts.netloc, channel_args=ensembles.CHANNEL) if self._grpc else None
+        )
+
+    @property
+    def _client(self) -> Any:
+        if self._shared is not None:
+            return self._shared
+        # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
+        if not hasattr(self._local, "client"):
+            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=None)
+        return self._local.client
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs there, as far as Triton says: of each task whether it can be asked for, not whether its head is
+        trained; no classes where the parts cannot be asked for; neither canvases nor a card.
+
+        Raises:
+            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            InvalidOptions: the server says its models, and `model` is none of them.
+            GatewayError: its parts are neither CIHP's nor MHP's, nor those of `taxonomy`.
+        """
+        end = time.monotonic() + self.timeout
+
+        def ask(method: str, *given: Any, **keywords: Any) -> Any:
+            return self._call(seconds_left(end, self.url, None), method, *given, **keywords)
+
+        try:
+            server = ask("get_server_metadata", **self._as_json)
+            present = {task: ask("is_model_ready", ensembles.ensemble_of({task})) for task in TASKS}
+            ready = [ensembles.ensemble_of({task}) for task in TASKS if present[task]]
+            model = ask("get_model_metadata", ready[0], **self._as_json) if ready else {}
+        except (self._failure, *_BROKEN) as error:
+            raise self._lost(error) from None
+        if self.model is not None and ready:
+            self._card_with(self.model, ready[0], end)
+        shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
+        return ModelInfo(
+            name="human_analysis" if self.model is None else f"human_analysis {self.model}",
+            version=", ".join(model.get("versions", ())),
+            runtime=f"{server['name']} {server['version']} at {self.url}",
+            tasks=present,
+            classes=self._taxonomy_of(int(shapes["PART_SCORES"][-1])).classes if "PART_SCORES" in shapes else (),
+            canvases=(),
+            card={},
+        )
+
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """Find everybody in one picture, with options as in `Client.analyze`.
+
+        Raises:
+            InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
+            InvalidOptions: an option is refused, the model, or class probabilities.
+            EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
+            GatewayError: what it answers is no `People`, or something is wrong there.
+            TypeError: as of `Options.of`.
+        """
+        options = Options.of(options, keywords)
+        if options.part_probs:
+            raise InvalidOptions(
+                "class probabilities (the exact paste) do not travel: use the embedded engine for them"
+            )
+        options = with_model(options, self.model)
+        data, end = encode_image(image, self.jpeg_quality, bgr=bgr), time.monotonic() + self.timeout
+        ensemble = ensembles.ensemble_of(options.tasks)
+        card = {} if options.model is None else self._card_with(options.model, ensemble, end)
+        sizes = sizes_of(card, options.model) if card else None
+        if sizes is None or sizes.second is None:
+            return self._at_one_size(data, options, end)
+        own, other = (replace(options, model=name) for name in requests_of(card, options.model))
+        beside = self._beside.submit(self._at_one_size, data, other, end)
+        try:
+            first, second = self._at_one_size(data, own, end), beside.result()
+        finally:
+            beside.cancel()
+        return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
+
+    def _card_with(self, model: str, ensemble: str, end: float) -> dict[str, Any]:
+        """The server's models and their sizes, as a card has them; nothing where it does not say, as of older exports.
+
+        Args:
+            model: the name that is asked for.
+            ensemble: which is asked, where they are not known yet, or not with this name: a server may have others
+                since.
+            end: of time.monotonic(), when the time is up.
+
+        Raises:
+            EngineUnavailable: nobody answers, or not in time.
+            InvalidOptions: the server says its models, and this is none of them.
+        """
+        if self._card is None or (self._card and model not in list(self._card["models"])):
+            self._card = _card_of(self._configuration(ensemble, end))
+        card = self._card
+        names = list(card.get("models", ()))
+        if card and model not in names:
+            raise InvalidOptions(
+                f"model: {self.url} has no {str(model)[:60]!r}; choose from {', '.join(names)}, or leave it out"
+            )
+        return card
+
+    def _configuration(self, ensemble: str, end: float) -> dict[str, Any]:
+        """What the server says of an ensemble; nothing where it keeps that to itself.
+
+        Raises:
+            EngineUnavailable: nobody answers, or not in time.
+        """
+
+        def ask(left: float) -> Any:
+            return self._call(left, "get_model_config", ensemble, **self._as_json)
+
+        try:
+            said = self._until(end, ask)
+        except EngineUnavailable:
+            raise
+        except ParsingRCNNError:
+            return {}
+        found: dict[str, Any] = said.get("config", said)
+        return found
+
+    @property
+    def _as_json(self) -> dict[str, Any]:
+        return {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
+
+    def _call(self, left: float, method: str, *given: Any, **keywords: Any) -> Any:
+        """One request. Over HTTP the library's limit is for connecting and for each reading and writing alone, and who
+        sends a little again and again would outlast it many times, so all of it has one here.
+
+        Args:
+            left: seconds for it.
+            method: of the library's client; the rest is for that.
+
+        Raises:
+            DeadlineExceeded: it took longer, over HTTP; over gRPC the library says so.
+        """
+        ask = getattr(self._client, method)
+        if self._grpc:
+            return ask(*given, **keywords, client_timeout=left)
+        late = self._gevent.Timeout(left)
+        try:
+            with late:
+                return ask(*given, **keywords)
+        except self._gevent.Timeout as error:
+            if error is not late:
+                raise
+            self._client.close()  # half an answer is on its connection
+            del self._local.client
+            raise self._too_late() from None
+
+    def _at_one_size(self, data: bytes, options: Options, end: float) -> People:
+        """One request, until `end` of time.monotonic()."""
+        model = ensembles.ensemble_of(options.tasks)
+        source = self._library.InferInput("IMAGE", [1], "BYTES")
+        source.set_data_from_numpy(np.array([data], dtype=np.object_))
+        names = ensembles.names(options.tasks)
+        wanted = [self._library.InferRequestedOutput(name) for name in names]
+        parameters = ensembles.parameters_of(options)
+        answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
+        try:
+            return self._people({name: answer.as_numpy(name) for name in names})
+        except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
+            raise self._misfit(f"{model}: {error}") from None
+
+    def _infer(self, model: str, end: float, **request: Any) -> Any:
+        def infer(left: float) -> Any:
+            # Triton drops what still waits when nobody waits for it any more
+            request["timeout"] = math.ceil(1e6 * left)
+            return self._awaited(model, **request) if self._grpc else self._call(left, "infer", model, **request)
+
+        return self._until(end, infer)
+
+    def _until(self, end: float, ask: Callable[[float], Any]) -> Any:
+        """Ask until there is an answer, a refusal, or no time left.
+
+        Args:
+            end: of time.monotonic(), when the time is up.
+            ask: with the seconds that are left.
+        """
+        last = None
+        for attempt in retrying(end, self._retry, self._outage):
+            with attempt:
+                left = seconds_left(end, self.url, last)
+                try:
+                    answer = ask(left)
+                except (self._failure, *_BROKEN) as error:
+                    found = self._lost(error)
+                    last = found if isinstance(found, EngineUnavailable) else None
+                    if last is None or isinstance(last, ModelMissing):  # a refusal is an answer
+                        self._outage.over()
+                    raise found from None
+        self._outage.over()
+        return answer
+
+    def _awaited(self, model: str, *, timeout: int, **request: Any) -> Any:
+        """An answer over gRPC. One that is late is left to the server: to cancel what it computes kills Triton 2.51 and
+        some later ones (triton-inference-server/server, issues 7368 and 8034).
+
+        Args:
+            timeout: microseconds.
+
+        Raises:
+            DeadlineExceeded: it is late.
+        """
+        seconds = timeout / 1e6
+        answer: Future[Any] = Future()
+
+        def settle(result: Any, error: Exception | None) -> None:
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+        given_up = seconds + _LEFT_ALONE
+        self._client.async_infer(model, callback=settle, **request, timeout=timeout, client_timeout=given_up)
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            self._left = [*(left for left in self._left if not left.done()), answer]
+            raise self._too_late() from None
+
+    def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
+        height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
+        scores = arrays.get("PART_SCORES")
+        taxonomy = self.taxonomy or CIHP if scores is None else self._taxonomy_of(scores.shape[-1])
+        return People(
+            arrays["BOXES"].astype(np.float32).reshape(-1, 4),
+            arrays["SCORES"].astype(np.float32).reshape(-1),
+            (int(height), int(width)),
+            parts=arrays.get("PARTS"),
+            part_scores=scores,
+            iuv=arrays.get("IUV"),
+            iuv_scores=arrays.get("IUV_SCORES"),
+            taxonomy=taxonomy,
+        )
+
+    def _taxonomy_of(self, classes: int) -> Taxonomy:
+        """The taxonomy with so many classes.
+
+        Raises:
+            GatewayError: none that is known here, or another one was given.
+        """
+        for known in (CIHP, MHP) if self.taxonomy is None else (self.taxonomy,):
+            if len(known) == classes:
+                return known
+        expected = "neither CIHP's nor MHP's" if self.taxonomy is None else f"{self.taxonomy.name} has others"
+        raise self._misfit(f"{classes} part classes, {expected}")
+
+    def _misfit(self, said: str) -> GatewayError:
+        return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
+
+    def close(self) -> None:
+        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice.
+
+        Over gRPC that cancels what is still there, so late answers are waited for, half a minute at the most.
+        """
+        self._beside.shutdown(cancel_futures=True)
+        wait(self._left, timeout=_CLOSING)
+        self._client.close()
+
+    def _too_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
+
+    def _lost(self, error: Exception) -> Exception:
+        status = str(getattr(error, "status", lambda: None)() or "")
+        message = str(getattr(error, "message", lambda: None)() or error or type(error).__name__)
+        refusal = ensembles.refusal_of(message)
+        if refusal is not None:
+            return refusal
+        trouble = ensembles.trouble_of(status, message)
+        if trouble is Trouble.LATE:
+            return self._too_late()
+        if trouble is Trouble.FULL:
+            return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
+        if trouble is Trouble.MISSING:
+            return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
+        if trouble is Trouble.AWAY or isinstance(error, _BROKEN):
+            return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
+        return GatewayError(502, "triton", f"{self.url}: {message}")
+
+
+def _card_of(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The models that the configuration of an ensemble tells."""
+    with suppress(ValueError, KeyError, TypeError):
+        card = {"models": json.loads(configuration["parameters"][MODELS]["string_value"])}
+        if fault(card) is None and card["models"]:
+            return card
+    return {}

@@ -1,0 +1,1 @@
+"""The parity report: every runtime's answers held against every other's."""

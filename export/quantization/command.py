@@ -1,0 +1,155 @@
+"""`parsing-rcnn quantize`: a command of its own, because it takes a repository and photos, not a checkpoint."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from export.quantization.quantize import Request
+
+
+_SENSITIVITY = 8  # photos of each folder, unless asked otherwise
+
+
+def quantize(
+    calibrate: Annotated[list[Path], typer.Option(help="Folder of photos with people to measure ranges on; several.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The repository to write: with these graphs in INT8, too.")],
+    repository: Annotated[Path | None, typer.Option(help="The repository (default: the shipped one).")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many photos of each folder.")] = 64,
+    graph: Annotated[
+        list[str] | None, typer.Option(help="detector, parsing or densepose_head; several (default: all).")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A part that stays in fp32, as 'detector backbone.stem'; several.")
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="onnx: graphs for CPUs; tensorrt: for TensorRT, Triton's files and engines for this machine's GPU."
+        ),
+    ] = "onnx",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after, and groups/.")
+    ] = None,
+    sensitivity: Annotated[
+        int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")
+    ] = _SENSITIVITY,
+    times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too (onnx).")] = True,
+    report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
+    print_trtexec: Annotated[
+        bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
+    ] = False,
+    plugin: Annotated[
+        Path | None, typer.Option(help="libprcnn_plugin.so for TensorRT (default: what `make plugin` built).")
+    ] = None,
+) -> None:
+    """Write a repository in INT8 and report what that costs, part by part, and whether to ship it."""
+    from export.plugin.node import PluginNodeError
+    from export.quantization.calibration import CalibrationError
+    from export.quantization.quantize import Request
+    from export.targets import write_engines, write_triton
+    from export.tensorrt.graph import TensorRTGraphError
+    from parsing_rcnn.errors import ParsingRCNNError
+    from parsing_rcnn.repository import GRAPHS, ModelRepository
+    from training.data.sources import DatasetError
+
+    if target not in ("onnx", "tensorrt"):
+        raise typer.BadParameter(f"--target {target!r}: choose onnx or tensorrt")
+    try:
+        request = Request(
+            source=ModelRepository.open(repository),
+            out=out,
+            photos=tuple(calibrate),
+            count=count,
+            excluded=_held_out(data),
+            graphs=tuple(graph or GRAPHS),
+            keep=tuple(keep or ()),
+            activations="int8" if target == "tensorrt" else "uint8",
+            threads=threads,
+        )
+        page = report or out / "quantization.md"
+        repeat = _command(request, data, page, repository, sensitivity, times=times)
+        _run(request, data, sensitivity, times, page, repeat)
+        if target == "tensorrt":
+            write_triton(out)
+            write_engines(out, plugin, print_trtexec, precision="int8")
+    except (CalibrationError, DatasetError, ParsingRCNNError, PluginNodeError, TensorRTGraphError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _held_out(data: Path | None) -> tuple[str, ...]:
+    """Names of the photos that models are measured on: they must not calibrate."""
+    from training.data.sources import GroupPhotos, LabelledPhotos
+
+    if data is None:
+        return ()
+    images = [*LabelledPhotos.open(data / "ccp", validation=True).images]
+    if (data / "groups").is_dir():
+        images += GroupPhotos.open(data / "groups", validation=True).images
+    return tuple(path.name for path in images)
+
+
+def _command(
+    request: Request, data: Path | None, report: Path, repository: Path | None, sensitivity: int, *, times: bool
+) -> str:
+    """What gives the same files and the same page again; folders of `data` by the word DATA."""
+    from parsing_rcnn.repository import GRAPHS
+
+    def shown(folder: Path) -> str:
+        return f"DATA/{folder.relative_to(data)}" if data is not None and folder.is_relative_to(data) else str(folder)
+
+    options = [("--calibrate", shown(folder)) for folder in request.photos]
+    options += [("--count", str(request.count)), *([("--data", "DATA")] if data is not None else [])]
+    options += [("--graph", name) for name in request.graphs if request.graphs != GRAPHS]
+    options += [("--keep", part) for part in request.keep]
+    options += [("--target", "tensorrt")] if request.activations == "int8" else []
+    options += [("--repository", shown(repository))] if repository is not None else []
+    options += [("--sensitivity", str(sensitivity))] if sensitivity != _SENSITIVITY else []
+    options += [("--threads", str(request.threads))] if request.threads is not None else []
+    end = [("--out", str(request.out)), ("--report", str(report))]
+    words = [word for option in (*options, *end) for word in option]
+    return shlex.join(["parsing-rcnn", "quantize", *words, *(["--no-times"] if not times else [])])
+
+
+def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path, repeat: str) -> None:
+    import onnx
+
+    from export.quantization.calibration import other_photos
+    from export.quantization.quantize import Request, quantise_repository, threads_of
+    from export.quantization.report import analyzers, measure_accuracy, measure_times, to_markdown, write
+    from export.quantization.report import report as describe
+    from export.quantization.sensitivity import measure_sensitivity
+    from parsing_rcnn.codecs.image import decode
+    from parsing_rcnn.geometry import fit
+    from parsing_rcnn.repository import GRAPHS
+    from training.evaluation.report import progress_bar
+
+    assert isinstance(request, Request)
+    count, source = threads_of(request), request.source
+    with progress_bar() as progress:
+        done = quantise_repository(request, progress)
+        errors = []
+        if sensitivity:
+            used = {p.name for p in done.calibration.photos}
+            left = (*request.excluded, *used)
+            others = [path for folder in request.photos for path in other_photos(folder, sensitivity, left)]
+            if others:
+                canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
+                plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
+                errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
+            else:
+                typer.echo("note: every photo calibrates: no sensitivity report; ask for fewer with --count", err=True)
+        accuracy = None
+        if data is not None:
+            accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
+        # what TensorRT is to compute no CPU's runtime takes
+        spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
+    document = describe(source, done, accuracy, errors, spent, repeat)
+    write(document, path)
+    typer.echo(to_markdown(document))

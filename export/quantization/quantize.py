@@ -1,0 +1,148 @@
+"""INT8 graphs of an exported repository: calibrated on photos, measured part by part, shipped where they are worth it.
+
+    parsing-rcnn quantize --calibrate PHOTOS --data DATA --out int8
+
+`model.int8.onnx` beside each `model.onnx` holds Q/DQ pairs (`export.quantization.qdq`) and is named in the card;
+`parsing_rcnn.runtime` reads it on CPUs, TensorRT another one through `export.tensorrt.graph` (--target tensorrt).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from export.onnx import MADE, remove_made
+from export.quantization.calibration import Calibration, CalibrationError, calibrate, find_photos
+from export.quantization.qdq import WEIGHT_BITS, Activations, Ranged, measure_ranges, quantise
+from parsing_rcnn.inference.cores import usable_cores
+from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
+from parsing_rcnn.runtime import Runtime
+
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+QUANTISED_FILE = "model.int8.onnx"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to quantise, and with what.
+
+    Attributes:
+        source: an fp32 repository. out: the repository to write: a copy with the graphs in INT8 too, or `source`.
+        photos, count: the folders to calibrate on, and how many photos of each.
+        excluded: names of photos that must not calibrate.
+        graphs: those to quantise; the others are taken over as they are.
+        keep: parts of the network that stay in fp32 (see the sensitivity report), as "detector backbone.stem".
+        activations: "uint8" for CPUs, "int8" for TensorRT.
+        threads: of one inference; None: as many as it may keep busy (`usable_cores`).
+    """
+
+    source: ModelRepository
+    out: Path
+    photos: tuple[Path, ...]
+    count: int = 64
+    excluded: tuple[str, ...] = ()
+    graphs: tuple[str, ...] = GRAPHS
+    keep: tuple[str, ...] = ()
+    activations: Activations = "uint8"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What was written.
+
+    Attributes:
+        repository: at `Request.out`. ranged: of each quantised graph, for the sensitivity report.
+        chosen: graph -> parts of the network in INT8. calibration: what it was fed.
+    """
+
+    repository: ModelRepository
+    ranged: dict[str, Ranged]
+    chosen: dict[str, tuple[str, ...]]
+    calibration: Calibration
+
+
+def quantise_repository(request: Request, progress: Progress) -> Quantised:
+    """Write the repository: its INT8 graphs, the card that names them, and everything that the source has.
+
+    Raises:
+        CalibrationError: the photos do not serve, or an option names no graph or part of one.
+    """
+    source, out = request.source, request.out
+    unknown = [name for name in request.graphs if name not in GRAPHS]
+    if unknown:
+        raise CalibrationError(f"--graph {unknown[0]}: choose from {', '.join(GRAPHS)}")
+    precision = source.card.get("precision", "fp32")
+    if precision != "fp32":
+        raise CalibrationError(
+            f"{source.path} computes in {precision}: export the weights in fp32 (parsing-rcnn export --precision fp32) "
+            "and quantise that"
+        )
+    photos = [path for folder in request.photos for path in find_photos(folder, request.count, request.excluded)]
+    # ONNX Runtime takes any size without compiling for it: quicker here, where every size comes once
+    calibration = calibrate(source, Runtime(source, "onnxruntime", "fp32", request.threads), photos)
+    ranged = {
+        name: measure_ranges(source.graph(name), calibration.inputs(name))
+        for name in progress(request.graphs, "calibration")
+    }
+    chosen = _chosen(ranged, request.keep)
+    graphs = {
+        name: quantise(ranged[name], chosen[name], request.activations)
+        for name in progress(request.graphs, "quantisation")
+    }
+    # only now: until its card says what is there, a repository that was there before cannot be opened
+    _copy(source.path, out, MADE if request.activations == "int8" else (QUANTISED_FILE,))
+    written = {name: out / name / "1" / QUANTISED_FILE for name in graphs}
+    for name, graph in graphs.items():
+        onnx.save(graph, written[name])
+    card = {
+        **source.card,
+        "quantization": {
+            "bits": 8,
+            "weight_bits": WEIGHT_BITS[request.activations],
+            "activations": request.activations,
+            "photos": len(calibration.photos),
+            "people": calibration.people,
+            "groups": {name: list(groups) for name, groups in chosen.items()},
+            "files": {name: _described(out, path) for name, path in written.items()},
+        },
+    }
+    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    return Quantised(ModelRepository.open(out), ranged, chosen, calibration)
+
+
+def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Parts of each graph that are quantised."""
+    every = {name: tuple(dict.fromkeys(own.groups.values())) for name, own in ranged.items()}
+    known = {f"{name} {group}" for name, groups in every.items() for group in groups}
+    for item in keep:
+        if item not in known:
+            raise CalibrationError(f"--keep {item!r}: no such part; choose from {', '.join(sorted(known))}")
+    return {name: tuple(group for group in groups if f"{name} {group}" not in keep) for name, groups in every.items()}
+
+
+def _copy(source: Path, out: Path, made: Sequence[str]) -> None:
+    """The whole repository but for what is made anew: INT8 graphs and, of those, what TensorRT reads."""
+    if out.resolve() != source.resolve():
+        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
+    for name in GRAPHS:
+        remove_made(out / name / "1", made)
+
+
+def _described(out: Path, path: Path) -> Mapping[str, Any]:
+    """A file for the card."""
+    data = path.read_bytes()
+    return {"file": str(path.relative_to(out)), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def threads_of(request: Request) -> int:
+    """Threads of one inference."""
+    return request.threads or usable_cores()

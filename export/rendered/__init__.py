@@ -1,0 +1,1 @@
+"""Pictures of rendered people for checks that must run anywhere."""

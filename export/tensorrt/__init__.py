@@ -1,0 +1,1 @@
+"""TensorRT engines of a model repository: graphs as its parser takes them, shapes, builder, runtime."""

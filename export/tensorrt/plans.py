@@ -1,0 +1,43 @@
+"""From the graphs of a repository to what TensorRT's builder needs: its own graphs, and shapes to be fast on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from export.plugin.node import DOMAIN
+from export.tensorrt.builder import GRAPH, Plan
+from export.tensorrt.graph import for_tensorrt
+from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets, people_profiles
+from parsing_rcnn.repository import GRAPHS, ModelRepository
+from parsing_rcnn.runtime import MAX_PEOPLE
+
+
+def write_plans(path: Path, precision: str = "fp32") -> list[Plan]:
+    """Write `model.tensorrt.onnx` beside each `model.onnx`, and say how to build its engine.
+
+    Args:
+        path: of a repository. precision: see `ModelRepository.graph`.
+
+    Raises:
+        TensorRTGraphError, PluginNodeError: see `for_tensorrt`.
+    """
+    repository = ModelRepository.open(path)
+    card = repository.card
+    proposals = int(card["recipe"]["model"]["rpn"]["proposals_test"])
+    people = int(card.get("static_people") or card.get("max_people", MAX_PEOPLE))
+    plans = []
+    for name in GRAPHS:
+        source = repository.graph(name, precision)
+        folder = source.parent
+        graph = for_tensorrt(onnx.load(source), proposals=proposals, people=people)
+        onnx.save(graph, folder / GRAPH)
+        if name == "detector":
+            profiles = canvas_profiles(canvases(card))
+        else:
+            (features,) = graph.graph.input
+            channels, size, _ = (d.dim_value for d in features.type.tensor_type.shape.dim[1:])
+            profiles = people_profiles(people_buckets(card), (channels, size, size))
+        plans.append(Plan(name, folder, profiles, any(o.domain == DOMAIN for o in graph.opset_import)))
+    return plans

@@ -1,0 +1,1 @@
+"""What pictures of people are drawn with; `parsing_rcnn.draw` is the way in."""

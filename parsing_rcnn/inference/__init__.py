@@ -1,0 +1,1 @@
+"""How graphs are run: threads and cores, other inferences beside, one picture at two sizes."""

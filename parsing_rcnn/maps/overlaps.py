@@ -1,0 +1,209 @@
+"""Who is in front where people overlap.
+
+A network that sees one person behind another gives the pixels at their seam to both. Of 104,000 such pixels in
+composites of photos, 75 % were of the person with the higher score, and of 33,000 in photos with outlined people 37 %.
+Each map is wrong at its own rim, though, so the one in whose silhouette a pixel lies deeper has it: 87 % and 69 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial, reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.heads import believed
+from parsing_rcnn.maps.paste import PixelWindow, interpolate, paste_nearest, reach
+
+if TYPE_CHECKING:
+    from parsing_rcnn.people import People
+
+_ONE_PERSON = 0.45
+"""Two silhouettes with this much of their union in common are one person found twice. Of 99 pairs of real people the
+closest had 0.39."""
+
+_EQUAL = 1e-6
+"""Depths that differ by less are equal: where a window begins changes the last digits of what is pasted to it."""
+
+
+class _Silhouette(NamedTuple):
+    """Where a person is.
+
+    Attributes:
+        depth: of each cell, float32 [S,S], as a share of the map's side; 0 outside.
+        edge: halfway between the depth of a cell at the edge, 1 cell, and that of one outside.
+        area: pixels that are at least so deep.
+    """
+
+    depth: NDArray[np.float32]
+    edge: np.float32
+    area: float
+
+
+def settle(people: People, labels: Sequence[NDArray[np.uint8] | NDArray[np.bool_]]) -> None:
+    """Leave every pixel to one person at most, in place.
+
+    A pixel that several have goes to the one in whose silhouette it lies deepest: in cells from the silhouette's edge,
+    as a share of the map's side, so that a child counts as much as a grown-up. The silhouette is where a part is, or
+    I > 0, and with both maps the depth is the mean of the two; the map of an untrained head does not count beside
+    another. Of equal depths, and between silhouettes so alike that they are one person found twice, the higher score
+    wins; of equal scores the first. So who is in front depends on the people alone, not on how their maps are pasted.
+
+    Args:
+        people: with parts, IUV or part_probs where two overlap.
+        labels: for each of them [h,w], over `people.window`: what they claim is above 0, and what they lose becomes 0.
+            Where nobody else claims a pixel, nothing changes.
+    """
+    _settle(people, [labels])
+
+
+def _settle(people: People, claims: Sequence[Sequence[NDArray[np.uint8] | NDArray[np.bool_]]]) -> None:
+    """`settle` of several maps of the same people at once: claims may differ, and who is in front is the same.
+
+    Depths are pasted only where a pair claims the same pixels, and where it could be one person found twice.
+    """
+    if len(people) < 2:
+        return
+    silhouette, window = cache(partial(_silhouette, people)), cache(people.window)
+    for front, back, common in _meeting(people, window):
+        pairs = [
+            [labels[index].view(np.uint8)[_within(window(index), common)] for index in (front, back)]
+            for labels in claims
+        ]
+        contested = [np.minimum(mine, theirs) for mine, theirs in pairs]
+        x, y, width, height = cv2.boundingRect(reduce(np.maximum, contested))
+        if not width:
+            continue
+        left, top = common.left + x, common.top + y
+        view = PixelWindow(left, top, left + width, top + height)
+        who = [(silhouette(index), people.boxes[index]) for index in (front, back)]
+        view, lost = _behind(who, view, common)
+        where = _within(common, view)
+        for (mine, theirs), both in zip(pairs, contested, strict=True):
+            meant = both[where] > 0
+            mine[where] *= ~(meant & lost)
+            theirs[where] *= ~(meant & ~lost)
+
+
+def _behind(
+    pair: Sequence[tuple[_Silhouette, NDArray[np.float32]]], view: PixelWindow, common: PixelWindow
+) -> tuple[PixelWindow, NDArray[np.bool_]]:
+    """Where the surer one of a pair, given with their boxes, is behind the other: a view, or a larger one, and [h,w].
+
+    Args:
+        view: the pixels wanted, of `common`, which all of both silhouettes' pixels in common lie in.
+    """
+    areas = sum(own.area for own, _ in pair)
+    reached = _common(*(reach(own.depth, box, common) for own, box in pair))
+    alike = reached is not None and _alike(math.prod(reached.shape), areas)  # were all of it in both silhouettes
+    if reached is not None and alike:
+        view = PixelWindow(*map(min, view[:2], reached[:2]), *map(max, view[2:], reached[2:]))
+    nearer, further = (interpolate(own.depth, box, view) for own, box in pair)
+    if alike and _alike(int(np.count_nonzero(np.minimum(nearer, further) >= pair[0][0].edge)), areas):
+        return view, np.zeros(view.shape, np.bool_)
+    return view, further - nearer > _EQUAL
+
+
+def visible(people: People) -> People:
+    """The same people with every cell of their parts and IUV cleared where somebody else is in front.
+
+    `settle` at the middle of each cell, for what draws cells and not pixels. Who overlaps nobody keeps all cells.
+    """
+    meeting = sorted({index for front, back, _ in _meeting(people, people.window) for index in (front, back)})
+    if not meeting:
+        return people
+    few = people.select(meeting)
+    charts = None if few.iuv is None else few.iuv[:, 0]
+    maps = {name: cells for name, cells in (("parts", few.parts), ("iuv", charts)) if cells is not None}
+    if not maps:
+        return people
+    pasted = {
+        name: [paste_nearest(own, few.boxes[i], few.window(i)) for i, own in enumerate(cells)]
+        for name, cells in maps.items()
+    }
+    claimed = {name: _at_middles(few, pasted[name], cells.shape[1:]) > 0 for name, cells in maps.items()}
+    _settle(few, list(pasted.values()))
+    changed = {}
+    for name, cells in maps.items():
+        kept = ~(claimed[name] & (_at_middles(few, pasted[name], cells.shape[1:]) == 0))
+        changed[name] = getattr(people, name).copy()
+        changed[name][meeting] *= kept if name == "parts" else kept[:, None]
+    return replace(people, **changed)
+
+
+def _at_middles(people: People, labels: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """For each person and cell of a map of such a shape what `labels` have in the pixel of its middle, [n,S,S]."""
+    found = np.empty((len(people), *shape), np.uint8)
+    for index, own in enumerate(labels):
+        left, top, _, _ = people.window(index)
+        x1, y1, x2, y2 = people.boxes[index].tolist()
+        height, width = own.shape
+        rows, columns = (np.arange(count) + 0.5 for count in shape)
+        y = (y1 + rows * ((y2 - y1) / len(rows)) - top).clip(0, height - 1).astype(np.intp)
+        x = (x1 + columns * ((x2 - x1) / len(columns)) - left).clip(0, width - 1).astype(np.intp)
+        found[index] = own[y][:, x]
+    return found
+
+
+def _meeting(people: People, window: Callable[[int], PixelWindow]) -> Iterator[tuple[int, int, PixelWindow]]:
+    """Pairs whose windows have pixels in common, and these, the higher score first.
+
+    By the score of the second: all who are surer than a person have divided a pixel before that person asks for it.
+    """
+    order = people.back_to_front()[::-1]
+    height, width = people.image_size
+    boxes = people.boxes[order].clip(0, np.array([width, height, width, height], np.float32))
+    apart = np.maximum(boxes[:, None, :2], boxes[:, :2]) - np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    near = (apart < 2).all(axis=2)  # no window reaches further beyond its box than a pixel
+    for second, first in np.argwhere(np.tril(near, -1)).tolist():
+        front, back = order[first], order[second]
+        common = _common(window(front), window(back))
+        if common is not None:
+            yield front, back, common
+
+
+def _common(one: PixelWindow, other: PixelWindow) -> PixelWindow | None:
+    left, top, right, bottom = *map(max, one[:2], other[:2]), *map(min, one[2:], other[2:])
+    return PixelWindow(left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _within(window: PixelWindow, part: PixelWindow) -> tuple[slice, slice]:
+    """Index of a part of a window in an array over the window."""
+    left, top = window.left, window.top
+    return slice(part.top - top, part.bottom - top), slice(part.left - left, part.right - left)
+
+
+def _silhouette(people: People, index: int) -> _Silhouette:
+    silhouettes, sources = [], believed(people)
+    if people.parts is not None:
+        if "parsing" in sources:
+            silhouettes.append(people.parts[index] > 0)
+    elif people.part_probs is not None:
+        silhouettes.append(people.part_probs[index].argmax(axis=0) > 0)
+    if people.iuv is not None and "densepose" in sources:
+        silhouettes.append(people.iuv[index, 0] > 0)
+    depths = [_from_edge(silhouette) for silhouette in silhouettes]
+    rows, columns = depths[0].shape
+    if depths[-1].shape != (rows, columns):
+        depths[-1] = np.asarray(cv2.resize(depths[-1], (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
+    depth = depths[0] if len(depths) == 1 else (depths[0] + depths[1]) * np.float32(0.5)
+    edge = np.float32(0.5 / max(rows, columns))
+    width, height = people.boxes[index, 2:] - people.boxes[index, :2]
+    return _Silhouette(depth, edge, float((depth >= edge).mean() * width * height))
+
+
+def _from_edge(silhouette: NDArray[np.bool_]) -> NDArray[np.float32]:
+    # the edge of the map is an edge as well: beyond it the network says nothing of this person
+    framed = cv2.copyMakeBorder(silhouette.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cells = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    return np.asarray(cells * np.float32(1 / max(silhouette.shape)), dtype=np.float32)
+
+
+def _alike(shared: int, areas: float) -> bool:
+    """Whether two silhouettes of `areas` pixels together are alike that have so many in common."""
+    return shared >= _ONE_PERSON * (areas - shared)

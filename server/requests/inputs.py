@@ -1,0 +1,328 @@
+"""Pictures and options out of a request: raw body, form or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+
+from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
+from server.offload import Offload
+from server.requests.call import TIMEOUT_HEADER, Call, ClientGone
+from server.requests.fetch import fetch
+from server.requests.forms import read_form
+from server.requests.json_body import load
+from server.requests.options import NAMED, AnalyzeOptions, repeated, unknown
+from server.responses.problems import MalformedRequest, UnsupportedCoding, listed
+from server.settings import Settings
+
+LONGEST_MS = 600_000
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_SHAPES = '{"type": "base64", "value": "..."}'
+_JSON_HEADER = "`Content-Type: application/json`"
+_SHORT = 64 * 1024  # bytes of JSON that are read at once, in less time than a thread takes to begin
+_HOW_TO_SEND_OPTIONS = (
+    """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
+    "query, as in ?confidence=0.9"
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and what the client calls it; "" where it says nothing."""
+
+    data: bytes
+    name: str = ""
+
+
+def call_of(connection: HTTPConnection, route: str) -> Call:
+    """Who asks and until when.
+
+    Raises:
+        InvalidOptions: the deadline is no number of milliseconds.
+    """
+    given = connection.headers.get(TIMEOUT_HEADER)
+    deadline = None
+    if given is not None:
+        if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= LONGEST_MS:
+            raise InvalidOptions(
+                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to {LONGEST_MS}"
+            )
+        deadline = connection.scope["begun"] + int(given) / 1000
+    trace = connection.headers.get("traceparent", "")
+    known, noted = _TRACEPARENT.match(trace), connection.scope["noted"]
+    return Call(route, connection.scope["caller"], deadline, trace if known else None, noted=noted)
+
+
+async def _few_unknown(request: Request) -> None:
+    """Refuse a query of very many unknown options before FastAPI looks at each.
+
+    Raises:
+        RequestValidationError: it is one.
+    """
+    strange = unknown(request.query_params.keys())
+    if len(strange) > NAMED:
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in strange]
+        )
+
+
+async def query_options(
+    request: Request, options: Annotated[AnalyzeOptions, Query()], _: Annotated[None, Depends(_few_unknown)]
+) -> AnalyzeOptions:
+    """The options of the query, a dependency of routes: by itself FastAPI takes the last value of one that is repeated.
+    It waits for nothing, and is asynchronous because FastAPI puts other dependencies into threads.
+
+    Raises:
+        RequestValidationError: one that has a single value is there more than once.
+    """
+    wrong = repeated([name for name, _ in request.query_params.multi_items()])
+    if wrong:
+        raise RequestValidationError(
+            [{"type": "repeated", "loc": ("query", name), "msg": why} for name, why in wrong.items()]
+        )
+    return options
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`, and cancel it when the client goes. The body must have been read.
+
+    Raises:
+        ClientGone: it went.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def aside(request: Request, size: int, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function that reads so many bytes: of many it does so on a thread, and others are answered meanwhile."""
+    if size <= _SHORT:
+        return function(*arguments)
+    offload: Offload = request.app.state.service.offload
+    return await offload.run(0, function, *arguments)
+
+
+@asynccontextmanager
+async def reading(call: Call) -> AsyncIterator[None]:
+    """Read a body within the call's time.
+
+    Raises:
+        ClientGone: before the body was here.
+        DeadlineExceeded: the time is over.
+    """
+    async with call.in_time():
+        try:
+            yield
+        except ClientDisconnect:
+            raise ClientGone from None
+
+
+def refuse_coding(request: Request) -> None:
+    """Refuse a body that would have to be unpacked first: what it becomes has no limit that a header tells.
+
+    Raises:
+        UnsupportedCoding: a Content-Encoding.
+    """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise UnsupportedCoding(
+            f"Content-Encoding {coding[:40]!r}: a picture is compressed already, send the body without Content-Encoding"
+        )
+
+
+async def read_picture(request: Request, options: AnalyzeOptions, call: Call) -> tuple[Picture, AnalyzeOptions]:
+    """One picture before the call's deadline, and the options with those of the body over them.
+
+    Raises:
+        ParsingRCNNError: the body is not what its type says, or too large, or late.
+        RequestValidationError: an option of the body is not valid.
+    """
+    refuse_coding(request)
+    async with reading(call):
+        return await _picture(request, options)
+
+
+async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, AnalyzeOptions]:
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        pictures, options = await _from_form(request, options, 1)
+        return pictures[0], options
+    body = await request.body()
+    if kind == "application/json":
+        document = await aside(request, len(body), load, body, "the body")
+        _known(document, {"image", "options"})
+        options = _merged(options, document.get("options", {}))
+        settings: Settings = request.app.state.settings
+        described = _described(document.get("image"), "`image`", settings)
+        return await _read(request, described, "`image`", settings.max_bytes), options
+    # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
+    if not body:
+        raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
+    if body[:64].lstrip(b" \t\r\n").startswith(b"{"):
+        raise UnsupportedImage(f"the bytes are JSON text: send JSON with {_JSON_HEADER}")
+    return Picture(body), options
+
+
+async def read_pictures(
+    request: Request, options: AnalyzeOptions, call: Call, admit: Callable[[int], None]
+) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
+    """The pictures of a batch, those that cannot be read as their errors, and the options.
+
+    Args:
+        request: with a form, or JSON.
+        options: of the query.
+        call: whose deadline is kept.
+        admit: is told how many there are before any is fetched.
+
+    Raises:
+        ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.
+    """
+    refuse_coding(request)
+    async with reading(call):
+        return await _pictures(request, options, admit)
+
+
+async def _pictures(
+    request: Request, options: AnalyzeOptions, admit: Callable[[int], None]
+) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
+    settings: Settings = request.app.state.settings
+    most = settings.max_batch
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        pictures, options = await _from_form(request, options, most)
+        admit(len(pictures))
+        return list(pictures), options
+    if kind != "application/json":
+        raise MalformedRequest(
+            f"a batch is a form with one part `file` for each picture, or JSON with `images`, sent with {_JSON_HEADER}"
+        )
+    body = await request.body()
+    document = await aside(request, len(body), load, body, "the body")
+    _known(document, {"images", "options"})
+    images = document.get("images")
+    if not isinstance(images, list) or not 1 <= len(images) <= most:
+        given = f"; it holds {len(images)}" if isinstance(images, list) else ""
+        raise MalformedRequest(f"`images` is a list of 1 to {most} objects {_SHAPES}{given}")
+    options = _merged(options, document.get("options", {}))
+    described = [_described(image, f"`images[{index}]`", settings) for index, image in enumerate(images)]
+    admit(len(images))
+    found: list[Picture | ParsingRCNNError] = []
+    left = settings.max_batch_bytes
+    for index, image in enumerate(described):
+        try:
+            picture = await _read(request, image, f"`images[{index}]`", min(settings.max_bytes, left))
+        except ParsingRCNNError as error:
+            found.append(error)
+        else:
+            found.append(picture)
+            left -= len(picture.data)
+    return found, options
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tuple[list[Picture], AnalyzeOptions]:
+    form = await read_form(request, most)
+    try:
+        files, more = form.getlist("file"), form.get("options")
+        if not files or not all(isinstance(file, UploadFile) for file in files):
+            raise MalformedRequest(
+                "the form has no part `file` with a file name (as `filename=`, not `filename*=`): "
+                "curl -F file=@photo.jpg sends one"
+            )
+        _refuse_other_parts(form)
+        pictures = [Picture(await f.read(), f.filename or "") for f in files if isinstance(f, UploadFile)]
+    finally:
+        await form.close()
+    if more is None:
+        return pictures, options
+    if not isinstance(more, str):
+        raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
+    document = await aside(request, len(more), load, more, "the part `options`")
+    return pictures, _merged(options, document)
+
+
+def _refuse_other_parts(form: FormData) -> None:
+    """Refuse what would be ignored, above all options in parts of their own."""
+    names = [name for name, _ in form.multi_items()]
+    strange = sorted(set(names) - {"file", "options"})
+    if strange:
+        raise MalformedRequest(f"the form has parts that are not read: {listed(strange)}; {_HOW_TO_SEND_OPTIONS}")
+    if names.count("options") > 1:
+        raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_HOW_TO_SEND_OPTIONS}")
+
+
+def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
+    """(type, value) of a picture in JSON."""
+    shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
+    kind = image.get("type") if isinstance(image, dict) else None
+    if kind == "url" and not settings.urls:
+        raise MalformedRequest(
+            f"{what} is an address, and this gateway fetches none: send {_SHAPES}, or have it started with --urls"
+        )
+    accepted = ("base64", "url") if settings.urls else ("base64",)
+    value = image.get("value") if isinstance(image, dict) else None
+    if kind not in accepted or not isinstance(value, str):
+        raise MalformedRequest(f"{what} is an object {shapes}; other types are not accepted")
+    return str(kind), value
+
+
+async def _read(request: Request, image: tuple[str, str], what: str, most: int) -> Picture:
+    kind, value = image
+    if kind == "url":
+        return Picture(await while_connected(request, fetch(value, most, request.scope["hold"])))
+    try:
+        return Picture(await aside(request, len(value), partial(base64.b64decode, value, validate=True)))
+    except (binascii.Error, ValueError) as error:
+        raise MalformedRequest(
+            f"`value` of {what} is not base64 ({error}): encode the file's bytes, no data: prefix"
+        ) from None
+
+
+def _known(document: dict[str, Any], names: set[str]) -> None:
+    strange = sorted(set(document) - names)
+    if strange:
+        raise MalformedRequest(
+            f"the body has unknown fields: {listed(strange)}; it holds {' and '.join(sorted(names))}"
+        )
+
+
+def _merged(options: AnalyzeOptions, more: Any) -> AnalyzeOptions:
+    if not isinstance(more, dict):
+        raise MalformedRequest("`options` is not an object")
+    try:
+        return options.merged(more)
+    except ValidationError as error:
+        located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        raise RequestValidationError(located) from None

@@ -1,0 +1,1 @@
+"""From people, or an error, to an HTTP response."""

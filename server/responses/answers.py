@@ -1,0 +1,252 @@
+"""People, encoded: JSON, a picture, arrays, or an archive with the files that `parsing-rcnn predict` writes."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import zipfile
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn import draw, heads
+from parsing_rcnn.codecs import jpeg, json, npz, png
+from parsing_rcnn.codecs.image import ImageLimits, decode
+from parsing_rcnn.drawing import hiding
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import ModelInfo, People
+from server.requests.options import AnalyzeOptions, Hide, Include, MaskFormat, Render, Style, Task
+
+
+class Format(StrEnum):
+    """What an answer can be."""
+
+    JSON = "application/json"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    NPZ = "application/x-npz"
+    ZIP = "application/zip"
+
+
+Files = list[tuple[str, bytes]]
+"""Names and contents of an archive's files."""
+
+PICTURES = (Format.PNG, Format.JPEG)
+NO_JPEG = {
+    Render.PARTS: "its pixels are numbers, which JPEG would change",
+    Render.IUV: "its pixels are numbers, which JPEG would change",
+    Render.INDS: "its pixels are numbers, which JPEG would change",
+    Render.CUTOUT: "it is transparent around people",
+}
+"""Renderings that are no JPEG, and why."""
+
+_DRAWN_FROM = {
+    Render.PARTS: Task.PARSING,
+    Render.IUV: Task.DENSEPOSE,
+    Render.CONTOUR: Task.DENSEPOSE,
+    Render.CHARTS: Task.DENSEPOSE,
+}
+_READ_FROM = {
+    Include.PARTS: Task.PARSING,
+    Include.LABEL_MAP: Task.PARSING,
+    Include.PART_MASKS: Task.PARSING,
+    Include.IUV: Task.DENSEPOSE,
+}
+"""Masks and INDS are not here, nor INDS and cut-outs above: either task has silhouettes."""
+_OF_SILHOUETTES = (Render.INDS, Render.CUTOUT)
+
+
+def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = None) -> AnalyzeOptions:
+    """The options of an answer before anything is computed. Where `tasks` are not given, they are those whose head is
+    trained and those that `render` names; of JSON whose `include` is given what that needs, so no head runs whose maps
+    nobody sees. A picture that hides people is of doubtful ones, too.
+
+    Args:
+        options: as they came.
+        wanted: what the answer is.
+        info: what runs. None where that is not known yet: tasks that depend on it stay open.
+
+    Raises:
+        InvalidOptions: `render` or `include` needs a task that is not asked for; or people would be shown whom the
+            caller means to hide; or there is no such model.
+    """
+    _check_hiding(options, wanted)
+    if info is not None:
+        info.of(options.model)
+    given = options.model_fields_set
+    if "tasks" not in given:
+        trained = list(Task) if info is None else [task for task in Task if task in heads.trained(info)]
+        if wanted is Format.JSON and "include" in given:  # an archive has pictures of all tasks
+            return options.model_copy(update={"tasks": _tasks_of(options, trained)})
+        if info is not None:
+            named = _DRAWN_FROM.get(options.render) if wanted in PICTURES and options.render is not None else None
+            tasks = [task for task in Task if task in trained or task is named]
+            options = options.model_copy(update={"tasks": tasks})
+    elif "include" in given and wanted in (Format.JSON, Format.ZIP):
+        _check_include(options)
+    if wanted in PICTURES:
+        _check_render(options)
+        if options.render is Render.ANONYMISE:
+            asked = hiding.suspects(options.core())
+            return options.model_copy(update={"confidence": asked.confidence, "max_people": asked.max_people})
+    return options
+
+
+def _check_hiding(options: AnalyzeOptions, wanted: Format) -> None:
+    if options.render is Render.ANONYMISE:
+        if wanted is Format.ZIP:
+            raise InvalidOptions(
+                "render=anonymise is one picture, and an archive shows people as they are: accept image/jpeg or "
+                "image/png, of one picture a request"
+            )
+        return
+    for name, value in (("hide", options.hide), ("style", options.style)):
+        if value is not None:
+            raise InvalidOptions(f"{name}={value.value} is for render=anonymise: ask for that as well, or leave it out")
+
+
+def _check_render(options: AnalyzeOptions) -> None:
+    if options.render is None:
+        return
+    if options.render in _OF_SILHOUETTES and not options.tasks:
+        raise InvalidOptions(f"render={options.render.value} needs the task parsing or densepose; add one to tasks")
+    missing = _DRAWN_FROM.get(options.render)
+    if missing is not None and missing not in options.tasks:
+        raise InvalidOptions(f"render={options.render.value} needs the task {missing.value}; add it to tasks")
+
+
+def _check_include(options: AnalyzeOptions) -> None:
+    tasks = f"tasks={','.join(options.tasks)}"
+    for item in options.include:
+        missing = _READ_FROM.get(item)
+        if missing is not None and missing not in options.tasks:
+            raise InvalidOptions(
+                f"{tasks} and include={item.value} do not go together: {item.value} needs the task {missing.value}; "
+                "add it to tasks, or leave one of the two out"
+            )
+    for item in _silhouettes(options):
+        if not options.tasks:
+            raise InvalidOptions(
+                f"{tasks} and include={item.value} do not go together: {item.value} need the task parsing or "
+                "densepose; add one to tasks, or leave one of the two out"
+            )
+
+
+def _tasks_of(options: AnalyzeOptions, trained: list[Task]) -> list[Task]:
+    needed = {_READ_FROM[item] for item in options.include if item in _READ_FROM}
+    silhouettes = _silhouettes(options)
+    # masks are of the parts, also where there is IUV
+    if Include.MASKS in silhouettes or (silhouettes and needed.isdisjoint(trained)):
+        needed.add(trained[0])
+    return [task for task in Task if task in needed]
+
+
+def _silhouettes(options: AnalyzeOptions) -> list[Include]:
+    """What is asked for that either task has."""
+    masks = Include.MASKS in options.include and options.mask_format is not MaskFormat.NONE
+    return [Include.MASKS] * masks + [Include.INDS] * (Include.INDS in options.include)
+
+
+def encode(
+    info: ModelInfo, limits: ImageLimits, image: bytes, options: AnalyzeOptions, wanted: Format, people: People
+) -> bytes:
+    """The answer to one picture."""
+    if wanted is Format.NPZ:
+        return npz.encode(people)
+    if wanted in PICTURES:
+        return render(image, limits, people, options.render or Render.OVERLAY, options, wanted)
+    document = to_json(info, options, people)
+    if wanted is Format.JSON:
+        return document
+    return pack(files("photo", image, limits, options, people, document))
+
+
+def to_json(info: ModelInfo, options: AnalyzeOptions, people: People) -> bytes:
+    """The JSON document of one picture."""
+    document = json.to_json(
+        people,
+        include=[str(i) for i in options.include],
+        mask_format=str(options.mask_format),
+        exact=options.exact,
+    )
+    whole: dict[str, Any] = {
+        "inference_id": uuid.uuid4().hex,
+        "model": {"name": info.of(options.model).name, "version": info.version},
+        "time": round(people.timings.get("total", 0.0) / 1000, 5),
+        **document,
+        "warnings": heads.warnings(info, options.tasks),
+    }
+    return json.dumps(whole)
+
+
+def render(
+    image: bytes,
+    limits: ImageLimits,
+    people: People,
+    what: Render,
+    options: AnalyzeOptions,
+    wanted: Format = Format.PNG,
+) -> bytes:
+    """One picture of a picture's people. It has no metadata: neither those of the photo nor a thumbnail.
+
+    Args:
+        what: whatever `options` say.
+        options: with `exact` the engine was asked for the probabilities of the parts.
+        wanted: PNG, or JPEG for what is not of `NO_JPEG`.
+    """
+    exact = options.exact
+    if what is Render.PARTS:
+        return png.encode_palette(people.label_map(exact), people.taxonomy)
+    if what is Render.IUV:
+        return png.encode_iuv(people.iuv_map(exact=exact)[0])
+    if what is Render.INDS:
+        return png.encode_inds(instances(people, exact))
+    original = decode(image, limits)
+    if what is Render.CUTOUT:
+        return png.encode_rgba(draw.cutout(original, people))
+    if what is Render.CONTOUR:
+        drawn = draw.contours(original, people)
+    elif what is Render.CHARTS:
+        drawn = draw.charts(original, people)
+    elif what is Render.ANONYMISE:
+        drawn = draw.anonymise(original, people, hide=options.hide or Hide.HEADS, style=options.style or Style.PIXELATE)
+    else:
+        drawn = draw.overlay(original, people)
+    return jpeg.encode_rgb(drawn) if wanted is Format.JPEG else png.encode_rgb(drawn)
+
+
+def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Who is where, [H,W]: what pairs with the IUV of a trained head, pixel by pixel; else by the part labels."""
+    return people.iuv_map(exact)[1] if "densepose" in heads.believed(people) else people.instance_map(exact)
+
+
+def files(
+    stem: str, image: bytes, limits: ImageLimits, options: AnalyzeOptions, people: People, document: bytes
+) -> Files:
+    """A picture's files, named as DensePose's tools name them: those that `parsing-rcnn predict` writes, and INDS of
+    the parts where there is no IUV; of boxes alone there are no maps."""
+    found = [
+        (f"{stem}.json", document),
+        (f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options)),
+    ]
+    if people.parts is not None:
+        found.append((f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact))))
+    if people.iuv is not None:
+        iuv, inds = people.iuv_map(options.exact)
+        found.append((f"{stem}_IUV.png", png.encode_iuv(iuv)))
+        if "densepose" in heads.believed(people):
+            return [*found, (f"{stem}_INDS.png", png.encode_inds(inds))]
+    if people.parts is not None:
+        found.append((f"{stem}_INDS.png", png.encode_inds(instances(people, options.exact))))
+    return found
+
+
+def pack(contents: Files) -> bytes:
+    """A zip of files, which are taken out of the list one by one: all of them twice may be too much to hold."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
+        while contents:
+            archive.writestr(*contents.pop(0))
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""`parsing-rcnn triton`: a tritonserver found, started, watched, and ended."""

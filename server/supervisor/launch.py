@@ -1,0 +1,399 @@
+"""A tritonserver of our own: found, started on the repository, watched, and started again.
+
+Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
+each model that nobody asks gets a tiny inference of its own every two seconds; one that fails is unloaded and loaded
+again, and a server that does not answer is started again, after a pause that doubles up to half a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from parsing_rcnn.inference.contention import works
+from parsing_rcnn.repository import GRAPHS, ModelRepository
+from server.engines.shared_memory import FOLDER, sweep
+from server.settings import address
+from server.supervisor.child import Child, spawn
+from server.supervisor.probes import Prober
+
+Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
+UNPACKED = Path(__file__).resolve().parents[2] / ".triton"
+BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
+_PLUGIN = "libprcnn_triton.so"
+_LONGEST_PAUSE = 30.0
+_START = 600.0  # seconds in which a server has loaded its models, large engines included
+_POLL = 0.2
+_IDLE = 3.0  # seconds in which an idle server ends, or never does
+
+log = structlog.get_logger("triton")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A tritonserver: its program, folder of backends, and what its processes need in their environment."""
+
+    program: Path
+    backends: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+    @classmethod
+    def find(cls, unpacked: Path = UNPACKED) -> Installation:
+        """The server on PATH (as in NVIDIA's images), else the one that scripts/install_triton.sh unpacked.
+
+        Raises:
+            EngineUnavailable: neither is there.
+        """
+        found = shutil.which("tritonserver")
+        if found is not None:
+            program = Path(found).resolve()
+            return cls(program, program.parent.parent / "backends")
+        server = unpacked / "server" / "pytriton" / "tritonserver"
+        if not (server / "bin" / "tritonserver").is_file():
+            raise EngineUnavailable(
+                f"no tritonserver on PATH and none in {unpacked}: run scripts/install_triton.sh (Linux x86-64), or use "
+                "an image of tritonserver"
+            )
+        libraries = [unpacked / "server" / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/")]
+        environment = {
+            "LD_LIBRARY_PATH": os.pathsep.join([*map(str, libraries), os.environ.get("LD_LIBRARY_PATH", "")]),
+            # the python3 found first is the one whose packages the models see
+            "PATH": os.pathsep.join([str(unpacked / "python" / "bin"), os.environ.get("PATH", "")]),
+        }
+        arguments = (f"--cache-directory={server / 'caches'}",)
+        return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
+
+    def has(self, backend: str) -> bool:
+        """Whether it can run models of a backend, "tensorrt" for example."""
+        return (self.backends / backend).is_dir()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start.
+
+    Attributes:
+        repository: models with configurations (`parsing-rcnn export --target triton` writes them).
+        host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
+        built: folder where Triton's plugin is when it is not beside the repository.
+        silent: kinds of lines that tritonserver need not write, "info" for example.
+        more: the caller's own options of tritonserver, beside ours.
+    """
+
+    repository: Path
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    profile: Profile = "auto"
+    drain_seconds: int = 20
+    built: Path = BUILT
+    silent: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of this server's shared memory."""
+        return f"prcnn_{self.grpc_port}_"
+
+    @property
+    def plugin(self) -> Path:
+        """The library that registers PyramidRoiAlign when Triton opens it, beside the repository, as in the images."""
+        return self.repository.parent / "build" / "plugin" / _PLUGIN
+
+    def find_plugin(self) -> Path | None:
+        """That library beside the repository, else the one that `make plugin` built here; None where neither is."""
+        return next((place for place in (self.plugin, self.built / _PLUGIN) if place.is_file()), None)
+
+    def address(self, port: int) -> str:
+        """See `server.settings.address`."""
+        return address(self.host, port)
+
+    def command(self, installation: Installation, profile: Profile) -> list[str]:
+        """The command line."""
+        named = [] if profile == "gpu" else [f"--model-config-name={profile}"]
+        ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
+        # Triton's HTTP library and gRPC have each their own way to write an IPv6 address
+        hosts = dict.fromkeys(ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
+        plugin = self.find_plugin() if profile == "gpu" else None
+        return [
+            str(installation.program),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={installation.backends}",
+            *installation.arguments,
+            *named,
+            *(f"--{name}-port={port}" for name, port in ports.items()),
+            *(f"--{name}-address={hosts.get(name, self.host)}" for name in ports),
+            f"--allow-gpu-metrics={'false' if profile == 'cpu' else 'true'}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            f"--exit-timeout-secs={self.drain_seconds}",
+            f"--backend-config=python,shm-region-prefix-name={self.prefix}",
+            "--backend-config=python,shm-default-byte-size=16777216",
+            "--backend-config=python,stub-timeout-seconds=120",
+            *([] if plugin is None else [f"--backend-config=tensorrt,plugins={plugin}"]),
+            *(f"--log-{kind}=false" for kind in self.silent),
+            *self.more,
+        ]
+
+
+def choose_profile(repository: Path, installation: Installation) -> tuple[Profile, str]:
+    """(profile, why): engines where there are a GPU, a plan of every graph and Triton's backend for them; else ONNX
+    Runtime with CUDA where Triton has that, else the CPU."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "cpu", "no NVIDIA device here"
+    without = [name for name in GRAPHS if not (repository / name / "1" / "model.plan").is_file()]
+    if without:
+        plans = ", ".join(f"{name}/1/model.plan" for name in without)
+        missing = f"no {plans}: `parsing-rcnn export --target tensorrt` builds the engines"
+    elif not installation.has("tensorrt"):
+        missing = f"no tensorrt backend in {installation.backends}: NVIDIA's images of tritonserver have it"
+    else:
+        return "gpu", "a GPU and an engine of every graph"
+    if installation.has("onnxruntime"):
+        return "ort_gpu", f"a GPU, but {missing}"
+    return "cpu", f"a GPU, but no onnxruntime backend in {installation.backends}, and {missing}"
+
+
+class Supervisor:
+    """Keeps one tritonserver running and healthy until `stop`.
+
+    Args:
+        launch: what to start.
+        installation: with which server.
+        interval: seconds between two rounds of probes.
+        wrapped: whether what the server says goes line by line through our log; else straight to standard error.
+    """
+
+    def __init__(
+        self, launch: Launch, installation: Installation, interval: float = 2.0, *, wrapped: bool = False
+    ) -> None:
+        self.launch, self.installation, self.interval, self.wrapped = launch, installation, interval, wrapped
+        ModelRepository.open(launch.repository)
+        missing = launch.repository / "human_analysis" / "config.pbtxt"
+        if not missing.is_file():
+            raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")
+        _refuse_taken_ports(launch)
+        self.profile, why = (
+            (launch.profile, "as asked")
+            if launch.profile != "auto"
+            else choose_profile(launch.repository, installation)
+        )
+        log.info("profile", profile=self.profile, reason=why)
+        _refuse_missing_backend(self.profile, installation)
+        if self.profile == "gpu":
+            _refuse_missing_plugin(launch)
+        _refuse_own_options(launch, installation, self.profile)
+        self._child: Child | None = None
+        self._ended: list[Child] = []  # whose leavings may be ours
+        self._healed = self._idle = self._silent = False
+        self._stopping = threading.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server that runs now."""
+        return None if self._child is None else self._child.process.pid
+
+    def stop(self) -> None:
+        """Let the server finish what it has accepted, then end. Safe from signal handlers and threads."""
+        self._stopping.set()
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Start, watch and start again until `stop`.
+
+        Args:
+            ready: called whenever the server has become ready.
+        """
+        pause = 0.5
+        while not self._stopping.is_set():
+            begin = time.monotonic()
+            self._start()
+            try:
+                self._watch(ready)
+            finally:
+                self._end()
+            if self._stopping.is_set():
+                return
+            pause = 0.5 if time.monotonic() - begin > 2 * _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+            log.warning("the server is started again", after_seconds=pause)
+            self._stopping.wait(pause)
+
+    def _start(self) -> None:
+        self._healed = self._idle = self._silent = False
+        self._reap()
+        self._clear()
+        sweep()
+        command = self.launch.command(self.installation, self.profile)
+        log.info("starting", command=" ".join(command))
+        memory = FOLDER / f"{self.launch.prefix}*"
+        self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
+
+    def _watch(self, ready: Callable[[], None]) -> None:
+        """Until the server ends, stops answering, or we are stopped."""
+        assert self._child is not None
+        launch, process = self.launch, self._child.process
+        metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
+        with Prober.connect(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
+            begin = time.monotonic()
+            while not prober.server_ready():
+                if self._stopping.wait(_POLL) or process.poll() is not None:
+                    return self._say_why(process)
+                if time.monotonic() - begin > _START:
+                    log.error("the server does not become ready", seconds=_START)
+                    return None
+            log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
+            ready()
+            silent = 0
+            while not self._stopping.wait(self.interval):
+                self._reap()
+                if process.poll() is not None:
+                    return self._say_why(process)
+                silent = 0 if prober.server_ready() else silent + 1
+                if silent >= 3:
+                    log.error("the server does not answer")
+                    self._silent = True
+                    return None
+                if not silent:
+                    self._heal(prober)
+            self._idle = prober.drain(self.launch.drain_seconds, self.pid)
+            if not self._idle:
+                log.warning("requests kept coming", seconds=self.launch.drain_seconds)
+        return None
+
+    def _heal(self, prober: Prober) -> None:
+        """Load again what does not answer. A stop does not wait for that: a server ends while it loads, too."""
+        for model, reason in prober.sick():
+            if self._stopping.is_set():
+                return
+            log.error("a model is loaded again", model=model, reason=reason)
+            self._healed = True
+            loading = threading.Thread(target=self._reload, args=(prober, model), daemon=True)
+            loading.start()
+            while loading.is_alive() and not self._stopping.is_set():
+                loading.join(_POLL)
+
+    def _reload(self, prober: Prober, model: str) -> None:
+        failed = prober.reload(model)
+        if failed is not None and not self._stopping.is_set():
+            log.error("a model cannot be loaded", model=model, reason=failed)
+
+    def _say_why(self, process: subprocess.Popen[bytes]) -> None:
+        if process.returncode is not None:
+            further = {"further_options": " ".join(self.launch.more)} if self.launch.more else {}
+            log.error("the server ended", status=process.returncode, **further)
+
+    def _end(self) -> None:
+        assert self._child is not None
+        process = self._child.process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            if not self._ends(process):
+                say = log.warning if self._idle else log.error  # nothing is lost, or something may be
+                say("the server does not end and is killed", pid=process.pid, idle=self._idle)
+                process.kill()
+                process.wait()
+        self._child.clear_up()
+        self._ended.append(self._child)
+        self._clear()
+
+    def _ends(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether a server that was told to ends by itself.
+
+        Triton 2.51 waits for a model whose process died, though it was loaded again, until all its time is over.
+        Where the requests are through and no model works, nobody else does; nor for one that answers nobody.
+        """
+        begin = busy = time.monotonic()
+        while time.monotonic() - begin < (_IDLE if self._silent else self.launch.drain_seconds + 10):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL)
+                return True
+            if not (self._healed and self._idle) or works(process.pid):
+                busy = time.monotonic()
+            elif time.monotonic() - busy >= _IDLE:
+                return False
+        return False
+
+    def _reap(self) -> None:
+        """What an ended server left ends a moment after it."""
+        self._ended = [child for child in self._ended if not child.reap()]
+
+    def _clear(self) -> None:
+        """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""
+        for leaked in FOLDER.glob(f"{self.launch.prefix}*"):
+            leaked.unlink(missing_ok=True)
+
+
+def _refuse_missing_backend(profile: Profile, installation: Installation) -> None:
+    """Without the backend Triton loads no model, and would be started again for ever."""
+    needed = {"gpu": "tensorrt", "ort_gpu": "onnxruntime"}.get(profile)
+    if needed is not None and not installation.has(needed):
+        raise EngineUnavailable(
+            f"--profile {profile} needs Triton's {needed} backend, and {installation.backends} has none: run "
+            "this in an image of tritonserver from NVIDIA, or take --profile cpu"
+        )
+
+
+def _refuse_missing_plugin(launch: Launch) -> None:
+    """Without the plugin Triton cannot load an engine that has it, and would be started again for ever."""
+    graph = launch.repository / "detector" / "1" / "model.tensorrt.onnx"
+    if launch.find_plugin() is None and graph.is_file() and b"PyramidRoiAlign" in graph.read_bytes():
+        places = " or ".join(dict.fromkeys(map(str, (launch.plugin.parent, launch.built))))
+        raise EngineUnavailable(
+            f"{_PLUGIN}: no such file in {places}, and the engine of {graph.parent} needs it; `make plugin "
+            f"TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it in {launch.built}, --profile ort_gpu does without"
+        )
+
+
+def _refuse_own_options(launch: Launch, installation: Installation, profile: Profile) -> None:
+    """Another port, or another repository, is one that nobody here would ask."""
+    own = {part.partition("=")[0] for part in replace(launch, silent=(), more=()).command(installation, profile)[1:]}
+    for position, option in enumerate(launch.more):
+        name = option.partition("=")[0]
+        if not position and not option.startswith("-"):
+            raise InvalidOptions(
+                f"{option!r} is no option of tritonserver: they begin with hyphens, as --log-verbose=1"
+            )
+        if name in own - {"--backend-config"}:
+            raise InvalidOptions(
+                f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
+            )
+
+
+def _refuse_taken_ports(launch: Launch) -> None:
+    """Another server on one of the ports would answer in this one's place."""
+    ports = {"http": launch.http_port, "grpc": launch.grpc_port, "metrics": launch.metrics_port}
+    for name, port in ports.items():
+        try:
+            family = socket.AF_INET6 if ":" in launch.host else socket.AF_INET
+            socket.create_server((launch.host, port), family=family).close()
+        except OSError as error:
+            raise EngineUnavailable(
+                f"cannot listen on {launch.address(port)}: {error.strerror}; choose another with --{name}-port"
+            ) from error
+
+
+def forward_signals(supervisor: Supervisor) -> None:
+    """Stop the supervisor on SIGTERM, SIGINT and, unless that is ignored (`nohup`), SIGHUP."""
+
+    def handle(*_: Any) -> None:
+        supervisor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)

@@ -1,0 +1,165 @@
+"""The Triton transport over HTTP, at a server whose first answers are cut; whole ones: tests/server/triton."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.taxonomy import MHP
+from parsing_rcnn_client import Client, GatewayError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+
+PICTURE = np.zeros((32, 32, 3), np.uint8)
+STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
+SHAPES = {
+    "BOXES": ("FP32", [0, 4]), "SCORES": ("FP32", [0]), "IMAGE_SIZE": ("INT32", [2]),
+    "PARTS": ("UINT8", [0, 128, 128]), "PART_SCORES": ("FP32", [0, 20]), "IUV": ("UINT8", [0, 3, 128, 128]),
+    "IUV_SCORES": ("FP32", [0, 25]),
+}  # fmt: skip
+
+
+def whole(status: int, document: object) -> bytes:
+    body = json.dumps(document).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+OUTPUTS = [
+    {"name": name, "datatype": kind, "shape": shape, "data": [32, 32] if name == "IMAGE_SIZE" else []}
+    for name, (kind, shape) in SHAPES.items()
+]
+NOBODY = whole(200, {"model_name": "human_analysis", "model_version": "1", "outputs": OUTPUTS})
+BROKEN = {
+    "closed before the answer": b"",
+    "cut in its head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "cut in its body": whole(200, {"outputs": []})[:-4],
+    "no HTTP": b"something else\r\n\r\n",
+    "a server that ends": whole(503, {"error": STOPPING}),
+}
+
+
+@contextmanager
+def answering(*answers: bytes, pieces: Mapping[int, int] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A server that sends these bytes, the last for ever, and closes after each: its address and what was asked. The
+    answer of a number in `pieces` comes in so many, a tenth of a second after each other.
+    """
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(self.path)
+            number = len(asked) - 1
+            answer, count = answers[min(number, len(answers) - 1)], (pieces or {}).get(number, 1)
+            size = -(-len(answer) // count)
+            with suppress(OSError):  # who asked has gone
+                for at in range(0, max(len(answer), 1), size or 1):
+                    time.sleep(0.1 if count > 1 else 0)
+                    self.wfile.write(answer[at : at + size])
+            self.close_connection = True
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
+    with answering(broken, broken, NOBODY) as (url, asked), Client.triton(url, timeout=30) as client:
+        assert len(client.analyze(PICTURE)) == 0
+        assert len(asked) == 3
+    with answering(broken) as (url, asked), Client.triton(url, timeout=30, retry=False) as client:
+        with pytest.raises(EngineUnavailable, match="no answer"):
+            client.analyze(PICTURE)
+        assert len(asked) == 1
+        with pytest.raises(EngineUnavailable, match="no answer"):
+            _ = client.info
+
+
+@pytest.mark.parametrize("model", [None, "accurate"])
+def test_an_answer_that_drips_is_too_late_and_the_next_one_is_as_good_as_ever(model: str | None) -> None:
+    """Four seconds of it are within every limit that is for one reading alone."""
+    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6, model=model) as client:
+        with pytest.raises(DeadlineExceeded, match="no answer in time"):
+            client.analyze(PICTURE)
+        assert len(asked) == 1
+    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6) as client:
+        with pytest.raises(DeadlineExceeded):
+            client.analyze(PICTURE)
+        assert len(client.analyze(PICTURE)) == 0
+        assert len(asked) == 2
+
+
+def test_all_that_info_asks_has_one_time() -> None:
+    """Each of the four answers takes 0.4 s."""
+    server, model = {"name": "triton", "version": "2.51.0"}, {"name": "human_parsing", "versions": ["1"]}
+    answers = [whole(200, document) for document in (server, {}, {}, model)]
+    with answering(*answers, pieces=dict.fromkeys(range(4), 4)) as (url, asked):
+        with Client.triton(url, timeout=0.6) as client, pytest.raises(DeadlineExceeded, match="no answer in time"):
+            _ = client.info
+        assert len(asked) < 4
+
+
+def test_a_refusal_ends_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> int:
+        return len([record for record in caplog.records if record.name == "parsing_rcnn_client"])
+
+    unknown = whole(400, {"error": "Request for unknown model: 'human_analysis' is not found"})
+    odd = whole(400, {"error": "unexpected inference input"})
+    with answering(b"", b"", unknown, b"", b"", odd, b"", b"", NOBODY) as (url, _), Client.triton(url) as client:
+        with pytest.raises(EngineUnavailable, match="has no such model"):
+            client.analyze(PICTURE)
+        assert told() == 1
+        with pytest.raises(GatewayError, match="unexpected"):
+            client.analyze(PICTURE)
+        assert told() == 2
+        assert len(client.analyze(PICTURE)) == 0
+        assert told() == 3
+
+
+def test_the_classes_are_those_that_it_says() -> None:
+    outputs = [{**o, "shape": [0, 59]} if o["name"] == "PART_SCORES" else o for o in OUTPUTS]
+    answer = whole(200, {"model_name": "human_analysis", "model_version": "1", "outputs": outputs})
+    with answering(answer) as (url, _), Client.triton(url, timeout=30) as client:
+        assert client.analyze(PICTURE).taxonomy is MHP
+    server, model = {"name": "triton", "version": "2.51.0"}, {"name": "human_parsing", "versions": ["1"]}
+    model["outputs"] = [{"name": "PART_SCORES", "datatype": "FP32", "shape": [-1, 59]}]  # type: ignore[assignment]
+    answers = (whole(200, server), whole(200, {}), whole(200, {}), whole(200, model))
+    with answering(*answers) as (url, _), Client.triton(url, timeout=30) as client:
+        assert client.info.classes == MHP.classes
+
+
+@pytest.mark.parametrize("missing", ["gevent", "tritonclient"])
+def test_what_http_needs_is_named_where_it_is_not_installed(missing: str) -> None:
+    """As in what `make serve` installs: Triton's client for gRPC alone."""
+    script = f"import sys; sys.modules[{missing!r}] = None; from parsing_rcnn.cli import main; main()"
+    command = [sys.executable, "-c", script, "info", "--triton", "http://127.0.0.1:9"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'parsing-rcnn-client[triton]', or use grpc://host:8001" in done.stderr

@@ -1,0 +1,163 @@
+"""What clients do with a connection: they read slowly, send on though they are refused, leave, and add blanks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import struct
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from structlog.testing import capture_logs
+
+from server.connection import ConnectionLimits
+from server.settings import Settings
+from tests.server.conftest import Live, Slow
+from tests.server.test_connection import QUERY, Talkative, asking, everything, opened, problem
+from tests.server.test_limits import metric, post, until
+
+UPLOAD = 16_000_000  # bytes, more than sockets hold by themselves
+
+
+def talkative(limits: ConnectionLimits, held: int, keep_alive: int = 75) -> Live:
+    """A gateway with an answer of 2 MB, of which the system holds so much."""
+    live = Live(Settings(), Talkative, limits)
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, held)
+    live.server.config.timeout_keep_alive = keep_alive
+    return live
+
+
+def read(connection: socket.socket, pace: float) -> int:
+    """Read an answer at so many bytes a second. Returns how many of its body are missing."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(1024)
+    head, _, body = received.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", head)
+    assert found is not None
+    left, begin, taken = int(found[1]) - len(body), time.monotonic(), 0
+    while left and (piece := connection.recv(min(left, 16384))):
+        left, taken = left - len(piece), taken + len(piece)
+        time.sleep(max(begin + taken / pace - time.monotonic(), 0))
+    return left
+
+
+def test_an_answer_is_not_cut_off_for_being_read_longer_than_connections_may_rest(photo_jpeg: bytes) -> None:
+    with talkative(ConnectionLimits(), 65536, keep_alive=1) as live, asking(live, photo_jpeg) as connection:
+        assert read(connection, 600_000) == 0
+        assert everything(connection) == b""  # and then it is closed
+
+
+def test_behind_an_answer_that_was_read_slowly_comes_the_next_one(photo_jpeg: bytes) -> None:
+    limits = ConnectionLimits(head_seconds=0.5)
+    with talkative(limits, 65536) as live, asking(live, photo_jpeg) as connection:
+        connection.sendall(b"GET /heal")  # while the other one is on its way
+        assert read(connection, 1_000_000) == 0
+        connection.sendall(b"thz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_who_has_not_read_all_does_not_make_room(photo_jpeg: bytes) -> None:
+    with talkative(ConnectionLimits(connections=2), 65536) as live, asking(live, photo_jpeg) as reading:
+        assert reading.recv(12) == b"HTTP/1.1 200"
+        silent = opened(live)  # which has said nothing for a shorter time
+        until(lambda: len(live.server.server_state.connections) == 2)
+        time.sleep(0.02)  # the loop's clock counts milliseconds
+        assert everything(opened(live, QUERY + "Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert everything(silent) == b""
+        assert read(reading, 10_000_000) == 0
+
+
+def test_a_reader_is_not_let_go_for_what_the_system_holds(photo_jpeg: bytes) -> None:
+    """It takes more only when a third of its share is gone: for longer than `read_seconds` here."""
+    limits = ConnectionLimits(read_seconds=0.5)  # so 128 KiB a second
+    with talkative(limits, 1_000_000) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
+        assert read(connection, 350_000) == 0
+    assert not [line for line in lines if line["event"] == "closed"]
+
+
+def test_the_log_says_whose_answer_was_not_read(photo_jpeg: bytes) -> None:
+    limits = ConnectionLimits(read_seconds=0.5)
+    with talkative(limits, 65536) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
+        head = connection.recv(2000)
+        until(lambda: any(line["event"] == "closed" for line in lines), 20)
+    (closed,) = [line for line in lines if line["event"] == "closed"]
+    assert closed["client"] == "127.0.0.1"
+    assert f"\r\nx-request-id: {closed['request_id']}\r\n".encode() in head
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/v1/analyze?x=1", 422, "invalid-options"),
+        ("/nowhere", 404, "not-found"),
+        ("/v1/analyze", 413, "body-too-large"),
+    ],
+)
+def test_who_wants_the_connection_closed_may_send_the_rest_and_reads_why(
+    version: str, path: str, status: int, code: str
+) -> None:
+    slow = Slow()
+    slow.gate.set()
+    settings = Settings(max_bytes=2000 if status == 413 else UPLOAD)
+    with Live(settings, lambda: slow, ConnectionLimits(linger_seconds=30)) as live:
+        size = f"Content-Length: {UPLOAD}\r\n"
+        for body in (b"", bytes(UPLOAD)):  # who sends no more reads the end, too
+            head = f"POST {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n{size}\r\n"
+            connection = opened(live, head)
+            connection.sendall(body)
+            problem(everything(connection), status, code)
+
+
+def test_urllib_reads_why_it_is_refused(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(workers=1, queue=0), lambda: slow, ConnectionLimits(linger_seconds=30)) as live:
+        first = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=10)
+        for _ in range(5):
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(f"http://{live.address}/v1/analyze", data=bytes(UPLOAD), timeout=20)
+            assert refusal.value.code == 503
+        slow.gate.set()
+        assert first.recv(4000).startswith(b"HTTP/1.1 200")
+        first.close()
+
+
+@pytest.mark.parametrize("leave", ["closed", "reset"])
+@pytest.mark.parametrize("behind", ["GET", "POST"])
+def test_who_leaves_with_requests_behind_the_one_in_work_cancels_them(
+    photo_jpeg: bytes, caplog: pytest.LogCaptureFixture, leave: str, behind: str
+) -> None:
+    slow = Slow()
+    with Live(Settings(), lambda: slow) as live, capture_logs() as lines, caplog.at_level(logging.ERROR):
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(photo_jpeg)}\r\n\r\n"
+        request = head.encode() + photo_jpeg
+        connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        if leave == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(request + (request if behind == "POST" else (QUERY + "\r\n").encode()))
+        assert slow.begun.acquire(timeout=10)
+        connection.close()
+        until(lambda: metric(live, 'parsing_rcnn_requests_total{outcome="cancelled",route="analyze"}') == 1)
+        slow.gate.set()
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        assert not slow.begun.acquire(timeout=0.3)  # the one behind it never began
+        assert metric(live, 'parsing_rcnn_requests_total{outcome="ok",route="analyze"}') == 0
+    told = [(line["status"], line["path"]) for line in lines if line["event"] == "request"]
+    assert told == [(499, "/v1/analyze")]
+    assert not [line for line in lines if line["log_level"] == "error"]
+    assert not caplog.records
+
+
+def test_blanks_around_a_headers_value_are_no_part_of_it(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    slow.gate.set()
+    with Live(Settings(), lambda: slow) as live:
+        blanks = "X-Request-ID: \t mine \t\r\nX-Timeout-Ms: 60000 \r\nContent-Encoding: identity\t\r\n"
+        answer = everything(post(live, photo_jpeg, blanks + "Connection: close\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert b"\r\nx-request-id: mine\r\n" in answer.lower()

@@ -1,0 +1,393 @@
+"""Measure the full pipeline, photo in to `People` out, on held-out pictures.
+
+Sets, all held out by the rules of `training/data/splits.py`; a set that is not there is left out and said so:
+
+- photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
+  label map; whoever is missed is background, and whoever is found beside the labelled person counts as wrong.
+  The `main_person` figures leave the others out: what passers-by without labels cost; `main_person_found` is of the
+  photos on which somebody is labelled. The `registered` figures take out that these label maps lie half a pixel off
+  their photos. The `single` figures leave out the five photos that CCP holds a second time, beside what is trained on
+  (`CCP_TWINS`).
+- backgrounds: pictures without people. Each with a person of score >= 0.5 is counted.
+- crowd: the composites of `benchmarks/make_eval.py`. Detections count from a score of 0.05 up.
+- groups: everyday photos with boxes. People less than 64 pixels tall and crowd regions are ignored.
+- synthetic: rendered people whose every pixel is known (`training/evaluation/synthetic.py`).
+- consistency: the photos again, mirrored and cropped by a tenth (`training/evaluation/consistency.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.people import Analyzer, Options, People
+from training.data.datasets.records import as_labelled
+from training.data.sample import IGNORE_LABEL
+from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos, read_map
+from training.data.splits import CCP_TWINS
+from training.evaluation.consistency import measure_consistency
+from training.evaluation.synthetic import SyntheticResult, evaluate_synthetic
+from training.files import make_folder
+from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix, MissingPredictions
+from training.metrics.detection import (
+    PictureBoxes,
+    average_precision,
+    box_iou,
+    mean_average_precision,
+    precision_recall,
+)
+from training.metrics.parsing import ParsedPeople
+
+SURE = 0.5
+LEAST_SCORE = 0.05
+LEAST_OVERLAP = 0.5
+LEAST_HEIGHT = 64
+# CCP's label maps were reduced by OpenCV's INTER_NEAREST, which reads the corners of pixels, and the photos by
+# INTER_AREA: a label speaks of the point half a pixel left of and above the centre of its pixel
+LABEL_SHIFT = np.float32(0.5)
+_UNTRAINED = "the parsing head of this model is not trained"
+
+Item = TypeVar("Item")
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass
+class PhotoResult:
+    """One labelled photo: `miou` over the classes present in it or found; maps uint8 [H,W]."""
+
+    path: Path
+    miou: float
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+
+
+@dataclass
+class GroupResult:
+    """One group photo with what was found and what is true."""
+
+    path: Path
+    boxes: PictureBoxes
+
+
+@dataclass
+class Evaluation:
+    """Figures by set (JSON-compatible, fractions 0..1), and the pictures to look at."""
+
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    photos: list[PhotoResult] = field(default_factory=list)
+    groups: list[GroupResult] = field(default_factory=list)
+    crowd: list[PictureBoxes] = field(default_factory=list)
+    synthetic: SyntheticResult | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def _plain(items: Sequence[Any], _: str) -> Iterable[Any]:
+    return items
+
+
+def evaluate(
+    analyzer: Analyzer,
+    data: Path,
+    crowd: Path | None = None,
+    synthetic: Path | None = None,
+    progress: Progress = _plain,
+) -> Evaluation:
+    """Measure an analyzer on every set that is there.
+
+    Args:
+        analyzer: what to measure.
+        data: folder that holds ccp, backgrounds and groups.
+        crowd, synthetic: folders that `benchmarks/make_eval.py` wrote (None: left out).
+        progress: wraps each sequence that is walked, for a progress bar: (items, name of the set) -> items.
+
+    Raises:
+        DatasetError: none of the sets is there, or one is damaged.
+    """
+    result = Evaluation()
+    for name, needed, remedy, measure in (
+        ("photos", data / "ccp" / "images", "--data is the folder that holds ccp", measure_photos),
+        ("backgrounds", data / "backgrounds", "--data is the folder that holds backgrounds", _backgrounds),
+        ("groups", data / "groups" / "annotations.json", "--data is the folder that holds groups", _groups),
+    ):
+        if name == "photos" and not analyzer.info.tasks.get("parsing"):
+            result.absent[name] = _UNTRAINED
+        elif needed.exists():
+            result.figures[name] = measure(analyzer, data, progress, result)
+        else:
+            result.absent[name] = f"no {needed}: {remedy}"
+    _both_tasks(analyzer, data, synthetic, progress, result)
+    if not analyzer.info.tasks.get("parsing"):
+        result.absent["crowd"] = _UNTRAINED
+    elif crowd is not None and (crowd / "annotations.json").exists():
+        result.figures["crowd"] = _crowd(analyzer, crowd, progress, result)
+    else:
+        result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"
+    if not result.figures:
+        raise DatasetError("nothing to measure: " + "; ".join(result.absent.values()))
+    result.figures["model"] = _model(analyzer)
+    return result
+
+
+def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress: Progress, result: Evaluation) -> None:
+    """What is asked of parts and IUV together: consistency on the photos, and synthetic people."""
+    if not analyzer.info.tasks.get("densepose"):
+        result.absent |= dict.fromkeys(("consistency", "synthetic"), "the DensePose head of this model is not trained")
+        return
+    if "photos" in result.figures:
+        held_out = LabelledPhotos.open(data / "ccp", validation=True).images
+        result.figures["consistency"] = measure_consistency(analyzer, held_out, progress)
+    if synthetic is not None and (synthetic / "densepose.json").exists():
+        result.figures["synthetic"], result.synthetic = evaluate_synthetic(analyzer, synthetic, progress)
+    else:
+        result.absent["synthetic"] = f"no {synthetic}/densepose.json: write it by `benchmarks.make_eval --synthetic`"
+
+
+def _model(analyzer: Analyzer) -> dict[str, Any]:
+    info = analyzer.info
+    return {"name": info.name, "version": info.version, "runtime": info.runtime, "tasks": dict(info.tasks)}
+
+
+def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    """Figures (JSON-compatible, fractions 0..1) of the labelled photos; each photo's own go into `result`.
+
+    Those of the exact paste are NaN where the analyzer gives no probabilities.
+
+    Raises:
+        DatasetError: the photos or their labels are absent or broken.
+    """
+    photos = LabelledPhotos.open(data / "ccp", validation=True)
+    classes = len(CIHP_TO_14)
+    fast, exact, main_only, registered, single = (ConfusionMatrix(classes) for _ in range(5))
+    found = labelled = 0
+    probabilities = gives_probabilities(analyzer, as_labelled(photos.images[0]))
+    options = Options(tasks=frozenset({"parsing"}), confidence=SURE, part_probs=probabilities)
+    for path, label_path in progress(list(zip(photos.images, photos.labels, strict=True)), "photos"):
+        truth = read_map(label_path, classes)
+        people = analyzer.analyze(as_labelled(path), options)
+        prediction = people.label_map()
+        fast.add(truth, prediction)
+        if path.stem not in CCP_TWINS.values():
+            single.add(truth, prediction)
+        if options.part_probs:
+            exact.add(truth, people.label_map(exact=True))
+        registered.add(truth, replace(people, boxes=people.boxes + LABEL_SHIFT).label_map())
+        overlaps = _overlaps(people, truth)
+        anybody = bool(_of_person(truth).any())  # a photo on which nobody is labelled has no main person
+        main_only.add(truth, people.select(np.argsort(-overlaps)[:anybody]).label_map())
+        labelled += anybody
+        found += bool((overlaps >= LEAST_OVERLAP).any())
+        own = ConfusionMatrix(classes)
+        own.add(truth, prediction)
+        result.photos.append(PhotoResult(path, own.mean_iou(), truth, prediction))
+    merged = fast.merged(CIHP_TO_14)
+    return {
+        "pictures": len(photos.images),
+        "miou": fast.mean_iou(),
+        "miou_true_classes": fast.mean_iou(true_classes=True),
+        "miou_exact_paste": exact.mean_iou(),
+        "miou_main_person": main_only.mean_iou(),
+        "miou_registered": registered.mean_iou(),
+        "miou_single": single.mean_iou(),
+        "miou_14": merged.mean_iou(),
+        "pixel_accuracy": fast.pixel_accuracy(),
+        "mean_class_accuracy": fast.mean_class_accuracy(),
+        "person_iou": fast.foreground_iou(),
+        "person_iou_registered": registered.foreground_iou(),
+        "person_iou_single": single.foreground_iou(),
+        "person_iou_main_person": main_only.foreground_iou(),
+        "main_person_found": found / labelled if labelled else float("nan"),
+        "iou": dict(zip(analyzer.info.classes, fast.iou().tolist(), strict=True)),
+        "iou_exact_paste": dict(zip(analyzer.info.classes, exact.iou().tolist(), strict=True)),
+        "iou_14": dict(zip(NAMES_14, merged.iou().tolist(), strict=True)),
+        "truth_pixels": dict(zip(analyzer.info.classes, fast.counts.sum(1).tolist(), strict=True)),
+    }
+
+
+def gives_probabilities(analyzer: Analyzer, image: bytes | NDArray[np.uint8]) -> bool:
+    """Whether an analyzer answers with the class probabilities that the exact paste needs: a server does not."""
+    try:
+        analyzer.analyze(image, Options(tasks=frozenset({"parsing"}), part_probs=True))
+    except InvalidOptions:
+        return False
+    return True
+
+
+def _of_person(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a map has parts."""
+    return (truth != 0) & (truth != IGNORE_LABEL)
+
+
+def _overlaps(people: People, truth: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """IoU float64 [n] of each person with the box around all true parts; zeros where there are none."""
+    mask = _of_person(truth)
+    if not mask.any():
+        return np.zeros(len(people))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
+    return np.asarray(box_iou(people.boxes, box)[:, 0])
+
+
+def _backgrounds(analyzer: Analyzer, data: Path, progress: Progress, _: Evaluation) -> dict[str, Any]:
+    paths = background_photos(data / "backgrounds", validation=True)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    highest = {}
+    for path in progress(paths, "backgrounds"):
+        people = analyzer.analyze(path.read_bytes(), options)
+        highest[path.name] = float(people.scores.max(initial=0.0))
+    false = sorted(name for name, score in highest.items() if score >= SURE)
+    return {"pictures": len(paths), "with_false_person": len(false), "names": false, "highest_scores": highest}
+
+
+def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    photos = GroupPhotos.open(data / "groups", validation=True)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    for path, truth, crowd in progress(list(zip(photos.images, photos.boxes, photos.ignore, strict=True)), "groups"):
+        people = analyzer.analyze(as_labelled(path), options)
+        result.groups.append(GroupResult(path, PictureBoxes(people.boxes, people.scores, truth, crowd)))
+    return _box_figures([group.boxes for group in result.groups], LEAST_HEIGHT)
+
+
+def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    parsed, boxes = ParsedPeople(len(CIHP_TO_14)), result.crowd
+    by_count: dict[str, list[int]] = defaultdict(list)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    for path, truth_boxes, truths in _composites(folder, progress):
+        people = analyzer.analyze(as_labelled(path), options)
+        by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
+            len(boxes)
+        )
+        parsed.add([person_map(people, index) for index in range(len(people))], people.map_scores("parsing"), truths)
+        boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
+    return {
+        **_box_figures(boxes, 0),
+        "ap_p_50": parsed.average_precision(0.5),
+        "ap_p_vol": parsed.average_precision_volume(),
+        "pcp_50": parsed.pcp(0.5),
+        "by_count": {name: _box_figures([boxes[i] for i in rows], 0) for name, rows in sorted(by_count.items())},
+    }
+
+
+def _composites(
+    folder: Path, progress: Progress
+) -> Iterator[tuple[Path, NDArray[np.float32], list[NDArray[np.uint8]]]]:
+    """Each composite: (path, boxes float32 [n,4] of its people, one part map uint8 [H,W] a person)."""
+    document = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    for image in progress(document["images"], "crowd"):
+        rows = [row for row in document["annotations"] if row["image_id"] == image["id"]]
+        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        stem = Path(image["file_name"]).stem
+        labels = read_map(folder / "labels" / f"{stem}.png", len(CIHP_TO_14))
+        instances = read_map(folder / "instances" / f"{stem}.png")
+        unknown = labels == IGNORE_LABEL
+        people = [np.where((instances == row["instance"]) | unknown, labels, 0).astype(np.uint8) for row in rows]
+        yield folder / "images" / image["file_name"], boxes, people
+
+
+def person_map(people: People, index: int, *, exact: bool = False) -> NDArray[np.uint8]:
+    """One person's part labels on the whole picture, as if nobody else were there; `exact` as in `People.crop`."""
+    canvas = np.zeros(people.image_size, np.uint8)
+    labels, (left, top) = people.crop(index, exact)
+    canvas[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
+    return canvas
+
+
+def _box_figures(pictures: list[PictureBoxes], min_height: float) -> dict[str, Any]:
+    precision, recall, scores = precision_recall(pictures, min_height=min_height)
+    sure = int((scores >= SURE).sum())
+    heights = [box[3] - box[1] for picture in pictures for box in picture.truth]
+    return {
+        "pictures": len(pictures),
+        "people": int(sum(height >= min_height for height in heights)),
+        "ap_50": average_precision(pictures, min_height=min_height),
+        "ap": mean_average_precision(pictures, min_height=min_height),
+        "precision_at_0.5": float(precision[sure - 1]) if sure else float("nan"),
+        "recall_at_0.5": float(recall[sure - 1]) if sure else 0.0,
+    }
+
+
+def run_evaluate(
+    analyzer: Analyzer,
+    data: Path,
+    crowd: Path | None = None,
+    synthetic: Path | None = None,
+    out: Path = Path("out/evaluation"),
+) -> Evaluation:
+    """The command on our own sets: print the table, write evaluation.md, results.json and sheets to `out`.
+
+    Raises:
+        DatasetError: none of the sets is there, or one is damaged, or `out` cannot be written.
+    """
+    from training.evaluation.report import print_table, progress_bar, write_report
+
+    make_folder(out)
+    with progress_bar() as progress:
+        result = evaluate(analyzer, data, crowd, synthetic, progress)
+    write_report(result, out, analyzer, synthetic)
+    print_table(result)
+    return result
+
+
+def run_datasets(
+    analyzer: Analyzer,
+    path: Path,
+    images: Path | None,
+    surface: Path | None,
+    out: Path,
+    missing_predictions: MissingPredictions = "background",
+    *,
+    exact: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """The command on published datasets: those splits that their authors keep for measuring, or all if there is none.
+
+    Args:
+        path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
+        surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
+        exact: paste parts by their probabilities and over each other by score, and rank by the box, as the authors.
+
+    Returns:
+        figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
+
+    Raises:
+        DatasetError: nothing that is known is at `path`, a picture is broken, the surface is not readable, or `out`
+            cannot be written.
+        InvalidOptions: `exact`, and the analyzer is a server; or a mirrored view of SMPL's charts without their table.
+    """
+    from training.data.datasets.check import find_datasets
+    from training.evaluation.datasets import evaluate_dataset, open_surface
+    from training.evaluation.report import print_datasets, progress_bar, write_datasets
+    from training.metrics.smpl import SmplSurface
+
+    make_folder(out)
+    body = open_surface(surface) if surface is not None else None
+    if isinstance(body, SmplSurface) and getattr(analyzer, "flip", False) and getattr(analyzer, "tables", 0) is None:
+        raise InvalidOptions(
+            f"--flip: {surface} has SMPL's charts, and how U and V mirror on them is in UV_symmetry_transforms.mat: "
+            "name it with --uv-symmetry, or leave --flip out"
+        )
+    readers = find_datasets(path, images)
+    chosen = [reader for reader in readers if reader.validation] or readers
+    with progress_bar() as progress:
+        results = {
+            r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen
+        }
+    figures = {name: result.figures for name, result in results.items()}
+    document = {
+        "model": _model(analyzer),
+        "missing_predictions": missing_predictions,
+        "exact_paste": exact,
+        "in_front": "higher score" if exact else "deeper silhouette",
+        "specks_swept": getattr(analyzer, "sweep", True),  # a gateway sweeps and does not say so
+        "splits": figures,
+    }
+    write_datasets(document, results, chosen, out, analyzer)
+    print_datasets(figures)
+    return figures
