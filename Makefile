@@ -59,7 +59,7 @@ test-export: $(TORCH)/.train
 		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_design.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)
-	PARSING_RCNN_FUZZ_CASES=20000 PARSING_RCNN_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
+	PRCNN_TEST_FUZZ_CASES=20000 PRCNN_TEST_FUZZ_EXAMPLES=100 $(VENV)/bin/python $(PYTEST) --timeout 3600 tests/server/fuzz
 	PYTHONPATH=. $(VENV)-atheris/bin/python tests/server/fuzz/readers.py -max_total_time=120
 
 test-slow: $(TORCH)/.train ## every network learns eight pictures; parity of the paper's sizes (most of an hour)
@@ -68,7 +68,7 @@ test-slow: $(TORCH)/.train ## every network learns eight pictures; parity of the
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client examples
+	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client examples export
 	PYTHONPATH=.:client $(VENV)/bin/lint-imports
 
 format: $(VENV)/.test

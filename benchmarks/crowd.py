@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.frames import HEIGHT, WIDTH, jpeg
-from parsing_rcnn.people import Analyzer, Options
+from parsing_rcnn.analyzer import Analyzer, Options
 
 
 class NobodyFound(ValueError):

@@ -79,7 +79,7 @@ def prepare(
     Raises:
         RuntimeError: other than `people` came out.
     """
-    from parsing_rcnn.people import Options
+    from parsing_rcnn.analyzer import Options
     from parsing_rcnn.pipeline import Pipeline
 
     data, engine = frame.read_bytes(), Pipeline(repository, threads=threads)

@@ -25,7 +25,7 @@ from benchmarks.rounds import Worker, WorkerError, answer, interleave, ratios, s
 
 def prepare(options: argparse.Namespace) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
     """(facts, a function that takes the encoded picture to `People` and returns its stage times)."""
-    from parsing_rcnn.people import Options
+    from parsing_rcnn.analyzer import Options
     from parsing_rcnn.pipeline import Pipeline
 
     data = options.worker.read_bytes()

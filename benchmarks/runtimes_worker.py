@@ -193,7 +193,7 @@ def ceiling_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
 
 def full_step(options: argparse.Namespace) -> tuple[dict[str, Any], Step]:
     """The whole pipeline, a JPEG to `People`: with random weights everybody counts, so there are always as many."""
-    from parsing_rcnn.people import Options
+    from parsing_rcnn.analyzer import Options
     from parsing_rcnn.pipeline import Pipeline
 
     data = options.photo.read_bytes()

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 from benchmarks.make_eval import held_out_backgrounds, read_cut_outs
 from benchmarks.walk import Truth, Walk
+from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.geometry import iou
-from parsing_rcnn.people import Analyzer, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter

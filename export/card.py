@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.options import ExportOptions
-from parsing_rcnn.card import Unreadable, fault, read
+from parsing_rcnn.card import Unreadable, fault, read, taxonomy_of
 from training.checkpoint import exported_weights
 from training.config import Config
 
@@ -49,11 +49,11 @@ def completed(
     Raises:
         CardError: its taxonomy is not that of the weights.
     """
-    own = taxonomy_of(config)
-    if card.get("taxonomy", own) != own:
+    own = config.model.taxonomy
+    if "taxonomy" in card and taxonomy_of(card) != own:
         raise CardError(
-            f"{path}: taxonomy {card['taxonomy']}, but the weights have the {config.model.parsing_classes} classes of "
-            f"{own}; take taxonomy out of the card, the weights say it"
+            f"{path}: taxonomy {taxonomy_of(card).name}, but the weights have the {len(own)} classes of {own.name}; "
+            "take taxonomy out of the card, the weights say it"
         )
     kept = {key: value for key, value in card.items() if not (options.sizes and key in _OF_SIZES)}
     return {**kept, "tasks": {**tasks, **card.get("tasks", {})}}
@@ -66,11 +66,6 @@ def digest_of(repository: Path) -> str:
         digest.update(f"{name} {list(values.shape)}\n".encode())
         digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()
-
-
-def taxonomy_of(config: Config) -> str:
-    """Of the part classes of weights."""
-    return "cihp" if config.model.parsing_classes == 20 else "mhp"
 
 
 def unfounded(card: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[str]:

@@ -27,37 +27,38 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="weights.safetensors of a run with its JSON, or a repository.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model repository to write.")] = Path("model_repository"),
     version: Annotated[
-        str | None, typer.Option(help="Version of the weights (default: that of --card, of a repository, else 1).")
+        str | None, typer.Option(help="Version of the weights (default: from --card or the repository, else 1).")
     ] = None,
     card: Annotated[
-        Path | None, typer.Option(help="JSON that the card takes over: tasks, data, limits (a repository's: its card).")
+        Path | None,
+        typer.Option(help="JSON with fields for the model card: tasks, data, limits (default: a repository's card)."),
     ] = None,
     target: Annotated[
         str,
         typer.Option(
-            help="onnx; openvino: model.xml beside each graph; triton: configurations and models, too; tensorrt: those "
-            "and engines for this machine's GPU."
+            help="onnx; openvino: also model.xml beside each graph; triton: also Triton's configurations and models; "
+            "tensorrt: those and engines for this machine's GPU."
         ),
     ] = "onnx",
     precision: Annotated[
-        str, typer.Option(help="What the graphs compute in: fp32, fp16 or bf16 (INT8: `quantize`).")
+        str, typer.Option(help="The type that the graphs compute in: fp32, fp16 or bf16 (INT8: `quantize`).")
     ] = "fp32",
     size: Annotated[
-        list[str] | None, typer.Option(help="Canvas, HEIGHTxWIDTH in steps of 32; again for each further one.")
+        list[str] | None, typer.Option(help="Input size, HEIGHTxWIDTH in steps of 32; repeat it for several.")
     ] = None,
-    proposals: Annotated[int | None, typer.Option(help="Of the proposal network at most (the recipe's).")] = None,
-    max_people: Annotated[int, typer.Option(help="Of one picture at most.")] = 64,
+    proposals: Annotated[int | None, typer.Option(help="Most proposals of a picture (default: the recipe's).")] = None,
+    max_people: Annotated[int, typer.Option(help="Most people of a picture.")] = 64,
     static_people: Annotated[
-        int | None, typer.Option(help="The detector always gives so many rows, COUNT of them people.")
+        int | None, typer.Option(help="The detector always gives this many rows; the first COUNT are people.")
     ] = None,
     people_buckets: Annotated[
         str | None, typer.Option(help="Numbers of people that the heads are made for, as in 1,4,16,64.")
     ] = None,
-    pooling: Annotated[str, typer.Option(help="Of the heads' RoIs: roi_align, or matmul, two matrix products.")] = (
-        "roi_align"
-    ),
+    pooling: Annotated[
+        str, typer.Option(help="How the heads' RoIs are pooled: roi_align, or matmul (matrix products).")
+    ] = "roi_align",
     print_trtexec: Annotated[
-        bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
+        bool, typer.Option("--print-trtexec", help="With tensorrt: print the commands that build engines, build none.")
     ] = False,
     plugin: Annotated[
         Path | None, typer.Option(help="libprcnn_plugin.so for TensorRT (default: what `make plugin` built).")
@@ -107,7 +108,7 @@ def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path |
     given = read_card(card) if card is not None else None
     known = taken_over(checkpoint, options) if (checkpoint / CARD).is_file() else {}
     model, recipe = load_model(checkpoint)
-    # without a card, what the recipe trains is what is known of the weights
+    # without a card, only the recipe says which tasks are trained
     trained = {"parsing": {"trained": recipe.train.parsing}, "densepose": {"trained": recipe.train.densepose}}
     tasks = {**trained, **known.get("tasks", {})}
     if card is not None and given is not None:
@@ -122,7 +123,7 @@ def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path |
         described = completed(checkpoint / CARD, known, recipe, options, tasks)
     version = version or str(described.get("version", known.get("version", "1")))
     with warnings.catch_warnings():
-        # of torchvision's own code
+        # raised by torchvision's own code
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
         files = export_repository(model, recipe, out, version=version, card=described, options=options)
     canvases = [(height, width) for height, width in described.get("canvases", options.canvases(recipe))]
@@ -134,23 +135,29 @@ def _write_graphs(checkpoint: Path, out: Path, version: str | None, card: Path |
 
 def verify(
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    photos: Annotated[Path | None, typer.Option(help="A folder of JPEGs to add to the rendered scenes.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many of these photos.")] = 24,
-    checkpoint: Annotated[Path | None, typer.Option(help="Compare with these weights, rounded as exported.")] = None,
-    also: Annotated[
-        list[Path] | None, typer.Option(help="A repository of the same weights in another precision; several.")
+    photos: Annotated[Path | None, typer.Option(help="A folder of JPEGs to run beside the rendered scenes.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of these photos at most.")] = 24,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Weights for torch, rounded as the export rounds them (default: those of the repository)."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder that holds ccp/ with labels: the change of mIoU.")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A repository of the same weights in another precision; repeatable.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds ccp/ with labels: also compare mIoU on its validation photos."),
+    ] = None,
     situation: Annotated[
-        list[str] | None, typer.Option(help="Only this rendered situation, as '20 people'; several (default: all).")
+        list[str] | None, typer.Option(help="Run only this rendered scene, as '20 people'; repeatable (default: all).")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the report here (Markdown; JSON and pictures beside it).")
     ] = None,
 ) -> None:
-    """Hold torch and every runtime against each other in every situation; exit 1 beyond the stated limits."""
+    """Compare torch and every installed runtime with each other on rendered scenes; exit 1 beyond the stated limits."""
     from export.parity.report import to_markdown, write_report
-    from export.parity.situations import chosen_situations
+    from export.parity.situations import UnknownSituation, chosen_situations
     from export.parity.verify import verify as run
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
@@ -159,11 +166,8 @@ def verify(
     from training.tensor_files import CheckpointError
 
     try:
-        chosen = chosen_situations(situation or ())
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    try:
-        taxonomy = ModelRepository.open(repository).taxonomy
+        opened = ModelRepository.open(repository)
+        chosen = chosen_situations(opened.canvases, situation or ())
         with progress_bar() as progress:
             report, found, situations = run(
                 repository,
@@ -175,11 +179,13 @@ def verify(
                 situations=chosen,
                 progress=progress,
             )
+    except UnknownSituation as error:
+        raise typer.BadParameter(str(error)) from error
     except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(to_markdown(report, repository=repository))
     if out is not None:
-        write_report(report, out, found, situations, taxonomy, repository)
+        write_report(report, out, found, situations, opened.taxonomy, repository)
     if not report["passed"]:
         raise typer.Exit(1)

@@ -16,16 +16,16 @@ from training.model.parsing_rcnn import ParsingRCNN
 def gigaflops(
     model: ParsingRCNN, canvases: Sequence[tuple[int, int]], proposals: int | None = None
 ) -> dict[str, dict[str, float]]:
-    """Of convolutions and matrix products, a multiplication and an addition being two operations.
+    """GFLOP of convolutions and matrix products; a multiplication and an addition are two operations.
 
     RoIAlign, NMS, interpolation and norms are not counted.
 
     Args:
         canvases: (height, width) of the pictures.
-        proposals: that reach the box branch; None: as many as the recipe allows.
+        proposals: number of them that reach the box branch; None: as many as the recipe allows.
 
     Returns:
-        {graph: {what: GFLOP}}: the detector a canvas, the heads a person.
+        {graph: {what: GFLOP}}: of the detector for each canvas ("384x640"), of the heads for "a person".
     """
     blank = copy.deepcopy(model).to("meta").eval()
     size = model.config.branch.roi_size
@@ -50,9 +50,8 @@ def _detector(model: ParsingRCNN, height: int, width: int, proposals: int) -> fl
     return _counted(Layers(), torch.zeros(1, 3, height, width, device="meta"))
 
 
-@torch.no_grad()
 def _counted(module: nn.Module, example: torch.Tensor) -> float:
     counter = FlopCounterMode(display=False)
-    with counter:
+    with torch.no_grad(), counter:
         module(example)
     return float(counter.get_total_flops()) / 1e9

@@ -1,7 +1,7 @@
-"""Export-friendly views of the network: detector, parsing head and DensePose head, with the serving tensors.
+"""The three graphs that are exported, detector, parsing head and DensePose head, as torch modules.
 
-The arithmetic is the model's own (`training.model`); what is added here is what serving wants inside the graph:
-uint8 in, NMS and limits, part argmax and IUV quantisation, so that a person leaves as kilobytes.
+The arithmetic is the model's own (`training.model`). Added is what serving needs inside a graph: uint8 inputs, NMS and
+limits, the argmax of parts and the quantisation of IUV, so that a person leaves the graph as kilobytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torchvision.ops import nms
 from export.options import Pooling
 from export.picked_iuv import PickedIuv
 from export.roi_align import roi_align_matmul
-from parsing_rcnn.runtime import MAX_PEOPLE
+from parsing_rcnn.limits import MAX_PEOPLE
 from training.model import boxes as box_ops
 from training.model.answers import part_answer
 from training.model.box_branch import BoxBranch, roi_align_level
@@ -21,11 +21,11 @@ from training.model.parsing_rcnn import ParsingRCNN
 
 
 class StaticBoxBranch(nn.Module):
-    """The box branch with every level pooling every RoI and a mask that selects.
+    """The box branch, with every RoI pooled from every level, and a mask that selects the right one.
 
-    Values are those of `roi_align_pyramid`; the shapes do not depend on which level a box falls into, which
-    every exporter needs, and at 7x7 the extra samples cost less than gather and scatter. INT8 files for CPUs pool each
-    RoI once (`export.packed_levels`), TensorRT's engines by the plugin.
+    Values are those of `roi_align_pyramid`. No shape depends on the level that a box belongs to, which exporters need,
+    and at 7x7 the extra samples cost less than gather and scatter would. INT8 files for CPUs pool each RoI once
+    (`export.packed_levels`), and so do TensorRT's engines, by the plugin.
     """
 
     def __init__(self, branch: BoxBranch) -> None:
@@ -53,12 +53,12 @@ class DetectorGraph(nn.Module):
     LIMITS = (minimum score, most people). 1 <= n <= `most`: without a person there is one dummy row and COUNT is 0.
 
     Args:
-        model: weights.
-        most: people at most, whatever LIMITS allow.
-        proposals: of the proposal network at most; None: as the model's recipe says.
-        static: n is always `most`, rows behind COUNT are dummies (zero boxes, score 0), and no shape depends on what
-            the network finds, but for the indices that NMS gives.
-        pooling: how ROI_FEATURES are pooled: "roi_align", or "matmul", the same as two matrix products.
+        model: the network with its weights.
+        most: the most people, whatever LIMITS allow.
+        proposals: the most proposals; None: the recipe's.
+        static: n is always `most`; rows from COUNT on are dummies (zero boxes, score 0). No shape depends on what the
+            network finds, but for the indices that NMS gives.
+        pooling: how ROI_FEATURES are pooled: "roi_align", or "matmul", which is the same as two matrix products.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DetectorGraph(nn.Module):
     def forward(self, canvas: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
         height, width = canvas.shape[0], canvas.shape[1]
-        # as `ParsingRCNN.pyramid`, but channels last until the network, as the picture comes and as runtimes want it
+        # as `ParsingRCNN.pyramid`, but channels last up to the network, as the picture comes and as runtimes prefer
         normal = (canvas[None].float() - model.mean.view(1, 1, 1, 3)) / model.std.view(1, 1, 1, 3)
         pyramid = model.fpn(model.backbone(normal.permute(0, 3, 1, 2)))
         logits, deltas, anchors = model.rpn(pyramid)
@@ -96,7 +96,7 @@ class DetectorGraph(nn.Module):
         scores, refined = self.box(pyramid, proposals)
         person = torch.softmax(scores, 1)[:, 1]
         boxes = box_ops.clip(box_ops.decode(refined, proposals, box_ops.BOX_WEIGHTS), height, width)
-        if self.static:  # what is padding loses against everybody and is below every minimum
+        if self.static:  # padding gets a score below every other and every minimum
             person = torch.where(torch.arange(person.shape[0]) < found, person, -torch.ones_like(person))
         rows = nms(boxes, person, model.config.box.nms_iou)
         boxes, person = boxes[rows], person[rows]
@@ -105,6 +105,7 @@ class DetectorGraph(nn.Module):
         return boxes, person, kept.sum().to(torch.int32)[None], features
 
     def _few(self, boxes: Tensor, person: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes and scores of the people within LIMITS, at least one row; and which of the given rows are people."""
         allowed = limits[1].clamp(0, self.most)
         rank = torch.arange(person.shape[0])
         kept = (person >= limits[0]) & (rank < allowed)
@@ -114,10 +115,11 @@ class DetectorGraph(nn.Module):
         return boxes[chosen], person[chosen], kept
 
     def _static(self, boxes: Tensor, person: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`most` boxes and scores, zero but for the people within LIMITS; and which of these rows are people."""
         rank = torch.arange(self.most)
         found = rank < person.shape[0]
         boxes, person = _padded(boxes, self.most), _padded(person, self.most)
-        # a score of padding is below 0 and that of missing rows 0: neither is a person, even at a minimum of 0
+        # padded proposals have scores below 0, missing rows are not `found`: nobody, even at a minimum of 0
         kept = found & (person >= limits[0].clamp(min=0)) & (rank < limits[1].clamp(0, self.most))
         return (
             torch.where(kept[:, None], boxes, torch.zeros_like(boxes)),
@@ -133,14 +135,14 @@ class DetectorGraph(nn.Module):
 
 
 def _padded(rows: Tensor, length: int) -> Tensor:
-    """Rows [r,...] -> [length,...]: the first of them, zeros where they end."""
+    """Rows [r,...] -> [length,...]: cut, or followed by zeros."""
     return torch.narrow(torch.cat([rows, rows.new_zeros((length, *rows.shape[1:]))]), 0, 0, length)
 
 
 class ParsingGraph(nn.Module):
     """ROI_FEATURES [n,C,32,32] -> PARTS uint8 [n,128,128], PART_SCORES fp32 [n,classes], PART_PROBS uint8.
 
-    PART_SCORES: mean probability of each class over the pixels that it won, 0 for a class that won none.
+    PART_SCORES: the mean probability of each class over the pixels where it is the likeliest; 0 where it has no pixel.
     """
 
     def __init__(self, model: ParsingRCNN) -> None:
@@ -154,8 +156,9 @@ class ParsingGraph(nn.Module):
 class DensePoseGraph(nn.Module):
     """ROI_FEATURES [n,C,32,32] -> IUV uint8 [n,3,128,128], IUV_SCORES fp32 [n,25].
 
-    IUV: part 0..24, U and V of that part times 255. IUV_SCORES: mean probability of each part where it is shown, 0 for
-    a part that is not (`training.model.answers.iuv_scores`). What is background: `ModelConfig.densepose_background`.
+    IUV: the part 0..24, and its U and V times 255. IUV_SCORES: the mean probability of each part where it is shown, 0
+    for a part that is not (`training.model.answers.iuv_scores`). `ModelConfig.densepose_background` says what counts as
+    background.
     """
 
     def __init__(self, model: ParsingRCNN) -> None:

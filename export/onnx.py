@@ -20,12 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.export import Dim
 
-from export.card import digest_of, read_card, taxonomy_of
+from export.card import digest_of, read_card
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.options import ExportOptions
 from export.precision import to_precision
 from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.card import LARGEST_SIDE, STEP, WEIGHTS
+from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.repository import CARD
 from training.collection import nothing_collected
 from training.config import Config
@@ -242,7 +243,7 @@ def write_card(
         "name": config.name,
         "version": version,
         WEIGHTS: digest_of(out),
-        "taxonomy": taxonomy_of(config),
+        "taxonomy": write_taxonomy(config.model.taxonomy),
         "canvases": [list(c) for c in options.canvases(config)],
         **{key: value for key, value in card.items() if key not in ("version", WEIGHTS, "taxonomy")},
         **options.told(),

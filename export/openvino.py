@@ -1,4 +1,4 @@
-"""ONNX graphs as OpenVINO's own files, for those who serve with OpenVINO or its model server."""
+"""The ONNX graphs in OpenVINO's own format, for those who serve with OpenVINO alone or with its model server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from parsing_rcnn.repository import GRAPHS
 
 
 def write_models(repository: Path) -> list[Path]:
-    """Write `model.xml` and `model.bin` beside each graph's `model.onnx`: the same numbers.
+    """Write `model.xml` and `model.bin` beside each graph's `model.onnx`; they give the same numbers.
 
-    Weights that the graph holds in fp16 stay so; biases and anchors, which it holds in fp32, are not rounded.
+    Weights that the graph stores in fp16 stay in fp16; biases and anchors, stored in fp32, are not rounded.
 
     Returns:
         The `model.xml` files.
@@ -20,7 +20,7 @@ def write_models(repository: Path) -> list[Path]:
         EngineUnavailable: openvino is not installed.
     """
     core = openvino_core()
-    import openvino  # after its core: see there
+    import openvino  # after `openvino_core`, which turns its telemetry off
 
     written = []
     for graph in GRAPHS:

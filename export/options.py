@@ -1,4 +1,4 @@
-"""What `parsing-rcnn export` may be told about the graphs, beside the weights."""
+"""The options of `parsing-rcnn export` that change the graphs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from parsing_rcnn.card import LARGEST_SIDE, LEAST_SIDE, STEP
-from parsing_rcnn.runtime import MAX_PEOPLE
+from parsing_rcnn.limits import MAX_PEOPLE
 from training.config import Config
 from training.engine import LIGHT_CANVASES
 
@@ -26,12 +26,13 @@ class ExportOptions:
     """Options of the graphs; the defaults are those of the shipped model.
 
     Attributes:
-        precision: see `export.precision`.
-        sizes: (height, width) of the canvases that pictures are fitted to; none: those of the recipe's size.
-        proposals: of the proposal network; None: the recipe's.
-        max_people: of one picture.
-        static_people: the detector always gives that many rows, COUNT of which are people; None: as many as it finds.
-        people_buckets: numbers of people that heads are made for; none: what each runtime thinks best.
+        precision: the type that the graphs compute in, see `export.precision`.
+        sizes: (height, width) of the canvases that pictures are fitted to; empty: those usual for the recipe's network.
+        proposals: the most proposals of a picture; None: the recipe's.
+        max_people: the most people of a picture.
+        static_people: the detector always gives this many rows, of which the first COUNT are people; None: it gives as
+            many rows as it finds people.
+        people_buckets: the numbers of people that heads are compiled for; empty: each runtime's own.
         pooling: how the heads' RoIs are pooled, see `export.graphs.DetectorGraph`.
     """
 
@@ -72,23 +73,23 @@ class ExportOptions:
 
     @property
     def most_people(self) -> int:
-        """Of one picture: rows of the static form, else `max_people`."""
+        """The most people of a picture: the rows of a static detector, else `max_people`."""
         return self.static_people or self.max_people
 
     def canvases(self, config: Config) -> tuple[tuple[int, int], ...]:
-        """(height, width) of the canvases: landscape, portrait and square by default."""
+        """(height, width) of the canvases: `sizes`, else a landscape, a portrait and a square one."""
         paper = config.model.backbone.startswith("res")
         return self.sizes or (PAPER_CANVASES if paper else LIGHT_CANVASES)
 
     def recipe(self, config: Config) -> Config:
-        """The recipe of the network as it is exported."""
+        """The recipe with `proposals` written in."""
         if self.proposals is None:
             return config
         rpn = config.model.rpn.model_copy(update={"proposals_test": self.proposals})
         return config.model_copy(update={"model": config.model.model_copy(update={"rpn": rpn})})
 
     def told(self) -> dict[str, object]:
-        """What a model card says of them: nothing where they are the defaults."""
+        """The fields of a model card for the options that are not the defaults."""
         found: dict[str, object] = {}
         if self.precision != "fp32":
             found["precision"] = self.precision
@@ -102,10 +103,10 @@ class ExportOptions:
 
     @classmethod
     def read(cls, sizes: Sequence[str], buckets: str | None, **rest: object) -> ExportOptions:
-        """From the command line: sizes as HEIGHTxWIDTH, buckets as 1,4,16.
+        """Read options of the command line: sizes as HEIGHTxWIDTH, buckets as 1,4,16.
 
         Raises:
-            OptionError: see there.
+            OptionError: a size or the buckets cannot be read, or an option is out of range.
         """
         return cls(
             sizes=tuple(_size(text) for text in sizes),

@@ -1,10 +1,10 @@
-"""A pyramid as one tall map, so that RoIs of every level are pooled at once, in operators of the standard.
+"""Packs a pyramid into one tall map, so that RoIs of all levels are pooled at once, by ONNX's own operators.
 
-The standard form of `export.plugin.node` pools every RoI on every level and keeps one: with four levels three quarters
-of the work are thrown away. Here the levels stand one above the other, each with its last row and column once more
-(what RoIAlign reads behind the last cell is that cell), and the RoIs are moved to where their level stands. The numbers
-are the same for boxes within the canvas, as proposals are, but for those at its right or lower edge that are thinner
-than a cell of their level: RoIAlign widens them beyond the edge and reads 0 there, here it is the last cell.
+The form that is exported pools every RoI on every level and keeps one result: with four levels three quarters of the
+work are thrown away. Here the levels are stacked, each with its last row and column repeated (what RoIAlign reads
+beyond the last cell is that cell), and each RoI is moved to where its level lies. For boxes within the canvas, as
+proposals are, the numbers are the same, but for boxes at the right or lower edge that are thinner than a cell of their
+level: RoIAlign widens them beyond the edge and reads 0 there, and here it reads the last cell.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.plugin.node import Pooling, find_poolings, prune
 
 
 def pack_levels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a detector in which RoIs that are pooled by level are pooled from the packed pyramid.
+    """A copy of a detector that pools RoIs of several levels from the packed pyramid.
 
     Raises:
         PluginNodeError: see `export.plugin.node.use_plugin`.
@@ -37,7 +37,7 @@ def pack_levels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Packed:
-    """The nodes of one pooling."""
+    """The nodes that replace one pooling."""
 
     def __init__(self, model: onnx.ModelProto, pooling: Pooling) -> None:
         self.graph, self.result = model.graph, pooling.last.output[0]
@@ -73,7 +73,7 @@ class _Packed:
         self.nodes.append(align)
 
     def _padded(self, name: str, wide: str, one: str) -> str:
-        """A level as wide as the finest and a column, and a row longer; what is added is its last."""
+        """A level padded to one column more than the finest has, and by one row, with its last column and row."""
         missing = self._add("Add", self._add("Sub", wide, self._add("Shape", name, start=3, end=4)), one)
         before = self._constant(np.zeros(6, np.int64))
         return self._add("Pad", name, self._add("Concat", before, one, missing, axis=0), mode="edge")

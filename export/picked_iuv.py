@@ -1,9 +1,9 @@
-"""IUV of which U and V are interpolated where they are wanted: the numbers of `training.model.answers.iuv_answer`.
+"""The IUV answer, with U and V interpolated for the shown part only: numbers as `training.model.answers.iuv_answer`.
 
-A pixel shows the U and V of one part. To interpolate the maps of all 24 first, and to throw 23 away then, takes a third
-of the head's time on a CPU. So the best part is found as before; of U and V, what lies around each pixel is looked up
-in the maps of that part alone. Maps that no pixel can show, the background's, are not computed. The deconvolution is
-one layer of the network and three here: splitting what it gives would be a copy of all of it.
+A pixel shows the U and V of one part. To interpolate the maps of all 24 parts and then drop 23 takes a third of the
+head's time on a CPU. So first the best part of each pixel is found; then U and V are interpolated from that part's maps
+alone. The background's maps, which no pixel can show, are not computed. The network's one deconvolution is three here,
+because splitting its result would copy all of it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ PARTS = DENSEPOSE_PARTS - 1  # without the background
 
 
 class PickedIuv(nn.Module):
-    """What the DensePose trunk gives, fp32 [n,C,S,S] -> IUV uint8 [n,3,4S,4S] and IUV_SCORES fp32 [n,25].
+    """Features of the DensePose trunk fp32 [n,C,S,S] -> IUV uint8 [n,3,4S,4S] and IUV_SCORES fp32 [n,25].
 
     Args:
-        head: weights. background: `ModelConfig.densepose_background`.
+        head: its weights are used.
+        background: `ModelConfig.densepose_background`.
     """
 
     def __init__(self, head: DensePoseHead, background: Literal["either", "coarse"]) -> None:
@@ -47,40 +48,41 @@ class PickedIuv(nn.Module):
         return torch.cat([level.to(torch.uint8) for level in levels], 1).unflatten(2, size), scores
 
     def _scores(self, coarse: Tensor, index: Tensor) -> Tensor:
-        """IUV_SCORES of the maps before the last x2; those of the index as `self.index` has them."""
+        """IUV_SCORES, from the maps before they are enlarged by 2; the index maps are those of `self.index`."""
         if self.background == "either":
             return iuv_scores(coarse, index, "either")
         return shown_scores(coarse, index, somebody(coarse))
 
     def _maps(self, x: Tensor, channels: Tensor) -> Tensor:
-        """Some of the channels that the deconvolution gives, [n,c,2S,2S]."""
+        """Some channels of the deconvolution's result, [n,c,2S,2S]."""
         deconv = self.up.deconv
         assert deconv.bias is not None
         weight, bias = deconv.weight.index_select(1, channels), deconv.bias.index_select(0, channels)
         return F.conv_transpose2d(x, weight, bias, deconv.stride, deconv.padding)
 
     def _picked(self, uv: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """U and V [n,1,P] of the channels `chosen` [n,1,P] at the P pixels of twice the size of the maps `uv`."""
+        """U and V [n,1,P] of the parts `chosen` [n,1,P], at the P pixels of a map twice the size of `uv`."""
         size = uv.shape[2]
         cells, shares = _around(size, uv.device)
-        flat = uv.permute(0, 2, 3, 1).flatten(1)  # the maps of one cell lie side by side
+        flat = uv.permute(0, 2, 3, 1).flatten(1)  # all maps of a cell side by side
         places = (cells * uv.shape[1] + chosen.long()).flatten(1)
         u, v = (torch.gather(flat, 1, places + first).unflatten(1, cells.shape) for first in (0, PARTS))
         return (u * shares).sum(1, keepdim=True), (v * shares).sum(1, keepdim=True)
 
 
 def _spans(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(size, end) of runs of channels that follow each other."""
+    """(size, end) of consecutive runs of channels."""
     return [(size, sum(sizes[: place + 1])) for place, size in enumerate(sizes)]
 
 
 def _around(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """The four cells around each pixel of a map of `size` cells a side at twice the size, and their bilinear shares.
+    """What bilinear enlargement by 2 reads of a map of `size` x `size` cells.
 
     Returns:
-        int64 and fp32 [4,(2 size)**2].
+        for each pixel the numbers of the four cells around it, int64 [4,(2 size)**2], and their shares, fp32 of that
+        shape.
     """
-    at = (torch.arange(2 * size, device=device) / 2 - 0.25).clamp(min=0)  # of a pixel's middle, in cells
+    at = (torch.arange(2 * size, device=device) / 2 - 0.25).clamp(min=0)  # where the middle of a pixel lies, in cells
     low = at.floor().long()
     high, share = (low + 1).clamp(max=size - 1), at - low
     cells = [(y[:, None] * size + x).flatten() for y in (low, high) for x in (low, high)]

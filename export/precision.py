@@ -1,11 +1,11 @@
-"""The number type of a graph, written into the graph itself: engines that take types as they stand need no flags.
+"""Makes a graph compute in fp16 or bf16. The types are in the graph, so runtimes need no precision flags.
 
-In fp16 and bf16 graphs convolutions, matrix products and what moves their results about compute in that type. Kept in
-fp32 on purpose: the picture's normalisation; GroupNorm, means over a RoI and softmax (long sums); the last layers of
-the proposal network and of the box branch with all box arithmetic behind them (fp16 rounds a coordinate of 1300 to
-whole pixels); anchors; RoI coordinates and RoIAlign. Names and types of inputs and outputs stay what they are. Batch
-norms are multiplied into the convolutions before them, in the graph and in fp32, so that nothing is rounded between
-the two; runtimes do that once, when they load the file.
+In that type are convolutions, matrix products and the operators that pass their results on. These stay in fp32 on
+purpose: the picture's normalisation; GroupNorm, means over a RoI and softmax (long sums); the last layers of the
+proposal network and of the box branch with all box arithmetic behind them (fp16 rounds a coordinate of 1300 to whole
+pixels); anchors; RoI coordinates and RoIAlign. Inputs and outputs keep their names and types. Batch norms are
+multiplied into the convolutions before them, so that nothing is rounded between the two; that is done in fp32 by nodes
+of the graph, which runtimes compute once, when they load it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _COMPUTE = {
     "fp16": {"Conv", "ConvTranspose", "Gemm", "MatMul"},
     "bf16": {"Conv", "Gemm", "MatMul"},  # TensorRT's compiler knows no deconvolution in bf16
 }
-# these take the type of what flows into them
+# these compute in the type of their inputs
 _FOLLOW = {
     "Add", "ArgMax", "Clip", "Concat", "Expand", "Flatten", "GatherElements", "MaxPool", "Mul",
     "Pad", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
-# layers whose results are boxes and scores: their weights' names end so
+# ends of the names of weights whose layers give boxes and scores
 EXACT = ("rpn.objectness.weight", "rpn.deltas.weight", "box.branch.score.weight", "box.branch.delta.weight")
 
 
 def to_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """A copy of an exported graph that computes in `precision`; weights keep their names and what they are stored in.
+    """A copy of an exported graph that computes in `precision`; weights keep their names and stored types.
 
     Args:
         model: an fp32 graph of `export.onnx.to_onnx`.
@@ -57,7 +57,7 @@ def to_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
 
 class _Typing:
-    """Decides the type of every node, in order, and puts the casts between them."""
+    """Decides the type of every node, in the graph's order, and inserts the casts between them."""
 
     def __init__(self, model: onnx.ModelProto, precision: str) -> None:
         self.graph, self.precision, self.type = model.graph, precision, _TYPES[precision]
@@ -96,7 +96,7 @@ class _Typing:
         flowing = [n for n in node.input if n in self.floats and n not in self.constants]
         computed = [name for name in flowing if name not in self.given]
         if node.op_type == "MatMul" and len(computed) == 2 and not self.half.intersection(computed):
-            return False  # sums over the cells of a map, of probabilities that are fp32
+            return False  # attention: sums over the cells of a map, of fp32 probabilities
         if node.op_type in _COMPUTE[self.precision]:
             return not any(self.sources.get(name, name).endswith(EXACT) for name in node.input)
         return node.op_type in _FOLLOW and bool(flowing) and self.half.issuperset(flowing)
@@ -120,7 +120,7 @@ class _Typing:
         return added
 
     def _give_back(self, node: NodeProto, index: int) -> NodeProto:
-        """An output of the graph stays fp32."""
+        """A cast that keeps an output of the graph fp32."""
         name = node.output[index]
         node.output[index] = f"{name}::{self.precision}"
         self.half.remove(name)
@@ -141,7 +141,7 @@ def _fold_norms(graph: GraphProto) -> None:
         others = [node for node in users[conv.output[0]] if node.output[0] != norm.output[0]]
         if any(node.op_type != "Shape" for node in others):
             continue
-        for node in others:  # the norm keeps the shape
+        for node in others:  # the norm's result has the same shape
             node.input[0] = norm.output[0]
         _, scale, shift, mean, variance = norm.input
         eps = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
@@ -170,7 +170,7 @@ def _fold_norms(graph: GraphProto) -> None:
 
 
 def _scale_before_attention(graph: GraphProto) -> None:
-    """MatMul(q, k) * s -> MatMul(q * s, k): a product of long vectors may leave fp16's range before it is scaled."""
+    """MatMul(q, k) * s -> MatMul(q * s, k): before it is scaled, a product of long vectors may exceed fp16's range."""
     makers = {name: node for node in graph.node for name in node.output}
     users = _users(graph)
     scalars = {t.name for t in graph.initializer if numpy_helper.to_array(t).size == 1}
@@ -191,7 +191,7 @@ def _scale_before_attention(graph: GraphProto) -> None:
 
 
 def _raise_opset(model: onnx.ModelProto) -> None:
-    """ONNX has convolutions in bf16 from 22 on; what else is in these graphs means there what it meant in 20."""
+    """Raise the opset to 22, the first with bf16 convolutions; the other operators mean the same as in 20."""
     for opset in model.opset_import:
         if opset.domain == "":
             opset.version = _BF16_OPSET
@@ -212,7 +212,7 @@ def _size(constant: NodeProto) -> int:
 
 
 def _replace(graph: GraphProto, changes: dict[str, list[NodeProto]]) -> None:
-    """Nodes instead of those that make the named tensors."""
+    """Replace nodes, in place: name of a node's first output -> the nodes that take its place."""
     nodes = [kept for node in graph.node for kept in changes.get(node.output[0], [node])]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -1,7 +1,7 @@
-"""RoIAlign as two matrix products: every bin is a weighted sum of rows of a weighted sum of columns.
+"""RoIAlign as two matrix products: every bin is a weighted sum over rows of weighted sums over columns.
 
-The same numbers as RoIAlign of aligned=False and sampling ratio 2 (the weights of a bin's four samples factor into rows
-and columns), for runtimes whose matrix products are better than their RoIAlign.
+It gives the numbers of RoIAlign with aligned=False and sampling ratio 2, because the weights of a bin's four samples
+factor into rows and columns. It is for runtimes that are better at matrix products than at RoIAlign.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def roi_align_matmul(feature: Tensor, rois: Tensor, size: int, level: int) -> Te
 
 
 def axis_weights(start: Tensor, end: Tensor, length: int, size: int) -> Tensor:
-    """Share of each cell of an axis in each bin: fp32 [n,size,length] for intervals [n] in cells.
+    """The weight of each cell of an axis in each bin: fp32 [n,size,length] for intervals [n] in cells.
 
-    A sample further than one cell outside counts as 0, one nearer as the border's cell; an interval shorter than a cell
-    counts as one cell.
+    A sample more than one cell outside the map counts as 0, a nearer one as the cell at the border. An interval shorter
+    than a cell counts as one cell long.
     """
     step = (end - start).clamp(min=1.0) / (SAMPLES * size)
     at = start[:, None] + (torch.arange(SAMPLES * size, dtype=torch.float32) + 0.5) * step[:, None]

@@ -1,4 +1,4 @@
-"""What a command writes into a repository for a target, once its graphs and its card are there."""
+"""What `export` and `quantize` add to a repository for a target, once its graphs and its card are written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def write_openvino(out: Path) -> None:
-    """model.xml beside each graph."""
+    """Write model.xml beside each graph."""
     from export.openvino import write_models
 
     for path in write_models(out):
@@ -16,17 +16,18 @@ def write_openvino(out: Path) -> None:
 
 
 def write_triton(out: Path) -> None:
-    """Configurations and python models."""
+    """Write Triton's configurations and python models."""
     from export.triton_repository import write_models
 
     typer.echo(f"triton: {len(write_models(out))} configurations and models in {out}")
 
 
 def write_engines(out: Path, plugin: Path | None, print_only: bool, precision: str = "fp32") -> None:
-    """Graphs for TensorRT, and engines for this machine's GPU or, with `print_only`, the commands that build them.
+    """Write graphs for TensorRT and build their engines for this machine's GPU.
 
     Args:
         plugin: libprcnn_plugin.so; None: what `make plugin` built.
+        print_only: print the commands that build the engines, and build none.
         precision: see `ModelRepository.graph`.
 
     Raises:

@@ -1,14 +1,14 @@
-"""Triton's model repository around the exported graphs: configurations of three profiles, and the python models.
+"""Makes a folder of exported graphs a model repository of Triton: configurations of three profiles, and python models.
 
-Profiles, picked by `tritonserver --model-config-name`:
+`tritonserver --model-config-name` picks the profile:
 
 - none (config.pbtxt): TensorRT engines with the PyramidRoiAlign plugin
 - `ort_gpu` (configs/ort_gpu.pbtxt): the same ONNX files on ONNX Runtime's CUDA provider, no plugin
 - `cpu` (configs/cpu.pbtxt): python models on the runtime of the embedded engine
 
-A model without a file for a profile has one configuration for all. Names, types and shapes of what the ensembles answer
-are those of `parsing_rcnn.ensembles`, those of the steps between are written here, from what the ONNX files hold; tests
-hold files, graphs and a running server against each other.
+A model without a file for a profile has the same configuration in all. Names, types and shapes of the ensembles'
+outputs are those of `parsing_rcnn.ensembles`; those of the steps in between are read from the ONNX files here. Tests
+compare the files with the graphs and with a running server.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 
 from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets
 from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, models_of, outputs
+from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.repository import CARD, GRAPHS
-from parsing_rcnn.runtime import MAX_PEOPLE
 
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
 _PICTURES, _PEOPLE = 128, 256  # requests that may wait for a step before the heads, and for a head
 _VERSIONS = "version_policy: { latest: { num_versions: 1 } }\n"
-_FEW = (1, 2, 3)  # people of most pictures: what ONNX Runtime has seen it does not have to prepare again
-# fp32 without TF32, as on the CPU. cuDNN's best algorithm by its own rules (1): to try all of them, as the backend asks
-# otherwise, takes a second for every shape that is new, and here the number of people is
+_FEW = (1, 2, 3)  # people of most pictures: ONNX Runtime prepares these shapes during the warm-up, once
+# fp32 without TF32, as on the CPU. 1: cuDNN picks an algorithm by its own rules; to try all of them, which is the
+# backend's default, takes a second for every new shape, and every number of people is one
 _CUDA = (
     "optimization { execution_accelerators { gpu_execution_accelerator: ["
     '{ name: "cuda" parameters { key: "use_tf32" value: "0" } }] } }\n'
@@ -40,7 +40,13 @@ _CLASSES = {"preprocess": "Preprocess", "detector": "Detector", "parsing": "Pars
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a model: its name, its type ("float32", "uint8", "int32", "bytes"), -1 where a dimension varies."""
+    """A tensor of a model.
+
+    Attributes:
+        kind: its type: "float32", "uint8", "int32" or "bytes".
+        dims: its shape, -1 where a dimension varies.
+        optional: whether a request may leave it out.
+    """
 
     name: str
     kind: str
@@ -48,22 +54,22 @@ class Tensor:
     optional: bool = False
 
     def text(self) -> str:
-        """As an entry of `input` or `output`."""
+        """The tensor as an entry of `input` or `output` in config.pbtxt."""
         optional = " optional: true" if self.optional else ""
         return f'  {{ name: "{self.name}" data_type: {_TYPES[self.kind]} dims: {list(self.dims)}{optional} }}'
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What differs between checkpoints and exports.
+    """Numbers in which checkpoints and exports differ.
 
     Attributes:
-        channels, roi: of a RoI: channels and cells on a side.
-        cells, classes: of a map of parts: cells on a side, classes.
-        canvases: (height, width) of every model of the card.
-        rows: of the detector's answer: people, or always that many in the static form; -1: as many as it finds.
-        buckets: of the heads' engines: numbers of people, one profile each.
-        parameters: of the ensembles, which say whose weights they run (`identity`), and at which sizes (`models_of`).
+        channels, roi: channels of a RoI, and its cells on a side.
+        cells, classes: cells on a side of a part map, and number of part classes.
+        canvases: (height, width) of all canvases of the card.
+        rows: number of rows that a static detector always gives; -1: as many as people are found.
+        buckets: numbers of people of the heads' engines, one profile each.
+        parameters: of the ensembles: whose weights they run (`identity`), and at which sizes (`models_of`).
     """
 
     channels: int
@@ -80,7 +86,7 @@ def write_models(repository: Path) -> list[Path]:
     """Write configurations and model.py files into a folder that holds the graphs and their card.
 
     Returns:
-        the files, in order.
+        the written files.
     """
     shapes = read_shapes(repository)
     written = []
@@ -93,7 +99,7 @@ def write_models(repository: Path) -> list[Path]:
 
 
 def read_shapes(repository: Path) -> Shapes:
-    """Shapes of the ONNX files of a repository."""
+    """Read the shapes from the ONNX files and the card of a repository."""
     import onnx
 
     card = json.loads((repository / CARD).read_text(encoding="utf-8"))
@@ -114,7 +120,7 @@ def read_shapes(repository: Path) -> Shapes:
 
 
 def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
-    """Inputs and outputs of every model, the people of a head as a dimension of their own (docs: DESIGN of tensors)."""
+    """Model -> its inputs and outputs; those of the heads have a dimension of people."""
     image = Tensor("IMAGE", "bytes", (1,))
     canvas, limits = Tensor("CANVAS", "uint8", (-1, -1, 3)), Tensor("LIMITS", "float32", (2,))
     window, count = Tensor("WINDOW", "float32", (6,)), Tensor("COUNT", "int32", (1,))
@@ -136,12 +142,12 @@ def tensors(shapes: Shapes) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
 
 
 def _answers(tasks: Iterable[str], shapes: Shapes) -> list[Tensor]:
-    """What an ensemble answers."""
-    return [Tensor(own.name, own.kind, own.dims) for own in outputs(tasks, shapes.classes, shapes.cells)]
+    """The outputs of an ensemble."""
+    return [Tensor(output.name, output.kind, output.dims) for output in outputs(tasks, shapes.classes, shapes.cells)]
 
 
 def files(shapes: Shapes) -> dict[str, str]:
-    """{path inside the repository: text} of every configuration and python model."""
+    """Path inside the repository -> text, of every configuration and python model."""
     every = tensors(shapes)
     found = {}
     for name in ("preprocess", "postprocess"):
@@ -150,7 +156,7 @@ def files(shapes: Shapes) -> dict[str, str]:
         found[f"{name}/config.pbtxt"] = _model(
             name, every[name], python + _instances("KIND_CPU", 4) + _queue(_PICTURES)
         )
-        # that an only instance is free again Triton 2.51 may see half a second later
+        # two instances: Triton 2.51 may notice up to half a second late that an only one is free again
         found[f"{name}/configs/cpu.pbtxt"] = _model(
             name, every[name], python + _instances("KIND_CPU", 2) + _queue(_PICTURES)
         )
@@ -161,8 +167,8 @@ def files(shapes: Shapes) -> dict[str, str]:
         chosen = shapes.buckets if heads else canvas_profiles(shapes.canvases)
         engine = _instances("KIND_GPU", profiles=len(chosen)) + queue + _warmup(name, shapes, shapes.buckets)
         cuda = _instances("KIND_GPU") + _CUDA + queue + _warmup(name, shapes, _FEW)
-        # the detector has two instances, which take half of the cores each when both are busy
-        # (`parsing_rcnn.inference.contention`); one instance of each head computes the people of several pictures
+        # two instances of the detector share the cores when both are busy (`parsing_rcnn.inference.contention`); the
+        # one instance of a head computes the people of several pictures together
         cpu = _instances("KIND_CPU", 1 if heads else 2) + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {
             "config.pbtxt": _backend("tensorrt", "model.plan") + engine,
@@ -190,7 +196,7 @@ from parsing_rcnn.triton_models import {step}
 
 
 class TritonPythonModel({step}):
-    """What the stub looks for."""
+    """The class that Triton's stub looks for."""
 
     utils = utils
 '''
@@ -210,7 +216,7 @@ def _model(
 
 
 def _one_person(own: tuple[Sequence[Tensor], Sequence[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Tensors of a batching model, whose first dimension Triton adds."""
+    """The tensors of a model that Triton batches, without their first dimension, which Triton adds."""
     inputs, outputs = ([Tensor(t.name, t.kind, t.dims[1:]) for t in side] for side in own)
     return inputs, outputs
 
@@ -220,15 +226,16 @@ def _backend(name: str, file: str = "model.py") -> str:
 
 
 def _instances(kind: str, count: int = 1, *, profiles: int = 0) -> str:
-    """Instances of a model; `profiles`: of an engine, Triton picks from those that are named by a request's shapes."""
+    """Instances of a model; `profiles`: how many an engine has, among which Triton picks by the shapes of a request."""
     chosen = f" profile: {json.dumps([str(k) for k in range(profiles)])}" if profiles else ""
     return f"instance_group [{{ kind: {kind} count: {count}{chosen} }}]\n"
 
 
 def _queue(size: int, delay: int = 0) -> str:
-    """What may wait, how long, and for how many microseconds the first waits for others to be computed with it.
+    """How many requests may wait, and for how many microseconds the first one waits for others to be batched with it.
 
-    Half a minute is what the gateway gives a picture; a caller's own deadline can only be shorter.
+    A request waits at most half a minute, as long as the gateway gives a picture; a caller's deadline can only shorten
+    that.
     """
     wait = f"  max_queue_delay_microseconds: {delay}\n" if delay else ""
     policy = "timeout_action: REJECT default_timeout_microseconds: 30000000 allow_timeout_override: true"
@@ -236,7 +243,7 @@ def _queue(size: int, delay: int = 0) -> str:
 
 
 def _warmup(name: str, shapes: Shapes, people: Iterable[int]) -> str:
-    """Inputs that are run before a model is ready: every canvas, or those numbers of people."""
+    """Inputs that Triton runs before a model is ready: every canvas (detector), or these numbers of people (heads)."""
     if name == "detector":
         entries = [
             _sample(
@@ -275,7 +282,7 @@ def _ensemble(name: str, every: Mapping[str, tuple[list[Tensor], list[Tensor]]])
 
 
 _HEADS = {"parsing": "parsing", "densepose": "densepose_head"}
-_INNER = {"BOXES", "SCORES", *ROWS}  # what postprocess reads and writes under one name
+_INNER = {"BOXES", "SCORES", *ROWS}  # tensors that postprocess reads and writes under the same name
 
 
 def _step(model: str, own: tuple[list[Tensor], list[Tensor]], wanted: set[str]) -> str:

@@ -1,19 +1,19 @@
-"""What an engine is asked for, what it says of itself, and the protocol that every engine follows."""
+"""The options of an analysis, what an engine says of itself, and the protocol that every engine implements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from numbers import Integral, Real
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
 from parsing_rcnn.models import name_of, sizes_of
-
-if TYPE_CHECKING:
-    from parsing_rcnn.people import People
+from parsing_rcnn.people import People
 
 TASKS = ("parsing", "densepose")
 
@@ -23,12 +23,12 @@ class Options:
     """What to compute for one picture.
 
     Attributes:
-        tasks: any of "parsing" and "densepose", or a text of them with commas between; boxes are always found.
+        tasks: any of "parsing" and "densepose", also as one string with commas between; boxes are always found.
         confidence: the lowest person score kept, 0..1.
-        max_people: the most people kept, by score, 1..64.
+        max_people: the most people kept, highest scores first, 1..64.
         part_probs: also keep the class probabilities, which the exact paste needs.
         max_side: scale the picture down to this longest side before anything else (None: never).
-        model: one of the engine's (`ModelInfo.models`), the same weights at other sizes; None: the engine's own.
+        model: one of `ModelInfo.models`, the same weights at other sizes (None: the engine's default).
 
     Example:
         >>> Options.of(None, {"tasks": "parsing", "confidence": 0.3}) == Options(frozenset({"parsing"}), 0.3)
@@ -37,7 +37,7 @@ class Options:
 
     tasks: frozenset[str] = frozenset(TASKS)
     confidence: float = 0.5
-    max_people: int = 64
+    max_people: int = MAX_PEOPLE
     part_probs: bool = False
     max_side: int | None = None
     model: str | None = None
@@ -55,11 +55,11 @@ class Options:
 
     @classmethod
     def of(cls, options: Options | None, keywords: Mapping[str, Any]) -> Options:
-        """Options as they are given to `analyze`: an object of this class, or keywords that are its fields.
+        """The options given to `analyze`, either as an object of this class or as keywords that are its fields.
 
         Raises:
-            InvalidOptions: a keyword is no field.
-            TypeError: `options` is something else, or there are keywords as well.
+            InvalidOptions: a keyword is not a field.
+            TypeError: `options` is of another type, or keywords are given beside it.
         """
         if options is not None and not isinstance(options, cls):
             kind = type(options).__name__
@@ -73,9 +73,33 @@ class Options:
             raise TypeError(f"{names}: given beside options; put everything into Options(...), or nothing")
         return cls(**keywords) if options is None else options
 
+    def validate(self) -> None:
+        """Check names and ranges; `ModelInfo.of` checks the model.
+
+        Raises:
+            InvalidOptions: naming the option, its value and its range.
+        """
+        unknown = self.tasks - set(TASKS)
+        if unknown:
+            raise InvalidOptions(
+                f"tasks: {', '.join(sorted(map(str, unknown)))} is unknown; choose from {', '.join(TASKS)}"
+            )
+        _check_range("confidence", self.confidence, 0, 1, whole=False)
+        _check_range("max_people", self.max_people, 1, MAX_PEOPLE)
+        if self.max_side is not None:
+            _check_range("max_side", self.max_side, MIN_MAX_SIDE, MAX_SIDE)
+
+
+def _check_range(name: str, value: Any, low: int, high: int, *, whole: bool = True) -> None:
+    number = isinstance(value, Integral if whole else Real)
+    if not number:
+        raise InvalidOptions(f"{name}: {value!r} is no {'whole ' * whole}number in {low}..{high}")
+    if not low <= value <= high:
+        raise InvalidOptions(f"{name}: {value} is outside {low}..{high}")
+
 
 class OptionKeywords(TypedDict, total=False):
-    """The fields of `Options` as `analyze` takes them by name: what editors complete and type checkers check."""
+    """The fields of `Options` as keywords of `analyze`, for editors and type checkers."""
 
     tasks: Iterable[str]
     confidence: float
@@ -87,19 +111,18 @@ class OptionKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What an engine runs.
+    """The model that an engine runs.
 
     Attributes:
         name: of the model card, for example "light".
         version: of the weights.
         runtime: for example "openvino 2026.4.1 bf16".
-        tasks: task -> whether its head is trained (an untrained head answers, but means nothing).
+        tasks: task -> whether its head is trained (an untrained head answers, but its maps mean nothing).
         classes: names of the part classes.
-        canvases: (height, width) of the network inputs.
+        canvases: (height, width) of the network inputs, of which the one that fits a picture best is used.
         card: the whole model card, JSON-compatible.
-        models: what `Options.model` may name, the card's `models`; none where there is nothing to choose, and it may
-            name `model` alone.
-        model: which of them answers where none is named; None where that one has no name.
+        models: the names that `Options.model` may have. Empty where there is no choice; then it may only name `model`.
+        model: the name of the model that answers where `Options.model` is None; None where it has no name.
     """
 
     name: str
@@ -113,14 +136,14 @@ class ModelInfo:
     model: str | None = None
 
     def of(self, model: str | None) -> ModelInfo:
-        """What answers where `Options.model` names this one: its name, by the card's, and its canvases.
+        """The same for the model that `Options.model` names: another `name`, `model` and `canvases`.
 
         Raises:
-            InvalidOptions: there is no such model.
+            InvalidOptions: the engine has no such model.
         """
         if model is None:
             return self
-        known = self.models or (self.model,)  # who has no choice may name what runs anyway
+        known = self.models or (self.model,)  # without a choice, naming what runs anyway is no error
         if model not in known:
             if self.models:
                 what = f"choose from {', '.join(self.models)}, or"
@@ -137,7 +160,7 @@ class Analyzer(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What runs."""
+        """The model that this engine runs."""
         ...
 
     def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn.taxonomy import CIHP, MHP
+from parsing_rcnn.own_classes import read_taxonomy
+from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
 CARD = "model_card.json"
 WEIGHTS = "weights_sha256"
 """Key of the card: SHA-256 of the network's weights as they are stored, the same in every export of them, whatever its
 precision and shapes are; cards of before it lack it."""
-TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (CIHP, MHP)}
 STEP, LEAST_SIDE, LARGEST_SIDE = 32, 64, 1344
 """Of the canvases that the graphs take, in pixels."""
 
@@ -39,13 +39,23 @@ def read(path: Path) -> Any:
 
 def fault(card: Mapping[str, Any]) -> str | None:
     """What is wrong with the fields that a card has, and what they may be; None where nothing is."""
-    taxonomy = card.get("taxonomy", CIHP.name)
-    if not isinstance(taxonomy, str) or taxonomy not in TAXONOMIES:
-        return f"taxonomy {taxonomy!r} is none of {', '.join(TAXONOMIES)}"
+    try:
+        taxonomy_of(card)
+    except ValueError as error:
+        return f"taxonomy {error}"
     weights = card.get(WEIGHTS)
     if weights is not None and not (isinstance(weights, str) and re.fullmatch("[0-9a-f]{64}", weights)):
         return f"{WEIGHTS} {weights!r}: 64 hexadecimal digits, which `parsing-rcnn export` writes"
     return _fault_of_sizes(card) or _fault_of_tasks(card.get("tasks", {}))
+
+
+def taxonomy_of(card: Mapping[str, Any]) -> Taxonomy:
+    """Of the part classes of a card's weights; CIHP where it says nothing.
+
+    Raises:
+        ValueError: `parsing_rcnn.own_classes.read_taxonomy` reads no taxonomy there.
+    """
+    return read_taxonomy(card.get("taxonomy", CIHP.name))
 
 
 def _fault_of_sizes(card: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ import sys
 
 from parsing_rcnn.interrupt import ends_at_once
 
-with ends_at_once():  # this takes half a second
+with ends_at_once():  # these imports take half a second
     import importlib
     import os
     from collections.abc import Callable
@@ -27,10 +27,10 @@ with ends_at_once():  # this takes half a second
     from parsing_rcnn.terminal import say
 
 GROUP = "parsing_rcnn.commands"
-_SENTENCE = 200  # letters
+_SENTENCE = 200  # characters of a command's help in the list
 APPLICATIONS = ("server", "training", "export")
 
-# module that is missing -> what brings it
+# missing module -> how to install it
 _REMEDIES = {
     "openvino": "pip install 'parsing-rcnn[cpu]'",
     "onnxruntime": "pip install 'parsing-rcnn[cpu]'",
@@ -52,7 +52,7 @@ _CLIENT = "pip install parsing-rcnn-client"
 _TRAINING = "no wheel has it; it runs from a clone of the repository, where `make train-env` installs what it needs"
 _SERVING = _TRAINING.replace("train-env", "serve") + ", or from an image"
 
-# command that may be absent -> what brings it
+# command that may be absent -> how to install it
 COMMANDS = {
     **dict.fromkeys(["predict", "annotate", "stream", "info", "models"], _CLIENT),
     **dict.fromkeys(["serve", "key", "triton"], _SERVING),
@@ -62,7 +62,7 @@ COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """The commands with all of their first sentence, which click cuts at the end of the line."""
+    """Lists commands with their whole first sentence, which click would cut at the end of the line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of the commands."""
@@ -96,7 +96,7 @@ def build() -> typer.Typer:
 
 
 def _explain(app: typer.Typer, name: str) -> None:
-    """Add a command that says, whatever its arguments are, what brings the real one."""
+    """Add a command that says how to install the real one, whatever its arguments are."""
 
     def absent() -> None:
         _fail(f"{name} is not installed here: {COMMANDS[name]}")

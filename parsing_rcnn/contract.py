@@ -1,4 +1,4 @@
-"""Arrays held against what they are said to be."""
+"""Checks of arrays against the dtype and shape that they must have."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def check_array(
     shape: tuple[int | None, ...],
     highest: int | None = None,
 ) -> None:
-    """Hold an array against its contract.
+    """Check an array's dtype, shape and values.
 
     Args:
         name: for messages.
-        array: None is nothing to check.
-        dtype: it has.
-        shape: it has; None is any length, of at least one where there are people.
-        highest: value that it may have.
+        array: None passes.
+        dtype: the dtype that it must have.
+        shape: the shape that it must have. None is any length, but at least one unless the first length is 0.
+        highest: the highest value allowed; None: any.
 
     Raises:
-        TypeError: the dtype is another one.
-        ValueError: the shape is, or a value is impossible.
+        TypeError: wrong dtype.
+        ValueError: wrong shape, NaN or infinity, or a value above `highest`.
     """
     if array is None:
         return

@@ -1,21 +1,19 @@
-"""People in the types of other libraries. Those libraries are imported when asked for, and none is needed otherwise."""
+"""People in the types of other libraries, each of which is imported only when it is needed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import png, rle
+from parsing_rcnn.codecs.rle import RLE
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE
-
-if TYPE_CHECKING:
-    from parsing_rcnn.codecs.rle import RLE
 
 PERSON_CATEGORY = 1
 """COCO's id of "person"."""
@@ -32,14 +30,14 @@ def person_rle(people: People, index: int, exact: bool = False) -> RLE:
 
 
 def outlines(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> list[NDArray[np.int32]]:
-    """The outer outlines of a mask, largest first. Holes are lost, and pieces with fewer than three corners.
+    """The outer outlines of a mask, largest first. Holes and pieces with fewer than three corners are lost.
 
     Args:
         mask: bool [h,w].
         offset: (x0, y0) of its top left pixel in the picture.
 
     Returns:
-        int32 [k,2] (x, y) for each piece: the outermost pixels, so that `cv2.fillPoly` gives the piece back.
+        int32 [k,2] (x, y) for each piece: its outermost pixels, so that `cv2.fillPoly` restores the piece.
     """
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset)
     pieces = [np.asarray(line[:, 0], dtype=np.int32) for line in found if len(line) >= 3]
@@ -48,7 +46,7 @@ def outlines(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> list[
 
 @dataclass(frozen=True)
 class _Piece:
-    """A class on a person: box in whole pixels (x0, y0, width, height), score of the person times that of the class."""
+    """One class of one person: box (x0, y0, width, height) in whole pixels, score of the person times the class's."""
 
     person: int
     class_id: int
@@ -58,10 +56,10 @@ class _Piece:
 
 
 def _pieces(people: People, charts: bool) -> list[_Piece]:
-    """Everybody's parts, or I of their charts.
+    """Everybody's parts or, with `charts`, the I of their charts.
 
     Raises:
-        ValueError: they were not computed, also where nobody was found.
+        ValueError: they were not computed; also where nobody was found.
     """
     if (people.iuv if charts else people.parts) is None:
         name, task = ("iuv", "densepose") if charts else ("parts", "parsing")
@@ -84,10 +82,10 @@ def _pieces(people: People, charts: bool) -> list[_Piece]:
 
 
 def _one_of(parts: bool, charts: bool) -> bool:
-    """Whether anything but people is wanted.
+    """Whether parts or charts are wanted instead of people.
 
     Raises:
-        ValueError: both, whose classes have the same numbers.
+        ValueError: both are wanted, and their classes have the same numbers.
     """
     if parts and charts:
         raise ValueError("parts or charts: their classes have the same numbers, so ask for one after the other")
@@ -104,11 +102,11 @@ def to_coco(
         image_id: of the picture in the ground truth.
         boxes: False leaves `bbox` out where there are maps. pycocotools takes a result's area from its box where it has
             one, so that AP of silhouettes by area ("small", "medium") would go by the boxes.
-        parts: one result for each part of each person, instead of one a person.
-        charts: one for each I of each person's charts.
+        parts: one result for each part of each person, instead of one for each person.
+        charts: one result for each I of each person's charts.
 
     Returns:
-        One dict a person: `image_id`, `category_id` 1, `score`, `bbox` [x, y, width, height] in pixels, and
+        One dict for each person: `image_id`, `category_id` 1, `score`, `bbox` [x, y, width, height] in pixels, and
         `segmentation` where there are maps. Of parts, `category_id` is the class of the taxonomy, `score` that of the
         person times that of the part, and `person` the index of the person; of charts likewise, with I of `DENSEPOSE`.
 
@@ -139,8 +137,8 @@ def to_supervision(people: People, *, parts: bool = False, charts: bool = False,
 
     Args:
         people: of one picture.
-        parts: one detection for each part of each person, instead of one a person.
-        charts: one for each I of each person's charts.
+        parts: one detection for each part of each person, instead of one for each person.
+        charts: one detection for each I of each person's charts.
         maps: put the arrays `parts` and `iuv` of each person into `data`, from where supervision's CSVSink and JSONSink
             write all of it: 200 KB a person and more.
 
@@ -208,7 +206,7 @@ class ChartResult:
     Attributes:
         labels_uv_uint8: uint8 [3,h,w]: part 0..24, U times 255, V times 255, at the resolution of the picture.
         box: (x0, y0, x1, y1), whole pixels, x1 and y1 exclusive: where the map lies in the picture.
-        score: of the person and the charts, what they are ranked by (`People.map_scores`).
+        score: of the person and the charts, by which they are ranked (`People.map_scores`).
     """
 
     labels_uv_uint8: NDArray[np.uint8]

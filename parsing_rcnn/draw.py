@@ -1,9 +1,9 @@
 """Pictures of people: parts, charts, instances, U and V and textures over the photo; people hidden in it, or cut out.
 
-A photo is what `analyze` took: a path, encoded bytes, an upright uint8 [H,W,3] RGB array or a picture of Pillow; it is
-not changed. Colours are RGB. With `bgr=True`, of every function here that draws, pictures are arrays of OpenCV, blue
-first: those that are given, an atlas as well, and the one that comes back; `instance_colour` is red first always.
-Everything works on the pixels of each person's box, so a small person in a large picture costs little.
+A photo is anything that `analyze` takes: a path, encoded bytes, an upright uint8 [H,W,3] RGB array or a picture of
+Pillow; it is not changed. Colours are RGB. With `bgr=True`, every function here that draws takes and returns BGR
+arrays, as OpenCV has them, atlases included; `instance_colour` always returns RGB. Everything works on the pixels of
+each person's box, so a small person in a large picture costs little.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from parsing_rcnn.drawing.atlas import atlas_of, taken_off, texels, tiles
 from parsing_rcnn.drawing.legend import legend
 from parsing_rcnn.drawing.strokes import box_around, isolines, tag
 from parsing_rcnn.drawing.tints import blend, coloured, coordinate, instance_colour, own_colour
-from parsing_rcnn.heads import believed
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE
 
@@ -57,7 +56,8 @@ def overlay(
     """Parts in the colours of the taxonomy over the photo, with an outline, a box and a score for each person.
 
     Without part maps, or with those of an untrained head, the charts of DensePose are coloured; without any map only
-    boxes and scores are drawn. Who has a number (`People.tracker_id`) has a colour by it, from frame to frame.
+    boxes and scores are drawn. The colour of a person with a `tracker_id` follows from that number, so it stays the
+    same from frame to frame.
 
     Args:
         image: the photo.
@@ -65,18 +65,18 @@ def overlay(
         alpha: opacity of the parts, 0..1.
         boxes: draw the boxes.
         scores: write the score on each box.
-        labels: for each of the people what is written on the box instead of the score: names, or `people.tracker_id`.
+        labels: for each person, what to write on the box instead of the score: names, or `people.tracker_id`.
             Line breaks become spaces. OpenCV below 5 writes question marks for letters beyond ASCII.
         outlines: trace each silhouette.
-        smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells: those of the
-            probabilities where people have them, as in `People.label_map` with `exact`, else softened cells.
-        bgr: the image is an array of OpenCV, blue first, and so is what comes back.
+        smooth: round outlines (about 1 ms per person and 10,000 pixels) instead of the map's own cells. They come from
+            the probabilities where people have them, as in `People.label_map` with `exact`, else from softened cells.
+        bgr: the image is a BGR array, as OpenCV has it, and so is the result.
 
     Returns:
         uint8 [H,W,3] RGB, or BGR as it was given.
 
     Raises:
-        InvalidOptions: `bgr`, and the image is no array: all others say themselves which channel is which.
+        InvalidOptions: `bgr` although the image is not an array: all others say themselves which channel is which.
         ValueError: the image is not of the people's image_size, or there are not as many labels as people.
     """
     photo = cutouts.original(image, people, bgr=bgr)
@@ -84,7 +84,7 @@ def overlay(
     if len(tags) != len(people):
         raise ValueError(f"{len(tags)} labels for {len(people)} people: give one for each")
     canvas = photo.copy()
-    sources = believed(people)
+    sources = people.silhouette_tasks
     if sources:
         coloured(canvas, photo, people, "parsing" not in sources, alpha=alpha, outlines=outlines, smooth=smooth)
     for index in people.back_to_front():
@@ -152,7 +152,7 @@ def parts(people: People, *, smooth: bool = True, bgr: bool = False) -> NDArray[
     Args:
         people: with parts.
         smooth: as in `overlay`; False shows `People.label_map` as it is, without `exact`.
-        bgr: what comes back is blue first.
+        bgr: return BGR.
 
     Returns:
         uint8 [H,W,3] RGB.
@@ -286,10 +286,10 @@ def unwrap(
         image: the photo.
         people: with IUV.
         index: of the person. Where somebody else is in front, nothing is taken.
-        others: (image, people, index) of the same person in further photos, as from behind. What several photos show
-            is taken from the first of them.
-        side: texels on a side of a part. What the photos show too small for that is interpolated.
-        bgr: as in `overlay`, of the others' images, too.
+        others: (image, people, index) of the same person in further photos, such as one from behind. What several
+            photos show is taken from the first of them.
+        side: texels on a side of a part. Parts that the photos show smaller than that are interpolated.
+        bgr: as in `overlay`, also for the images in `others`.
 
     Returns:
         uint8 [6*side,4*side,4] RGBA (with `bgr` BGRA), laid out as `texture` takes it; transparent where no photo shows
@@ -299,7 +299,7 @@ def unwrap(
         ValueError: IUV was not computed, or an image is not of its people's image_size.
     """
     sums = taken_off(cutouts.original(image, people, bgr=bgr), people, index, side)
-    for photo, found, whom in others:  # no mean: U and V of two photos do not meet to the texel, and fine things blur
+    for photo, found, whom in others:  # not the mean: U and V of photos differ by some texels, so details would blur
         sums = np.where(sums[3] > 0, sums, taken_off(cutouts.original(photo, found, bgr=bgr), found, whom, side))
     return cutouts.channels(atlas_of(sums.reshape(4, 24, side, side)), bgr)
 
@@ -307,15 +307,15 @@ def unwrap(
 def anonymise(
     image: Picture, people: People, *, hide: str = "heads", style: str = "pixelate", bgr: bool = False
 ) -> NDArray[np.uint8]:
-    """The photo with everybody in `people` made unrecognisable; who was not found stays as they are.
+    """The photo with everybody in `people` made unrecognisable; people who were not found stay visible.
 
-    Whoever no face is found of is hidden by more: the head that DensePose saw and what is around it, else the top of
-    the box, or all of it where they do not stand or sit. To hide doubtful people, too, find people down to a score of
-    0.1: `analyze(photo, confidence=0.1)`.
+    Where no face was found, more is hidden: the head that DensePose saw and its surroundings, else the top of the box,
+    or the whole box of somebody who neither stands nor sits. To hide doubtful people, too, find people down to a score
+    of 0.1: `analyze(photo, confidence=0.1)`.
 
     Args:
         image: the photo.
-        people: found in it, best with parts and IUV; maps of untrained heads are not looked at.
+        people: found in it, best with parts and IUV; maps of untrained heads are ignored.
         hide: "heads", "faces" (with IUV alone heads) or "people".
         style: "pixelate" or "blur".
         bgr: as in `overlay`.
@@ -335,9 +335,9 @@ def anonymise(
 
 
 def cutout(image: Picture, people: People, *, bgr: bool = False) -> NDArray[np.uint8]:
-    """Everybody, and nothing around them. One person's: `People.cut`.
+    """Everybody on a transparent background. For one person, see `People.cut`.
 
-    Edges are smooth: those of the probabilities where people have them, and free of the colours of what was behind.
+    Edges are smooth, follow the probabilities where people have them, and are free of colours of the background.
 
     Args:
         image: the photo.
@@ -345,8 +345,7 @@ def cutout(image: Picture, people: People, *, bgr: bool = False) -> NDArray[np.u
         bgr: as in `overlay`.
 
     Returns:
-        uint8 [H,W,4] RGBA (with `bgr` BGRA), its opacity not multiplied into its colours; all four are 0 where nobody
-            is.
+        uint8 [H,W,4] RGBA (with `bgr` BGRA), with straight alpha; all four channels are 0 where nobody is.
 
     Raises:
         ValueError: neither parts nor IUV were computed, or the image is not of the people's image_size.

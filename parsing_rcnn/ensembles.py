@@ -1,6 +1,6 @@
-"""What Triton's ensembles are, for all who write, serve or ask them: names, tensors, parameters, errors, connection.
+"""The contract of Triton's ensembles, for all that write, serve or call them: names, tensors, parameters, errors.
 
-Nothing of Triton is needed to import this.
+Importing this needs nothing of Triton.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from parsing_rcnn.analyzer import TASKS, Options
 from parsing_rcnn.card import WEIGHTS
 from parsing_rcnn.errors import (
     ImageTooLarge,
@@ -20,7 +21,6 @@ from parsing_rcnn.errors import (
     ParsingRCNNError,
     UnsupportedImage,
 )
-from parsing_rcnn.people import TASKS, Options
 from parsing_rcnn.taxonomy import DENSEPOSE
 
 ENSEMBLES = {
@@ -34,7 +34,7 @@ MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV", "IUV_SCORES")}
 """Task -> the outputs that only it has."""
 
 ROWS = tuple(name for names_ in MAPS.values() for name in names_)
-"""What the heads say: a row for each person."""
+"""The outputs of the heads, with a row for each person."""
 
 MODEL = "model"
 """Parameter of a request: the name of the card's model on whose canvases `preprocess` puts the picture. Without it, the
@@ -43,41 +43,44 @@ parameter of this name of its configuration decides, or else the card."""
 _NUMBERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
 
 PARAMETERS = (*_NUMBERS, MODEL)
-"""Of a request. They are `Options` but for the tasks."""
+"""Parameters of a request: `Options` without the tasks, which the ensemble's name says."""
 
 MODELS = "models"
-"""Parameter of an ensemble's configuration: the card's `models` (names and sizes, JSON), by which a client knows which
-of them is two requests."""
+"""Parameter of an ensemble's configuration: the card's `models` (names and sizes, JSON). They tell a client which of
+them takes two requests."""
 
-_DIGITS = 12  # of a SHA-256, for people
+_DIGITS = 12  # of a SHA-256, in messages
 _CHEAPEST = {tasks: name for name, tasks in ENSEMBLES.items()}
-_CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: the maps are not asked for
+_CHEAPEST[frozenset()] = "human_parsing"  # boxes alone: its maps are not requested
 _ALWAYS = ("BOXES", "SCORES", "IMAGE_SIZE")
 
-_MOST = 2**31 - 1  # bytes of a message, as tritonclient has it by itself: `channel_args` replace its own
+_MOST = 2**31 - 1  # bytes of a message: tritonclient's default, which `channel_args` replace
 
 CHANNEL = [
     ("grpc.max_send_message_length", _MOST),
     ("grpc.max_receive_message_length", _MOST),
-    # gRPC waits up to two minutes before it tries an address again that refused: a server that has started, or started
-    # again, would be well long before anybody asks it
+    # gRPC waits up to two minutes before it retries an address that refused: a server that has just started would be
+    # ready long before it is used
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 """`channel_args` of a gRPC connection to Triton."""
 
 OWN_CHANNEL = [*CHANNEL, ("grpc.enable_http_proxy", 0)]
-"""Likewise to a server of this machine or cluster: a proxy of http_proxy, meant for the world, does not lead there."""
+"""The same for a server of this machine or cluster, which the proxy of http_proxy does not lead to."""
 
 IDENTITY = "card."
-"""What the names of the parameters begin with by which an ensemble's configuration says whose weights it runs."""
+"""Prefix of the parameters by which an ensemble's configuration says whose weights it runs."""
+
+CLASSES = "classes"
+"""What follows it in the name of the one that holds a taxonomy of one's own: JSON, as the card's `taxonomy`."""
 
 PROBE = "probe"
-"""Parameter of a request to the detector that only asks whether it is well."""
+"""Parameter of a request to the detector that is only a health check."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output of an ensemble: its name, its type as NumPy calls it, and its shape, where -1 is the people."""
+    """An output of an ensemble: its name, NumPy's name of its dtype, and its shape, with -1 for the people."""
 
     name: str
     kind: str
@@ -85,11 +88,11 @@ class Output:
 
 
 def outputs(tasks: Iterable[str], classes: int, cells: int) -> list[Output]:
-    """What is computed for these tasks.
+    """The outputs for these tasks.
 
     Args:
         tasks: "parsing", "densepose", both or none.
-        classes: of the parts.
+        classes: number of part classes.
         cells: on a side of every map.
     """
     every = (
@@ -106,13 +109,13 @@ def outputs(tasks: Iterable[str], classes: int, cells: int) -> list[Output]:
 
 
 def names(tasks: Iterable[str]) -> tuple[str, ...]:
-    """Names of what is computed for these tasks, in the order of `outputs`."""
+    """Names of the outputs for these tasks, in the order of `outputs`."""
     asked = frozenset(tasks)
     return (*_ALWAYS, *(name for task in TASKS if task in asked for name in MAPS[task]))
 
 
 def models_of(card: Mapping[str, Any]) -> dict[str, str]:
-    """The parameter `MODELS` of every ensemble's configuration; none where the card names no models."""
+    """The parameter `MODELS` and its text, for every ensemble's configuration; empty where the card names no models."""
     sizes = {
         name: {key: model[key] for key in ("canvases", "second") if key in model}
         for name, model in card.get("models", {}).items()
@@ -121,36 +124,39 @@ def models_of(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def identity(card: Mapping[str, Any]) -> dict[str, str]:
-    """What tells the weights of a model card from others: parameters of every ensemble's configuration, and their text.
+    """Parameters, and their text, that identify a card's weights in every ensemble's configuration.
 
-    They are the same for every export of the same weights, whatever its precision, canvases and numbers of people are:
-    the sums of the files are not. Two trainings under one name and version differ in the sum of their weights, which
-    older cards lack.
+    They are the same for every export of the same weights, whatever its precision, canvases and numbers of people; the
+    sums of its files are not. Two trainings with one name and version differ in the sum of their weights, which older
+    cards lack.
     """
     trained = sorted(name for name, task in card.get("tasks", {}).items() if task["trained"])
+    taxonomy = card.get("taxonomy", "")
+    own = not isinstance(taxonomy, str)
     said = {
         "name": card.get("name", ""),
         "version": card.get("version", ""),
-        "taxonomy": card.get("taxonomy", ""),
+        "taxonomy": taxonomy["name"] if own else taxonomy,
         "trained": ", ".join(trained),
         **({WEIGHTS: card[WEIGHTS]} if WEIGHTS in card else {}),
+        **({CLASSES: json.dumps(taxonomy, ensure_ascii=False, sort_keys=True)} if own else {}),
     }
     return {f"{IDENTITY}{key}": str(value) for key, value in said.items()}
 
 
 def whose(said: Mapping[str, str]) -> str:
-    """What `identity` says, for messages."""
+    """An `identity` in words, for messages."""
     name, version, taxonomy, trained = (said[f"{IDENTITY}{key}"] for key in ("name", "version", "taxonomy", "trained"))
     weights = said.get(f"{IDENTITY}{WEIGHTS}", "")[:_DIGITS]
     return f"{name} {version} ({taxonomy}; trained: {trained or 'nothing'}{weights and f'; weights {weights}'})"
 
 
 def others(ours: Mapping[str, str], said: Mapping[str, str]) -> str | None:
-    """Whose weights a server runs, for messages, where they are not ours; None where it says nothing else.
+    """Whose weights a server runs, in words, where they are not ours; None where they are.
 
     Args:
         ours: `identity` of our card.
-        said: those of the server's parameters; what it does not say is no difference.
+        said: the same of the server's parameters. A missing one counts as equal.
     """
     if all(said.get(key, text) == text for key, text in ours.items()):
         return None
@@ -158,7 +164,7 @@ def others(ours: Mapping[str, str], said: Mapping[str, str]) -> str | None:
 
 
 def ensemble_of(tasks: Iterable[str]) -> str:
-    """The ensemble that computes these tasks and the least besides.
+    """The ensemble that computes these tasks and as little else as possible.
 
     Raises:
         InvalidOptions: there is no such task.
@@ -171,11 +177,12 @@ def ensemble_of(tasks: Iterable[str]) -> str:
 
 
 def parameters_of(options: Options) -> dict[str, str | int]:
-    """The parameters of a request: all options but the tasks, which the ensemble's name says. NumPy's numbers are made
-    Python's, which are all that tritonclient takes.
+    """The parameters of a request: all options but the tasks, which the ensemble's name says.
+
+    NumPy's numbers become Python's, since tritonclient takes no others.
 
     Raises:
-        InvalidOptions: an option is no number, or the model no name; its range is the model's to check.
+        InvalidOptions: an option is not a number, or the model not a name. The server checks the ranges.
     """
     if not isinstance(options.confidence, Real):
         raise InvalidOptions(f"confidence: {options.confidence!r} is no number")
@@ -195,10 +202,10 @@ def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Opt
 
     Args:
         parameters: numbers, or their text, which every client can send.
-        others: names that may be there besides, and are passed over; Triton's own begin with `triton_`.
+        others: further names that are allowed and ignored, as are Triton's own, which begin with `triton_`.
 
     Raises:
-        InvalidOptions: one is unknown or no number.
+        InvalidOptions: a parameter is unknown or not a number.
     """
     allowed = {*PARAMETERS, *others}
     unknown = sorted(name for name in parameters if name not in allowed and not name.startswith("triton_"))
@@ -213,10 +220,10 @@ def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Opt
 
 
 def number(kind: type[int] | type[float], name: str, value: object) -> int | float:
-    """A parameter's value, which may be text.
+    """A parameter's value, which may be text, as a number.
 
     Raises:
-        InvalidOptions: it is no number of this kind.
+        InvalidOptions: it is not a number of this kind.
     """
     try:
         return kind(str(value))
@@ -231,12 +238,12 @@ def _whole(name: str, value: object) -> int:
     return int(value)
 
 
-# what the models say before a colon (parsing_rcnn.triton_models)
+# error codes that the models put before a colon (parsing_rcnn.triton_models)
 _REFUSALS = {kind.code: kind for kind in (InvalidImage, InvalidOptions, ImageTooLarge, UnsupportedImage)}
 
 
 def refusal_of(message: str) -> ParsingRCNNError | None:
-    """The error that a model answered with, where `message` is one: "in ensemble 'densepose', invalid-image: ..."."""
+    """The error that a model answered with, from a message like "in ensemble 'densepose', invalid-image: ..."."""
     for code, kind in _REFUSALS.items():
         before, found, detail = message.partition(f"{code}: ")
         if found and (not before or before.endswith(", ")):  # Triton puts the model's name before it
@@ -253,13 +260,13 @@ class Trouble(Enum):
     AWAY = "it may be well a moment later"
 
 
-# a server that starts or ends has models without "available versions"; a supervisor may be loading one again
+# a server that starts or ends has models without "available versions"; a supervisor may be reloading one
 _AWAY = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "Cancelled", "is not healthy", "is not ready", "unloaded",
          "no available versions")  # fmt: skip
 
 
 def trouble_of(status: str, message: str) -> Trouble | None:
-    """What an answer of Triton that is no refusal means; None for what nobody expects.
+    """What an error of Triton means that is no refusal; None where it is unexpected.
 
     Args:
         status: "StatusCode.UNAVAILABLE" of gRPC, "503" of HTTP, or "" without an answer.

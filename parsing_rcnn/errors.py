@@ -17,7 +17,7 @@ class ParsingRCNNError(Exception):
     """Base of every expected error: `detail` names the input, the limit and the remedy.
 
     Attributes:
-        retry_after: seconds after which the same request may succeed; None where only another request can.
+        retry_after: seconds after which the same request may succeed; None if it will fail again.
     """
 
     status = 500
@@ -31,7 +31,7 @@ class ParsingRCNNError(Exception):
 
 
 class InvalidImage(ParsingRCNNError):
-    """The bytes are no picture that can be decoded: empty, truncated or damaged."""
+    """The bytes cannot be decoded: they are empty, truncated or damaged."""
 
     status = 400
     code = "invalid-image"
@@ -47,7 +47,7 @@ class ImageTooLarge(ParsingRCNNError):
 
 
 class UnsupportedImage(ParsingRCNNError):
-    """The bytes are of a type that is not accepted (by magic bytes, not by name)."""
+    """The type of the picture is not accepted (judged by its magic bytes, not by its name)."""
 
     status = 415
     code = "unsupported-image"
@@ -63,7 +63,7 @@ class InvalidOptions(ParsingRCNNError):
 
 
 class ModelNotFound(ParsingRCNNError):
-    """No model repository or model file is where it was looked for."""
+    """There is no model repository or model file in the place searched."""
 
     status = 404
     code = "model-not-found"
@@ -80,7 +80,7 @@ class EngineUnavailable(ParsingRCNNError):
 
 
 class BrokenModel(EngineUnavailable):
-    """A model's file is damaged, or of another model: no later request will fare better."""
+    """A model's file is damaged or of another model, so later requests will fail, too."""
 
     code = "broken-model"
     title = "The model cannot be run"
@@ -93,7 +93,7 @@ class BrokenModel(EngineUnavailable):
 
 
 class OutOfMemory(EngineUnavailable):
-    """A runtime did not get the memory that it asked for: when others have freed some, it may."""
+    """A runtime got no memory. A later request may, when others have freed some."""
 
     code = "out-of-memory"
     title = "There is not enough memory"
@@ -107,17 +107,17 @@ class OutOfMemory(EngineUnavailable):
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether what a library raises says that memory ran out: each has a type and words of its own."""
+    """Whether an error of a library means that memory ran out: each library has its own types and words for it."""
     return isinstance(error, MemoryError) or _SHORTAGE.search(str(error)) is not None
 
 
 def _gist(reason: object) -> str:
-    """The last line of what a runtime says, which is the one that tells most."""
+    """The last line of a runtime's message, which says most."""
     return next((line.strip() for line in reversed(str(reason).splitlines()) if line.strip()), "no reason given")
 
 
 class DeadlineExceeded(EngineUnavailable):
-    """The answer would have come after the time that the client gave."""
+    """The answer would come later than the client allows."""
 
     status = 504
     code = "deadline-exceeded"

@@ -1,4 +1,4 @@
-"""Image <-> network coordinates: the EXIF turn, the resize to a canvas, and boxes there and back.
+"""Between picture and network coordinates: the EXIF turn, the resize to a canvas, and boxes there and back.
 
 Boxes are continuous: (0, 0) is the outer corner of the first pixel, a whole picture is the box (0, 0, width, height).
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 PAD_VALUE = 114
 """Grey of the padding: near the mean of photos, so a border makes no strong edge."""
 
-# EXIF orientation -> (transpose, flip rows, flip columns), done in this order, that turn the stored picture upright.
+# EXIF orientation -> whether to (transpose, flip rows, flip columns), in this order, to turn the picture upright.
 _TURNS: dict[int, tuple[bool, bool, bool]] = {
     1: (False, False, False),
     2: (False, False, True),
@@ -103,7 +103,7 @@ class Window:
         return np.asarray(np.clip(np.asarray(boxes).reshape(-1, 4), low, high), dtype=np.float32)
 
     def onto(self, other: Window, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Boxes [n,4] on this canvas -> float32 [n,4], the same places of the picture on another canvas."""
+        """Boxes [n,4] on this canvas -> float32 [n,4] at the same places of the picture on another canvas."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         offset, others = np.array([self.pad_left, self.pad_top] * 2), np.array([other.pad_left, other.pad_top] * 2)
         ratio = np.array([other.scale_x / self.scale_x, other.scale_y / self.scale_y] * 2)
@@ -127,7 +127,7 @@ def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) 
 
 
 def fit(image: NDArray[np.uint8], canvases: Sequence[tuple[int, int]]) -> tuple[NDArray[np.uint8], Window]:
-    """Scale a picture onto the canvas that suits it: aspect kept, at the top left, the rest grey.
+    """Scale a picture onto the canvas that fits it best: aspect kept, at the top left, the rest grey.
 
     Args:
         image: uint8 [h,w,3], upright.
@@ -156,7 +156,7 @@ def resize(
         image: uint8 [h,w,C].
         height: of the result, pixels.
         width: of the result, pixels.
-        filled: shares of the image's height and width that the picture takes, from the top left; the rest, less than
+        filled: shares of the image's height and width that the picture fills, from the top left. The rest, less than
             a pixel, is cut off.
 
     Returns:
@@ -175,7 +175,7 @@ def resize(
 
 
 def _resize_filled(image: NDArray[np.uint8], height: int, width: int, filled: tuple[float, float]) -> NDArray[np.uint8]:
-    """Bilinear, from a picture that ends within the last row or column."""
+    """Bilinear resize of a picture that ends inside the last row or column of its array."""
     y, x = height / (image.shape[0] * filled[0]), width / (image.shape[1] * filled[1])
     if (round(image.shape[0] * y), round(image.shape[1] * x)) != image.shape[:2]:
         larger = cv2.resize(image, None, fx=x, fy=y, interpolation=cv2.INTER_LINEAR)

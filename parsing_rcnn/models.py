@@ -1,4 +1,4 @@
-"""The models that a card names: the same weights, which see a picture at other sizes."""
+"""The models that a card names: the same weights, run on pictures at different sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SecondSize:
 
     Attributes:
         canvases: (height, width) to choose from.
-        below: people who are less tall than this on the model's own canvas, in its pixels, are the second size's.
+        below: people less tall than this, in pixels of the model's own canvas, belong to the second size.
     """
 
     canvases: Canvases
@@ -27,11 +27,11 @@ class SecondSize:
 
 @dataclass(frozen=True)
 class Sizes:
-    """At which sizes a model sees every picture.
+    """The sizes at which a model sees every picture.
 
     Attributes:
         canvases: (height, width) to choose from.
-        second: the other size, where it has one.
+        second: the other size, where the model has one.
     """
 
     canvases: Canvases
@@ -64,11 +64,13 @@ def default_of(card: Mapping[str, Any]) -> str | None:
 
 
 def requests_of(card: Mapping[str, Any], model: str | None) -> tuple[str | None, ...]:
-    """What is asked of a server that sees a picture at one size for each request: the name of the model, or of both its
-    sizes, the first one first (`parsing_rcnn.inference.two_sizes.united_people` puts the answers together).
+    """The models to name in requests to a server that analyses at one size per request.
+
+    That is `model` alone or, where it has two sizes, the model of the first and that of the second size
+    (`parsing_rcnn.inference.two_sizes.united_people` joins their answers).
 
     Raises:
-        InvalidOptions: a size has no name by which a server could be asked for it.
+        InvalidOptions: no model of the card has one of the sizes alone.
     """
     sizes = sizes_of(card, model)
     if sizes.second is None:

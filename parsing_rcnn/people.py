@@ -1,4 +1,4 @@
-"""People: what every engine returns. What engines are is in `parsing_rcnn.analyzer`, and is imported from here too."""
+"""`People`: what every engine returns for one picture. Modules built on it are imported inside its methods."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.contract import check_array
-from parsing_rcnn.heads import believed
 from parsing_rcnn.maps import full_frame
 from parsing_rcnn.maps.paste import (
     PixelWindow,
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
     from parsing_rcnn.codecs.picture import Picture
     from parsing_rcnn.convert import ChartResult
 
-__all__ = ["TASKS", "Analyzer", "ModelInfo", "OptionKeywords", "Options", "People"]
+PER_PERSON = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores", "tracker_id")
+"""The arrays of `People` with a row for each person. Whatever selects, joins, stores or sends people goes by it."""
 
 _SHOWN = 8
 """Scores in a `repr`."""
@@ -37,7 +36,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Every person found in one picture. Maps cover their person's box, not the picture; the methods paste them.
+    """Every person found in one picture. Maps cover their person's box, not the picture; methods paste them into it.
 
     Attributes:
         boxes: float32 [n,4], (x1, y1, x2, y2) in pixels of the upright original, x2 and y2 exclusive.
@@ -50,8 +49,8 @@ class People:
         iuv_scores: float32 [n,25], mean probability of each I where it is, 0 where it is not and for the background.
         taxonomy: names and colours of `parts`.
         timings: milliseconds by stage.
-        tracker_id: int32 [n], who is who from frame to frame, from 1; None where nobody is followed.
-        untrained: tasks whose head is not trained: where the other one has a map, only that says where people are.
+        tracker_id: int32 [n], the number of each person's track, from 1; None where nobody is followed.
+        untrained: tasks whose head is not trained; its map counts for silhouettes only without the other head's map.
 
     Raises:
         TypeError: an array has a wrong dtype.
@@ -105,7 +104,7 @@ class People:
         return (self.select([index]) for index in range(len(self)))
 
     def __repr__(self) -> str:
-        # for one line of a loop: how many in width x height, their scores, and what was computed
+        # one line: how many people in width x height, their scores, and what was computed
         height, width = self.image_size
         scores = [f"{score:.2f}" for score in self.scores[:_SHOWN]]
         if len(self) > _SHOWN:
@@ -119,6 +118,11 @@ class People:
         """Nobody in a picture of (height, width); further fields as in the constructor."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), image_size, **fields)
 
+    def per_person(self) -> dict[str, NDArray[Any]]:
+        """The arrays of `PER_PERSON` that are there, by name."""
+        arrays = {name: getattr(self, name) for name in PER_PERSON}
+        return {name: array for name, array in arrays.items() if array is not None}
+
     def select(self, indices: ArrayLike) -> People:
         """Some of the people.
 
@@ -126,23 +130,21 @@ class People:
             indices: integers, or a bool mask [n], in the order wanted.
 
         Raises:
-            IndexError: there are not so many, or the mask has another length.
+            IndexError: an index is out of range, or the mask has another length.
         """
         chosen = np.asarray(indices)
         if chosen.dtype != np.bool_:
             chosen = chosen.astype(np.intp)
         elif chosen.shape != (len(self),):  # NumPy takes an empty mask for any
             raise IndexError(f"a bool mask {chosen.shape} for {len(self)} people: it has a value for each")
-        names = ("boxes", "scores", "parts", "part_scores", "part_probs", "iuv", "iuv_scores", "tracker_id")
-        arrays = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: array[chosen] for name, array in arrays.items() if array is not None})
+        return replace(self, **{name: array[chosen] for name, array in self.per_person().items()})
 
     def __getitem__(self, index: int | slice | ArrayLike) -> People:
         """`People` of one for an int; some of them for a slice, a bool mask [n] or integers.
 
         Raises:
-            IndexError: there are not so many, or the mask has another length.
-            TypeError: it is nothing of these.
+            IndexError: an index is out of range, or the mask has another length.
+            TypeError: the index is none of these.
 
         Example:
             >>> people = People(np.zeros((3, 4), np.float32), np.array([0.9, 0.7, 0.6], np.float32), (8, 8))
@@ -159,13 +161,13 @@ class People:
         return self.select(chosen if mask else np.atleast_1d(everybody[chosen if chosen.size else []]))
 
     def nms(self, iou: float = 0.5, inside: float = 0.9) -> People:
-        """Without the second boxes of people who were found twice: see `parsing_rcnn.inference.duplicates.best`."""
+        """The same without second boxes of one person: see `parsing_rcnn.inference.duplicates.best`."""
         from parsing_rcnn.inference.duplicates import best
 
         return self.select(best(self.boxes, self.scores, iou, inside))
 
     def window(self, index: int) -> PixelWindow:
-        """The whole pixels that a person's maps are pasted to: those whose centres lie in the box."""
+        """The pixels that a person's maps are pasted to: those whose centres lie in the box."""
         return pixel_window(self.boxes[index], self.image_size)
 
     def crop(self, index: int, exact: bool = False) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -235,6 +237,13 @@ class People:
         """
         return np.asarray(self._need("iuv", 'analyze with the task "densepose"')[index])
 
+    @property
+    def silhouette_tasks(self) -> frozenset[str]:
+        """The tasks whose maps say where people are: of those computed, the ones of trained heads; all if none is."""
+        maps = {"parsing": self.parts, "densepose": self.iuv}
+        computed = frozenset(task for task, cells in maps.items() if cells is not None)
+        return (computed - self.untrained) or computed
+
     def mask(self, index: int, exact: bool = False) -> tuple[NDArray[np.bool_], tuple[int, int]]:
         """One person's silhouette: where a part is, or where I > 0 without parts, or with those of an untrained head.
 
@@ -248,7 +257,7 @@ class People:
         Raises:
             ValueError: neither parts nor IUV were computed.
         """
-        if self.iuv is not None and "parsing" not in believed(self):
+        if self.iuv is not None and "parsing" not in self.silhouette_tasks:
             iuv, offset = self.iuv_crop(index, exact)
             return iuv[0] > 0, offset
         labels, offset = self.crop(index, exact)
@@ -316,13 +325,13 @@ class People:
         return cut(image, self, index, margin, transparent, bgr)
 
     def certainty(self, task: str) -> NDArray[np.float32]:
-        """How sure the map of a task is of each person, float32 [n]. See `parsing_rcnn.maps.certainty`."""
+        """How sure each person's map of a task is, float32 [n]: see `parsing_rcnn.maps.certainty`."""
         from parsing_rcnn.maps.certainty import certainty
 
         return certainty(self, task)
 
     def map_scores(self, task: str) -> NDArray[np.float32]:
-        """What the results of a task are ranked by, float32 [n]: `scores` times `certainty`."""
+        """The scores that rank the results of a task, float32 [n]: `scores` times `certainty`."""
         return self.scores * self.certainty(task)
 
     def to_supervision(self, *, parts: bool = False, charts: bool = False, maps: bool = False) -> Any:
@@ -346,7 +355,7 @@ class People:
         return to_densepose(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a compressed npz (`parsing_rcnn.codecs.npz`): all but `part_probs`, `taxonomy` and `timings`."""
+        """Write a compressed npz (`parsing_rcnn.codecs.npz`): all but `part_probs` and `timings`."""
         from parsing_rcnn.codecs import npz
 
         Path(path).write_bytes(npz.encode(self))
@@ -357,7 +366,8 @@ class People:
 
         Args:
             path: of the npz.
-            taxonomy: of its parts; None takes CIHP or MHP by the number of classes in `part_scores`, CIHP without them.
+            taxonomy: of its parts; None takes what the file says of classes of one's own, or CIHP or MHP by the number
+                of classes in `part_scores`, CIHP without them.
 
         Raises:
             ValueError: it is no npz of people, or its parts are not of this taxonomy.
@@ -367,9 +377,9 @@ class People:
         return npz.decode(Path(path), taxonomy)
 
     def back_to_front(self) -> list[int]:
-        """People by score, the highest last, and of equal ones the first: the order to draw boxes and the like in.
+        """Indices by rising score, and of equal scores the first person last: the order in which to draw boxes.
 
-        Who is in front where silhouettes overlap, `parsing_rcnn.maps.overlaps.settle` says.
+        `parsing_rcnn.maps.overlaps.assign_contested_pixels` decides who is in front where silhouettes overlap.
         """
         return [int(i) for i in np.argsort(-self.scores, kind="stable")[::-1]]
 

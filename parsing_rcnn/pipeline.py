@@ -1,11 +1,14 @@
-"""Photo -> canvas -> detector -> heads -> People: the one implementation behind the engine, the CLI and verify."""
+"""Photo -> canvas -> detector -> heads -> `People` in one process: the engine behind the CLI, the gateway and verify.
+
+The same steps as requests to a Triton server are in server/engines/triton.py; graphs are compared without pictures in
+export/parity/comparison.py.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -13,22 +16,23 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
-from parsing_rcnn.heads import asked, untrained
+from parsing_rcnn.heads import resolve_options, untrained
 from parsing_rcnn.inference.compiled import in_order
 from parsing_rcnn.inference.two_sizes import united
 from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import SecondSize, Sizes, sizes_of
-from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE, Graphs, Runtime
+from parsing_rcnn.runtime import Graphs, Runtime
 from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn.tensors import from_tensors
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Boxes [n,4], scores [n] and features of their RoIs, of nobody one row."""
+"""Boxes [n,4] on the canvas, scores [n] and RoI features [n,C,32,32]; the features have one row even with nobody."""
 
 
 class Stopwatch:
@@ -39,7 +43,7 @@ class Stopwatch:
         self._begin = self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to `stage`."""
+        """Add the time since the last lap to `stage`."""
         now = time.perf_counter()
         self.stages[stage] = round(self.stages.get(stage, 0.0) + 1000 * (now - self._last), 3)
         self.stages["total"] = round(1000 * (now - self._begin), 3)
@@ -47,18 +51,18 @@ class Stopwatch:
 
 
 class GraphPipeline:
-    """The steps around three graphs, whatever runs them: implements `Analyzer`.
+    """All steps from picture to `People` around the three graphs, whatever runs those. Implements `Analyzer`.
 
     Args:
         graphs: detector and heads.
-        info: of the model; `canvases` are what pictures are fitted to.
+        info: of the model; pictures are fitted to its `canvases`.
         taxonomy: of the part classes.
-        limits: of pictures.
-        second: another size at which every picture is seen, too, of which no model is asked for.
+        limits: which pictures are accepted.
+        second: a second size at which every picture is analysed as well, unless `Options.model` names another model.
 
     Attributes:
-        sweep: remove specks from the maps (`parsing_rcnn.maps.specks`). Measurements by a published protocol, which has
-            no such step, set it to False.
+        sweep: remove specks from the maps (`parsing_rcnn.maps.specks`). Set to False to measure by a published
+            protocol, which has no such step.
     """
 
     def __init__(
@@ -94,23 +98,23 @@ class GraphPipeline:
             image: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of
                 Pillow.
             options: what to compute.
-            bgr: the array is of OpenCV, blue first.
+            bgr: the array is BGR, as OpenCV has it.
             keywords: fields of `Options`, instead of `options`: `analyze(image, tasks="parsing", confidence=0.3)`.
-                Without `tasks` those whose head is trained are computed.
+                Without `tasks`, the tasks whose head is trained are computed.
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
             TypeError: as of `Options.of`.
         """
-        options = asked(self._info, options, keywords)
-        validate(options)
+        options = resolve_options(self._info, options, keywords)
+        options.validate()
         watch = Stopwatch()
         image = load(image, bgr=bgr)
         (canvas, window), *others = self._views(image, options, watch)
-        found = self._detect(canvas, window, options)
-        for another in others:
-            found = self._unite(window, found, *another, options)
-        boxes, scores, features = found
+        detections = self._detect(canvas, window, options)
+        for other in others:
+            detections = self._unite(window, detections, *other, options)
+        boxes, scores, features = detections
         watch.lap("detector")
         count = len(boxes)
         maps: dict[str, NDArray[Any]] = {}
@@ -124,8 +128,10 @@ class GraphPipeline:
         return self.people(window, boxes, scores, maps, watch)
 
     def _views(self, image: Picture, options: Options, watch: Stopwatch) -> list[tuple[NDArray[np.uint8], Window]]:
-        """The picture on a canvas, and on one of the second size where there is that: decoded for each size, as a
-        server does that is asked for both, so that both give the same numbers."""
+        """The picture on its canvas and, where the model has a second size, on a canvas of that too.
+
+        It is decoded for each size anew, as by a server that gets one request for each, so both give the same numbers.
+        """
         sizes = self._sizes(options)
         views = [self.preprocess(image, options, watch, None if options.model is None else sizes.canvases)]
         if sizes.second is not None:
@@ -133,11 +139,11 @@ class GraphPipeline:
         return views
 
     def _sizes(self, options: Options) -> Sizes:
-        """Those of the model asked for. Its graphs are compiled for them when they are first needed."""
+        """The sizes of the model that the options name. Graphs are compiled for a size when it is first needed."""
         return self._own if options.model is None else sizes_of(self._info.card, options.model)
 
     def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options) -> Detections:
-        """Boxes [n,4] on a canvas, scores [n] and features of their RoIs (of nobody one row)."""
+        """The people on one canvas."""
         found = self._detector(canvas, window, np.array([options.confidence, options.max_people], np.float32))
         count = int(found["COUNT"][0])
         # a static detector has more rows than people
@@ -146,14 +152,22 @@ class GraphPipeline:
     def _unite(
         self, window: Window, first: Detections, canvas: NDArray[np.uint8], other: Window, options: Options
     ) -> Detections:
-        """What was found on the canvas of `window`, together with what is on a canvas of the second size."""
+        """Join the detections on the canvas of `window` with those on `canvas`, which is of the second size.
+
+        Args:
+            window: of the first canvas.
+            first: what was found there.
+            canvas: of the second size.
+            other: its window.
+            options: of the picture.
+        """
         second = self._sizes(options).second
         assert second is not None
         boxes, scores, features = self._detect(canvas, other, options)
         boxes = other.onto(window, boxes)
         limits = (second.below, options.confidence, options.max_people)
-        seen = (window.clip(first[0]), window.clip(boxes))  # of people the picture's edge cuts, what is in the picture
-        who = united(seen, (first[1], scores), *limits)
+        inside = (window.clip(first[0]), window.clip(boxes))  # people are compared by what the picture shows of them
+        who = united(inside, (first[1], scores), *limits)
         rows = who.take(first[2][: len(first[0])], features[: len(boxes)])
         return who.take(first[0], boxes), who.scores, rows if len(rows) else features[:1]
 
@@ -163,13 +177,16 @@ class GraphPipeline:
         window: Window,
         limits: NDArray[np.float32],
     ) -> dict[str, NDArray[Any]]:
-        """What the detector says of a canvas; where the picture lies on it, a network in torch may want to know."""
+        """Run the detector. `window` is for subclasses: a network in torch may need to know where the picture lies."""
         return self.graphs.detector(canvas, limits)
 
     def _head(
         self, key: tuple[str, bool], head: Callable[[], dict[str, NDArray[Any]]], count: int
     ) -> dict[str, NDArray[Any]]:
-        """What a head says of `count` people. Of nobody it is asked once (about a dummy row), for shapes and types."""
+        """A head's answer for `count` people.
+
+        With nobody, the head runs once, on a dummy row, to learn the shapes and dtypes of an empty answer.
+        """
         if count == 0 and key in self._nobody:
             return self._nobody[key]
         answers = head()
@@ -184,18 +201,12 @@ class GraphPipeline:
         maps: Mapping[str, NDArray[Any]],
         watch: Stopwatch,
     ) -> People:
-        """The result, from boxes [n,4] on the canvas, scores [n] and what there is of the heads' tensors."""
+        """The result, made of boxes [n,4] on the canvas, scores [n] and the tensors of the heads that were run."""
         boxes, maps = framed(window, boxes, maps, sweep=self.sweep)
         watch.lap("postprocess")
-        return People(
-            boxes=boxes,
-            scores=scores,
-            image_size=(int(window.height), int(window.width)),
-            parts=maps.get("PARTS"),
-            part_scores=maps.get("PART_SCORES"),
-            part_probs=maps.get("PART_PROBS"),
-            iuv=maps.get("IUV"),
-            iuv_scores=maps.get("IUV_SCORES"),
+        return from_tensors(
+            {**maps, "BOXES": boxes, "SCORES": scores},
+            (int(window.height), int(window.width)),
             taxonomy=self._taxonomy,
             timings=watch.stages,
             untrained=untrained(self._info),
@@ -208,7 +219,7 @@ class GraphPipeline:
         watch: Stopwatch,
         canvases: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.uint8], Window]:
-        """Encoded picture, its path or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
+        """Encoded picture, path or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
 
         Args:
             canvases: (height, width) to choose from instead of the model's own.
@@ -220,7 +231,7 @@ class GraphPipeline:
         else:
             header = check(image, self.limits)
             height, width = turned_size(header.height, header.width, header.orientation)
-            image = decode(image, self.limits, max_side=_enough(height, width, options.max_side, canvases))
+            image = decode(image, self.limits, max_side=_useful_side(height, width, options.max_side, canvases))
         watch.lap("decode")
         if options.max_side is not None and max(image.shape[:2]) > options.max_side:
             ratio = options.max_side / max(image.shape[:2])
@@ -250,10 +261,10 @@ class Pipeline(GraphPipeline):
 
     Args:
         repository: a model repository (None: found as `ModelRepository.open` says).
-        model: one of those that the card names, "fast", "large" or "accurate" (None: the card's default), for pictures
-            whose `Options.model` names none.
+        model: one of the card's models, "fast", "large" or "accurate" (None: the card's default). Pictures whose
+            `Options.model` names another are analysed with that one.
         runtime, precision, threads, graphs: see `Runtime`.
-        limits: of pictures.
+        limits: which pictures are accepted.
 
     Example:
         >>> people = Pipeline().analyze("photo.jpg")  # doctest: +SKIP
@@ -287,38 +298,13 @@ class Pipeline(GraphPipeline):
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """See `GraphPipeline.analyze`."""
-        with in_order():  # all of it: OpenCV, too, is left by daemon threads as what runs the graphs is
+        with in_order():  # around all of it: a daemon thread inside OpenCV crashes the end of the process, too
             return super().analyze(image, options, bgr=bgr, **keywords)
 
 
-def _enough(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:
-    """The longest side that the canvas can show: decoding a JPEG beyond it is wasted."""
+def _useful_side(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:
+    """The longest side that the canvas can show, or None for all of it: decoding a JPEG beyond it is wasted."""
     canvas = choose_canvas(height, width, canvases)
     shown = round(max(height, width) * min(canvas[0] / height, canvas[1] / width))
     wanted = shown if max_side is None else min(shown, max_side)
     return wanted if wanted < max(height, width) else None
-
-
-def validate(options: Options) -> None:
-    """Check ranges.
-
-    Raises:
-        InvalidOptions: naming the option, its value and its range.
-    """
-    unknown = options.tasks - set(TASKS)
-    if unknown:
-        raise InvalidOptions(
-            f"tasks: {', '.join(sorted(map(str, unknown)))} is unknown; choose from {', '.join(TASKS)}"
-        )
-    _within("confidence", options.confidence, 0, 1, whole=False)
-    _within("max_people", options.max_people, 1, MAX_PEOPLE)
-    if options.max_side is not None:
-        _within("max_side", options.max_side, 32, 16384)
-
-
-def _within(name: str, value: Any, low: int, high: int, *, whole: bool = True) -> None:
-    number = isinstance(value, Integral if whole else Real)
-    if not number:
-        raise InvalidOptions(f"{name}: {value!r} is no {'whole ' * whole}number in {low}..{high}")
-    if not low <= value <= high:
-        raise InvalidOptions(f"{name}: {value} is outside {low}..{high}")

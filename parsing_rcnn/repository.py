@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn.card import CARD, TAXONOMIES, Unreadable, fault, read
+from parsing_rcnn.analyzer import ModelInfo
+from parsing_rcnn.card import CARD, Unreadable, fault, read, taxonomy_of
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.models import Canvases, SecondSize, default_of, name_of, sizes_of
-from parsing_rcnn.people import ModelInfo
 from parsing_rcnn.taxonomy import Taxonomy
 
 __all__ = ["CARD", "ENVIRONMENT", "GRAPHS", "ModelRepository"]
@@ -118,7 +118,7 @@ class ModelRepository:
     @property
     def taxonomy(self) -> Taxonomy:
         """Names of the part classes."""
-        return TAXONOMIES[str(self.card["taxonomy"])]
+        return taxonomy_of(self.card)
 
     @property
     def trained(self) -> dict[str, bool]:
@@ -146,7 +146,7 @@ def _read_card(path: Path) -> Mapping[str, Any]:
         card = read(path)
     except Unreadable as error:
         raise ModelNotFound(f"{error}; {remedy}") from error
-    kinds = {"name": str, "version": str | int, "taxonomy": str, "canvases": list, "tasks": dict, "files": dict}
+    kinds = {"name": str, "version": str | int, "taxonomy": str | dict, "canvases": list, "tasks": dict, "files": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
     if wrong:
         raise ModelNotFound(f"{path} lacks {', '.join(wrong)}, or has another type there; {remedy}")

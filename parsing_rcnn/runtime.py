@@ -1,7 +1,7 @@
 """One interface over ONNX Runtime and OpenVINO: the three graphs of a repository, ready to run.
 
-The ONNX files are dynamic. OpenVINO is much faster on static shapes, so it gets one compiled model for each canvas
-and for each bucket of people, compiled when first needed and cached on disk.
+The ONNX files have dynamic shapes. OpenVINO is much faster with static ones, so it gets one compiled model for each
+canvas and for each bucket of people, compiled when first needed and cached on disk.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from numpy.typing import NDArray
 from parsing_rcnn.card import CARD
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
 from parsing_rcnn.inference.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
-from parsing_rcnn.inference.contention import THREADS, Company
+from parsing_rcnn.inference.contention import THREADS, Contention
 from parsing_rcnn.inference.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
-# Seven people are four, two and one: on CPUs as fast as all at once, nobody is computed for nothing, and every further
-# size would hold memory for ever (8 at once 100 MB, 64 at once 2 GB).
+# Seven people are run as four, two and one. On CPUs that is as fast as all at once, no row is wasted, and every further
+# size would hold memory for ever (100 MB for 8 people, 2 GB for 64).
 PEOPLE_BUCKETS = (1, 2, 4)
-MAX_PEOPLE = 64
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+DETECTOR_OUTPUTS = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
+DENSEPOSE_OUTPUTS = ("IUV", "IUV_SCORES")
+
+
+def parsing_outputs(*, probabilities: bool) -> tuple[str, ...]:
+    """Names of the parsing head's outputs; the probabilities of the parts are large, and given on request only."""
+    return ("PARTS", "PART_SCORES", "PART_PROBS") if probabilities else ("PARTS", "PART_SCORES")
 
 
 class Graphs(Protocol):
@@ -48,7 +54,7 @@ class Graphs(Protocol):
 
 
 def no_int8(repository: ModelRepository) -> str | None:
-    """Why this CPU cannot compute what is in INT8 in this repository, and what to do; None where it can."""
+    """Why this CPU cannot run the INT8 graphs of this repository, and what to do; None where it can."""
     if not repository.quantised:
         return "no graph of this repository has it; `parsing-rcnn quantize` adds that"
     if repository.quantised_for != "cpu":
@@ -71,12 +77,12 @@ class Runtime:
     Args:
         repository: the model files.
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
-        precision: "fp32", "bf16", "int8" or "auto": on OpenVINO bf16 where the CPU has AMX, else INT8 where the
-            repository has it and the CPU can (`no_int8`), else bf16 where the CPU computes in it; fp32 everywhere else.
-        threads: of one inference; None = as many as it may keep busy (`usable_cores`), and half of them beside another
-            inference (OpenVINO).
-        graphs: those that will be run.
-        company: among whom they will be run.
+        precision: "fp32", "bf16", "int8" or "auto". On OpenVINO, "auto" is bf16 where the CPU has AMX, else INT8 where
+            the repository has it and the CPU can run it (`no_int8`), else bf16 where the CPU has that; else fp32.
+        threads: of one inference. None: as many as it may keep busy (`usable_cores`); on OpenVINO, half of them beside
+            another inference.
+        graphs: names of the graphs that will be run.
+        contention: tells which other inferences run at the same time.
 
     Raises:
         EngineUnavailable: no runtime is installed, or two that exclude each other.
@@ -91,7 +97,7 @@ class Runtime:
         threads: int | None = None,
         *,
         graphs: Sequence[str] = GRAPHS,
-        company: Company = THREADS,
+        contention: Contention = THREADS,
     ) -> None:
         _refuse_two_onnxruntimes()
         if kind not in RUNTIMES:
@@ -99,7 +105,7 @@ class Runtime:
         if precision not in PRECISIONS:
             raise InvalidOptions(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         self.repository = repository
-        self.threads, self._company = threads or usable_cores(), company
+        self.threads, self._contention = threads or usable_cores(), contention
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
         self.people_buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
@@ -125,18 +131,19 @@ class Runtime:
         for name in graphs:
             file = self.repository.graph(name, self.precision)
             model = self.repository.read(file)
-            self._graphs[name] = OpenVinoGraph(_short(file), model, core, self._company, alone=alone, beside=beside)
+            self._graphs[name] = OpenVinoGraph(_short(file), model, core, self._contention, alone=alone, beside=beside)
 
     def _shares(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Properties of compilations for an inference by itself, and for one beside others.
+        """OpenVINO's properties for an inference alone, and for one beside others.
 
-        Where each would take all cores, two on half of them each make more pictures a second, with the same numbers.
+        Two inferences on half of the cores each make more pictures a second than two on all cores, with the same
+        numbers.
         """
         alone = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
-            # threads are tied to the first cores, on which those of other processes would be, too
+            # pinning takes the first cores, and so would other processes
             "ENABLE_CPU_PINNING": self.threads >= visible_cores(),
         }
         cache = cache_folder()
@@ -144,7 +151,7 @@ class Runtime:
             alone["CACHE_DIR"] = str(cache)
         if not 1 < self.threads >= usable_cores():
             return alone, alone
-        half = {"NUM_STREAMS": 2} if self._company.at_once else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}
+        half = {"NUM_STREAMS": 2} if self._contention.concurrent else {"INFERENCE_NUM_THREADS": (self.threads + 1) // 2}
         return alone, alone | {"ENABLE_CPU_PINNING": False} | half
 
     def _open_onnxruntime(self, precision: str, graphs: Sequence[str]) -> None:
@@ -166,14 +173,13 @@ class Runtime:
             raise InvalidOptions(f"precision int8: {reason}")
 
     def _named(self) -> str:
-        """The precision, and which graphs have it where that is not all of them."""
+        """The precision, with the names of the graphs that have it where not all have."""
         some = self.repository.quantised
         return f"int8 {', '.join(some)}" if self.precision == "int8" and len(some) < len(GRAPHS) else self.precision
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        outputs = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
-        return self._graphs["detector"].run({"CANVAS": canvas, "LIMITS": limits}, outputs)
+        return self._graphs["detector"].run({"CANVAS": canvas, "LIMITS": limits}, DETECTOR_OUTPUTS)
 
     def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
         """See `Graphs`.
@@ -181,8 +187,7 @@ class Runtime:
         Raises:
             BrokenModel: its classes are not as many as those of the card's taxonomy.
         """
-        outputs = ("PARTS", "PART_SCORES") + (("PART_PROBS",) if probabilities else ())
-        found = self._head("parsing", features, outputs)
+        found = self._head("parsing", features, parsing_outputs(probabilities=probabilities))
         taxonomy, classes = self.repository.taxonomy, found["PART_SCORES"].shape[-1]
         if classes != len(taxonomy):
             said = f"its parts have {classes} classes; {taxonomy.name}, the taxonomy of {CARD}, has {len(taxonomy)}"
@@ -191,7 +196,7 @@ class Runtime:
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        return self._head("densepose_head", features, ("IUV", "IUV_SCORES"))
+        return self._head("densepose_head", features, DENSEPOSE_OUTPUTS)
 
     def _head(self, name: str, features: NDArray[np.float32], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         run = self._graphs[name].run
@@ -206,12 +211,11 @@ class Runtime:
 
 
 def cache_folder() -> Path | None:
-    """Where compiled models are kept: PARSING_RCNN_CACHE, else the user's cache folder; None when there is none that is
-    writable."""
+    """Where compiled models are kept: PARSING_RCNN_CACHE, else the user's cache folder; None if it is not writable."""
     given = os.environ.get("PARSING_RCNN_CACHE", "")
     path = Path(os.path.expanduser(given or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/parsing-rcnn"))
     if not path.is_absolute() and (not given or given.startswith("~")):
-        return None  # a user without a home, as of a container: it would be a folder named ~ in the current one
+        return None  # a user without a home, as in a container: it would be a folder named ~ in the current one
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -220,7 +224,7 @@ def cache_folder() -> Path | None:
 
 
 def _short(file: Path) -> str:
-    """As parsing/1/model.onnx: errors reach clients, whom folders of this machine are no business of."""
+    """The last parts of a path, as in parsing/1/model.onnx: clients read errors, and need not know our folders."""
     return "/".join(file.parts[-3:])
 
 
@@ -233,7 +237,7 @@ def _choose() -> str:
 
 
 def _may_have_cuda() -> bool:
-    """Whether ONNX Runtime is installed with a library for CUDA, by its files: importing it takes memory and time."""
+    """Whether ONNX Runtime is installed with CUDA, judged by its files: importing it would take memory and time."""
     found = find_spec("onnxruntime")
     if found is None or found.origin is None:
         return False

@@ -38,6 +38,15 @@ class Taxonomy:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Taxonomy):
+            return NotImplemented
+        same = (self.name, self.classes, self.mirror) == (other.name, other.classes, other.mirror)
+        return self is other or (same and bool((self.palette == other.palette).all()))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.classes))
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Those of this module stay themselves when they are copied or pickled: the name is enough."""
         named = next((name for name in _NAMES if globals().get(name) is self), None)

@@ -1,14 +1,14 @@
-"""What is said on a terminal: text that others sent is shown there, and does nothing to it."""
+"""Messages on a terminal, where text from others is shown but cannot control the terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str, kept: str = "") -> str:
-    r"""The text with what is not printable escaped: control codes, ends of lines, marks that turn the direction.
+    r"""The text with unprintable characters escaped: control codes, line breaks, marks of writing direction.
 
     Args:
-        text: of anybody.
-        kept: characters that stay although they are not printable.
+        text: from anybody.
+        kept: unprintable characters that stay as they are.
 
     Example:
         >>> printable("\x1b[31mred\n")
@@ -20,7 +20,7 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """A line on standard error, `printable`."""
+    """Write a line to standard error, made `printable`."""
     import typer
 
     typer.echo(printable(text), err=True)

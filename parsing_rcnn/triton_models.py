@@ -1,7 +1,7 @@
-"""The steps of the pipeline as Triton python models: what `model_repository/*/1/model.py` run.
+"""The steps of the pipeline as Triton python models: the classes behind `model_repository/*/1/model.py`.
 
-Each step is the embedded engine's own code, so both give the same numbers. Triton hands over its utilities module,
-which exists nowhere but in its stub processes; this module needs nothing of Triton to be imported.
+Each step runs the embedded engine's own code, so both give the same numbers. Triton's utilities module exists only in
+Triton's stub processes and is handed over by model.py, so this module can be imported without Triton.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from parsing_rcnn.ensembles import MODEL, PROBE, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE, Window
 from parsing_rcnn.inference.contention import Siblings
+from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.maps.framing import framed
-from parsing_rcnn.pipeline import Pipeline, Stopwatch, validate
+from parsing_rcnn.pipeline import Pipeline, Stopwatch
 from parsing_rcnn.repository import ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE, Runtime
+from parsing_rcnn.runtime import Runtime
 
 Arrays = dict[str, NDArray[Any]]
 
 _PROBED = (64, 64)
-"""The canvas of a probe (`server/supervisor/probes.py`)."""
+"""(height, width) of the canvas of a probe (`server/supervisor/probes.py`)."""
 
 
 class Step(ABC):
@@ -38,22 +39,22 @@ class Step(ABC):
 
     Class attributes:
         utils: Triton's `triton_python_backend_utils`, set by model.py.
-        place: among `Siblings`, where a graph is run. Detectors hear detectors and heads; heads, two of which work on
-            one picture, hear detectors alone.
+        ranks: (rank, watched_ranks) of this model among `Siblings`. Detectors watch detectors and heads. Heads watch
+            detectors only, because two heads work on the same picture.
     """
 
     utils: ClassVar[Any]
-    place: ClassVar[tuple[int, int]] = (0, 2)
+    ranks: ClassVar[tuple[int, int]] = (0, 2)
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called once by Triton with the model's folder and configuration."""
         self.configuration = json.loads(args["model_config"])
         self.outputs = [output["name"] for output in self.configuration["output"]]
         self.repository = Path(args["model_repository"]).parent
-        self.company = Siblings(*self.place)
+        self.contention = Siblings(*self.ranks)
         self.open()
-        for alone in (True, False):  # what is computed beside another picture is compiled for that
-            with self.company.pretended(alone=alone):  # all models are warmed at once: by itself none would be alone
+        for alone in (True, False):  # graphs are compiled differently for running beside another picture
+            with self.contention.assuming(alone=alone):  # all models warm up at the same time, so none would be alone
                 self.warm()
 
     @abstractmethod
@@ -61,7 +62,7 @@ class Step(ABC):
         """Load what the step needs."""
 
     def warm(self) -> None:  # noqa: B027
-        """Have compiled what the first requests will need."""
+        """Run once, so that what the first requests need is compiled."""
 
     def setting(self, name: str, default: str = "") -> str:
         """A parameter of the model's configuration."""
@@ -69,16 +70,16 @@ class Step(ABC):
         return str(found.get("string_value", default))
 
     def runtime(self, graph: str) -> Runtime:
-        """The runtime of one graph, as the configuration asks for it; its parameter `threads` is of one inference."""
+        """The runtime of one graph, by the configuration's parameters `runtime`, `precision` and `threads`."""
         threads = self.setting("threads")
         repository = ModelRepository.open(self.repository)
         kind, precision = self.setting("runtime", "auto"), self.setting("precision", "auto")
         count = int(threads) if threads else None
-        return Runtime(repository, kind, precision, count, graphs=(graph,), company=self.company)
+        return Runtime(repository, kind, precision, count, graphs=(graph,), contention=self.contention)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Called by Triton with one or more requests; one response each."""
-        with self.company.at_work():
+        """Called by Triton with one or more requests. Returns one response for each."""
+        with self.contention.handling_request():
             return self.answers(requests)
 
     @abstractmethod
@@ -90,18 +91,18 @@ class Step(ABC):
         return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
     def respond(self, request: Any, arrays: Arrays) -> Any:
-        """A response with what was asked for."""
+        """A response with those of the arrays that the request asks for."""
         wanted = [name for name in request.requested_output_names() if name in arrays]
         return self.utils.InferenceResponse([self.utils.Tensor(n, np.ascontiguousarray(arrays[n])) for n in wanted])
 
     def refuse(self, error: ParsingRCNNError) -> Any:
-        """An error that says which one it is: `code: detail`."""
+        """An error response whose text is `code: detail`, which `parsing_rcnn.ensembles.refusal_of` reads."""
         kind = self.utils.TritonError
         code = kind.INVALID_ARG if 400 <= error.status < 500 else kind.UNAVAILABLE
         return self.utils.InferenceResponse(error=kind(f"{error.code}: {error.detail}", code))
 
     def fail(self) -> Any:
-        """For what nobody expected: Triton would send the client a stack trace; it belongs into the log."""
+        """The response to an unexpected error. The stack trace goes to the log; Triton would send it to the client."""
         traceback.print_exc()
         kind = self.utils.TritonError
         detail = "internal-error: an unexpected error; the server's log has it, please report it"
@@ -124,7 +125,7 @@ class Single(Step):
 
     @abstractmethod
     def run(self, inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
-        """Named arrays of one request to named arrays of its answer."""
+        """Named arrays of one request -> named arrays of its answer."""
 
 
 class Preprocess(Single):
@@ -140,7 +141,7 @@ class Preprocess(Single):
         """(height, width) of the canvases of one of the card's models; None: of the card itself.
 
         Raises:
-            InvalidOptions: there is no such model, or it is more than one request.
+            InvalidOptions: there is no such model, or it takes two requests.
         """
         if model is None:
             return self.pipeline.repository.canvases
@@ -161,7 +162,7 @@ class Preprocess(Single):
         if len(image) != 1:
             raise InvalidImage(f"IMAGE holds {len(image)} pictures; send one a request")
         options = options_of(parameters)
-        validate(options)
+        options.validate()
         canvases = self.own if options.model is None else self.canvases(options.model)
         canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch(), canvases)
         return {
@@ -172,9 +173,10 @@ class Preprocess(Single):
 
 
 class Detector(Single):
-    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES (at least one row; features that are NaN are of nobody).
+    """CANVAS, LIMITS -> BOXES, SCORES, COUNT, ROI_FEATURES.
 
-    It takes the canvases of the card and of a probe: every further size would be compiled and hold memory for ever.
+    ROI_FEATURES has at least one row; with nobody in the picture that row is NaN. Only the canvases of the card and of
+    a probe are accepted: every further size would be compiled and hold memory for ever.
     """
 
     def open(self) -> None:
@@ -194,8 +196,8 @@ class Detector(Single):
             raise InvalidOptions(f"CANVAS: shape {canvas.shape}; [H,W,3] with HxW one of {known}")
         if not (0 <= limits[0] <= 1 and 0 <= limits[1] <= MAX_PEOPLE):
             raise InvalidOptions(f"LIMITS: {limits.tolist()}; a score of 0..1 and at most {MAX_PEOPLE} people")
-        # others make room for a picture, not for a probe
-        self.company.heard = PROBE not in parameters
+        # other processes make room for a picture, but not for a probe
+        self.contention.visible_to_others = PROBE not in parameters
         found = self.graph.detector(canvas, limits)
         if found["COUNT"][0] == 0:  # an ensemble has to pass a row on; the heads need not compute it
             found["ROI_FEATURES"] = np.full_like(found["ROI_FEATURES"], np.nan)
@@ -203,12 +205,12 @@ class Detector(Single):
 
 
 class Head(Step):
-    """A head over the RoIs of all waiting requests: they are computed together and told apart again.
+    """A head over the RoIs of all waiting requests, which are computed together and split up again.
 
-    Rows of nobody (see `Detector`) are answered by zeros, which nobody reads, without computing them.
+    Rows of nobody (see `Detector`) are answered with zeros, without computing them; `Postprocess` cuts them off.
     """
 
-    place = (1, 1)
+    ranks = (1, 1)
 
     def open(self) -> None:
         self.graph = self.runtime(self.configuration["name"])
@@ -220,8 +222,8 @@ class Head(Step):
 
     def answers(self, requests: Sequence[Any]) -> list[Any]:
         try:
-            # people of several pictures: others may be computed beside them
-            with self.company.pretended() if len(requests) > 1 else nullcontext():
+            # people of several pictures: the next ones may be computed beside them
+            with self.contention.assuming(alone=False) if len(requests) > 1 else nullcontext():
                 return self._together(requests)
         except Exception:
             return [self.fail() for _ in requests]
@@ -248,13 +250,13 @@ class Head(Step):
         return {name: self._spread(array, somebody) for name, array in found.items()}
 
     def _nothing(self, name: str) -> NDArray[Any]:
-        """No rows of an output, in the shape and type that the configuration says."""
+        """An output with no rows, in the shape and dtype that the configuration gives."""
         (output,) = (o for o in self.configuration["output"] if o["name"] == name)
         return np.zeros((0, *map(int, output["dims"])), self.utils.triton_string_to_numpy(output["data_type"]))
 
     @staticmethod
     def _spread(array: NDArray[Any], somebody: NDArray[np.bool_]) -> NDArray[Any]:
-        """The rows at the places of `somebody`, zeros between them."""
+        """The rows of `array` where `somebody` is True [n], and zeros elsewhere."""
         whole = np.zeros((len(somebody), *array.shape[1:]), array.dtype)
         whole[somebody] = array
         return whole
@@ -265,7 +267,7 @@ class Head(Step):
 
 
 class Parsing(Head):
-    """ROI_FEATURES -> PARTS, PART_SCORES and, where it is asked for, PART_PROBS."""
+    """ROI_FEATURES -> PARTS, PART_SCORES and, on request, PART_PROBS."""
 
     def compute(self, features: NDArray[np.float32], names: set[str]) -> Arrays:
         return self.graph.parsing(features, probabilities="PART_PROBS" in names)
@@ -279,7 +281,7 @@ class DensePose(Head):
 
 
 class Postprocess(Single):
-    """Boxes in pixels of the upright original, and maps over them; the row that stands for nobody is cut off."""
+    """Boxes to pixels of the upright original, and maps that cover them; the row that stands for nobody is cut off."""
 
     def open(self) -> None:
         """Nothing to load."""

@@ -1,1 +1,1 @@
-"""The gateway: FastAPI in front of an engine that follows `parsing_rcnn.people.Analyzer`."""
+"""The gateway: FastAPI in front of an engine that follows `parsing_rcnn.analyzer.Analyzer`."""

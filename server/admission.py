@@ -1,4 +1,4 @@
-"""Who may come in: a bounded number of pictures at a time, and a share of them for each caller."""
+"""Limits on who may come in: a bounded number of pictures at a time, and a rate for each caller."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 
 from server.responses.problems import Busy, RateLimited
 
-_LONGEST_WAIT = 30  # seconds that a client is sent away for at most
-_CALM = 5.0  # seconds without a refusal, after which every place is there again
-_CALLERS = 10_000  # whose buckets are remembered; an older one is full again anyway
+_LONGEST_WAIT = 30  # seconds: the most that Retry-After asks for
+_CALM = 5.0  # seconds without a refusal, after which every place is available again
+_CALLERS = 10_000  # buckets that are kept; one that was used longer ago is full again anyway
 
 
 class Admission:
     """Places for pictures in work or waiting. A place is held until the answer is encoded.
 
-    A burst may fill every place. Where more comes than can be answered, full places would only make every answer late
-    and none more: after a refusal, and until there was none for a while, there are `busy` places.
+    A burst may fill every place. Under lasting overload, full places would make every answer late without making more
+    of them. So after a refusal, and until there was none for a while, there are only `busy` places.
 
     Args:
-        capacity: places; one picture more is refused at once.
-        busy: places that keep the engine at work. None: all of them.
+        capacity: the most pictures; one more is refused at once.
+        busy: as many pictures as keep the engine busy. None: `capacity`.
     """
 
     def __init__(self, capacity: int, busy: int | None = None) -> None:
         self.capacity, self.busy, self.held = capacity, min(busy or capacity, capacity), 0
-        self._latency = 0.0  # of recent answers, seconds: about as long as the queue needs to empty
-        self._refused = -math.inf  # when, last
+        self._latency = 0.0  # seconds of recent answers: about as long as the queue needs to empty
+        self._refused = -math.inf  # time of the last refusal
 
     def check(self) -> None:
         """Refuse before a body is read.

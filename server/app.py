@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
+from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
-from parsing_rcnn.people import Analyzer
 from parsing_rcnn.pipeline import Pipeline
 from server.admission import TokenBuckets
 from server.catalogue import Catalogue
@@ -26,13 +26,14 @@ from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
 from server.keys import KeyFile
 from server.middleware.access import Access, refuse
+from server.middleware.access_log import AccessLog
 from server.middleware.body_limit import BodyLimit
 from server.middleware.head import Head
 from server.middleware.request_id import RequestId
 from server.middleware.same_site import SameSite
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
-from server.requests.call import TIMEOUT_HEADER, ClientGone
+from server.requests.call import TIMEOUT_HEADER, ClientGone, Route
 from server.responses import documents
 from server.responses.problems import NotFound, declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
@@ -54,7 +55,7 @@ _READ_HEADERS = (
 )
 """Headers of requests that mean something here: what pages from elsewhere may send."""
 
-_COUNTED = {"/v1/analyze": "analyze", "/v1/analyze/batch": "batch"}
+_COUNTED = {"/v1/analyze": Route.ANALYZE, "/v1/analyze/batch": Route.BATCH}
 
 _MODULES = (analyze, batch, stream, health, models, v2, page)
 
@@ -118,13 +119,13 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """The last one added is the outermost: ids and headers are on every answer, also on refusals."""
+    """The last middleware added is the outermost: ids and headers are on every answer, also on refusals."""
 
     def limit(path: str) -> int:
         return settings.max_batch_bytes if path == "/v1/analyze/batch" else settings.max_body
 
     def refused(path: str, error: ParsingRCNNError) -> None:
-        route = _COUNTED.get(path, "infer" if path.startswith("/v2/models/") and path.endswith("/infer") else None)
+        route = _COUNTED.get(path, Route.INFER if path.startswith("/v2/models/") and path.endswith("/infer") else None)
         if route is not None:
             app.state.metrics.requests.labels(route, error.code).inc()
 
@@ -155,6 +156,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             ],
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
 
 
@@ -163,7 +165,7 @@ async def _nobody(_: Request, __: Exception) -> Response:
 
 
 async def _no_stream(socket: WebSocket) -> None:
-    """A WebSocket to any other address than the stream's."""
+    """Refuse a WebSocket at any address but the stream's."""
     detail = f"WS {socket.url.path}: there is no stream at this address; /v1/stream is one"
     await refuse(NotFound(detail), socket.scope, socket.receive, socket.send)
 
@@ -188,7 +190,7 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
 
 
 def _check_before_triton(settings: Settings) -> None:
-    """Settings of this process that Triton's models have of their own.
+    """Check settings that Triton's own configuration decides.
 
     Raises:
         InvalidOptions: one promises what Triton would not keep.
@@ -220,8 +222,8 @@ def _pipeline(settings: Settings) -> Callable[[], Analyzer]:
 
 
 def _declare_schemas(app: FastAPI) -> None:
-    """Put the schemas that routes refer to by name into OpenAPI, and the routes' examples anew, of which FastAPI leaves
-    out what is null."""
+    """Add to OpenAPI the schemas that routes refer to by name, and restore null values in the routes' examples, which
+    FastAPI drops."""
     generate = app.openapi
 
     def with_schemas() -> dict[str, object]:

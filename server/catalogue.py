@@ -1,4 +1,4 @@
-"""What `/v2` says of the models, and counts of them."""
+"""What `/v2` tells about the models, and their statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32", "uint8": "TYPE_UINT8"}
 
 @dataclass
 class Statistics:
-    """What one model did, in Triton's units: counts and nanoseconds."""
+    """Statistics of one model in Triton's units: counts and nanoseconds."""
 
     last: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -71,12 +71,12 @@ class Statistics:
 
 
 class Catalogue:
-    """The models as Triton would describe them: the tensors of its ensembles, of which a repository need have none.
+    """Describes the models as Triton would: the tensors of its ensembles, which a repository need not contain.
 
     Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
 
     Args:
-        engine: for the number of classes, and for whose weights it runs, at which sizes.
+        engine: tells the number of classes, the weights and the sizes.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -29,7 +29,12 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8080).")] = None,
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="For requests that name none: fast, large or accurate.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="For requests that name none: a name that /v1/models lists (the shipped model: fast, large, accurate)."
+        ),
+    ] = None,
     only_model: Annotated[
         bool | None, typer.Option("--only-model", help="Requests may not name another model than that.")
     ] = None,
@@ -84,14 +89,14 @@ def serve(
 
     with ends_at_once():
         server, listener = _opened(given)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
-        # the terminal is closed: what is accepted is answered all the same
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
+        # the terminal was closed: answer what was accepted, then stop
         signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
     server.run(sockets=[listener])
 
 
 def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
-    """The gateway of these options, and the socket on which it listens; where that cannot be, the command ends."""
+    """The gateway with these options, and the socket on which it listens; ends the command if that fails."""
     import structlog
     import uvicorn
 
@@ -110,7 +115,7 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
     if injected := injected_port(os.environ):
         structlog.get_logger("server").warning("PARSING_RCNN_PORT is not used: it is of Kubernetes", value=injected)
     try:
-        ModelRepository.open(settings.repository, settings.model)  # what is not there now will not be there later
+        ModelRepository.open(settings.repository, settings.model)  # what is missing now will stay missing
         application = create_app(settings)
     except ParsingRCNNError as error:
         _complain(style, error.detail)
@@ -126,14 +131,15 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
 
 
 def _open_standard_files() -> None:
-    """Standard input, output and error that are closed would be the numbers of connections, which libuv ends upon."""
+    """Open standard input, output and error if they are closed: libuv aborts if a connection gets one of their
+    numbers."""
     while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(file)
 
 
 def _say(style: str, what: str, hint: str) -> None:
-    """A line for people, with a hint for who sits at a terminal; of a log of JSON it is a line of JSON."""
+    """Print a line with a hint; if the log is JSON, log the line without the hint."""
     import structlog
 
     if style == "json":
@@ -152,7 +158,7 @@ def _warn(style: str, what: str) -> None:
 
 
 def _complain(style: str, what: str) -> None:
-    """As `_say`, for what ends the command."""
+    """Like `_say`, for the error that ends the command."""
     import structlog
 
     if style == "json":
@@ -162,12 +168,12 @@ def _complain(style: str, what: str) -> None:
 
 
 def _tell(line: str) -> None:
-    with suppress(OSError):  # the disk of a log is full, or its reader has gone: no reason not to serve
+    with suppress(OSError):  # full disk, or the reader of the log has gone: serve all the same
         typer.echo(line, err=True)
 
 
 def _style(options: Mapping[str, Any]) -> str:
-    """The format of the log, also where other settings are wrong."""
+    """The format of the log; it must be known even if other settings are wrong."""
     from server.settings import PREFIX
 
     variables = {name.upper(): value for name, value in os.environ.items()}
@@ -176,7 +182,7 @@ def _style(options: Mapping[str, Any]) -> str:
 
 
 def _settings(options: Mapping[str, Any], style: str) -> Settings:
-    """Settings of the options that were given and of the environment; where one is wrong, the command ends with it."""
+    """Settings from the options and the environment; ends the command with the error if one is wrong."""
     from pydantic import ValidationError
 
     from server.settings import Settings, unknown_variables
@@ -195,7 +201,7 @@ def _settings(options: Mapping[str, Any], style: str) -> Settings:
 
 
 def _listen(host: str, port: int, style: str) -> socket.socket:
-    """A socket that listens; where none can, the command ends with the reason."""
+    """A socket that listens; ends the command with the reason if it cannot."""
     from server.settings import address
 
     try:
@@ -208,7 +214,7 @@ def _listen(host: str, port: int, style: str) -> socket.socket:
 
 
 def _allow_files(wanted: int, style: str) -> None:
-    """Raise this process's limit of open files where that is low and may be raised: a connection is one."""
+    """Raise this process's limit of open files if it is too low: each connection is one."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

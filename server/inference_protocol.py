@@ -95,7 +95,7 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value of the client's for an error: what holds others may hold very many, or be nested very deep."""
+    """A client's value as text for an error, without what a list or object holds: that may be very long or deep."""
     if value is None:
         return "null"
     if isinstance(value, dict):

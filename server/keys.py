@@ -25,17 +25,17 @@ if sys.platform != "win32":
 log = structlog.get_logger("server")
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9a-f]{64})\Z")
-_AGAIN = 60.0  # seconds after which the log says again that the file cannot be used
-_TEXT = "utf-8-sig"  # some editors begin a file with a mark of its encoding
+_AGAIN = 60.0  # seconds after which the log repeats that the file cannot be used
+_TEXT = "utf-8-sig"  # some editors begin a file with a byte order mark
 
 
 class KeyFile:
-    """Lines `name sha256-of-the-key`; empty lines and `#` comments are skipped. A name with several lines has as many
-    keys, so that a new one can be handed out before the old one is taken away. A file without a key lets nobody in.
+    """A file of lines `name sha256-of-the-key`; empty lines and `#` comments are skipped. A name may have several
+    lines, so that a new key can be handed out before the old one is revoked. A file without a key lets nobody in.
 
-    Keys are random and long, so a plain hash of them cannot be searched for; passwords would need a slow one. Where the
-    file cannot be read, as for the moment in which an editor replaces it, or has a line that is no entry, the keys that
-    were known stay known, and the log says so until it is mended.
+    Keys are random and long, so nobody can search for one by a plain hash; passwords would need a slow hash. Where the
+    file cannot be read (as in the moment in which an editor replaces it), or has a line that is no entry, the keys
+    known so far stay valid, and the log says so until the file is mended.
 
     Raises:
         InvalidOptions: the file cannot be read, or has a line that is no entry.
@@ -45,11 +45,11 @@ class KeyFile:
         self.path = path
         self._stamp: tuple[int, ...] | None = None
         self._sums: list[tuple[str, str]] = []
-        self._said, self._when = "", -math.inf  # of a file that cannot be used
+        self._said, self._when = "", -math.inf  # the last complaint about the file, and when
         self._read()
 
     def name_of(self, key: str) -> str | None:
-        """Whose key this is, or None; the time that takes does not tell how much of it is right."""
+        """Whose key this is, or None. The time that it takes does not tell how much of a key is right."""
         try:
             self._read()
             self._said = ""
@@ -65,7 +65,7 @@ class KeyFile:
     def _read(self) -> None:
         try:
             status = self.path.stat()
-            # copies keep the time of a file, and another key makes it no longer: the inode and its change tell
+            # a copy may keep the time, and another key the length: the inode and the time of its change tell
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
             if stamp == self._stamp:
                 return
@@ -86,11 +86,11 @@ def add_key(path: Path, name: str, *, another: bool = False) -> str:
     Args:
         path: of the file.
         name: whose key.
-        another: whether the name may have one already, which stays.
+        another: whether the name may have a key already, which stays valid.
 
     Raises:
-        InvalidOptions: the name is not plain, or stands in the file; or that cannot be written, or has a line that is
-            no entry, for which no gateway would take the key.
+        InvalidOptions: the name is not plain, or is in the file already; or the file cannot be written, or has a line
+            that is no entry, because of which gateways would not accept the key.
     """
     key = f"prcnn_{secrets.token_urlsafe(32)}"
     line = f"{name} {hashlib.sha256(key.encode()).hexdigest()}"
@@ -108,7 +108,7 @@ def add_key(path: Path, name: str, *, another: bool = False) -> str:
 
 
 def count_keys(path: Path) -> dict[str, int]:
-    """{name: how many keys it has}, in the order of the file.
+    """Name -> number of its keys, in the order of the file.
 
     Raises:
         InvalidOptions: the file cannot be read, or has a line that is no entry.
@@ -125,7 +125,7 @@ def revoke_keys(path: Path, name: str) -> int:
 
     Raises:
         InvalidOptions: there is none; the file cannot be written; or what would stay in it has a line that is no entry,
-            for which running gateways would keep the keys that they know: the file is as it was.
+            because of which running gateways would keep the keys that they know. The file is left as it was.
     """
     with _alone(path) as file:
         text = file.read().decode(_TEXT)
@@ -134,8 +134,8 @@ def revoke_keys(path: Path, name: str) -> int:
         kept = [line for line in lines if _whose(line) != name]
         if len(kept) == len(lines):
             raise InvalidOptions(f"{path} has no key named {name}: `parsing-rcnn key --list --file {path}` names them")
-        # in its place, which a container may have mounted by itself, and never empty before it is short: a gateway that
-        # reads meanwhile finds half a line, and keeps what it knows for that moment
+        # written in place, as a container may have mounted the file itself, and shortened only afterwards, so never
+        # empty: a gateway that reads meanwhile finds half a line, and keeps the keys that it knows for that moment
         file.seek(0)
         file.write("".join(kept).encode())
         file.truncate()
@@ -144,7 +144,7 @@ def revoke_keys(path: Path, name: str) -> int:
 
 @contextmanager
 def _alone(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
-    """The file, to be read and written, while no other command does: what both read before either writes would be lost.
+    """The file, open and locked: of two commands that both read before either writes, one would undo the other.
 
     Raises:
         InvalidOptions: it cannot be opened, read or written.
@@ -159,16 +159,16 @@ def _alone(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
 
 
 def _whose(line: str) -> str | None:
-    """The name that a line begins with; None of an empty one and of a comment."""
+    """The name at the beginning of a line; None for an empty line or a comment."""
     words = line.split(maxsplit=1)
     return words[0] if words and not words[0].startswith("#") else None
 
 
 def _entries(path: Path, text: str, besides: str | None = None) -> list[tuple[str, str]]:
-    """(name, sum) of each line that is an entry, but not of those that begin with the name `besides`.
+    """(name, sum) of each entry, without those of the name `besides`.
 
     Raises:
-        InvalidOptions: a line is neither that, nor empty, nor a comment.
+        InvalidOptions: a line is no entry, not empty and no comment.
     """
     sums: list[tuple[str, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""Codecs and drawing off the event loop, on threads of their own and within a bound of memory."""
+"""Runs codecs and drawing on threads of their own, off the event loop, with bounded memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from parsing_rcnn.inference.cores import usable_cores
+from parsing_rcnn.limits import MAX_PIXELS
 
 T = TypeVar("T")
 
-PIXELS = 64_000_000
+PIXELS = MAX_PIXELS
 _SMALL = 2**21
 _MOST_THREADS = 16
 
 
 class Offload:
-    """Encodes answers.
+    """A pool of threads that encode answers.
 
-    Drawing takes about nine bytes for each pixel. So a picture above Full HD waits, in the order of coming, until it
-    and those in work have no more than `pixels` together; one that has more by itself runs alone. Smaller pictures wait
-    for a thread only.
+    Drawing takes about nine bytes for each pixel. So a picture above Full HD waits, first come first served, until it
+    and the larger pictures in work have no more than `pixels` together; one that has more by itself runs alone. Smaller
+    pictures wait only for a thread.
 
     Args:
-        pixels: of all larger pictures in work.
+        pixels: the most pixels of all larger pictures in work.
     """
 
     def __init__(self, pixels: int = PIXELS) -> None:
@@ -36,9 +37,10 @@ class Offload:
         """Call the function on a thread.
 
         Args:
-            pixels: of the picture that it works on.
-            function: which is not interrupted when the caller is cancelled: it keeps its room until it returns.
-            arguments: of it.
+            pixels: of the picture that the function works on.
+            function: what to run. A cancelled caller does not interrupt it, and it keeps its share of pixels until it
+                returns.
+            arguments: of the function.
         """
         weight = 0 if pixels <= _SMALL else min(pixels, self.pixels)
         if weight:

@@ -14,13 +14,14 @@ from urllib.parse import quote
 import structlog
 
 from parsing_rcnn import heads
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs.image import ImageLimits, check
 from parsing_rcnn.errors import BrokenModel, OutOfMemory, ParsingRCNNError
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from server.admission import Admission, TokenBuckets
 from server.engines.base import Engine
 from server.offload import PIXELS, Offload
-from server.requests.call import Call, ClientGone
+from server.requests.call import Call, ClientGone, Route
 from server.requests.options import AnalyzeOptions
 from server.responses import answers
 from server.responses.answers import Format
@@ -45,7 +46,7 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What HTTP says beside the body: pictures and arrays have no other place for the model and warnings."""
+        """Headers with the model and warnings: pictures and arrays have no other place for them."""
         said = {WARNINGS_HEADER: "; ".join(self.warnings)} if self.warnings else {}
         model = "/".join(quote(word, safe=" ") for word in self.model)
         return {"Server-Timing": server_timing(self.stages), MODEL_HEADER: model, **said}
@@ -57,14 +58,14 @@ def server_timing(stages: Mapping[str, float]) -> str:
 
 
 class Service:
-    """Analysis and encoding for whoever may come in, with metrics.
+    """Admits callers, analyses their pictures, encodes the answers, and counts all of it.
 
     Args:
         engine: computes.
         limits: of a picture.
         metrics: counts.
-        rates: shares of the callers.
-        tracing: spans.
+        rates: limits each caller.
+        tracing: makes spans.
     """
 
     def __init__(
@@ -77,20 +78,20 @@ class Service:
         metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info, lambda: engine.servers)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
-        """Decide before a body is read, at once; within `counting`.
+        """Decide at once, before a body is read, whether to admit a call; use it within `counting`.
 
         Raises:
-            EngineUnavailable: not ready.
-            Busy: full.
-            RateLimited: the caller has had its share.
+            EngineUnavailable: the engine is not ready.
+            Busy: every place is taken.
+            RateLimited: the caller has used its share.
         """
         self.engine.check()
         self.admission.check()
         self.rates.take(call.caller, pictures)
 
     @contextmanager
-    def counting(self, route: str) -> Iterator[None]:
-        """Count what is refused here, before a picture comes to `run`, which counts by itself."""
+    def counting(self, route: Route) -> Iterator[None]:
+        """Count errors raised in this context, before a picture gets to `run`, which does its own counting."""
         try:
             yield
         except ParsingRCNNError as error:
@@ -101,12 +102,12 @@ class Service:
             raise
 
     def cancelled(self, route: str, pictures: int = 1) -> None:
-        """Count pictures that nobody waits for any more, of which `run` was told nothing."""
+        """Count pictures that never got to `run`, as nobody waits for them any more."""
         self.metrics.requests.labels(route, "cancelled").inc(pictures)
 
     @contextmanager
     def place(self, call: Call) -> Iterator[None]:
-        """Hold one place of the queue over several pictures, which go one after the other through `run` with `placed`.
+        """Hold one place of the queue for several pictures, which go through `run` one after the other with `placed`.
 
         Raises:
             Busy: every place is taken.
@@ -131,10 +132,10 @@ class Service:
             options: of the analysis and of the answer.
             wanted: what the answer is.
             call: whose deadline is kept.
-            follow: makes the people that are answered of those that were found, on a thread.
+            follow: turns the people that were found into those of the answer (tracking); runs on a thread.
 
         Raises:
-            ParsingRCNNError: see `run`; and `render` or `include` may not fit the tasks.
+            ParsingRCNNError: as of `run`; or `render` or `include` does not fit the tasks.
         """
         with self.counting(call.route):
             info = self.engine.info
@@ -148,15 +149,15 @@ class Service:
     async def run(
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, *, placed: bool = False
     ) -> tuple[T, dict[str, float]]:
-        """One picture through the engine and through `encode`, which runs on a thread.
+        """Put one picture through the engine and `encode`, which runs on a thread.
 
         Args:
             image: encoded.
             options: of the analysis.
-            encode: makes the answer's body. It is not interrupted at the deadline, and what it returns then is lost: it
-                must change nothing that others read.
+            encode: makes the answer's body. The deadline does not interrupt it, and then its result is lost: it must
+                change nothing that others read.
             call: whose deadline is kept.
-            placed: the caller holds a `place`; else this takes one.
+            placed: whether the caller holds a `place`; if not, this takes one.
 
         Returns:
             What `encode` returned, milliseconds by stage.
@@ -164,8 +165,8 @@ class Service:
         Raises:
             Busy: every place is taken.
             EngineUnavailable: the engine cannot answer.
-            DeadlineExceeded: the call's time is over; what had not begun never will.
-            ParsingRCNNError: the picture, an option or the engine's state does not allow it.
+            DeadlineExceeded: the call's time is over; steps that had not begun never will.
+            ParsingRCNNError: the picture, an option, or the engine's state is wrong.
         """
         with self.tracing.picture(call) as span:
             people, body, stages = await self._counted(image, options, encode, span.call, placed)
@@ -176,22 +177,22 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, placed: bool
     ) -> tuple[People, T, dict[str, float]]:
         try:
-            header = check(image, self.limits)  # what is no picture waits for nobody and takes no place
+            header = check(image, self.limits)  # refused at once: what is no picture takes no place
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
-                    people = heads.judged(people, self.engine.info)  # whatever computes them
+                    people = heads.mark_untrained(people, self.engine.info)  # whatever computes them
                     begin = time.perf_counter()
                     body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
-            if isinstance(error, BrokenModel | OutOfMemory):  # nobody but who runs the gateway can mend it
+            if isinstance(error, BrokenModel | OutOfMemory):  # only the operator can mend it
                 log.error("the model cannot be run", reason=error.detail)
             raise
         except asyncio.CancelledError:
             self.cancelled(call.route)
             raise
-        except Exception:  # a fault of ours, for whoever answers to log
+        except Exception:  # a fault of ours: the route that answers logs it
             self.metrics.requests.labels(call.route, ParsingRCNNError.code).inc()
             raise
         own = {stage: milliseconds for stage, milliseconds in people.timings.items() if stage != "total"}

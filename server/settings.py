@@ -1,4 +1,4 @@
-"""Everything that can be set, in one typed object: flags over PARSING_RCNN_* over defaults."""
+"""All settings of the gateway in one typed object: flags override PARSING_RCNN_* variables, these the defaults."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parsing_rcnn.codecs.image import ImageLimits
+from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 
 PREFIX = "PARSING_RCNN_"
-_OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # of the runtimes, of the client
-_OF_TESTS = frozenset({"SHARED_DATA", "FUZZ_CASES", "FUZZ_EXAMPLES", "SCHEMATHESIS", "SUPERVISION_PYTHON"})
+_OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # variables of the runtimes and of the client
 _INJECTED = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
-"""What Kubernetes puts into every pod's environment for a Service whose name begins with the project's, beside an
-address in a variable `..._PORT`."""
+"""Variables that Kubernetes sets in every pod for a Service whose name begins with the project's; it also sets
+`..._PORT` to an address."""
 
 
 class Settings(BaseSettings):
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     repository: Path | None = Field(None, description="Model repository (None: found beside the package).")
-    model: str | None = Field(None, description="for requests that name none: fast (None), large or accurate.")
+    model: str | None = Field(None, description="For requests that name none: a name that /v1/models lists.")
     only_model: bool = Field(False, description="Whether requests may not name another model than that.")
     engine: Literal["embedded", "triton"] = Field("embedded", description="What computes: this process, or Triton.")
     triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
@@ -56,9 +56,9 @@ class Settings(BaseSettings):
     max_connections: int = Field(1000, ge=16, description="Connections that are open at the same time.")
     upload_seconds: float = Field(30.0, gt=0, description="How long a body may take to arrive.")
     upload_memory: int = Field(512 * 1024 * 1024, ge=1024, description="Bytes of all bodies together.")
-    max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of an encoded picture.")
-    max_pixels: int = Field(64_000_000, ge=1024, description="Pixels of a picture.")
-    max_side: int = Field(16384, ge=32, description="Longest side of a picture, pixels.")
+    max_bytes: int = Field(MAX_IMAGE_BYTES, ge=1024, description="Bytes of an encoded picture.")
+    max_pixels: int = Field(MAX_PIXELS, ge=1024, description="Pixels of a picture.")
+    max_side: int = Field(MAX_SIDE, ge=32, description="Longest side of a picture, pixels.")
     drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
     otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
@@ -147,12 +147,12 @@ class Settings(BaseSettings):
 
 
 def bare(host: str) -> str:
-    """A host as sockets take it: an IPv6 address without the brackets that it has in a URL."""
+    """A host as sockets take it: an IPv6 address without the brackets of URLs."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine can reach a host."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # another name
@@ -169,13 +169,13 @@ def _is_of_kubernetes(value: Any) -> bool:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """What is wrong with the names of variables that would be ignored: one with a letter missing would leave a gateway
-    open whose keys it was to name."""
+    """Complaints about variables with the prefix that are no settings: a misspelt one that was to name the keys would
+    leave the gateway open."""
     known = {name.upper() for name in Settings.model_fields}
     wrong = []
     for variable, value in environment.items():
         name = variable.upper().removeprefix(PREFIX)
-        if not variable.upper().startswith(PREFIX) or name in known | _OF_OTHERS | _OF_TESTS:
+        if not variable.upper().startswith(PREFIX) or name in known | _OF_OTHERS:
             continue
         if _INJECTED.fullmatch(name) or (name.endswith("_PORT") and _is_of_kubernetes(value)):
             continue
@@ -185,6 +185,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def injected_port(environment: Mapping[str, str]) -> str | None:
-    """Kubernetes' variable for a Service named parsing-rcnn, which has the name of ours for the port and is ignored."""
+    """The value of PARSING_RCNN_PORT if Kubernetes set it, for a Service named parsing-rcnn; it is ignored as our
+    port."""
     value = environment.get(f"{PREFIX}PORT")
     return value if _is_of_kubernetes(value) else None

@@ -14,11 +14,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from parsing_rcnn import __version__
+from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.people import People
 from parsing_rcnn.terminal import printable
+from server.requests.call import Route
 
-_ROUTES = ("analyze", "batch", "infer", "stream")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -37,7 +38,7 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        for route in _ROUTES:  # a counter that begins with its first fault shows no increase: no alert would tell of it
+        for route in Route:  # from 0: a counter that first appears at 1 shows no increase to alerts
             self.requests.labels(route, ParsingRCNNError.code)
         self.answers.labels("500")
         self.stages = Histogram(
@@ -54,7 +55,7 @@ class Metrics:
         self._held = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
 
     def observe_held(self, held: Callable[[], float]) -> None:
-        """Where the number of pictures in work or waiting comes from."""
+        """Set the function that tells how many pictures are in work or waiting."""
         self._held.set_function(held)
 
     def observe_engine(
@@ -63,7 +64,7 @@ class Metrics:
         info: Callable[[], ModelInfo],
         servers: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
-        """Where readiness, once it is ready what runs, and which servers get pictures come from."""
+        """Set the functions that tell readiness, what runs once it is ready, and which servers get pictures."""
         self._ready.set_function(ready)
         self.registry.register(_Info(ready, info))
         self.registry.register(_Servers(servers))
@@ -76,7 +77,7 @@ class Metrics:
 
 
 class _Info(Collector):
-    """Which version and which model runs on what, which is known once it does."""
+    """The version, the model and the runtime, as labels; known once the engine is ready."""
 
     def __init__(self, ready: Callable[[], bool], info: Callable[[], ModelInfo]) -> None:
         self._known, self._info = ready, info
@@ -92,7 +93,7 @@ class _Info(Collector):
 
 
 class _Servers(Collector):
-    """Which of the Triton servers get pictures: of one that does not, others hide the loss."""
+    """Which of the Triton servers get pictures: the others would hide the loss of one."""
 
     def __init__(self, servers: Callable[[], Mapping[str, bool]]) -> None:
         self._servers = servers
@@ -111,13 +112,13 @@ def configure_logging(style: str, level: str = "info") -> None:
 
     Args:
         style: console or json.
-        level: the least that is said: debug, info, warning or error. Libraries are one level quieter.
+        level: the lowest that is logged: debug, info, warning or error. Libraries are one level quieter.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     rendering: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        # its own tracebacks show the variables of every frame: keys, and whole pictures
+        # rich tracebacks show the variables of every frame: keys, and whole pictures
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr is not None and sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -131,13 +132,13 @@ def configure_logging(style: str, level: str = "info") -> None:
             rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=lambda *_: _Lines(sys.stderr),  # looked up anew: it may be redirected
+        logger_factory=lambda *_: _Lines(sys.stderr),  # looked up each time: it may be redirected
     )
     logging.basicConfig(level=min(least + 10, logging.ERROR), handlers=[_Forward()], force=True)
 
 
 class _Lines(structlog.PrintLogger):
-    """What cannot be said, as where a disk is full or whoever reads the log has gone, is not: answers are given."""
+    """Drops lines that cannot be written (full disk, log reader gone): requests are answered all the same."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError):
@@ -152,7 +153,7 @@ _SAID = "ASGI callable returned without completing handshake."
 
 
 class _Forward(logging.Handler):
-    """What libraries log takes the same way as our own lines."""
+    """Sends the lines of libraries the same way as ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage() == _SAID:
@@ -162,7 +163,7 @@ class _Forward(logging.Handler):
 
 
 def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What clients send, as the path, is shown, but does nothing to a terminal and begins no line; JSON escapes it."""
+    """Escape what clients send (a path, for example): it must not control a terminal or begin a line."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = printable(value, "\n\t" if name == "event" else "")  # the libraries', a stack below it

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each picture and one for each stage, sent to a collector where one is named."""
+"""OpenTelemetry: a span for each picture and one for each stage, sent to a collector if one is named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Picture:
     """A picture's span.
 
     Attributes:
-        call: the call with this span as the parent of what Triton does.
+        call: the call, with this span as parent of Triton's spans.
     """
 
     def __init__(self, tracer: trace.Tracer, span: trace.Span, call: Call) -> None:
@@ -34,7 +34,8 @@ class Picture:
         self.call = replace(call, traceparent=carrier.get("traceparent", call.traceparent))
 
     def answered(self, people: int, stages: Mapping[str, float]) -> None:
-        """Note what was found and how long each stage took (milliseconds): they follow each other in this order."""
+        """Record the people found and how long each stage took (milliseconds); the stages follow each other in this
+        order."""
         self._span.set_attribute("parsing_rcnn.people", people)
         context, at = trace.set_span_in_context(self._span), self._begin
         for stage, milliseconds in stages.items():
@@ -77,7 +78,7 @@ class Tracing:
 
     @contextmanager
     def picture(self, call: Call) -> Iterator[Picture]:
-        """The span of one picture, under the caller's own where the request carries a trace context."""
+        """The span of one picture, a child of the caller's span if the request carries a trace context."""
         above = _CONTEXT.extract({"traceparent": call.traceparent} if call.traceparent else {})
         span = self._tracer.start_span(f"analyze {call.route}", above, SpanKind.SERVER)
         span.set_attribute("parsing_rcnn.route", call.route)

@@ -39,9 +39,9 @@ def _signals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real pictures; tests that need it skip where it is absent."""
-    path = Path(os.environ.get("PARSING_RCNN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    path = Path(os.environ.get("PRCNN_TEST_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not path.is_dir():
-        pytest.skip(f"needs real pictures: {path} is absent (set PARSING_RCNN_SHARED_DATA)")
+        pytest.skip(f"needs real pictures: {path} is absent (set PRCNN_TEST_SHARED_DATA)")
     return path
 
 

@@ -17,10 +17,10 @@ class ArraysOnly(pickle.Unpickler):
         super().__init__(file, encoding=encoding)
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global; NumPy 2 has another name for the modules of NumPy 1.
+        """The stand-in for a global that a pickle names, by its name in NumPy 1 or NumPy 2.
 
         Raises:
-            UnpicklingError: it is none of a few.
+            UnpicklingError: the global is not one of those that arrays need.
         """
         allowed = _ALLOWED.get((module.replace("numpy._core.", "numpy.core."), name))
         if allowed is None:
@@ -28,11 +28,11 @@ class ArraysOnly(pickle.Unpickler):
         return allowed
 
 
-_NDARRAY = object()  # stands for the class where a pickle names it: calling that would allocate whatever it asks for
+_NDARRAY = object()  # stand-in for the class numpy.ndarray: a pickle could call that to allocate any amount
 
 
 def _reconstruct(kind: object, shape: tuple[int, ...], code: object) -> NDArray[Any]:
-    """What numpy's own function of this name gives: an empty array that takes its state afterwards."""
+    """As numpy's function of this name: an empty array, whose state the pickle sets afterwards."""
     if kind is not _NDARRAY or shape != (0,):
         raise pickle.UnpicklingError(f"it asks for an array of {shape} before there are values")
     return np.ndarray.__new__(np.ndarray, (0,), "b")

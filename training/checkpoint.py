@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from parsing_rcnn import __version__
 from parsing_rcnn.repository import CARD
-from parsing_rcnn.taxonomy import CIHP, MHP
 from training.config import Config
 from training.files import replacing, write_text
 from training.model.parsing_rcnn import ParsingRCNN, build_model
@@ -36,7 +35,7 @@ _GRAPHS = {
 _KEYPOINTS = "keypoint_head."
 _TRUNKS = ("parsing_trunk.", "densepose_trunk.")
 _HEADS = ("parsing_head.", "densepose_head.")
-_CLASSES = {(len(CIHP), len(MHP)), (len(MHP), len(CIHP))}
+_CLASS_BIAS = "parsing_head.up.deconv.bias"  # one number a part class
 # keys of `model` that change what the same tensors compute
 _ARITHMETIC = (
     "pixel_mean", "rpn.levels", "rpn.anchor_sizes", "rpn.ratios", "rpn.anchor_offset", "rpn.round_anchors",
@@ -81,8 +80,8 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
         path: what `save_weights` wrote, or the folder of a model repository: what serves is where training can go on
             (its weights are rounded to fp16).
         model: filled.
-        other_classes: the weights may be of the other taxonomy (CIHP's 20 classes, MHP's 59): the layers of
-            `parsing_head` whose shapes hang on the classes begin anew.
+        other_classes: the weights may be of more or fewer part classes: the layers of `parsing_head` whose shapes hang
+            on them begin anew.
 
     Returns:
         The tensors that begin anew since the classes are others.
@@ -114,13 +113,14 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
 
 def _of_other_classes(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """The network's own tensors of `parsing_head` that differ from the weights' in the number of classes alone."""
+    there, here = (len(tensors[_CLASS_BIAS]) if _CLASS_BIAS in tensors else 0 for tensors in (state, own))
     found = {}
     for name, value in own.items():
         given = state.get(name)
         if not name.startswith(_HEADS[0]) or given is None or given.dim() != value.dim():
             continue
         other = {pair for pair in zip(given.shape, value.shape, strict=True) if pair[0] != pair[1]}
-        if other and other <= _CLASSES:
+        if other == {(there, here)}:
             found[name] = value
     return found
 

@@ -1,4 +1,4 @@
-"""Python's collector of cyclic garbage, put off while there is none to find."""
+"""Python's garbage collector, switched off while there is nothing to collect."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def nothing_collected() -> Iterator[None]:
-    """Where objects are made in great numbers and nearly all stay: to look for others takes a fifth of the time.
+    """Switch the collector off while many objects are made that nearly all stay, and on again afterwards.
 
-    To import torch and torchvision is that (half a second of three), and to trace a network.
+    Importing torch and torchvision is such a time (the collector takes half a second of three), and tracing a network.
     """
     collects = gc.isenabled()
     gc.disable()

@@ -56,7 +56,7 @@ def train(
         from training.interruption import TrainingStopped
         from training.model.backbones import BackboneWeightsError
         from training.optimisation import linear_scaling
-        from training.report import has_sheet, write_report
+        from training.report import sheet_pictures, write_report
         from training.tensor_files import CheckpointError
         from training.train import Trainer, TrainingDiverged
 
@@ -74,9 +74,10 @@ def train(
         trainer.run()
         leave()
         if world.leads:
-            sheet = " and sheet.png (a minute or two)" if has_sheet(trainer.config.train, data) else ""
+            pictures = sheet_pictures(trainer.config, data)
+            sheet = " and sheet.png (a minute or two)" if pictures else ""
             typer.echo(f"{out}/weights.safetensors is whole; drawing curves.png{sheet}", err=True)
-            write_report(out, data)
+            write_report(out, pictures)
     except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -136,7 +137,7 @@ def evaluate(
     from parsing_rcnn.errors import ParsingRCNNError
     from training.data.sources import DatasetError
     from training.evaluation.analyzers import open_analyzer
-    from training.evaluation.evaluate import run_datasets, run_evaluate
+    from training.evaluation.run import run_datasets, run_evaluate
     from training.metrics.confusion import MissingPredictions
 
     try:
@@ -299,15 +300,21 @@ def import_(
 def check_datasets(
     path: Annotated[Path, typer.Argument(help="A dataset folder (CIHP, MHP v2, rendered), or a COCO annotation file.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures of a COCO file.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe whose model.taxonomy has classes of your own: what the maps hold.")
+    ] = None,
 ) -> None:
     """Read every picture as training would; says what is there, and exactly what is missing or broken (exit code 1)."""
+    from parsing_rcnn.taxonomy import CIHP
+    from training.config import ConfigError, load_config
     from training.data.datasets.check import check, find_datasets
     from training.data.sources import DatasetError
     from training.evaluation.report import progress_bar
 
     try:
-        readers = find_datasets(path, images)
-    except DatasetError as error:
+        taxonomy = CIHP if recipe is None else load_config(recipe).model.taxonomy
+        readers = find_datasets(path, images, taxonomy)
+    except (ConfigError, DatasetError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     broken = 0

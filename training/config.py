@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from parsing_rcnn.own_classes import BUILT_IN
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.config_types import Amount, Canvases, Count, Levels, Paths, Positive, Share, Whole
+from training.config_types import Amount, Canvases, Count, Labels, Levels, Paths, Positive, Share, Whole
 
 Norm = Literal["none", "batch", "group"]
 _GROUPS = 8  # of group norms, the least: what their channels have to be a multiple of
@@ -150,6 +151,8 @@ class ModelConfig(_Strict):
             for EfficientNet-Lite, of the file `backbone_weights` (torchvision's names) for the others.
         stride_in_1x1: ResNets halve in the first 1x1 convolution of a stage (Caffe's, detectron2's), not in the 3x3.
         pixel_mean: R, G, B of 0..255 that are taken away before anything else.
+        taxonomy: of the parts: cihp, mhp, or classes of one's own (`parsing_rcnn.own_classes.read_taxonomy`).
+        parsing_classes: how many it has; without `taxonomy`, 20 are CIHP's and 59 MHP's.
         keypoints: a head for COCO's 17 keypoints on the parsing branch's trunk, which is trained where keypoints are
             annotated: what the branches may begin from (`training.checkpoint.load_weights`).
         densepose_coarse: channels of the coarse segmentation: 14 regions and the background, or 2 (somebody or not).
@@ -164,7 +167,8 @@ class ModelConfig(_Strict):
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pretrained: bool = True
     backbone_weights: Path | None = None
-    parsing_classes: int = 20
+    taxonomy: Labels = CIHP
+    parsing_classes: int = Field(default=None, validate_default=True)
     keypoints: bool = False
     densepose_coarse: Literal[2, 15] = 15
     densepose_background: Literal["either", "coarse"] = "either"
@@ -174,11 +178,32 @@ class ModelConfig(_Strict):
     branch: BranchConfig = BranchConfig()
     share_trunk: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_number(cls, said: Any) -> Any:
+        """Recipes of before `taxonomy` say the number alone."""
+        if not isinstance(said, dict) or said.get("taxonomy") is not None:
+            return said
+        names = [name for name, known in BUILT_IN.items() if len(known) == said.get("parsing_classes")]
+        return {**said, "taxonomy": names[0] if names else CIHP.name}
+
+    @field_validator("parsing_classes", mode="before")
+    @classmethod
+    def _counted(cls, classes: Any, info: ValidationInfo) -> Any:
+        own = info.data.get("taxonomy", CIHP)  # absent: it is wrong itself, and said so
+        return len(own) if classes is None else classes
+
     @field_validator("parsing_classes")
     @classmethod
-    def _known(cls, classes: int) -> int:
-        if classes not in (len(CIHP), len(MHP)):
-            raise ValueError(f"{classes} classes are of no taxonomy here: CIHP has {len(CIHP)}, MHP v2 {len(MHP)}")
+    def _known(cls, classes: int, info: ValidationInfo) -> int:
+        own = info.data.get("taxonomy")
+        if own in (CIHP, MHP) and classes not in (len(CIHP), len(MHP)):
+            raise ValueError(
+                f"{classes} classes are of no taxonomy here: CIHP has {len(CIHP)}, MHP v2 {len(MHP)}; name classes of "
+                "your own in model.taxonomy"
+            )
+        if own is not None and classes != len(own):
+            raise ValueError(f"{classes}, but model.taxonomy, {own.name}, has {len(own)} classes: leave this key out")
         return classes
 
 
@@ -242,7 +267,7 @@ class TrainConfig(_Strict):
         parsing, densepose: train these branches.
         only: train nothing but this part, on the features of the rest as they are: at a third of the cost.
         half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
-        weigh_rare: rare CIHP classes weigh more in the parsing loss (not in the paper).
+        weigh_rare: rare CIHP classes weigh more in the parsing loss (not in the paper); others all weigh the same.
         optimizer, learning_rate, bias_rate: SGD has momentum 0.9; biases and norms have `bias_rate` times the rate.
         steps: a tenth of the rate from each of these iterations on; none: a cosine.
         warmup, warmup_start: iterations, and the factor of the rate that they begin from.
@@ -330,8 +355,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     out = dict(below)
     for key, value in above.items():
-        # sources are one choice, not a set of switches: a recipe that names some means no others
-        both = isinstance(value, dict) and isinstance(out.get(key), dict) and key != "sources"
+        # sources are one choice, not a set of switches: a recipe that names some means no others; so are classes
+        both = isinstance(value, dict) and isinstance(out.get(key), dict) and key not in ("sources", "taxonomy")
         out[key] = _merged(out[key], value) if both else value
     return out
 

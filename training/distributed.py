@@ -1,4 +1,4 @@
-"""Processes of one run: torchrun starts them, this module joins them; without torchrun there is one."""
+"""The processes of one run: torchrun starts them, and `join` connects them. Without torchrun there is one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class World:
     """This process among those of the run.
 
     Attributes:
-        rank, size: its number, and how many there are over all hosts.
-        device: where its network lives.
+        rank, size: its number, and how many processes there are over all hosts.
+        device: where its network lies.
     """
 
     rank: int = 0
@@ -32,23 +32,23 @@ class World:
         return self.rank == 0
 
     def of_leader(self, value: float) -> float:
-        """The first process's value, in all of them; every process has to ask."""
+        """The first process's value. Every process has to call this."""
         if self.size == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(told, 0)
-        return float(told)
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(shared, 0)
+        return float(shared)
 
     def any(self, value: bool) -> bool:
-        """Whether it is true in any process; every process has to ask, and waits for the others."""
+        """Whether `value` is true in any process. Every process has to call this, and waits for the others."""
         if self.size == 1:
             return value
-        told = torch.tensor([float(value)], device=self.device)
-        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-        return bool(told)
+        shared = torch.tensor([float(value)], device=self.device)
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+        return bool(shared)
 
     def gathered(self, value: int | None) -> list[int | None]:
-        """The values of all processes, by rank; every process has to ask."""
+        """The values of all processes, by rank. Every process has to call this."""
         if self.size == 1:
             return [value]
         values: list[int | None] = [None] * self.size
@@ -63,8 +63,8 @@ def join(device: str = "auto") -> World:
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises:
-        ConfigError: CUDA is asked for and there is none, or this host has fewer GPUs than processes (NCCL refuses that,
-            and they would wait for each other's turns at every answer that Python asks of the GPU).
+        ConfigError: CUDA is asked for and there is none, or this host has fewer GPUs than processes, which NCCL refuses
+            (and processes that share a GPU would slow each other down).
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -87,14 +87,14 @@ def join(device: str = "auto") -> World:
 
 
 def is_parting(error: RuntimeError) -> bool:
-    """Whether an error says that another process has left in the middle of what all have to do."""
+    """Whether an error means that another process left while this one waited for it."""
     if isinstance(error, torch.distributed.DistError):  # of NCCL and of the store; gloo's is a plain one
         return True
-    said = str(error)
-    return "gloo" in said and any(why in said for why in _PARTED)
+    message = str(error)
+    return "gloo" in message and any(why in message for why in _PARTED)
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Disconnect from the other processes."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights; what is evaluated, exported and shipped."""
+"""Exponential moving average of the weights: this is what is evaluated, exported and shipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class WeightAverage:
     """Average of parameters and of floating buffers (batch-norm statistics), with a ramp over the first steps.
 
-    A decay of 0 is no average: `model` is then the trained network itself, and costs nothing.
+    With a decay of 0 there is no average: `model` is then the trained network itself, not a copy.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -20,7 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards `model`; early steps move faster, so the start is forgotten."""
+        """Move towards `model`. Early steps move further, so that the initial weights are soon forgotten."""
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))

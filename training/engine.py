@@ -1,4 +1,4 @@
-"""Weights of a run as an `Analyzer`, without export: the network in torch behind the pipeline that serves."""
+"""Weights of a run as an `Analyzer`, without export: the network runs in torch, inside the pipeline that serves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs.image import check
 from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
-from parsing_rcnn.people import ModelInfo, Options
+from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
-from parsing_rcnn.taxonomy import CIHP, MHP
+from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
 from training.checkpoint import load_model
 from training.config import Config
 from training.model.answers import iuv_answer, iuv_scores, part_answer
@@ -44,24 +45,20 @@ class TorchGraphs:
     def detect(
         self, canvas: NDArray[np.uint8], limits: NDArray[np.float32], extent: tuple[int, int]
     ) -> dict[str, NDArray[Any]]:
-        """`detector` of a picture that covers the first `extent` rows and columns of the canvas: boxes end there."""
+        """As `detector`, for a picture on the first `extent` rows and columns of the canvas, where boxes end."""
         pyramid = self.model.pyramid(to_images(canvas, self.model))
         found = self.model.detect(pyramid, extent)
         count = int((found.scores >= float(limits[0]))[: int(limits[1])].sum())
         boxes, scores = found.boxes[: max(count, 1)], found.scores[: max(count, 1)]
         features = self.model.roi_features(pyramid, [boxes])
-        return {
-            "BOXES": boxes.cpu().numpy(),
-            "SCORES": scores.cpu().numpy(),
-            "COUNT": np.array([count], np.int32),
-            "ROI_FEATURES": features.cpu().numpy(),
-        }
+        answer = (boxes.cpu().numpy(), scores.cpu().numpy(), np.array([count], np.int32), features.cpu().numpy())
+        return dict(zip(DETECTOR_OUTPUTS, answer, strict=True))
 
     @torch.inference_mode()
     def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
         logits = self.model.parsing(torch.from_numpy(features).to(self.model.mean.device))
-        names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if probabilities else 2]
+        names = parsing_outputs(probabilities=probabilities)
         return {name: t.cpu().numpy() for name, t in zip(names, part_answer(logits), strict=False)}
 
     @torch.inference_mode()
@@ -69,8 +66,8 @@ class TorchGraphs:
         """See `Graphs`."""
         maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device), half=True)
         background = self.model.config.densepose_background
-        iuv, scores = iuv_answer(*map(doubled, maps), background), iuv_scores(*maps[:2], background)
-        return {"IUV": iuv.cpu().numpy(), "IUV_SCORES": scores.cpu().numpy()}
+        answer = (iuv_answer(*map(doubled, maps), background), iuv_scores(*maps[:2], background))
+        return {name: t.cpu().numpy() for name, t in zip(DENSEPOSE_OUTPUTS, answer, strict=True)}
 
 
 def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> torch.Tensor:
@@ -102,8 +99,8 @@ class TorchAnalyzer(GraphPipeline):
         model: on any device.
         config: its recipe.
         version: of the weights.
-        canvases: (height, width) of the network inputs, multiples of 32; a recipe with `data.test_short_side` makes its
-            own for every picture.
+        canvases: (height, width) of the network inputs, multiples of 32. They are not used if the recipe has
+            `data.test_short_side`: every picture then gets a canvas of its own size.
 
     Example:
         >>> analyzer = TorchAnalyzer(*load_checkpoint(Path("runs/light/weights.safetensors")))  # doctest: +SKIP
@@ -119,7 +116,7 @@ class TorchAnalyzer(GraphPipeline):
     ) -> None:
         self.model, self.config = model, config
         self._torch = graphs = TorchGraphs(model)
-        taxonomy = CIHP if config.model.parsing_classes == len(CIHP) else MHP
+        taxonomy = config.model.taxonomy
         info = ModelInfo(
             name=config.name,
             version=version,
@@ -127,7 +124,7 @@ class TorchAnalyzer(GraphPipeline):
             tasks={"parsing": config.train.parsing, "densepose": config.train.densepose},
             classes=taxonomy.classes,
             canvases=tuple(canvases),
-            card={"recipe": config.model_dump(mode="json")},
+            card={"taxonomy": write_taxonomy(taxonomy), "recipe": config.model_dump(mode="json")},
         )
         super().__init__(graphs, info, taxonomy)
 
@@ -156,8 +153,8 @@ class TorchAnalyzer(GraphPipeline):
     def extent(self, canvas: NDArray[np.uint8], window: Window) -> tuple[int, int]:
         """(rows, columns) of a canvas in which boxes may lie.
 
-        A recipe with `data.test_short_side` clips them to the picture, as detectron2, torchvision and the zoo do; what
-        is exported clips them to its canvas, which is all that a graph knows (`parsing_rcnn.maps.framing` cuts them).
+        With `data.test_short_side` they are clipped to the picture, as by detectron2, torchvision and the zoo. Exported
+        graphs do not know the picture and clip them to the canvas; `parsing_rcnn.maps.framing` cuts them afterwards.
         """
         return (canvas.shape[0], canvas.shape[1]) if self.config.data.test_short_side is None else covered(window)
 

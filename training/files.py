@@ -1,4 +1,4 @@
-"""What a command writes: files that are there whole or not at all, and a folder that one run has for itself."""
+"""Writing files that are there whole or not at all, and locking the folder of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from training.data.sources import DatasetError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write to, NAME.partial beside `path`, whose place it takes where all went well.
+    """Yield a file to write to, NAME.partial beside `path`, and move it to `path` if all goes well.
 
     Raises:
-        DatasetError: it could not be written; `path` is what it was.
+        DatasetError: it could not be written; `path` is unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -36,10 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unwritable(path: Path, error: OSError) -> DatasetError:
-    """What to say of a file or folder that could not be written."""
-    said = error.strerror or str(error)[:200]  # shutil.Error lists all the files of a folder
+    """The error for a file or folder that could not be written."""
+    why = error.strerror or str(error)[:200]  # shutil.Error lists all the files of a folder
     return DatasetError(
-        f"{path}: cannot be written ({said}); make room or get the right to write there, or name another --out"
+        f"{path}: cannot be written ({why}); make room or get the right to write there, or name another --out"
     )
 
 
@@ -63,7 +63,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def write_png(path: Path, image: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
-    """Write a picture (OpenCV's order of channels) or a label map; `cv2.imwrite` would leave half of one.
+    """Write a picture (BGR, as OpenCV has it) or a label map. Unlike `cv2.imwrite`, it leaves no half-written file.
 
     Raises:
         DatasetError: see `replacing`.
@@ -74,7 +74,7 @@ def write_png(path: Path, image: NDArray[np.uint8], options: Sequence[int] = ())
 
 
 def make_folder(out: Path) -> None:
-    """Make a folder and find out whether files can be written there, before any work is done for them.
+    """Make a folder and check that files can be written there, before the work whose results they hold.
 
     Raises:
         DatasetError: they cannot.
@@ -89,10 +89,10 @@ def make_folder(out: Path) -> None:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Have a run's folder for oneself: a lock on `out`/.lock, which goes with the process however that ends.
+    """Lock the folder of a run (`out`/.lock). The lock ends with the process, however that ends.
 
-    The lock is of the process (POSIX): those that read pictures, which outlive a killed run by seconds, do not have it.
-    Windows, and file systems that know no locks, go without.
+    It is a POSIX lock, which belongs to this process alone: loaders, which may outlive a killed run by seconds, do not
+    hold it. On Windows, and on file systems without locks, nothing is locked.
 
     Raises:
         DatasetError: another process has it, or nothing can be written there.

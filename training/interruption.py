@@ -1,4 +1,4 @@
-"""Stopping a run from outside: a signal asks, the loop saves where it is and says how to go on."""
+"""Stopping a run from outside: after a signal the loop saves a checkpoint and says how to go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import Any
 
-# what a scheduler sends some time before it takes the machine away (Slurm: --signal=USR1@120); Windows has one of them
+# what schedulers send before they take a machine away (Slurm: --signal=USR1@120); Windows knows SIGTERM alone
 _ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 _HEARD = b"\nfinishing this step and saving; Ctrl-C again ends at once, and saves nothing\n"
 
@@ -16,7 +16,7 @@ class TrainingStopped(RuntimeError):
     """A signal asked the run to stop, and its checkpoint is written; the message says how to go on.
 
     Attributes:
-        by_hand: it was Ctrl-C (SIGINT).
+        by_hand: whether the signal was Ctrl-C (SIGINT).
     """
 
     def __init__(self, message: str, *, by_hand: bool = False) -> None:
@@ -25,10 +25,12 @@ class TrainingStopped(RuntimeError):
 
 
 class StopRequest:
-    """Within `with`, SIGTERM and SIGUSR1 no longer end the process, nor does the first SIGINT: they are noted.
+    """Within `with`, SIGTERM, SIGUSR1 and the first SIGINT do not end the process: they are noted.
+
+    Signals can only be noted in the main thread of a process.
 
     Attributes:
-        signal: the name of the last one; None: nobody has asked. Only the main thread of a process can listen.
+        signal: the name of the last one; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -54,10 +56,10 @@ class StopRequest:
 
 
 def obey_parent_alone() -> None:
-    """In a loader's process, whose last batches the loop needs: schedulers and terminals signal all, and only its
-    parent ends it.
+    """Make a loader's process end by a signal of its parent alone.
 
-    Where a process cannot ask who signals it (macOS, Windows), SIGTERM ends it as ever.
+    Schedulers and terminals send their signals to all processes, but the loop still needs the batches of its loaders.
+    Where a process cannot find out who sent a signal (macOS, Windows), SIGTERM ends it as usual.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):

@@ -21,10 +21,10 @@ from training.losses.sampling import People, balanced, first, match
 from training.model import boxes as box_ops
 from training.model.parsing_rcnn import ParsingRCNN
 
-_PICTURES = 2  # of a GPU, for which the weight of the points' U and V is meant
-_FEW, _MULTIPLE = 128, 32  # more RoIs than so many are cut to a multiple on a GPU (`_met_before`)
-_SHAKE = 0.05  # of a box's extent: standard deviation of its edges, where proposals are not drawn
-# classes that cover few pixels weigh more, or the mean over classes never sees them
+_PICTURES = 2  # the weight of the points' U and V is meant for so many pictures a GPU
+_FEW, _MULTIPLE = 128, 32  # on a GPU, more RoIs than 128 are cut to a multiple of 32 (`_met_before`)
+_SHAKE = 0.05  # standard deviation of a box's edges in `_shaken`, as a share of its extent
+# classes that cover few pixels weigh more, or they would hardly be learnt
 _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.0, "Left-shoe": 1.5, "Right-shoe": 1.5}
 
 
@@ -34,14 +34,14 @@ def class_weights() -> Tensor:
 
 
 class Objective(nn.Module):
-    """Losses of one batch. Sampling draws from a generator of its own, so a seed repeats a run.
+    """Losses of one batch. Sampling has a generator of its own, so that a seed repeats a run.
 
     Args:
-        parsing, densepose: of these branches.
-        only: of this part alone; no gradient reaches the rest of the network.
-        half: losses of the branches before the last x2.
-        weigh_rare: rare CIHP classes weigh more (`class_weights`).
-        layout: of pictures in memory, the network's.
+        parsing, densepose: whether these branches are trained.
+        only: train this part alone; no gradient reaches the rest of the network.
+        half: compute the losses of the branches on their maps before the last upsampling by two.
+        weigh_rare: give rare CIHP classes more weight (`class_weights`).
+        layout: the memory format of pictures, as the network has it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Objective(nn.Module):
         self.parsing, self.densepose = parsing and only != "densepose", densepose and only != "parsing"
         self.config = model.config
         self.output = (2 if half else 4) * self.config.branch.roi_size
-        cihp = model.config.parsing_classes == len(CIHP.classes)
+        cihp = model.config.taxonomy == CIHP
         # other classes say nothing about the body below them: every part is possible
         possible = torch.from_numpy(possible_parts()) if cihp else torch.ones(256, 25, dtype=torch.bool)
         self.register_buffer("possible", possible, persistent=False)
@@ -90,7 +90,7 @@ class Objective(nn.Module):
     def _detector(
         self, pyramid: dict[int, Tensor], batch: Batch, size: tuple[int, int]
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Losses of proposals and boxes; the positive RoIs of each picture as `_box` gives them."""
+        """Losses of proposals and boxes, and the positive RoIs of each picture (see `_box`)."""
         people = People.of(batch)
         logits, deltas, anchors = self.model.rpn(pyramid)
         flat = torch.cat(logits, 1).float(), torch.cat(deltas, 1).float(), torch.cat(anchors)
@@ -107,7 +107,7 @@ class Objective(nn.Module):
         return losses, *found
 
     def _shaken(self, batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Everybody's box, its edges shaken: RoIs where no proposals are drawn, like those of `_box`."""
+        """Everybody's box with randomly moved edges: RoIs, as of `_box`, for training without proposals."""
         boxes = batch.boxes
         extent = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
         noise = torch.randn(boxes.shape, generator=self.generator, device=boxes.device)
@@ -117,7 +117,8 @@ class Objective(nn.Module):
     def _box(
         self, pyramid: dict[int, Tensor], boxes: Tensor, there: Tensor, people: People, *, certain: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Losses of the box branch, and the positive RoIs: [B,p,4], the person of each [B,p], which are some [B,p]."""
+        """Losses of the box branch, and the positive RoIs: boxes [B,p,4], the person of each [B,p], and bool [B,p],
+        which rows are RoIs: a picture with fewer is filled up."""
         config = self.config.box
         with torch.no_grad():
             wanted = config.hard_negatives or not certain
@@ -145,7 +146,7 @@ class Objective(nn.Module):
         return *box_loss(logits.float(), deltas.float(), label, targets), positive, owners, drawn.positives
 
     def _scores(self, pyramid: dict[int, Tensor], boxes: Tensor) -> Tensor:
-        """Person probability [B,p] of all proposals, by which boxes are drawn and left out."""
+        """Person probability [B,p] of all proposals, by which boxes are drawn or ignored."""
         pictures = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
         logits, _ = self.model.box(pyramid, _flat(pictures, boxes.flatten(0, 1)))
         return torch.softmax(logits.float(), 1)[:, 1].view(boxes.shape[:2])
@@ -170,9 +171,9 @@ class Objective(nn.Module):
         return losses
 
     def _nobody(self, pyramid: dict[int, Tensor]) -> Tensor:
-        """A loss of zero that reaches every parameter of the branches: processes wait for each other's gradients.
+        """A loss of zero that depends on every parameter of the branches: processes wait for each other's gradients.
 
-        Batch norms over all GPUs wait for each other as well: with those the branches see one RoI, the whole canvas.
+        Batch norms over all GPUs wait, too: if there are any, the branches read one RoI, the whole canvas.
         """
         keypoint_head = self.model.keypoint_head
         if not self.synchronised:
@@ -196,7 +197,7 @@ class Objective(nn.Module):
         return keypoint_loss(logits, *keypoint_targets(keypoints, drawn.rois[known], self.output))
 
     def _labelled(self, batch: Batch, boxes: Tensor, owners: Tensor, there: Tensor) -> _Drawn:
-        """RoIs of people with labels, as many of each picture as the recipe has, and what is known under each."""
+        """RoIs of people with labels, at most `branch.rois_per_image` of each picture, and the labels under each."""
         config = self.config.branch
         if not owners.shape[1] or not batch.ids.shape[1]:
             there, owners, boxes = there[:, :0], owners[:, :0], boxes[:, :0]
@@ -204,7 +205,7 @@ class Objective(nn.Module):
         pointed, jointed = batch.pointed.gather(1, owners), batch.jointed.gather(1, owners)
         usable = there & (batch.ids.gather(1, owners) > 0)
         if any(batch.points):
-            # before the draw, as in the authors' code: who is too far off for points would take the place of another
+            # before the draw, as in the authors' code: a RoI too far off for points would take the place of another
             overlap = box_ops.iou(boxes, batch.boxes).gather(2, owners[..., None])[..., 0]
             usable &= (overlap >= config.densepose_iou) | jointed | ~pointed
         chance = torch.rand(usable.shape, generator=self.generator, device=usable.device)
@@ -217,7 +218,7 @@ class Objective(nn.Module):
         return self._under(batch, boxes[picture, row], picture, owners[picture, row])
 
     def _under(self, batch: Batch, rois: Tensor, pictures: Tensor, owners: Tensor) -> _Drawn:
-        """What is known under RoIs of people, those with an IUV map first, then those with points."""
+        """The labels under RoIs of people, those with an IUV map first, then those with points."""
         own = (pictures, owners)
         pointed, overlapping = batch.pointed[own], torch.ones_like(pictures, dtype=torch.bool)
         if any(batch.points):
@@ -252,7 +253,7 @@ class Objective(nn.Module):
         if drawn.points:
             rois = drawn.rois[mapped : mapped + len(drawn.points)]
             found = points_loss(sparse, rois, drawn.points)
-            # a sum over the points of the authors' two pictures a GPU; another number of pictures weighs as much
+            # the authors sum over the points of two pictures a GPU: scaled, so that other batch sizes weigh the same
             found["iuv_uv"] = found["iuv_uv"] * (_PICTURES / len(batch))
             losses = {name: losses[name] + found[name] for name in losses}
         labels = drawn.parts[mapped + len(drawn.points) :]
@@ -267,7 +268,7 @@ def _flat(pictures: Tensor, rois: Tensor) -> Tensor:
 
 
 def _met_before(count: int) -> int:
-    """How many of so many RoIs a GPU gets: convolutions are planned anew for each number, half a second long."""
+    """How many of `count` RoIs a GPU gets: for each new number, it plans its convolutions anew for half a second."""
     return count if count <= _FEW else count // _MULTIPLE * _MULTIPLE
 
 
@@ -276,11 +277,11 @@ class _Drawn:
     """RoIs of a batch that train the branches: first those with IUV maps, then those with points, then the others.
 
     Attributes:
-        rois: [r,4]; pictures, owners: int64 [r], where each person stands in the batch.
+        rois: [r,4]; pictures, owners: int64 [r], the picture of each and the row of its person there.
         parts: int64 [r,S,S], 255 where nothing is known.
         jointed: bool [r], of people with COCO keypoints.
         iuv: uint8 [mapped,3,S,S], None where no picture has any.
-        points: of the RoIs behind those.
+        points: of the RoIs that follow those with IUV.
     """
 
     rois: Tensor

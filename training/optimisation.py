@@ -1,4 +1,4 @@
-"""Optimiser, learning rates and their schedules, and what changes when a run has another batch than its recipe."""
+"""Optimiser, learning rates, their schedules, and how both scale with the batch size of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP_FACTOR = 0.1  # of the rate at each of `train.steps`
 
 
 def parameter_groups(model: ParsingRCNN, config: TrainConfig) -> list[dict[str, Any]]:
-    """Backbone and heads with their own rates; no weight decay on biases and norms, whose rate may differ too."""
+    """Backbone and heads, each with its rate. Biases and norms have no weight decay, and their rate may differ."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -58,10 +58,10 @@ def schedule(step: int, config: TrainConfig, elapsed_minutes: float) -> float:
 
 
 def scaled(config: TrainConfig, processes: int) -> TrainConfig:
-    """The recipe for this many processes: rates in proportion to the batch, lengths against it (linear scaling).
+    """The recipe for this many processes: rates grow with the batch size, and lengths shrink with it (linear scaling).
 
-    A step sees `images_per_process` x `accumulate` x processes pictures. Where that is not `batch_size`, for which the
-    recipe's rates are meant, rates are multiplied by the quotient and iterations, steps and warm-up divided by it.
+    A step sees `images_per_process` x `accumulate` x processes pictures. The recipe's rates are meant for `batch_size`
+    pictures: rates are multiplied by the quotient of the two, and iterations, steps and warm-up divided by it.
     """
     each = config.images_per_process or max(1, config.batch_size // (processes * config.accumulate))
     factor = each * config.accumulate * processes / config.batch_size
@@ -80,7 +80,7 @@ def scaled(config: TrainConfig, processes: int) -> TrainConfig:
 
 
 def linear_scaling(recipe: TrainConfig, run: TrainConfig, processes: int) -> str | None:
-    """What `scaled` made of a recipe for a run, for people; None where it left it as it is."""
+    """A sentence on what `scaled` changed; None if it changed nothing."""
     pictures = (run.images_per_process or 1) * run.accumulate * processes
     if pictures == recipe.batch_size:
         return None

@@ -1,4 +1,4 @@
-"""Self-training: part labels of unlabelled photos by the present model (Lee 2013), where it is sure.
+"""Self-training: the present model labels the parts of unlabelled photos, where it is sure (Lee 2013).
 
 A photo is kept when its main person is found with a high score, in the photo and in its mirror image, at the same
 place. Class probabilities of both views are averaged; pixels whose best class stays unsure become 255, which no loss
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.maps.paste import interpolate, pixel_window
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
@@ -24,10 +25,10 @@ from training.data.sources import DatasetError, read_jpeg
 from training.files import make_folder, write_png
 from training.metrics.detection import box_iou
 
-_LEAST_SCORE = 0.8
-_LEAST_OVERLAP = 0.8
-_SURE = 0.55
-_BACK = {6: 8, 8: 6}  # EXIF's turns that undo each other; all others undo themselves
+_LEAST_SCORE = 0.8  # of the main person
+_LEAST_OVERLAP = 0.8  # IoU of the boxes found in the photo and in its mirror image
+_SURE = 0.55  # probability of a pixel's best class
+_BACK = {6: 8, 8: 6}  # EXIF orientations that undo each other; all others undo themselves
 
 
 def check_repository(repository: ModelRepository) -> None:
@@ -89,7 +90,8 @@ def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | N
 def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress: Iterable[Path] | None = None) -> int:
     """Label photos into `out`/STEM.png. Returns how many were sure enough.
 
-    The model sees a photo upright, by its EXIF; its map is of the pixels as stored, which training reads.
+    The model sees a photo upright, as its EXIF says. The map is turned back to the pixels as stored, which training
+    reads.
 
     Raises:
         DatasetError: there are no photos, or a map could not be written.

@@ -1,12 +1,12 @@
-"""Weights that nobody trained but that compute like trained ones: for parity and speed of sizes that are not shipped.
+"""Random weights that behave like trained ones, to compare and time networks of sizes that are not shipped.
 
     python -m training.random_weights training/configs/paper/cihp_r50_1x.yaml --out runs/random_r50
 
 Plain random weights explode through a hundred layers, and near-equal scores make the order of proposals a matter of
-rounding. So the network is settled on a picture: every convolution and fully connected layer is scaled to outputs of
-unit deviation (layer-sequential unit variance, Mishkin and Matas 2016), every batch norm takes its statistics from the
-picture, residuals count for three tenths, proposals and boxes get scores that are spread as a trained network's, and
-the non-local block, which training starts as the identity, does something.
+rounding. So the network is settled on a picture: every convolution and fully connected layer is scaled so that its
+outputs have a standard deviation of one (layer-sequential unit variance, Mishkin and Matas 2016), every batch norm
+takes its statistics from the picture, residuals are weighted by 0.3, scores of proposals and boxes are spread as in a
+trained network, and the non-local block gets weights other than the zeros with which training starts.
 """
 
 from __future__ import annotations

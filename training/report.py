@@ -1,8 +1,10 @@
-"""What a run leaves for people to look at: loss curves and a sheet of predictions on held-out photos."""
+"""What a run leaves for people to look at: its curves, and a sheet of its answers on held-out pictures."""
 
 from __future__ import annotations
 
-import json
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,71 +12,105 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
-from training.config import TrainConfig
-from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
+from training.config import Config
+from training.curves import plot_curves
+from training.data.datasets.check import find_datasets
+from training.data.datasets.records import Reader, read_pixels
+from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, RenderedPeople
 from training.engine import TorchAnalyzer, load_checkpoint
-from training.files import replacing, write_png
+from training.files import write_png
 
-_CELL = 288
+_CELL = 288  # pixels, both sides of a picture's place on the sheet
 _COLUMNS = 6
+_PICTURES = 24
 
 
-def write_report(run: Path, data: Path) -> None:
-    """Write curves.png and, where there are held-out photos to look at, sheet.png into the folder of a run."""
+def write_report(run: Path, pictures: Sequence[Path]) -> None:
+    """Write curves.png into the folder of a run and, of `pictures` (see `sheet_pictures`), sheet.png.
+
+    The sheet shows what the average weights find on each of them, once for every trained branch. A picture that cannot
+    be read is left out, and named on standard error.
+
+    Raises:
+        DatasetError: a file cannot be written.
+        CheckpointError: the weights of the run cannot be read.
+    """
     plot_curves(run / "log.jsonl", run / "curves.png")
-    loaded = load_checkpoint(run / "weights.safetensors")
-    if not has_sheet(loaded[1].train, data):
+    if not pictures:
         return
-    analyzer = TorchAnalyzer(*loaded)
+    analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
     tasks = analyzer.info.tasks
-    photos = LabelledPhotos.open(data / "ccp", validation=True)
-    groups = GroupPhotos.open(data / "groups", validation=True)
-    chosen = [*photos.images[::9][:12], *groups.images[::27][:12]]
     cells = []
-    for path in chosen:
-        image = read_jpeg(path)
+    for path in pictures:
+        try:
+            image = read_pixels(path)
+        except DatasetError as error:
+            print(f"sheet.png goes without a picture: {error}", file=sys.stderr)
+            continue
         people = analyzer.analyze(image)
         if tasks["parsing"]:
             cells.append(_cell(people.draw(image)))
         if tasks["densepose"]:
             cells.append(_cell(draw.iuv(people, image)))
-    write_sheet(cells, run / "sheet.png")
+    if cells:
+        write_sheet(cells, run / "sheet.png")
 
 
-def has_sheet(train: TrainConfig, data: Path) -> bool:
-    """Whether there are held-out photos to look at, and something to paint on them: keypoints alone leave nothing."""
-    there = (data / "ccp" / "images").is_dir() and (data / "groups" / "annotations.json").is_file()
-    return there and (train.parsing or train.densepose)
+def sheet_pictures(config: Config, data: Path) -> list[Path]:
+    """Up to 24 pictures for the sheet of a run: held-out photos of `data`/ccp and `data`/groups.
+
+    Without ccp: of the validation splits in the folders of `data.annotated`; without those, of `data.rendered`, where
+    they may be people that the run has trained on. Datasets that cannot be read are passed over. There are none where
+    neither parts nor IUV are trained: keypoints are not painted.
+    """
+    if not (config.train.parsing or config.train.densepose):
+        return []
+    return _photos(data) or _annotated(config) or _rendered(config.data.rendered)
 
 
-def plot_curves(log: Path, out: Path) -> None:
-    """Losses over steps from log.jsonl, smoothed over 20 rows."""
-    import matplotlib as mpl
+def _photos(data: Path) -> list[Path]:
+    half = _PICTURES // 2
+    pictures: list[Path] = []
+    if (data / "ccp" / "images").is_dir():
+        with suppress(DatasetError):
+            pictures += LabelledPhotos.open(data / "ccp", validation=True).images[::9][:half]
+    if pictures and (data / "groups" / "annotations.json").is_file():
+        with suppress(DatasetError):
+            pictures += GroupPhotos.open(data / "groups", validation=True).images[::27][:half]
+    return pictures
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
-    # a run that was resumed has some steps twice: the later row counts
-    read = [row for row in map(json.loads, log.read_text().splitlines()) if "validation" not in row]
-    rows = list({row["step"]: row for row in read}.values())
-    # a batch without labelled people has no losses of the branches
-    names = list(dict.fromkeys(k for row in rows for k in row if k not in ("step", "s/batch", "minutes")))
-    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), constrained_layout=True)
-    for axis, name in zip(np.atleast_1d(axes), names, strict=True):
-        steps = [row["step"] for row in rows if name in row]
-        values = np.array([row[name] for row in rows if name in row])
-        width = min(20, len(values))
-        axis.plot(steps, values, color="0.8", linewidth=0.7)
-        axis.plot(steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid"), linewidth=1.5)
-        axis.set_title(name, fontsize=9)
-        axis.set_ylim(0, np.percentile(values, 98) * 1.1 + 1e-6)
-        axis.set_xlabel("step", fontsize=8)
-    with replacing(out) as partial:
-        figure.savefig(partial, dpi=110, format="png")
-    plt.close(figure)
+def _annotated(config: Config) -> list[Path]:
+    """Evenly spaced pictures of each validation split; broken records are left out."""
+    readers: list[Reader] = []
+    for folder in config.data.annotated:
+        with suppress(DatasetError):
+            found = find_datasets(folder, taxonomy=config.model.taxonomy) if folder.is_dir() else []
+            readers += [reader for reader in found if reader.validation]
+    pictures: list[Path] = []
+    for reader in readers:
+        for index in _evenly(len(reader), max(1, _PICTURES // len(readers))):
+            with suppress(DatasetError):
+                pictures.append(reader.read(index).image)
+    return pictures[:_PICTURES]
+
+
+def _rendered(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    with suppress(DatasetError):
+        people = RenderedPeople.open(folder)
+        return [folder / "Images" / f"{people.stems[i]}.jpg" for i in _evenly(len(people.stems), _PICTURES)]
+    return []
+
+
+def _evenly(length: int, count: int) -> list[int]:
+    """At most `count` indices, evenly spaced over a sequence of this length."""
+    return np.linspace(0, length - 1, min(length, count)).astype(int).tolist()
 
 
 def _cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture scaled into the middle of a white square."""
     scale = _CELL / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     cell = np.full((_CELL, _CELL, 3), 255, np.uint8)
@@ -84,7 +120,7 @@ def _cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def write_sheet(cells: list[NDArray[np.uint8]], out: Path) -> None:
-    """A contact sheet of equal RGB cells."""
+    """Write a contact sheet of equal RGB cells as a PNG."""
     blank = np.full((_CELL, _CELL, 3), 255, np.uint8)
     cells = cells + [blank] * (-len(cells) % _COLUMNS)
     rows = [np.hstack(cells[i : i + _COLUMNS]) for i in range(0, len(cells), _COLUMNS)]

@@ -1,4 +1,4 @@
-"""May a run go on from a checkpoint: what its recipe, its data and its steps have to have in common with it."""
+"""Whether a run may go on from a checkpoint: its recipe, data and steps are compared with the checkpoint's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAY_CHANGE = {
     *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
     *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
 }
-# what a run begins from is read once, and a checkpoint stands in its place
+# keys of what a run begins from: the checkpoint has replaced it
 _FREE = {"name", "model.pretrained", "model.backbone_weights", *(f"train.{key}" for key in _MAY_CHANGE)}
 _MAY_MOVE = tuple(
     f"data.{key}" for key in ("annotated", "rendered", "scenes", "things", "pseudo_labels", "uv_symmetry")
@@ -30,17 +30,17 @@ _MAY_MOVE = tuple(
 def compare(
     path: Path, state: dict[str, Any], recipe: Config, pictures: int, counts: dict[str, list[int]]
 ) -> list[str]:
-    """Refuse a checkpoint of another recipe, of other data, or of steps that saw more or fewer pictures.
+    """Refuse a checkpoint of another recipe, of other data, or whose steps saw another number of pictures.
 
-    Data may lie elsewhere than it did: it is the same where it has as many pictures. Keys that the checkpoint does not
-    have came later, and their defaults leave everything as it was.
+    Data may have moved: it counts as the same if it has as many pictures as before. Keys that the checkpoint lacks are
+    newer than it, and have defaults under which everything computes as before.
 
     Args:
         path, state: of the checkpoint.
-        recipe: of the run as it is now; pictures: of its steps; counts: of its data (`Mixture.counts`).
+        recipe: of the run as it is now; pictures: how many its steps see; counts: of its data (`Mixture.counts`).
 
     Returns:
-        What lies elsewhere, a sentence each.
+        A sentence for each dataset that has moved.
 
     Raises:
         CheckpointError: naming what differs.
@@ -51,13 +51,13 @@ def compare(
     moved = [key for key in changed if key in _MAY_MOVE and counted is not None]
     other = [key for key in changed if key not in moved]
     if other:
-        said = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:4])
+        differences = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:4])
         back = "" if len(other) > 4 else _going_back({key: before.get(key) for key in other if key in now})
-        raise CheckpointError(f"{path}: a run of another recipe ({said}); {back}{_REMEDY}")
+        raise CheckpointError(f"{path}: a run of another recipe ({differences}); {back}{_REMEDY}")
     grown = [key for key in _MAY_MOVE if counted is not None and counted.get(key) != counts.get(key)]
     if counted is not None and grown:
-        said = "; ".join(f"{key} had {_said(counted.get(key))}, has {_said(counts.get(key))}" for key in grown)
-        raise CheckpointError(f"{path}: a run on other data ({said}); {_REMEDY}")
+        differences = "; ".join(f"{key} had {_sizes(counted.get(key))}, has {_sizes(counts.get(key))}" for key in grown)
+        raise CheckpointError(f"{path}: a run on other data ({differences}); {_REMEDY}")
     if state["pictures"] != pictures:
         raise CheckpointError(
             f"{path}: its steps saw {state['pictures']} pictures, and would see {pictures} now (processes x "
@@ -67,7 +67,7 @@ def compare(
 
 
 def _completed(recipe: str) -> Any:
-    """A saved recipe with the defaults of what it does not say; as it is where it has keys that are no more."""
+    """A saved recipe, with defaults for the keys that it lacks. Where it has keys that no longer exist, unchanged."""
     try:
         return json.loads(Config.model_validate_json(recipe).digest_json())
     except ValidationError:
@@ -75,17 +75,17 @@ def _completed(recipe: str) -> Any:
 
 
 def _going_back(values: dict[str, Any]) -> str:
-    """How to give keys of a recipe such values, for who wants to go on with the run as it was."""
+    """The --set options that give these keys their old values, to go on with the run as it was."""
     settings = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in values.items())
     return f"{settings} goes on with it as it was; " if settings else ""
 
 
-def _said(counts: list[int] | None) -> str:
+def _sizes(counts: list[int] | None) -> str:
     return f"{' + '.join(map(str, counts))} pictures or files" if counts else "nothing"
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """{"section.key": value} of a recipe; what is drawn from is one value."""
+    """A recipe as {"section.key": value}; `data.sources` stays one value."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         inner = isinstance(value, dict) and key != "sources"

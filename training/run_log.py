@@ -1,4 +1,4 @@
-"""What a run says of itself on the way: TensorBoard, log.jsonl and a line with the time left."""
+"""The log of a run: TensorBoard, log.jsonl, and lines on standard output with the time left."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ REPORT_EVERY = 10
 
 
 class RunLog:
-    """Losses of every tenth step and of the last, and figures of validation pictures where they are measured.
+    """Logs the losses of every tenth step and of the last, and the figures of validation pictures.
 
     Args:
         out: folder of the run.
         config: its schedule, scaled to its processes.
-        step: that it begins after; 0 begins the files anew, which hold no steps of another run.
+        step: the last step that is done; 0 starts log.jsonl anew.
 
     Raises:
-        DatasetError: they cannot be written, now or later.
+        DatasetError: the files cannot be written, now or later.
     """
 
     def __init__(self, out: Path, config: TrainConfig, step: int) -> None:
@@ -55,7 +55,7 @@ class RunLog:
             raise unwritable(self.out, error) from error
 
     def step(self, step: int, elapsed: float, losses: dict[str, Tensor], *, last: bool) -> None:
-        """Note a step that is done: every tenth, and the last."""
+        """Log a finished step, if it is a tenth one or the last."""
         if step % REPORT_EVERY and not last:
             return
         seconds = (time.monotonic() - self.last) / (step - self.reported)
@@ -72,9 +72,9 @@ class RunLog:
         print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)
 
     def validated(self, step: int, measure: Callable[[], dict[str, dict[str, float]]]) -> None:
-        """Measure figures by split after a step, and note them: a row of their own. The time is none of the steps'.
+        """Call `measure` for figures by split, and log them as a row of their own. Its time counts for no step.
 
-        Where a picture is broken or memory runs out, the row says that instead; one that was stopped leaves none.
+        If a picture is broken or memory runs out, the row says so instead. Measuring that was stopped leaves no row.
         """
         begin = time.monotonic()
         row: dict[str, object] = {"step": step}

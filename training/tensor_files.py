@@ -1,4 +1,4 @@
-"""Files of weights that others wrote, without running what they may contain."""
+"""Reading files of weights that others wrote, without running any code that they may contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.arrays_only import ArraysOnly
 
-# whatever readers say of files that are cut off, altered, or made to harm: nothing of them is run in any case
+# what readers raise for files that are cut off, altered or malicious; none of their code is run in any case
 _BROKEN = (
     pickle.UnpicklingError, SafetensorError, EOFError, ValueError, TypeError, AttributeError, LookupError,
     ArithmeticError, MemoryError, RecursionError, ImportError, AssertionError,
@@ -31,8 +31,8 @@ class CheckpointError(ValueError):
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Name -> tensor of a .pkl (detectron2), .pth or .pt (torch) or .safetensors file, fp32 on the CPU.
 
-    What wraps the weights ({"model": ...}, names that begin with "module.") is taken off; what lies beside them, as an
-    optimiser's state, is left.
+    Wrappers ({"model": ...}, names that begin with "module.") are taken off, and whatever lies beside the weights, such
+    as the state of an optimiser, is not returned.
 
     Raises:
         CheckpointError: no such file, not one of these, or one that asks to run code.
@@ -66,10 +66,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def reason(error: Exception) -> str:
-    """What a reader found wrong, in a line. Torch's advice how to let a file run its code is left out."""
+    """What a reader found wrong, in one line, without torch's advice on how to let the file run its code."""
     lines = [line.split("WeightsUnpickler error:")[-1].split(" Please use ")[0] for line in str(error).splitlines()]
-    said = [line.strip() for line in lines if "weights_only" not in line and not line.startswith("Weights only load")]
-    return next((line for line in said if line), type(error).__name__)
+    useful = [line.strip() for line in lines if "weights_only" not in line and not line.startswith("Weights only load")]
+    return next((line for line in useful if line), type(error).__name__)
 
 
 def some(names: Sequence[str]) -> str:

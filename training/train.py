@@ -1,4 +1,4 @@
-"""The training loop: plain, seeded, resumable, on one process or many."""
+"""The training loop: seeded, resumable, in one process or many."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.checkpoint import compare_recipes, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.batch import Batch
 from training.data.mixture import Mixture
-from training.data.sources import DatasetError
 from training.distributed import World
 from training.ema import WeightAverage
 from training.files import make_folder
-from training.interruption import StopRequest, TrainingStopped, obey_parent_alone
+from training.interruption import StopRequest, TrainingStopped
+from training.loading import read_batches
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.objective import Objective
 from training.optimisation import build_optimizer, scaled, schedule
@@ -36,41 +34,6 @@ from training.validation import Validation
 
 class TrainingDiverged(RuntimeError):
     """A loss is not finite; the message names the batch and the loss."""
-
-
-class _Batches(Sampler[int]):
-    """Numbers of the batches that one process reads: every `stride`-th from `first` on."""
-
-    def __init__(self, first: int, stop: int, stride: int) -> None:
-        self.range = range(first, stop, stride)
-
-    def __iter__(self) -> Any:
-        return iter(self.range)
-
-    def __len__(self) -> int:
-        return len(self.range)
-
-
-class _Reading(Dataset[Any]):
-    """Batches of a mixture, or what is wrong with one: raised in a loader's process, it would come with tracebacks."""
-
-    def __init__(self, mixture: Mixture) -> None:
-        self.mixture = mixture
-
-    def __len__(self) -> int:
-        return len(self.mixture)
-
-    def __getitem__(self, index: int) -> Batch | DatasetError:
-        try:
-            return Batch.of(self.mixture[index])
-        except DatasetError as error:
-            return error
-
-
-def _read(batch: Batch | DatasetError) -> Batch:
-    if isinstance(batch, DatasetError):
-        raise batch
-    return batch
 
 
 def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
@@ -103,20 +66,23 @@ def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
 
 
 def memory_format(config: Config, device: torch.device) -> torch.memory_format:
-    """Channels last, but for a ResNet in fp32 on a CPU: RoIAlign and its gradient want the other order there, and
-    turning maps over costs more than convolutions gain."""
+    """How maps lie in memory: channels last, except for a ResNet in fp32 on a CPU. There RoIAlign and its gradient need
+    channels first, and converting costs more than the convolutions gain."""
     plain = device.type == "cpu" and config.train.autocast == "none"
     return torch.contiguous_format if plain and config.model.backbone.startswith("res") else torch.channels_last
 
 
 class Trainer:
-    """Everything that a run needs to go on after a stop.
+    """A run: its network, optimiser, data and progress, which a checkpoint saves and `resume` restores.
 
     Args:
-        config: the recipe; rates and lengths are scaled to the processes (`training.optimisation.scaled`).
+        config: the recipe; rates and lengths are scaled to the number of processes (`training.optimisation.scaled`).
+        data: folder that holds ccp, groups and backgrounds.
+        out: folder of the run.
+        warm_start: weights to begin from (None: as the recipe says).
         world: this process among those of the run.
-        fresh: begin anew, whatever lies in `out`. Otherwise a run that lies there has to be gone on with (`resume`),
-            and the weights that it once began from are not read: they may be gone.
+        fresh: begin anew, whatever `out` holds. Otherwise, where `out` holds a run, the caller has to `resume` it; the
+            weights that it once began from are then not read, and may be gone.
     """
 
     def __init__(
@@ -131,64 +97,78 @@ class Trainer:
     ) -> None:
         self.world = world or World()
         self.recipe = config
-        config = config.model_copy(update={"train": scaled(config.train, self.world.size)})
-        self.config, self.out, self.fresh = config, out, fresh
+        train = scaled(config.train, self.world.size)
+        self.config = config.model_copy(update={"train": train})
+        self.out, self.fresh = out, fresh
         make_folder(out)
-        torch.manual_seed(config.train.seed)
-        begins = fresh or not (out / "state.pt").is_file()
-        warm_start = warm_start or config.train.warm_start
-        self.model = build_model(config.model, imagenet=begins and warm_start is None)
-        if begins and warm_start is not None:
-            anew = load_weights(warm_start, self.model, other_classes=True)
-            compare_recipes(warm_start, config)
-            if anew and self.world.leads:
-                classes = config.model.parsing_classes
-                print(
-                    f"{warm_start} has other part classes: {', '.join(anew)} begin anew, of {classes}", file=sys.stderr
-                )
-        prepare(self.model, config.train)
-        layout = memory_format(config, self.world.device)
+        torch.manual_seed(train.seed)
+        self.model = self._first_model(warm_start or train.warm_start)
+        prepare(self.model, train)
+        layout = memory_format(self.config, self.world.device)
         self.model.to(self.world.device, memory_format=layout)
-        if config.train.backbone_norm == "sync":
+        if train.backbone_norm == "sync":
             if self.world.device.type != "cuda":
                 raise ConfigError("train.backbone_norm=sync needs GPUs; on the CPU set train.backbone_norm=train")
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        self.average = WeightAverage(self.model, config.train.ema_decay)
-        self.optimizer = build_optimizer(self.model, config.train)
-        self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=config.train.autocast == "fp16")
+        self.average = WeightAverage(self.model, train.ema_decay)
+        self.optimizer = build_optimizer(self.model, train)
+        self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=train.autocast == "fp16")
         self.objective = Objective(
             self.model,
-            parsing=config.train.parsing,
-            densepose=config.train.densepose,
-            only=config.train.only,
-            half=config.train.half_size_losses,
-            weigh_rare=config.train.weigh_rare,
+            parsing=train.parsing,
+            densepose=train.densepose,
+            only=train.only,
+            half=train.half_size_losses,
+            weigh_rare=train.weigh_rare,
             layout=layout,
         ).to(self.world.device)
         # every process reads its own batches of a step, and several where gradients are accumulated
-        self.batches = config.train.accumulate * self.world.size
-        self.mixture = Mixture(data, config, self.batches)
-        validation = Validation(config) if config.train.evaluate_every is not None else None
-        # all refuse what cannot be measured on, and would wait for each other otherwise; one measures
+        self.batches = train.accumulate * self.world.size
+        self.mixture = Mixture(data, self.config, self.batches)
+        # all processes refuse what cannot be measured on: they would wait for one that alone has ended. One measures
+        validation = Validation(self.config) if train.evaluate_every is not None else None
         self.validation = validation if self.world.leads else None
-        self.parallel: nn.Module = self.objective
-        if self.world.size > 1:
-            self.parallel = DistributedDataParallel(
-                self.objective,
-                device_ids=[self.world.device] if self.world.device.type == "cuda" else None,
-                find_unused_parameters=True,  # a batch without people leaves the branches out
-            )
+        self.parallel = self._over_processes()
         self.step, self.elapsed = 0, 0.0
+
+    def _first_model(self, warm_start: Path | None) -> ParsingRCNN:
+        """The network, with the weights that the run begins from, unless a checkpoint will replace them (`resume`).
+
+        Raises:
+            CheckpointError: the weights cannot be read or do not fit.
+            BackboneWeightsError: likewise, ImageNet's.
+        """
+        begins = self.fresh or not (self.out / "state.pt").is_file()
+        model = build_model(self.config.model, imagenet=begins and warm_start is None)
+        if begins and warm_start is not None:
+            anew = load_weights(warm_start, model, other_classes=True)
+            compare_recipes(warm_start, self.config)
+            if anew and self.world.leads:
+                classes = self.config.model.parsing_classes
+                print(
+                    f"{warm_start} has other part classes: {', '.join(anew)} begin anew, of {classes}", file=sys.stderr
+                )
+        return model
+
+    def _over_processes(self) -> nn.Module:
+        """The objective, whose gradients are averaged over the processes where there are several."""
+        if self.world.size == 1:
+            return self.objective
+        return DistributedDataParallel(
+            self.objective,
+            device_ids=[self.world.device] if self.world.device.type == "cuda" else None,
+            find_unused_parameters=True,  # a batch without people leaves the branches out
+        )
 
     def resume(self) -> bool:
         """Go on from the last checkpoint in the run's folder. Returns whether there was one.
 
-        Rates, their schedule and the length are those of the recipe as it is now, and data may lie elsewhere; anything
+        Rates, their schedule and the length are taken from the recipe as it is now, and the data may have moved. All
         else has to be as it was.
 
         Raises:
-            CheckpointError: it is broken, of another recipe, of other data or of more or fewer pictures a step, or not
-                there for all processes.
+            CheckpointError: it is broken, belongs to another recipe, other data or another number of pictures a step,
+                or not all processes find it.
         """
         path = self.out / "state.pt"
         state = load_state(path) if path.is_file() else None
@@ -206,20 +186,20 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            for group, own in zip(self.optimizer.param_groups, rates, strict=True):
-                group.update(own)  # the checkpoint's own would hold over a recipe whose rates were changed
+            for group, current in zip(self.optimizer.param_groups, rates, strict=True):
+                group.update(current)  # the state has the old rates, and the recipe may have changed them
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.step, self.elapsed = state["step"], state["elapsed"]
         except CheckpointError:
             raise
         except (RuntimeError, KeyError, ValueError) as error:
-            said = str(error).splitlines()[:2]
+            first_lines = " ".join(str(error).splitlines()[:2])
             raise CheckpointError(
-                f"{path}: a run of another recipe ({' '.join(said)}); take another --out, or --fresh"
+                f"{path}: a run of another recipe ({first_lines}); take another --out, or --fresh"
             ) from error
-        for said in moved if self.world.leads else ():
-            print(said, file=sys.stderr)
+        for sentence in moved if self.world.leads else ():
+            print(sentence, file=sys.stderr)
         return True
 
     @property
@@ -228,7 +208,7 @@ class Trainer:
         return (self.config.train.images_per_process or 1) * self.batches
 
     def save(self) -> None:
-        """Checkpoint: the average as weights.safetensors (what is exported), the rest as state.pt."""
+        """Write a checkpoint: the average as weights.safetensors, which is exported, and all else as state.pt."""
         if not self.world.leads:
             return
         self._save_weights("weights.safetensors")
@@ -260,36 +240,26 @@ class Trainer:
             TrainingStopped: SIGTERM, SIGUSR1 or Ctrl-C asked for it; a checkpoint is written.
         """
         config = self.config.train
-        loader = DataLoader(
-            _Reading(self.mixture),
-            batch_size=None,
-            sampler=_Batches(
-                self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size
-            ),
-            num_workers=config.workers,
-            prefetch_factor=4 if config.workers else None,
-            pin_memory=self.world.device.type == "cuda",
-            worker_init_fn=_prepare_loader,
-        )
+        numbers = range(self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size)
         with ExitStack() as stack:
             report = stack.enter_context(RunLog(self.out, config, self.step)) if self.world.leads else None
             request = stack.enter_context(StopRequest())
-            if config.workers:  # threads of OpenCV do not come through a fork, and who stops them there waits for ever
+            if config.workers:  # a fork does not copy OpenCV's threads, and a worker that ends them would wait for ever
                 stack.callback(cv2.setNumThreads, cv2.getNumThreads())
                 cv2.setNumThreads(1)
             begin = time.monotonic() - self.elapsed
-            batches = iter(loader)
+            batches = read_batches(self.mixture, numbers, config.workers, pin_memory=self.world.device.type == "cuda")
             while self.step < config.iterations:
-                losses = self.update([_read(next(batches)) for _ in range(config.accumulate)])
+                losses = self.update([next(batches) for _ in range(config.accumulate)])
                 self.elapsed = time.monotonic() - begin
-                if config.time_budget_minutes is not None:  # one clock: rates and the end are the same everywhere
+                if config.time_budget_minutes is not None:  # one clock for all: the same rates and the same end
                     self.elapsed = self.world.of_leader(self.elapsed)
                 over = config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60
                 last = over or self.step == config.iterations
                 if report is not None:
                     report.step(self.step, self.elapsed, losses, last=last)
                 measured = config.evaluate_every is not None and (last or self.step % config.evaluate_every == 0)
-                if measured or self.step % config.checkpoint_every == 0:  # whatever comes of measuring
+                if measured or self.step % config.checkpoint_every == 0:  # before measuring, which may fail
                     self.save()
                 if config.keep_every is not None and self.step % config.keep_every == 0 and self.world.leads:
                     self._save_weights(f"weights_{self.step}.safetensors")
@@ -299,20 +269,20 @@ class Trainer:
                     break
                 self._stop_if_asked(request)
         self.save()
-        self.world.any(False)  # the first process may still have measured and saved: they part together
+        self.world.any(False)  # wait for the first process, which may still be measuring and saving
 
     def _validate(self, report: RunLog, request: StopRequest) -> None:
-        """Measure the average weights and note what comes of it; a signal ends that before the next picture."""
+        """Measure the average weights and log the figures. A signal stops this before the next picture."""
         if self.validation is None:
             return
         try:
             measure = partial(self.validation.measure, self.average.model, lambda: request.signal is not None)
             report.validated(self.step, measure)
         finally:
-            prepare(self.model, self.config.train)  # without an average it is the network itself that was measured
+            prepare(self.model, self.config.train)  # without an average, the network itself was measured, in eval mode
 
     def _stop_if_asked(self, request: StopRequest) -> None:
-        """Save and stop where a signal has asked any process: they agree on it every ten steps, to save the same one.
+        """Save and stop if a signal has reached any process. They agree on it every ten steps, to stop at the same one.
 
         Raises:
             TrainingStopped: in all processes, once the checkpoint is written.
@@ -321,7 +291,7 @@ class Trainer:
             return
         if self.world.any(request.signal is not None):
             self.save()
-            self.world.any(False)  # who left before the first process has saved would have it ended
+            self.world.any(False)  # wait for the first process: torchrun ends all when one leaves
             raise TrainingStopped(
                 f"{request.signal or 'a signal to another process'} asked to stop: step {self.step} of "
                 f"{self.config.train.iterations} is saved in {self.out}, and the same command "
@@ -375,12 +345,6 @@ class Trainer:
         return losses
 
 
-def _prepare_loader(_: int) -> None:
-    """Loaders are as many as the cores that they may use: OpenCV's own threads would crowd each other out."""
-    cv2.setNumThreads(1)
-    obey_parent_alone()
-
-
 def _seed(seed: int, batch: int) -> int:
-    """A seed for what is drawn in one batch: no state to save, and a run resumes at any step to the same numbers."""
+    """The seed of what is drawn in one batch. It needs no saved state: a resumed run draws the same numbers."""
     return int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""What the weights of a run are worth on the way: figures of validation pictures, every so many steps."""
+"""Measuring a run while it trains: figures on validation pictures, every so many steps."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from training.model.parsing_rcnn import ParsingRCNN
 
 
 class MeasuringStopped(Exception):
-    """Nobody waits for the figures any more."""
+    """Measuring was given up: the figures are no longer wanted."""
 
 
 class Validation:
-    """Splits of the folders in `data.annotated` that are kept for measuring: of each the first pictures.
+    """The validation splits in the folders of `data.annotated`, of which the first pictures are measured.
 
     Args:
         config: a recipe with `train.evaluate_every`.
 
     Attributes:
-        readers: by name, with its folder in front where two folders have splits of one name.
+        readers: by the name of the split; the folder comes before it where two folders have splits of the same name.
 
     Raises:
         DatasetError: there is no such split, or one has other part classes than the recipe trains.
@@ -35,8 +35,10 @@ class Validation:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        labels = config.model.taxonomy
         folders = [path for path in config.data.annotated if path.is_dir()]  # a file is trained on, whatever it is
-        found = [(path, reader) for path in folders for reader in find_datasets(path) if reader.validation]
+        every = ((path, reader) for path in folders for reader in find_datasets(path, taxonomy=labels))
+        found = [(path, reader) for path, reader in every if reader.validation]
         if not found:
             raise DatasetError(
                 "train.evaluate_every: no folder in data.annotated has a split to measure on; name a dataset's folder, "
@@ -58,7 +60,7 @@ class Validation:
         """Figures by split, as `evaluate --dataset` has them, fractions 0..1; the network is left in eval mode.
 
         Args:
-            stopped: whether nobody waits for them any more; asked before every picture.
+            stopped: asked before every picture whether to give up.
 
         Raises:
             DatasetError: a picture or its labels are missing or broken.

@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsing_rcnn.analyzer import Options
     from parsing_rcnn.errors import DeadlineExceeded
-    from parsing_rcnn.people import Options, People
+    from parsing_rcnn.people import People
     from parsing_rcnn_client.sdk.async_client import AsyncClient
     from parsing_rcnn_client.sdk.client import Client
     from parsing_rcnn_client.sdk.gateway import AsyncGateway, Gateway
@@ -30,8 +31,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "parsing_rcnn.analyzer": ("Options",),
     "parsing_rcnn.errors": ("DeadlineExceeded",),
-    "parsing_rcnn.people": ("Options", "People"),
+    "parsing_rcnn.people": ("People",),
     "parsing_rcnn_client.sdk.async_client": ("AsyncClient",),
     "parsing_rcnn_client.sdk.client": ("Client",),
     "parsing_rcnn_client.sdk.gateway": ("AsyncGateway", "Gateway"),

@@ -32,9 +32,11 @@ _EXAMPLES = {
 
 def register(app: typer.Typer) -> None:
     """Add the commands. Runtimes are imported when a command runs, not before."""
+    from parsing_rcnn_client.cli.annotate_command import annotate
+    from parsing_rcnn_client.cli.model_commands import info, models
     from parsing_rcnn_client.cli.options import spread
-    from parsing_rcnn_client.cli.picture_commands import info, models, predict
-    from parsing_rcnn_client.cli.video_commands import annotate, stream
+    from parsing_rcnn_client.cli.predict_command import predict
+    from parsing_rcnn_client.cli.stream_command import stream
 
     for command in (predict, annotate, stream, info, models):
         # the mark keeps the lines as they are

@@ -1,1 +1,1 @@
-"""The parity report: every runtime's answers held against every other's."""
+"""The parity report: the answers of every runtime are compared with those of every other."""

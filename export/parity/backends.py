@@ -1,8 +1,8 @@
-"""Everything here that can run a repository's graphs, torch first: what the parity report holds against each other."""
+"""Everything on this machine that can run a repository's graphs, torch first: what the parity report compares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
+from export.named_graphs import NamedGraphs
 from export.parity.comparison import Tolerance
 from export.tensorrt.runtime import TensorRtGraphs, unavailable
 from parsing_rcnn.inference.compiled import openvino_core
@@ -21,8 +22,8 @@ from training.model.parsing_rcnn import ParsingRCNN
 
 TOLERANCES = {
     "fp32": Tolerance(unmatched=0.0, box=0.1, box_median=0.1, score=1e-3, parts=0.999),
-    # of single people a reduced precision may move much: a label flips where two classes are as likely, and a box
-    # changes where another proposal wins
+    # a reduced precision may change single people a lot: a label flips where two classes are equally likely, and a box
+    # jumps where another proposal wins
     "fp16": Tolerance(unmatched=0.05, box=np.inf, box_median=0.5, score=0.05, parts=0.99),
     "bf16": Tolerance(unmatched=0.25, box=np.inf, box_median=3.0, score=0.30, parts=0.90),
     "int8": Tolerance(unmatched=0.25, box=np.inf, box_median=3.0, score=0.30, parts=0.90),
@@ -35,8 +36,10 @@ class Backend:
     """One runtime in one precision.
 
     Attributes:
-        name: with the version. precision: a key of `TOLERANCES`.
-        takes: whether its detector takes canvases of (H, W, 3): an engine takes those of its profiles.
+        name: of the runtime, with its version.
+        precision: a key of `TOLERANCES`.
+        graphs: what runs.
+        takes: whether its detector takes canvases of a shape (H, W, 3); a TensorRT engine takes those of its profiles.
     """
 
     name: str
@@ -45,44 +48,40 @@ class Backend:
     takes: Callable[[tuple[int, ...]], bool] = lambda _: True
 
 
-class TorchGraphs:
-    """The three graphs in eager torch, fp32: the reference. Implements `Graphs`."""
+class EagerGraphs(NamedGraphs):
+    """The three graphs as they are exported, but in eager torch, fp32, on the CPU: the reference."""
 
     def __init__(self, model: ParsingRCNN) -> None:
-        self._detector = DetectorGraph(model).eval()
-        self._parsing = ParsingGraph(model).eval()
-        self._densepose = DensePoseGraph(model).eval()
+        self._modules = {
+            "detector": DetectorGraph(model).eval(),
+            "parsing": ParsingGraph(model).eval(),
+            "densepose_head": DensePoseGraph(model).eval(),
+        }
 
-    @torch.inference_mode()
-    def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        found = self._detector(torch.from_numpy(canvas), torch.from_numpy(limits))
-        names = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
-        return {name: value.numpy() for name, value in zip(names, found, strict=True)}
-
-    @torch.inference_mode()
-    def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        parts, scores, probs = self._parsing(torch.from_numpy(features))
-        found = {"PARTS": parts.numpy(), "PART_SCORES": scores.numpy()}
-        return found | ({"PART_PROBS": probs.numpy()} if probabilities else {})
-
-    @torch.inference_mode()
-    def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        iuv, scores = self._densepose(torch.from_numpy(features))
-        return {"IUV": iuv.numpy(), "IUV_SCORES": scores.numpy()}
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        """See `NamedGraphs`; `outputs` are the first ones of the module, in its order."""
+        with torch.inference_mode():
+            answer = self._modules[graph](*(torch.from_numpy(value) for value in inputs.values()))
+        return {name: value.numpy() for name, value in zip(outputs, answer, strict=False)}
 
 
 def open_backends(model: ParsingRCNN, repositories: Sequence[ModelRepository]) -> tuple[list[Backend], dict[str, str]]:
-    """(torch, then every installed runtime in every precision of every repository; what is absent and why)."""
-    backends = [Backend(f"torch {torch.__version__.split('+')[0]} fp32", "fp32", TorchGraphs(model))]
+    """Torch, then every installed runtime in every precision of every repository.
+
+    Returns:
+        the backends, each with a name of its own; and what is absent -> why.
+    """
+    backends = [Backend(f"torch {torch.__version__.split('+')[0]} fp32", "fp32", EagerGraphs(model))]
     absent: dict[str, str] = {}
     for repository in repositories:
         held = precision_of(repository)
-        own = [*_onnxruntime(repository, held, absent), *_openvino(repository, held, absent)]
+        opened = (
+            *_onnxruntime(repository, held, absent),
+            *_openvino(repository, held, absent),
+            *_tensorrt(repository, absent),
+        )
         taken = {backend.name for backend in backends}
-        for backend in (*own, *_tensorrt(repository, absent)):  # each has a name, and answers, of its own
+        for backend in opened:  # answers are kept by name
             name = f"{backend.name} of {repository.path}" if backend.name in taken else backend.name
             backends.append(replace(backend, name=name))
     return backends, absent
@@ -112,8 +111,11 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
         else:
             absent["openvino int8"] = reason
     runtimes = [(precision, Runtime(repository, "openvino", precision)) for precision in precisions]
-    # the coarser of what the file holds and what the CPU computes in
-    return [Backend(_named(own.name, held), held if p == "fp32" else p, own) for p, own in runtimes]
+    # a backend is as coarse as the coarser of what the file holds and what the CPU computes in
+    return [
+        Backend(_named(runtime.name, held), held if precision == "fp32" else precision, runtime)
+        for precision, runtime in runtimes
+    ]
 
 
 def _tensorrt(repository: ModelRepository, absent: dict[str, str]) -> list[Backend]:
@@ -131,22 +133,22 @@ def _tensorrt(repository: ModelRepository, absent: dict[str, str]) -> list[Backe
 
 
 def precision_of(repository: ModelRepository) -> str:
-    """Of its `model.onnx`: what the card says, else fp32."""
+    """The precision of a repository's `model.onnx`, from its card; fp32 where the card does not say."""
     return str(repository.card.get("precision", "fp32"))
 
 
 def _engines_of(repository: ModelRepository) -> str:
-    """The precision of its engines: `quantize --target tensorrt` builds those that its card speaks of."""
+    """The precision of a repository's engines: INT8 where its card says that `quantize --target tensorrt` made it."""
     return "int8" if repository.quantised_for == "tensorrt" else precision_of(repository)
 
 
 def _named(name: str, held: str) -> str:
-    """The runtime's own name, and the precision of the file where it does not say so."""
+    """The runtime's own name, followed by the precision of the file where the name does not have it."""
     return name if held == "fp32" or held in name else f"{name} ({held} graph)"
 
 
 def tolerance_of(first: Backend, second: Backend) -> Tolerance:
-    """Of a pair: the coarser one's against fp32; two coarse ones may lie apart by the sum of theirs."""
+    """The tolerance of a pair: that of the coarser one where the other is fp32; else the sum of both."""
     a, b = TOLERANCES[first.precision], TOLERANCES[second.precision]
     if "fp32" in (first.precision, second.precision):
         return b if first.precision == "fp32" else a

@@ -1,4 +1,4 @@
-"""How far two runs of the same graphs lie apart: people are matched by their boxes, then every tensor compared."""
+"""How far two runs of the same graphs are apart: people are matched by their boxes, then every tensor is compared."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.geometry import iou
 from parsing_rcnn.runtime import Graphs
 
 Tensors = dict[str, NDArray[Any]]
 
-_SAME = 0.9  # IoU of two boxes of one person
+_SAME = 0.9  # least IoU of two boxes of the same person
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a pair of runs may differ by.
+    """How far a pair of runs may be apart.
 
     Attributes:
-        unmatched: the fraction of both runs' people that may have no partner.
-        box, box_median: canvas pixels: of the worst coordinate of all, and of the median person's worst coordinate.
-        score: of the worst person.
+        unmatched: the largest fraction of both runs' people without a partner.
+        box: the largest difference of any box coordinate, canvas pixels.
+        box_median: the largest median over people of each one's worst coordinate, canvas pixels.
+        score: the largest difference of a person's score.
         parts: the least fraction of equal pixels of the part maps, over all people.
     """
 
@@ -39,13 +41,16 @@ class Difference:
     """One run against another over some pictures.
 
     Attributes:
-        pictures: compared. people: found by the first; unmatched: of these and of the second's, those with no
-            partner (IoU >= 0.9, each the other's best).
-        box: largest difference of a coordinate in canvas pixels; box_p99, box_median: of each person's largest.
-        score, part_score, iuv_score: largest differences; score_p99.
+        pictures: number compared.
+        people: number found by the first run.
+        unmatched: number of people of both runs without a partner (IoU >= 0.9, each the other's best).
+        box: largest difference of a box coordinate, canvas pixels. box_p99, box_median: 99th percentile and median over
+            people of each one's largest difference.
+        score, score_p99: largest difference of a person's score, and its 99th percentile.
+        part_score, iuv_score: largest difference of a PART_SCORES, of an IUV_SCORES value.
         parts, parts_worst: fraction of equal pixels of the part maps: over all people, and of the worst person.
         iuv: fraction of pixels with the same part index of IUV.
-        uv, uv_p99: differences of U or V (0..255) where the part index agrees.
+        uv, uv_p99: largest difference of U or V (0..255) where the part index agrees, and its 99th percentile.
     """
 
     pictures: int
@@ -65,7 +70,7 @@ class Difference:
     uv_p99: float
 
     def within(self, tolerance: Tolerance) -> bool:
-        """Whether the difference is allowed. Pictures without anybody prove nothing about people, and are allowed."""
+        """Whether the difference is allowed. Where nobody was found there is nothing to compare, and it is allowed."""
         return bool(
             self.unmatched <= tolerance.unmatched * 2 * self.people
             and self.box <= tolerance.box
@@ -77,59 +82,55 @@ class Difference:
 
 @dataclass
 class _Seen:
+    """Differences of every matched person so far."""
+
     boxes: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     part_scores: list[float] = field(default_factory=list)
     iuv_scores: list[float] = field(default_factory=list)
     parts: list[float] = field(default_factory=list)
     index: list[float] = field(default_factory=list)
-    uv: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))  # a histogram
+    uv: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))  # number of pixels by difference
 
 
 def answers(graphs: Graphs, canvases: Sequence[NDArray[np.uint8]], limits: NDArray[np.float32]) -> list[Tensors]:
-    """All tensors of the people of each canvas, detector to heads (see `compare`)."""
-    found = []
+    """All tensors of the people of each canvas, from the detector and both heads (see `compare`).
+
+    Unlike `parsing_rcnn.pipeline.GraphPipeline`, which serves, it leaves all numbers as the graphs give them.
+    """
+    tensors = []
     for canvas in canvases:
         people = graphs.detector(canvas, limits)
         features = people["ROI_FEATURES"]
         heads = {**graphs.parsing(features, probabilities=False), **graphs.densepose(features)}
         count = int(people["COUNT"][0])
         named = {"BOXES": people["BOXES"], "SCORES": people["SCORES"], **heads}
-        found.append({name: value[:count] for name, value in named.items()})
-    return found
+        tensors.append({name: value[:count] for name, value in named.items()})
+    return tensors
 
 
 def match(first: Tensors, second: Tensors) -> list[tuple[int, int]]:
     """Rows of the same person in both runs of one picture."""
     if not len(first["BOXES"]) or not len(second["BOXES"]):
         return []
-    overlap = box_overlap(_solid(first["BOXES"]), _solid(second["BOXES"]))
+    overlap = iou(_solid(first["BOXES"]), _solid(second["BOXES"]))
     best = [(i, int(j)) for i, j in enumerate(overlap.argmax(1))]
     return [(i, j) for i, j in best if overlap[i, j] >= _SAME and overlap[:, j].argmax() == i]
 
 
 def _solid(boxes: NDArray[Any]) -> NDArray[np.float64]:
-    """Boxes of at least one pixel: what was cut to a line by the border overlaps nothing, not even itself."""
+    """Boxes [n,4] made at least one pixel wide and high: a box cut to a line overlaps nothing, not even itself."""
     boxes = boxes.astype(np.float64)
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     return boxes
 
 
-def box_overlap(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """IoU float64 [n,m] of boxes [n,4] and [m,4]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.prod(np.clip(high - low, 0, None), -1)
-    area_a, area_b = np.prod(a[:, 2:] - a[:, :2], -1), np.prod(b[:, 2:] - b[:, :2], -1)
-    return np.asarray(inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9), np.float64)
-
-
 def compare(first: Sequence[Tensors], second: Sequence[Tensors]) -> Difference:
-    """Differences of two runs, picture by picture.
+    """The differences of two runs, over all pictures.
 
     Args:
-        first, second: per picture BOXES [n,4], SCORES [n], PARTS [n,S,S], PART_SCORES [n,C], IUV [n,3,S,S],
-            IUV_SCORES [n,25] of the people found.
+        first, second: for each picture BOXES [n,4], SCORES [n], PARTS [n,S,S], PART_SCORES [n,C], IUV [n,3,S,S],
+            IUV_SCORES [n,25] of the people found (see `answers`).
     """
     seen = _Seen()
     people = unmatched = 0
@@ -160,6 +161,7 @@ def compare(first: Sequence[Tensors], second: Sequence[Tensors]) -> Difference:
 
 
 def _add(seen: _Seen, one: Tensors, i: int, other: Tensors, j: int) -> None:
+    """Add the differences between person `i` of one run and `j` of the other."""
     seen.boxes.append(float(np.abs(one["BOXES"][i] - other["BOXES"][j]).max()))
     seen.scores.append(float(abs(one["SCORES"][i] - other["SCORES"][j])))
     seen.part_scores.append(float(np.abs(one["PART_SCORES"][i] - other["PART_SCORES"][j]).max()))

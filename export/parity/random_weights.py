@@ -3,9 +3,8 @@
     python -m export.parity.random_weights training/configs/paper/cihp_r50_1x.yaml
     python -m export.parity.random_weights training/configs/paper/cihp_x101_3x.yaml
 
-Exports into a folder that is removed again, holds torch, ONNX Runtime and OpenVINO against each other in fp32 on small
-canvases, prints the report and the peak memory, and exits 1 where the contract is broken. One recipe a process: memory
-goes back when it ends.
+Exports into a temporary folder, compares torch, ONNX Runtime and OpenVINO in fp32 on small canvases, prints the report
+and the peak memory, and exits 1 where a limit is broken. A process takes one recipe, so that its memory is given back.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ def small_situations(canvas: tuple[int, int]) -> list[Situation]:
 def verify_random(config: Config, canvas: tuple[int, int] = (256, 320), seed: int = 0) -> dict[str, Any]:
     """The parity report of a recipe with random weights (`training.random_weights`).
 
-    They are settled on that module's own picture, whatever `canvas` is: a small one would leave the last batch norms
-    statistics of a handful of pixels, and scores so saturated that their order is a matter of rounding.
+    The weights are settled on that module's own picture, whatever `canvas` is. On a small one the last batch norms
+    would have statistics of a handful of pixels, and scores would be so saturated that rounding decides their order.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.parity.comparison import Difference, Tensors
-from export.parity.situations import Situation, rendered_situations
+from export.parity.situations import NAMES, Situation
 from export.parity.verify import Answers
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
@@ -25,8 +25,14 @@ _TILE = 160  # pixels, height of a picture of a sheet
 def to_markdown(
     report: dict[str, Any], sheets: Sequence[str] = (), out: Path | None = None, repository: Path | None = None
 ) -> str:
-    """The report as a page; `sheets`: files of pictures, relative to it; `out`: where it is written; `repository`: that
-    was named."""
+    """The report as a page.
+
+    Args:
+        report: what `export.parity.verify.verify` gives.
+        sheets: paths of pictures of the differences, relative to the page.
+        out: where the page is written, for the command in it.
+        repository: the one given on the command line, for the command in it; None: the shipped one.
+    """
     model = report["model"]
     verdict = "**Held.**" if report["passed"] else "**Broken.**"
     lines = [
@@ -58,10 +64,9 @@ def to_markdown(
 
 
 def _command(report: dict[str, Any], out: Path | None, repository: Path | None) -> str:
-    """What gives the page again, but for the photos: the page says how they are added."""
+    """The command that gives the page again, but without photos: the page says how to add those."""
     names = [situation["name"] for situation in report["situations"] if situation["rendered"]]
-    every = [situation.name for situation in rendered_situations()]
-    chosen = [name for name in names if name in every] if names != every else []
+    chosen = [name for name in names if name in NAMES] if names != list(NAMES) else []
     words = [word for name in chosen for word in ("--situation", name)]
     words += ["--repository", str(repository)] if repository is not None else []
     return shlex.join(["parsing-rcnn", "verify", *words, *(["--out", str(out)] if out is not None else [])])
@@ -170,7 +175,10 @@ def write_report(
     taxonomy: Taxonomy | None = None,
     repository: Path | None = None,
 ) -> None:
-    """Write `out` (Markdown), the same name with .json and, with answers, a sheet a runtime in pictures/ beside it."""
+    """Write `out` (Markdown) and the same name with .json.
+
+    With `found` and `taxonomy` also a sheet of pictures for each runtime, in pictures/ beside the page.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     sheets = []
     if found is not None and taxonomy is not None:
@@ -189,7 +197,7 @@ def write_report(
 
 
 def _slug(name: str) -> str:
-    """Runtime and precision, without versions: a new version replaces its picture."""
+    """Part of a file name: runtime and precision without versions, so that a new version replaces the picture."""
     words = [word for word in re.split(r"[^a-z0-9.+]+", name.lower()) if word and not re.fullmatch(r"[\d.+]+", word)]
     return "_".join(words)
 
@@ -200,9 +208,9 @@ def difference_sheet(
     other: Sequence[Sequence[Tensors] | None],
     taxonomy: Taxonomy,
 ) -> NDArray[np.uint8]:
-    """Reference, other and their differences for every rendered situation with people: uint8 [H,W,3] RGB, 3 a row.
+    """A sheet uint8 [H,W,3] RGB with a row for every rendered canvas with people: reference, other, their differences.
 
-    Situations that one of them did not take are left out.
+    Situations that one of the two did not run are left out.
     """
     rows = []
     for situation, ours, theirs in zip(situations, reference, other, strict=True):
@@ -219,6 +227,7 @@ def difference_sheet(
 
 
 def _labels(canvas: NDArray[np.uint8], found: Tensors, taxonomy: Taxonomy) -> NDArray[np.uint8]:
+    """The label map uint8 [H,W] of everybody on a canvas."""
     height, width = canvas.shape[:2]
     people = People(
         boxes=found["BOXES"],
@@ -233,9 +242,10 @@ def _labels(canvas: NDArray[np.uint8], found: Tensors, taxonomy: Taxonomy) -> ND
 def _row(
     canvas: NDArray[np.uint8], one: NDArray[np.uint8], two: NDArray[np.uint8], taxonomy: Taxonomy
 ) -> NDArray[np.uint8]:
+    """Three tiles side by side: both label maps over the grey canvas, and in red where they differ."""
     grey = np.repeat(canvas.mean(-1, keepdims=True), 3, -1)
     tiles = [0.5 * grey + 0.5 * taxonomy.palette[labels] for labels in (one, two)]
-    tiles.append(np.where((one != two)[..., None], np.float32([255, 0, 0]), 0.5 * grey))
+    tiles.append(np.where((one != two)[..., None], np.array([255, 0, 0], np.float32), 0.5 * grey))
     width = max(1, round(canvas.shape[1] * _TILE / canvas.shape[0]))
     small = [cv2.resize(t.astype(np.uint8), (width, _TILE), interpolation=cv2.INTER_AREA) for t in tiles]
     return np.hstack(small)

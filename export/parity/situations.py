@@ -11,21 +11,26 @@ from numpy.typing import NDArray
 
 from export.rendered.pictures import render_scene
 from parsing_rcnn.codecs.image import decode
-from parsing_rcnn.geometry import fit
+from parsing_rcnn.geometry import choose_canvas, fit
 from parsing_rcnn.repository import ModelRepository
 
-# below what is ever served: faint people are compared too
-_LEAST = 0.05
+Canvas = tuple[int, int]
+"""Height and width of a detector's input, pixels."""
+
+NAMES = ("nobody", "1 person", "5 people", "20 people", "portrait", "landscape", "tiny", "huge")  # the rendered ones
+_LEAST = 0.05  # score; below what is ever served, so that faint people are compared too
+_CROWD = (800, 1280)  # the smallest canvas on which 20 people are large enough to be found
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Canvases of one kind.
+    """Pictures of one kind, at the size of the detector's input.
 
     Attributes:
-        canvases: uint8 [H,W,3] RGB each. limits: fp32 [2], the minimum score and the most people.
-        people: that should be found on all of them together; None: as many as there are.
-        rendered: drawn by the project itself; else photos, which are never shown.
+        canvases: uint8 [H,W,3] RGB each.
+        limits: fp32 [2], the detector's LIMITS: the minimum score and the most people.
+        people: how many people should be found on all canvases together; None: any number.
+        rendered: whether the project drew them itself; photos are never shown in a report.
     """
 
     name: str
@@ -35,38 +40,49 @@ class Situation:
     rendered: bool = True
 
 
-def rendered_situations() -> list[Situation]:
-    """Nobody, 1, 5 and 20 people, a portrait, a landscape, a tiny and a huge canvas."""
+class UnknownSituation(ValueError):
+    """No rendered situation has this name; the message lists those that there are."""
+
+
+def rendered_situations(canvases: Sequence[Canvas]) -> list[Situation]:
+    """Nobody, 1, 5 and 20 people, a portrait, a landscape, a tiny and a huge canvas.
+
+    Args:
+        canvases: (height, width) of a model's inputs. A scene is as large as the one that would serve a photo of its
+            shape; "tiny" and "huge" are of fixed sizes, and "20 people" is at least 800x1280.
+    """
+    wide, tall = choose_canvas(3, 5, canvases), choose_canvas(5, 3, canvases)
+    crowd = (max(wide[0], _CROWD[0]), max(wide[1], _CROWD[1]))
     return [
-        _one("nobody", render_scene(0, 384, 640, people=0), people=0, least=0.5),
-        _one("1 person", render_scene(0, 640, 384, people=1), people=1),
-        _one("5 people", _tiles(0, 1, 5, 384, 640), people=5),
-        _one("20 people", _tiles(0, 4, 5, 800, 1280), people=20),
-        _one("portrait", render_scene(1, 640, 384, people=2)),
-        _one("landscape", render_scene(1, 384, 640, people=4)),
+        _one("nobody", render_scene(0, *wide, people=0), people=0, least=0.5),
+        _one("1 person", render_scene(0, *tall, people=1), people=1),
+        _one("5 people", _tiles(0, 1, 5, *wide), people=5),
+        _one("20 people", _tiles(0, 4, 5, *crowd), people=20),
+        _one("portrait", render_scene(1, *tall, people=2)),
+        _one("landscape", render_scene(1, *wide, people=4)),
         _one("tiny", render_scene(3, 96, 160, people=2)),
         _one("huge", _tiles(3, 2, 4, 1344, 1344)),
     ]
 
 
-def chosen_situations(names: Sequence[str]) -> list[Situation]:
-    """The rendered situations of these names; none given: all.
+def chosen_situations(canvases: Sequence[Canvas], names: Sequence[str]) -> list[Situation]:
+    """The rendered situations of these names; of no names: all.
 
     Raises:
-        ValueError: there is none of such a name.
+        UnknownSituation: there is none of such a name.
     """
-    every = {s.name: s for s in rendered_situations()}
-    unknown = [name for name in names if name not in every]
+    unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise ValueError(f"--situation {unknown[0]!r}: choose from {', '.join(every)}")
-    return [every[name] for name in names] or list(every.values())
+        raise UnknownSituation(f"--situation {unknown[0]!r}: choose from {', '.join(NAMES)}")
+    every = {s.name: s for s in rendered_situations(canvases)}
+    return [every[name] for name in names or NAMES]
 
 
 def photo_situation(repository: ModelRepository, folder: Path, count: int) -> Situation:
-    """Up to `count` JPEGs of a folder and those below it, spread over its order of names.
+    """Up to `count` JPEGs of a folder and its subfolders, spread evenly over their names, fitted to its canvases.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the folder has none.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file())
     if not found:
@@ -81,9 +97,16 @@ def _one(name: str, canvas: NDArray[np.uint8], people: int | None = None, least:
 
 
 def _tiles(seed: int, rows: int, columns: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A canvas of scenes with one figure each."""
+    """A canvas of `rows` x `columns` scenes with one person each; of a tall canvas as many columns x rows."""
+    if height > width:
+        rows, columns = columns, rows
+    edges_y = [height * row // rows for row in range(rows + 1)]
+    edges_x = [width * column // columns for column in range(columns + 1)]
     scenes = [
-        [render_scene(seed + 100 * y + x, height // rows, width // columns, people=1) for x in range(columns)]
+        [
+            render_scene(seed + 100 * y + x, edges_y[y + 1] - edges_y[y], edges_x[x + 1] - edges_x[x], people=1)
+            for x in range(columns)
+        ]
         for y in range(rows)
     ]
     return np.ascontiguousarray(np.vstack([np.hstack(row) for row in scenes]))

@@ -1,7 +1,7 @@
-"""The parity report: torch and every runtime that is installed, each against each, in every situation.
+"""The parity report: torch and every installed runtime, each compared with each, in every situation.
 
-fp32 is strict: the limits of `export.parity.backends.TOLERANCES` hold for every pair, or the report fails. Reduced
-precisions have limits of their own, wide enough for their rounding and narrow enough to show a broken graph.
+The report fails where a pair is beyond its limits (`export.parity.backends.TOLERANCES`). Those of fp32 are strict;
+those of reduced precisions are wide enough for their rounding and narrow enough to show a broken graph.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from export.parity.situations import Situation, photo_situation, rendered_situat
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.repository import ModelRepository
 from training.checkpoint import load_model, load_weights
-from training.evaluation.evaluate import Evaluation, Progress, measure_photos
+from training.evaluation.common import Progress
+from training.evaluation.evaluate import Evaluation, measure_photos, refuse_other_classes
 from training.model.parsing_rcnn import ParsingRCNN
 
-# of each backend: per situation, per picture; None where it does not take canvases of that size
+# name of a backend -> for each situation its answers, picture by picture; None where it does not take such canvases
 Answers = dict[str, list[list[Tensors] | None]]
 
 
@@ -41,31 +42,34 @@ def verify(
     """Run torch and every installed runtime over all situations.
 
     Args:
-        repository: the model files, fp32.
-        photos: a folder of JPEGs, searched recursively: one more situation. count: how many of them.
-        checkpoint: weights to compare with instead of those read back from the repository; they are rounded to
-            fp16 as the export rounds them.
+        repository: the model files, fp32; None: the shipped ones.
+        photos: a folder of JPEGs, searched recursively, as one more situation. count: how many of them at most.
+        checkpoint: weights for torch instead of those read back from the repository; they are rounded to fp16 as the
+            export rounds them.
         also: repositories with the same weights in another precision.
-        data: a folder that holds ccp/ with labels: mIoU on its validation photos, and how it changes.
-        situations: instead of the rendered ones.
+        data: a folder that holds ccp/ with labels: also measure mIoU on its validation photos, and how it changes.
+        situations: what to run instead of the rendered ones.
+        progress: wraps what is iterated over, with a text.
 
     Returns:
-        The report; every answer and the situations, for pictures of the differences.
+        the report; all answers; and the situations, which pictures of the differences need.
     """
     opened = ModelRepository.open(repository)
+    if data is not None:
+        refuse_other_classes(opened.taxonomy)
     model, _ = load_model(opened.path)
     if checkpoint is not None:
         _load_rounded(checkpoint, model)
     backends, absent = open_backends(model, [opened, *(ModelRepository.open(path) for path in also)])
-    seen = list(rendered_situations() if situations is None else situations)
+    seen = list(rendered_situations(opened.canvases) if situations is None else situations)
     if photos is not None:
         seen.append(photo_situation(opened, photos, count))
     wrapped = progress or (lambda items, _: items)
     found = {
         backend.name: [_run(backend, situation) for situation in wrapped(seen, backend.name)] for backend in backends
     }
-    for name, own in found.items():
-        left_out = [situation.name for situation, answer in zip(seen, own, strict=True) if answer is None]
+    for name, by_situation in found.items():
+        left_out = [situation.name for situation, answer in zip(seen, by_situation, strict=True) if answer is None]
         if left_out:
             absent[f"{name} in {', '.join(left_out)}"] = "no profile of its engine holds these canvases"
     pairs = [_pair(a, b, found, seen) for a, b in combinations(backends, 2)]
@@ -87,12 +91,14 @@ def verify(
 
 
 def _run(backend: Backend, situation: Situation) -> list[Tensors] | None:
+    """The answers for each canvas; None where the backend does not take one of them."""
     if not all(backend.takes(canvas.shape) for canvas in situation.canvases):
         return None
     return answers(backend.graphs, situation.canvases, situation.limits)
 
 
 def _described(situation: Situation, reference: Sequence[Tensors] | None) -> dict[str, Any]:
+    """The situation for the report."""
     sizes = sorted({canvas.shape[:2] for canvas in situation.canvases})
     return {
         "name": situation.name,
@@ -105,7 +111,7 @@ def _described(situation: Situation, reference: Sequence[Tensors] | None) -> dic
 
 
 def _pair(first: Backend, second: Backend, found: Answers, seen: Sequence[Situation]) -> dict[str, Any]:
-    """The differences of two backends: over everything, which the limits are for, and by situation that both take."""
+    """The differences of two backends: in each situation that both take, and in all of these, which limits are for."""
     every = zip(seen, found[first.name], found[second.name], strict=True)
     both = [(s.name, a, b) for s, a, b in every if a is not None and b is not None]
     tolerance = tolerance_of(first, second)
@@ -135,7 +141,7 @@ def _miou(
                 "photos": figures["pictures"],
                 "miou": figures["miou"],
                 "change": change,
-                # a coarser precision that gains by chance is no fault; fp32 has nothing to gain
+                # a coarser precision may gain by chance; fp32 may not change in either direction
                 "held": (abs(change) if backend.precision == "fp32" else -change) <= MIOU_TOLERANCES[backend.precision],
             }
         )
@@ -143,7 +149,7 @@ def _miou(
 
 
 def _load_rounded(checkpoint: Path, model: ParsingRCNN) -> None:
-    """Weights of a run, or of another model repository, rounded in place as the export rounds them.
+    """Load weights of a run, or of another model repository, into the model, rounded as the export rounds them.
 
     Raises:
         CheckpointError: no such checkpoint, or its tensors do not fit.

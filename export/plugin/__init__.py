@@ -1,4 +1,4 @@
-"""PyramidRoiAlign in C++ and CUDA, and its CPU library from Python (`make plugin` builds both)."""
+"""PyramidRoiAlign in C++ and CUDA (`make plugin` builds it), and its CPU library called from Python."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TENSORRT_LIBRARY = "libprcnn_plugin.so"
 
 
 class PluginError(RuntimeError):
-    """The library is missing, of another version, or was given arrays that it cannot read; the message says which."""
+    """The library is missing or of another version, or the arrays do not fit; the message says which."""
 
 
 class Level(ctypes.Structure):
@@ -73,9 +73,10 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 class PyramidRoiAlign:
-    """RoIAlign with the level chosen by box size (FPN, eq. 1), all levels at once, on the CPU.
+    """RoIAlign from the level that suits a box's size (FPN, eq. 1), all levels in one call, on the CPU.
 
-    aligned=False. A RoI with a coordinate that is not finite gives zeros; an empty one counts as one cell.
+    As aligned=False of torchvision. A RoI with a coordinate that is not finite gives zeros; an empty one counts as one
+    cell.
     """
 
     def __init__(self, library: Path = BUILD / CPU_LIBRARY) -> None:
@@ -94,8 +95,8 @@ class PyramidRoiAlign:
         """Pool RoIs of one picture.
 
         Args:
-            features: one map a level, [C,H,W] or, with `channels_last`, [H,W,C]; all fp32 or all fp16. The first has
-                stride 2**first_level, each next one twice that of the one before.
+            features: one map for each level, [C,H,W] or, with `channels_last`, [H,W,C]; all fp32 or all fp16. The
+                first has stride 2**first_level, each further one twice the stride of the one before.
             rois: fp32 [n,4], x1, y1, x2, y2 in canvas pixels; n may be 0.
             size: bins on a side.
 
@@ -137,10 +138,10 @@ class PyramidRoiAlign:
         return output
 
     def run(self, arguments: Arguments) -> None:
-        """Call the library.
+        """Call the library with arguments of the C ABI.
 
         Raises:
-            PluginError: with the library's own reason.
+            PluginError: it refuses them; the message gives its reason.
         """
         if self._library.prcnn_roi_align(ctypes.byref(arguments)):
             problem = self._library.prcnn_roi_align_problem(ctypes.byref(arguments))
@@ -160,7 +161,7 @@ def pack(
     half: bool,
     channels_last: bool,
 ) -> Arguments:
-    """Arguments of the C ABI from addresses, of the host or of the device; `levels` holds (address, height, width)."""
+    """Arguments of the C ABI from addresses on the CPU or the GPU; `levels`: (address, height, width) each."""
     return Arguments(
         (Level * len(levels))(*(Level(*level) for level in levels)),
         rois,

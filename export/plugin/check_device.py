@@ -1,8 +1,8 @@
-"""The CUDA kernel on a GPU: against the CPU arithmetic, against torchvision, and its distance from the memory floor.
+"""Checks the CUDA kernel on a GPU: its numbers against the CPU library, its speed against torchvision and the memory's.
 
     make plugin && python -m export.plugin.check_device --out docs/plugin.json
 
-Ends non-zero where a value differs beyond the bound. For bad accesses: `compute-sanitizer python -m
+Exits non-zero where a value differs beyond the bound. To look for bad memory accesses: `compute-sanitizer python -m
 export.plugin.check_device --no-speed`.
 """
 
@@ -15,6 +15,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from export.plugin import BUILD, CPU_LIBRARY, CUDA_LIBRARY, PluginError, Pyramid
 from training.model.boxes import level_of
 
 CANVAS = (800, 1344)
-PICTURES = 6  # that times are taken over, in turns: together their features are larger than a GPU's caches
+PICTURES = 6  # timed in turns: together their features are larger than a GPU's caches
 BOUNDS = {torch.float32: (1e-4, 1e-5), torch.float16: (1e-3, 2**-9)}  # absolute, relative: sums in another order
 UNUSUAL = (
     (10, 10, 10, 10),
@@ -64,7 +65,13 @@ CASES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What one case gave. Times in microseconds, medians; `floor_us` = bytes that must move / measured bandwidth."""
+    """The result of one case.
+
+    Attributes:
+        worst: largest difference from the CPU library. agrees: whether it is within the bound.
+        kernel_us, torchvision_us: median times, microseconds.
+        floor_us: the bytes that must move, divided by the measured bandwidth.
+    """
 
     name: str
     dtype: str
@@ -116,7 +123,7 @@ def make(case: Case, dtype: torch.dtype, channels_last: bool, seed: int = 0) -> 
 
 
 def by_torchvision(maps: Sequence[Tensor], rois: Tensor, case: Case) -> Callable[[], Tensor]:
-    """The usual way: level by level, put together in the end. Which RoI is on which level is found before."""
+    """The usual way, to be timed: level by level, into one result. Which RoI is on which level is computed before."""
     indexed = torch.cat([torch.zeros_like(rois[:, :1]), rois], 1).to(maps[0].dtype)
     if len(maps) == 1:
         return lambda: roi_align(maps[0], indexed, case.size, 1 / 2 ** case.levels[0], 2, False)
@@ -157,15 +164,15 @@ def _touched(start: float, end: float, size: int, length: int) -> NDArray[np.int
 def microseconds(works: Sequence[Callable[[], object]], rounds: int = 30) -> float:
     """Median time on the GPU of one of `works`.
 
-    They stand in line in a graph, which is replayed: nothing waits for Python, and where each has its own memory, it
-    finds the caches full of the others'.
+    They are captured one after the other in a CUDA graph, which is replayed: nothing waits for Python, and as each has
+    its own memory, it finds the caches full of the others' data.
     """
     for work in works:
         work()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        kept = [work() for work in works]  # alive, or the next one would write over it
+        kept = [work() for work in works]  # results stay alive: the next one would reuse their memory
     times: list[float] = []
     for round_number in range(rounds + 5):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -179,14 +186,14 @@ def microseconds(works: Sequence[Callable[[], object]], rounds: int = 30) -> flo
 
 
 def bandwidth() -> float:
-    """Bytes a microsecond that a plain copy of 512 MiB reaches, read and write counted."""
+    """Bytes per microsecond of a plain copy of 512 MiB, reads and writes both counted."""
     source = torch.randint(255, (512 << 20,), dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     return 2 * float(source.nbytes) / microseconds([lambda: target.copy_(source)], 20)
 
 
 def compare(kernel: Kernel, cpu: PyramidRoiAlign, case: Case, dtype: torch.dtype, last: bool) -> tuple[float, bool]:
-    """Largest difference from the CPU library, unusual boxes among the usual, and whether it keeps the bound."""
+    """The largest difference from the CPU library, unusual boxes among the others; and whether all are in bounds."""
     maps, rois = make(case, dtype, last)
     rois = torch.cat([rois, torch.tensor(UNUSUAL, device="cuda")]) if case.rois else rois
     found = kernel(maps, rois, case, last).float().cpu().numpy()
@@ -210,7 +217,7 @@ def check(case: Case, dtype: torch.dtype, last: bool, libraries: Path, rate: flo
     least = [least_bytes(case, rois.cpu().numpy(), maps[0].element_size()) for maps, rois in pictures]
     return Result(
         **names,
-        kernel_us=microseconds([lambda p=p: kernel(*p, case, last) for p in pictures]),  # type: ignore[misc]
+        kernel_us=microseconds([partial(kernel, maps, rois, case, last) for maps, rois in pictures]),
         torchvision_us=microseconds([by_torchvision(*p, case) for p in pictures]),
         floor_us=statistics.mean(least) / rate,
     )

@@ -1,7 +1,7 @@
-"""Puts the PyramidRoiAlign node into an exported graph, in place of its standard-operator form.
+"""Replaces the RoI pooling of an exported graph by PyramidRoiAlign nodes.
 
-The standard form pools every RoI on every level and selects: RoiAlign, Equal with the level, Where, once a level. The
-custom node pools each RoI once. A lone RoiAlign (P2 for the heads) becomes a node with one level.
+The exported form pools every RoI on every level and selects, by RoiAlign, Equal with the level, and Where for each
+level. The custom node pools each RoI once. A lone RoiAlign (P2 for the heads) becomes a node with one level.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 DOMAIN = "parsing_rcnn"
 OPERATOR = "PyramidRoiAlign"
 VERSION = 1
-# what may stand between the level that is compared and the floor that made it
+# operators that may lie between the floor that computes a level and the masks that compare it
 _BOUNDS = {"Min", "Max", "Clip", "Cast"}
 
 
@@ -31,8 +31,11 @@ class Pooling:
     """Nodes that pool RoIs from one pyramid.
 
     Attributes:
-        last: makes the result. aligns: one for each level, from the finest on. first_level: stride of that is 2**this.
-        boxes, level: names of fp32 [n,4] in canvas pixels and [n]; "" where there is one level.
+        last: the node that makes the result.
+        aligns: the RoiAlign nodes, one for each level, the finest first.
+        first_level: number of the finest level; its stride is 2**first_level.
+        boxes: name of the RoIs, fp32 [n,4] in canvas pixels.
+        level: name of their levels [n]; "" where there is only one.
     """
 
     last: NodeProto
@@ -43,12 +46,14 @@ class Pooling:
 
 
 class _Graph:
+    """Looks up what makes a tensor."""
+
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.makers = {name: node for node in graph.node for name in node.output}
         self.values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
     def constant(self, name: str) -> NDArray[np.generic] | None:
-        """Value of an initializer or a Constant node, None for anything computed."""
+        """The value of an initializer or a Constant node; None for anything computed."""
         if name in self.values:
             return np.asarray(self.values[name])
         maker = self.makers.get(name)
@@ -58,7 +63,7 @@ class _Graph:
         return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
     def behind(self, name: str, passing: Iterable[str]) -> NodeProto | None:
-        """The node that makes `name`, looking through operators of `passing` along their first input."""
+        """The node that makes `name`, or its first input where the node is of the types `passing`, and so on."""
         maker = self.makers.get(name)
         while maker is not None and maker.op_type in passing:
             maker = self.makers.get(maker.input[0])
@@ -68,9 +73,9 @@ class _Graph:
 def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` in which every RoiAlign, alone or chosen by level, is a PyramidRoiAlign node.
 
-    The node: inputs boxes fp32 [n,4] and one feature map [1,C,H,W] a level; output [n,C,size,size]; attributes
-    output_size, sampling_ratio, first_level (stride of the first map = 2**first_level). Maps that an fp16 graph casts
-    to fp32 for its RoiAlign are pooled as the fp16 that they are.
+    The node has the inputs boxes, fp32 [n,4], and one feature map [1,C,H,W] for each level; the output [n,C,size,size];
+    and the attributes output_size, sampling_ratio and first_level (the stride of the first map is 2**first_level). Maps
+    that an fp16 graph casts to fp32 for its RoiAlign are pooled in fp16, without the cast.
 
     Raises:
         PluginNodeError: there is no RoiAlign, or one differs from what the node computes (aligned, maximum instead
@@ -124,7 +129,7 @@ def _bodies(node: NodeProto) -> list[onnx.GraphProto]:
 
 
 def find_poolings(model: onnx.ModelProto) -> list[Pooling]:
-    """Where a graph pools RoIs: each RoiAlign belongs to the last Where of its chain, or stands alone.
+    """All places where a graph pools RoIs: chains of RoiAlign and Where, and lone RoiAligns.
 
     Raises:
         PluginNodeError: see `use_plugin`.
@@ -144,7 +149,7 @@ def find_poolings(model: onnx.ModelProto) -> list[Pooling]:
 
 
 def _chain(last: NodeProto, graph: _Graph) -> Pooling:
-    """Walk from the last Where to the first RoiAlign; check that each mask names its own level."""
+    """The pooling that ends in `last`: walks back to the first RoiAlign, and checks that each mask is of its level."""
     aligns: dict[int, NodeProto] = {}
     levels: set[str] = set()
     node = last
@@ -177,7 +182,7 @@ def _chain(last: NodeProto, graph: _Graph) -> Pooling:
 
 
 def _check_choice(levels: set[str], order: list[int], graph: _Graph) -> None:
-    """The masks compare one floor(...), cut to the first and last of the pooled levels."""
+    """Check that all masks compare the same floor(...), clipped to the first and last of the pooled levels."""
     node = graph.makers.get(next(iter(levels)))
     bounds: set[float] = set()
     while node is not None and node.op_type in _BOUNDS:
@@ -198,6 +203,7 @@ def _value(align: NodeProto, name: str) -> int:
 
 
 def _level(align: NodeProto) -> int:
+    """The level that a RoiAlign pools from, by its scale; refuses what PyramidRoiAlign does not compute."""
     given = {a.name: helper.get_attribute_value(a) for a in align.attribute}
     level = -math.log2(given.get("spatial_scale", 1.0))
     if level != int(level) or level < 0:
@@ -212,9 +218,10 @@ def _level(align: NodeProto) -> int:
 
 
 def _boxes(align: NodeProto, graph: _Graph) -> str:
-    """Name of the boxes fp32 [n,4]: torch writes Slice(Concat(zeros, boxes)), and the zeros as Expand of a constant.
+    """Name of the boxes fp32 [n,4] of a RoiAlign.
 
-    An fp16 graph rounds them for its RoiAlign; the node takes them from before that.
+    Torch exports Slice(Concat(zeros, boxes)), with the zeros as Expand of a constant. An fp16 graph rounds the boxes
+    for its RoiAlign; the name is that of the boxes before.
     """
     cut = graph.behind(align.input[1], {"Cast"})
     joined = graph.behind(cut.input[0], {"Cast"}) if cut is not None and cut.op_type == "Slice" else None
@@ -224,7 +231,7 @@ def _boxes(align: NodeProto, graph: _Graph) -> str:
 
 
 def _unrounded(name: str, graph: _Graph) -> str:
-    """`name` before it was cast to half, or to half and back."""
+    """The name of the tensor before it was cast to fp16 or bf16, or to that and back."""
     source = name
     while (maker := graph.makers.get(source)) is not None and maker.op_type == "Cast":
         source = maker.input[0]
@@ -234,6 +241,7 @@ def _unrounded(name: str, graph: _Graph) -> str:
 
 
 def _is_zero(name: str, graph: _Graph) -> bool:
+    """Whether a tensor is all zeros, as far as the graph tells."""
     maker = graph.behind(name, {"Cast", "Squeeze"})
     source = maker.input[0] if maker is not None and maker.op_type == "Expand" else name
     value = graph.constant(source)
@@ -254,6 +262,7 @@ def _halves(model: onnx.ModelProto) -> set[str]:
 
 
 def _nodes(pooling: Pooling, graph: _Graph, halves: set[str]) -> list[NodeProto]:
+    """The PyramidRoiAlign node of a pooling, and a cast of its result to fp32 where it pools fp16 maps."""
     maps = [align.input[0] for align in pooling.aligns]
     makers = [graph.makers.get(name) for name in maps]
     before = [m.input[0] for m in makers if m is not None and m.op_type == "Cast" and m.input[0] in halves]

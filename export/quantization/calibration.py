@@ -1,4 +1,4 @@
-"""What a graph is fed while its ranges are measured: real photos, as serving would bring them."""
+"""What the graphs are fed while the ranges of their values are measured: real photos, prepared as for serving."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from parsing_rcnn.geometry import fit
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Graphs
 
-LIMITS = np.array([0.3, 8], np.float32)  # people as they are served: no row of a box that nobody would see
+LIMITS = np.array([0.3, 8], np.float32)  # least score, most people: about those that are served
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class CalibrationError(ValueError):
-    """A folder of photos does not serve; the message names it, the limit and the remedy."""
+    """The photos or an option cannot be used; the message names what is wrong and the remedy."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs of the three graphs, and where they are from.
+    """Inputs of the three graphs.
 
     Attributes:
-        canvases: inputs of the detector. features: those of the heads: fp32 [n,C,32,32] of each photo with people.
-        photos: the files; people: in `features`.
+        canvases: uint8 [H,W,3], the detector's input of each photo.
+        features: fp32 [n,C,32,32], the heads' input of each photo with people.
+        photos: the files.
     """
 
     canvases: tuple[NDArray[np.uint8], ...]
@@ -41,17 +42,19 @@ class Calibration:
         return sum(len(f) for f in self.features)
 
     def inputs(self, graph: str) -> list[dict[str, NDArray[np.float32] | NDArray[np.uint8]]]:
-        """What `graph` is fed, one dict of named arrays a run."""
+        """The inputs of `graph`: for each run a dict of arrays by name."""
         if graph == "detector":
             return [{"CANVAS": canvas, "LIMITS": LIMITS} for canvas in self.canvases]
         return [{"ROI_FEATURES": features} for features in self.features]
 
 
-def find_photos(folder: Path, count: int, excluded: Sequence[str] = ()) -> tuple[Path, ...]:
-    """`count` photos of a folder and those below it, spread over its order of names.
+def find_photos(folder: Path, count: int, excluded: Sequence[str] = (), twins: Sequence[str] = ()) -> tuple[Path, ...]:
+    """`count` photos of a folder and its subfolders, evenly spread over their names.
 
     Args:
-        excluded: names that are left out: what is measured on must not calibrate.
+        excluded: names of photos that are left out: what is measured on must not calibrate.
+        twins: names of photos that show the same as one that is measured on. The nearest photo by name takes the place
+            of one that would be chosen; the others stay the same, so that files made before can be made again.
 
     Raises:
         CalibrationError: no such folder, or too few photos in it.
@@ -59,16 +62,23 @@ def find_photos(folder: Path, count: int, excluded: Sequence[str] = ()) -> tuple
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: no such folder; --calibrate takes a folder of photos with people")
     found = _photos(folder, excluded)
-    if len(found) < count:
+    able = [path for path in found if path.name not in twins]
+    if len(able) < count:
         raise CalibrationError(
-            f"{folder}: {len(found)} photos ({', '.join(_SUFFIXES)}) that may calibrate, {count} are asked for; "
+            f"{folder}: {len(able)} photos ({', '.join(_SUFFIXES)}) that may calibrate, {count} are asked for; "
             "add photos or ask for fewer with --count"
         )
-    return _spread(found, count)
+    chosen = list(_spread(found, count))
+    for place, path in enumerate(chosen):
+        if path.name in twins:
+            row = found.index(path)
+            free = [other for other in able if other not in chosen]
+            chosen[place] = min(free, key=lambda other: abs(found.index(other) - row))
+    return tuple(chosen)
 
 
 def other_photos(folder: Path, most: int, excluded: Sequence[str]) -> tuple[Path, ...]:
-    """As `find_photos`, but fewer where there are no more."""
+    """As `find_photos`, but fewer than `most` where there are no more. Twins may be there: these do not calibrate."""
     found = _photos(folder, excluded)
     return _spread(found, min(most, len(found)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,39 +17,46 @@ _SENSITIVITY = 8  # photos of each folder, unless asked otherwise
 
 
 def quantize(
-    calibrate: Annotated[list[Path], typer.Option(help="Folder of photos with people to measure ranges on; several.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The repository to write: with these graphs in INT8, too.")],
+    calibrate: Annotated[
+        list[Path], typer.Option(help="Folder of photos with people to measure ranges on; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The repository to write: a copy with INT8 graphs added.")],
     repository: Annotated[Path | None, typer.Option(help="The repository (default: the shipped one).")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photos of each folder.")] = 64,
     graph: Annotated[
-        list[str] | None, typer.Option(help="detector, parsing or densepose_head; several (default: all).")
+        list[str] | None, typer.Option(help="detector, parsing or densepose_head; repeatable (default: all).")
     ] = None,
     keep: Annotated[
-        list[str] | None, typer.Option(help="A part that stays in fp32, as 'detector backbone.stem'; several.")
+        list[str] | None, typer.Option(help="A part that stays in fp32, as 'detector backbone.stem'; repeatable.")
     ] = None,
     target: Annotated[
         str,
         typer.Option(
-            help="onnx: graphs for CPUs; tensorrt: for TensorRT, Triton's files and engines for this machine's GPU."
+            help="onnx: graphs for CPUs; tensorrt: graphs for TensorRT, Triton's files, engines for this machine's GPU."
         ),
     ] = "onnx",
     data: Annotated[
-        Path | None, typer.Option(help="Folder that holds ccp/ with labels, for mIoU before and after, and groups/.")
+        Path | None,
+        typer.Option(
+            help="Folder with ccp/ (labels: mIoU before and after) and groups/; held-out photos do not calibrate."
+        ),
     ] = None,
     sensitivity: Annotated[
-        int, typer.Option(min=0, help="Photos of each folder, for the sensitivity report.")
+        int, typer.Option(min=0, help="Photos of each folder for the sensitivity report; 0: no such report.")
     ] = _SENSITIVITY,
-    times: Annotated[bool, typer.Option(help="Measure milliseconds a photo, too (onnx).")] = True,
+    times: Annotated[bool, typer.Option(help="Also measure milliseconds a photo (onnx only).")] = True,
     report: Annotated[Path | None, typer.Option(help="Markdown (and JSON); default: OUT/quantization.md.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of one inference (default: all usable cores).")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one inference (default: all usable cores).")
+    ] = None,
     print_trtexec: Annotated[
-        bool, typer.Option("--print-trtexec", help="With tensorrt: no engines, but the commands that build them.")
+        bool, typer.Option("--print-trtexec", help="With tensorrt: print the commands that build engines, build none.")
     ] = False,
     plugin: Annotated[
         Path | None, typer.Option(help="libprcnn_plugin.so for TensorRT (default: what `make plugin` built).")
     ] = None,
 ) -> None:
-    """Write a repository in INT8 and report what that costs, part by part, and whether to ship it."""
+    """Write a repository with INT8 graphs, and report what INT8 costs, part by part, and whether to ship it."""
     from export.plugin.node import PluginNodeError
     from export.quantization.calibration import CalibrationError
     from export.quantization.quantize import Request
@@ -57,16 +65,22 @@ def quantize(
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import GRAPHS, ModelRepository
     from training.data.sources import DatasetError
+    from training.evaluation.evaluate import refuse_other_classes
 
     if target not in ("onnx", "tensorrt"):
         raise typer.BadParameter(f"--target {target!r}: choose onnx or tensorrt")
     try:
+        source = ModelRepository.open(repository)
+        if data is not None:
+            refuse_other_classes(source.taxonomy)
+        excluded = _held_out(data)
         request = Request(
-            source=ModelRepository.open(repository),
+            source=source,
             out=out,
             photos=tuple(calibrate),
             count=count,
-            excluded=_held_out(data),
+            excluded=excluded,
+            twins=_twins(excluded),
             graphs=tuple(graph or GRAPHS),
             keep=tuple(keep or ()),
             activations="int8" if target == "tensorrt" else "uint8",
@@ -84,7 +98,7 @@ def quantize(
 
 
 def _held_out(data: Path | None) -> tuple[str, ...]:
-    """Names of the photos that models are measured on: they must not calibrate."""
+    """Names of the photos in `data` that models are measured on: they must not calibrate."""
     from training.data.sources import GroupPhotos, LabelledPhotos
 
     if data is None:
@@ -95,10 +109,17 @@ def _held_out(data: Path | None) -> tuple[str, ...]:
     return tuple(path.name for path in images)
 
 
+def _twins(held_out: Sequence[str]) -> tuple[str, ...]:
+    """Names under which clothing-co-parsing holds photos of `held_out` a second time."""
+    from training.data.splits import CCP_TWINS
+
+    return tuple(f"{twin}.jpg" for twin, measured in CCP_TWINS.items() if f"{measured}.jpg" in held_out)
+
+
 def _command(
     request: Request, data: Path | None, report: Path, repository: Path | None, sensitivity: int, *, times: bool
 ) -> str:
-    """What gives the same files and the same page again; folders of `data` by the word DATA."""
+    """The command line that makes the same files and page again; `data` is written as DATA, which is no one's path."""
     from parsing_rcnn.repository import GRAPHS
 
     def shown(folder: Path) -> str:
@@ -148,7 +169,7 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
         accuracy = None
         if data is not None:
             accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
-        # what TensorRT is to compute no CPU's runtime takes
+        # no CPU runtime takes the graphs for TensorRT
         spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
     document = describe(source, done, accuracy, errors, spent, repeat)
     write(document, path)

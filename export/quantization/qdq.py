@@ -1,13 +1,15 @@
-"""INT8 in the graph itself, for every runtime: QuantizeLinear/DequantizeLinear pairs.
+"""INT8 written into a graph as QuantizeLinear/DequantizeLinear pairs, which every runtime reads.
 
-Weights are symmetric, one scale for each output channel, of 7 bits for CPUs (`WEIGHT_BITS`) and 8 for TensorRT;
-activations uint8 with a zero point for CPUs, or symmetric int8 as TensorRT takes them; biases stay fp32 and take back
-what rounding the weights adds on average. Convolutions and fully connected layers are quantised, and of these the
-inputs and weights, not the outputs: a range measured before a ReLU6 wastes most of its steps on what is clipped.
-Residual sums are where a ReLU follows (ResNet, ResNeXt): all that reads those is in INT8 anyway, and a fp32 sum would
-bring the largest maps of the network back to fp32 after every block. Linear ones (EfficientNet-Lite) stay exact. Layers
-whose results are boxes and scores, box decoding, RoI coordinates, softmax, norms and the attention of the non-local
-block stay in fp32: they hold pixels and probabilities, not features.
+- Weights: symmetric, one scale for each output channel, 7 bits for CPUs (`WEIGHT_BITS`) and 8 for TensorRT.
+- Activations: uint8 with a zero point for CPUs, symmetric int8 for TensorRT.
+- Biases: fp32, corrected by what rounding the weights adds on average.
+
+Convolutions and fully connected layers are quantised: their inputs and weights, not their outputs, because a range
+measured before a ReLU6 wastes most of its steps on what is clipped. A residual sum is quantised where a ReLU follows
+(ResNet, ResNeXt): whatever reads it is in INT8 anyway, and in fp32 it would bring the largest maps of the network back
+to fp32 after every block. Linear residual sums (EfficientNet-Lite) stay exact. Layers whose results are boxes and
+scores, box decoding, RoI coordinates, softmax, norms and the attention of the non-local block stay in fp32: they hold
+pixels and probabilities, not features.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from onnx import helper, numpy_helper
 from export.packed_levels import pack_levels
 from export.precision import EXACT
 from export.quantization.bias_correction import correct_biases
-from parsing_rcnn.inference.compiled import onnx_runtime  # before what onnxruntime has: it lets that report to nobody
+from parsing_rcnn.inference.compiled import onnx_runtime  # before onnxruntime itself: it turns its telemetry off
 
 # isort: split
 from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -35,34 +37,36 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 Activations = Literal["uint8", "int8"]
 
-# AVX2 adds two products up in 16 bits: 2 * 255 * 64 fits, 2 * 255 * 127 does not. What VNNI computes is the same then.
+# AVX2 adds two products in 16 bits: 2 * 255 * 64 fits, 2 * 255 * 127 overflows. VNNI gives the same numbers then.
 WEIGHT_BITS: dict[Activations, int] = {"uint8": 7, "int8": 8}
 QUANTISED = ("Conv", "ConvTranspose", "Gemm")
-_TABLE = 4096  # values
+_TABLE = 4096  # least number of values of a tensor that is worth storing smaller
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 _BINS = 2048
-_SAMPLE = 1 << 16  # values of a tensor that a picture adds to its histogram, about
-_SHARES = np.linspace(0.2, 1.0, 33)  # of what a tensor spans
+_SAMPLE = 1 << 16  # about how many values of a tensor each picture adds to its histogram
+_SHARES = np.linspace(0.2, 1.0, 33)  # shares of a tensor's range that are tried as the range of its 8 bits
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the values of a tensor lie: numbers of them in equal bins between the least and the largest."""
+    """A histogram of a tensor's values: `counts` in equal bins from `low` to `high`, the least and the largest."""
 
     low: float
     high: float
     counts: NDArray[np.int64]
 
     def range(self, activations: Activations) -> tuple[float, float]:
-        """(low, high) that 8 bits span with the least mean squared error of rounding and clipping."""
+        """The range (low, high) of 8 bits with the least mean squared error of rounding and clipping."""
         most = max(-self.low, self.high)
         if activations == "int8":
-            return min(((-most * s, most * s) for s in _SHARES), key=lambda ends: self._error(*ends, 254))
-        ends = [(min(self.low, 0.0) * a, max(self.high, 0.0) * b) for a in _SHARES for b in _SHARES]
-        return min(dict.fromkeys(ends), key=lambda own: self._error(*own, 255))
+            return min(((-most * s, most * s) for s in _SHARES), key=lambda span: self._error(span, 254))
+        spans = [(min(self.low, 0.0) * a, max(self.high, 0.0) * b) for a in _SHARES for b in _SHARES]
+        return min(dict.fromkeys(spans), key=lambda span: self._error(span, 255))
 
-    def _error(self, low: float, high: float, steps: int) -> float:
+    def _error(self, span: tuple[float, float], steps: int) -> float:
+        """Sum of the squared errors of all values where `steps` steps cover `span`."""
+        low, high = span
         width = (self.high - self.low) / len(self.counts)
         values = self.low + (np.arange(len(self.counts)) + 0.5) * width
         step = max(high - low, 1e-12) / steps
@@ -72,12 +76,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ranged:
-    """A graph ready to be quantised: norms folded into convolutions, and how the values of its tensors lie.
+    """A graph ready to be quantised.
 
     Attributes:
-        proto: fp32. groups: name of each layer that can be quantised -> the part of the network that it belongs to.
-        sums: the same of residual sums. spreads: of what all these nodes read, over the calibration photos. means: by
-            channel (C,) of what the layers read.
+        proto: the fp32 graph, its norms folded into convolutions.
+        groups: name of each layer that can be quantised -> the part of the network that it belongs to.
+        sums: the same for residual sums.
+        spreads: of each tensor that these nodes read, the histogram over the calibration photos.
+        means: of each tensor that the layers read, the mean of each channel, (C,).
     """
 
     proto: onnx.ModelProto
@@ -88,7 +94,7 @@ class Ranged:
 
 
 def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
-    """Fold the norms of the graph at `path` and run it over `inputs` (see `Calibration.inputs`)."""
+    """Fold the norms of the graph at `path`, and measure its values on `inputs` (see `Calibration.inputs`)."""
     groups = node_groups(onnx.load(path))
     with tempfile.TemporaryDirectory() as folder:
         folded = Path(folder) / "folded.onnx"
@@ -100,7 +106,7 @@ def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
         proto = onnx.load(folded)
     standard = [o for o in proto.opset_import if o.domain == ""]
     del proto.opset_import[:]
-    proto.opset_import.extend(standard)  # ONNX Runtime lists every domain that it knows
+    proto.opset_import.extend(standard)  # ONNX Runtime adds every domain that it knows
     kept = {node.name: groups[node.name] for node in proto.graph.node if node.name in groups}
     sums = residual_sums(proto, kept)
     read = dict.fromkeys(node.input[0] for node in proto.graph.node if node.name in kept)
@@ -112,7 +118,7 @@ def measure_ranges(path: Path, inputs: Sequence[Mapping[str, Any]]) -> Ranged:
 def _watch(
     proto: onnx.ModelProto, names: Sequence[str], averaged: Sequence[str], inputs: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Spread], dict[str, NDArray[np.float64]]]:
-    """How the values of the tensors `names` lie, and the means of the channels (axis 1) of those of `averaged`."""
+    """Histograms of the tensors `names`, and the channel means (axis 1) of those that are also in `averaged`."""
     given = {value.name for value in proto.graph.input}
     inner = [name for name in names if name not in given]
     watched = onnx.ModelProto()
@@ -145,19 +151,19 @@ def _watch(
 
 def _session(model: Path | bytes, options: Any) -> Any:
     options.log_severity_level = 3
-    model = str(model) if isinstance(model, Path) else model
-    return onnx_runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source = str(model) if isinstance(model, Path) else model
+    return onnx_runtime().InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "uint8") -> onnx.ModelProto:
-    """The graph with the nodes of `groups` in INT8 and the rest in fp32."""
+    """A copy of the graph with the nodes of `groups` in INT8 and the rest in fp32."""
     nodes = [name for name, group in {**ranged.groups, **ranged.sums}.items() if group in groups]
     proto = onnx.ModelProto()
     proto.CopyFrom(ranged.proto)
     if not nodes:
         return proto
     ends = {name: np.array(spread.range(activations), np.float32) for name, spread in ranged.spreads.items()}
-    ranges = {name: TensorData(lowest=own[:1], highest=own[1:]) for name, own in ends.items()}
+    ranges = {name: TensorData(lowest=pair[:1], highest=pair[1:]) for name, pair in ends.items()}
     quantizer = QDQQuantizer(
         proto,
         per_channel=True,
@@ -192,7 +198,7 @@ def quantise(ranged: Ranged, groups: Sequence[str], activations: Activations = "
 
 
 def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
-    """Let everybody but the quantised nodes read a tensor as it was: RoIs pool it, linear residuals add it, in fp32."""
+    """Let all nodes but the quantised ones read exact tensors: RoI pooling and linear residual sums stay in fp32."""
     exact = _exact(proto)
     for node in proto.graph.node:
         if node.name not in nodes and node.op_type not in _PAIR:
@@ -201,13 +207,13 @@ def _spare_others(proto: onnx.ModelProto, nodes: set[str]) -> None:
 
 
 def _spare_addends(proto: onnx.ModelProto, sums: set[str]) -> None:
-    """Let TensorRT's convolutions add the other addend themselves, before what they give is rounded."""
+    """Let residual sums read the convolution's result unrounded, so that TensorRT can add within the convolution."""
     exact = _exact(proto)
     convolved = {node.output[0] for node in proto.graph.node if node.op_type == "Conv"}
     for node in (node for node in proto.graph.node if node.name in sums):
         index = next(i for i, name in enumerate(node.input) if exact.get(name) in convolved)
         node.input[index] = exact[node.input[index]]
-    for _ in _PAIR:  # a pair that nobody reads any more: its end, then its beginning
+    for _ in _PAIR:  # pairs that nothing reads any more: first DequantizeLinear, then QuantizeLinear
         read = {name for node in proto.graph.node for name in node.input}
         unread = [n for n in proto.graph.node if n.op_type in _PAIR and not read & set(n.output)]
         for node in unread:
@@ -215,13 +221,13 @@ def _spare_addends(proto: onnx.ModelProto, sums: set[str]) -> None:
 
 
 def _exact(proto: onnx.ModelProto) -> dict[str, str]:
-    """What a Q/DQ pair gives -> what it was given."""
+    """Output of each Q/DQ pair -> its input."""
     made = {name: node for node in proto.graph.node if node.op_type in _PAIR for name in node.output}
     return {name: made[node.input[0]].input[0] for name, node in made.items() if node.input[0] in made}
 
 
 def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str, str]:
-    """Each sum of what a layer of `groups` gives and something else, read by a ReLU alone -> that layer's part."""
+    """Name of each sum of a convolution of `groups` and another tensor that only a ReLU reads -> the layer's part."""
     made = {node.output[0]: node for node in proto.graph.node}
     constants = {tensor.name for tensor in proto.graph.initializer}
     readers: dict[str, list[str]] = {}
@@ -239,7 +245,7 @@ def residual_sums(proto: onnx.ModelProto, groups: Mapping[str, str]) -> dict[str
 
 
 def _store_small(graph: onnx.GraphProto) -> None:
-    """Tables that ONNX Runtime worked out, in half the bytes where that changes no number."""
+    """Store large tables, which ONNX Runtime computed from constants, in half the bytes where no number changes."""
     for tensor in [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= _TABLE]:
         values = numpy_helper.to_array(tensor)
         kind = {"int64": np.int32, "float32": np.float16}.get(values.dtype.name)
@@ -261,7 +267,7 @@ def node_groups(proto: onnx.ModelProto) -> dict[str, str]:
     """
     made = {node.output[0]: node for node in proto.graph.node if node.op_type in ("Gather", "Cast")}
 
-    def weight(name: str) -> str:  # of which a layer may read some channels
+    def weight(name: str) -> str:  # through Gather, where a layer reads some channels only, and Cast
         return weight(made[name].input[0]) if name in made else name
 
     layers = {n.name: weight(n.input[1]) for n in proto.graph.node if n.op_type in QUANTISED}

@@ -1,9 +1,10 @@
-"""INT8 graphs of an exported repository: calibrated on photos, measured part by part, shipped where they are worth it.
+"""Writes INT8 graphs of an exported repository, calibrated on photos.
 
     parsing-rcnn quantize --calibrate PHOTOS --data DATA --out int8
 
-`model.int8.onnx` beside each `model.onnx` holds Q/DQ pairs (`export.quantization.qdq`) and is named in the card;
-`parsing_rcnn.runtime` reads it on CPUs, TensorRT another one through `export.tensorrt.graph` (--target tensorrt).
+`model.int8.onnx` beside each `model.onnx` holds Q/DQ pairs (`export.quantization.qdq`) and is named in the card. On
+CPUs `parsing_rcnn.runtime` reads it. TensorRT needs other pairs (--target tensorrt), rewritten by
+`export.tensorrt.graph`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,7 @@ from export.quantization.qdq import WEIGHT_BITS, Activations, Ranged, measure_ra
 from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+from training.evaluation.common import Progress
 
 QUANTISED_FILE = "model.int8.onnx"
 
@@ -35,13 +35,16 @@ class Request:
     """What to quantise, and with what.
 
     Attributes:
-        source: an fp32 repository. out: the repository to write: a copy with the graphs in INT8 too, or `source`.
-        photos, count: the folders to calibrate on, and how many photos of each.
-        excluded: names of photos that must not calibrate.
-        graphs: those to quantise; the others are taken over as they are.
-        keep: parts of the network that stay in fp32 (see the sensitivity report), as "detector backbone.stem".
+        source: an fp32 repository.
+        out: the repository to write, a copy of `source` with INT8 graphs added; may be `source` itself.
+        photos: folders of photos to calibrate on.
+        count: how many photos of each folder.
+        excluded: names of photos that must not calibrate, because models are measured on them. twins: names of others
+            that show the same (`export.quantization.calibration.find_photos`).
+        graphs: names of those to quantise; the others stay in fp32 only.
+        keep: parts of the network that stay in fp32, as "detector backbone.stem"; the sensitivity report lists them.
         activations: "uint8" for CPUs, "int8" for TensorRT.
-        threads: of one inference; None: as many as it may keep busy (`usable_cores`).
+        threads: of one inference; None: one for each usable core.
     """
 
     source: ModelRepository
@@ -49,6 +52,7 @@ class Request:
     photos: tuple[Path, ...]
     count: int = 64
     excluded: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
     graphs: tuple[str, ...] = GRAPHS
     keep: tuple[str, ...] = ()
     activations: Activations = "uint8"
@@ -60,8 +64,10 @@ class Quantised:
     """What was written.
 
     Attributes:
-        repository: at `Request.out`. ranged: of each quantised graph, for the sensitivity report.
-        chosen: graph -> parts of the network in INT8. calibration: what it was fed.
+        repository: opened at `Request.out`.
+        ranged: graph -> the measured ranges that it was quantised with.
+        chosen: graph -> its parts in INT8.
+        calibration: what the graphs were fed.
     """
 
     repository: ModelRepository
@@ -86,8 +92,12 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
             f"{source.path} computes in {precision}: export the weights in fp32 (parsing-rcnn export --precision fp32) "
             "and quantise that"
         )
-    photos = [path for folder in request.photos for path in find_photos(folder, request.count, request.excluded)]
-    # ONNX Runtime takes any size without compiling for it: quicker here, where every size comes once
+    photos = [
+        path
+        for folder in request.photos
+        for path in find_photos(folder, request.count, request.excluded, request.twins)
+    ]
+    # ONNX Runtime compiles nothing for a new size: quicker here, where every size comes once
     calibration = calibrate(source, Runtime(source, "onnxruntime", "fp32", request.threads), photos)
     ranged = {
         name: measure_ranges(source.graph(name), calibration.inputs(name))
@@ -98,7 +108,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
         name: quantise(ranged[name], chosen[name], request.activations)
         for name in progress(request.graphs, "quantisation")
     }
-    # only now: until its card says what is there, a repository that was there before cannot be opened
+    # not before all graphs are made: from here until the card is written, a repository at `out` cannot be opened
     _copy(source.path, out, MADE if request.activations == "int8" else (QUANTISED_FILE,))
     written = {name: out / name / "1" / QUANTISED_FILE for name in graphs}
     for name, graph in graphs.items():
@@ -120,8 +130,8 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
 
 
 def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Parts of each graph that are quantised."""
-    every = {name: tuple(dict.fromkeys(own.groups.values())) for name, own in ranged.items()}
+    """Graph -> its parts that are quantised: all but those to keep."""
+    every = {name: tuple(dict.fromkeys(measured.groups.values())) for name, measured in ranged.items()}
     known = {f"{name} {group}" for name, groups in every.items() for group in groups}
     for item in keep:
         if item not in known:
@@ -130,19 +140,22 @@ def _chosen(ranged: dict[str, Ranged], keep: Sequence[str]) -> dict[str, tuple[s
 
 
 def _copy(source: Path, out: Path, made: Sequence[str]) -> None:
-    """The whole repository but for what is made anew: INT8 graphs and, of those, what TensorRT reads."""
+    """Copy the whole repository but for what is made anew: INT8 graphs and what TensorRT reads of them.
+
+    Compiled files of Triton's Python models stay behind, too: a server writes them beside the models that it runs.
+    """
     if out.resolve() != source.resolve():
-        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
+        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *made))
     for name in GRAPHS:
         remove_made(out / name / "1", made)
 
 
 def _described(out: Path, path: Path) -> Mapping[str, Any]:
-    """A file for the card."""
+    """The card's entry of a file."""
     data = path.read_bytes()
     return {"file": str(path.relative_to(out)), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def threads_of(request: Request) -> int:
-    """Threads of one inference."""
+    """Threads of one inference: those asked for, else one for each usable core."""
     return request.threads or usable_cores()

@@ -1,4 +1,4 @@
-"""What INT8 costs and whether it ships: sizes, mIoU by part before and after, sensitivity, times, the decision."""
+"""The report of `quantize`: sizes, mIoU by part before and after, sensitivity, times, and whether INT8 should ship."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import onnx
 
 from export.memory_graphs import MemoryGraphs
 from export.parity.comparison import Difference
-from export.quantization.quantize import Progress, Quantised
+from export.quantization.quantize import Quantised
 from export.quantization.sensitivity import GroupError
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.inference.compiled import openvino_core
-from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import no_int8
+from training.evaluation.common import Progress
 from training.evaluation.evaluate import Evaluation, measure_photos
 
 MOST_LOST = 0.005  # of mIoU: half a point
@@ -31,7 +32,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether INT8 ships for one runtime, and why. None: it does not yet, something was not measured."""
+    """Whether INT8 ships for one runtime, and why; None: not yet, because something was not measured."""
 
     runtime: str
     ships: bool | None
@@ -42,8 +43,10 @@ def decide(runtime: str, lost: float | None, plain_ms: float | None, int8_ms: fl
     """The rule: INT8 ships unless it loses more than half a point of mIoU, or is not faster.
 
     Args:
-        lost: mIoU in fp32 less mIoU in INT8 (fractions); None: not measured.
-        plain_ms: a photo in the best precision that is not INT8; int8_ms: in INT8; None: not measured.
+        runtime: its name, for the report.
+        lost: mIoU in fp32 minus mIoU in INT8, as fractions; None: not measured.
+        plain_ms: milliseconds a photo in the fastest other precision; None: not measured.
+        int8_ms: milliseconds a photo in INT8; None: not measured.
     """
     if lost is None:
         return Decision(runtime, None, "no labelled photos: its mIoU is not known")
@@ -59,7 +62,7 @@ def decide(runtime: str, lost: float | None, plain_ms: float | None, int8_ms: fl
 
 
 def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> dict[str, Analyzer]:
-    """Everything that is compared, by name. The first is the reference; Q/DQ is computed as it stands."""
+    """What is compared, by name: fp32, the reference; INT8 as an exact device computes it; OpenVINO's INT8 kernels."""
     fp32 = Pipeline(source.path, runtime="onnxruntime", precision="fp32", threads=threads)
     protos = {name: onnx.load(quantised.repository.graph(name, "int8")) for name in GRAPHS}
     found: dict[str, Analyzer] = {
@@ -91,7 +94,10 @@ def measure_accuracy(compared: dict[str, Analyzer], data: Path, progress: Progre
 
 
 def measure_times(quantised: Quantised, threads: int, progress: Progress) -> dict[str, float]:
-    """Milliseconds a photo (median over calibration photos, all stages): ways take turns, each with photos in a row."""
+    """Milliseconds a photo of every runtime and precision: the median over calibration photos, all stages.
+
+    They take turns, each with several photos in a row.
+    """
     path, ways = quantised.repository.path, {}
     int8 = ("int8",) if no_int8(quantised.repository) is None else ()
     if int8 and find_spec("openvino") is not None:
@@ -122,7 +128,7 @@ def report(
     times: dict[str, float] | None,
     command: str,
 ) -> dict[str, Any]:
-    """Everything as JSON; `command` is what gives the same again."""
+    """The whole report as JSON; `command` is the command line that makes it again."""
     card = quantised.repository.card
     sizes = {
         name: {

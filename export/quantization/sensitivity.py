@@ -1,10 +1,9 @@
-"""Which part of the network bears INT8 how well: one part at a time in INT8, the rest in fp32, against all fp32."""
+"""How much each part of the network suffers from INT8: it alone in INT8, the rest in fp32, compared with all fp32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,17 +13,18 @@ from export.memory_graphs import MemoryGraphs
 from export.parity.comparison import Difference, answers, compare
 from export.quantization.calibration import LIMITS
 from export.quantization.qdq import Activations, Ranged, quantise
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+from training.evaluation.common import Progress
 
 
 @dataclass(frozen=True)
 class GroupError:
-    """What INT8 of one part of the network alone does to the answers.
+    """How the answers change where one part of the network alone is in INT8.
 
     Attributes:
-        graph, group: of the part; "all" is everything of the graph. layers: convolutions and fully connected layers.
-        difference: from all fp32, over the pictures.
+        graph: detector, parsing or densepose_head.
+        group: the part; "all" is the whole graph.
+        layers: its number of convolutions and fully connected layers.
+        difference: from fp32, over all pictures.
     """
 
     graph: str
@@ -34,7 +34,7 @@ class GroupError:
 
 
 class _Mixed:
-    """Some graphs from here, the others from there: `Graphs`."""
+    """`Graphs` of which one comes from `changed` and the others from `rest`."""
 
     def __init__(self, changed: MemoryGraphs, name: str, rest: MemoryGraphs) -> None:
         by_name = {"detector": rest, "parsing": rest, "densepose_head": rest, name: changed}
@@ -51,21 +51,25 @@ def measure_sensitivity(
     progress: Progress,
     activations: Activations = "uint8",
 ) -> list[GroupError]:
-    """Errors of every part of every graph of `ranged`, and of each of these graphs as a whole, worst parts first.
+    """The error of every part of every graph of `ranged`, and of each of these graphs as a whole, worst parts first.
 
     Args:
-        plain: all three graphs in fp32. canvases: pictures that did not calibrate.
+        ranged: graph -> its measured ranges.
+        plain: all three graphs in fp32.
+        canvases: pictures that did not calibrate.
+        threads: of one inference.
+        activations: see `export.quantization.quantize.Request`.
     """
     exact = MemoryGraphs(plain, threads)
     reference = answers(exact, canvases, LIMITS)
     jobs = [(graph, group) for graph in ranged for group in ("all", *dict.fromkeys(ranged[graph].groups.values()))]
     errors = []
     for graph, group in progress(jobs, "sensitivity"):
-        own = ranged[graph].groups
-        chosen = set(own.values()) if group == "all" else {group}
+        groups = ranged[graph].groups
+        chosen = set(groups.values()) if group == "all" else {group}
         changed = MemoryGraphs({graph: quantise(ranged[graph], sorted(chosen), activations)}, threads)
         found = answers(_Mixed(changed, graph, exact), canvases, LIMITS)
-        layers = sum(name in chosen for name in own.values())
+        layers = sum(name in chosen for name in groups.values())
         errors.append(GroupError(graph, group, layers, compare(reference, found)))
     order = list(ranged)
     return sorted(errors, key=lambda e: (order.index(e.graph), e.group != "all", e.difference.parts))

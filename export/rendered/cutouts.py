@@ -1,6 +1,7 @@
-"""Rendered people, cut out: `python -m export.rendered.cutouts` makes people.webp, the file beside this module, again.
+"""Cut-outs of rendered people, for scenes that check an export.
 
-They are cut once and kept, so that whoever checks an export needs no renderer.
+They are kept in people.webp beside this module, so that a check needs no renderer; `python -m export.rendered.cutouts`
+makes the file again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 PEOPLE = Path(__file__).with_name("people.webp")
 COUNT = 12
-HEIGHT = 384  # pixels of everybody, from head to foot
+HEIGHT = 384  # pixels, of each person from head to foot
 _GAP = 4  # empty columns between two people
 _CANVAS = (1024, 768)
 _GREY = 128
@@ -22,18 +23,18 @@ _UPRIGHT = ("stand", "walk", "reach", "hands")
 
 
 def load_people() -> list[NDArray[np.uint8]]:
-    """Every person of people.webp: uint8 [384,w,4] RGBA."""
+    """The people of people.webp: uint8 [384,w,4] RGBA each."""
     sheet = cv2.imread(str(PEOPLE), cv2.IMREAD_UNCHANGED)
     if sheet is None:
         raise FileNotFoundError(f"{PEOPLE}: not there or no picture; python -m export.rendered.cutouts makes it again")
-    sheet = np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGRA2RGBA), np.uint8)
-    shown = np.concatenate([[False], (sheet[..., 3] > 0).any(0), [False]])
+    people = np.asarray(cv2.cvtColor(sheet, cv2.COLOR_BGRA2RGBA), np.uint8)
+    shown = np.concatenate([[False], (people[..., 3] > 0).any(0), [False]])
     edges = np.flatnonzero(shown[1:] != shown[:-1])
-    return [sheet[:, left:right] for left, right in edges.reshape(-1, 2)]
+    return [people[:, left:right] for left, right in edges.reshape(-1, 2)]
 
 
 def cut_people(seed: int = 0) -> list[NDArray[np.uint8]]:
-    """Upright people, whole in their picture: uint8 [384,w,4] RGBA, of bodies and clothes that need no assets."""
+    """Render upright people, wholly in their picture, without assets: uint8 [384,w,4] RGBA each."""
     from training.data.synthetic.assets import Assets
     from training.data.synthetic.body import load_body, load_shapes
     from training.data.synthetic.charts import build_atlas
@@ -56,7 +57,7 @@ def cut_people(seed: int = 0) -> list[NDArray[np.uint8]]:
 
 
 def _cut(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
-    """The person of a mask; None when part of them is out of the picture, or they are too small to be sharp."""
+    """The person of a mask; None where they are not wholly in the picture, or too small to be sharp."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     inside = left > 0 and top > 0 and left + width < mask.shape[1] and top + height < mask.shape[0]
     if not inside or height < HEIGHT:

@@ -12,9 +12,9 @@ from export.rendered.cutouts import load_people
 
 
 def render_scene(seed: int, height: int = 480, width: int = 640, people: int = 2) -> NDArray[np.uint8]:
-    """People before something like a street: uint8 [height,width,3] RGB, the same for the same seed.
+    """People in front of something like a street: uint8 [height,width,3] RGB, always the same for a seed.
 
-    They are the rendered people of `export.rendered.cutouts`, side by side; more than twelve repeat.
+    The people are those of `export.rendered.cutouts`, side by side; from the thirteenth on they repeat.
     """
     rng = np.random.default_rng(seed)
     sky, ground = rng.integers(120, 230, 3), rng.integers(60, 150, 3)
@@ -40,7 +40,10 @@ def _people() -> list[NDArray[np.uint8]]:
 
 
 def _paste(scene: NDArray[np.uint8], person: NDArray[np.uint8], x: float, feet: float, tall: float) -> None:
-    """Stand a person there, their middle at `x`; what is beyond the scene is cut."""
+    """Paste a person uint8 [h,w,4] RGBA, `tall` pixels tall, with feet at row `feet` and middle at column `x`.
+
+    What lies beyond the scene is cut off.
+    """
     scale = tall / len(person)
     size = (max(1, round(person.shape[1] * scale)), max(1, round(tall)))
     alpha = person[..., 3:] / np.float32(255)

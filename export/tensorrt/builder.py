@@ -1,7 +1,7 @@
-"""TensorRT engines of a model repository, for TensorRT 10 and 11, and the same as trtexec commands.
+"""Builds the TensorRT engines of a model repository (TensorRT 10 and 11), or gives the trtexec commands that do.
 
-Types are in the graphs (strongly typed networks): there is no flag for a precision, which TensorRT 11 has no more. Not
-yet executed on hardware: see README.md here for what was checked without a GPU, and how.
+The graphs themselves hold the number types (strongly typed networks), so no precision flag is set; TensorRT 11 has none
+any more. Not yet executed on hardware: export/README.md says what was checked without a GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MIN
 
 
 class TensorRTError(RuntimeError):
-    """Why no engine can be built; the message says what to install or to change."""
+    """No engine can be built; the message says why, and what to install or to change."""
 
 
 class TensorRTMissing(TensorRTError):
@@ -40,15 +40,15 @@ class TensorRTVersion(TensorRTError):
 
 
 class PluginMissing(TensorRTError):
-    """The library of PyramidRoiAlign is absent or TensorRT does not take it."""
+    """The library of PyramidRoiAlign is absent, or TensorRT does not load it."""
 
 
 class NoGpu(TensorRTError):
-    """No driver, or no device: engines are built on the kind of GPU that runs them."""
+    """No driver or no device; engines have to be built on the kind of GPU that will run them."""
 
 
 class BuildFailed(TensorRTError):
-    """TensorRT refuses the graph; the message has its reasons."""
+    """TensorRT refuses the graph; the message gives its reasons."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Plan:
     """An engine to build.
 
     Attributes:
-        graph: detector, parsing or densepose_head.
-        folder: of the repository that holds the graph and takes the engine.
-        profiles: see `export.tensorrt.profiles`.
-        plugin: whether it has PyramidRoiAlign nodes.
+        graph: its name: detector, parsing or densepose_head.
+        folder: holds the graph and takes the engine.
+        profiles: the shapes it is made for, see `export.tensorrt.profiles`.
+        plugin: whether the graph has PyramidRoiAlign nodes.
     """
 
     graph: str
@@ -76,18 +76,18 @@ class Plan:
 def build_engines(plans: Sequence[Plan], plugin: Path = PLUGIN, cache: Path | None = None) -> list[Path]:
     """Build an engine for each plan on this machine's GPU.
 
-    An engine is named after TensorRT's version and the GPU's compute capability, and is `model.plan` as well, which
-    Triton loads.
+    Each is written under a name with TensorRT's version and the GPU's compute capability, and again as `model.plan`,
+    which Triton loads.
 
     Args:
         plugin: libprcnn_plugin.so.
-        cache: folder for the timings that TensorRT has taken, which make the next build fast; None: none are kept.
+        cache: folder that keeps TensorRT's timings, which make the next build fast; None: they are not kept.
 
     Returns:
-        The engines by their long names.
+        the engines under their long names.
 
     Raises:
-        TensorRTError: one of its kinds.
+        TensorRTError: one of its subclasses.
     """
     trt = load_tensorrt()
     capability = compute_capability()
@@ -112,10 +112,11 @@ def build_engines(plans: Sequence[Plan], plugin: Path = PLUGIN, cache: Path | No
 
 
 def load_tensorrt() -> Any:
-    """The module `tensorrt`.
+    """Import the module `tensorrt`.
 
     Raises:
-        TensorRTMissing, TensorRTVersion: see there.
+        TensorRTMissing: it is not installed, or its libraries do not load.
+        TensorRTVersion: it is neither 10 nor 11.
     """
     wanted = "pip install tensorrt-cu13 (or -cu12, as the driver), 10 or 11, the version that your server has"
     try:
@@ -134,7 +135,7 @@ def load_tensorrt() -> Any:
 
 
 def compute_capability(library: str = "libcuda.so.1") -> tuple[int, int]:
-    """Of the first GPU that this process may use, as (major, minor).
+    """(major, minor) of the first GPU that this process may use, asked of the driver.
 
     Raises:
         NoGpu: no driver, or no device.
@@ -156,7 +157,7 @@ def compute_capability(library: str = "libcuda.so.1") -> tuple[int, int]:
 
 
 def load_plugin(trt: Any, path: Path) -> None:
-    """Register PyramidRoiAlign, once a process.
+    """Register PyramidRoiAlign with TensorRT; once it is registered in this process, do nothing.
 
     Raises:
         PluginMissing: the library is absent, or TensorRT does not take it.
@@ -178,8 +179,12 @@ def load_plugin(trt: Any, path: Path) -> None:
 def build(trt: Any, logger: Any, plan: Plan, timings: bytes = b"", workspace: int = WORKSPACE) -> tuple[bytes, bytes]:
     """Parse a graph and build its engine.
 
+    Args:
+        timings: TensorRT's timings of earlier builds.
+        workspace: bytes that layers may use while they run.
+
     Returns:
-        the engine, and TensorRT's timings with those of this build.
+        the engine; and the timings with those of this build added.
 
     Raises:
         BuildFailed: with TensorRT's words.
@@ -197,7 +202,7 @@ def build(trt: Any, logger: Any, plan: Plan, timings: bytes = b"", workspace: in
 
 
 def parse(trt: Any, logger: Any, builder: Any, plan: Plan) -> Any:
-    """The network of a graph, each tensor of the type that the graph says.
+    """The network of a graph; each tensor has the type that the graph gives it.
 
     Raises:
         BuildFailed: with the parser's words.
@@ -212,16 +217,16 @@ def parse(trt: Any, logger: Any, builder: Any, plan: Plan) -> Any:
 
 
 def configure(trt: Any, builder: Any, plan: Plan, timings: bytes, workspace: int) -> Any:
-    """The builder's configuration: memory, timings, profiles, and fp32 that is fp32.
+    """The builder's configuration: memory, timings, profiles, and no TF32.
 
     Raises:
-        BuildFailed: a profile that TensorRT does not take.
+        BuildFailed: TensorRT does not take a profile.
     """
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-    config.clear_flag(trt.BuilderFlag.TF32)  # set unless cleared: fp32 layers would round what they multiply to 11 bits
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: fp32 layers would round their factors to 11 bits
     if not config.set_timing_cache(config.create_timing_cache(timings), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)  # those of another version: begin again
+        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: begin anew
     for profile in plan.profiles:
         shapes = builder.create_optimization_profile()
         shapes.set_shape(profile.input, profile.least, profile.best, profile.largest)
@@ -234,7 +239,7 @@ def trtexec(plan: Plan, plugin: Path = PLUGIN, cache: Path | None = None) -> str
     """The command that builds the engine of a plan with NVIDIA's program.
 
     Args:
-        cache: folder for its timings, of one GPU and one TensorRT; None: none are kept.
+        cache: folder that keeps its timings, which hold for one GPU and one TensorRT; None: they are not kept.
     """
     words = [
         "trtexec",
@@ -261,13 +266,14 @@ def _by(shape: Iterable[int]) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one."""
     partial = path.with_suffix(".partial")
     partial.write_bytes(data)
     partial.replace(path)
 
 
 def _same_file(path: Path, name: Path) -> None:
-    """`name` for `path`, by a hard link where the file system has them."""
+    """Make `name` the same file as `path`: a hard link where the file system has them, else a copy."""
     name.unlink(missing_ok=True)
     try:
         os.link(path, name)

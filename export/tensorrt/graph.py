@@ -1,6 +1,6 @@
-"""An exported graph as TensorRT's parser takes it: the same tensors under the same names.
+"""Rewrites an exported graph so that TensorRT's parser takes it; inputs and outputs keep their names and types.
 
-TensorRT knows uint8 at a network's borders alone, has limits on NonMaxSuppression, and pools RoIs by our plugin.
+TensorRT has uint8 only at inputs and outputs, limits NonMaxSuppression, and pools RoIs by our plugin.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from onnx.reference import ReferenceEvaluator
 from export.plugin.node import DOMAIN, casts_to, prune, use_plugin
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
-LARGEST_NMS = 5000  # boxes that TensorRT chooses from at once (INMSLayer, the TopK box limit)
+LARGEST_NMS = 5000  # boxes that TensorRT's NMS chooses from at most (INMSLayer, the TopK box limit)
 LARGEST_TOPK = 3840  # K of ITopKLayer
 
 
 class TensorRTGraphError(ValueError):
-    """The graph asks for more than TensorRT computes; the message names the number and what to lower."""
+    """The graph has a number beyond TensorRT's limits; the message names it and what to lower."""
 
 
 def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx.ModelProto:
     """A copy of a graph of `export_repository`, of any precision, for TensorRT 10 and 11.
 
-    Weights are stored in the type that they are used in; uint8 is a cast at the first and the last node, its values cut
-    to 0..255 and to whole numbers before; NMS looks for no more boxes than are used; every RoIAlign is a
-    PyramidRoiAlign node.
+    - Weights are stored in the type in which they are used.
+    - uint8 inputs are cast to fp32 by the first node; uint8 outputs are computed in fp32, cut to 0..255 and to whole
+      numbers, and cast by the last node.
+    - NMS looks for no more boxes than are used.
+    - Every RoIAlign is a PyramidRoiAlign node.
 
     Args:
         model: detector, parsing or densepose_head.
-        proposals, people: at most so many boxes leave the first and the second NMS of a detector.
+        proposals: the most boxes that leave the first NMS of a detector. people: those that leave the second.
 
     Raises:
-        TensorRTGraphError: more than `LARGEST_NMS` proposals or candidates for them, or `LARGEST_TOPK` of one level.
+        TensorRTGraphError: more than `LARGEST_NMS` proposals or candidates for them, or more than `LARGEST_TOPK`
+            candidates of one level.
         PluginNodeError: see `use_plugin`.
     """
     if proposals > LARGEST_NMS:
@@ -60,9 +63,9 @@ def for_tensorrt(model: onnx.ModelProto, *, proposals: int, people: int) -> onnx
 
 
 def _fold_constants(model: onnx.ModelProto) -> None:
-    """What depends on stored weights alone becomes stored weights, of the type that they are used in.
+    """Compute, and store as weights, everything that depends on stored weights alone, such as casts to the type in use.
 
-    But for INT8 ones: a layer is computed in INT8 where its DequantizeLinear says so, and in fp32 without it.
+    Q/DQ pairs of INT8 weights stay: without its DequantizeLinear TensorRT would compute a layer in fp32.
     """
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
@@ -90,7 +93,7 @@ def _fold_constants(model: onnx.ModelProto) -> None:
 
 
 def _check_candidates(graph: GraphProto) -> None:
-    """The best anchors of each level are chosen by TopK, and NMS chooses from all of them."""
+    """Refuse more candidates than TensorRT takes: TopK chooses the best of each level, NMS from all of these."""
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     counts = [_at_most(node.input[1], values, makers) for node in graph.node if node.op_type == "TopK"]
@@ -108,7 +111,7 @@ def _check_candidates(graph: GraphProto) -> None:
 
 
 def _at_most(name: str, values: Mapping[str, NDArray[Any]], makers: Mapping[str, NodeProto]) -> int | None:
-    """A bound of a count, from the constants that it is the smallest of; None: there is none."""
+    """An upper bound of a count that the graph computes as a minimum of constants and others; None: there is none."""
     if name in values:
         return int(values[name].max())
     maker = makers.get(name)
@@ -120,7 +123,7 @@ def _at_most(name: str, values: Mapping[str, NDArray[Any]], makers: Mapping[str,
 
 
 def _float_inside(graph: GraphProto) -> None:
-    """uint8 pictures become fp32 before anything else; maps become uint8 after everything else."""
+    """Cast uint8 inputs to fp32 at once, and cast to uint8 only what leaves the graph."""
     first = []
     for value in graph.input:
         if value.type.tensor_type.elem_type == TensorProto.UINT8:
@@ -145,7 +148,7 @@ def _float_inside(graph: GraphProto) -> None:
 
 
 def _whole_numbers(node: NodeProto) -> list[NodeProto]:
-    """In place of a cast to uint8: the same value in fp32, cut to 0..255 and rounded towards 0."""
+    """What stands in for a cast to uint8: the value cut to 0..255 and rounded towards 0, but in fp32."""
     source, result = node.input[0], node.output[0]
     wide, cut = f"{result}::wide", f"{result}::cut"
     return [
@@ -156,10 +159,10 @@ def _whole_numbers(node: NodeProto) -> list[NodeProto]:
 
 
 def _limit_nms(graph: GraphProto, limits: Iterable[int]) -> None:
-    """ONNX lets NMS find any number of boxes; only the first ones are used, and they come by score.
+    """Let each NMS find only as many boxes as are used: the first ones, which are those of the highest scores.
 
-    TensorRT drops scores of 0 and below where no threshold is given, and an objectness is a logit: scores are mapped to
-    what lies between 0 and 1, in the same order. They leave NMS nowhere.
+    TensorRT drops scores of 0 and below where no threshold is given, and the objectness of proposals is a logit. So the
+    scores that NMS reads are mapped to between 0 and 1, in the same order; nothing else reads the mapped ones.
     """
     rest, nodes = list(limits), []
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""From the graphs of a repository to what TensorRT's builder needs: its own graphs, and shapes to be fast on."""
+"""What TensorRT's builder needs of a repository: graphs of its own, and the shapes that engines are made for."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from export.plugin.node import DOMAIN
 from export.tensorrt.builder import GRAPH, Plan
 from export.tensorrt.graph import for_tensorrt
 from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets, people_profiles
+from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from parsing_rcnn.runtime import MAX_PEOPLE
 
 
 def write_plans(path: Path, precision: str = "fp32") -> list[Plan]:
-    """Write `model.tensorrt.onnx` beside each `model.onnx`, and say how to build its engine.
+    """Write `model.tensorrt.onnx` beside each `model.onnx`, and return how to build the engines.
 
     Args:
-        path: of a repository. precision: see `ModelRepository.graph`.
+        path: of a repository.
+        precision: see `ModelRepository.graph`.
 
     Raises:
         TensorRTGraphError, PluginNodeError: see `for_tensorrt`.

@@ -1,4 +1,4 @@
-"""Shapes that an engine is made for: of canvases by their kind, of people by their number."""
+"""The shapes that engines are made for: canvases (landscape, portrait, square) and numbers of people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-PEOPLE_BUCKETS = (1, 4, 16, 64)
+# Upper ends of the ranges of people that a head's engine is made for: 1, 2-4, 5-16, 17-64. OpenVINO's shapes are fixed:
+# its numbers are `parsing_rcnn.runtime.PEOPLE_BUCKETS`.
+TENSORRT_PEOPLE = (1, 4, 16, 64)
 Canvas = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Shapes of one input that an engine is made for: the least, the best and the largest."""
+    """Shapes of one input that an engine takes, from `least` to `largest`; it is fastest at `best`."""
 
     input: str
     least: tuple[int, ...]
@@ -21,21 +23,20 @@ class Profile:
 
 
 def people_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
-    """Numbers of people that a card's heads are made for."""
-    return tuple(int(number) for number in card.get("people_buckets", PEOPLE_BUCKETS))
+    """Upper ends of the ranges of people that the engines of a card's heads are made for."""
+    return tuple(int(number) for number in card.get("people_buckets", TENSORRT_PEOPLE))
 
 
 def canvases(card: Mapping[str, Any]) -> list[Canvas]:
-    """(height, width) of all canvases of a model card: its own ones first, then those of its `models`."""
+    """(height, width) of all canvases of a model card, each once: its own first, then those of its `models`."""
     listed = [card["canvases"], *(model["canvases"] for model in card.get("models", {}).values())]
-    found = [(int(h), int(w)) for some in listed for h, w in some]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys((int(height), int(width)) for sizes in listed for height, width in sizes))
 
 
 def canvas_profiles(sizes: Sequence[Canvas]) -> tuple[Profile, ...]:
-    """Of a detector: one for landscape canvases, one for portraits, one for squares, where there are such.
+    """Profiles of a detector: one each for landscape, portrait and square canvases, where there are such.
 
-    Best is the first of a kind; between the smallest and the largest of it an engine takes any size.
+    The best shape is the first canvas of its kind. An engine takes any size between the smallest and the largest.
     """
     kinds = (
         [s for s in sizes if s[1] > s[0]],
@@ -55,7 +56,12 @@ def canvas_profiles(sizes: Sequence[Canvas]) -> tuple[Profile, ...]:
 
 
 def people_profiles(buckets: Sequence[int], features: tuple[int, int, int]) -> tuple[Profile, ...]:
-    """Of a head: one a bucket, from one more than the bucket before."""
+    """Profiles of a head: one for each bucket, from one person more than the bucket before.
+
+    Args:
+        buckets: see `people_buckets`.
+        features: (C, size, size) of a RoI.
+    """
     before = (0, *buckets[:-1])
     return tuple(
         Profile("ROI_FEATURES", (low + 1, *features), (high, *features), (high, *features))

@@ -1,4 +1,4 @@
-"""Engines of a repository (detector/1/model.plan and so on) run by TensorRT's own Python API: implements `Graphs`.
+"""Engines of a repository (detector/1/model.plan and so on), run by TensorRT's Python API.
 
 Written against the documented API of TensorRT 10 and 11; not executed on a GPU by the tests of this project.
 """
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.named_graphs import NamedGraphs
 from export.tensorrt.builder import PLUGIN, load_plugin
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 
 def unavailable(repository: ModelRepository) -> str | None:
-    """Why the engines of a repository cannot be run here; None: they can."""
+    """Why the engines of a repository cannot run here; None where they can."""
     if find_spec("tensorrt") is None:
         return "tensorrt is not installed"
     if not torch.cuda.is_available():
@@ -29,12 +30,12 @@ def unavailable(repository: ModelRepository) -> str | None:
 
 
 def plan_of(repository: ModelRepository, name: str) -> Path:
-    """The engine of a graph."""
+    """Where the engine of a graph lies."""
     return repository.path / name / "1" / "model.plan"
 
 
 class _Engine:
-    """One engine: numpy in, numpy out; sizes of outputs that depend on the data come from an allocator."""
+    """One engine: numpy in, numpy out. An allocator gives memory for outputs whose sizes depend on the data."""
 
     def __init__(self, path: Path) -> None:
         import tensorrt as trt
@@ -42,7 +43,7 @@ class _Engine:
         self._trt = trt
         self._logger = trt.Logger(trt.Logger.WARNING)
         trt.init_libnvinfer_plugins(self._logger, "")
-        if PLUGIN.is_file():  # engines without its nodes do not miss it
+        if PLUGIN.is_file():  # only engines with nodes of the plugin need it
             load_plugin(trt, PLUGIN)
         self._engine = trt.Runtime(self._logger).deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
@@ -55,10 +56,10 @@ class _Engine:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         stream = torch.cuda.current_stream()
-        held = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])).cuda() for name in self.inputs}
-        profile = self._profile({name: tuple(tensor.shape) for name, tensor in held.items()})
+        on_gpu = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])).cuda() for name in self.inputs}
+        profile = self._profile({name: tuple(tensor.shape) for name, tensor in on_gpu.items()})
         self._context.set_optimization_profile_async(profile, stream.cuda_stream)
-        for name, tensor in held.items():
+        for name, tensor in on_gpu.items():
             self._context.set_input_shape(name, tuple(tensor.shape))
             self._context.set_tensor_address(name, tensor.data_ptr())
         for name, allocator in self._allocators.items():
@@ -66,12 +67,12 @@ class _Engine:
         if not self._context.execute_async_v3(stream.cuda_stream):
             raise RuntimeError("TensorRT did not run the engine: its log above says why")
         stream.synchronize()
-        found = {}
+        outputs = {}
         for name, allocator in self._allocators.items():
             kind = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
             size = int(np.prod(allocator.shape)) * kind.itemsize
-            found[name] = allocator.memory[:size].cpu().numpy().view(kind).reshape(allocator.shape)
-        return found
+            outputs[name] = allocator.memory[:size].cpu().numpy().view(kind).reshape(allocator.shape)
+        return outputs
 
     def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
         number = self.profile_of(shapes)
@@ -80,7 +81,7 @@ class _Engine:
         return number
 
     def profile_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-        """The first profile of the engine that holds these shapes of inputs."""
+        """The number of the engine's first profile that holds inputs of these shapes; None where there is none."""
         for number in range(self._engine.num_optimization_profiles):
             bounds = {name: self._engine.get_tensor_profile_shape(name, number) for name in shapes}
             if all(
@@ -93,9 +94,9 @@ class _Engine:
 
 
 def _allocator(trt: Any) -> Any:
-    """Grows one piece of device memory to what TensorRT asks for, and keeps the output's shape."""
+    """An output allocator: one piece of GPU memory that grows to what TensorRT asks for, and the output's shape."""
 
-    class Allocator(trt.IOutputAllocator):  # type: ignore[misc, name-defined]
+    class Allocator(trt.IOutputAllocator):
         def __init__(self) -> None:
             super().__init__()
             self.memory = torch.empty(0, dtype=torch.uint8, device="cuda")
@@ -115,8 +116,8 @@ def _allocator(trt: Any) -> Any:
     return Allocator()
 
 
-class TensorRtGraphs:
-    """Detector and heads of a repository on the GPU. See `unavailable` first."""
+class TensorRtGraphs(NamedGraphs):
+    """Detector and heads of a repository on the GPU. Ask `unavailable` first whether they can run here."""
 
     def __init__(self, repository: ModelRepository) -> None:
         import tensorrt as trt
@@ -128,15 +129,7 @@ class TensorRtGraphs:
         """Whether a profile of the detector's engine holds canvases of this shape (H, W, 3)."""
         return self._engines["detector"].profile_of({"CANVAS": canvas}) is not None
 
-    def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        return self._engines["detector"].run({"CANVAS": canvas, "LIMITS": limits})
-
-    def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        found = self._engines["parsing"].run({"ROI_FEATURES": features})
-        return found if probabilities else {k: v for k, v in found.items() if k != "PART_PROBS"}
-
-    def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """See `Graphs`."""
-        return self._engines["densepose_head"].run({"ROI_FEATURES": features})
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        """See `NamedGraphs`. An engine computes all of its outputs; those that were not asked for are dropped."""
+        answer = self._engines[graph].run(inputs)
+        return {name: answer[name] for name in outputs}

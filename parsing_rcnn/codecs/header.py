@@ -1,4 +1,4 @@
-"""What a picture's first bytes say about it: format, size, orientation. Nothing is decoded, so a bomb costs nothing."""
+"""Reads format, size and orientation from a picture's header. No pixels are decoded, so a bomb costs nothing."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _NOT_ACCEPTED = (
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 _EXIF_ORIENTATION = 0x0112
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG's markers without a length."""
+"""Markers of JPEG that have no length."""
 _MAX_FILL = 65_536
-"""Bytes 0xFF before one of JPEG's markers."""
+"""Most bytes 0xFF before a marker of JPEG."""
 _MAX_SEGMENTS = 4096
-"""Before a JPEG's frame header: 32 MiB hold 512 of full length, and a picture of a camera has about ten."""
+"""Most segments before a JPEG's frame header: 32 MiB hold 512 of full length, and a camera writes about ten."""
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 """Frames that libjpeg-turbo decodes at full size whatever size it is asked for, and without changing their colours."""
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
-"""What ends a scan's pixels, in which 0xFF stands before 0x00, or is of a restart."""
+"""A marker that ends a scan's pixels; among them, 0xFF is followed by 0x00 or belongs to a restart marker."""
 _MAX_CHUNKS = 65_536
-"""Of a PNG or WebP: libpng's are of 8 KiB, of which 32 MiB hold 4096. Some million empty ones would take seconds."""
+"""Most chunks of a PNG or WebP. libpng's have 8 KiB, so 32 MiB hold 4096; millions of empty ones would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def peek(data: bytes) -> ImageHeader:
         data: an encoded JPEG, PNG or WebP.
 
     Raises:
-        InvalidImage: the bytes are empty, end or are damaged before the size is known, or have very many parts.
+        InvalidImage: the bytes are empty, damaged or end before the size is known, or have far too many parts.
         UnsupportedImage: another type of file.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -120,7 +120,7 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
         marker = data[at + 1]
         if marker == 0xFF:
             raise InvalidImage(f"damaged JPEG: {_MAX_FILL} bytes of 0xFF and no marker after them")
-        if marker == 0x00:  # no marker: libjpeg would look for one in what would be passed over here
+        if marker == 0x00:  # not a marker: libjpeg would search for one in bytes that this loop would skip
             raise InvalidImage(f"damaged JPEG: no marker at byte {at}")
         if marker in _ALONE:
             at += 2
@@ -143,11 +143,12 @@ def _peek_jpeg(data: bytes) -> ImageHeader:
 
 
 def _scans(data: bytes, at: int, components: int, progressive: bool) -> int:
-    """Passes over the pixels, from the end of the frame header on. Where the first one has every component the pixels
-    are complete: whatever else comes is not decoded, nor read here.
+    """How many passes over the pixels follow the frame header.
+
+    Where the first one has every component, the pixels are complete: the rest is not decoded, and not read here.
 
     Raises:
-        InvalidImage: there are more than the components need, or very many markers.
+        InvalidImage: there are more passes than the components need, or far too many markers.
     """
     scans = 0
     for _ in range(_MAX_SEGMENTS):
@@ -188,8 +189,11 @@ def _peek_png(data: bytes) -> ImageHeader:
 
 
 def without_texts(png: bytes) -> bytes:
-    """A PNG without its texts and colour profile, of which nothing is used: Pillow unpacks them, and takes a picture
-    whose texts are large for a bomb. What ends early stays as it is, and so does a PNG that has none."""
+    """A PNG without its texts and colour profile, which are not used.
+
+    Pillow would unpack them, and takes a picture with large texts for a bomb. A truncated chunk stays as it is, and so
+    does a PNG without any.
+    """
     view, kept, begin, at = memoryview(png), [], 0, 8
     while at + 8 <= len(png):
         length, kind = struct.unpack_from(">I4s", png, at)

@@ -1,4 +1,4 @@
-"""JPEG, PNG and WebP in: upright RGB arrays out, and nothing decoded that the header shows to be too large."""
+"""Decodes JPEG, PNG and WebP to upright RGB arrays; nothing is decoded that is too large by its header."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from PIL import Image, UnidentifiedImageError
 from parsing_rcnn.codecs.header import ImageHeader, exif_orientation, peek, without_texts
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
 from parsing_rcnn.geometry import resize, turn_upright
+from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 
 __all__ = ["ImageHeader", "ImageLimits", "check", "decode", "from_pillow", "peek"]
 
 _MAX_SCANS = 100
 _USUAL_SCANS = 16
-"""A camera's progressive JPEG has about ten scans; each is a pass over all pixels and may be of a few bytes, so very
-many are an attack, and a picture as large as the limit may have no more than the usual."""
+"""A camera's progressive JPEG has about ten scans. Each is a pass over all pixels but may have only a few bytes, so
+very many are an attack; a picture as large as the limit may have no more than this."""
 
 _LOADING = threading.Lock()
-"""Pillow reads a file when its pixels are first asked for, and threads that share it would read it all at once."""
+"""Pillow reads a file when its pixels are first needed, and threads that share a picture would read it at once."""
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted, decided before decoding.
+    """Which pictures are accepted; checked before decoding.
 
     Attributes:
         max_bytes: of the encoded picture.
@@ -38,17 +39,17 @@ class ImageLimits:
         max_side: the longer of width and height, pixels.
     """
 
-    max_bytes: int = 32 * 1024 * 1024
-    max_pixels: int = 64_000_000
-    max_side: int = 16384
+    max_bytes: int = MAX_IMAGE_BYTES
+    max_pixels: int = MAX_PIXELS
+    max_side: int = MAX_SIDE
 
 
 def check(data: bytes, limits: ImageLimits | None = None) -> ImageHeader:
-    """Read the header and hold it against the limits.
+    """Read the header and check it against the limits.
 
     Raises:
-        InvalidImage: no picture, by its header.
-        ImageTooLarge: beyond a limit.
+        InvalidImage: the header is not that of a picture.
+        ImageTooLarge: a limit is exceeded.
         UnsupportedImage: not a JPEG, PNG or WebP.
     """
     limits = limits or ImageLimits()
@@ -75,7 +76,7 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
 
     Args:
         data: an encoded JPEG, PNG or WebP.
-        limits: what is accepted (None: the defaults of `ImageLimits`).
+        limits: which pictures are accepted (None: the defaults of `ImageLimits`).
         max_side: scale the picture down to this longest side, pixels (None: never). A JPEG is then decoded at a
             fraction of its size, which is faster.
 
@@ -103,17 +104,17 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
 
 
 def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
-    """A picture that Pillow has opened, as `decode` has its file.
+    """A picture that Pillow has opened, with the same pixels as `decode` of its file.
 
-    But for two kinds of PNG: where 2 or 4 bits of grey, or 16 bits of a colour, have a transparent value, Pillow's
-    picture does not say how many bits that is of, and its pixels stay as they are. Give the bytes or path of these.
+    Two kinds of PNG are exceptions: for a transparent value of 2 or 4 bits of grey, or of 16 bits a colour, Pillow's
+    picture does not say how many bits the value has, and such pixels keep their colour. Give the bytes or the path.
 
     Returns:
-        uint8 [H,W,3] RGB, upright by the orientation of the EXIF that it still has (XMP's is not looked at), writable.
+        uint8 [H,W,3] RGB, writable, upright by the EXIF orientation that the picture still has (XMP's is ignored).
 
     Raises:
-        InvalidImage: its file is truncated, damaged or closed, or its mode is none that becomes RGB: of "I" and "F"
-            nobody can tell which value is white, but in a PGM's "I", where it is 65535.
+        InvalidImage: its file is truncated, damaged or closed, or its mode cannot become RGB: "I" and "F" do not say
+            which value is white, except in a PGM's "I", where it is 65535.
     """
     if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
         raise InvalidImage(
@@ -125,7 +126,7 @@ def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
             picture.load()
         # not of picture.getexif(), which takes XMP's where EXIF has none
         return turn_upright(_to_rgb(picture), exif_orientation(picture.info.get("exif", b"")))
-    except Exception as error:  # as below: of lazy files it is decoded here
+    except Exception as error:  # as below: files that Pillow opens lazily are decoded here
         raise InvalidImage(f"the picture of Pillow cannot be read ({error}): give its bytes or path") from None
 
 
@@ -138,8 +139,10 @@ def _target(header: ImageHeader, max_side: int | None) -> tuple[int, int] | None
 
 
 def _filled(image: NDArray[np.uint8], header: ImageHeader) -> tuple[float, float]:
-    """Shares of the height and width that are of the picture: libjpeg decodes M eighths of every block of eight pixels,
-    and the last row and column may begin in the picture and end beyond it."""
+    """The shares of the height and width that the picture fills.
+
+    libjpeg decodes M eighths of every block of eight pixels, so the last row and column may reach beyond the picture.
+    """
     rows, columns = image.shape[:2]
     if (rows, columns) == (header.height, header.width):
         return 1.0, 1.0
@@ -187,8 +190,9 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
 
 
 def _scale_transparency(picture: Image.Image, depth: int) -> None:
-    """Bring the one colour that a PNG without alpha calls transparent to eight bits: Pillow does so with the samples
-    alone, and then none has that colour. 16 bits of grey stay 16 bits.
+    """Scale the one colour that a PNG without alpha calls transparent to eight bits.
+
+    Pillow scales only the samples, and then none has that colour. 16 bits of grey stay 16 bits.
 
     Args:
         depth: bits of a sample in the file.
@@ -213,8 +217,10 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _eight_bits(grey: NDArray[Any], transparent: int | None = None) -> NDArray[np.uint8]:
-    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded, and white where it is `transparent`; in strips, because what lies
-    between takes six times the memory."""
+    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded, and white where a value is `transparent`.
+
+    It is done in strips, because intermediate arrays take six times the memory.
+    """
     image = np.empty((*grey.shape, 3), dtype=np.uint8)
     for top in range(0, len(grey), 256):
         strip = np.clip(grey[top : top + 256].astype(np.int32), 0, 65535)

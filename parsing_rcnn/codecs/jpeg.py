@@ -1,4 +1,4 @@
-"""JPEG out: pictures for the eye. Labels and IUV would not survive it; they are PNG (`codecs.png`)."""
+"""JPEG out, for pictures to look at. Labels and IUV would not survive the compression; they are PNG (`codecs.png`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parsing_rcnn.errors import ImageTooLarge
 QUALITY = 90
 
 _MAX_SIDE = 65500
-"""What libjpeg writes; the format has 16 bits for it."""
+"""The longest side that libjpeg writes, pixels; the format has 16 bits for it."""
 
 
 def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY, subsampling: Literal["444", "420"] = "444") -> bytes:
@@ -22,11 +22,11 @@ def encode_rgb(image: NDArray[np.uint8], quality: int = QUALITY, subsampling: Li
     Args:
         image: uint8 [H,W,3] RGB.
         quality: 1..100.
-        subsampling: "420" halves the resolution of the colours: fewer bytes, and a fringe at thin outlines and letters.
+        subsampling: "420" halves the resolution of the colours: fewer bytes, but fringes at thin outlines and letters.
 
     Raises:
         ImageTooLarge: a side is longer than the format allows.
-        ValueError: no such array.
+        ValueError: the image is not such an array.
     """
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
         raise ValueError(f"cannot write {image.dtype} {image.shape} as JPEG")

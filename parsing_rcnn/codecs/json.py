@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.heads import believed
 from parsing_rcnn.maps.full_frame import nobody
-from parsing_rcnn.maps.overlaps import settle
+from parsing_rcnn.maps.overlaps import assign_contested_pixels
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
 
@@ -51,10 +50,10 @@ def to_json(
         exact: parts as in `People.crop`, where there are any; and IUV is pasted smoothly.
 
     Returns:
-        `image` {width, height}, `predictions` in the order of the people, `timings_ms`; with "inds" `inds_png`, who is
-        where in the whole picture, a grey PNG: 0 for nobody, else the person's index plus one. Somebody is where a part
-        is or I > 0, of the maps that were computed (those of an untrained head do not count beside others), and who is
-        in front `parsing_rcnn.maps.overlaps.settle` says.
+        `image` {width, height}, `predictions` in the order of the people, `timings_ms`; with "inds" also `inds_png`,
+        the instances of the whole picture as a grey PNG: 0 for nobody, else the person's index plus one. A person is
+        where a part is or I > 0, by the maps that were computed (an untrained head's does not count beside another),
+        and `parsing_rcnn.maps.overlaps.assign_contested_pixels` decides who is in front.
 
     Raises:
         InvalidOptions: an unknown name in `include` or `mask_format`.
@@ -66,7 +65,7 @@ def to_json(
     if mask_format not in MASK_FORMATS:
         raise InvalidOptions(f"mask_format: {mask_format!r} is unknown, choose from {', '.join(MASK_FORMATS)}")
     height, width = people.image_size
-    predictions, claims, sources = [], [], believed(people)
+    predictions, claims, sources = [], [], people.silhouette_tasks
     for index in range(len(people)):
         labels, iuv = _maps(people, index, include, exact)
         predictions.append(_person(people, index, (labels, iuv), include, mask_format, exact))
@@ -92,17 +91,17 @@ def dumps(document: Any) -> bytes:
 def _maps(
     people: People, index: int, include: Collection[str], exact: bool
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """A person's classes [h,w], and IUV [3,h,w] where it is needed."""
+    """A person's classes [h,w] where there are parts, and IUV [3,h,w] where it is needed."""
     labels = None if people.parts is None else people.crop(index, exact)[0]
-    silhouettes = "inds" in include or "parsing" not in believed(people)
+    silhouettes = "inds" in include or "parsing" not in people.silhouette_tasks
     wanted = people.iuv is not None and ("iuv" in include or silhouettes)
     return labels, people.iuv_crop(index, exact=exact)[0] if wanted else None
 
 
 def _instances(people: People, claims: list[NDArray[np.bool_]]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Who is where, [H,W]; the claims, of everybody's window, are settled in place."""
+    """The instance map [H,W], from everybody's silhouette over their window; those are changed in place."""
     canvas = nobody(people)
-    settle(people, claims)
+    assign_contested_pixels(people, claims)
     for index, mask in enumerate(claims):
         canvas[people.window(index).slices][mask] = index + 1
     return canvas
@@ -132,7 +131,7 @@ def _person(
     }
     labels, iuv = maps
     silhouette = labels
-    if iuv is not None and "parsing" not in believed(people):
+    if iuv is not None and "parsing" not in people.silhouette_tasks:
         silhouette = iuv[0]
     if silhouette is not None and "masks" in include:
         entry |= _mask(silhouette > 0, people, index, mask_format)
@@ -176,7 +175,7 @@ def _classes(
     scores: NDArray[np.float32] | None,
     masks: Mapping[int, rle.RLE] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """What is there of each class but the background, by pixels [classes], with its score and its mask if known."""
+    """An entry for each class with pixels (`areas` [classes]) but the background, with its score and mask if known."""
     found: list[dict[str, Any]] = []
     for class_id in (np.flatnonzero(areas[1:]) + 1).tolist():
         entry: dict[str, Any] = {"class": taxonomy.classes[class_id], "class_id": class_id}

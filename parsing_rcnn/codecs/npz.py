@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import TASKS, People
+from parsing_rcnn.analyzer import TASKS
+from parsing_rcnn.own_classes import BUILT_IN, read_taxonomy, write_taxonomy
+from parsing_rcnn.people import PER_PERSON, People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 _REQUIRED = ("boxes", "scores", "image_size")
-_OPTIONAL = ("parts", "part_scores", "iuv", "iuv_scores", "tracker_id")
+_LEFT_OUT = "part_probs"  # twenty times the bytes of `parts`
+_OPTIONAL = tuple(name for name in PER_PERSON if name not in (*_REQUIRED, _LEFT_OUT))
 
-# dtype and the lengths after the number of people, None for any; what else they have to be, `People` checks
+# dtype and the lengths after the number of people, None for any; `People` checks the rest
 _SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "boxes": (np.float32, (4,)),
     "scores": (np.float32, ()),
@@ -27,7 +31,8 @@ _SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "iuv_scores": (np.float32, (None,)),
     "tracker_id": (np.int32, ()),
 }
-_LONGEST = 512  # cells of a map's side, and classes, in what others send: four times those of the models here
+_MAX_CELLS = 512  # cells of a map's side, and classes, in what others send: four times those of the models here
+_LONGEST_TAXONOMY = 1 << 16  # bytes of its JSON
 _PACKED = 1032  # bytes that one byte of deflate data can stand for at most
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -38,15 +43,17 @@ def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
     Returns:
         `boxes` float32 [n,4], `scores` float32 [n], `image_size` int32 [2] (height, width), and of `parts` uint8
         [n,S,S], `part_scores` float32 [n,classes], `iuv` uint8 [n,3,S,S], `iuv_scores` float32 [n,25] and `tracker_id`
-        int32 [n] what there is; and where the head of a map is not trained `untrained` bool [2], of parsing and
-        densepose.
+        int32 [n] what there is; where the head of a map is not trained `untrained` bool [2], of parsing and densepose;
+        and of part classes of one's own `taxonomy` uint8 [bytes], JSON as in the model card.
     """
-    arrays: dict[str, NDArray[np.generic]] = {"boxes": people.boxes, "scores": people.scores}
-    arrays |= {name: value for name in _OPTIONAL if (value := getattr(people, name)) is not None}
+    arrays: dict[str, NDArray[np.generic]] = {**people.per_person()}
+    arrays.pop(_LEFT_OUT, None)
     arrays["image_size"] = np.array(people.image_size, dtype=np.int32)
     doubted = [task in people.untrained and maps is not None for task, maps in _maps(people)]
     if any(doubted):
         arrays["untrained"] = np.array(doubted)
+    if people.taxonomy not in BUILT_IN.values():
+        arrays["taxonomy"] = np.frombuffer(json.dumps(write_taxonomy(people.taxonomy)).encode(), np.uint8)
     return arrays
 
 
@@ -70,8 +77,8 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
 
     Args:
         source: its bytes, or its path.
-        taxonomy: of `parts`. None takes CIHP or MHP, whichever has as many classes as `part_scores`, and CIHP where
-            there are none: the archive says no more.
+        taxonomy: of `parts`. None takes the archive's own, which it has where it is neither CIHP nor MHP; else that of
+            the two which has as many classes as `part_scores`, and CIHP where there are none.
         most: people that it may have, whose maps have then at most 512 cells a side: for what others send. None, for
             files of one's own, sets no limit.
 
@@ -87,7 +94,7 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
         raise _other(error) from None
     with archive:
         there = archive.namelist()
-        names = [*_REQUIRED, *(name for name in (*_OPTIONAL, "untrained") if f"{name}.npy" in there)]
+        names = [*_REQUIRED, *(n for n in (*_OPTIONAL, "untrained", "taxonomy") if f"{n}.npy" in there)]
         count: int | None = None
         for name in names:
             shape, dtype = _header(archive, name)
@@ -96,11 +103,18 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
             if name in _SHAPES:
                 count = shape[0] if shape and count is None else count
                 _judge(name, shape, dtype, count, most)
+            elif name == "taxonomy":
+                if dtype != np.uint8 or len(shape) != 1 or shape[0] > _LONGEST_TAXONOMY:
+                    raise ValueError(f"taxonomy: expected JSON, uint8 [bytes] up to {_LONGEST_TAXONOMY}, got {shape}")
             elif shape != (2,):
                 raise ValueError(f"{name}: expected shape (2,), got {shape}")
             elif dtype.kind not in ("b" if name == "untrained" else "iu"):
                 raise TypeError(f"{name}: expected {'bool' if name == 'untrained' else 'int32'}, got {dtype}")
         arrays: dict[str, Any] = {name: _array(archive, name) for name in names}
+    own = _own(arrays.pop("taxonomy", None))
+    if own is not None and taxonomy is not None and taxonomy != own:
+        raise ValueError(f"its parts are of the {len(own)} classes of {own.name}, not the {len(taxonomy)} expected")
+    taxonomy = taxonomy or own
     if taxonomy is None:
         classes = arrays["part_scores"].shape[1] if "part_scores" in arrays else len(CIHP)
         taxonomy = MHP if classes == len(MHP) else CIHP
@@ -108,6 +122,16 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
     doubted = arrays.pop("untrained", np.zeros(len(TASKS), np.bool_))
     untrained = frozenset(task for task, doubt in zip(TASKS, doubted, strict=True) if doubt)
     return People(image_size=(height, width), taxonomy=taxonomy, untrained=untrained, **arrays)
+
+
+def _own(document: NDArray[np.uint8] | None) -> Taxonomy | None:
+    """The taxonomy of an archive that says one."""
+    if document is None:
+        return None
+    try:
+        return read_taxonomy(json.loads(document.tobytes()))
+    except ValueError as error:
+        raise ValueError(f"taxonomy: {error}") from None
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -138,8 +162,8 @@ def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], count: int |
         shown = ", ".join(["n", *("S" if length is None else str(length) for length in lengths)])
         of = "" if count is None else f" with n = {count}"
         raise ValueError(f"{name}: expected shape ({shown}){of}, got {shape}")
-    if most is not None and (shape[0] > most or max(shape[1:], default=0) > _LONGEST):
-        raise ValueError(f"{name}: {shape} is too much: at most {most} people and {_LONGEST} cells a side are read")
+    if most is not None and (shape[0] > most or max(shape[1:], default=0) > _MAX_CELLS):
+        raise ValueError(f"{name}: {shape} is too much: at most {most} people and {_MAX_CELLS} cells a side are read")
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

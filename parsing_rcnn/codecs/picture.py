@@ -22,19 +22,19 @@ Picture: TypeAlias = "bytes | str | os.PathLike[str] | NDArray[np.uint8] | Image
 """An encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of Pillow."""
 
 _SHOWN = 200
-"""Characters of a path in a message: a picture in base64 has millions."""
+"""Characters of a path that a message shows: a picture given as base64 by mistake has millions."""
 
 
 def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
     """The encoded bytes, read where `picture` is a path, or the RGB array.
 
     Args:
-        picture: of Pillow's pictures the EXIF turn is applied, and transparency put on white, as of files.
-        bgr: it is an array whose channels are blue, green, red, as OpenCV has them.
+        picture: for a picture of Pillow, the EXIF turn is applied and transparency put on white, as for files.
+        bgr: `picture` is a BGR array, as OpenCV has it.
 
     Raises:
-        InvalidImage: the path cannot be read, the array is no RGB picture, or `picture` is nothing of these.
-        InvalidOptions: `bgr`, and it is no array: all others say themselves which channel is which.
+        InvalidImage: the path cannot be read, the array is not an RGB picture, or `picture` is none of these.
+        InvalidOptions: `bgr` although it is not an array: all others say themselves which channel is which.
     """
     if bgr and not isinstance(picture, np.ndarray):
         raise InvalidOptions(
@@ -63,10 +63,10 @@ def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
 
 
 def held(picture: Picture, *, bgr: bool = False) -> Picture:
-    """The picture as it is now, also when its source has gone on: of an animation Pillow has one object for all frames.
+    """The picture as it is now. Pillow has one object for all frames of an animation, which changes later.
 
     Args:
-        picture: one of Pillow's becomes its array, anything else stays what it is.
+        picture: one of Pillow's becomes an array, anything else stays as it is.
         bgr: as in `load`.
 
     Raises:
@@ -76,7 +76,7 @@ def held(picture: Picture, *, bgr: bool = False) -> Picture:
 
 
 def still(frames: Iterable[Picture], *, bgr: bool = False) -> Iterator[Picture]:
-    """Each of the frames as `held` has it; one that cannot be read stays as it is, and is refused where it is used."""
+    """`held` of each frame. A frame that cannot be read stays as it is, and is refused where it is used."""
     for frame in frames:
         try:
             now = held(frame, bgr=bgr)
@@ -89,8 +89,8 @@ def pixels(picture: Picture, size: tuple[int, int] | None = None) -> NDArray[np.
     """The upright picture, uint8 [H,W,3] RGB: decoded where `picture` is encoded, an array as it is.
 
     Args:
-        picture: any of the kinds.
-        size: (height, width) of a picture that was accepted before: as large a one is decoded, whatever the limits.
+        picture: of any kind.
+        size: (height, width) of a picture that was accepted before. One as large is decoded whatever the limits are.
 
     Raises:
         ParsingRCNNError: as of `load` and `parsing_rcnn.codecs.image.decode`.
@@ -104,7 +104,7 @@ def pixels(picture: Picture, size: tuple[int, int] | None = None) -> NDArray[np.
     if size is not None:
         limits = replace(
             limits,
-            max_bytes=max(limits.max_bytes, len(loaded)),  # they were accepted, too, and are here already
+            max_bytes=max(limits.max_bytes, len(loaded)),  # the bytes were accepted before, too
             max_pixels=max(limits.max_pixels, size[0] * size[1]),
             max_side=max(limits.max_side, *size),
         )
@@ -112,7 +112,7 @@ def pixels(picture: Picture, size: tuple[int, int] | None = None) -> NDArray[np.
 
 
 def misfit(array: NDArray[np.generic]) -> str | None:
-    """What is wrong with an array that is to be a picture, and the remedy; None where it is uint8 [H,W,3]."""
+    """Why an array is not a picture, and the remedy; None where it is uint8 [H,W,3]."""
     shape = array.shape
     if array.dtype == np.uint8 and array.ndim == 3 and shape[2] == 3 and 0 not in shape:
         return None
@@ -155,6 +155,6 @@ def _kind(picture: object) -> str:
 
 
 def _of_pillow(picture: object) -> TypeGuard[Image]:
-    """Whether it is a picture of Pillow, which is imported then, and need not be otherwise."""
+    """Whether it is a picture of Pillow. Without Pillow imported it cannot be one, so this does not import it."""
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(picture, pillow.Image)

@@ -18,13 +18,13 @@ from PIL import Image
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
 _LEVEL = 1
-"""Of zlib: label maps are nearly as small at 1 as at 9, and several times faster to write."""
+"""Level of zlib: label maps are nearly as small at 1 as at 9, and several times faster to write."""
 
 _ROWS_REPEAT = (cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
-"""Maps are made of areas, so a row is much like the one above: trying every filter costs 3x the time for no byte."""
+"""A row of a map is much like the one above: trying every filter takes 3x the time and saves nothing."""
 
 _LABELS = (*_ROWS_REPEAT, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-"""Labels have no other patterns than runs: half the bytes. U and V have, and would grow."""
+"""Labels have no patterns but runs, so this halves the bytes. U and V have others, and would grow."""
 
 _PHOTO = _LABELS
 """Half the time of trying every filter and looking for patterns, for 1.08x the bytes (the median of 42 photos and
@@ -55,7 +55,7 @@ def encode_palette(labels: NDArray[np.uint8], taxonomy: Taxonomy = CIHP) -> byte
 
 
 def encode_iuv(iuv: NDArray[np.uint8], *, bgr: bool = False) -> bytes:
-    """The `_IUV.png` of a whole picture.
+    """The IUV of a whole picture as its `_IUV.png`.
 
     Args:
         iuv: uint8 [H,W,3] of I (0..24), U times 255, V times 255; zero where nobody is.
@@ -65,10 +65,10 @@ def encode_iuv(iuv: NDArray[np.uint8], *, bgr: bool = False) -> bytes:
 
 
 def encode_iuv_planes(iuv: NDArray[np.uint8]) -> bytes:
-    """The same of planes.
+    """The same from planes.
 
     Args:
-        iuv: uint8 [3,h,w] of I, U, V, one person's for example.
+        iuv: uint8 [3,h,w] of I, U, V, for example of one person.
     """
     if iuv.ndim != 3 or len(iuv) != 3 or 0 in iuv.shape or iuv.dtype != np.uint8:
         raise ValueError(f"cannot write {iuv.dtype} {iuv.shape} as an IUV PNG")
@@ -76,7 +76,7 @@ def encode_iuv_planes(iuv: NDArray[np.uint8]) -> bytes:
 
 
 def encode_inds(instances: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """The `_INDS.png` of a whole picture: 0 is background, 1..n the person.
+    """The instances of a whole picture as its `_INDS.png`: 0 is background, 1..n the person.
 
     Args:
         instances: uint8 or uint16 [H,W] (16 bits only with more than 255 people).

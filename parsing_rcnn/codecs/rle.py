@@ -1,6 +1,6 @@
 """COCO run lengths: column-major runs of zeros and ones, in the compressed string that pycocotools writes.
 
-A mask that covers one person's box goes into the full frame by arithmetic on its runs; the frame is never painted.
+A mask of one person's box is placed in the full frame by arithmetic on its runs; the frame is never painted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 7
+_COUNT_DIGITS = 7
 """Digits of 5 bits in the longest count: 35 bits, more than any picture has pixels."""
 
 
@@ -42,7 +42,7 @@ def encode(mask: NDArray[Any]) -> RLE:
 
 
 def encode_classes(labels: NDArray[np.uint8]) -> dict[int, RLE]:
-    """Run lengths of every class but 0, in one pass: as `encode(labels == k)` for each of them.
+    """Run lengths of every class but 0, in one pass: the same as `encode(labels == k)` for each class k.
 
     Args:
         labels: uint8 [H,W].
@@ -93,7 +93,7 @@ def shift(rle: RLE, offset: tuple[int, int], size: tuple[int, int]) -> RLE:
 
 
 def decode(rle: RLE) -> NDArray[np.uint8]:
-    """The mask of run lengths.
+    """The mask that run lengths describe.
 
     Returns:
         uint8 [H,W] of 0 and 1.
@@ -108,7 +108,7 @@ def decode(rle: RLE) -> NDArray[np.uint8]:
 
 
 def area(rle: RLE) -> int:
-    """Pixels that are one.
+    """How many pixels of the mask are one.
 
     Raises:
         ValueError: the string is damaged or does not fill the size.
@@ -171,21 +171,21 @@ def _pack(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int, width
 
 
 def _to_string(counts: NDArray[np.int64]) -> str:
-    """Each count from the fourth on is written as its difference to the one before the last, 5 bits a character."""
+    """The compressed string: 5 bits a character; counts from the fourth on as differences to the one two before."""
     values = counts.copy()
     values[3:] -= counts[1:-2]
-    rest = values[:, None] >> (5 * np.arange(_LONGEST + 1))  # arithmetic shift: keeps the sign
+    rest = values[:, None] >> (5 * np.arange(_COUNT_DIGITS + 1))  # arithmetic shift: keeps the sign
     digits = (rest[:, :-1] & 31).astype(np.uint8)
-    # A number ends at the digit whose sign bit already says what the remaining bits are.
+    # A number ends at the digit after which all bits equal that digit's sign bit.
     ended = np.where(digits & 16, rest[:, 1:] == -1, rest[:, 1:] == 0)
     last = ended.argmax(axis=1)[:, None]
-    place = np.arange(_LONGEST)
+    place = np.arange(_COUNT_DIGITS)
     characters = digits + 48 + 32 * (place < last).astype(np.uint8)
     return bytes(characters[place <= last]).decode("ascii")
 
 
 def _counts(rle: RLE) -> NDArray[np.int64]:
-    """Decode and verify the string."""
+    """The counts of the string, checked against the size."""
     text: str | bytes = rle["counts"]
     raw = np.frombuffer(text.encode("ascii", "replace") if isinstance(text, str) else text, dtype=np.uint8)
     height, width = rle["size"]
@@ -194,7 +194,7 @@ def _counts(rle: RLE) -> NDArray[np.int64]:
         raise ValueError("COCO run lengths: the string is damaged")
     stops = np.flatnonzero((codes & 32) == 0)
     begins = np.r_[0, stops[:-1] + 1]
-    if (stops - begins).max() >= _LONGEST:
+    if (stops - begins).max() >= _COUNT_DIGITS:
         raise ValueError("COCO run lengths: the string is damaged (a count of more than 35 bits)")
     place = np.arange(len(codes)) - np.repeat(begins, stops - begins + 1)
     values = np.add.reduceat((codes & 31) << (5 * place), begins)

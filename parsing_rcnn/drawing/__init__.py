@@ -1,1 +1,1 @@
-"""What pictures of people are drawn with; `parsing_rcnn.draw` is the way in."""
+"""The parts of `parsing_rcnn.draw`, which is the public module for pictures of people."""

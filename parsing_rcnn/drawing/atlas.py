@@ -16,19 +16,19 @@ _SAMPLES = 2.0
 """For each texel of an atlas, were all of it seen: a photo shows half of a body, so four where it shows any."""
 
 _BAND = 1 << 21
-"""Samples taken at a time: about 200 MB."""
+"""Samples processed at a time, which take about 200 MB."""
 
 
 def texels(
     labels: NDArray[np.uint8], uv: NDArray[np.float32], side: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """(tile, column, row) of parts [k] above 0 and U and V [2,k], in tiles of side x side texels."""
+    """(tile, column, row) [k] of the texels of parts [k], all above 0, and U and V [2,k]; a tile is side x side."""
     last = side - 1
     return labels.astype(np.intp) - 1, (uv[0] * last).astype(np.intp), ((1 - uv[1]) * last).astype(np.intp)
 
 
 def tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(uint8 [24,N,N,3], opacity float32 [24,N,N])."""
+    """(colours uint8 [24,N,N,3], opacity float32 [24,N,N]) of an atlas uint8 [6N,4N,3 or 4]."""
     side = atlas.shape[0] // 6
     if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
         raise ValueError(f"a texture atlas is [6N,4N,3 or 4], got {atlas.shape}")
@@ -39,7 +39,7 @@ def tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float
 
 
 def atlas_of(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Sums of R, G and B and their number in each texel [4,24,N,N] -> uint8 [6N,4N,4] RGBA."""
+    """Sums of R, G and B and the number of samples in each texel [4,24,N,N] -> uint8 [6N,4N,4] RGBA."""
     side = sums.shape[-1]
     grid = np.stack([_closed(np.ascontiguousarray(tile)) for tile in sums.transpose(1, 2, 3, 0)])
     rows = grid.reshape(4, 6, side, side, 4).transpose(1, 2, 0, 3, 4)
@@ -47,7 +47,7 @@ def atlas_of(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _closed(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Sums of R, G, B and their number [N,N,4] -> RGBA, gaps of up to two texels filled by what is around them."""
+    """The same for one tile [N,N,4] -> RGBA; gaps of up to two texels are filled from around them."""
     visible = sums[..., 3] > 0
     near = np.asarray(cv2.boxFilter(sums, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT))
     shown = cv2.morphologyEx(visible.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
@@ -57,7 +57,7 @@ def _closed(sums: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def enlarged(photo: NDArray[np.uint8], part: PixelWindow, times: int) -> NDArray[np.uint8]:
-    """A part of a picture so many times as large, each way: as if the whole were enlarged."""
+    """A part of a picture, `times` as high and wide, with the pixels that it has in the whole picture enlarged."""
     height, width = photo.shape[:2]
     left, top = max(part.left - 1, 0), max(part.top - 1, 0)
     around = np.ascontiguousarray(photo[top : min(part.bottom + 1, height), left : min(part.right + 1, width)])
@@ -67,7 +67,7 @@ def enlarged(photo: NDArray[np.uint8], part: PixelWindow, times: int) -> NDArray
 
 
 def taken_off(image: NDArray[np.uint8], people: People, index: int, side: int) -> NDArray[np.float32]:
-    """Sums of R, G and B and their number in each texel, float32 [4,24*side*side], of what a photo shows of a person.
+    """Sums of R, G and B and the number of samples in each texel, float32 [4,24*side*side], of a person in a photo.
 
     Args:
         image: uint8 [H,W,3] RGB, of the people's image_size.
@@ -77,12 +77,12 @@ def taken_off(image: NDArray[np.uint8], people: People, index: int, side: int) -
     """
     window, cells = people.window(index), people.iuv_cells(index)
     mine = visible.charted(people, index)
-    # so many samples for each pixel that a part as large as in the picture leaves no texel out
+    # enough samples for each pixel that a part drawn at its size in the picture leaves no texel out
     wanted = _SAMPLES * 24 * side * side / max(int(mine.sum()), 1)
     times = min(max(math.ceil(math.sqrt(wanted)), 1), 8)
     x, y, width, height = cv2.boundingRect(mine.view(np.uint8))
     rows = max(_BAND // max(times * times * width, 1), 1)
-    sums = np.zeros((4, 24 * side * side), np.float32)  # of whole numbers below 2**24: as exact as any
+    sums = np.zeros((4, 24 * side * side), np.float32)  # whole numbers below 2**24 are exact
     for first in range(y, y + height, rows):
         band = PixelWindow(x, first, x + width, min(first + rows, y + height))
         fine = PixelWindow(*(times * (edge + corner) for edge, corner in zip(band, 2 * window[:2], strict=True)))

@@ -7,31 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.picture import Picture, load, misfit, pixels
-from parsing_rcnn.heads import believed
-from parsing_rcnn.maps.overlaps import settle
-from parsing_rcnn.maps.paste import PixelWindow, interpolate, pixel_window
+from parsing_rcnn.maps.overlaps import assign_contested_pixels
+from parsing_rcnn.maps.paste import PixelWindow, interpolate, pixel_window, soften
 from parsing_rcnn.people import People
 
 _BAND = 1 << 20
-"""Pixels looked at at a time: about 30 MB."""
+"""Pixels processed at a time, which take about 30 MB."""
 
 _INWARDS = 2.0
-"""Pixels from an edge to where the colour is the person's own: at it cameras mix in what is behind."""
+"""Pixels from the edge inwards to where a colour is the person's own: at the edge, cameras mix in the background."""
 
 
 def original(image: Picture, people: People, takes: str = "image, people", *, bgr: bool = False) -> NDArray[np.uint8]:
-    """The picture that people were found in, uint8 [H,W,3] RGB: an array as it is, all else decoded.
+    """The picture that people were found in, uint8 [H,W,3] RGB: an array as it is, anything else decoded.
 
     Args:
         image: as `analyze` took it.
         people: found in it.
-        takes: the arguments of the caller in their order, for who gives them in another one.
-        bgr: it is an array of OpenCV, blue first.
+        takes: the caller's arguments in their order, for the message to those who exchange them.
+        bgr: the image is a BGR array, as OpenCV has it.
 
     Raises:
         InvalidOptions: `bgr`, and it is no array.
         ParsingRCNNError: no picture, or one that cannot be read.
-        TypeError: `people` are none, as where the two are given the other way round.
+        TypeError: `people` is no `People`, as when the two are given in the wrong order.
         ValueError: it is not uint8 RGB of the people's image_size.
     """
     check_people(people, takes, image)
@@ -49,17 +48,17 @@ def original(image: Picture, people: People, takes: str = "image, people", *, bg
 
 
 def channels(picture: NDArray[np.uint8], bgr: bool) -> NDArray[np.uint8]:
-    """A picture uint8 [H,W,3 or 4] as it is or, with `bgr`, with red and blue in each other's place."""
+    """A picture uint8 [H,W,3 or 4]: as it is or, with `bgr`, with red and blue exchanged."""
     if not bgr or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4) or not picture.size:
-        return picture  # whoever takes it says what is wrong with it
+        return picture  # the function that uses it says what is wrong
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA))
 
 
 def check_people(people: People, takes: str = "people", image: object = None) -> None:
-    """Hold what is to be people against their type.
+    """Check the type of `people`.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is something else than `People`.
     """
     if not isinstance(people, People):
         turned = "the other way round: " if isinstance(image, People) else ""
@@ -90,13 +89,12 @@ def cut(
     own, window = _alone(image, people, index), people.window(index)
     own[_lost(people, index)] = 0
     canvas = np.zeros((*around.shape, 4), np.uint8)
-    top, left = window.top - around.top, window.left - around.left
-    canvas[top : top + len(own), left : left + own.shape[1]] = own
+    canvas[around.slices_of(window)] = own
     return channels(canvas, bgr)
 
 
 def beside(people: People, index: int) -> tuple[People, int]:
-    """One of the people with all who may share pixels with them, and their index among these."""
+    """(one of the people and everybody who may share pixels with them, the index of that person among these)."""
     left, top, right, bottom = people.window(index)
     x1, y1, x2, y2 = people.boxes.T
     near = (x1 <= right + 1) & (x2 >= left - 1) & (y1 <= bottom + 1) & (y2 >= top - 1)
@@ -105,16 +103,16 @@ def beside(people: People, index: int) -> tuple[People, int]:
 
 
 def _lost(people: People, index: int) -> NDArray[np.bool_]:
-    """Where one of the people is, and somebody else is in front, [h,w] over their window."""
+    """Where somebody else is in front of one of the people: bool [h,w] over their window."""
     few, own = beside(people, index)
     masks = [few.mask(i)[0] for i in range(len(few))]
     before = masks[own].copy()
-    settle(few, masks)
+    assign_contested_pixels(few, masks)
     return before & ~masks[own]
 
 
 def _alone(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.uint8]:
-    """One person over their window, uint8 [h,w,4]."""
+    """One person over their window, uint8 [h,w,4] RGBA."""
     inside, window = _inside(people, index), people.window(index)
     found = np.empty((*window.shape, 4), np.uint8)
     rows = max(_BAND // window.shape[1], 1)
@@ -125,19 +123,22 @@ def _alone(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.u
 
 
 def _inside(people: People, index: int) -> NDArray[np.float32]:
-    """Above one half where the person is, float32 [S,S]."""
-    charts = people.iuv is not None and "parsing" not in believed(people)
+    """A map float32 [S,S] that is above 0.5 where the person is."""
+    charts = people.iuv is not None and "parsing" not in people.silhouette_tasks
     if people.part_probs is not None and not (charts and "parsing" in people.untrained):
         probabilities = people.part_probs[index].astype(np.float32)
         return np.asarray(0.5 + (probabilities[1:].max(axis=0) - probabilities[0]) / 510, np.float32)
     cells = people.iuv_cells(index)[0] if charts or people.parts is None else people.parts[index]
-    return np.asarray(cv2.GaussianBlur((cells > 0).astype(np.float32), (5, 5), 0.8), np.float32)
+    return soften((cells > 0).astype(np.float32))
 
 
 def _strip(
     image: NDArray[np.uint8], inside: NDArray[np.float32], box: NDArray[np.float32], band: PixelWindow
 ) -> NDArray[np.uint8]:
-    """A band of one person, uint8 [h,w,4]: distance to the edge = distance in value over slope, as of `isolines`."""
+    """A band of one person, uint8 [h,w,4] RGBA.
+
+    Opacity follows the distance to the edge, which is the distance in value over the slope, as in `isolines`.
+    """
     around = PixelWindow(band.left - 1, band.top - 1, band.right + 1, band.bottom + 1)
     values = interpolate(inside, box, around)
     slopes = [cv2.Sobel(values, cv2.CV_32F, *axis, scale=1 / 8)[1:-1, 1:-1] for axis in ((1, 0), (0, 1))]
@@ -151,5 +152,5 @@ def _strip(
     x = (columns + steps[0] + band.left).clip(0, image.shape[1] - 1)
     y = (rows + steps[1] + band.top).clip(0, image.shape[0] - 1)
     found[rows, columns, :3] = image[y, x]
-    found[found[..., 3] == 0] = 0  # what is behind cannot be brought back
+    found[found[..., 3] == 0] = 0  # so that nobody can bring the background back
     return found

@@ -1,7 +1,7 @@
-"""Make people unrecognisable: their heads, their faces, or all of them. Nobody who was not found is hidden.
+"""Make people unrecognisable: their heads, their faces, or all of them. Only people who were found are hidden.
 
-Missing a face costs more than hiding a hat, so both maps say where to hide, doubtful people are hidden as well, and
-where no face was found what may be one is.
+Missing a face costs more than hiding a hat. So a cell is hidden when either map (parts or charts) asks for it, doubtful
+people are hidden too, and where no face was found, every place where it may be is hidden.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.maps.paste import interpolate, reach
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 HIDE = ("heads", "faces", "people")
 STYLES = ("pixelate", "blur")
 
 LOWEST_SCORE = 0.1
-"""Of a box that is hidden: doubtful people are mostly people."""
+"""The lowest score of a box that is hidden: doubtful people are mostly people."""
 
 _HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
-_HEAD_CHARTS = 23  # of DensePose, and 24
+_HEAD_CHARTS = 23  # I of the head in DensePose: 23 and 24
 _FACE_NAMES = {"sunglasses", "face", "eyewear"}
-_SPECK = {"heads": 0.02, "faces": 0.01}  # of somebody's cells: fewer than these are no head, and no face
-_WELL_SEEN = 0.04  # of them: a head of which so much is seen is that of the person, and not far from the face
-_BESIDE = 0.6  # of a head's length: how far beside what was seen of it a face can be
-_TOP = 1 / 3  # of a box, in which the head of somebody upright is
-_AROUND = np.ones((7, 7), np.uint8)  # three cells on every side are hidden as well
+_SPECK = {"heads": 0.02, "faces": 0.01}  # share of a person's cells: fewer are not taken for a head, or a face
+_WELL_SEEN = 0.04  # share of a person's cells: a head this large is the person's own, and near the face
+_BESIDE = 0.6  # head lengths: how far a face can lie from the part of the head that was seen
+_TOP = 1 / 3  # share of the box's height: the head of somebody upright lies above
+_AROUND = np.ones((7, 7), np.uint8)  # three more cells on every side are hidden
 
 
 def check(hide: str, style: str) -> None:
-    """Hold the names against `HIDE` and `STYLES`.
+    """Check that the names are in `HIDE` and `STYLES`.
 
     Raises:
         InvalidOptions: one is unknown.
@@ -46,32 +46,41 @@ def check(hide: str, style: str) -> None:
         raise InvalidOptions(f"style {style!r}: choose one of {', '.join(STYLES)}")
 
 
-def suspects(options: Options) -> Options:
-    """What to ask an engine for so that doubtful people can be hidden, too; `surest` has those of `options` again."""
-    # its default is the most: whoever asks for one person wants the others hidden all the same
+def lower_threshold(options: Options) -> Options:
+    """The options with which an engine also finds doubtful people, who are to be hidden too.
+
+    `apply_threshold` takes them out again.
+    """
+    # the default of max_people is the most: whoever asks for one person wants the others hidden all the same
     return replace(options, confidence=min(options.confidence, LOWEST_SCORE), max_people=Options.max_people)
 
 
-def surest(people: People, options: Options) -> People:
-    """Of people found by `suspects(options)` those whom `options` ask for."""
+def apply_threshold(people: People, options: Options) -> People:
+    """Of the people found with `lower_threshold(options)`, those that `options` ask for."""
     return people.select(np.flatnonzero(people.scores >= options.confidence)[: options.max_people])
 
 
 def hide_people(canvas: NDArray[np.uint8], people: People, hide: str, style: str) -> None:
     """Make everybody unrecognisable, in place.
 
-    Where no such part, or only a speck of it, was found, the top quarter of the box is hidden as well, or all of it
-    where the person does not stand or sit. So it is where a head was found without a face, which may lie beside it.
-    Where DensePose, too, saw that head, as mostly of somebody from behind, more around it is hidden instead.
+    Where no head (or face) was found, or only a speck, the top quarter of the box is hidden as well, or the whole box
+    if the person neither stands nor sits. The same holds for a head without a face, which may lie beside it; but where
+    DensePose saw that head, too, as it mostly does from behind, more around the head is hidden instead.
+    Part classes of one's own need not cover a body, a head or a face: there the charts alone say where these are, and
+    without charts the box; cells of classes that are called like parts of a head are hidden besides.
 
     Args:
-        canvas: uint8 [H,W,3] RGB; it is changed.
-        people: found in it, with what maps there are; those of untrained heads are not looked at.
+        canvas: uint8 [H,W,3] RGB, changed in place.
+        people: found in it, with any maps; those of untrained heads are ignored.
         hide: one of `HIDE`.
         style: one of `STYLES`.
     """
+    own = people.taxonomy not in (CIHP, MHP)
+    covering = replace(people, parts=None, part_scores=None, part_probs=None) if own else people
     for index in people.back_to_front():
-        mask, whole = _what_to_hide(people, index, hide)
+        mask, whole = _what_to_hide(covering, index, hide)
+        if covering is not people:
+            mask = _either(mask, _cells_to_hide(people, index, hide))
         if mask is not None and mask.any():
             _hide_cells(canvas, people, index, mask, style)
         if whole is not None:
@@ -81,7 +90,7 @@ def hide_people(canvas: NDArray[np.uint8], people: People, hide: str, style: str
 
 
 def coarse(patch: NDArray[np.uint8], style: str) -> NDArray[np.uint8]:
-    """A picture of the same size with so few cells that nobody can tell who it is.
+    """The patch, reduced to so few cells that nobody can be recognised, at its own size.
 
     Args:
         patch: uint8 [h,w,3] RGB.
@@ -104,7 +113,7 @@ def _hide_cells(canvas: NDArray[np.uint8], people: People, index: int, mask: NDA
 
 
 def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> None:
-    """Make what lies under the cover coarse, in place."""
+    """Make the pixels of an area [h,w,3] coarse where `cover` [h,w] is above 0, in place."""
     x, y, wide, high = cv2.boundingRect(cover)
     if not wide:  # it lies beside the picture
         return
@@ -113,9 +122,9 @@ def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> Non
 
 
 def _what_to_hide(people: People, index: int, hide: str) -> tuple[NDArray[np.bool_] | None, bool | None]:
-    """Cells [S,S] of one person, and whether all of the box is hidden as well (True), its top (False) or neither.
+    """(cells [S,S] of one person, whether the whole box (True), its top (False) or nothing more (None) is hidden).
 
-    Whoever has no face among the cells is hidden alike by "heads" and "faces": heads hide all that faces do.
+    People without a face among their cells are hidden alike by both: "heads" hides all that "faces" does.
     """
     mask = _cells_to_hide(people, index, hide)
     if hide == "people":
@@ -130,11 +139,18 @@ def _what_to_hide(people: People, index: int, hide: str) -> tuple[NDArray[np.boo
     return mask, not all(_stands(people.boxes[index], found) for found in lacking)
 
 
+def _either(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Cells of one or the other; of the first alone where their maps differ in size."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other if one.shape == other.shape else one
+
+
 def _with_face(people: People, index: int, head: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The cells of a head, and on every side more than half a head, where its face may be."""
+    """The cells of a head grown by more than half a head on every side, where its face may be."""
     x1, y1, x2, y2 = people.boxes[index]
     cell = np.maximum(np.array([y2 - y1, x2 - x1]), 1) / head.shape  # pixels
-    # of the area: a speck elsewhere would make it as long as the whole person
+    # from the area: by its extent, a speck elsewhere would make the head as long as the person
     length = np.sqrt(head.sum() * cell.prod())
     rows, columns = np.minimum(np.ceil(_BESIDE * length / cell), head.shape).astype(int)
     around = np.ones((2 * rows + 1, 2 * columns + 1), np.uint8)
@@ -142,7 +158,7 @@ def _with_face(people: People, index: int, head: NDArray[np.bool_]) -> NDArray[n
 
 
 def _lacks(people: People, index: int, mask: NDArray[np.bool_] | None, least: float) -> bool:
-    """Whether the cells are too few of somebody's to be what they are said to be: the real ones may lie elsewhere."""
+    """Whether a mask is less than the share `least` of a person's cells: the real head or face may be elsewhere."""
     if mask is None or not mask.any():
         return True
     body = _cells_to_hide(people, index, "people")
@@ -150,21 +166,21 @@ def _lacks(people: People, index: int, mask: NDArray[np.bool_] | None, least: fl
 
 
 def _stands(box: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> bool:
-    """Whether a head can be expected at the top: the box is no wider than high, and no speck of it lies far below."""
+    """Whether the head must be at the top: the box is not wider than high, and no cell of `mask` lies below its top."""
     rows = np.zeros(0) if mask is None else mask.nonzero()[0] / len(mask)
     return bool(box[3] - box[1] >= box[2] - box[0] and (rows < _TOP).all())
 
 
 def _cells_to_hide(people: People, index: int, hide: str) -> NDArray[np.bool_] | None:
-    """Cells [S,S] of the parts and the charts together; None without maps of trained heads."""
-    # a head that is not trained sees faces anywhere, and would keep the other one's from being asked
+    """Cells [S,S] to hide, by parts and charts together; None without maps of trained heads."""
+    # an untrained head sees faces anywhere, and with a face found the other map would not be consulted
     parts = None if people.parts is None or "parsing" in people.untrained else people.parts[index]
     charts = _charts(people, index)
     if hide == "people":
         masks = [m > 0 for m in (parts, charts) if m is not None]
     else:
         names = _HEAD_NAMES if hide == "heads" else _FACE_NAMES
-        masks = [] if parts is None else [_of(people.taxonomy, names)[parts]]
+        masks = [] if parts is None else [_named(people.taxonomy, names)[parts]]
         # DensePose has heads, no faces
         if charts is not None and (hide == "heads" or not masks):
             masks.append(charts >= _HEAD_CHARTS)
@@ -181,5 +197,5 @@ def _charted_head(people: People, index: int) -> NDArray[np.bool_] | None:
     return None if charts is None else charts >= _HEAD_CHARTS
 
 
-def _of(taxonomy: Taxonomy, names: set[str]) -> NDArray[np.bool_]:
+def _named(taxonomy: Taxonomy, names: set[str]) -> NDArray[np.bool_]:
     return np.array([name.lower() in names for name in taxonomy.classes])

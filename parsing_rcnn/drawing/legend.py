@@ -23,22 +23,22 @@ def legend(
     row: int = 28,
     bgr: bool = False,
 ) -> NDArray[np.uint8]:
-    """Which colour is which class.
+    """A picture that says which colour is which class.
 
     Args:
-        taxonomy: of the parts, `people.taxonomy`, or `DENSEPOSE` of the charts.
+        taxonomy: `people.taxonomy` for parts, `DENSEPOSE` for charts.
         classes: ids to show, in this order, such as `np.unique(people.label_map())` or a set; the background is left
             out. None shows all.
-        columns: to fill from the top, one after the other.
+        columns: number of columns, which are filled from the top, one after the other.
         row: height of a line, pixels, 12 or more.
-        bgr: for OpenCV, blue first.
+        bgr: return BGR, as OpenCV has it.
 
     Returns:
         uint8 [h,w,3] RGB, or BGR, on white, as wide as the names need.
 
     Raises:
-        TypeError: an id is no integer, as where names or a mask are given.
-        ValueError: an id is no class, or `columns` or `row` are too few.
+        TypeError: an id is not an integer; names or a mask were given, for example.
+        ValueError: an id is not a class, or `columns` or `row` is too small.
     """
     if columns < 1 or row < 12:
         raise ValueError(f"columns={columns}, row={row}: at least one column, of lines of 12 pixels")
@@ -64,7 +64,7 @@ def legend(
 
 
 def _ids(classes: Iterable[int] | ArrayLike) -> NDArray[np.intp]:
-    """Integers of an array, or of whatever else gives them one after the other."""
+    """The integers of an array or of any other iterable, intp [k]."""
     several = isinstance(classes, Iterable) and not hasattr(classes, "__array__")
     ids = np.asarray(list(classes) if several else classes).ravel()  # type: ignore[arg-type]
     if ids.size and ids.dtype.kind not in "iu":

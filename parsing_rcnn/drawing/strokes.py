@@ -51,7 +51,7 @@ def tag(canvas: NDArray[np.uint8], box: NDArray[np.float32], text: str, colour: 
 
 
 def extent(text: str, scale: float, weight: int = 1) -> tuple[int, int, int]:
-    """Width of a text as `write` writes it, its height above the base line, and what lies below that, pixels."""
+    """(width, height above the base line, height below it) of a text as `write` draws it, pixels."""
     (width, height), below = cv2.getTextSize(_written(text), _FONT, scale, weight)
     return width, height, below
 
@@ -59,13 +59,15 @@ def extent(text: str, scale: float, weight: int = 1) -> tuple[int, int, int]:
 def write(
     canvas: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, colour: Colour, weight: int = 1
 ) -> None:
-    """Write a text in one line whose base line begins at a pixel (x, y). Names of people and zones may be anything."""
+    """Write a text, which may be anything, in one line whose base line begins at the pixel `at` (x, y)."""
     cv2.putText(canvas, _written(text), at, _FONT, scale, colour, weight, cv2.LINE_AA)
 
 
 def _written(text: str) -> str:
-    """Line breaks, tabs and the like are spaces. Half a character, as Python has for bytes of a command line that are
-    no UTF-8, is a question mark: OpenCV 5 ends the process at one."""
+    """The text with spaces for line breaks, tabs and the like, and question marks for lone surrogates.
+
+    Python has surrogates for bytes of a command line that are not UTF-8, and OpenCV 5 ends the process at one.
+    """
     spaced = "".join(" " if letter.isspace() or unicodedata.category(letter) == "Cc" else letter for letter in text)
     return spaced.encode("utf-8", "replace").decode()
 
@@ -79,7 +81,18 @@ def isolines(
     levels: int,
     width: float,
 ) -> None:
-    """Distance to the nearest line = distance in value over slope: no tracing, and antialiasing for free."""
+    """Draw lines of equal `values` inside the parts of `labels`, in place.
+
+    The distance to the nearest line is the distance in value over the slope: no tracing, and antialiasing for free.
+
+    Args:
+        region: uint8 [h,w,3] RGB to draw on.
+        labels: uint8 [h,w]; there are no lines where it is 0, nor at edges between parts.
+        values: float32 [h,w] in 0..1.
+        colour_map: of OpenCV, for the lines by their value.
+        levels: lines from 0 to 1.
+        width: of a line, pixels.
+    """
     steps = values * np.float32(levels - 1)
     nearest = np.rint(steps)
     slope_x, slope_y = cv2.Sobel(steps, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(steps, cv2.CV_32F, 0, 1, scale=1 / 8)

@@ -1,4 +1,4 @@
-"""Colours over a photo, on a canvas in place: of parts and charts, of U and V, of people. Colours are RGB."""
+"""Draws parts, charts, U and V in colours over a photo, on a canvas in place. Colours are RGB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def instance_colour(index: int) -> Colour:
 
 
 def own_colour(people: People, index: int) -> Colour:
-    """That of one of the people: by the number of their track, where they have one."""
+    """The colour of one of the people: by the number of their track where they have one, else by their index."""
     return instance_colour(index if people.tracker_id is None else int(people.tracker_id[index]))
 
 
@@ -39,7 +39,7 @@ def coloured(
     palette = DENSEPOSE.palette if of_charts else people.taxonomy.palette
     for index, labels in enumerate(visible.labels(people, smooth, of_charts)):
         where = people.window(index).slices
-        # `take` is five times as quick as an index
+        # `take` is five times as fast as indexing
         blend(canvas[where], photo[where], palette.take(labels, axis=0), labels > 0, alpha)
         if outlines:
             outline(canvas, labels > 0, people.window(index)[:2], own_colour(people, index))

@@ -1,4 +1,4 @@
-"""What a picture shows of each person: parts and charts over their window, where nobody is in front of them."""
+"""Each person's parts and charts as a picture shows them: over their window, without what others in front cover."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.drawing.cutouts import beside
-from parsing_rcnn.maps.overlaps import settle
+from parsing_rcnn.maps.overlaps import assign_contested_pixels
 from parsing_rcnn.maps.paste import paste_charts, paste_nearest, paste_smooth
 from parsing_rcnn.people import People
 
@@ -18,8 +18,8 @@ def labels(people: People, smooth: bool, charts: bool = False) -> list[NDArray[n
 
     Args:
         people: with the maps.
-        smooth: round outlines instead of the map's own cells: those of the probabilities where people have them.
-        charts: I, also where there are parts; without parts it is I anyway.
+        smooth: round outlines instead of the map's own cells; they come from the probabilities where people have them.
+        charts: return I even where there are parts. Without parts it is I anyway.
     """
     if charts or people.parts is None:
         found = [_pasted(people, i, people.iuv_cells(i)[0], smooth) for i in range(len(people))]
@@ -27,18 +27,18 @@ def labels(people: People, smooth: bool, charts: bool = False) -> list[NDArray[n
         found = [people.crop(i, exact=True)[0] for i in range(len(people))]
     else:
         found = [_pasted(people, i, cells, smooth) for i, cells in enumerate(people.parts)]
-    settle(people, found)
+    assign_contested_pixels(people, found)
     return found
 
 
 def charts(people: People) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
-    """Everybody's index, I uint8 [h,w] over their window, and U and V there, float32 [2,h,w] in 0..1."""
+    """Yields for each person (index, I uint8 [h,w] over their window, U and V float32 [2,h,w] in 0..1)."""
     for index, own in enumerate(labels(people, smooth=True, charts=True)):
         yield index, *paste_charts(people.iuv_cells(index), people.boxes[index], people.window(index), own)
 
 
 def charted(people: People, index: int) -> NDArray[np.bool_]:
-    """Where one of the people has a chart and nobody is in front, [h,w] over their window."""
+    """Where one of the people has a chart and nobody is in front: bool [h,w] over their window."""
     few, own = beside(people, index)
     return labels(few, smooth=True, charts=True)[own] > 0
 

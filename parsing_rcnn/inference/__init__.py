@@ -1,1 +1,1 @@
-"""How graphs are run: threads and cores, other inferences beside, one picture at two sizes."""
+"""How graphs are run: threads and cores, contention with other inferences, one picture at two sizes."""

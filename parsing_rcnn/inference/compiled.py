@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, OutOfMemory, is_shortage
-from parsing_rcnn.inference.contention import Company
+from parsing_rcnn.inference.contention import Contention
 
-# ONNX Runtime reads it while it is imported, and would begin then to report to its makers
+# read while ONNX Runtime is imported; without it, ONNX Runtime begins then to report to its makers
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Arrays = Mapping[str, NDArray[Any]]
 
 _cores: list[Any] = []
 _core_lock = threading.Lock()
-_LONGEST = 30.0  # seconds for which the end of a process waits for what is computed; a compilation takes a few
-_STUCK = 5.0  # seconds of that end after which a program may be waiting for one of its daemon threads
+_EXIT_WAIT_SECONDS = 30.0  # the longest that the end of the process waits for daemon threads; a compilation takes a few
+_STUCK_SECONDS = 5.0  # after which the end of the process may be waiting for the very thread that waits for it
 
 
 class _Process:
-    """What is computed in this process, which may be forked, and ends one day."""
+    """Keeps the runtimes from hanging or crashing this process when it was forked, and when it ends."""
 
     def __init__(self) -> None:
         self._computed_in: int | None = None
@@ -40,11 +40,13 @@ class _Process:
             os.register_at_fork(after_in_child=self._forked)
 
     def refuse_fork(self) -> None:
-        """OpenVINO's threads stay behind in the process that is forked, and its locks as they were: whatever is asked
-        of it in the child waits for ever. What it only opened before is of use there.
+        """Refuse to use OpenVINO in a process that was forked after OpenVINO had computed.
+
+        Its threads exist only in the parent, and its locks are copied as they were, so every call would wait for ever.
+        A fork is harmless where OpenVINO was only imported before.
 
         Raises:
-            EngineUnavailable: it has computed in another process, of which this one was forked.
+            EngineUnavailable: this process was forked from one in which OpenVINO had computed.
         """
         if self._computed_in not in (None, os.getpid()):
             raise EngineUnavailable(
@@ -54,7 +56,7 @@ class _Process:
 
     @contextmanager
     def computing(self, *, openvino: bool) -> Iterator[None]:
-        """While something is compiled or computed; daemon threads do so `in_order`.
+        """Wrap a compilation or an inference: `refuse_fork` for OpenVINO, and `in_order`.
 
         Raises:
             EngineUnavailable: as of `refuse_fork`.
@@ -68,16 +70,17 @@ class _Process:
 
     @contextmanager
     def in_order(self) -> Iterator[None]:
-        """What the end of the process waits for, where a daemon thread does it: what it is done with is about to be
-        taken away, and Python leaves such threads there in a way that C++ takes for a fault (SIGSEGV, SIGABRT).
+        """Wrap work of a daemon thread that the end of the process has to wait for. May be nested.
 
-        Once the process ends, daemon threads wait here for the rest of its time, as they do later anywhere in Python.
-        Were they to end, what they own would be taken apart while the libraries of it are, which is the same fault.
-        All others end before that. One of these may stand in another.
+        At its end, the process unloads the libraries that such a thread is using, and Python stops the thread in a way
+        that C++ takes for a fault (SIGSEGV, SIGABRT). So `_end` waits for the threads that are in here. A daemon thread
+        that comes here later is held for the rest of the process, as Python holds it later anyway; if it ended, its
+        objects would be destroyed beside their libraries, with the same fault. Threads that are no daemons pass: Python
+        ends them before.
 
         Raises:
-            SystemExit: of which nothing is shown: this is a daemon thread, and the end of the process takes so long
-                that it may be this thread that it waits for.
+            SystemExit: the end of the process takes so long that it may be waiting for this daemon thread. Python shows
+                nothing of it.
         """
         if not threading.current_thread().daemon or getattr(self._own, "inside", False):
             yield
@@ -86,7 +89,7 @@ class _Process:
             ends = self._ends
             self._by_daemons += not ends
         if ends:
-            threading.Event().wait(_STUCK)
+            threading.Event().wait(_STUCK_SECONDS)
             raise SystemExit
         self._own.inside = True
         try:
@@ -98,23 +101,22 @@ class _Process:
                 self._changed.notify_all()
 
     def end_in_order(self) -> None:
-        """At the end of the process let daemon threads end what they compute, before anything of a library ends that
-        was imported by now."""
+        """Have `_end` called at the end of the process, before the libraries imported by now are unloaded."""
         atexit.unregister(self._end)
         atexit.register(self._end)
 
     def _end(self) -> None:
         with self._changed:
             self._ends = True
-            self._changed.wait_for(lambda: not self._by_daemons, _LONGEST)
+            self._changed.wait_for(lambda: not self._by_daemons, _EXIT_WAIT_SECONDS)
 
     def _forked(self) -> None:
-        # other threads are not here; one of them may have had the lock
+        # the other threads do not exist here, and one of them may have held the lock
         self._changed, self._by_daemons = threading.Condition(), 0
 
 
 _process = _Process()
-_process.end_in_order()  # a daemon thread may be importing the first library then
+_process.end_in_order()  # a daemon thread may still be importing the first library at the end
 in_order = _process.in_order
 
 
@@ -122,30 +124,30 @@ class Graph(Protocol):
     """A compiled graph. Thread-safe."""
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Named arrays in, the named outputs out."""
+        """Named arrays in; the outputs with these names out."""
         ...
 
 
 def openvino_core() -> Any:
-    """OpenVINO's entry, without the package that would report every import of it to its makers.
+    """The one `openvino.Core` of this process, made without the package that reports every import to OpenVINO's makers.
 
-    There is one in a process, and it stays. Each gives its thread a stack for signals (for AMX) and takes it away with
-    itself; of two that end in the order in which they began, the second leaves the thread with the stack that the first
-    took away, and the next signal that Python handles, Ctrl-C or the end of a child, ends the process.
+    There is only one and it is never released. A core gives its thread a signal stack (for AMX) and frees that stack
+    with itself. Where two cores are released in the order in which they were made, the second one restores the stack
+    that the first one has freed, and the next signal that Python handles (Ctrl-C, the end of a child) ends the process.
 
     Raises:
         EngineUnavailable: it is not installed, or cannot be used here (`_Process.refuse_fork`).
     """
     _process.refuse_fork()
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it has a stub for who lacks it
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO has a stub for its absence
     try:
         import openvino
     except ImportError as error:
         raise EngineUnavailable("openvino is not installed: pip install 'parsing-rcnn[cpu]'") from error
     with _core_lock:
         if not _cores:
-            # fills a table of types in one thread: two threads that need it first at once wait for each other for ever,
-            # one with its lock and one with Python's
+            # fills a table of types now, in one thread: two threads that first need it at the same time deadlock, one
+            # with the table's lock and one with Python's
             openvino.Type.f32.to_dtype()
             _cores.append(openvino.Core())
             _process.end_in_order()
@@ -153,7 +155,7 @@ def openvino_core() -> Any:
 
 
 def onnx_runtime() -> Any:
-    """ONNX Runtime's package, which reports nothing to its makers.
+    """The package onnxruntime, with its telemetry off.
 
     Raises:
         EngineUnavailable: it is not installed.
@@ -164,17 +166,17 @@ def onnx_runtime() -> Any:
         raise EngineUnavailable(
             "onnxruntime is not installed: pip install 'parsing-rcnn[cpu]', or 'parsing-rcnn[gpu]' beside a CUDA device"
         ) from error
-    onnxruntime.disable_telemetry_events()  # of Windows, which come later
+    onnxruntime.disable_telemetry_events()  # the events of Windows, which begin after the import
     _process.end_in_order()
     return onnxruntime
 
 
 class OrtGraph:
-    """A graph on ONNX Runtime: CUDA where the package and a device are there, else the CPU.
+    """A graph on ONNX Runtime: on CUDA where the package and a device are present, else on the CPU.
 
     Args:
-        name: for errors, which clients get to read: of the graph's file in the repository.
-        model: its bytes.
+        name: of the graph's file in the repository, for error messages, which clients get to read.
+        model: the bytes of that file.
         threads: of one inference.
     """
 
@@ -183,7 +185,7 @@ class OrtGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         available = onnxruntime.get_available_providers()
-        # fp32 without TF32, as everywhere; an algorithm by cuDNN's rules, for to try all takes a second a new shape
+        # fp32 without TF32, as everywhere; cuDNN's heuristic picks algorithms: trying all takes a second a new shape
         providers: dict[str, dict[str, str]] = {
             "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
             "CPUExecutionProvider": {},
@@ -192,7 +194,7 @@ class OrtGraph:
         try:
             with _process.computing(openvino=False):
                 self.session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except Exception as error:  # of types of its own, without a common base
+        except Exception as error:  # ONNX Runtime's own types have no common base
             raise _fault(name, error) from error
         self.name = name
         self._inputs = {tensor.name for tensor in self.session.get_inputs()}
@@ -207,7 +209,7 @@ class OrtGraph:
 
 
 class _Compilation:
-    """One of a graph: made by whoever needs it first, for which only those wait who need the same one."""
+    """A graph compiled for one key. The first thread that needs it compiles; others wait only for the same key."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -216,14 +218,15 @@ class _Compilation:
 
 
 class OpenVinoGraph:
-    """A graph on OpenVINO's CPU plugin, one static compilation for each set of input shapes and outputs, and company.
+    """A graph on OpenVINO's CPU plugin: one static compilation for each set of input shapes, outputs and contention.
 
     Args:
-        name: for errors, which clients get to read: of the graph's file in the repository.
-        model: its bytes, of which every compilation is made: the file may be another one by then.
+        name: of the graph's file in the repository, for error messages, which clients get to read.
+        model: the bytes of that file, of which every compilation is made: the file may have changed by then.
         core: of `openvino_core`.
-        company: tells whether an inference has the processor to itself.
-        alone, beside: properties of compilations for inferences that have, and that have not.
+        contention: tells whether an inference has the processor to itself.
+        alone: properties of compilations for inferences that have it to themselves.
+        beside: properties of compilations for inferences beside others.
     """
 
     def __init__(
@@ -231,31 +234,31 @@ class OpenVinoGraph:
         name: str,
         model: bytes,
         core: Any,
-        company: Company,
+        contention: Contention,
         *,
         alone: Mapping[str, Any],
         beside: Mapping[str, Any],
     ) -> None:
         self.name, self.core = name, core
-        self._model, self._company, self._alone, self._beside = model, company, alone, beside
+        self._model, self._contention, self._alone, self._beside = model, contention, alone, beside
         self._compiled: dict[Any, _Compilation] = {}
         self._lock = threading.Lock()
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         shapes = {name: value.shape for name, value in inputs.items()}
-        # first of all: locks that others had when this process was forked are never given back
-        with _process.computing(openvino=True), self._company.joined() as alone:
+        # before any lock is taken: after a fork, locks that other threads held are never released
+        with _process.computing(openvino=True), self._contention.running() as alone:
             model, idle = self._compile(shapes, tuple(outputs), self._alone if alone else self._beside)
             with _shortage_named(self.name):
                 try:
                     request = idle.get_nowait()
                 except queue.Empty:
                     request = model.create_infer_request()
-                # infer() would run on a stream by chance, and wait for it where the other one is idle
+                # infer() would pick a stream by chance, and wait for it although the other one is idle
                 request.start_async({n: np.ascontiguousarray(v) for n, v in inputs.items()}, share_inputs=True)
                 request.wait()
                 found = {name: request.get_tensor(name).data.copy() for name in outputs}
-            idle.put(request)  # one that failed, or was interrupted and may still run, is not used again
+            idle.put(request)  # not one that failed, or that was interrupted and may still run
             return found
 
     def _compile(
@@ -275,10 +278,10 @@ class OpenVinoGraph:
     def _static(
         self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]
     ) -> Any:
-        # ONNX it takes from streams alone
+        # read_model takes ONNX in memory only as a stream
         model = self.core.read_model(io.BytesIO(self._model))
         model.reshape({name: list(shape) for name, shape in shapes.items()})
-        # an output that nobody reads would still be computed: PART_PROBS is 20 times the size of PARTS
+        # an unused output would still be computed, and PART_PROBS is 20 times the size of PARTS
         for result in model.get_results():
             if result.output(0).get_any_name() not in outputs:
                 model.remove_result(result)
@@ -289,13 +292,13 @@ class OpenVinoGraph:
 
 
 def _fault(name: str, error: Exception) -> EngineUnavailable:
-    """Why a graph cannot be made ready."""
+    """The error for a graph that cannot be loaded or compiled."""
     return OutOfMemory(name, error) if is_shortage(error) else BrokenModel(name, error)
 
 
 @contextmanager
 def _shortage_named(name: str) -> Iterator[None]:
-    """A shortage of memory while a graph is run is told as one; what else happens then is a fault of ours."""
+    """Turn a shortage of memory while a graph runs into `OutOfMemory`; any other error there is a fault of ours."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Who computes at the same time: of the threads of a process, or of the processes of a server."""
+"""Whether other inferences run at the same time: in threads of this process, or in other processes of a server."""
 
 from __future__ import annotations
 
@@ -16,51 +16,54 @@ from typing import ClassVar
 if sys.platform != "win32":
     import fcntl
 
-_LINGER = 0.015  # seconds for which whoever was met is expected again: pictures have stretches without inferences
+_LINGER = 0.015  # seconds after which another inference is forgotten: a picture has stretches without inferences
 _FLOCK = "hhqqi"  # type, whence, start, length, process: struct flock of Linux
-_AT_WORK = 8  # the byte of everybody with a request in hand
+_REQUEST_BYTE = 8  # locked by every process that handles a request
 
 
-class Company(ABC):
-    """Whether an inference has the processor to itself.
+class Contention(ABC):
+    """Tells an inference whether it has the processor to itself.
 
     Class attributes:
-        at_once: whether one process may compute several at the same time.
+        concurrent: whether one process may run several inferences at the same time.
     """
 
-    at_once: ClassVar[bool]
+    concurrent: ClassVar[bool]
 
     def __init__(self) -> None:
-        self._met = -math.inf
-        self._pretended: bool | None = None
+        self._last_seen = -math.inf  # time.monotonic() of the last inference that met another one
+        self._assumed: bool | None = None
 
     @contextmanager
-    def joined(self) -> Iterator[bool]:
-        """While something is computed. Yields whether nobody else computes, or did a moment ago."""
+    def running(self) -> Iterator[bool]:
+        """Wrap one inference. Yields whether it is alone: no other one runs, or ran a moment ago."""
         with self._entered() as others:
             now = time.monotonic()
             if others:
-                self._met = now
-            yield now - self._met > _LINGER if self._pretended is None else self._pretended
+                self._last_seen = now
+            yield now - self._last_seen > _LINGER if self._assumed is None else self._assumed
 
     @contextmanager
-    def pretended(self, *, alone: bool = False) -> Iterator[None]:
-        """Nobody is alone in here, or everybody: to have compiled beforehand what is computed beside others, or not."""
-        self._pretended = alone
+    def assuming(self, *, alone: bool) -> Iterator[None]:
+        """Every inference in here is told `alone`, whatever else runs.
+
+        Graphs are compiled differently for the two cases, and this has each compiled before it is needed.
+        """
+        self._assumed = alone
         try:
             yield
         finally:
-            self._pretended = None
+            self._assumed = None
 
     @abstractmethod
     def _entered(self) -> AbstractContextManager[bool]:
-        """While something is computed; whether others do."""
+        """Register one inference for its duration. Yields whether others are registered."""
 
 
-class Threads(Company):
-    """Of this process."""
+class Threads(Contention):
+    """Between the threads of this process."""
 
-    at_once = True
+    concurrent = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,66 +81,66 @@ class Threads(Company):
                 self._inside -= 1
 
 
-class Siblings(Company):
-    """Processes of one parent, as Triton's models are, on Linux.
+class Siblings(Contention):
+    """Between the child processes of one parent, as Triton's python models are, on Linux.
 
-    Each holds a shared lock on a byte of the parent's folder in /proc and asks the kernel who else does: nothing is
-    written, nobody ever waits, and a process that was killed holds nothing.
+    Each process holds a shared lock on one byte of the parent's folder in /proc and asks the kernel which bytes others
+    have locked. Nothing is written, nobody ever waits, and the locks of a killed process vanish with it.
 
     Args:
-        rank: which byte. Those who work on one picture side by side share one that they do not ask for: a picture by
-            itself is beside nobody.
-        hears: whom this process takes for company, ranks 0 to `hears` - 1.
+        rank: the byte that this process locks. Processes that work on the same picture side by side share a rank and do
+            not watch it: a single picture does not contend with itself.
+        watched_ranks: how many ranks this process looks at, 0 to `watched_ranks` - 1.
 
     Attributes:
-        heard: whether others take this process for company now.
+        visible_to_others: whether the inferences of this process count for the others. May be changed at any time.
     """
 
-    at_once = False
+    concurrent = False
 
-    def __init__(self, rank: int, hears: int) -> None:
+    def __init__(self, rank: int, watched_ranks: int) -> None:
         super().__init__()
-        self.heard = True
-        self._rank, self._hears = rank, hears
+        self.visible_to_others = True
+        self._rank, self._watched_ranks = rank, watched_ranks
         self._file = os.open(f"/proc/{os.getppid()}", os.O_RDONLY)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """While a request is in hand, whatever computes it: `works` tells it from outside."""
-        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, _AT_WORK)
+    def handling_request(self) -> Iterator[None]:
+        """Wrap one request, whatever it computes; `children_busy` sees it from outside."""
+        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, _REQUEST_BYTE)
         try:
             yield
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _AT_WORK)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _REQUEST_BYTE)
 
     @contextmanager
     def _entered(self) -> Iterator[bool]:
-        heard = self.heard
-        if heard:
+        visible = self.visible_to_others
+        if visible:
             fcntl.lockf(self._file, fcntl.LOCK_SH, 1, self._rank)
         try:
-            yield _held(self._file, 0, self._hears)
+            yield _locked_by_others(self._file, 0, self._watched_ranks)
         finally:
-            if heard:
+            if visible:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._rank)
 
 
-def works(parent: int) -> bool:
-    """Whether a child of this process has a request in hand (`Siblings.at_work`)."""
+def children_busy(parent: int) -> bool:
+    """Whether a child of the process `parent` handles a request (`Siblings.handling_request`)."""
     try:
         file = os.open(f"/proc/{parent}", os.O_RDONLY)
     except OSError:  # it has ended, or this is no Linux
         return False
     try:
-        return _held(file, _AT_WORK, 1)
+        return _locked_by_others(file, _REQUEST_BYTE, 1)
     finally:
         os.close(file)
 
 
-def _held(file: int, first: int, count: int) -> bool:
-    """Whether another process has a lock on some of these bytes."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
-    return bool(struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+def _locked_by_others(file: int, first: int, count: int) -> bool:
+    """Whether another process holds a lock on one of `count` bytes from `first` on."""
+    query = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
+    return bool(struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, query))[0] != fcntl.F_UNLCK)
 
 
 THREADS = Threads()

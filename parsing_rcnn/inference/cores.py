@@ -1,4 +1,4 @@
-"""How much of this machine a process may use, and what its processor can."""
+"""How many cores this process may use, and which instructions the processor has."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ _TOLD = Path("/proc/cpuinfo")
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """How many cores this process may keep busy: those that it may run on, and no more than its control groups get time
-    for (`docker run --cpus`, Kubernetes' `limits`), rounded up.
+    """How many cores this process may keep busy.
+
+    Those that it may run on, but no more than the CPU time of its control groups allows (`docker run --cpus`,
+    Kubernetes' `limits`), rounded up.
 
     Args:
         groups: where control groups are mounted.
-        own: which ones this process is in.
+        own: file that names the control groups of this process.
     """
     return max(1, min([visible_cores(), *(math.ceil(share) for share in _shares(groups, own))]))
 
 
 def visible_cores() -> int:
-    """How many cores this process may run on, for however long."""
+    """How many cores this process may run on, whatever share of their time it gets."""
     # macOS and Windows do not tie a process to cores
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(groups: Path, own: Path) -> Iterator[float]:
-    """Seconds of CPU time in a second, for each limit that is set: of its groups, and of those around them."""
+    """CPU seconds per second, for each limit of the process's control groups and of the groups around them."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -51,18 +53,18 @@ def _shares(groups: Path, own: Path) -> Iterator[float]:
 
 
 def has_vnni(told: Path = _TOLD) -> bool:
-    """Whether the processor adds products of INT8 up in 32 bits (AVX-512 VNNI, AVX-VNNI).
+    """Whether the processor sums products of INT8 in 32 bits (AVX-512 VNNI, AVX-VNNI).
 
-    Without it two of them are added up in 16 bits first (see `has_avx2`). Other systems than Linux do not say so.
+    Without it, pairs of them are summed in 16 bits first (see `has_avx2`). False on other systems than Linux.
 
     Args:
-        told: what the kernel tells of the processor.
+        told: the kernel's file about the processor.
     """
     return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_words(told))
 
 
 def has_avx2(told: Path = _TOLD) -> bool:
-    """Whether the processor adds two products of uint8 and int8 up in 16 bits, which weights of 7 bits never overflow.
+    """Whether the processor sums two products of uint8 and int8 in 16 bits, which weights of 7 bits never overflow.
 
     Args:
         told: see `has_vnni`.
@@ -71,7 +73,7 @@ def has_avx2(told: Path = _TOLD) -> bool:
 
 
 def has_amx(told: Path = _TOLD) -> bool:
-    """Whether the processor has tiles that multiply bf16. (AVX-512 BF16 alone makes it twice as fast as fp32, no more.)
+    """Whether the processor multiplies bf16 in tiles. (With AVX-512 BF16 alone, bf16 is only twice as fast as fp32.)
 
     Args:
         told: see `has_vnni`.

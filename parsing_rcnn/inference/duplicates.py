@@ -1,4 +1,4 @@
-"""Second boxes of one person, left out."""
+"""Removes second boxes of the same person."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from parsing_rcnn.geometry import iou as overlap
 def best(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float = 0.5, inside: float = 0.9
 ) -> NDArray[np.intp]:
-    """Whom to keep, so that nobody overlaps a better one who is kept, or lies inside one.
+    """Whom to keep so that nobody overlaps a better one who is kept, or lies inside that box.
 
-    Boxes know no people: a child on somebody's arm lies inside their box, and is left out unless `inside` is 1.
+    Only boxes are compared: a child on somebody's arm lies inside their box, and is left out unless `inside` is 1.
 
     Args:
         boxes: [n,4].
-        scores: [n]; of equal ones the first is the better.
-        iou: intersection over union of two boxes up to which they are two people, 0..1.
-        inside: share of somebody's own box up to which it may lie in a better one, 0..1.
+        scores: [n]; of equal ones the first counts as better.
+        iou: up to this intersection over union, two boxes are two people, 0..1.
+        inside: up to this share of its area, a box may lie in a better one, 0..1.
 
     Returns:
-        int [k], in the order given.
+        int [k], indices in rising order.
 
     Raises:
         InvalidOptions: `iou` or `inside` is out of range.

@@ -1,9 +1,8 @@
-"""One picture at two sizes, and of each person the answer of the size that suits them.
+"""One picture analysed at two sizes: each person is taken from the size that suits them.
 
-What a network sees of a person changes with their size, and it knows best the sizes that it was trained on. On larger
-canvases it finds the small better and takes fewer things for people; whoever fills a small canvas is too large there.
-So each size answers for people of its own range (as training does in Singh and Davis, SNIP, CVPR 2018), and is believed
-half of what it says of others.
+A network works best on people of the sizes that it was trained on. On a larger canvas it finds small people better and
+takes fewer things for people, but whoever fills a small canvas is too large there. So each size answers for people of
+its own range (as in training by Singh and Davis, SNIP, CVPR 2018), and its scores of all others count half.
 """
 
 from __future__ import annotations
@@ -17,24 +16,21 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.geometry import choose_canvas, iou
 from parsing_rcnn.models import SecondSize
-from parsing_rcnn.people import People
+from parsing_rcnn.people import PER_PERSON, People
 
 SAME = 0.5
-"""IoU from which two boxes are one person, as between boxes of one size (NMS)."""
+"""IoU from which two boxes are one person, the same as between boxes of one size (NMS)."""
 OTHERS = 0.5
-"""What a score is worth of somebody who belongs to the other size."""
-
-_ROWS = ("boxes", "parts", "part_scores", "part_probs", "iuv", "iuv_scores")
-"""Of `People`, what is taken from one size as it is."""
+"""Factor of the score of somebody who belongs to the other size."""
 
 
 @dataclass(frozen=True)
 class United:
-    """Who is there, by falling score.
+    """The people of both sizes together, by falling score.
 
     Attributes:
-        second: bool [n], whether the answer is the second size's.
-        rows: int [n], which of its answers.
+        second: bool [n], whether a person is taken from the second size.
+        rows: int [n], the person's row in the arrays of that size.
         scores: float32 [n].
     """
 
@@ -43,7 +39,7 @@ class United:
     scores: NDArray[np.float32]
 
     def take(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-        """Rows of both sizes' arrays, [n,...] in this order."""
+        """The rows [n,...] of these people from an array of the first and one of the second size."""
         return np.concatenate([first, second])[self.rows + self.second * len(first)]
 
 
@@ -54,14 +50,14 @@ def united(
     confidence: float,
     most: int,
 ) -> United:
-    """Put the answers of two sizes together.
+    """Join the boxes of two sizes.
 
     Args:
         boxes: [n,4] and [m,4] of the first and of the second size, both on the first one's canvas.
         scores: [n] and [m].
-        below: see `SecondSize`; of two boxes of one person the mean height counts.
+        below: see `SecondSize`; where both sizes have a box of a person, the mean height counts.
         confidence: the lowest score kept.
-        most: people kept, by score.
+        most: people kept, highest scores first.
 
     Example:
         >>> tall, small = np.array([[0, 0, 99, 400]], np.float32), np.array([[200, 0, 230, 90]], np.float32)
@@ -72,19 +68,19 @@ def united(
         ([False, True], [0, 1], [0.9, 0.8])
     """
     heights = [array[:, 3] - array[:, 1] for array in boxes]
-    worth: list[tuple[float, bool, int]] = []
+    answers: list[tuple[float, bool, int]] = []  # (score, of the second size, row)
     pairs = _pairs(*boxes)
     for one, other in pairs:
         second = bool((heights[0][one] + heights[1][other]) / 2 < below)
         own, others = (scores[1][other], scores[0][one]) if second else (scores[0][one], scores[1][other])
-        worth.append((max(float(own), OTHERS * float(others)), second, other if second else one))
+        answers.append((max(float(own), OTHERS * float(others)), second, other if second else one))
     for second in (False, True):
         alone = set(range(len(boxes[second]))) - {pair[second] for pair in pairs}
         for row in alone:
             belongs = bool(heights[second][row] < below) is second
-            worth.append(((1 if belongs else OTHERS) * float(scores[second][row]), second, row))
-    kept = sorted((found for found in worth if found[0] >= confidence), key=lambda found: (-found[0], *found[1:]))
-    kept = kept[:most]
+            answers.append(((1 if belongs else OTHERS) * float(scores[second][row]), second, row))
+    kept = [answer for answer in answers if answer[0] >= confidence]
+    kept = sorted(kept, key=lambda answer: (-answer[0], *answer[1:]))[:most]
     return United(
         np.array([second for _, second, _ in kept], np.bool_),
         np.array([row for _, _, row in kept], np.intp),
@@ -100,21 +96,21 @@ def united_people(
     confidence: float,
     most: int,
 ) -> People:
-    """`united` for who gets whole answers, as from a server: people of one picture, asked for alike at both sizes.
+    """`united` for whole answers, such as a server's: the people of one picture, analysed with the same options.
 
     Args:
-        first: the first size's answer.
-        second: the second one's.
-        size: the second one, and whose people are its.
-        canvases: (height, width) of the first size, on which people are measured.
+        first: the answer of the first size.
+        second: the answer of the second size.
+        size: the second size, and which people belong to it.
+        canvases: (height, width) of the first size, on which the height of people is measured.
         confidence: the lowest score kept.
-        most: people kept, by score.
+        most: people kept, highest scores first.
 
     Returns:
-        Everybody once, nobody numbered; `timings` are those of both together.
+        Everybody once, without `tracker_id`; `timings` are the sums of both.
 
     Raises:
-        ValueError: they are of pictures of unequal sizes, or only one has a map.
+        ValueError: the pictures have different sizes, or only one answer has a map.
     """
     if first.image_size != second.image_size:
         raise ValueError(f"image_size: {first.image_size} and {second.image_size} are no picture's two answers")
@@ -124,7 +120,9 @@ def united_people(
     boxes = (first.boxes * np.float32(scale), second.boxes * np.float32(scale))
     who = united(boxes, (first.scores, second.scores), size.below, confidence, most)
     fields: dict[str, Any] = {"scores": who.scores, "tracker_id": None}
-    for name in _ROWS:
+    for name in PER_PERSON:
+        if name in fields:
+            continue
         own, others = getattr(first, name), getattr(second, name)
         if (own is None) != (others is None):
             raise ValueError(f"{name}: only one of the two answers has them")
@@ -135,7 +133,7 @@ def united_people(
 
 
 def _pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Boxes of one person: those that overlap most come first, and each has one partner at most."""
+    """(row, row) of boxes of the same person, by falling overlap; each box is in one pair at most."""
     overlap = iou(first, second)
     found: list[tuple[int, int]] = []
     for place in np.argsort(-overlap, axis=None, kind="stable"):

@@ -1,1 +1,1 @@
-"""From maps over people's boxes to pixels of the picture, and who each pixel belongs to."""
+"""From maps over people's boxes to pixels of the picture, and to whom each pixel belongs."""

@@ -1,11 +1,11 @@
-"""From the canvas to the picture: boxes, and the maps over them where the picture's edge cuts a box.
+"""From the canvas to the picture: boxes, and their maps where the picture's edge cuts a box.
 
-The network sees the canvas, so a box may reach into the grey beside the picture, and its maps cover all of it. In the
-picture the box ends at the edge. Left as they are, the maps would be squeezed into what is left of the box, and every
-part would slide away from the edge: of people whom the lower edge of a wide picture cuts, that is most.
+The network sees the canvas, so a box may reach into the grey padding beside the picture, and its maps cover the whole
+box. In the picture the box ends at the edge. Unchanged, the maps would be squeezed into the rest of the box, and every
+part would slide away from the edge; most people whom the lower edge of a wide picture cuts are affected.
 
-Here maps are final, so scores of what no cell shows end here, whoever computed them: of a part that was cut away, and
-of one that the quarter of the cells which IUV_SCORES are from showed.
+The maps are final after this step, so scores of classes that no cell shows become 0 here: a part may have been cut
+away, and IUV_SCORES are computed from a quarter of the cells, which may have shown a part that the whole map does not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.maps.specks import swept
 
-_LABELS = ("PARTS", "IUV")  # a cell holds what cannot be averaged
-_LEVELS = ("PART_PROBS",)
+_LABELS = ("PARTS", "IUV")  # values that cannot be averaged
+_LEVELS = ("PART_PROBS",)  # values that can
 _SCORES = {"PARTS": "PART_SCORES", "IUV": "IUV_SCORES"}
 
 Maps = dict[str, NDArray[Any]]
@@ -29,18 +29,18 @@ Maps = dict[str, NDArray[Any]]
 def framed(
     window: Window, boxes: NDArray[np.floating], maps: Mapping[str, NDArray[Any]], *, sweep: bool = True
 ) -> tuple[NDArray[np.float32], Maps]:
-    """Boxes and maps of people as the picture has them.
+    """Boxes in pixels of the picture, and maps that cover these boxes.
 
     Args:
         window: where the picture lies on the canvas.
         boxes: [n,4] on the canvas.
         maps: by their tensors' names, [n,...]: PARTS [n,S,S], IUV [n,3,S,S], PART_PROBS [n,C,S,S], all uint8, cover
-            those boxes; PART_SCORES and IUV_SCORES [n,C]; others are handed on.
-        sweep: take specks (`parsing_rcnn.maps.specks`) out of them.
+            those boxes; PART_SCORES and IUV_SCORES [n,C]; others are passed through.
+        sweep: remove specks from the maps (`parsing_rcnn.maps.specks`).
 
     Returns:
-        float32 [n,4] in pixels of the upright original, within it; maps that cover these, and scores, 0 where no cell
-        shows a class. Nothing is changed in place.
+        (float32 [n,4] in pixels of the upright original, clipped to it; the maps and scores, with score 0 for classes
+        that no cell shows). Nothing is changed in place.
     """
     whole, cut = window.to_image(boxes, clip=False), window.to_image(boxes)
     rows = np.flatnonzero((whole != cut).any(axis=1))
@@ -75,7 +75,7 @@ def _scored_as_shown(maps: Maps) -> Maps:
 
 
 def _cells(whole: NDArray[np.float32], cut: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """Where the centres of the cells of a cut extent (low, high) lie in the whole one, in cells of it: [count]."""
+    """Centres of the `count` cells of a cut extent (low, high), in cells of the whole extent: float64 [count]."""
     low, high = (float(edge) for edge in whole)
     first, last = (float(edge) for edge in cut)
     centres = first + (np.arange(count) + 0.5) / count * (last - first)
@@ -83,7 +83,7 @@ def _cells(whole: NDArray[np.float32], cut: NDArray[np.float32], count: int) -> 
 
 
 def _nearest(cells: NDArray[np.uint8], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The cells [...,S,S] that hold these places, [...,len(y),len(x)]."""
+    """The cells [...,S,S] looked up at the places y and x, [...,len(y),len(x)]."""
     rows, columns = (
         np.floor(places).astype(np.intp).clip(0, size - 1)
         for places, size in zip((y, x), cells.shape[-2:], strict=True)
@@ -92,7 +92,7 @@ def _nearest(cells: NDArray[np.uint8], y: NDArray[np.float64], x: NDArray[np.flo
 
 
 def _between(cells: NDArray[np.uint8], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The same between the centres of cells, linearly."""
+    """The same, interpolated linearly between the centres of cells."""
     found = cells.astype(np.float32)
     for axis, places in ((-2, y), (-1, x)):
         size = found.shape[axis]

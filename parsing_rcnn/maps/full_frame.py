@@ -1,4 +1,4 @@
-"""Maps of the whole picture, pasted of those that cover people's boxes."""
+"""Maps of the whole picture, pasted from the maps of people's boxes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.maps.overlaps import settle
+from parsing_rcnn.maps.overlaps import assign_contested_pixels
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import People
@@ -18,13 +18,13 @@ Instances = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def masks(people: People, exact: bool = False) -> NDArray[np.bool_]:
-    """Everybody's silhouette: people who overlap share pixels, as in `People.mask`.
+    """Everybody's silhouette in the whole picture. People who overlap share pixels, as in `People.mask`.
 
     Args:
         exact: as in `People.mask`.
 
     Returns:
-        bool [n,H,W]: a byte for each pixel and person; `People.to_coco` has them as run lengths.
+        bool [n,H,W], one byte for each pixel and person. `People.to_coco` has the same as run lengths.
 
     Raises:
         ValueError: neither parts nor IUV were computed.
@@ -36,7 +36,7 @@ def masks(people: People, exact: bool = False) -> NDArray[np.bool_]:
 
 
 def label_map(people: People, exact: bool = False) -> NDArray[np.uint8]:
-    """Part labels; `parsing_rcnn.maps.overlaps.settle` says who is in front where people overlap.
+    """Part labels. Where people overlap, `parsing_rcnn.maps.overlaps.assign_contested_pixels` decides who is in front.
 
     Args:
         exact: as in `People.crop`.
@@ -49,14 +49,14 @@ def label_map(people: People, exact: bool = False) -> NDArray[np.uint8]:
     """
     canvas = np.zeros(people.image_size, dtype=np.uint8)
     crops = [people.crop(index, exact)[0] for index in range(len(people))]
-    settle(people, crops)
+    assign_contested_pixels(people, crops)
     for index, labels in enumerate(crops):
         np.copyto(canvas[people.window(index).slices], labels, where=labels > 0)
     return canvas
 
 
 def instance_map(people: People, exact: bool = False) -> Instances:
-    """Who is where; in front are the same people as in `label_map`.
+    """Whose each pixel is; the same people are in front as in `label_map`.
 
     Args:
         exact: as in `People.mask`.
@@ -68,7 +68,7 @@ def instance_map(people: People, exact: bool = False) -> Instances:
         ValueError: neither parts nor IUV were computed.
     """
     found = [people.mask(index, exact)[0] for index in range(len(people))]
-    settle(people, found)
+    assign_contested_pixels(people, found)
     canvas = nobody(people)
     for index, mask in enumerate(found):
         canvas[people.window(index).slices][mask] = index + 1
@@ -76,7 +76,7 @@ def instance_map(people: People, exact: bool = False) -> Instances:
 
 
 def iuv_map(people: People, exact: bool = False) -> tuple[NDArray[np.uint8], Instances]:
-    """IUV; in front are the same people as in `label_map`.
+    """IUV; the same people are in front as in `label_map`.
 
     Args:
         exact: as in `People.iuv_crop`.
@@ -89,7 +89,7 @@ def iuv_map(people: People, exact: bool = False) -> tuple[NDArray[np.uint8], Ins
     """
     canvas, instances = np.zeros((*people.image_size, 3), dtype=np.uint8), nobody(people)
     crops = [people.iuv_crop(index, exact)[0] for index in range(len(people))]
-    settle(people, [iuv[0] for iuv in crops])
+    assign_contested_pixels(people, [iuv[0] for iuv in crops])
     for index, iuv in enumerate(crops):
         where = people.window(index).slices
         mask = iuv[0] > 0
@@ -100,7 +100,7 @@ def iuv_map(people: People, exact: bool = False) -> tuple[NDArray[np.uint8], Ins
 
 
 def nobody(people: People) -> Instances:
-    """An instance map of these people's picture with nobody on it yet."""
+    """An empty instance map of these people's picture."""
     if len(people) < 256:
         return np.zeros(people.image_size, dtype=np.uint8)
     return np.zeros(people.image_size, dtype=np.uint16)

@@ -1,4 +1,4 @@
-"""Islands of a few cells in part maps: a class that a network sees for an instant, in the middle of another."""
+"""Removes specks from part maps: islands of a few cells of one class in the middle of another."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST = 2048
-"""A class's island of less than this part of a map is a speck: 8 cells of 128 x 128, too few for any garment. Twice as
-many cost three times as many classes that are there (of 602 on photos 11, with 8 cells 4)."""
+"""An island smaller than 1/2048 of a map is a speck: 8 cells of 128 x 128, too few for any garment. A limit twice as
+large loses three times as many classes that are really there (11 of 602 on photos, against 4)."""
 
 _TOUCHED = ("PARTS", "PART_SCORES", "PART_PROBS")
 _SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def swept(maps: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Maps of people without specks: each is given to the class that it has most of its edge in common with.
+    """Maps of people without specks: each speck gets the class that it shares most of its edge with.
 
     Args:
         maps: by their tensors' names, [n,...]: PARTS uint8 [n,S,S], PART_SCORES [n,C] and PART_PROBS uint8 [n,C,S,S],
-            where they are; others are handed on.
+            as far as there are any; others are passed through.
 
     Returns:
-        The same without specks. A class that had nothing else has no score and no probability left; else a speck's
-        probability becomes its new class's. Nothing is changed in place, and what has no specks is handed on.
+        The same without specks. A class that was nothing but specks loses its score and its probabilities; otherwise a
+        speck's probability goes to its new class. Nothing is changed in place; arrays without specks are not copied.
     """
     found = dict(maps)
     for index, cells in enumerate(maps.get("PARTS", ())):
@@ -54,7 +54,7 @@ def swept(maps: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _specks(cells: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
     """Rows [k], columns [k] and new classes [k] of the cells of specks in a map [S,S].
 
-    What has none but other specks beside it stays what it is: the answers of a head that is not trained.
+    A speck that has only other specks beside it stays: such maps come from untrained heads.
     """
     islands = _islands(cells)
     small = np.bincount(islands.ravel()) * _SMALLEST < cells.size
@@ -76,10 +76,10 @@ def _specks(cells: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp
 
 
 def _islands(cells: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Number of each cell's island, from 1, int32 [S,S]: cells of one class side by side.
+    """The number of each cell's island, int32 [S,S] from 1; an island is connected cells of one class.
 
-    All classes at once: between every two cells of a map twice as large is one more, which joins them where they have
-    the same class. That takes a fifth of the time of one class after the other.
+    All classes are numbered at once, on a grid of twice the size: between every two cells lies one more, which connects
+    them where they have the same class. That takes a fifth of the time of one class after the other.
     """
     rows, columns = cells.shape
     joined = np.zeros((2 * rows - 1, 2 * columns - 1), np.uint8)

@@ -1,1 +1,1 @@
-"""Who is who from frame to frame: numbers for people, by where they are and by what they look like."""
+"""Recognises people from frame to frame, by where they are and what they look like, and numbers them."""

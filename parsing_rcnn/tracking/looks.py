@@ -1,4 +1,4 @@
-"""What somebody looks like, to be known again after being hidden: colours of the silhouette in three bands."""
+"""The colours of a silhouette in three bands, by which somebody is recognised after being hidden."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FEWEST = 50  # cells of a silhouette that say anything
 
 
 def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.float32] | None:
-    """The colours of one person, counted at the cells of the person's own map, so a large picture costs no more.
+    """The colours of one person, counted at the cells of the person's map, so that a large picture takes no longer.
 
     Args:
         image: uint8 [H,W,3] RGB.
@@ -25,7 +25,7 @@ def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.
         index: of the person.
 
     Returns:
-        float32 [3,256], roots of the shares of colours in each band; None where too little of a silhouette is known.
+        float32 [3,256], square roots of the shares of colours in each band; None where the silhouette is too small.
     """
     maps = people.parts if people.parts is not None else None if people.iuv is None else people.iuv[:, 0]
     if maps is None:
@@ -36,7 +36,7 @@ def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.
         return None
     crop = cv2.resize(image[window.slices], inside.shape[::-1], interpolation=cv2.INTER_AREA)
     colours = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
-    # stronger colours count in the outermost bins: outside them a coat of royal blue would look like nothing
+    # stronger colours count in the outermost bins: left out, a coat of royal blue would have no colour at all
     colours[..., 1:] = np.clip(colours[..., 1:], _LOW, _HIGH - 1)
     edges = np.rint(rows[0] + np.array(_BANDS) * (rows[-1] + 1 - rows[0])).astype(int)
     look = np.zeros((len(_BANDS) - 1, int(np.prod(_BINS))), np.float32)
@@ -49,5 +49,5 @@ def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.
 
 
 def distance(look: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """From 0, the same colours, to 1, none in common (Bhattacharyya's coefficient from 1, mean of the bands)."""
+    """0 for the same colours to 1 for none in common: 1 minus Bhattacharyya's coefficient, mean of the bands."""
     return 1 - float((look * other).sum(axis=1).mean())

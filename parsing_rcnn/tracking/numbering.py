@@ -1,4 +1,4 @@
-"""Numbers for the people of a live source, whose frames come when they come."""
+"""Track numbers for the people of a live source, whose frames come at irregular times."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from parsing_rcnn.tracking.looks import look_of
 from parsing_rcnn.tracking.scenes import Scenes
 from parsing_rcnn.tracking.tracker import Tracker
 
-_LONGEST_GAP = 2.0  # seconds between two frames that are waited for twice; longer ones are as long as this
+_LONGEST_GAP = 2.0  # seconds: longer gaps between two frames count as this long
 
 
 class Numbering:
     """Gives everybody of one source a number that stays theirs from frame to frame.
 
-    Frames may be missing. After a pause in which people were missed for as long as the tracker waits for anybody, and
-    for two frames more, all who are seen are new: nobody knows who left and came meanwhile. Two frames are 4 s at most,
-    and as long after the first frame, when their pace is not known, so all are new after 5 s at the latest.
+    Frames may be missing. After a pause longer than the tracker's patience and two gaps between frames, everybody is
+    new: nobody knows who left and came meanwhile. Two gaps count as 4 s at most, and as 4 s after the first frame, when
+    the pace is not known yet, so everybody is new after 5 s at the latest.
 
-    The size of the frames may change. Where their shape does, as when a phone is turned, all who are seen are new. So
-    they are after a cut, where `watch` is given the pictures; where a source is opened again, `forget`.
+    The size of the frames may change. Where their shape changes, as when a phone is turned, everybody is new; so they
+    are after a cut, where `watch` is given the pictures. Call `forget` where a source is opened again.
 
     Args:
-        confidence: the lowest score that makes somebody known; known people are followed down to
-            `tracker.DOUBTFUL`, so ask for people down to that.
+        confidence: the lowest score that starts a track. Tracks continue with scores down to `tracker.DOUBTFUL`, so ask
+            the engine for people down to that.
 
     Example:
         >>> numbering, box = Numbering(), np.array([[10, 10, 50, 110]], np.float32)
@@ -42,13 +42,13 @@ class Numbering:
     def __init__(self, confidence: float = 0.5) -> None:
         self._tracker, self._scenes = Tracker(high=confidence), Scenes()
         self._last, self._gap = -math.inf, math.inf
-        self._size = (1, 1)  # of the frame in whose pixels the tracker thinks
+        self._size = (1, 1)  # (height, width) of the frames whose pixels the tracks are in
 
     def watch(self, image: NDArray[np.uint8]) -> None:
-        """The picture of the next frame, before its people are numbered, and of frames whose people nobody asks for.
+        """Give the picture of the next frame, before its people are numbered; also of frames that are not analysed.
 
-        Where another scene begins, all who are seen from here on are new. Where a camera is turned fast, or knocked,
-        but shows the same scene, everybody is looked for where it shows them now.
+        Where another scene begins, everybody is new from here on. Where a camera is turned fast, or knocked, but shows
+        the same scene, everybody is looked for where it shows them now.
 
         Args:
             image: uint8 [H,W,3] RGB or BGR, or the frame made smaller: 144 pixels of the shorter side are enough.
@@ -56,13 +56,13 @@ class Numbering:
         self._tracker.jump(self._scenes.moved(image), self._size)
 
     def number(self, people: People, time: float, picture: Callable[[], NDArray[np.uint8]] | None = None) -> People:
-        """The people of the next frame with their `tracker_id`; without doubtful boxes that are nobody's.
+        """The people of the next frame with their `tracker_id`, without doubtful boxes that belong to no track.
 
         Args:
-            people: of the frame. By their maps, and the picture, who comes back is known again by the colours.
+            people: of the frame. With maps and `picture`, somebody who comes back is recognised by the colours.
             time: of the frame, seconds; never less than the last one's.
-            picture: gives the frame, uint8 [H,W,3] RGB. It is asked for only when somebody is to be looked at: five
-                times a second for each person, and when somebody new is there while somebody is missed.
+            picture: returns the frame, uint8 [H,W,3] RGB. It is called only when colours are needed: five times a
+                second for each person, and when somebody new appears while somebody is missed.
         """
         gap = time - self._last
         if gap > self._tracker.patience + 2 * min(self._gap, _LONGEST_GAP):
@@ -77,11 +77,11 @@ class Numbering:
         return replace(people, tracker_id=numbers.astype(np.int32)).select(numbers > 0)
 
     def forget(self) -> None:
-        """Another scene begins: all who are seen from here on are new. Numbers go on."""
+        """Another scene begins: everybody is new from here on. Numbers go on."""
         self._tracker.tracks = []
 
     def _placed(self, people: People) -> NDArray[np.float32]:
-        """The boxes in pixels of the frames before; where these had another shape, the tracks are given up."""
+        """The boxes in pixels of the earlier frames; where those had another shape, all tracks are dropped."""
         if not self._tracker.tracks or not _same_shape(people.image_size, self._size):
             self._tracker.tracks, self._size = [], people.image_size
         if people.image_size == self._size:
@@ -91,5 +91,5 @@ class Numbering:
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether one (height, width) is the other one scaled, with sides rounded to a whole number either way."""
+    """Whether one (height, width) is the other one scaled, but for rounding of the sides."""
     return abs(size[0] * other[1] - size[1] * other[0]) <= max(sum(size), sum(other))

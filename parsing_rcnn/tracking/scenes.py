@@ -1,4 +1,4 @@
-"""Where one scene ends and another begins, and where the camera was turned fast: nobody is where they were."""
+"""Finds cuts, where another scene begins, and fast turns of the camera, after which nobody is where they were."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 _SIZE = 32, 18
 _ENOUGH = 144  # pixels of the shorter side, of which the small picture is made: more would take longer
 _BLACK = 6.0  # grey levels by which the pixels of a bar differ from its colour, on average: what encoders leave
-_EDGE = 3  # lines beside a bar, in the first of which both are mixed; in the last one the scene has begun
+_EDGE = 3  # lines beside a bar: in the first, bar and scene are mixed; in the last, the scene has begun
 _SEEN = 0.5  # share of that line that is no bar, in one of the pictures: what somebody on a dark stage never is
 _INNER = 0.2  # share of the width, or of the height, that bars leave at least
 _ALIKE = 0.4  # correlation of two small pictures; 95 of 100 pairs of photos lie below, a scene in motion above
@@ -19,23 +19,23 @@ _REACH = 8, 4  # cells by which the middle is looked for elsewhere: a quarter of
 _MOVED = 0.75  # correlation where it is found: of 1000 pairs of photos one lies above, of a pan nearly all
 
 STILL = 0.0, 0.0
-"""Of `Scenes.moved`: the scene goes on where it was."""
+"""Result of `Scenes.moved`: the scene goes on where it was."""
 
 
 class Scenes:
-    """Compares each frame with the one before: half a millisecond of 1920x1080, 0.1 more where they are not alike.
+    """Compares each frame with the one before: half a millisecond at 1920x1080, 0.1 ms more where they differ.
 
-    Black bars beside the scene, or above and below it, are left out: they are alike whatever it shows.
+    Black bars beside the scene, or above and below it, are left out: they are alike whatever the scene shows.
     """
 
     def __init__(self) -> None:
         self._last: NDArray[np.uint8] | None = None
 
     def moved(self, image: NDArray[np.uint8]) -> tuple[float, float] | None:
-        """How far the scene jumped, to the right and down, in shares of the picture; None where another one begins.
+        """How far the scene jumped, (right, down) in shares of the picture; None where another scene begins.
 
-        Brightness and contrast may change, as by a flash, and somebody may walk past the camera. What moves little by
-        little, as in a pan that takes two seconds for the picture's width, is `STILL`.
+        Brightness and contrast may change, as by a flash, and somebody may walk past the camera. A slow movement, such
+        as a pan that takes two seconds for the picture's width, is `STILL`.
 
         Args:
             image: uint8 [H,W,3] RGB, the next frame.

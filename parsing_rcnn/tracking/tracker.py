@@ -1,8 +1,8 @@
 """Who is who from frame to frame, by overlap: ByteTrack's association (Zhang et al., ECCV 2022, section 3).
 
-Confident boxes are paired with the tracks first; what is left of the tracks may then take up doubtful boxes, so that a
-person half hidden keeps the number. A doubtful box never starts a track. Where overlap finds nobody for a confident
-box, looks may: somebody who comes out from behind another, or back into the picture, is known by the colours.
+Confident boxes are paired with tracks first; the tracks that are left may then take doubtful boxes, so that somebody
+half hidden keeps their number. A doubtful box never starts a track. A confident box that overlaps no track may still
+match one by its looks: somebody who comes out from behind another, or back into the picture, is known by the colours.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from parsing_rcnn.tracking.looks import distance
 Look = NDArray[np.float32]
 
 DOUBTFUL = 0.2
-"""The lowest score of a box that may continue a track: more of them take longer and bridge few gaps."""
+"""The lowest score of a box that may continue a track: lower ones would take time and bridge few gaps."""
 
 # Noise of the motion model, relative to the height of the box (per frame of 1/30 s).
 _POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20
 _SLOWING = 0.95  # share of a lost track's speed that is left after a frame of 1/30 s: it is known less and less
 _ALIKE = 0.2  # distance of looks under which a new box is a lost track's: 99 of 100 looks of one person differ less
-_ALONE = 0.15  # overlap with others under which somebody's look is learnt
+_ALONE = 0.15  # IoU with others below which a person's look is learnt
 _LEARNT = 0.3  # share of a new look in what is remembered
-_AFRESH = 0.2  # seconds between two looks at the same person
+_AFRESH = 0.2  # least seconds between two looks at the same person
 
 
 class Motion:
@@ -46,9 +46,9 @@ class Motion:
         self.covariance[1, 1] = (10 * _VELOCITY * height) ** 2
 
     def predict(self, frames: float, lost: bool = False) -> None:
-        """Move on by a time, in frames of 1/30 s. What is lost keeps its size and slows down.
+        """Move on by `frames` of 1/30 s. A lost box keeps its size and slows down.
 
-        A box that is being covered shrinks and runs to the side that is still seen; nothing else does so for long.
+        A box that is being covered shrinks and moves to the side that is still visible, which must not go on.
         """
         if lost:
             self.mean[0, 2:], self.mean[1, 2:] = self._size, 0
@@ -159,11 +159,11 @@ class Tracker:
             scores: float32 [n] in 0..1.
             time: of the frame, seconds; never less than the last one's.
             look: of a box, by its index, as of `looks.look_of`.
-            paused: so long a time lies before that people may have changed: whoever is seen again is known by the
-                looks alone, at the same place or within a walk of it.
+            paused: the last frame was so long ago that people may have changed. Then they are recognised only by their
+                looks, at the same place or within walking distance of it.
 
         Returns:
-            [n] track numbers; 0 for a box that belongs to nobody (yet).
+            [n] track numbers; 0 for a box that belongs to no track (yet).
         """
         for track in self.tracks if paused else ():
             track.lost = True
@@ -210,7 +210,7 @@ class Tracker:
             track.motion.predict(frames, track.lost)
 
     def jump(self, moved: tuple[float, float] | None, size: tuple[int, int]) -> None:
-        """Everybody is where a camera that was turned shows them now; in another scene nobody is known.
+        """Move everybody as the camera was turned; in another scene, drop all tracks.
 
         Args:
             moved: what `Scenes.moved` says of the next frame.
@@ -233,7 +233,7 @@ class Tracker:
         if not waiting or not len(chosen):
             return []
         overlap = iou(np.stack([t.motion.box for t in waiting]), boxes[chosen])
-        # what is not allowed costs as much as staying alone: were it more, two poor pairs would beat one good pair and
+        # a forbidden pair costs as much as no pair: if it cost more, two poor pairs would beat one good pair beside
         # somebody who is hidden, and two people who cross would swap their numbers
         cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1.0)
         return [(waiting[r], int(chosen[c])) for r, c in assign(cost) if overlap[r, c] >= least]
@@ -241,7 +241,7 @@ class Tracker:
     def _returned(
         self, waiting: list[Track], boxes: NDArray[np.float32], new: list[int], look: Callable[[int], Look | None]
     ) -> list[tuple[Track, int]]:
-        """Lost tracks and the boxes that look like them and lie within a walk of where they were lost."""
+        """(lost track, index of the box) of pairs that look alike and lie within walking distance of each other."""
         known = [track for track in waiting if track.look is not None]
         found: list[tuple[float, Track, int]] = []
         for index in new if known else ():
@@ -261,7 +261,7 @@ class Tracker:
     def _learn(
         self, boxes: NDArray[np.float32], owners: list[Track | None], look: Callable[[int], Look | None]
     ) -> None:
-        """Remember what everybody looks like who stands alone."""
+        """Remember the looks of everybody who stands apart from others."""
         own = [index for index, track in enumerate(owners) if track is not None]
         overlap = iou(boxes[own], boxes[own])
         np.fill_diagonal(overlap, 0)
@@ -276,17 +276,17 @@ class Tracker:
 
 
 def _unlike(track: Track, seen: Look | None) -> float:
-    """From 0 to 1, how different somebody looks; infinite where one of both looks is not known."""
+    """`looks.distance` of a track and a look, 0..1; infinite where one of them is unknown."""
     return float("inf") if track.look is None or seen is None else distance(track.look, seen)
 
 
 def _taken(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
-    """Whether a box is a second one of somebody who already has one in this frame."""
+    """Whether a box is a second box of somebody who already has one in this frame."""
     return bool(len(others)) and float(iou(box[None], others).max()) > 0.8
 
 
 def _apart(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Between the middles of two boxes, in heights of the larger; infinite where one is twice as high as the other."""
+    """Distance of the middles of two boxes, in heights of the taller; infinite if one is over twice as tall."""
     heights = max(float(box[3] - box[1]), 1.0), max(float(other[3] - other[1]), 1.0)
     if max(heights) > 2 * min(heights):
         return float("inf")

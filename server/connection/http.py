@@ -21,7 +21,15 @@ from websockets.server import ServerProtocol
 from parsing_rcnn.errors import ParsingRCNNError
 from server.connection.limits import ConnectionLimits, Patience, about
 from server.connection.stream import Stream
-from server.responses.problems import MEDIA_TYPE, Busy, HeadersTooLarge, MalformedRequest, Problem, UploadTimeout
+from server.responses.problems import (
+    MEDIA_TYPE,
+    Busy,
+    HeadersTooLarge,
+    MalformedRequest,
+    UploadTimeout,
+    document,
+    headers_of,
+)
 
 log = structlog.get_logger("server")
 
@@ -256,19 +264,10 @@ class Connection(HttpToolsProtocol):
                 identity = scope.get("request_id", identity)
         if not counted:
             self.answers.labels(str(error.status)).inc()
-        document = Problem(
-            type=f"urn:parsing-rcnn:{error.code}",
-            title=error.title,
-            status=error.status,
-            detail=error.detail,
-            instance="",
-            request_id=identity,
-        )
-        body = orjson.dumps(document.model_dump(exclude_none=True))
+        body = orjson.dumps(document(error, "", identity))
         head = [f"content-type: {MEDIA_TYPE}", f"content-length: {len(body)}", "connection: close"]
         head += [f"x-request-id: {identity}", "x-content-type-options: nosniff"]
-        if error.retry_after is not None:
-            head.append(f"retry-after: {error.retry_after:.0f}")
+        head += [f"{name.lower()}: {value}" for name, value in headers_of(error).items()]
         self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
         client = self.client[0] if self.client else "local"
         say = log.warning if error.status >= 500 else log.info

@@ -1,4 +1,4 @@
-"""Does a Triton server run what the gateway's repository says, and which of its models answers by itself?"""
+"""Checks that a Triton server runs what the gateway's repository says, and finds its default model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _REMEDY = (
 
 
 async def check_weights(upstream: Upstream, repository: ModelRepository) -> None:
-    """Whose weights the ensembles run they say; older repositories and others' own do not, or not of all.
+    """Compare the weights that the ensembles name with the gateway's card; older or foreign repositories may name none.
 
     Raises:
-        ServerLost: they are not those of the gateway's card.
+        ServerLost: the weights are others.
     """
     ours, said = identity(repository.card), await _parameters(upstream, "human_analysis")
     theirs = others(ours, {key: text for key, text in said.items() if key.startswith(IDENTITY)})
@@ -31,13 +31,14 @@ async def check_weights(upstream: Upstream, repository: ModelRepository) -> None
 
 
 async def check_default(upstream: Upstream, repository: ModelRepository, beside: Iterable[Upstream]) -> None:
-    """Find out which model answers where a request names none (`Upstream.model`): its `preprocess` may be set to one.
+    """Find out which model answers a request that names none (`Upstream.model`): the server's `preprocess` may be set
+    to one.
 
     Args:
         beside: the other servers that get pictures.
 
     Raises:
-        ServerLost: the gateway's card has no such model, or another answers on those.
+        ServerLost: the gateway's card has no such model, or another model answers on the other servers.
     """
     own = default_of(repository.card)
     upstream.model = (await _parameters(upstream, "preprocess")).get(MODEL) or own
@@ -55,7 +56,7 @@ async def check_default(upstream: Upstream, repository: ModelRepository, beside:
 
 
 async def _parameters(upstream: Upstream, model: str) -> dict[str, str]:
-    """Of a model's configuration; none where the server keeps that to itself, or has no such model."""
+    """Parameters in a model's configuration; empty if the server does not tell, or has no such model."""
     try:
         answer = await upstream.client.get_model_config(model, client_timeout=_METADATA)
     except InferenceServerException as error:

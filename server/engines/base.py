@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.people import People
 from server.requests.call import Call
 
 
@@ -28,21 +29,21 @@ class Engine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """The most pictures that it wants to hold, in work and waiting; the gateway sends no more."""
+        """The most pictures that it takes, in work and waiting; the gateway sends no more."""
         ...
 
     @property
     def busy(self) -> int:
-        """As many pictures keep it at work: more of them wait longer, and no more are answered."""
+        """How many pictures keep it fully busy: with more, each waits longer, and throughput does not grow."""
         ...
 
     @property
     def servers(self) -> Mapping[str, bool]:
-        """Address of each server that computes for it, and whether it gets pictures; none where it computes itself."""
+        """Address of each server that computes for it -> whether it gets pictures; empty if it computes itself."""
         ...
 
     async def start(self) -> None:
-        """Get ready; failures are kept as the reason why the engine is not."""
+        """Get ready. A failure is not raised, but kept as the reason in `not_ready`."""
         ...
 
     def check(self) -> None:
@@ -54,7 +55,7 @@ class Engine(Protocol):
         ...
 
     async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
-        """(people, milliseconds in the queue). A cancelled caller cancels what has not begun.
+        """Returns (people, milliseconds in the queue). Cancelling the caller cancels work that has not begun.
 
         Raises:
             EngineUnavailable: not ready, decided at once; or lost.
@@ -63,5 +64,5 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what is in work, drop what waits."""
+        """Finish the pictures in work, drop those that wait."""
         ...

@@ -13,10 +13,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, Options
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.inference.contention import THREADS
-from parsing_rcnn.people import TASKS, Analyzer, ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.runtime import PEOPLE_BUCKETS
 from server.requests.call import Call
 
@@ -42,11 +43,12 @@ class EmbeddedEngine:
         self._reason = "the model is being loaded"
 
     async def start(self) -> None:
-        """Load and warm up; where that fails, again after a pause, unless it is the options, which stay as they are.
+        """Load and warm up. After a failure, try again after a pause, unless the options are wrong, which stay as
+        they are.
 
-        Memory comes free, a volume is there again, a file is copied again. Meanwhile the gateway says why it is not
-        ready, to whom a process that ends would say nothing; an orchestrator (Kubernetes: `startupProbe`) starts it
-        anew in its own time, as somebody at a terminal does.
+        Memory may become free, a volume may be mounted, a file may be copied again. Meanwhile the gateway says why it
+        is not ready, which a process that ended could not. An orchestrator (Kubernetes: `startupProbe`), or a person
+        at a terminal, restarts it when they choose.
         """
         pause = _FIRST_PAUSE
         try:
@@ -58,7 +60,8 @@ class EmbeddedEngine:
             raise
 
     async def _loaded(self, pause: float) -> bool:
-        """Try once: whether no further try is needed, or none would help. Failures are kept as the reason why not."""
+        """Try once. Returns whether to stop trying: it worked, or no further try would help. Keeps the reason of a
+        failure."""
         try:
             analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
         except InvalidOptions as error:
@@ -66,7 +69,7 @@ class EmbeddedEngine:
             log.error("the model cannot be loaded", reason=error.detail)
             return True
         except ParsingRCNNError as error:
-            # of files it tells where they are, which is no business of clients
+            # the message may have paths, which are no business of clients
             hidden = isinstance(error, BrokenModel | ModelNotFound)
             self._reason = _UNTOLD if hidden else error.detail
             log.error("the model cannot be loaded", reason=error.detail, again_after_seconds=pause)
@@ -84,18 +87,18 @@ class EmbeddedEngine:
             analyzer = self._load()
             self._warm(analyzer)
             if self._workers > 1:
-                with THREADS.pretended():  # what is computed beside another picture is compiled for that
+                with THREADS.assuming(alone=False):  # graphs for a picture that has company
                     self._warm(analyzer)
             return analyzer
         finally:
             self._loading = False
 
     def _warm(self, analyzer: Analyzer) -> None:
-        """Have compiled what the first requests will need; once the gateway stops, no more than is begun."""
+        """Compile what the first requests will need; when the gateway stops, only finish what has begun."""
         for blank, options in _first(analyzer.info.canvases):
             if self._closing.is_set():
                 analyzer.close()
-                raise EngineUnavailable("the gateway stops")  # to nobody: whoever awaited this was cancelled
+                raise EngineUnavailable("the gateway stops")  # nobody sees this: the awaiting task was cancelled
             analyzer.analyze(blank, options)
 
     @property
@@ -120,7 +123,7 @@ class EmbeddedEngine:
 
     @property
     def busy(self) -> int:
-        """Places that keep the engine at work; with more of them answers come later, and hardly more of them."""
+        """How many pictures keep it fully busy: with more, answers come later, and throughput hardly grows."""
         return max(2, self._workers - 1)
 
     @property
@@ -151,10 +154,10 @@ class EmbeddedEngine:
         def work() -> People:
             nonlocal waited
             waited = 1000 * (time.perf_counter() - begin)
-            call.check()  # the loop, which cancels at the deadline, may be busy with others
+            call.check()  # the event loop, which cancels at the deadline, may be late
             return analyzer.analyze(image, options)
 
-        # a cancelled caller cancels what waits; what has begun ends first, and the next picture waits for it
+        # cancelling drops a picture that waits; one that has begun is finished, and the next waits for it
         return await asyncio.wrap_future(self._pool.submit(work)), waited
 
     def _ready(self) -> Analyzer:
@@ -173,13 +176,13 @@ class EmbeddedEngine:
 
 
 def _first(canvases: Sequence[tuple[int, int]]) -> Iterator[tuple[NDArray[np.uint8], Options]]:
-    """Pictures for which everything is compiled that the first requests will need, at most one graph for each picture:
-    every canvas, and in both heads every number of people."""
+    """Pictures to warm up with: together they need every graph of the first requests (each canvas, and each number of
+    people in both heads), and each picture compiles at most one."""
     blanks = [np.full((*canvas, 3), PAD_VALUE, np.uint8) for canvas in canvases]
     for blank in blanks:
         yield blank, Options(frozenset(), confidence=0.0, max_people=1)
     for people in PEOPLE_BUCKETS:
         for task in TASKS:
             yield blanks[0], Options(frozenset({task}), confidence=0.0, max_people=people)
-    # the page asks for the exact paste, whose probabilities are a compilation of their own
+    # the page asks for the exact paste, whose probabilities need graphs of their own
     yield blanks[0], Options(frozenset({"parsing"}), confidence=0.0, max_people=1, part_probs=True)

@@ -1,7 +1,7 @@
-"""Shared memory with a Triton server on the same machine: pictures and answers go past the connection.
+"""Shared memory with a Triton server on the same machine: pictures and answers bypass the connection.
 
-Each picture on its way (at each size) has a slot, a file of /dev/shm that both processes map. Its owner holds a lock on
-it for as long as it lives, so whatever a killed gateway left is known by its missing lock and removed by the next one.
+Each picture on its way (at each size) has a slot: a file in /dev/shm that both processes map. The gateway holds a
+lock on it for as long as it lives. So a file without a lock was left by a killed gateway, and the next one removes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from parsing_rcnn.runtime import MAX_PEOPLE
+from parsing_rcnn.limits import MAX_PEOPLE
 
 FOLDER = Path("/dev/shm")
 PREFIX = "prcnn_gateway_"
@@ -38,7 +38,7 @@ class Slot:
     """Memory for one picture and its answer.
 
     Attributes:
-        request: that last used it.
+        request: the last one that used it.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Slot:
         return len(self.memory)
 
     def put(self, picture: bytes) -> int:
-        """Write a picture as a BYTES element, its length in front. Returns the bytes written."""
+        """Write a picture as a BYTES element: its length, then its bytes. Returns the number of bytes written."""
         self.memory[:4] = len(picture).to_bytes(4, "little")
         self.memory[4 : 4 + len(picture)] = picture
         return 4 + len(picture)
@@ -63,7 +63,7 @@ class Slot:
         return np.frombuffer(self.memory, dtype, count, offset).reshape(tuple(shape)).copy()
 
     def close(self) -> None:
-        """Remove it; what still maps it keeps its pages until it ends."""
+        """Remove the file; a process that still maps it keeps the pages until it ends."""
         (FOLDER / self.name).unlink(missing_ok=True)
         self.memory.close()
         os.close(self.file)
@@ -73,7 +73,7 @@ class SharedMemory:
     """Slots, made when they are needed and kept.
 
     Args:
-        most: slots at the same time; one more picture goes over the connection.
+        most: the most slots; one more picture goes over the connection.
         rows: bytes of one person in each output of the ensembles.
     """
 
@@ -86,7 +86,7 @@ class SharedMemory:
         sweep()
 
     def places(self, outputs: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """{output: (offset, bytes)} of an answer in any slot."""
+        """Output -> (offset, bytes) of an answer in a slot; the same in all slots."""
         found, offset = {}, PICTURE + _LINE
         for name in outputs:
             size = MAX_PEOPLE * self._rows[name]
@@ -106,8 +106,8 @@ class SharedMemory:
         return self._make() if len(self._slots) < self._most and not self._full else None
 
     def give(self, slot: Slot, *, answered: bool) -> None:
-        """Take a slot back, when its request has ended. Without an answer Triton may still write one: nobody gets it
-        for two minutes."""
+        """Take a slot back when its request has ended. If that got no answer, Triton may still write one, so the slot
+        is not given out for two minutes."""
         if slot.request is not None and not slot.request.done():
             slot.request.add_done_callback(partial(self._give_late, slot))
         elif answered:
@@ -136,7 +136,7 @@ class SharedMemory:
         try:
             file = os.open(FOLDER / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(file, 0, size)  # so that a full /dev/shm is an error here, and not a signal later
+            os.posix_fallocate(file, 0, size)  # makes a full /dev/shm an error here, not a signal (SIGBUS) later
             slot = Slot(name, file, mmap.mmap(file, size))
         except OSError as error:
             self._full = True
@@ -150,7 +150,7 @@ class SharedMemory:
 
 
 def sweep() -> None:
-    """Remove what gateways left that were killed."""
+    """Remove the files of gateways that were killed."""
     for path in FOLDER.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             file = os.open(path, os.O_RDWR)

@@ -1,21 +1,21 @@
-"""What is asked of Triton for one picture: a request at each size of the model."""
+"""The requests that one picture needs on Triton: one at each size of the model."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.models import Sizes, requests_of, sizes_of
-from parsing_rcnn.people import Options
 from parsing_rcnn.repository import ModelRepository
 
 
 class Requests:
-    """The requests of every model that Triton can be asked for.
+    """The requests of every model that Triton can run.
 
     Args:
-        repository: whose model is asked for where a picture's options name none.
+        repository: its model is used where a picture's options name none.
         choice: whether options may name one.
 
     Attributes:
@@ -43,7 +43,7 @@ class Requests:
 
     @property
     def most(self) -> int:
-        """Of one picture."""
+        """The most requests of one picture."""
         return max(map(len, (self.own, *self.models.values())))
 
     def of(self, options: Options) -> tuple[list[Options], Sizes]:

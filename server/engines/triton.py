@@ -1,4 +1,4 @@
-"""Triton servers behind the gateway: the ensembles over gRPC, the least loaded healthy server first."""
+"""Triton servers behind the gateway: sends pictures to the ensembles of the least loaded healthy server, over gRPC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -17,14 +16,16 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from parsing_rcnn.analyzer import TASKS, ModelInfo, Options
 from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import default_of
-from parsing_rcnn.people import TASKS, ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.tensors import from_tensors
 from server.engines.agreement import check_default, check_weights
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.sizes import Requests
@@ -44,11 +45,11 @@ from server.engines.upstream import (
 from server.requests.call import Call
 from server.supervisor.probes import tiny_picture
 
-_PROBE_EVERY = 2.0  # seconds; it takes the detector's time for a whole canvas
-_AGAIN = 1.0  # seconds, where the last probe failed
+_PROBE_EVERY = 2.0  # seconds; a probe costs the detector as much as a picture
+_AGAIN = 1.0  # seconds after a probe that failed
 _PROBE_DEADLINE = 10.0
-_MOST_TOLD = 8  # reasons of one outage, each of which the log has once
-_TOO_OFTEN = 4  # probes that are refused or late one after another
+_MOST_TOLD = 8  # reasons of one outage that are logged, each once
+_TOO_OFTEN = 4  # refused or late probes in a row, after which a server gets no pictures
 
 log = structlog.get_logger("server")
 
@@ -56,8 +57,8 @@ log = structlog.get_logger("server")
 class TritonEngine:
     """Sends pictures to one or several Triton servers.
 
-    A server whose request or probe fails gets no more pictures until a tiny inference on it succeeds. An inference
-    changes nothing, so one that a server lost is tried once on another.
+    A server whose request or probe failed gets no pictures until a tiny inference on it succeeds. An inference changes
+    nothing, so if a server fails during one, it is repeated once on another.
 
     Args:
         urls: host:port of gRPC services.
@@ -100,7 +101,7 @@ class TritonEngine:
         self._idle.set()
 
     async def start(self) -> None:
-        """Connect; servers are probed from now on."""
+        """Connect, and begin to probe the servers."""
         for url in self._urls:
             client = triton.InferenceServerClient(url, channel_args=OWN_CHANNEL)
             upstream = Upstream(url, client, frozenset(self._requests.own))
@@ -116,7 +117,7 @@ class TritonEngine:
                     upstream.name = f"{metadata.name} {metadata.version}"
                 if self._share and self._memory is None:
                     rows = await rows_of(upstream)
-                    if self._memory is None:  # still: another server's watcher may have been here meanwhile
+                    if self._memory is None:  # again: another server's watcher may have set it meanwhile
                         self._memory = SharedMemory(self._limit * self._requests.most, rows)
                         self._probes.append(asyncio.create_task(self._forget()))
                 if not _proven(upstream):
@@ -125,7 +126,7 @@ class TritonEngine:
                 self._eject(upstream, error.detail)
             except InferenceServerException as error:
                 self._eject(upstream, str(error.message()))
-            except ParsingRCNNError as error:  # its queue is full or it is late: busy, unless that goes on
+            except ParsingRCNNError as error:  # its queue is full, or it is late: it is only busy, unless that goes on
                 upstream.late += 1
                 if upstream.late >= _TOO_OFTEN or not upstream.healthy:
                     self._eject(upstream, error.detail)
@@ -146,8 +147,8 @@ class TritonEngine:
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_AGAIN)
 
     async def _probe(self, upstream: Upstream) -> None:
-        """A tiny inference through every step, at each size; its answer has the width of the part classes, with nobody
-        in it, too. Then whose weights they are, and which model answers by itself.
+        """Run a tiny inference through every step, at each size; even without people its answer has the number of
+        classes. Then check the weights and the default model.
 
         Raises:
             ServerLost: it does not answer, or runs another model than that of the model card.
@@ -168,7 +169,7 @@ class TritonEngine:
             await check_default(upstream, self._repository, others)
 
     async def _forget(self) -> None:
-        """Let the servers unmap what killed gateways left, when nothing of theirs can be in work any more."""
+        """Let the servers unmap slots of killed gateways, once none of their requests can still be in work."""
         await asyncio.sleep(UNSURE)
         for upstream in self._upstreams:
             await unregister(upstream, await orphans(upstream))
@@ -210,7 +211,7 @@ class TritonEngine:
 
     @property
     def busy(self) -> int:
-        """As many as the heads put together into a batch, and more are detected meanwhile."""
+        """As many as the heads batch, and some more that are detected meanwhile."""
         return max(4, self._limit // 8)
 
     @property
@@ -228,9 +229,9 @@ class TritonEngine:
             raise EngineUnavailable(f"not ready: {self.not_ready}")
 
     async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
-        """(people, 0: what waits, waits in Triton). See `Engine`.
+        """Returns (people, 0): pictures wait in Triton, not here. See `Engine`.
 
-        The time has one stage, `triton`: the way there, the queues and all steps; Triton's own metrics tell more.
+        The timings have one stage, `triton`: transport, queues and all steps; Triton's own metrics tell more.
         """
         self.check()
         begin = time.perf_counter()
@@ -248,8 +249,8 @@ class TritonEngine:
         return replace(people, timings={"triton": spent, "total": spent}), 0.0
 
     async def _at_all_sizes(self, image: bytes, options: Options, deadline: float) -> People:
-        """One request, or one for each size side by side. What fails fails for the picture, and the other request is
-        left to Triton, as where the caller goes."""
+        """One request, or one for each size at the same time. If one fails, the picture fails, and the other request
+        is left to Triton, as when the caller goes away."""
         requests, sizes = self._requests.of(options)
         if sizes.second is None:
             return await self._somewhere(image, requests[0], deadline)
@@ -262,7 +263,7 @@ class TritonEngine:
         return united_people(own, others, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
     async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
-        """On the least loaded server; if that one is lost, once more on another."""
+        """Ask the least loaded server; if that is lost, another, once."""
         self.check()  # again: the last server may have been lost before the task of a size began
         first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
         try:
@@ -284,7 +285,7 @@ class TritonEngine:
             raise
         finally:
             upstream.in_flight -= 1
-        upstream.late = 0  # whatever its probes say, it answers
+        upstream.late = 0  # it answers, whatever its probes say
         if options.tasks.issuperset(TASKS) and not options.part_probs:
             upstream.proven = time.monotonic()
         return people
@@ -297,7 +298,8 @@ class TritonEngine:
         found = await self._through_memory(upstream, model, image, outputs, timeout, parameters)
         if found is None:
             found = await infer(upstream, model, {"IMAGE": _picture(image)}, outputs, timeout, parameters)
-        return self._people(found["BOXES"], found["SCORES"], found["IMAGE_SIZE"], found)
+        height, width = found["IMAGE_SIZE"].tolist()
+        return from_tensors(found, (height, width), taxonomy=self._repository.taxonomy)
 
     async def _through_memory(
         self,
@@ -308,7 +310,7 @@ class TritonEngine:
         timeout: float,
         parameters: Parameters,
     ) -> Arrays | None:
-        """The answer, or None where this picture has to go over the connection."""
+        """The answer by shared memory, or None if this picture has to go over the connection."""
         slot = self._memory.take(len(image)) if self._memory is not None and upstream.local else None
         if self._memory is None or slot is None:
             return None
@@ -334,7 +336,8 @@ class TritonEngine:
     async def _stepwise(
         self, upstream: Upstream, image: bytes, options: Options, parameters: Parameters, timeout: float
     ) -> People:
-        """Step by step, for what the ensembles do not carry: class probabilities (20 times the size of the labels)."""
+        """Ask the steps one by one, for what the ensembles do not return: class probabilities (20 times as large as
+        labels)."""
         end = time.monotonic() + timeout
 
         async def ask(model: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
@@ -352,27 +355,13 @@ class TritonEngine:
         if "densepose" in options.tasks:
             heads.append(ask("densepose_head", features, MAPS["densepose"]))
         maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
-        size = np.array([window.height, window.width])
         boxes, maps = framed(window, found["BOXES"][:count], maps)
-        return self._people(boxes, found["SCORES"][:count], size, maps)
-
-    def _people(
-        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: NDArray[Any], maps: Arrays
-    ) -> People:
-        return People(
-            boxes,
-            scores,
-            (int(size[0]), int(size[1])),
-            parts=maps.get("PARTS"),
-            part_scores=maps.get("PART_SCORES"),
-            part_probs=maps.get("PART_PROBS"),
-            iuv=maps.get("IUV"),
-            iuv_scores=maps.get("IUV_SCORES"),
-            taxonomy=self._repository.taxonomy,
-        )
+        tensors = {**maps, "BOXES": boxes, "SCORES": found["SCORES"][:count]}
+        size = int(window.height), int(window.width)
+        return from_tensors(tensors, size, taxonomy=self._repository.taxonomy)
 
     async def close(self) -> None:
-        """Wait for what is on its way, then disconnect."""
+        """Wait for the requests on their way, then disconnect."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 await self._idle.wait()
@@ -390,7 +379,7 @@ class TritonEngine:
 
 
 def _proven(upstream: Upstream) -> bool:
-    """Whether a picture went through every step a moment ago: a probe would say no more."""
+    """Whether a picture went through every step a moment ago, so that no probe is needed."""
     return upstream.healthy and time.monotonic() - upstream.proven < _PROBE_EVERY
 
 

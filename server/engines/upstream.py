@@ -21,7 +21,7 @@ from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
 from server.responses.problems import Busy
 
 _METADATA = 10.0  # seconds
-_LETS_GO = 20  # times that a server is asked to unmap a slot, in a second
+_LETS_GO = 20  # attempts, within a second, to have a server unmap a slot
 
 log = structlog.get_logger("server")
 
@@ -40,7 +40,7 @@ class SlotUnknown(EngineUnavailable):
 
 @dataclass
 class Upstream:
-    """One Triton server: its connection, whether its last probe came back, and requests on their way.
+    """One Triton server: its connection, the result of its last probe, and its requests.
 
     Attributes:
         in_flight: pictures on their way (at each size), and requests that nobody waits for any more; requests: all to
@@ -69,12 +69,12 @@ class Upstream:
     requests: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def begin(self, request: asyncio.Future[Any]) -> None:
-        """Keep a request until it ends, whoever waits for it."""
+        """Keep track of a request until it ends, whether or not somebody waits for it."""
         self.requests.add(request)
         request.add_done_callback(self._end)
 
     def leave(self, request: asyncio.Future[Any]) -> None:
-        """Nobody waits for it any more, but the server has it."""
+        """Count a request that nobody waits for any more, but that the server still has."""
         if not request.done():
             self.in_flight += 1
             request.add_done_callback(self._forget)
@@ -82,7 +82,7 @@ class Upstream:
     def _end(self, request: asyncio.Future[Any]) -> None:
         self.requests.discard(request)
         if not request.cancelled():
-            request.exception()  # asyncio complains of errors that nobody looked at
+            request.exception()  # read it: asyncio warns of exceptions that nobody retrieved
 
     def _forget(self, _: asyncio.Future[Any]) -> None:
         self.in_flight -= 1
@@ -102,7 +102,7 @@ async def infer(
     timeout: float,
     parameters: Parameters,
 ) -> Arrays:
-    """One inference. A caller who is cancelled or late leaves it to Triton, which drops what then still waits there.
+    """One inference. If the caller is cancelled or late, the request stays in Triton, which drops it if it still waits.
 
     Args:
         timeout: seconds.
@@ -164,7 +164,7 @@ async def infer_shared(
 
 
 async def rows_of(upstream: Upstream) -> dict[str, int]:
-    """{output of the ensembles: bytes of one person}."""
+    """Output of the ensembles -> bytes of one person."""
     metadata = await upstream.client.get_model_metadata("human_analysis", client_timeout=_METADATA)
     sizes = {}
     for output in metadata.outputs:
@@ -174,7 +174,7 @@ async def rows_of(upstream: Upstream) -> dict[str, int]:
 
 
 async def orphans(upstream: Upstream) -> list[str]:
-    """Slots that the server maps and whose file is gone."""
+    """Slots that the server maps although their file is gone."""
     try:
         found = await upstream.client.get_system_shared_memory_status(client_timeout=_METADATA)
     except InferenceServerException:

@@ -1,4 +1,4 @@
-"""Nothing is computed for callers without a key, where keys are set."""
+"""Where keys are set, nothing is computed for callers without one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from parsing_rcnn.errors import ParsingRCNNError
 from server.keys import KeyFile
 from server.responses.problems import Unauthorized, problem
 
-# what tells nothing about pictures or models: probes, the page and its files, which ask for the key themselves
+# open without a key: probes, and the page with its files, which asks for the key itself
 _OPEN = ("/healthz", "/livez", "/readyz", "/v2/health/", "/assets/", "/docs", "/openapi.json")
 _SUBPROTOCOL = "key."
 
 
 class Access:
-    """Puts `caller` into the scope, the key's name, or where there are no keys what `share_of` makes of the address;
-    and `identify`, which finds it anew: long after it, the key may not be known any more."""
+    """Puts `caller` into the scope: the name of the key, or without keys what `share_of` makes of the address. And
+    `identify`, which checks the key again: during a long stream it may have been revoked."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
         self.app, self.keys = app, keys
@@ -49,8 +49,8 @@ class Access:
 
 
 def share_of(address: str) -> str:
-    """Who an address is: one share for each IPv4 address, however it came, and for each /64 of IPv6, which is what a
-    single machine has to choose its addresses from.
+    """The caller that an address belongs to: each IPv4 address (also mapped into IPv6) is one, and each /64 of IPv6,
+    as a single machine can choose any address in it.
 
     Example:
         >>> share_of("::ffff:192.0.2.7"), share_of("2001:DB8::7"), share_of("testclient")
@@ -75,7 +75,7 @@ def _key(connection: HTTPConnection) -> str | None:
         return value.strip()
     if given := connection.headers.get("x-api-key"):
         return given
-    # a browser cannot set headers of a WebSocket, but subprotocols
+    # a browser can set no headers of a WebSocket, only subprotocols
     for protocol in connection.headers.get("sec-websocket-protocol", "").split(","):
         if protocol.strip().startswith(_SUBPROTOCOL):
             return protocol.strip().removeprefix(_SUBPROTOCOL)

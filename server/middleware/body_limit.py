@@ -1,4 +1,4 @@
-"""No body beyond the limits is ever held: of one request, of all together, or for longer than it should take."""
+"""Limits on request bodies: bytes of one, bytes of all together, and the time until a body is complete."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from server.responses.problems import BodyTooLarge, Busy, UploadTimeout, problem
 
 
 class BodyLimit:
-    """Two stages, because a body can come without Content-Length or with a false one.
+    """Checks Content-Length first, then counts bytes: a body can come without the header, or with a false one.
 
     Args:
         limit: bytes of a body, by path.
         seconds: how long a body may take to arrive.
         memory: bytes of all bodies together.
-        refused: is told the path, and why, of a request that no route sees.
+        refused: called with path and error of a request that is refused here, before any route.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class BodyLimit:
             nonlocal received
             received += size
             self._held += size
-            if received > self.memory:  # no time heals it
+            if received > self.memory:  # waiting would not help
                 raise self._too_large(received, self.memory)
             if self._held > self.memory:
                 raise Busy(
@@ -64,7 +64,7 @@ class BodyLimit:
 
         async def counted() -> Message:
             nonlocal complete
-            if complete:  # what still comes is only that the client goes
+            if complete:  # after the body only a disconnect can come
                 return await receive()
             try:
                 async with asyncio.timeout(end - time.monotonic()):

@@ -1,4 +1,4 @@
-"""HEAD, by which monitors, proxies and `curl -I` ask whether something is there."""
+"""HEAD requests: monitors, proxies and `curl -I` ask with them whether something is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Head:
-    """Answers HEAD as GET without its body. Not below `/v2`, where methods are those of the protocol."""
+    """Answers HEAD like GET, without the body. Not below `/v2`, whose protocol says which methods there are."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Pages from elsewhere do not use the gateway through the browsers of its users, who reach it on 127.0.0.1."""
+"""Keeps pages of other sites from using the gateway through the browsers of its users, who reach it on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from server.settings import Settings, is_loopback
 
 
 class SameSite:
-    """Refuses what a page of another origin asks to be computed, and on this machine's own addresses requests that are
-    meant for another name: a page's name can be made to lead here after the page is loaded (DNS rebinding)."""
+    """Refuses computation for pages of another origin. On this machine's own addresses it also refuses requests whose
+    Host is another name: a page's name can be made to lead here after the page is loaded (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -25,7 +25,7 @@ class SameSite:
         if scope["type"] in ("http", "websocket"):
             try:
                 self._check_host(scope)
-                # CORS keeps answers from foreign pages; what is computed, and streams, it does not keep from beginning
+                # CORS hides answers from foreign pages, but does not prevent computation or streams
                 if scope["type"] == "websocket" or scope["method"] == "POST":
                     self._check_origin(scope)
             except ParsingRCNNError as error:
@@ -34,12 +34,12 @@ class SameSite:
         await self.app(scope, receive, send)
 
     def _check_host(self, scope: Scope) -> None:
-        """Behind a trusted proxy the host is whatever the proxy is called."""
+        """Refuse a foreign Host; not behind a trusted proxy, where Host is whatever the proxy is called."""
         settings, server = self.settings, scope.get("server")
         if not is_loopback(settings.host) or settings.proxies or "*" in settings.names:
             return
         if server is None or not is_loopback(server[0]):
-            return  # called by another program, which knows for whom
+            return  # not over a loopback socket: the calling program knows whom it asks
         host = HTTPConnection(scope).headers.get("host", "")
         name = _name(host)
         if not host or _is_address(name) or name == "localhost" or name.endswith(".localhost"):
@@ -55,12 +55,12 @@ class SameSite:
         origin = headers.get("origin")
         if origin is None or "*" in settings.origins or origin in settings.origins:
             return
-        # a browser's own word, which no page can write: a proxy may have called us by another name than it
+        # set by the browser, no page can forge it; Host may be another name, given by a proxy
         if headers.get("sec-fetch-site") == "same-origin":
             return
         try:
             own = urlsplit(origin).netloc == headers.get("host")
-        except ValueError:  # no address, so not ours
+        except ValueError:  # no address, so not one of ours
             own = False
         if not own:
             what = "open streams" if scope["type"] == "websocket" else "ask"
@@ -68,7 +68,7 @@ class SameSite:
 
 
 def _name(host: str) -> str:
-    """Of a header `Host`, without the port."""
+    """The name in a header `Host`, without the port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -76,7 +76,7 @@ def _name(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """No name, so none that could be made to lead elsewhere."""
+    """Whether it is an address: only a name can be made to lead elsewhere."""
     try:
         ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Headers that keep browsers from guessing, framing and loading foreign code."""
+"""Headers that forbid browsers to guess types, to frame the page, and to load foreign code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault of ours is logged, and told like every other error: with its id, and nothing of the inside."""
+"""Exceptions that nobody expected: logged in full, and answered as a problem with the request's id and no internals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger("server")
 
 
 class Unexpected:
-    """Answers 500 where the application raised, and 503 what a stop cuts off, unless the answer had begun."""
+    """Answers 500 if the application raised, 503 if a stop cut the request off; nothing if the answer had begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,10 +33,10 @@ class Unexpected:
 
         try:
             await self.app(scope, receive, noted)
-        except asyncio.CancelledError:  # by uvicorn, when the time to drain is over
+        except asyncio.CancelledError:  # by uvicorn, at the end of the time to drain
             log.warning("cut off: the gateway stops", path=scope["path"], begun=begun)
             if begun:
-                return  # what is missing of its length tells
+                return  # the client sees that bytes are missing
             answer = problem(Request(scope), EngineUnavailable("the gateway stops, and this request took too long"))
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)

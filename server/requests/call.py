@@ -1,4 +1,4 @@
-"""What the core knows of a request beside its pictures."""
+"""What the service knows of a request apart from its pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from parsing_rcnn.errors import DeadlineExceeded, ParsingRCNNError
 
@@ -20,12 +21,13 @@ class ClientGone(Exception):
 
 @dataclass
 class Noted:
-    """What the log says of a request, gathered while it is answered; in its scope as `noted`.
+    """Collects what the log says of a request; it is in the scope as `noted`.
 
     Attributes:
-        answered: pictures, or a stream's frames; people: in all of them.
-        failed: of the others, how many by the code of their error.
-        problem: what the answer as a whole is, where that is an error.
+        answered: number of pictures, or frames of a stream, that were answered.
+        people: number of people in all of them.
+        failed: code of an error -> number of pictures that it was the answer to.
+        problem: the error, where the answer as a whole is one.
     """
 
     answered: int = 0
@@ -34,18 +36,27 @@ class Noted:
     problem: ParsingRCNNError | None = None
 
 
+class Route(StrEnum):
+    """Routes that take pictures, as metrics, spans and the log name them."""
+
+    ANALYZE = "analyze"
+    BATCH = "batch"
+    INFER = "infer"
+    STREAM = "stream"
+
+
 @dataclass(frozen=True)
 class Call:
     """Who asks, by which route, and until when the answer is of use.
 
     Attributes:
-        deadline: in the time of `time.monotonic`; None: it may take as long as it takes.
+        deadline: by `time.monotonic`; None: there is none.
         traceparent: W3C trace context, passed on to Triton.
-        timeout: what the client set the deadline with.
-        noted: for the log.
+        timeout: name of the header or parameter that set the deadline, for messages.
+        noted: see `Noted`.
     """
 
-    route: str
+    route: Route
     caller: str
     deadline: float | None = None
     traceparent: str | None = None
@@ -58,7 +69,7 @@ class Call:
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
     def check(self) -> None:
-        """Begin nothing that is of no use.
+        """Call this before work begins.
 
         Raises:
             DeadlineExceeded: the deadline is over.
@@ -68,7 +79,7 @@ class Call:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Cancel what is awaited here when the deadline comes, and begin nothing after it.
+        """Cancel what is awaited in this context when the deadline comes, and begin nothing after it.
 
         Raises:
             DeadlineExceeded: it came.

@@ -1,7 +1,7 @@
-"""A picture from an https address, without letting the caller reach what only this machine can reach.
+"""Fetches a picture from an https URL, without letting the caller reach what only this machine can reach.
 
-Every address that a name resolves to must be public, the connection is made to the first of the very addresses that
-were checked which takes one, and each redirect is checked again.
+Every address that a name resolves to must be public. The connection goes to one of the very addresses that were
+checked, the first that accepts it. Each redirect is checked again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ async def fetch(
     Args:
         url: https, port 443, no user name.
         most: bytes.
-        hold: is told of each piece's bytes before more of them come, and may raise.
-        resolve: a name and a port to addresses (None: the system's resolver).
+        hold: called with the size of each piece before the next is read; may raise.
+        resolve: (name, port) -> addresses (None: the system's resolver).
         tls: (None: the system's certificates).
 
     Raises:
@@ -73,7 +73,7 @@ async def fetch(
 
 
 def _next(url: str, location: str) -> str:
-    """Where a redirect leads."""
+    """The URL that a redirect leads to."""
     try:
         return urljoin(url, location)
     except ValueError:  # https://[
@@ -117,7 +117,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that a router may make of an IPv6 address; of other forms than these none is public."""
+    """The IPv4 addresses that an IPv6 address embeds, to which a router may translate it."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
     found = [address.sixtofour]

@@ -1,4 +1,4 @@
-"""Forms, whole ones: a reader that takes the parts it got for all of them would lose the last without a word."""
+"""Reads multipart forms, and refuses those that end early: otherwise the last part would be lost silently."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from starlette.requests import Request
 
 from server.responses.problems import MalformedRequest
 
-_FIELDS = 32  # of a form that are looked at: enough to name whatever was meant as an option
+_FIELDS = 32  # fields of a form that are read: enough to name those that were meant as options
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 async def read_form(request: Request, files: int) -> FormData:
-    """The parts of a form, which the caller closes.
+    """Read the parts of a form; the caller closes it.
 
     Args:
         request: of the type multipart/form-data.
-        files: that it may have.
+        files: how many files it may have.
 
     Raises:
         MalformedRequest: it is no form, has more parts, names in another charset than UTF-8, or does not end.
@@ -36,8 +36,8 @@ async def read_form(request: Request, files: int) -> FormData:
 
 
 def _refuse_charset(request: Request) -> None:
-    """Refuse names in anything but UTF-8: the form's reader hands them to whatever codec of Python's is named, and some
-    cannot decode at all, or make text that no answer could repeat."""
+    """Refuse charsets other than UTF-8: the form reader would use any Python codec of that name, and some cannot decode
+    names at all, or yield text that cannot be put into an answer."""
     _, parameters = parse_options_header(request.headers.get("content-type"))
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in _CHARSETS:
@@ -45,7 +45,7 @@ def _refuse_charset(request: Request) -> None:
 
 
 class _WholeForm(MultiPartParser):
-    """A form that must have its last boundary: Starlette's reader leaves out a part that does not end."""
+    """A form reader that needs the last boundary: Starlette's leaves out a part that does not end."""
 
     def __init__(self, request: Request, files: int) -> None:
         super().__init__(request.headers, self._pieces(request), max_files=files, max_fields=_FIELDS)

@@ -1,4 +1,4 @@
-"""Pictures and options out of a request: raw body, form or JSON."""
+"""Reads pictures and options from a request: raw body, form or JSON."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
+from parsing_rcnn.limits import MAX_TIMEOUT_MS
 from server.offload import Offload
-from server.requests.call import TIMEOUT_HEADER, Call, ClientGone
+from server.requests.call import TIMEOUT_HEADER, Call, ClientGone, Route
 from server.requests.fetch import fetch
 from server.requests.forms import read_form
 from server.requests.json_body import load
@@ -28,12 +29,11 @@ from server.requests.options import NAMED, AnalyzeOptions, repeated, unknown
 from server.responses.problems import MalformedRequest, UnsupportedCoding, listed
 from server.settings import Settings
 
-LONGEST_MS = 600_000
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHAPES = '{"type": "base64", "value": "..."}'
 _JSON_HEADER = "`Content-Type: application/json`"
-_SHORT = 64 * 1024  # bytes of JSON that are read at once, in less time than a thread takes to begin
+_SHORT = 64 * 1024  # bytes of JSON that take less time to read than a thread takes to start
 _HOW_TO_SEND_OPTIONS = (
     """send options as one JSON object in the part `options`, as in curl -F 'options={"confidence": 0.9}', or in the """
     "query, as in ?confidence=0.9"
@@ -44,14 +44,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded picture and what the client calls it; "" where it says nothing."""
+    """An encoded picture, and the name that the client gave it ("" if none)."""
 
     data: bytes
     name: str = ""
 
 
-def call_of(connection: HTTPConnection, route: str) -> Call:
-    """Who asks and until when.
+def call_of(connection: HTTPConnection, route: Route) -> Call:
+    """The `Call` of a request.
 
     Raises:
         InvalidOptions: the deadline is no number of milliseconds.
@@ -59,9 +59,9 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
     given = connection.headers.get(TIMEOUT_HEADER)
     deadline = None
     if given is not None:
-        if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= LONGEST_MS:
+        if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= MAX_TIMEOUT_MS:
             raise InvalidOptions(
-                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to {LONGEST_MS}"
+                f"{TIMEOUT_HEADER}: {given[:40]!r} is no whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}"
             )
         deadline = connection.scope["begun"] + int(given) / 1000
     trace = connection.headers.get("traceparent", "")
@@ -70,10 +70,10 @@ def call_of(connection: HTTPConnection, route: str) -> Call:
 
 
 async def _few_unknown(request: Request) -> None:
-    """Refuse a query of very many unknown options before FastAPI looks at each.
+    """Refuse a query with very many unknown options before FastAPI looks at each.
 
     Raises:
-        RequestValidationError: it is one.
+        RequestValidationError: it has too many.
     """
     strange = unknown(request.query_params.keys())
     if len(strange) > NAMED:
@@ -85,11 +85,13 @@ async def _few_unknown(request: Request) -> None:
 async def query_options(
     request: Request, options: Annotated[AnalyzeOptions, Query()], _: Annotated[None, Depends(_few_unknown)]
 ) -> AnalyzeOptions:
-    """The options of the query, a dependency of routes: by itself FastAPI takes the last value of one that is repeated.
-    It waits for nothing, and is asynchronous because FastAPI puts other dependencies into threads.
+    """The options of the query, as a dependency of routes. FastAPI alone would take the last value of a repeated
+    option.
+
+    It awaits nothing; it is `async` because FastAPI runs other dependencies on threads.
 
     Raises:
-        RequestValidationError: one that has a single value is there more than once.
+        RequestValidationError: an option that takes a single value is given more than once.
     """
     wrong = repeated([name for name, _ in request.query_params.multi_items()])
     if wrong:
@@ -100,10 +102,10 @@ async def query_options(
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Await `work`, and cancel it when the client goes. The body must have been read.
+    """Await `work`, and cancel it if the client disconnects. The body must have been read.
 
     Raises:
-        ClientGone: it went.
+        ClientGone: the client disconnected.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
@@ -124,7 +126,7 @@ async def _disconnect(request: Request) -> None:
 
 
 async def aside(request: Request, size: int, function: Callable[..., T], *arguments: object) -> T:
-    """Call a function that reads so many bytes: of many it does so on a thread, and others are answered meanwhile."""
+    """Call a function that reads so many bytes: on a thread if they are many, so that others are answered meanwhile."""
     if size <= _SHORT:
         return function(*arguments)
     offload: Offload = request.app.state.service.offload
@@ -136,7 +138,7 @@ async def reading(call: Call) -> AsyncIterator[None]:
     """Read a body within the call's time.
 
     Raises:
-        ClientGone: before the body was here.
+        ClientGone: the client disconnected before its body was complete.
         DeadlineExceeded: the time is over.
     """
     async with call.in_time():
@@ -147,10 +149,10 @@ async def reading(call: Call) -> AsyncIterator[None]:
 
 
 def refuse_coding(request: Request) -> None:
-    """Refuse a body that would have to be unpacked first: what it becomes has no limit that a header tells.
+    """Refuse a compressed body: no header limits the size that it unpacks to.
 
     Raises:
-        UnsupportedCoding: a Content-Encoding.
+        UnsupportedCoding: there is a Content-Encoding.
     """
     coding = request.headers.get("content-encoding", "identity")
     if coding.lower() != "identity":
@@ -160,7 +162,7 @@ def refuse_coding(request: Request) -> None:
 
 
 async def read_picture(request: Request, options: AnalyzeOptions, call: Call) -> tuple[Picture, AnalyzeOptions]:
-    """One picture before the call's deadline, and the options with those of the body over them.
+    """Read one picture before the call's deadline, and the options; those of the body override `options`.
 
     Raises:
         ParsingRCNNError: the body is not what its type says, or too large, or late.
@@ -195,13 +197,13 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
 async def read_pictures(
     request: Request, options: AnalyzeOptions, call: Call, admit: Callable[[int], None]
 ) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
-    """The pictures of a batch, those that cannot be read as their errors, and the options.
+    """Read the pictures of a batch, with an error in place of each that cannot be read, and the options.
 
     Args:
         request: with a form, or JSON.
         options: of the query.
         call: whose deadline is kept.
-        admit: is told how many there are before any is fetched.
+        admit: called with the number of pictures before any is fetched.
 
     Raises:
         ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.

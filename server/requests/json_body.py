@@ -1,4 +1,4 @@
-"""JSON out of a request, within a bound of what it may become in memory."""
+"""Parses JSON of a request, with a bound on the memory that it may take."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ hundred times their bytes, and hold the interpreter for seconds."""
 
 
 def load(text: bytes | str, what: str, unreadable: str = "is not JSON") -> dict[str, Any]:
-    """A JSON object.
+    """Parse a JSON object.
 
     Args:
-        text: of it.
-        what: it is, for errors.
-        unreadable: said of it where it cannot be parsed.
+        text: the JSON.
+        what: what it is, for error messages.
+        unreadable: message for JSON that cannot be parsed.
 
     Raises:
-        MalformedRequest: it is none, or has more values than any request needs.
+        MalformedRequest: it is no JSON object, or has more values than any request needs.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # no value is there without one of them
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # each value needs one of these
         raise MalformedRequest(f"{what} has more than {_MOST_VALUES} values: send the picture and its options alone")
     try:
         document = orjson.loads(data)

@@ -1,4 +1,4 @@
-"""Which representation a client gets, from Accept and `render`."""
+"""Chooses the format of an answer from Accept and `render`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PREFERRED = (Format.JSON, Format.PNG, Format.JPEG, Format.NPZ, Format.ZIP)
 
 
 def accepted(headers: Headers) -> str | None:
-    """The header Accept; several lines of it are one list."""
+    """The header Accept; several such headers are joined to one list."""
     return ", ".join(headers.getlist("accept")) or None
 
 
@@ -24,7 +24,7 @@ def choose(accept: str | None, render: Render | None, offered: Sequence[Format] 
     Args:
         accept: the header.
         render: of the options. JPEG is no format for those of `NO_JPEG`.
-        offered: what the route can make, the best liked first.
+        offered: formats of the route, in order of preference.
 
     Raises:
         NotAcceptable: none of the accepted types can be made.

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
 
 NAMED = 8
 """Wrong options, or names, that an answer tells of: a client may send as many as it likes."""
@@ -74,7 +75,7 @@ class MaskFormat(StrEnum):
 
 
 def _split(value: Any) -> Any:
-    """`a,b`, `a` twice in a query, or a JSON list: all the same."""
+    """Accept a list as `a,b`, as repeated options of a query, or as a JSON list."""
     items = [value] if isinstance(value, str) else value
     if isinstance(items, list):
         count = len(items)
@@ -89,7 +90,7 @@ def _split(value: Any) -> Any:
 
 
 class _JsonTypes(BaseModel):
-    """JSON has numbers and booleans of its own; their text, and 1 for true, are for queries."""
+    """Strict types for JSON: numbers as text, and 1 for true, are for queries only."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -123,7 +124,7 @@ class AnalyzeOptions(BaseModel):
 
     tasks: Annotated[list[Task], BeforeValidator(_split), Field(description=_TASKS)] = list(Task)
     confidence: float = Field(0.5, ge=0, le=1, description="The lowest score of a person.")
-    max_people: int = Field(64, ge=1, le=64, description="The most people, by score.")
+    max_people: int = Field(MAX_PEOPLE, ge=1, le=MAX_PEOPLE, description="The most people, by score.")
     include: Annotated[list[Include], BeforeValidator(_split), Field(description="What the JSON carries.")] = [
         Include.MASKS,
         Include.PARTS,
@@ -131,7 +132,9 @@ class AnalyzeOptions(BaseModel):
         Include.IUV,
     ]
     mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
-    max_side: int | None = Field(None, ge=32, le=16384, description="Scale the picture down to this side first.")
+    max_side: int | None = Field(
+        None, ge=MIN_MAX_SIDE, le=MAX_SIDE, description="Scale the picture down to this side first."
+    )
     model: str | None = Field(None, description=_MODEL)
     exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
     render: Render | None = Field(None, description=_RENDER)
@@ -139,13 +142,13 @@ class AnalyzeOptions(BaseModel):
     style: Style | None = Field(None, description=_STYLE)
 
     def merged(self, other: dict[str, Any]) -> AnalyzeOptions:
-        """These options with those of a body over them.
+        """These options, overridden by those of a body.
 
         Raises:
             pydantic.ValidationError: `other` has an unknown name, or a value of another type or out of range.
         """
         strange = unknown(other)
-        if len(strange) > NAMED:  # they are not told one by one, so they are not looked at one by one either
+        if len(strange) > NAMED:  # only the first are listed, so the rest need no check
             other = {name: other[name] for name in (*AnalyzeOptions.model_fields, *strange) if name in other}
         _JsonTypes.model_validate(other)
         return AnalyzeOptions.model_validate({**self.model_dump(exclude_unset=True), **other})
@@ -163,7 +166,7 @@ class AnalyzeOptions(BaseModel):
 
 
 def unknown(names: Iterable[str], *more: str) -> list[str]:
-    """The first names that are none of an option: as many as an answer tells of, and one.
+    """The first names that are no options: one more than an answer lists.
 
     Args:
         names: as a client sent them.
@@ -174,7 +177,7 @@ def unknown(names: Iterable[str], *more: str) -> list[str]:
 
 
 def repeated(names: Sequence[str]) -> dict[str, str]:
-    """Option -> what is wrong with it: it has one value, and a query that gives several means one that is not known.
+    """Option -> what is wrong, for each that takes one value and is given several times: nobody knows which is meant.
 
     Args:
         names: those of the query, each as often as it is there.

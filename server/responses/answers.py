@@ -1,4 +1,4 @@
-"""People, encoded: JSON, a picture, arrays, or an archive with the files that `parsing-rcnn predict` writes."""
+"""Encodes people: as JSON, a picture, arrays, or an archive with files as `parsing-rcnn predict` writes them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw, heads
+from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.codecs import jpeg, json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.people import People
 from server.requests.options import AnalyzeOptions, Hide, Include, MaskFormat, Render, Style, Task
 
 
 class Format(StrEnum):
-    """What an answer can be."""
+    """Formats of an answer."""
 
     JSON = "application/json"
     PNG = "image/png"
@@ -59,18 +60,20 @@ _OF_SILHOUETTES = (Render.INDS, Render.CUTOUT)
 
 
 def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = None) -> AnalyzeOptions:
-    """The options of an answer before anything is computed. Where `tasks` are not given, they are those whose head is
-    trained and those that `render` names; of JSON whose `include` is given what that needs, so no head runs whose maps
-    nobody sees. A picture that hides people is of doubtful ones, too.
+    """Complete and check the options of an answer before anything is computed.
+
+    If `tasks` are not given, they are those whose head is trained, and the one that `render` names. For JSON with
+    `include` they are what that needs, so that no head runs whose maps nobody sees. A picture that hides people needs
+    a lower `confidence`: it hides doubtful people, too.
 
     Args:
-        options: as they came.
-        wanted: what the answer is.
-        info: what runs. None where that is not known yet: tasks that depend on it stay open.
+        options: as the client sent them.
+        wanted: format of the answer.
+        info: the model. None if it is not known yet: then tasks that depend on it stay open.
 
     Raises:
-        InvalidOptions: `render` or `include` needs a task that is not asked for; or people would be shown whom the
-            caller means to hide; or there is no such model.
+        InvalidOptions: `render` or `include` needs a task that is not asked for; or the answer would show people whom
+            the caller means to hide; or there is no such model.
     """
     _check_hiding(options, wanted)
     if info is not None:
@@ -89,7 +92,7 @@ def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = Non
     if wanted in PICTURES:
         _check_render(options)
         if options.render is Render.ANONYMISE:
-            asked = hiding.suspects(options.core())
+            asked = hiding.lower_threshold(options.core())
             return options.model_copy(update={"confidence": asked.confidence, "max_people": asked.max_people})
     return options
 
@@ -137,14 +140,14 @@ def _check_include(options: AnalyzeOptions) -> None:
 def _tasks_of(options: AnalyzeOptions, trained: list[Task]) -> list[Task]:
     needed = {_READ_FROM[item] for item in options.include if item in _READ_FROM}
     silhouettes = _silhouettes(options)
-    # masks are of the parts, also where there is IUV
+    # masks come from the parts, even where there is IUV
     if Include.MASKS in silhouettes or (silhouettes and needed.isdisjoint(trained)):
         needed.add(trained[0])
     return [task for task in Task if task in needed]
 
 
 def _silhouettes(options: AnalyzeOptions) -> list[Include]:
-    """What is asked for that either task has."""
+    """The items of `include` that either task can provide."""
     masks = Include.MASKS in options.include and options.mask_format is not MaskFormat.NONE
     return [Include.MASKS] * masks + [Include.INDS] * (Include.INDS in options.include)
 
@@ -189,12 +192,12 @@ def render(
     options: AnalyzeOptions,
     wanted: Format = Format.PNG,
 ) -> bytes:
-    """One picture of a picture's people. It has no metadata: neither those of the photo nor a thumbnail.
+    """Draw people as a picture. It has no metadata of the photo, and no thumbnail.
 
     Args:
-        what: whatever `options` say.
-        options: with `exact` the engine was asked for the probabilities of the parts.
-        wanted: PNG, or JPEG for what is not of `NO_JPEG`.
+        what: the rendering, whatever `options.render` says.
+        options: `exact` needs the probabilities of the parts from the engine.
+        wanted: PNG, or JPEG for renderings that are not in `NO_JPEG`.
     """
     exact = options.exact
     if what is Render.PARTS:
@@ -218,15 +221,17 @@ def render(
 
 
 def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Who is where, [H,W]: what pairs with the IUV of a trained head, pixel by pixel; else by the part labels."""
-    return people.iuv_map(exact)[1] if "densepose" in heads.believed(people) else people.instance_map(exact)
+    """Which person each pixel belongs to, [H,W]: pixel by pixel the pair of IUV if that head is trained, else by
+    parts."""
+    return people.iuv_map(exact)[1] if "densepose" in people.silhouette_tasks else people.instance_map(exact)
 
 
 def files(
     stem: str, image: bytes, limits: ImageLimits, options: AnalyzeOptions, people: People, document: bytes
 ) -> Files:
-    """A picture's files, named as DensePose's tools name them: those that `parsing-rcnn predict` writes, and INDS of
-    the parts where there is no IUV; of boxes alone there are no maps."""
+    """An archive's files of one picture, named as DensePose's tools name them: the JSON and the pictures that
+    `parsing-rcnn predict` writes. What was not computed has none: no `_parts.png` without parts, and no pair of
+    `_IUV.png` and `_INDS.png` without IUV."""
     found = [
         (f"{stem}.json", document),
         (f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options)),
@@ -235,16 +240,14 @@ def files(
         found.append((f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact))))
     if people.iuv is not None:
         iuv, inds = people.iuv_map(options.exact)
-        found.append((f"{stem}_IUV.png", png.encode_iuv(iuv)))
-        if "densepose" in heads.believed(people):
-            return [*found, (f"{stem}_INDS.png", png.encode_inds(inds))]
-    if people.parts is not None:
-        found.append((f"{stem}_INDS.png", png.encode_inds(instances(people, options.exact))))
+        if "densepose" not in people.silhouette_tasks:  # its charts mean nothing: the parts say who is where
+            inds = people.instance_map(options.exact)
+        found += [(f"{stem}_IUV.png", png.encode_iuv(iuv)), (f"{stem}_INDS.png", png.encode_inds(inds))]
     return found
 
 
 def pack(contents: Files) -> bytes:
-    """A zip of files, which are taken out of the list one by one: all of them twice may be too much to hold."""
+    """Make a zip of files. They are removed from the list one by one, as holding all of them twice may be too much."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
         while contents:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details. Expected errors carry their status; the rest is a 500 that tells nothing."""
+"""Errors as RFC 9457 problem details. Expected errors have a status; any other is a 500 that reveals nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RateLimited(ParsingRCNNError):
 
 
 class Busy(EngineUnavailable):
-    """Every place is taken, of pictures, uploads, streams or connections: what computes is well and at work."""
+    """Every place for pictures, uploads, streams or connections is taken: the engine is healthy, and busy."""
 
     code = "busy"
     title = "The gateway is busy"
@@ -132,18 +132,24 @@ class Problem(BaseModel):
 
 
 def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None) -> Response:
-    """A problem+json response; those that time heals say when to come back."""
+    """A problem+json response; where waiting helps, it says how long."""
     note(request.scope, error)
-    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+    headers = headers_of(error)
     if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a form of its own
         return Response(orjson.dumps({"error": error.detail}), error.status, headers, "application/json")
     return Response(orjson.dumps(describe(request, error, errors)), error.status, headers, MEDIA_TYPE)
 
 
+def headers_of(error: ParsingRCNNError) -> dict[str, str]:
+    """Headers of an answer that is an error: Retry-After in whole seconds, rounded up, and how to send a key."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
 def note(scope: MutableMapping[str, Any], error: ParsingRCNNError) -> None:
-    """For the request's line in the log: this is its answer."""
+    """Record an error as the answer of its request, for the line in the log."""
     if "noted" in scope:
         scope["noted"].problem = error
 
@@ -151,16 +157,30 @@ def note(scope: MutableMapping[str, Any], error: ParsingRCNNError) -> None:
 def describe(
     request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The fields of `Problem`, of an answer or of one of its pictures."""
+    """The fields of `Problem`, of an answer or of one of its pictures. Counted for the line in the log."""
     if "noted" in request.scope:
         request.scope["noted"].failed[error.code] += 1
+    return document(error, request.url.path, request.scope.get("request_id", ""), errors)
+
+
+def document(
+    error: ParsingRCNNError, instance: str, request_id: str, errors: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The fields of `Problem`, also where there is no request that could be read.
+
+    Args:
+        error: what is wrong.
+        instance: path of the request; empty where it is not known.
+        request_id: its id, as the header X-Request-ID has it.
+        errors: one entry for each option that is not valid.
+    """
     return Problem(
         type=f"urn:parsing-rcnn:{error.code}",
         title=error.title,
         status=error.status,
         detail=error.detail,
-        instance=request.url.path,
-        request_id=request.scope.get("request_id", ""),
+        instance=instance,
+        request_id=request_id,
         errors=errors,
     ).model_dump(exclude_none=True)
 
@@ -189,7 +209,7 @@ def declare_keys(document: dict[str, Any]) -> None:
         for operation in path.values():
             if "401" in operation["responses"]:
                 operation["security"] = [{}, {"bearer": []}, {"header": []}]
-            # FastAPI's own words about parameters; ours are problems
+            # FastAPI's own form of errors; ours are problems
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
@@ -197,17 +217,17 @@ def declare_keys(document: dict[str, Any]) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names that a client sent, of which there may be many, as long as it likes."""
+    """Names that a client sent, as text for an error: they may be many and long, so both are cut."""
     return ", ".join(f"`{name[:40]}`" for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def wrong_options(errors: Sequence[Mapping[str, Any]], *more: str, outer: int = 1) -> tuple[list[dict[str, Any]], str]:
-    """The first options that are not valid, and in one line which they are and why.
+    """The first options that are not valid, as entries of `Problem.errors` and as one line of text.
 
     Args:
         errors: pydantic's.
         more: options that the route has beyond `AnalyzeOptions`.
-        outer: steps of an error's place before the option: where it was, as in FastAPI's errors.
+        outer: how many items of an error's `loc` come before the option ("query", for example, in FastAPI's errors).
     """
     told: list[dict[str, Any]] = [
         {"option": (".".join(map(str, e["loc"][outer:])) or str(e["loc"][0]))[:60], "reason": reason(e, *more)}

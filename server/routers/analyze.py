@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from server.requests.call import TIMEOUT_HEADER
+from parsing_rcnn.limits import MAX_TIMEOUT_MS
+from server.requests.call import TIMEOUT_HEADER, Route
 from server.requests.inputs import call_of, query_options, read_picture, while_connected
 from server.requests.negotiation import accepted, choose
 from server.requests.options import AnalyzeOptions
@@ -105,7 +106,7 @@ TIMEOUT_PARAMETER = {
     "in": "header",
     "required": False,
     "description": "Milliseconds after which the answer is of no use: then 504, and nothing is computed any more.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 600000},
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
 }
 
 
@@ -137,7 +138,7 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
     accept = accepted(request.headers)
     choose(accept, None)  # what can never be made is refused before the body is read; that may name another rendering
     service: Service = request.app.state.service
-    call = call_of(request, "analyze")
+    call = call_of(request, Route.ANALYZE)
     with service.counting(call.route):
         service.admit(call)
         picture, options = await read_picture(request, options, call)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
-from server.requests.call import Call
+from server.requests.call import Call, Route
 from server.requests.inputs import Picture, call_of, query_options, read_pictures, while_connected
 from server.requests.negotiation import accepted, choose
 from server.requests.options import AnalyzeOptions
@@ -112,7 +112,7 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     """
     wanted = choose(accepted(request.headers), None, _OFFERED)
     service: Service = request.app.state.service
-    call = call_of(request, "batch")
+    call = call_of(request, Route.BATCH)
     with service.counting(call.route):
         service.admit(call, 0)
         pictures, options = await read_pictures(request, options, call, partial(service.admit, call))

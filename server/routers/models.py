@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from parsing_rcnn.card import taxonomy_of
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
 from server.engines.base import Engine
 from server.responses.problems import responses
@@ -74,8 +77,16 @@ async def models(request: Request) -> list[Model]:
 
 
 @router.get(
-    "/v1/taxonomies", operation_id="taxonomies", summary="Names and colours of all label sets", responses=responses(401)
+    "/v1/taxonomies",
+    operation_id="taxonomies",
+    summary="Names and colours of all label sets",
+    responses=responses(401),
 )
-async def taxonomies() -> list[Labels]:
-    """CIHP, MHP, DensePose and its coarse parts."""
-    return [_labels(t) for t in (CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE)]
+async def taxonomies(request: Request) -> list[Labels]:
+    """CIHP, MHP, DensePose and its coarse parts; before them that of the model, where it has classes of its own."""
+    engine: Engine = request.app.state.engine
+    known = [CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE]
+    with suppress(EngineUnavailable):  # these are the same whatever runs
+        own = taxonomy_of(engine.info.card)
+        known = [*([] if own in known else [own]), *known]
+    return [_labels(taxonomy) for taxonomy in known]

@@ -22,7 +22,7 @@ from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
 from parsing_rcnn.tracking.tracker import DOUBTFUL
 from server.middleware.access import refuse
-from server.requests.call import Call
+from server.requests.call import Call, Route
 from server.requests.inputs import call_of
 from server.requests.options import NAMED, AnalyzeOptions, Render, repeated, unknown
 from server.responses.answers import NO_JPEG, PICTURES, Format, settle
@@ -107,7 +107,7 @@ async def stream(socket: WebSocket) -> None:
     service: Service = socket.app.state.service
     settings: Settings = socket.app.state.settings
     try:
-        with service.counting("stream"):
+        with service.counting(Route.STREAM):
             wanted = _negotiate(socket, settings, service)
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
@@ -163,7 +163,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wante
     if socket.app.state.open_streams >= most:
         are = "stream is" if most == 1 else "streams are"
         raise Busy(f"{most} {are} open, which is the limit (--max-streams): come back in {Busy.retry_after} s")
-    call = replace(call_of(socket, "stream"), deadline=None)
+    call = replace(call_of(socket, Route.STREAM), deadline=None)
     socket.app.state.open_streams += 1
     return Wanted(options, wanted, call, numbering)
 
@@ -242,42 +242,48 @@ def _followed(frame: Frame, numbering: Numbering, service: Service, people: Peop
     return numbering.number(people, frame.arrived, lambda: picture)
 
 
-async def _next(mailbox: Mailbox) -> Frame | None:
-    """The newest frame; None: there was none for a while."""
-    try:
-        async with asyncio.timeout(_LOOK):
-            return await mailbox.take()
-    except TimeoutError:
-        return None
+async def _next(socket: WebSocket, mailbox: Mailbox) -> Frame:
+    """The newest frame, when there is one.
+
+    Raises:
+        Unauthorized: the key was taken away while there was none.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK):
+                return await mailbox.take()
+        except TimeoutError:
+            socket.scope["identify"]()
 
 
 async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:
     call, numbering = wanted.call, wanted.numbering
     while True:
-        frame = await _next(mailbox)
-        number = None if frame is None else frame.number
+        try:
+            frame = await _next(socket, mailbox)
+        except Unauthorized as error:
+            await socket.close(1008, error.title)
+            return
         try:
             socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
-            if frame is None:
-                continue
             with service.counting(call.route):
                 service.admit(call)
             follow = None if numbering is None else partial(_followed, frame, numbering, service)
             answer = await service.analyze(frame.picture, wanted.options, wanted.format, call, follow)
         except ParsingRCNNError as error:
-            await _problem(socket, number, mailbox, error)
+            await _problem(socket, frame.number, mailbox, error)
             if isinstance(error, Unauthorized):
                 await socket.close(1008, error.title)
                 return
             continue
         except Exception as error:
             log.error("unexpected error", path="/v1/stream", exc_info=error)
-            await _problem(socket, number, mailbox, ParsingRCNNError(UNEXPECTED))
+            await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
             continue
         if wanted.format is not Format.JSON:
-            await socket.send_bytes(HEADER.pack(number, 0) + answer.body)
+            await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
         else:
-            head = orjson.dumps({"frame_id": number, "dropped": mailbox.dropped})
+            head = orjson.dumps({"frame_id": frame.number, "dropped": mailbox.dropped})
             await socket.send_text((head[:-1] + b"," + answer.body[1:]).decode())
 
 

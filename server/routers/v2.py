@@ -7,20 +7,21 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from parsing_rcnn import __version__
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.ensembles import ENSEMBLES, number, options_of
 from parsing_rcnn.errors import ModelNotFound, ParsingRCNNError
-from parsing_rcnn.people import Options, People
-from parsing_rcnn.pipeline import validate
+from parsing_rcnn.limits import MAX_TIMEOUT_MS
+from parsing_rcnn.people import People
+from parsing_rcnn.tensors import to_tensors
 from server.catalogue import VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
-from server.requests.call import Call
-from server.requests.inputs import LONGEST_MS, aside, call_of, reading, refuse_coding, while_connected
+from server.requests.call import Call, Route
+from server.requests.inputs import aside, call_of, reading, refuse_coding, while_connected
 from server.responses.documents import Error, reference
 from server.routers.analyze import EXAMPLE_PICTURE
 from server.service import Answer, Service
@@ -246,7 +247,7 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
     """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, model, timeout (us)."""
     catalogue, service = _catalogue(request), _service(request)
     statistics = catalogue.statistics[_known(model, version)]
-    call = call_of(request, "infer")
+    call = call_of(request, Route.INFER)
     with service.counting(call.route):
         service.admit(call)
         refuse_coding(request)
@@ -262,7 +263,9 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
 
     def write(people: People) -> bytes:
         nonlocal length
-        answer, length = encode(model, VERSION, asked, _tensors(people, catalogue.outputs(model)))
+        tensors = to_tensors(people)
+        wanted = {name: tensors[name] for name in catalogue.outputs(model)}
+        answer, length = encode(model, VERSION, asked, wanted)
         return answer
 
     begin = time.perf_counter()
@@ -289,23 +292,10 @@ def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call
         InvalidOptions: one is unknown, no number, or out of its range.
     """
     options = replace(options_of(asked.parameters, _OF_THE_PROTOCOL), tasks=ENSEMBLES[model])
-    microseconds = min(number(int, "timeout", asked.parameters.get("timeout", 0)), 1000 * LONGEST_MS)
+    microseconds = min(number(int, "timeout", asked.parameters.get("timeout", 0)), 1000 * MAX_TIMEOUT_MS)
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         if call.deadline is None or end < call.deadline:
             call = replace(call, deadline=end, timeout="the parameter `timeout`")
-    validate(options)
+    options.validate()
     return options, call
-
-
-def _tensors(people: People, names: tuple[str, ...]) -> dict[str, Any]:
-    found = {
-        "BOXES": people.boxes,
-        "SCORES": people.scores,
-        "IMAGE_SIZE": np.array(people.image_size, np.int32),
-        "PARTS": people.parts,
-        "PART_SCORES": people.part_scores,
-        "IUV": people.iuv,
-        "IUV_SCORES": people.iuv_scores,
-    }
-    return {name: found[name] for name in names}

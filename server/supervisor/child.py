@@ -1,4 +1,4 @@
-"""A tritonserver as a process of ours, ended when we are; where our log is JSON, its words go through that."""
+"""A tritonserver as a child process that ends when we do. Where our log is JSON, its lines go through that."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from typing import IO
 
 import structlog
 
-_LONGEST = 65536  # bytes of a line; the rest of a longer one is the next
-_NUMBER = 32  # bytes of a process's number, at most
-_SAID = 10.0  # seconds in which the last lines of an ended server are logged
+_LONGEST = 65536  # bytes; a longer line of the server is logged in pieces
+_NUMBER = 32  # bytes: enough for a process id in decimal
+_SAID = 10.0  # seconds to wait until the last lines of an ended server are logged
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 # "I1128 13:10:41.123456 4711 server.cc:674] words"; with --log-format=ISO8601 "2026-11-28T13:10:41Z I 4711 ..."
 _ENTRY = re.compile(r"(?:([IWEF])\d{4} [\d:.]+|\d{4}-\S+ ([IWEF])) \d+ (\S+?:\d+)\] ?(.*)", re.DOTALL)
 
-# The guard is there before the server is, and deaf to who ends a whole machine; its number is told to us over standard
-# input, which is a socket. "$$" is the number of what `exec` makes the server, and of its group.
+# The guard is started before the server, and ignores the signals that a machine sends to everybody when it goes down.
+# The shell writes the guard's process id to standard input, which is a socket. "$$" is the shell's own process id:
+# `exec` makes it that of the server, and it is also the id of the server's process group.
 _GUARDED = """
 exec 3<&0
 (trap '' HUP INT TERM; exec "$0" -I -S "$1" $$ "$2" <&3 3<&- >/dev/null 2>&1) &
@@ -41,13 +42,14 @@ log = structlog.get_logger("triton")
 
 @dataclass
 class Child:
-    """A server and who is there for it.
+    """A server with its guard and the thread that logs its lines.
 
     Attributes:
-        process: the server, whose number is that of its group.
-        guard: the number of its guard; None where there was no process for one, and then none for a server.
-        wire: to the guard, whose other end is only its own.
-        lines: what logs its lines until it has ended, and all whom it started; None where nothing does.
+        process: the server; its process id is also that of its process group.
+        guard: process id of its guard; None where none could be started, and then there is no server either.
+        wire: socket to the guard, which alone has the other end.
+        lines: logs the lines of the server and of all that it started, until they have ended; None where they go to our
+            standard error by themselves.
     """
 
     process: subprocess.Popen[bytes]
@@ -56,8 +58,8 @@ class Child:
     lines: threading.Thread | None
 
     def clear_up(self) -> None:
-        """After the server's end: kill whom it left, let the guard go, and have the last lines logged."""
-        # processes of python models outlive a server that was killed; they are in its group, and nobody else is
+        """After the server's end: kill what it left running, dismiss the guard, and let the last lines be logged."""
+        # the processes of python models outlive a server that was killed; nothing else is in its group
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.dismiss_guard()
@@ -65,25 +67,25 @@ class Child:
             self.lines.join(_SAID)
 
     def dismiss_guard(self) -> None:
-        """All of the server's group has ended, or been killed: nobody need do so any more."""
-        with suppress(OSError), self.wire as wire:  # somebody may have killed the guard
+        """Tell the guard that the server's group has ended or was killed: there is nothing left for it to do."""
+        with suppress(OSError), self.wire as wire:  # the guard may have been killed
             wire.sendall(b"ended")
 
     def reap(self) -> bool:
-        """After the server's end was waited for: take note of the ends of those whom it left to us.
+        """Reap the processes that the ended server left to us; call it after waiting for the server itself.
 
-        To us they come where we are process 1 of a container, which nobody else's init helps. Nobody waits for them,
-        and each would stay in the table of processes. Other children of ours, for which somebody does, are let alone.
+        Orphans become our children where we are process 1 of a container without an init. Nobody else waits for them,
+        so each would stay a zombie. Other children of ours are left to whoever waits for them.
 
         Returns:
-            whether none of them is ours any more.
+            whether none of them is left.
         """
         left = [_left(which) for which in (-self.process.pid, self.guard) if which is not None]
         return not any(left)
 
 
 def _left(which: int) -> bool:
-    """Whether a child of this number (or one of this group, where it is negative) has not ended yet."""
+    """Whether a child with this process id (or any of this group, where it is negative) has not ended yet."""
     try:
         while os.waitpid(which, os.WNOHANG)[0]:
             pass
@@ -93,16 +95,16 @@ def _left(which: int) -> bool:
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, *, wrapped: bool) -> Child:
-    """Start it in a session of its own: Ctrl-C reaches us, and we let it drain.
+    """Start the server in a session of its own, so that Ctrl-C reaches only us, and we can let it drain.
 
-    If we are killed, `server.supervisor.guard` ends the server, unless the guard was dismissed: nobody would watch
-    it, and it would hold the ports.
+    If we are killed, `server.supervisor.guard` ends the server, unless the guard was dismissed: otherwise nobody would
+    watch the server, and it would hold the ports.
 
     Args:
         command: program and arguments.
-        environment: variables beside ours.
-        memory: pattern of the files of its shared memory.
-        wrapped: whether its lines go through our log; else straight to our standard error.
+        environment: variables added to ours.
+        memory: glob pattern of its shared memory files.
+        wrapped: whether its lines go through our log; if not, they go straight to our standard error.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -117,7 +119,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
     guard = int(ours.recv(_NUMBER) or 0) or None
     if process.stdout is None:
         return Child(process, guard, ours, None)
-    # a thread that always reads: a pipe that is full would stop the server
+    # a thread keeps reading: a full pipe would block the server
     lines = threading.Thread(target=_forward, args=(process.stdout,), daemon=True)
     lines.start()
     return Child(process, guard, ours, lines)
@@ -132,12 +134,12 @@ def _forward(pipe: IO[bytes]) -> None:
             if entry is not None:
                 level = _LEVELS[entry[1] or entry[2]]
                 getattr(log, level)(_unquoted(entry[4]), source="tritonserver", at=entry[3])
-            elif words.strip():  # of a table, or a stack, that goes on: as its first line
+            elif words.strip():  # a table or a stack trace goes on: the level of its first line
                 getattr(log, level)(words, source="tritonserver")
 
 
 def _unquoted(words: str) -> str:
-    """Newer servers write their own words as a string of JSON."""
+    """The message itself: newer servers write it as a JSON string."""
     try:
         found = json.loads(words)
     except ValueError:

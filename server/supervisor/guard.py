@@ -1,14 +1,15 @@
-"""Ends a tritonserver whose supervisor was killed: its group of processes at once, and their shared memory.
+"""Ends a tritonserver whose supervisor was killed: kills its process group and removes their shared memory.
 
     python -I -S guard.py GROUP PATTERN
 
-GROUP is the number of the group, and PATTERN is of the files of the shared memory. Standard input is a socket of
-the supervisor, whose end says that it is gone, whatever killed it; a word in it says that all is in order.
+GROUP is the id of the process group, PATTERN a glob pattern of the shared memory files. Standard input is a socket of
+the supervisor: end of file means that the supervisor is gone, whatever killed it; any bytes mean that all is in order.
 
-Nobody is asked to end first: under load a server that is told to (SIGTERM) answers next to nothing of what it has, and
-keeps its ports for all the time that it has for last requests.
+There is no SIGTERM first: under load the server would answer next to nothing of what it has accepted, and would keep
+its ports for all the time that it gives to last requests.
 
-`server.supervisor.child` starts this as a program of its own, which needs nothing but Python, and little of its memory.
+`server.supervisor.child` starts this as a program of its own, which needs only Python's standard library and little
+memory.
 """
 
 import glob
@@ -19,17 +20,17 @@ from contextlib import suppress
 
 
 def main() -> None:
-    """Wait for the supervisor's end, and then clear up."""
+    """Wait until the supervisor is gone, then clear up."""
     group, pattern = int(sys.argv[1]), sys.argv[2]
     os.setsid()  # out of the group
     word = b""
-    with suppress(ConnectionResetError):  # killed before it had read our number
+    with suppress(ConnectionResetError):  # the supervisor was killed before it had read our process id
         word = sys.stdin.buffer.read()
     if word:
         return
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    for left in glob.glob(pattern):  # at once: the next server on these ports names its own alike
+    for left in glob.glob(pattern):  # now: the next server on these ports uses the same names
         with suppress(FileNotFoundError):
             os.unlink(left)
 

@@ -1,8 +1,8 @@
-"""A tritonserver of our own: found, started on the repository, watched, and started again.
+"""Finds a tritonserver, starts it on the repository, watches it, and starts it again.
 
 Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
-each model that nobody asks gets a tiny inference of its own every two seconds; one that fails is unloaded and loaded
-again, and a server that does not answer is started again, after a pause that doubles up to half a minute.
+every two seconds each model that nobody asks gets a tiny inference. A model that fails it is unloaded and loaded again.
+A server that does not answer is started again, after a pause that doubles up to half a minute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 import threading
@@ -24,11 +23,12 @@ from typing import Any, Literal
 import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.inference.contention import works
+from parsing_rcnn.inference.contention import children_busy
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from server.engines.shared_memory import FOLDER, sweep
 from server.settings import address
 from server.supervisor.child import Child, spawn
+from server.supervisor.ports import refuse_taken
 from server.supervisor.probes import Prober
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
@@ -36,16 +36,16 @@ UNPACKED = Path(__file__).resolve().parents[2] / ".triton"
 BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
 _PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
-_START = 600.0  # seconds in which a server has loaded its models, large engines included
+_START = 600.0  # seconds that a server may take to load its models, large engines included
 _POLL = 0.2
-_IDLE = 3.0  # seconds in which an idle server ends, or never does
+_IDLE = 3.0  # seconds; an idle server that has not ended by then never will
 
 log = structlog.get_logger("triton")
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A tritonserver: its program, folder of backends, and what its processes need in their environment."""
+    """A tritonserver: its program, its folder of backends, the environment and options that it needs."""
 
     program: Path
     backends: Path
@@ -57,7 +57,7 @@ class Installation:
         """The server on PATH (as in NVIDIA's images), else the one that scripts/install_triton.sh unpacked.
 
         Raises:
-            EngineUnavailable: neither is there.
+            EngineUnavailable: there is neither.
         """
         found = shutil.which("tritonserver")
         if found is not None:
@@ -79,7 +79,7 @@ class Installation:
         return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
 
     def has(self, backend: str) -> bool:
-        """Whether it can run models of a backend, "tensorrt" for example."""
+        """Whether it has a backend, "tensorrt" for example."""
         return (self.backends / backend).is_dir()
 
 
@@ -89,10 +89,12 @@ class Launch:
 
     Attributes:
         repository: models with configurations (`parsing-rcnn export --target triton` writes them).
-        host: address of all three ports; profile: which configurations; drain_seconds: for requests after a stop.
-        built: folder where Triton's plugin is when it is not beside the repository.
-        silent: kinds of lines that tritonserver need not write, "info" for example.
-        more: the caller's own options of tritonserver, beside ours.
+        host: address of all three ports.
+        profile: which of the models' configurations.
+        drain_seconds: how long accepted requests may take after a stop.
+        built: folder of Triton's plugin where that is not beside the repository.
+        silent: levels of tritonserver's log that are off, "info" for example.
+        more: the caller's own options of tritonserver, added to ours.
     """
 
     repository: Path
@@ -108,8 +110,13 @@ class Launch:
 
     @property
     def prefix(self) -> str:
-        """Of the names of this server's shared memory."""
+        """Prefix of the names of this server's shared memory."""
         return f"prcnn_{self.grpc_port}_"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Service -> port."""
+        return {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
 
     @property
     def plugin(self) -> Path:
@@ -117,7 +124,7 @@ class Launch:
         return self.repository.parent / "build" / "plugin" / _PLUGIN
 
     def find_plugin(self) -> Path | None:
-        """That library beside the repository, else the one that `make plugin` built here; None where neither is."""
+        """`plugin` where it exists, else the one that `make plugin` built here, else None."""
         return next((place for place in (self.plugin, self.built / _PLUGIN) if place.is_file()), None)
 
     def address(self, port: int) -> str:
@@ -127,9 +134,8 @@ class Launch:
     def command(self, installation: Installation, profile: Profile) -> list[str]:
         """The command line."""
         named = [] if profile == "gpu" else [f"--model-config-name={profile}"]
-        ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
         # Triton's HTTP library and gRPC have each their own way to write an IPv6 address
-        hosts = dict.fromkeys(ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
+        hosts = dict.fromkeys(self.ports, f"ipv6:{self.host}") | {"grpc": f"[{self.host}]"} if ":" in self.host else {}
         plugin = self.find_plugin() if profile == "gpu" else None
         return [
             str(installation.program),
@@ -137,8 +143,8 @@ class Launch:
             f"--backend-directory={installation.backends}",
             *installation.arguments,
             *named,
-            *(f"--{name}-port={port}" for name, port in ports.items()),
-            *(f"--{name}-address={hosts.get(name, self.host)}" for name in ports),
+            *(f"--{name}-port={port}" for name, port in self.ports.items()),
+            *(f"--{name}-address={hosts.get(name, self.host)}" for name in self.ports),
             f"--allow-gpu-metrics={'false' if profile == 'cpu' else 'true'}",
             "--model-control-mode=explicit",
             "--load-model=*",
@@ -176,9 +182,9 @@ class Supervisor:
 
     Args:
         launch: what to start.
-        installation: with which server.
+        installation: the server to start.
         interval: seconds between two rounds of probes.
-        wrapped: whether what the server says goes line by line through our log; else straight to standard error.
+        wrapped: whether the server's lines go through our log; if not, they go straight to standard error.
     """
 
     def __init__(
@@ -189,7 +195,7 @@ class Supervisor:
         missing = launch.repository / "human_analysis" / "config.pbtxt"
         if not missing.is_file():
             raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")
-        _refuse_taken_ports(launch)
+        refuse_taken(launch.host, launch.ports)
         self.profile, why = (
             (launch.profile, "as asked")
             if launch.profile != "auto"
@@ -201,13 +207,13 @@ class Supervisor:
             _refuse_missing_plugin(launch)
         _refuse_own_options(launch, installation, self.profile)
         self._child: Child | None = None
-        self._ended: list[Child] = []  # whose leavings may be ours
+        self._ended: list[Child] = []  # their orphans may be our children
         self._healed = self._idle = self._silent = False
         self._stopping = threading.Event()
 
     @property
     def pid(self) -> int | None:
-        """Of the server that runs now."""
+        """Process id of the server that runs now."""
         return None if self._child is None else self._child.process.pid
 
     def stop(self) -> None:
@@ -245,7 +251,7 @@ class Supervisor:
         self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
 
     def _watch(self, ready: Callable[[], None]) -> None:
-        """Until the server ends, stops answering, or we are stopped."""
+        """Watch until the server ends, stops answering, or we are stopped."""
         assert self._child is not None
         launch, process = self.launch, self._child.process
         metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
@@ -271,13 +277,16 @@ class Supervisor:
                     return None
                 if not silent:
                     self._heal(prober)
-            self._idle = prober.drain(self.launch.drain_seconds, self.pid)
-            if not self._idle:
-                log.warning("requests kept coming", seconds=self.launch.drain_seconds)
+            left = prober.drain(launch.drain_seconds, self.pid, lambda: process.poll() is not None)
+            self._idle = left == "idle"
+            if left == "busy":
+                log.warning("requests kept coming", seconds=launch.drain_seconds)
+            elif left == "unknown":
+                log.warning("the server does not say whether it has requests left", seconds=launch.drain_seconds)
         return None
 
     def _heal(self, prober: Prober) -> None:
-        """Load again what does not answer. A stop does not wait for that: a server ends while it loads, too."""
+        """Reload the models that do not answer. A stop does not wait for that: a server ends while it loads, too."""
         for model, reason in prober.sick():
             if self._stopping.is_set():
                 return
@@ -304,7 +313,7 @@ class Supervisor:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             if not self._ends(process):
-                say = log.warning if self._idle else log.error  # nothing is lost, or something may be
+                say = log.warning if self._idle else log.error  # idle: nothing is lost
                 say("the server does not end and is killed", pid=process.pid, idle=self._idle)
                 process.kill()
                 process.wait()
@@ -313,34 +322,35 @@ class Supervisor:
         self._clear()
 
     def _ends(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether a server that was told to ends by itself.
+        """Whether a server that was told to end does so, in the time that is worth waiting.
 
-        Triton 2.51 waits for a model whose process died, though it was loaded again, until all its time is over.
-        Where the requests are through and no model works, nobody else does; nor for one that answers nobody.
+        Triton 2.51 waits for a model whose process died, even if it was loaded again, until its whole exit time is
+        over. There is no point in waiting along where everything is answered and no model computes, nor for a server
+        that answers nobody.
         """
         begin = busy = time.monotonic()
         while time.monotonic() - begin < (_IDLE if self._silent else self.launch.drain_seconds + 10):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL)
                 return True
-            if not (self._healed and self._idle) or works(process.pid):
+            if not (self._healed and self._idle) or children_busy(process.pid):
                 busy = time.monotonic()
             elif time.monotonic() - busy >= _IDLE:
                 return False
         return False
 
     def _reap(self) -> None:
-        """What an ended server left ends a moment after it."""
+        """Reap the orphans of ended servers, which end a moment after these."""
         self._ended = [child for child in self._ended if not child.reap()]
 
     def _clear(self) -> None:
-        """Remove shared memory that a killed server, or killed models, left; nobody else has this prefix."""
+        """Remove the shared memory of a killed server or of killed models; only this server uses the prefix."""
         for leaked in FOLDER.glob(f"{self.launch.prefix}*"):
             leaked.unlink(missing_ok=True)
 
 
 def _refuse_missing_backend(profile: Profile, installation: Installation) -> None:
-    """Without the backend Triton loads no model, and would be started again for ever."""
+    """Refuse a profile whose backend is missing: Triton would load no model, and would be restarted for ever."""
     needed = {"gpu": "tensorrt", "ort_gpu": "onnxruntime"}.get(profile)
     if needed is not None and not installation.has(needed):
         raise EngineUnavailable(
@@ -350,7 +360,7 @@ def _refuse_missing_backend(profile: Profile, installation: Installation) -> Non
 
 
 def _refuse_missing_plugin(launch: Launch) -> None:
-    """Without the plugin Triton cannot load an engine that has it, and would be started again for ever."""
+    """Refuse engines whose plugin is missing: Triton could not load them, and would be restarted for ever."""
     graph = launch.repository / "detector" / "1" / "model.tensorrt.onnx"
     if launch.find_plugin() is None and graph.is_file() and b"PyramidRoiAlign" in graph.read_bytes():
         places = " or ".join(dict.fromkeys(map(str, (launch.plugin.parent, launch.built))))
@@ -361,7 +371,7 @@ def _refuse_missing_plugin(launch: Launch) -> None:
 
 
 def _refuse_own_options(launch: Launch, installation: Installation, profile: Profile) -> None:
-    """Another port, or another repository, is one that nobody here would ask."""
+    """Refuse options that contradict ours: nobody would ask the server on another port, for example."""
     own = {part.partition("=")[0] for part in replace(launch, silent=(), more=()).command(installation, profile)[1:]}
     for position, option in enumerate(launch.more):
         name = option.partition("=")[0]
@@ -373,19 +383,6 @@ def _refuse_own_options(launch: Launch, installation: Installation, profile: Pro
             raise InvalidOptions(
                 f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
             )
-
-
-def _refuse_taken_ports(launch: Launch) -> None:
-    """Another server on one of the ports would answer in this one's place."""
-    ports = {"http": launch.http_port, "grpc": launch.grpc_port, "metrics": launch.metrics_port}
-    for name, port in ports.items():
-        try:
-            family = socket.AF_INET6 if ":" in launch.host else socket.AF_INET
-            socket.create_server((launch.host, port), family=family).close()
-        except OSError as error:
-            raise EngineUnavailable(
-                f"cannot listen on {launch.address(port)}: {error.strerror}; choose another with --{name}-port"
-            ) from error
 
 
 def forward_signals(supervisor: Supervisor) -> None:

@@ -1,17 +1,18 @@
-"""Is each model of a Triton server alive? A tiny inference tells; its own word for "ready" does not (up to 2.51)."""
+"""Whether each model of a Triton server works: a tiny inference tells; Triton's own "ready" does not (up to 2.51)."""
 
 from __future__ import annotations
 
 import re
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,27 +22,37 @@ from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.ensembles import OWN_CHANNEL, PROBE, ROWS
 from parsing_rcnn.geometry import PAD_VALUE
-from parsing_rcnn.inference.contention import works
+from parsing_rcnn.inference.contention import children_busy
 
-_DEADLINE = 5.0  # seconds for one probe
-_LOADING = 120.0
-_TOO_OFTEN = 6  # probes of a model that are late one after another: half a minute of nothing
-_MUCH_TOO_OFTEN = 10 * _TOO_OFTEN  # of one that answers others: an instance of it may hang
-_QUIET = 1.0  # seconds
+_DEADLINE = 5.0  # seconds that one probe, or one question to the server, may take
+_LOADING = 120.0  # seconds that a model may take to load
+_TOO_OFTEN = 6  # late probes of a model in a row: half a minute without an answer
+_MUCH_TOO_OFTEN = 10 * _TOO_OFTEN  # the same of a model that answers others: one of its instances may hang
+_QUIET = 1.0  # seconds without an end of any request, after which a server may be idle
 _PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re.MULTILINE)
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # metrics are of this machine
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the metrics are on this machine
 PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
 """The models that compute; ensembles are as well as these."""
 
+Drained = Literal["idle", "busy", "unknown"]
+"""What is known of a server that was told to accept nothing more."""
+
+
+class _Finished(NamedTuple):
+    """Requests that have ended, of each model, and the mean seconds of a request to the slowest model."""
+
+    counts: tuple[int, ...]
+    slowest: float
+
 
 class Prober:
-    """Probes over one connection, which it closes.
+    """Probes a server over one connection, which it closes.
 
     Args:
-        client: a `tritonclient.grpc.InferenceServerClient`, or what answers like one.
-        metrics: address of its metrics.
-        repository: the models; those of `PROBED` that lie there are probed.
+        client: a `tritonclient.grpc.InferenceServerClient`, or a stand-in.
+        metrics: URL of the server's metrics.
+        repository: folder of the models; those of `PROBED` that it has are probed.
     """
 
     def __init__(self, client: Any, metrics: str, repository: Path) -> None:
@@ -57,7 +68,7 @@ class Prober:
 
     @classmethod
     def connect(cls, address: str, metrics: str, repository: Path) -> Prober:
-        """Probes of the server whose gRPC service is at host:port."""
+        """A prober of the server whose gRPC service is at `address`, host:port."""
         return cls(triton.InferenceServerClient(address, channel_args=OWN_CHANNEL), metrics, repository)
 
     def __enter__(self) -> Prober:
@@ -79,10 +90,10 @@ class Prober:
         return all(self._client.is_model_ready(name, client_timeout=_DEADLINE) for name in self._models)
 
     def sick(self) -> Iterator[tuple[str, str]]:
-        """(model, what it answered) of every model that does not compute.
+        """(model, its error) of every model that does not compute.
 
-        A model that has answered somebody since the last round computes. It is not probed: a request that comes while
-        its only instance computes a probe may wait half a second for Triton 2.51 to see that the instance is free.
+        A model that has answered somebody since the last round works, and is not probed: a request that comes while its
+        only instance computes a probe may wait half a second until Triton 2.51 sees that the instance is free.
         """
         for name in self._models:
             try:
@@ -93,7 +104,7 @@ class Prober:
                     self._ask(name)
                     self._answered[name] += 1
             except InferenceServerException as error:
-                # a full queue is no illness, a drained server is on its way out, and behind a queue a probe is late
+                # UNAVAILABLE: the queue is full, or the server drains. Behind a queue a probe may be late
                 late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
                 self._late[name] = self._late[name] + 1 if late else 0
                 if error.status() == "StatusCode.UNAVAILABLE" or 0 < self._late[name] < self._patience(name):
@@ -102,11 +113,11 @@ class Prober:
             self._late[name] = 0
 
     def _ask(self, name: str) -> None:
-        """A probe, or the one that is late since the last round: to cancel it could end the server (as in
+        """Send a probe, or wait again for the one that is still out: cancelling it could kill the server (see
         `server.engines.upstream`).
 
         Raises:
-            InferenceServerException: what the model answered, or that it has not yet.
+            InferenceServerException: the model answered with an error, or has not answered yet.
         """
         if name not in self._late_probes:
             answer: Future[Any] = Future()
@@ -122,12 +133,12 @@ class Prober:
                 del self._late_probes[name]
 
     def _works(self, name: str) -> bool:
-        """Whether a model has answered others since the last round, by the only instance that it has."""
+        """Whether a model has a single instance, which has answered others since the last round."""
         before, self._answered[name] = self._answered.get(name), self._successes(name)
         return before is not None and before < self._answered[name] and self._instances_of(name) == 1
 
     def _patience(self, name: str) -> int:
-        """Late probes after which a model is sick: few when nothing of it ended since the last, many when it works."""
+        """Late probes in a row after which a model is sick: few if it answered nobody since the last one, else many."""
         try:
             before, self._ends[name] = self._ends.get(name), self._successes(name)
         except InferenceServerException:
@@ -140,7 +151,7 @@ class Prober:
         return int(model.inference_stats.success.count)
 
     def reload(self, name: str) -> str | None:
-        """Unload and load: loading alone does nothing to a model whose process is dead. Returns why it failed."""
+        """Unload and load a model: loading alone does nothing where its process is dead. Returns why it failed."""
         reason = None
         self._late_probes.pop(name, None)
         for step in (self._client.unload_model, self._client.load_model):
@@ -152,64 +163,72 @@ class Prober:
                 return "stopped"
         return reason
 
-    def drain(self, seconds: float, server: int | None) -> bool:
-        """Let the server take nothing more and wait until what it has is through; False if that is never.
+    def drain(self, seconds: float, server: int | None, ended: Callable[[], bool] = lambda: False) -> Drained:
+        """Let the server accept nothing more, and wait until it has answered what it accepted.
 
-        Triton lets the steps of an ensemble that have not begun fail as soon as it is told to stop, and waits for the
-        model of the step that had until all its time is over. So the ensembles are unloaded first: that refuses
-        requests that come, and lets those go on that are there. Some ask the steps by themselves, one after the other;
-        these are through when nothing waits, no model works and nothing has ended for thrice as long as a request
-        takes. Triton counts what waits for a model and what has ended; what is being computed, its python models say.
+        Triton fails the steps of an ensemble that have not begun as soon as it is told to stop, and waits for the model
+        of the step that had until all its time is over. So the ensembles are unloaded first: new requests are refused,
+        and those that are there go on. Some callers ask the steps themselves, one after the other; these are through
+        when nothing waits, no model works and nothing has ended for thrice as long as a request takes. Triton counts
+        what waits for a model and what has ended; its python models say whether they compute.
 
         Args:
-            server: its process.
+            seconds: how long to wait at most.
+            server: number of its process.
+            ended: whether that process has ended, after which there is nothing to wait for.
+
+        Returns:
+            "idle": everything is answered. After `seconds`: "busy", or "unknown" where it last gave no numbers.
         """
         end = time.monotonic() + seconds
         self._unload_ensembles(end)
-        known, since = self._ended()[0], time.monotonic()
-        while time.monotonic() < end:
+        state: Drained = "unknown"
+        known, since = None, time.monotonic()
+        while time.monotonic() < end and not ended():
+            finished, waiting = self._finished(), self._waiting()
+            if finished is None or waiting is None:
+                state, known = "unknown", None
+            elif finished.counts != known or waiting or (server is not None and children_busy(server)):
+                state, known, since = "busy", finished.counts, time.monotonic()
+            elif time.monotonic() - since >= max(_QUIET, 3 * finished.slowest):
+                return "idle"
             time.sleep(_QUIET / 10)
-            now, latency = self._ended()
-            if now != known or self._waiting() or (server is not None and works(server)):
-                known, since = now, time.monotonic()
-            elif time.monotonic() - since >= max(_QUIET, 3 * latency):
-                return True
-        return False
+        return state
 
     def _unload_ensembles(self, end: float) -> None:
-        """Unload what is no step, and wait until it has answered everybody, or until `end`."""
-        with suppress(InferenceServerException):  # it ends, or hangs
+        """Unload the ensembles, and wait until they have answered everybody, or until `end`."""
+        with suppress(InferenceServerException):  # the server ends, or hangs
             for name in self._loaded_ensembles():
                 self._client.unload_model(name, client_timeout=_DEADLINE)
             while self._loaded_ensembles() and time.monotonic() < end:
                 time.sleep(_QUIET / 10)
 
     def _loaded_ensembles(self) -> list[str]:
-        """Models beside the steps that are loaded, or have requests yet."""
+        """Ensembles that are loaded, or still have requests."""
         found = self._client.get_model_repository_index(client_timeout=_DEADLINE).models
         return [model.name for model in found if model.name not in PROBED and model.state in ("READY", "UNLOADING")]
 
-    def _waiting(self) -> int:
-        """Requests that wait for a model."""
+    def _waiting(self) -> int | None:
+        """Requests that wait for a model; None where the metrics cannot be read."""
         try:
             with _DIRECT.open(self._metrics, timeout=_DEADLINE) as answer:
                 text = answer.read().decode()
-        except OSError:
-            return 0
+        except (OSError, HTTPException):
+            return None
         return sum(int(float(count)) for count in _PENDING.findall(text))
 
-    def _ended(self) -> tuple[tuple[int, ...], float]:
-        """Requests of each model that have come to an end, and the seconds that one of the slowest model took."""
+    def _finished(self) -> _Finished | None:
+        """What has come to an end so far; None where the server does not say."""
         try:
-            found = self._client.get_inference_statistics(client_timeout=_DEADLINE).model_stats
+            models = self._client.get_inference_statistics(client_timeout=_DEADLINE).model_stats
         except InferenceServerException:
-            return (), 0.0
-        answers = [model.inference_stats for model in found]
+            return None
+        answers = [model.inference_stats for model in models]
         slowest = max((own.success.ns / own.success.count for own in answers if own.success.count), default=0.0)
-        return tuple(own.success.count + own.fail.count for own in answers), slowest / 1e9
+        return _Finished(tuple(own.success.count + own.fail.count for own in answers), slowest / 1e9)
 
     def _instances_of(self, name: str) -> int:
-        """Processes, or copies of an engine, that compute a model."""
+        """How many processes, or copies of an engine, compute a model."""
         return sum(group.count for group in self._config_of(name).instance_group)
 
     def _config_of(self, name: str) -> Any:
@@ -225,7 +244,7 @@ class Prober:
         return self._inputs[name]
 
     def _warm_shape(self, model: str, tensor: str) -> list[int]:
-        """What a model was warmed with, without the batch: an engine takes the shapes of its profiles alone."""
+        """Shape of an input in the model's warm-up, without the batch: an engine takes only those of its profiles."""
         for warmed in self._config_of(model).model_warmup:
             if tensor in warmed.inputs:
                 return list(warmed.inputs[tensor].dims)
@@ -240,7 +259,7 @@ def _settle(answer: Future[Any], result: Any, error: InferenceServerException | 
 
 
 def _tiny(entry: Mapping[str, Any], warmed: Sequence[int]) -> triton.InferInput | None:
-    """The smallest input of a tensor that its model accepts; None for those of other people's maps."""
+    """The smallest input that the model accepts for a tensor; None for tensors of `ROWS`, which it does not need."""
     name, kind = entry["name"], entry["datatype"]
     if name in ROWS:
         return None

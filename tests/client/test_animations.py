@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs.picture import Picture, pixels
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client import AsyncClient, Client
 from parsing_rcnn_client.sdk.async_client import Threaded
 from server.settings import Settings

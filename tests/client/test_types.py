@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from parsing_rcnn.people import OptionKeywords, Options
+from parsing_rcnn.analyzer import OptionKeywords, Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import AsyncClient, AsyncGateway, Client, Gateway, Triton
 

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, OutOfMemory, ParsingRCNNError
-from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.people import People
 from server.responses.problems import Busy
 from server.telemetry import Metrics
 

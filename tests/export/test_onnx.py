@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.onnx import RepositoryError, export_repository, write_card
 from export.rendered.pictures import render_scene
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.runtime import Runtime

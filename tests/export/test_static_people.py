@@ -16,7 +16,7 @@ from export.quantization.calibration import LIMITS as LIMITS_OF_SERVICE
 from export.quantization.calibration import calibrate
 from export.rendered.pictures import render_scene
 from export.triton_repository import files, read_shapes
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime

@@ -188,7 +188,7 @@ def test_labels_are_written_instead_of_scores() -> None:
         draw.overlay(GREY, people(), labels=["Ann"])
 
 
-def test_who_is_followed_keeps_the_colour_of_the_number() -> None:
+def test_a_tracked_person_keeps_the_colour_of_the_number() -> None:
     followed = replace(people(), tracker_id=np.array([5, 3], np.int32))
     assert tuple(draw.instances(followed)[60, 50].tolist()) == draw.instance_colour(5)
     assert tuple(draw.overlay(GREY, followed, scores=False)[30, 120].tolist()) == draw.instance_colour(3)
@@ -387,13 +387,13 @@ def test_a_photo_larger_than_the_usual_limits_is_drawn_on_where_people_were_foun
         decode(heavy)
 
 
-def test_a_photo_that_lies_on_its_side_is_said() -> None:
+def test_a_photo_that_lies_on_its_side_is_named_in_the_error() -> None:
     with pytest.raises(ValueError, match=r"\(160, 120, 3\), the people .*lies on its side.*codecs\.image\.decode"):
         draw.overlay(np.zeros((160, 120, 3), np.uint8), people())
 
 
 @pytest.mark.parametrize("picture", [draw.iuv, draw.instances])
-def test_a_photo_in_the_place_of_people_is_said(picture: Any) -> None:
+def test_a_photo_in_the_place_of_people_is_named_in_the_error(picture: Any) -> None:
     for image in (GREY, "photo.jpg"):
         with pytest.raises(TypeError, match=r"the other way round: this takes \(people, image\), and"):
             picture(image, people())
@@ -402,12 +402,12 @@ def test_a_photo_in_the_place_of_people_is_said(picture: Any) -> None:
 
 
 @pytest.mark.parametrize("picture", [draw.overlay, draw.contours, draw.charts, draw.u, draw.anonymise, draw.cutout])
-def test_people_in_the_place_of_a_photo_are_said(picture: Any) -> None:
+def test_people_in_the_place_of_a_photo_are_named_in_the_error(picture: Any) -> None:
     with pytest.raises(TypeError, match=r"the other way round: this takes \(image, people\), and ndarray is no People"):
         picture(people(), GREY)
 
 
-def test_parts_of_a_photo_are_said() -> None:
+def test_a_photo_given_to_parts_is_named_in_the_error() -> None:
     with pytest.raises(TypeError, match=r"this takes \(people\), and ndarray is no People"):
         draw.parts(GREY)  # type: ignore[arg-type]
 

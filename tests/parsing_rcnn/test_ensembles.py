@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.ensembles import (
     ENSEMBLES,
     Trouble,
@@ -20,7 +21,6 @@ from parsing_rcnn.ensembles import (
     trouble_of,
 )
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
-from parsing_rcnn.people import Options
 
 
 @pytest.mark.parametrize(

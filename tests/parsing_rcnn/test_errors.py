@@ -25,7 +25,7 @@ def test_words_of_a_shortage(said: str) -> None:
     assert is_shortage(RuntimeError(said))
 
 
-def test_python_says_it_by_type() -> None:
+def test_pythons_shortage_is_known_by_its_type() -> None:
     assert is_shortage(MemoryError())
 
 
@@ -39,5 +39,5 @@ def test_python_says_it_by_type() -> None:
         "balloc failed to dislocate",
     ],
 )
-def test_other_faults_are_none(said: str) -> None:
+def test_other_errors_are_no_shortage(said: str) -> None:
     assert not is_shortage(RuntimeError(said))

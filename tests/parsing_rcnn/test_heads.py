@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
+from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.convert import to_coco
 from parsing_rcnn.heads import trained, warnings
-from parsing_rcnn.people import ModelInfo, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE
 
 SIZE = (120, 160)
@@ -41,7 +42,7 @@ DOUBTED = person({"parsing"})
 CHARTS = replace(DOUBTED, parts=None)
 
 
-def test_what_is_asked_for_by_default_is_trained_and_all_where_nothing_is() -> None:
+def test_default_tasks_are_the_trained_ones_or_all_where_none_is() -> None:
     assert trained(model(parsing=True, densepose=False)) == {"parsing"}
     assert trained(model(parsing=False, densepose=True)) == {"densepose"}
     assert trained(model(parsing=True)) == {"parsing", "densepose"}  # of the other one it says nothing
@@ -61,7 +62,7 @@ def test_silhouettes_are_of_the_trained_head() -> None:
     np.testing.assert_array_equal(other.mask(0)[0], other.crop(0)[0] > 0)
 
 
-def test_a_head_that_is_asked_for_alone_answers_all_the_same() -> None:
+def test_an_untrained_head_alone_answers_all_the_same() -> None:
     alone = replace(DOUBTED, iuv=None)
     np.testing.assert_array_equal(alone.mask(0)[0], alone.crop(0)[0] > 0)
     np.testing.assert_array_equal(DOUBTED.label_map(), alone.label_map())  # and what is of it alone stays its own
@@ -79,7 +80,7 @@ def test_the_overlay_and_the_cutout_are_of_the_trained_head() -> None:
     assert tuple(torso) == tuple(DENSEPOSE.palette[1])
 
 
-def test_who_is_in_front_is_said_by_the_trained_head() -> None:
+def test_the_trained_head_decides_who_is_in_front() -> None:
     def two(who: People) -> People:
         both = who.select([0, 0])
         return replace(both, boxes=both.boxes + np.array([[0], [20]], np.float32))

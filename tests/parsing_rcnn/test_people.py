@@ -133,7 +133,7 @@ def test_people_are_taken_like_rows_of_an_array() -> None:
     assert len(People.empty((4, 4))[np.zeros(0, bool)]) == 0
 
 
-def test_what_takes_nobody_is_said() -> None:
+def test_wrong_indices_are_named() -> None:
     people = make([[0, 0, 4, 4], [5, 0, 9, 4]])
     for index in (2, -3, [0, 2], [True, False, True]):
         with pytest.raises(IndexError):
@@ -393,7 +393,7 @@ def test_people_and_charts_print_as_one_line() -> None:
     assert repr(crowd) == "People(64 in 30x20: 0.90, 0.89, 0.89, 0.88, 0.87, 0.87, 0.86, 0.86, ...; boxes only)"
 
 
-def test_what_was_not_computed_is_asked_for_by_name() -> None:
+def test_a_missing_map_is_named_with_its_task() -> None:
     people = make([[0, 0, 4, 4]], parts=np.ones((1, 2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"no iuv.*densepose"):
         people.iuv_map()

@@ -11,9 +11,9 @@ import simplejpeg
 from PIL import Image
 
 from export.rendered.pictures import render_scene
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import turn_upright
-from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP
 
@@ -133,7 +133,7 @@ def test_heads_are_not_run_for_nobody(pipeline: Pipeline, photo_jpeg: bytes, mon
         pipeline.analyze(photo_jpeg)
 
 
-def test_heads_are_run_for_who_was_found_and_not_for_rows_behind_them(
+def test_heads_are_not_run_for_rows_beyond_the_people(
     pipeline: Pipeline, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs, seen = pipeline.graphs, []
@@ -151,7 +151,7 @@ def test_heads_are_run_for_who_was_found_and_not_for_rows_behind_them(
     assert seen == [2, 2]
 
 
-def test_of_nobody_each_task_answers_with_its_own_maps(pipeline: Pipeline) -> None:
+def test_with_nobody_each_task_still_has_its_own_maps(pipeline: Pipeline) -> None:
     """Their shapes are remembered, so a pipeline that has met nobody yet is asked for one task after the other."""
     fresh = GraphPipeline(pipeline.graphs, pipeline.info, CIHP)
     grey = np.full((300, 400, 3), 120, np.uint8)

@@ -270,7 +270,7 @@ def test_a_user_without_a_home_has_no_cache_and_gets_no_folder_of_that_name(
 
 
 @pytest.mark.parametrize("kind", ["auto", "openvino", "onnxruntime"])
-def test_nobody_is_told_that_it_runs(kind: str, tmp_path: Path) -> None:
+def test_the_runtimes_report_to_nobody(kind: str, tmp_path: Path) -> None:
     """Neither by Python's sockets, nor by what ONNX Runtime would note in the user's folder to send later."""
     if kind != "auto":
         pytest.importorskip(kind)
@@ -345,11 +345,11 @@ def test_an_inference_beside_another_takes_half_of_the_cores_and_says_the_same(
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 4)
     monkeypatch.setattr(module, "visible_cores", lambda: 4)
-    company = Threads()
-    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), company=company)
+    contention = Threads()
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), contention=contention)
     limits = np.array([0.0, 3], np.float32)
     alone = runtime.detector(canvas(), limits)
-    with company.joined():
+    with contention.running():
         beside = runtime.detector(canvas(), limits)
     for name, tensor in alone.items():
         np.testing.assert_allclose(beside[name], tensor, atol=1e-3, err_msg=name)
@@ -363,9 +363,9 @@ def test_a_process_that_computes_one_at_a_time_needs_no_second_stream(
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: cores)
     monkeypatch.setattr(module, "visible_cores", lambda: cores)
-    company = Siblings(0, 1)
-    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), company=company)
-    with company.pretended():
+    contention = Siblings(0, 1)
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", graphs=("detector",), contention=contention)
+    with contention.assuming(alone=False):
         runtime.detector(canvas(), np.array([0.0, 1], np.float32))
     assert [shared(own) for own in compilations] == [(2, 1, False)]
 
@@ -379,7 +379,7 @@ def test_a_process_that_computes_one_at_a_time_needs_no_second_stream(
         (None, 1, 1, [(1, 1, True)]),  # nothing to halve
     ],
 )
-def test_cores_are_shared_by_who_takes_them_all_and_tied_to_by_nobody_else(
+def test_threads_and_cores_decide_on_sharing_and_pinning(
     threads: int | None,
     usable: int,
     visible: int,
@@ -389,10 +389,10 @@ def test_cores_are_shared_by_who_takes_them_all_and_tied_to_by_nobody_else(
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: usable)
     monkeypatch.setattr(module, "visible_cores", lambda: visible)
-    company = Threads()
-    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", threads, graphs=("detector",), company=company)
+    contention = Threads()
+    runtime = Runtime(ModelRepository.open(), "openvino", "fp32", threads, graphs=("detector",), contention=contention)
     runtime.detector(canvas(), np.array([0.0, 1], np.float32))
-    with company.joined():
+    with contention.running():
         runtime.detector(canvas(), np.array([0.0, 1], np.float32))
     assert [shared(own) for own in compilations] == expected  # alone and, where that is another one, beside others
 

@@ -23,17 +23,17 @@ ROOT = Path(__file__).resolve().parents[2]
         ("a name that is no UTF-8: \udcff", r"a name that is no UTF-8: \udcff"),
     ],
 )
-def test_what_does_something_to_a_terminal_is_shown(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printable(text) == shown
     say(text)
     assert capsys.readouterr().err == f"{shown}\n"
 
 
-def test_some_may_be_kept() -> None:
+def test_chosen_characters_may_be_kept() -> None:
     assert printable("a\n\tb\x1b", "\n\t") == "a\n\tb\\x1b"
 
 
-def test_the_command_line_shows_its_errors_so() -> None:
+def test_the_command_line_escapes_its_errors() -> None:
     command = [sys.executable, "-m", "parsing_rcnn", "models", "--repository", "no\x1b[31m\nwhere"]
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert failed.returncode == 1

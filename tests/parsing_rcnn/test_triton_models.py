@@ -51,7 +51,7 @@ _AT_WORK = """
 import os, sys
 os.getppid = lambda: int(sys.argv[1])
 from parsing_rcnn.inference.contention import Siblings
-with Siblings(0, 1).joined():
+with Siblings(0, 1).running():
     print("begun", flush=True)
     sys.stdin.read()
 """
@@ -99,7 +99,7 @@ def test_others_make_room_for_a_picture_and_not_for_a_probe(detector: Detector) 
     inputs: Arrays = {"CANVAS": np.zeros((384, 640, 3), np.uint8), "LIMITS": np.array([1, 1], np.float32)}
     for parameters, heard in (({PROBE: True}, False), ({}, True), ({PROBE: True}, False)):
         assert detector.run(inputs, parameters)["COUNT"].tolist() == [0]
-        assert detector.company.heard is heard
+        assert detector.contention.visible_to_others is heard
 
 
 def test_the_detector_takes_no_canvas_but_those_of_the_card_and_of_a_probe(

@@ -13,7 +13,8 @@ import uvicorn
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from parsing_rcnn.people import Analyzer, ModelInfo, Options, People
+from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
+from parsing_rcnn.people import People
 from server.app import create_app
 from server.connection import ConnectionLimits, configuration
 from server.settings import Settings

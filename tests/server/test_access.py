@@ -16,24 +16,17 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from parsing_rcnn.cli import main
 from parsing_rcnn.errors import InvalidOptions
 from server.app import create_app
 from server.keys import KeyFile, add_key
 from server.settings import Settings
-from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_analyze import refused
+from tests.server.conftest import Live, wait_until_ready
+from tests.server.helpers import command, open_gate, refused
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     return tmp_path / "keys.txt"
-
-
-def open_gate() -> Slow:
-    slow = Slow()
-    slow.gate.set()
-    return slow
 
 
 def test_only_known_keys_come_in(keys: Path, photo_jpeg: bytes) -> None:
@@ -182,13 +175,6 @@ def test_key_files_are_checked_at_the_start(keys: Path) -> None:
     keys.write_text(f"# people\n\nbob {hashlib.sha256(b'secret').hexdigest()}\n")
     assert KeyFile(keys).name_of("secret") == "bob"
     assert KeyFile(keys).name_of("secret ") is None
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["parsing-rcnn", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_the_command_makes_keys(

@@ -23,19 +23,9 @@ from server.app import create_app
 from server.settings import Settings
 from tests.conftest import values
 from tests.server.conftest import INFO, Slow, wait_until_ready
+from tests.server.helpers import encoded, people_of, refused
 
 URL = "/v1/analyze"
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def people_of(response) -> list[dict]:  # type: ignore[no-untyped-def, type-arg]
-    assert response.status_code == 200, response.text
-    return response.json()["predictions"]
 
 
 def test_the_astronaut_is_one_person_with_a_face(client: TestClient, photo_jpeg: bytes) -> None:
@@ -423,15 +413,3 @@ def test_odd_sizes(client: TestClient, size: tuple[int, int]) -> None:
     answer = client.post(URL, content=encoded(Image.new("RGB", size, (200, 30, 30)), "PNG"))
     assert answer.status_code == 200
     assert answer.json()["image"] == {"width": size[0], "height": size[1]}
-
-
-def refused(response, status: int, *words: str) -> None:  # type: ignore[no-untyped-def]
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    assert problem["type"].startswith("urn:parsing-rcnn:")
-    assert problem["request_id"] == response.headers["x-request-id"]
-    for word in words:
-        assert word in problem["detail"], problem["detail"]
-    assert "Traceback" not in response.text

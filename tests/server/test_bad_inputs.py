@@ -22,6 +22,7 @@ from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
 
 from tests.parsing_rcnn.codecs.test_header import flat, in_scans
+from tests.server.helpers import encoded
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad_inputs.md"
 ANALYZE, BATCH = "/v1/analyze", "/v1/analyze/batch"
@@ -30,10 +31,14 @@ JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 INTRODUCTION = """# Bad inputs
 
-What the gateway was sent and what it said, word for word, with its limits lowered to 2,000,000 bytes, 4,000,000 pixels
-and 4000 pixels a side (the defaults are 32 MiB, 64 million and 16384). The answers are `application/problem+json` with
-`type`, `title`, `status`, `detail` and the request's id. `tests/server/test_bad_inputs.py` sends every row and fails
-when this page is not what it got; `make fuzz` sends some ten thousand more by chance.
+Each row is a request that was sent to the gateway, and what it said, word for word. Errors are
+`application/problem+json` with `type`, `title`, `status`, `detail` and the request's id.
+
+The limits were lowered for this: to 2,000,000 bytes, 4,000,000 pixels and 4000 pixels a side. The defaults are 32 MiB,
+64 million and 16384.
+
+`tests/server/test_bad_inputs.py` sends every row and fails when this page is not what it got; `make fuzz` sends some
+ten thousand more by chance.
 
 | what | status | type | detail |
 |---|---:|---|---|
@@ -54,12 +59,6 @@ class Row:
     method: str = "POST"
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header promises far more."""
 
@@ -78,38 +77,45 @@ def form(name: str, data: bytes, *fields: tuple[str, str]) -> tuple[bytes, dict[
     return b"\r\n".join(parts) + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
 
 
+def wrong(what: str, status: int, code: str, body: object, **more: Any) -> Row:
+    """A row whose body is bytes, a function that yields them, or what is sent as JSON."""
+    data = body if isinstance(body, bytes) or callable(body) else json.dumps(body).encode()
+    return Row(what, status, code, data, **more)  # type: ignore[arg-type]
+
+
+def options(jpeg: bytes, what: str, query: str) -> Row:
+    return Row(what, 422, "invalid-options", jpeg, query)
+
+
+def fields(jpeg: bytes, what: str, status: int, code: str, *fields: tuple[str, str], path: str = ANALYZE) -> Row:
+    body, headers = form("file", jpeg, *fields)
+    return Row(what, status, code, body, headers=headers, path=path)
+
+
+def as_json(jpeg: bytes) -> dict[str, str]:
+    return {"type": "base64", "value": base64.b64encode(jpeg).decode()}
+
+
 def rows(photo: bytes) -> list[Row]:
+    """All rows, in the order of the page."""
     small = Image.open(io.BytesIO(photo)).convert("RGB").resize((128, 128))
+    jpeg = encoded(small, "JPEG")
+    return [
+        *readable(small),
+        *bad_images(photo, small),
+        *bad_options(jpeg),
+        *bad_json(jpeg),
+        *bad_forms(jpeg),
+        *bad_requests(photo, jpeg),
+    ]
+
+
+def readable(small: Image.Image) -> list[Row]:
     turned = Image.Exif()
     turned[0x0112] = 6
     many = np.random.default_rng(0).integers(0, 65536, (40, 60), np.uint16)
-    good = base64.b64encode(encoded(small, "JPEG")).decode()
-    image = {"type": "base64", "value": good}
-
-    def document(value: object) -> bytes:
-        return json.dumps(value).encode()
-
-    def wrong(what: str, status: int, code: str, body: object, **more: Any) -> Row:
-        data = body if isinstance(body, bytes) or callable(body) else document(body)
-        return Row(what, status, code, data, **more)  # type: ignore[arg-type]
-
-    def options(what: str, query: str) -> Row:
-        return Row(what, 422, "invalid-options", encoded(small, "JPEG"), query)
-
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", '{"nodes":[]} ' * 100_000, zip=True)
-    whole, of_form = form("file", encoded(small, "JPEG"))
-    no_part = form("photo", encoded(small, "JPEG"))
-
-    def fields(what: str, status: int, code: str, *fields: tuple[str, str], path: str = ANALYZE) -> Row:
-        body, headers = form("file", encoded(small, "JPEG"), *fields)
-        return Row(what, status, code, body, headers=headers, path=path)
-
-    truncated = encoded(small, "PNG")
-    progressive = encoded(small, "JPEG", progressive=True)
-    last = progressive[progressive.rindex(b"\xff\xda") : -2]
-    scans = progressive[:-2] + last * (200 - progressive.count(b"\xff\xda")) + progressive[-2:]
-    jpeg, empty = encoded(small, "JPEG"), struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
     return [
         Row(
             "animated WebP: its first picture",
@@ -128,6 +134,19 @@ def rows(photo: bytes) -> list[Row]:
         Row("JPEG turned by EXIF: upright", 200, None, encoded(small, "JPEG", exif=turned), FEW),
         Row("one pixel", 200, None, encoded(small.resize((1, 1)), "PNG"), FEW),
         Row("3000 x 1 pixels", 200, None, encoded(small.resize((3000, 1)), "PNG"), FEW),
+    ]
+
+
+def bad_images(photo: bytes, small: Image.Image) -> list[Row]:
+    jpeg, png, empty = (
+        encoded(small, "JPEG"),
+        encoded(small, "PNG"),
+        struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT")),
+    )
+    progressive = encoded(small, "JPEG", progressive=True)
+    last = progressive[progressive.rindex(b"\xff\xda") : -2]
+    scans = progressive[:-2] + last * (200 - progressive.count(b"\xff\xda")) + progressive[-2:]
+    return [
         wrong("nothing", 400, "invalid-image", b""),
         wrong("half a JPEG", 400, "invalid-image", photo[: len(photo) // 2]),
         wrong("three bytes of a JPEG", 400, "invalid-image", photo[:3]),
@@ -136,8 +155,8 @@ def rows(photo: bytes) -> list[Row]:
         wrong("JPEG of 5000 empty comments", 400, "invalid-image", jpeg[:2] + b"\xff\xfe\0\2" * 5000 + jpeg[2:]),
         wrong("JPEG of 5000 restart markers", 400, "invalid-image", jpeg[:2] + b"\xff\xd0" * 5000 + jpeg[2:]),
         wrong("JPEG of 100,000 fill bytes", 400, "invalid-image", jpeg[:2] + b"\xff" * 100_000 + jpeg[2:]),
-        wrong("PNG of 70,000 empty chunks", 400, "invalid-image", truncated[:33] + empty * 70_000 + truncated[33:]),
-        wrong("half a PNG", 400, "invalid-image", truncated[: len(truncated) // 2]),
+        wrong("PNG of 70,000 empty chunks", 400, "invalid-image", png[:33] + empty * 70_000 + png[33:]),
+        wrong("half a PNG", 400, "invalid-image", png[: len(png) // 2]),
         wrong("lossless JPEG", 415, "unsupported-image", b"\xff\xd8" + flat(0xC3)),
         wrong("text", 415, "unsupported-image", b"hello world"),
         wrong("GIF", 415, "unsupported-image", encoded(small.convert("P"), "GIF")),
@@ -146,33 +165,46 @@ def rows(photo: bytes) -> list[Row]:
         wrong("SVG", 415, "unsupported-image", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         wrong("base64 as the body", 415, "unsupported-image", base64.b64encode(photo)),
         wrong("a data URL as the body", 415, "unsupported-image", b"data:image/jpeg;base64," + base64.b64encode(photo)),
-        wrong("JSON as another type (curl -d says form)", 415, "unsupported-image", {"image": image}, headers=FORM),
+        wrong(
+            "JSON as another type (curl -d says form)", 415, "unsupported-image", {"image": as_json(jpeg)}, headers=FORM
+        ),
         wrong("PDF", 415, "unsupported-image", b"%PDF-1.7\n" + bytes(100)),
         wrong("PNG of 80 bytes that says 60000 x 60000", 413, "image-too-large", bomb(60000, 60000)),
         wrong("PNG of 80 bytes that says 2500 x 2500", 413, "image-too-large", bomb(2500, 2500)),
         wrong("3 MB, length declared", 413, "body-too-large", bytes(3_000_000)),
         wrong("4 MB in chunks, no length", 413, "body-too-large", lambda: (bytes(100_000) for _ in range(40))),
-        options("an option that does not exist", "?confidense=0.5"),
-        options("an option twice", "?confidence=0.2&confidence=0.99"),
-        options("a score beyond 1", "?confidence=1.5"),
-        options("no number", "?confidence=high"),
-        options("NaN", "?confidence=nan"),
-        options("nobody wanted", "?max_people=0"),
-        options("too many people", "?max_people=65"),
-        options("a task that does not exist", "?tasks=dancing"),
-        options("a mask format that does not exist", "?mask_format=svg"),
-        options("a side too small", "?max_side=3"),
-        options("a model that does not exist", "?model=huge"),
-        options("a rendering that does not exist", "?render=hologram"),
-        options("a rendering of what is not computed", "?render=iuv&tasks=parsing"),
-        options("instances of boxes alone", "?render=inds&tasks="),
-        options("what to hide, and nobody is to be hidden", "?hide=faces"),
-        options("parts of DensePose alone", "?tasks=densepose&include=masks,parts"),
-        options("IUV of parsing alone", "?tasks=parsing&include=iuv"),
-        options("masks of boxes alone", "?tasks=&include=masks"),
+    ]
+
+
+def bad_options(jpeg: bytes) -> list[Row]:
+    return [
+        options(jpeg, "an option that does not exist", "?confidense=0.5"),
+        options(jpeg, "an option twice", "?confidence=0.2&confidence=0.99"),
+        options(jpeg, "a score beyond 1", "?confidence=1.5"),
+        options(jpeg, "no number", "?confidence=high"),
+        options(jpeg, "NaN", "?confidence=nan"),
+        options(jpeg, "nobody wanted", "?max_people=0"),
+        options(jpeg, "too many people", "?max_people=65"),
+        options(jpeg, "a task that does not exist", "?tasks=dancing"),
+        options(jpeg, "a mask format that does not exist", "?mask_format=svg"),
+        options(jpeg, "a side too small", "?max_side=3"),
+        options(jpeg, "a model that does not exist", "?model=huge"),
+        options(jpeg, "a rendering that does not exist", "?render=hologram"),
+        options(jpeg, "a rendering of what is not computed", "?render=iuv&tasks=parsing"),
+        options(jpeg, "instances of boxes alone", "?render=inds&tasks="),
+        options(jpeg, "what to hide, and nobody is to be hidden", "?hide=faces"),
+        options(jpeg, "parts of DensePose alone", "?tasks=densepose&include=masks,parts"),
+        options(jpeg, "IUV of parsing alone", "?tasks=parsing&include=iuv"),
+        options(jpeg, "masks of boxes alone", "?tasks=&include=masks"),
+    ]
+
+
+def bad_json(jpeg: bytes) -> list[Row]:
+    image = as_json(jpeg)
+    return [
         wrong("JSON that ends early", 400, "malformed-request", b"{", headers=JSON),
         wrong("JSON, a list", 400, "malformed-request", b"[]", headers=JSON),
-        wrong("JSON, an image that is text", 400, "malformed-request", {"image": good}, headers=JSON),
+        wrong("JSON, an image that is text", 400, "malformed-request", {"image": image["value"]}, headers=JSON),
         wrong(
             "JSON, an address (off by default)",
             400,
@@ -204,7 +236,7 @@ def rows(photo: bytes) -> list[Row]:
             headers=JSON,
         ),
         wrong("JSON of 20,000 fields", 400, "malformed-request", {f"f{n}": 1 for n in range(20_000)}, headers=JSON),
-        options("forty tasks", "?tasks=" + ",".join(["parsing"] * 40)),
+        options(jpeg, "forty tasks", "?tasks=" + ",".join(["parsing"] * 40)),
         wrong(
             "JSON, a number as text",
             422,
@@ -212,13 +244,20 @@ def rows(photo: bytes) -> list[Row]:
             {"image": image, "options": {"confidence": "0.5"}},
             headers=JSON,
         ),
+    ]
+
+
+def bad_forms(jpeg: bytes) -> list[Row]:
+    whole, of_form = form("file", jpeg)
+    no_part = form("photo", jpeg)
+    return [
         Row("form without `file`", 400, "malformed-request", no_part[0], headers=no_part[1]),
-        fields("form, options that end early", 400, "malformed-request", ("options", "{")),
-        fields("form, an option of another type", 422, "invalid-options", ("options", '{"confidence": "high"}')),
-        fields("form, an option as a part", 400, "malformed-request", ("confidence", "0.9")),
-        fields("form, a misspelt part", 400, "malformed-request", ("option", '{"confidence": 0.9}')),
-        fields("form, ten parts", 400, "malformed-request", *((f"p{n}", "1") for n in range(10))),
-        fields("form, two parts `options`", 400, "malformed-request", ("options", "{}"), ("options", "{}")),
+        fields(jpeg, "form, options that end early", 400, "malformed-request", ("options", "{")),
+        fields(jpeg, "form, an option of another type", 422, "invalid-options", ("options", '{"confidence": "high"}')),
+        fields(jpeg, "form, an option as a part", 400, "malformed-request", ("confidence", "0.9")),
+        fields(jpeg, "form, a misspelt part", 400, "malformed-request", ("option", '{"confidence": 0.9}')),
+        fields(jpeg, "form, ten parts", 400, "malformed-request", *((f"p{n}", "1") for n in range(10))),
+        fields(jpeg, "form, two parts `options`", 400, "malformed-request", ("options", "{}"), ("options", "{}")),
         wrong(
             "form without its boundary", 400, "malformed-request", b"x", headers={"Content-Type": "multipart/form-data"}
         ),
@@ -237,6 +276,13 @@ def rows(photo: bytes) -> list[Row]:
             b"x",
             headers={"Content-Type": "multipart/form-data; boundary=x; charset=utf-7"},
         ),
+    ]
+
+
+def bad_requests(photo: bytes, jpeg: bytes) -> list[Row]:
+    """Headers, batches, and what is asked of the wrong address or by the wrong page."""
+    image = as_json(jpeg)
+    return [
         Row("a type that cannot be made", 406, "not-acceptable", photo, headers={"Accept": "video/mp4"}),
         Row("labels as JPEG", 406, "not-acceptable", photo, "?render=parts", {"Accept": "image/jpeg"}),
         Row("transparency as JPEG", 406, "not-acceptable", photo, "?render=cutout", {"Accept": "image/jpeg"}),
@@ -247,7 +293,7 @@ def rows(photo: bytes) -> list[Row]:
         Row("a body in gzip", 415, "unsupported-coding", photo, headers={"Content-Encoding": "gzip"}),
         wrong("batch of none", 400, "malformed-request", {"images": []}, headers=JSON, path=BATCH),
         wrong("batch of 17", 400, "malformed-request", {"images": [image] * 17}, headers=JSON, path=BATCH),
-        fields("batch, an option as a part", 400, "malformed-request", ("tasks", "parsing"), path=BATCH),
+        fields(jpeg, "batch, an option as a part", 400, "malformed-request", ("tasks", "parsing"), path=BATCH),
         wrong("batch, one picture as the body", 400, "malformed-request", photo, path=BATCH),
         wrong("batch, JSON as another type", 400, "malformed-request", {"images": [image]}, headers=FORM, path=BATCH),
         Row("a page from elsewhere", 403, "foreign-page", photo, headers={"Origin": "https://elsewhere.example"}),

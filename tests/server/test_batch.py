@@ -21,15 +21,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.predict.outputs import write_outputs
 from server.app import create_app
 from server.responses import answers
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_analyze import refused
-from tests.server.test_limits import metric, post, until
+from tests.server.helpers import metric, post, refused, until
 
 URL = "/v1/analyze/batch"
 ZIP = {"Accept": "application/zip"}
@@ -254,14 +254,18 @@ def test_the_archive_of_one_picture_holds_what_the_routes_give(client: TestClien
         assert json.loads(archive.read("photo.json"))["predictions"]
 
 
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    ("tasks", "exact"),
+    [("parsing,densepose", False), ("parsing,densepose", True), ("parsing", False), ("densepose", False), ("", False)],
+)
 def test_the_archive_holds_the_pictures_that_predict_writes(
-    client: TestClient, pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path, exact: bool
+    client: TestClient, pipeline: Pipeline, photo_jpeg: bytes, tmp_path: Path, tasks: str, exact: bool
 ) -> None:
-    people = pipeline.analyze(photo_jpeg, Options(part_probs=exact))
+    people = pipeline.analyze(photo_jpeg, Options(frozenset(filter(None, tasks.split(","))), part_probs=exact))
     image = np.asarray(Image.open(io.BytesIO(photo_jpeg)).convert("RGB"))
     written = write_outputs(tmp_path / "photo", people, image, exact=exact)
-    answer = client.post("/v1/analyze", params={"exact": str(exact)}, content=photo_jpeg, headers=ZIP)
+    query = {"tasks": tasks, "exact": str(exact)}
+    answer = client.post("/v1/analyze", params=query, content=photo_jpeg, headers=ZIP)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         pictures = [path for path in written if path.suffix == ".png"]
         assert {path.name for path in pictures} == {name for name in archive.namelist() if name.endswith(".png")}

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from structlog.testing import capture_logs
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from server.connection import ConnectionLimits
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_limits import metric, post, until
+from tests.server.helpers import metric, post, until
 
 LIMITS = ConnectionLimits(connections=30, head_seconds=0.6, head_bytes=8192, read_seconds=0.5, linger_seconds=0.5)
 NPZ = "Accept: application/x-npz\r\n"

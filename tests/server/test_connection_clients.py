@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import socket
@@ -11,13 +12,14 @@ import urllib.error
 import urllib.request
 
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 from server.connection import ConnectionLimits
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
+from tests.server.helpers import metric, post, until
 from tests.server.test_connection import QUERY, Talkative, asking, everything, opened, problem
-from tests.server.test_limits import metric, post, until
 
 UPLOAD = 16_000_000  # bytes, more than sockets hold by themselves
 
@@ -130,12 +132,13 @@ def test_urllib_reads_why_it_is_refused(photo_jpeg: bytes) -> None:
 @pytest.mark.parametrize("leave", ["closed", "reset"])
 @pytest.mark.parametrize("behind", ["GET", "POST"])
 def test_who_leaves_with_requests_behind_the_one_in_work_cancels_them(
-    photo_jpeg: bytes, caplog: pytest.LogCaptureFixture, leave: str, behind: str
+    caplog: pytest.LogCaptureFixture, leave: str, behind: str
 ) -> None:
-    slow = Slow()
+    slow, buffer = Slow(), io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
     with Live(Settings(), lambda: slow) as live, capture_logs() as lines, caplog.at_level(logging.ERROR):
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(photo_jpeg)}\r\n\r\n"
-        request = head.encode() + photo_jpeg
+        size = f"Content-Length: {buffer.tell()}\r\n"
+        request = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{size}\r\n".encode() + buffer.getvalue()
         connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
         if leave == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

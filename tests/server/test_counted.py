@@ -16,8 +16,7 @@ from parsing_rcnn_client.sdk.wire import Busy, read_error
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_access import open_gate
-from tests.server.test_limits import metric, post, until
+from tests.server.helpers import metric, open_gate, post, until
 
 
 def counted(live: Live, route: str, outcome: str) -> float:

@@ -31,8 +31,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from parsing_rcnn import __version__
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import BrokenModel, InvalidOptions, ModelNotFound, OutOfMemory, ParsingRCNNError
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.commands import serve, triton
@@ -42,7 +43,7 @@ from server.settings import Settings
 from server.supervisor.launch import Launch
 from server.telemetry import configure_logging
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_limits import until
+from tests.server.helpers import until
 
 
 class Crashing(Slow):

@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import image
 from parsing_rcnn.pipeline import Pipeline
-from tests.server.test_analyze import URL, encoded, refused
+from tests.server.helpers import encoded, refused
 
+URL = "/v1/analyze"
 FACE = (slice(80, 150), slice(195, 255))  # hers
 
 

@@ -17,7 +17,7 @@ from parsing_rcnn.errors import InvalidOptions
 from server.app import create_app
 from server.keys import KeyFile, add_key, count_keys, revoke_keys
 from server.settings import Settings
-from tests.server.test_access import command, open_gate
+from tests.server.helpers import command, open_gate
 
 
 @pytest.fixture

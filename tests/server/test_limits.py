@@ -7,15 +7,14 @@ import socket
 import threading
 import time
 import tracemalloc
-import urllib.request
 from contextlib import ExitStack, suppress
 
 import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImage
-from parsing_rcnn.people import Options
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
 from server.engines.embedded import EmbeddedEngine
@@ -23,30 +22,7 @@ from server.requests.call import Call
 from server.responses.problems import RateLimited
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_analyze import refused
-
-
-def metric(live: Live, name: str) -> float:
-    with urllib.request.urlopen(f"http://{live.address}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
-    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
-
-
-def until(what, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.02)
-
-
-def post(live: Live, body: bytes, headers: str = "", declared: int | None = None) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
-    length = len(body) if declared is None else declared
-    connection.sendall(
-        f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n".encode()
-    )
-    connection.sendall(body)
-    return connection
+from tests.server.helpers import metric, post, refused, until
 
 
 def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.server.conftest import Live
-from tests.server.test_analyze import refused
+from tests.server.helpers import refused
 
 URL = "/v1/analyze"
 JSON = {"Content-Type": "application/json"}

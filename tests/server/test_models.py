@@ -19,7 +19,7 @@ from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_analyze import refused
+from tests.server.helpers import refused
 from tests.server.test_stream import frame, opened
 from tests.server.test_v2 import URL as INFER
 

@@ -15,12 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from server.offload import Offload
 from server.responses import answers
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_limits import metric, post, until
+from tests.server.helpers import metric, post, until
 
 URL = "/v1/analyze?render=overlay"
 PNG = {"Accept": "image/png"}

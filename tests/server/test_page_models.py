@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from server.settings import Settings
 from tests.server.conftest import Live

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from selenium.webdriver.support.ui import Select
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_page import By, Keys, browser, page, photo, text, until, upload

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.test_page import (

@@ -30,7 +30,7 @@ print(json.dumps({
 
 def test_supervision(client: TestClient, photo_jpeg: bytes) -> None:
     default = ROOT / ".venv-supervision" / "bin" / "python"
-    python = Path(os.environ.get("PARSING_RCNN_SUPERVISION_PYTHON", default))
+    python = Path(os.environ.get("PRCNN_TEST_SUPERVISION_PYTHON", default))
     if not python.exists():
         pytest.skip("needs supervision in an environment of its own: make .venv-supervision/.ready")
     answer = client.post(QUERY, content=photo_jpeg)

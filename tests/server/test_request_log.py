@@ -21,9 +21,8 @@ from server.keys import add_key
 from server.settings import Settings
 from server.telemetry import configure_logging
 from tests.server.conftest import Live, wait_until_ready
-from tests.server.test_access import open_gate
+from tests.server.helpers import open_gate, until
 from tests.server.test_gateway import Broken
-from tests.server.test_limits import until
 
 
 @pytest.fixture

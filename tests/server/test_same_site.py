@@ -13,8 +13,7 @@ from websockets.sync.client import connect
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.test_access import open_gate
-from tests.server.test_analyze import refused
+from tests.server.helpers import open_gate, refused
 
 FOREIGN = "https://elsewhere.example"
 PICTURES = ("/v1/analyze", "/v1/analyze/batch", "/v2/models/densepose/infer")

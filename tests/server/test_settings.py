@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from server import commands
 from server.settings import Settings, unknown_variables
 from tests.test_architecture import tracked
 
@@ -59,12 +61,12 @@ def test_what_others_read_is_none_of_ours() -> None:
 
 
 def test_no_variable_of_the_project_stops_the_gateway() -> None:
-    """Whoever has set one of the tests' for a shell may serve from it."""
+    """Variables that scripts and examples name; those of the tests have another prefix."""
     named: set[str] = set()
     for path in tracked():
         if path.suffix != ".h" and path != Path(__file__).resolve():  # headers have guards
-            named |= set(re.findall(r"PARSING_RCNN_\w+", path.read_text(errors="ignore")))
-    assert {"PARSING_RCNN_KEYS", "PARSING_RCNN_SHARED_DATA", "PARSING_RCNN_SCHEMATHESIS"} <= named
+            named |= set(re.findall(r"(?<!\w)PARSING_RCNN_\w+", path.read_text(errors="ignore")))
+    assert {"PARSING_RCNN_KEYS", "PARSING_RCNN_API_KEY"} <= named
     assert unknown_variables(dict.fromkeys(named, "x")) == []
 
 
@@ -100,3 +102,18 @@ def test_what_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_collector_has_an_address(wrong: str) -> None:
     with pytest.raises(ValueError, match="a collector's address is like"):
         Settings(otlp=wrong)
+
+
+def test_the_help_of_a_flag_names_the_default_of_its_setting() -> None:
+    """The flags repeat it: the command starts without pydantic, so it cannot read the settings."""
+    flags = get_type_hints(commands.serve, include_extras=True)
+    units = {" MiB": 2**20, " million": 10**6}
+    checked = 0
+    for name, setting in Settings.model_fields.items():
+        stated = re.search(r"\(default ([\w.:]+?)( MiB| million)?\)|(\w+) \(default\)", get_args(flags[name])[1].help)
+        if stated is not None:
+            value = stated[1] or stated[3]
+            default = "none" if setting.default == "" else setting.default
+            assert (int(value) * units[stated[2]] if stated[2] else type(default)(value)) == default, name
+            checked += 1
+    assert checked > 15

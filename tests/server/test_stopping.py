@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_limits import until
+from tests.server.helpers import until
 
 ROOT = Path(__file__).resolve().parents[2]
 

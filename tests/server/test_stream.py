@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import struct
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,9 +14,11 @@ from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from server.keys import add_key, revoke_keys
 from server.routers.stream import Frame, Mailbox
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
+from tests.server.helpers import until
 
 
 def frame(number: int, picture: bytes) -> bytes:
@@ -158,6 +161,26 @@ def test_streams_are_limited_and_places_come_back() -> None:
                 asyncio.run(asyncio.sleep(0.02))
         else:
             pytest.fail("the place did not come back")
+
+
+def test_a_stream_without_frames_ends_when_its_key_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.routers.stream._LOOK", 0.1)
+    keys = tmp_path / "keys.txt"
+    alice, bob = add_key(keys, "alice"), add_key(keys, "bob")
+    with (
+        Live(Settings(keys=keys, max_streams=2), Slow) as live,
+        opened(live, additional_headers={"X-API-Key": bob}) as other,
+    ):
+        with opened(live, additional_headers={"X-API-Key": alice}) as own:
+            revoke_keys(keys, "alice")
+            with pytest.raises(ConnectionClosed) as closed:
+                own.recv(10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        until(lambda: live.app.state.open_streams == 1)  # there is a place again
+        assert other.ping().wait(10)
 
 
 def test_several_streams_are_several() -> None:

@@ -17,9 +17,9 @@ from server.connection.http import Connection
 from server.connection.stream import Stream
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
+from tests.server.helpers import post, until
 from tests.server.test_connection import NPZ, QUERY, Talkative, everything, problem
 from tests.server.test_connection import opened as connected
-from tests.server.test_limits import post, until
 from tests.server.test_stream import frame, opened
 
 LIMITS = ConnectionLimits(connections=16, head_seconds=30, read_seconds=60, linger_seconds=30, message_seconds=1.0)

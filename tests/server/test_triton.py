@@ -20,8 +20,7 @@ from parsing_rcnn.repository import ModelRepository
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live
-from tests.server.test_analyze import refused
-from tests.server.test_limits import post, until
+from tests.server.helpers import post, refused, until
 
 URL = "/v1/analyze"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.people import Options
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
 from server.engines.triton import TritonEngine
 from server.requests.call import Call
 from server.settings import Settings
 from tests.server.conftest import Live
-from tests.server.test_analyze import refused
-from tests.server.test_limits import post, until
+from tests.server.helpers import post, refused, until
 from tests.server.test_triton import URL, Played, gateway, settings_of
 
 MAPS = {"PARTS": (128, 128), "PART_SCORES": (20,), "IUV": (3, 128, 128), "IUV_SCORES": (25,)}

@@ -18,8 +18,9 @@ from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import wait_until_ready
-from tests.server.test_analyze import URL, people_of
+from tests.server.helpers import people_of
 
+URL = "/v1/analyze"
 BOTH = {"tasks": "parsing,densepose"}
 
 

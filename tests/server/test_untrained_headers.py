@@ -17,9 +17,10 @@ from server.app import create_app
 from server.service import Answer
 from server.settings import Settings
 from tests.server.conftest import wait_until_ready
-from tests.server.test_analyze import URL, people_of
+from tests.server.helpers import people_of
 from tests.server.test_stream import frame
 
+URL = "/v1/analyze"
 WARNING = "the parsing head of this model is not trained: its maps mean nothing"
 
 

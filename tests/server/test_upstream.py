@@ -14,9 +14,9 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2_grpc
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.ensembles import CHANNEL, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.people import Options
 from server.engines import shared_memory
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine

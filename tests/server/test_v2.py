@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import struct
 import subprocess
 import time
@@ -19,8 +20,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.serving import free_ports
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import Analyzer, Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
@@ -136,6 +137,16 @@ def test_tensors_are_the_pipelines(
     np.testing.assert_allclose(answer.as_numpy("IUV_SCORES"), people.iuv_scores, rtol=1e-6)
     np.testing.assert_allclose(answer.as_numpy("BOXES"), people.boxes, rtol=1e-6)
     assert answer.as_numpy("IMAGE_SIZE").tolist() == [512, 512]
+
+
+def test_the_answer_says_which_model_computed_it(client: TestClient, photo_jpeg: bytes) -> None:
+    tensor = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
+    inputs = [{**tensor, "data": [base64.b64encode(photo_jpeg).decode()]}]
+    for parameters in ({}, {"model": "fast"}):
+        answer = client.post(URL, json={"inputs": inputs, "parameters": parameters})
+        same = client.post("/v1/analyze", content=photo_jpeg, params=parameters)
+        assert answer.headers["X-Model"] == same.headers["X-Model"]
+        assert {"queue", "total"} <= set(re.findall(r"(\w+);dur=", answer.headers["Server-Timing"]))
 
 
 def test_nobody_and_one_task(official: triton.InferenceServerClient, photo_jpeg: bytes) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidImage
-from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Stopwatch
 from training.config import Config, load_config
 from training.engine import TorchAnalyzer

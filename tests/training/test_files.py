@@ -7,8 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -17,30 +15,18 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
-from parsing_rcnn.people import Options, People
-from tests.training.evaluation.test_evaluate import TruthTeller
-from tests.training.test_train import recipe
+from parsing_rcnn.people import People
+from tests.training.helpers import TruthTeller, recipe, room_for
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import load_state, save_weights
 from training.data.sources import DatasetError
-from training.evaluation.evaluate import run_datasets, run_evaluate
+from training.evaluation.run import run_datasets, run_evaluate
 from training.files import held, make_folder, write_png, write_text
 from training.train import Trainer
 
 ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes: writing fails in the middle, as on a full disk."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def noise(side: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Stopwatch
 from tests.training.detectron2_reference import Tensors, Variant, detect, proposals
 from tests.training.zoo_names import flat

@@ -12,7 +12,7 @@ import pytest
 
 from parsing_rcnn.errors import InvalidOptions
 from tests.training.tiny import tiny_network, tiny_recipe
-from training.evaluation.evaluate import run_datasets
+from training.evaluation.run import run_datasets
 from training.evaluation.tta import AugmentedAnalyzer
 from training.metrics.densepose import point_similarity
 from training.metrics.smpl import SmplSurface, SurfaceError

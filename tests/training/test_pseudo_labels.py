@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.geometry import turn_upright
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
-from tests.training.test_files import room_for
+from tests.training.helpers import room_for
 from training.data.sources import DatasetError
 from training.pseudo_labels import label, write_labels
 

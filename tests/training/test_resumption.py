@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.test_train import recipe
+from tests.training.helpers import recipe
 from training.checkpoint import CheckpointError, load_state, save_state
 from training.train import Trainer
 

@@ -38,7 +38,7 @@ class AnnotatedPictures:
         self.readers: list[Reader] = [
             reader
             for path in config.annotated
-            for reader in find_datasets(path)
+            for reader in find_datasets(path, taxonomy=recipe.model.taxonomy)
             if path.is_file() or not reader.validation
         ]
         if not self.readers:

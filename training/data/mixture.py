@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from parsing_rcnn.taxonomy import CIHP, MHP
+from parsing_rcnn.taxonomy import CIHP
 from training.config import Config, DataConfig
 from training.data.annotated import AnnotatedPictures
 from training.data.iuv import mirror_values
@@ -43,8 +43,7 @@ class Mixture(Dataset[list[Sample]]):
         self.names = list(weights)
         self.weights = np.array([weights[n] for n in self.names]) / sum(weights.values())
         self.flip_table = np.arange(256, dtype=np.uint8)  # 255, the ignored pixel, stays
-        classes = {len(t): t for t in (CIHP, MHP)}[config.model.parsing_classes]
-        self.flip_table[: len(classes)] = classes.flip_table()
+        self.flip_table[: len(config.model.taxonomy)] = config.model.taxonomy.flip_table()
         self._open(data, config.data, {name for name, weight in weights.items() if weight > 0})
 
     def _open(self, data: Path, config: DataConfig, wanted: set[str]) -> None:
@@ -53,6 +52,7 @@ class Mixture(Dataset[list[Sample]]):
         Raises:
             DatasetError: a folder that is needed is absent or not named.
         """
+        self._refuse_other_classes(wanted)
         ours = bool(wanted - {"annotated"})  # the sources of our own data mix with each other
         if config.short_sides and ours:
             raise DatasetError("data.short_sides is for annotated datasets alone: set data.sources={annotated: 1}")
@@ -77,6 +77,15 @@ class Mixture(Dataset[list[Sample]]):
         if "annotated" in wanted and not config.annotated:
             raise DatasetError("data.sources asks for annotated pictures, but data.annotated names no dataset")
         self.annotated = AnnotatedPictures(self.config, self.flip_table) if "annotated" in wanted else None
+
+    def _refuse_other_classes(self, wanted: set[str]) -> None:
+        train, own = self.config.train, self.config.model.taxonomy
+        of_cihp = sorted(wanted & {"photos", "crowds", "rendered"})
+        if of_cihp and own != CIHP and train.parsing and train.only in (None, "parsing"):
+            raise DatasetError(
+                f"data.sources: {', '.join(of_cihp)}: their part labels are CIHP's, and model.taxonomy is {own.name}; "
+                "take datasets of its classes, data.sources={annotated: 1} for example"
+            )
 
     def counts(self) -> dict[str, list[int]]:
         """How much each key of the recipe that names data found: by it a run knows its data where it has moved."""

@@ -1,12 +1,12 @@
-"""What `parsing-rcnn evaluate` measures: weights of a run, exported models, or a running server, all as `Analyzer`."""
+"""Opening what `parsing-rcnn evaluate` measures as an `Analyzer`: weights of a run, exported models, or a gateway."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Analyzer
 
 if TYPE_CHECKING:
     from parsing_rcnn.pipeline import GraphPipeline
@@ -28,13 +28,14 @@ def open_analyzer(
     precision: str = "auto",
     sweep: bool = True,
 ) -> Analyzer:
-    """The analyzer that the options name.
+    """Open the analyzer that the options of `evaluate` name.
 
     Args:
         checkpoint: weights of a run, in torch on `device`; `scales`, `flip` and `symmetry` as in `AugmentedAnalyzer`.
-        server: address of a gateway; timeout: seconds for one picture; key: API key (None: as `Gateway` says).
-        repository, model, runtime, precision: exported models otherwise, see `parsing_rcnn.pipeline.Pipeline`.
-        sweep: take specks out of the maps, as `GraphPipeline.sweep` says; a gateway always does.
+        server: address of a gateway; timeout: seconds for one picture; key: its API key (None: see `Gateway`).
+        repository, model, runtime, precision: of exported models, without the others: see
+            `parsing_rcnn.pipeline.Pipeline`.
+        sweep: remove specks from the maps (`GraphPipeline.sweep`); a gateway always does.
 
     Raises:
         InvalidOptions: options that exclude each other, or a checkpoint that cannot be read.

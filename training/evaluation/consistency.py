@@ -1,31 +1,32 @@
-"""Does the answer change when the picture should not matter? Flips, and crops by a tenth, on held-out photos."""
+"""How far answers on held-out photos stay the same when a photo is mirrored, or cropped by a tenth on each side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from training.data.iuv import mirror_values
 from training.data.sources import read_jpeg
+from training.evaluation.common import SURE, Progress
 
 _CROP = 0.1  # of each side, cut off all around
-_SURE = 0.5
 
 
 def label_maps(analyzer: Analyzer, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(part labels uint8 [H,W], DensePose parts uint8 [H,W]) of everybody in an RGB picture."""
-    people = analyzer.analyze(np.ascontiguousarray(image), Options(confidence=_SURE))
+    """(part labels uint8 [H,W], DensePose parts uint8 [H,W]) of everybody found in an RGB picture."""
+    people = analyzer.analyze(np.ascontiguousarray(image), Options(confidence=SURE))
     return people.label_map(), part_map(people)
 
 
 def part_map(people: People) -> NDArray[np.uint8]:
-    """DensePose parts uint8 [H,W] of everybody, the surer ones in front."""
+    """DensePose parts uint8 [H,W] of everybody, people with higher scores in front."""
     iuv = np.zeros(people.image_size, np.uint8)
     for index in range(len(people))[::-1]:
         part = people.iuv_crop(index)[0][0]
@@ -34,14 +35,12 @@ def part_map(people: People) -> NDArray[np.uint8]:
 
 
 def agreement(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Share of the pixels where either map shows somebody on which both say the same; NaN when nobody is there."""
+    """Of the pixels where either map shows somebody, the share with the same value in both; NaN if there are none."""
     either = (a > 0) | (b > 0)
     return float((a == b)[either].mean()) if either.any() else float("nan")
 
 
-def measure_consistency(
-    analyzer: Analyzer, photos: Sequence[Path], progress: Callable[[Sequence[Any], str], Iterable[Any]]
-) -> dict[str, Any]:
+def measure_consistency(analyzer: Analyzer, photos: Sequence[Path], progress: Progress) -> dict[str, Any]:
     """Mean agreement of each photo's answer with that of its mirror image and of its middle 80 %."""
     flip = CIHP.flip_table()
     rows = []

@@ -1,32 +1,32 @@
-"""Measure an analyzer on published datasets, by the protocols that their papers use (docs of each metric say which).
+"""Measure an analyzer on published datasets, by the protocols of their papers (each metric's docs name its paper).
 
 - part labels (CIHP, MHP v2): mIoU, pixel and mean class accuracy over the whole set, AP^p 50 and vol, PCP50, and AP^r
-  50 and vol, which figures on CIHP have had since 2018
-- DensePose points: GPS and GPSm AP on the body that measures them
-- COCO keypoints: AP by OKS, of a network that has a head for them
-- boxes, wherever there are people: AP of COCO
+  50 and vol, which papers on CIHP have given since 2018
+- DensePose points: GPS and GPSm AP, if there is a body to measure distances on
+- COCO keypoints: AP by OKS, if the network has a keypoint head
+- boxes, of all datasets: AP of COCO
 
-Area ranges go by what the annotations say of silhouettes, and by the boxes where they say nothing.
+Area ranges go by the annotated area of silhouettes, or by the boxes where none is annotated.
 
-Parts are pasted either as they are served, by the nearest cell, a contested pixel to the silhouette that it lies deeper
-in (`parsing_rcnn.maps.overlaps`); or as the authors' code does (`exact`), by interpolated probabilities, the surer
-person over the others. Theirs have specks, too: `GraphPipeline.sweep` is for whoever opens the analyzer.
-AP^p and GPS rank people by how sure their maps are as well (`People.map_scores`), or, with `exact`, as the authors do,
-by the score of the box.
-Whoever scores at least .3 (CIHP) or .05 (MHP v2) is on the map that mIoU is measured on, as theirs.
+Parts are pasted as they are served: each pixel takes the nearest cell, and where people overlap it belongs to the
+silhouette that it lies deeper in (`parsing_rcnn.maps.overlaps`). With `exact` they are pasted as in the authors' code:
+by interpolated probabilities, with the higher score in front. The authors' maps also keep specks; whoever opens the
+analyzer chooses that (`GraphPipeline.sweep`).
+AP^p and GPS rank people by the score of the box times how sure their maps are (`People.map_scores`), or, with `exact`,
+by the score of the box alone, as the authors do.
+People with a score of at least .3 (CIHP) or .05 (MHP v2) are on the map of mIoU, as in the authors' code.
 
-GPSm departs from detectron2's evaluation in how silhouettes come by pixels. Here the middle of each pixel is looked up
-in the nearest of the 256x256 cells that are annotated over the box, and of the cells that are answered. There both are
-enlarged by interpolation to whole pixels, and put at the whole pixel left of and above the box's corner. Ours reads a
-little higher.
+GPSm differs from detectron2's evaluation in how silhouettes are rasterised. Here the middle of each pixel is looked up
+in the nearest of the 256x256 annotated cells of the box, and of the answered cells. There both are enlarged to whole
+pixels by interpolation, and placed at the whole pixel left of and above the box's corner. Our GPSm is a little higher.
 
-A picture without any detection counts as background, and its people as missed; the authors' code leaves it out of mIoU
-and the accuracies, and of nothing else (`missing_predictions="skip"`).
+A picture without any detection counts as background, and its people as missed. The authors' code leaves such pictures
+out of mIoU and the accuracies alone (`missing_predictions="skip"`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,12 +34,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP
+from training.data.datasets.check import refuse_cut_off
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
 from training.data.sources import DatasetError
-from training.evaluation.evaluate import LEAST_SCORE, SURE, person_map
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
+from training.evaluation.evaluate import person_map
 from training.metrics.confusion import ConfusionMatrix, MissingPredictions
 from training.metrics.densepose import (
     MOST_DETECTIONS,
@@ -58,17 +61,15 @@ from training.metrics.parsing import ParsedPeople
 from training.metrics.regions import PartRegions
 from training.metrics.smpl import SmplSurface, SurfaceError
 
-_ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # by the number of classes: the least score on a map (the authors' code)
+_ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # least score on the map of mIoU, by the number of classes
 _EVALUATED = 255.0  # the published evaluation divides dp_x by this; training divides by 256
-_FRAME = 256
+_FRAME = 256  # cells of a side of the annotated regions of a box
 _LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @runtime_checkable
 class KeypointLocator(Analyzer, Protocol):
-    """An analyzer that also knows where COCO's 17 keypoints lie."""
+    """An analyzer that also finds COCO's 17 keypoints."""
 
     def locate(self, image: bytes | NDArray[np.uint8], options: Options) -> tuple[People, NDArray[np.float32]]:
         """What `analyze` gives, and everybody's keypoints float32 [n,17,3]: x, y in the picture's pixels, score.
@@ -81,7 +82,7 @@ class KeypointLocator(Analyzer, Protocol):
 
 @dataclass
 class _Collected:
-    """What the pictures of one split have said so far."""
+    """What the pictures of one split have given so far."""
 
     classes: ConfusionMatrix
     parsed: ParsedPeople
@@ -96,11 +97,13 @@ class _Collected:
 
 @dataclass(frozen=True)
 class DatasetResult:
-    """Figures (JSON-compatible, fractions 0..1) of a split, its boxes, and how well each picture was read.
+    """What was measured on a split.
 
     Attributes:
-        pictures: (index for the reader, 0..1): mean IoU of its classes, or mean GPS or OKS of its people, or mean IoU
-            of their boxes.
+        figures: by name, JSON-compatible, fractions 0..1.
+        boxes: found and annotated ones of each picture.
+        pictures: (index of the reader, quality 0..1) of each picture: the mean IoU of its classes, or the mean GPS, OKS
+            or box IoU of its people.
     """
 
     figures: dict[str, Any]
@@ -122,10 +125,10 @@ def evaluate_dataset(
 
     Args:
         surface: the body that GPS is measured on; without one there are no GPS figures.
-        missing_predictions: what pictures where nobody is found are to mIoU and the accuracies, see `ConfusionMatrix`.
-        exact: paste parts by their probabilities, which servers do not give, and over each other by score; rank people
-            by the score of the box alone.
-        most: measure this many pictures, the first ones.
+        missing_predictions: how pictures where nobody is found count in mIoU and accuracies, see `ConfusionMatrix`.
+        exact: paste parts by their probabilities (which servers do not give), with the higher score in front, and rank
+            people by the score of the box alone.
+        most: measure only the first pictures, at most this many.
 
     Raises:
         DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
@@ -146,7 +149,9 @@ def evaluate_dataset(
             record = replace(record, parts=None)
         pointed = densepose and any(p.points is not None for p in record.people)
         body = surface if pointed else None
-        options = Options(_tasks(record, body), confidence=LEAST_SCORE, part_probs=exact and record.parts is not None)
+        options = Options(
+            _tasks(record, body), confidence=LEAST_RANKED_SCORE, part_probs=exact and record.parts is not None
+        )
         quality = _measure(found, analyzer, record, body, options, keypoints=reader.keypoints, exact=exact)
         pictures.append((index, quality))
     return DatasetResult(_figures(found, count, analyzer.info.classes), found.boxes, pictures)
@@ -167,14 +172,18 @@ def _measure(
     keypoints: bool,
     exact: bool,
 ) -> float:
-    """Analyze a picture and take in what there is to compare; returns how well it was read."""
+    """Analyze a picture and add all that can be compared to `found`. Returns the picture's quality, 0..1."""
     image, located = as_labelled(record.image), None
     try:
         if keypoints and isinstance(analyzer, KeypointLocator):
             people, located = analyzer.locate(image, options)
         else:
             people = analyzer.analyze(image, options)
-    except (InvalidImage, ImageTooLarge, UnsupportedImage) as error:  # which of the split's pictures, they do not say
+    except InvalidImage as error:  # which of the split's pictures it is, the error does not say
+        refuse_cut_off(record.image)
+        reason = str(error).removesuffix(": send it whole")  # a remedy for clients of a gateway
+        raise DatasetError(f"{record.image}: {reason}") from error
+    except (ImageTooLarge, UnsupportedImage) as error:
         raise DatasetError(f"{record.image}: {error}") from error
     if people.image_size != record.size:
         raise DatasetError(
@@ -192,7 +201,7 @@ def _measure(
 
 
 def _box_quality(boxes: PictureBoxes) -> float:
-    """Mean over the people of their best IoU; 1 where there is nobody."""
+    """The mean over the annotated people of their best IoU; 1 if there is nobody."""
     if not len(boxes.truth):
         return 1.0
     return float(box_iou(boxes.boxes, boxes.truth).max(0).mean()) if len(boxes.boxes) else 0.0
@@ -206,7 +215,7 @@ def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
 
 
 def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) -> float:
-    """Take a picture in; returns its own mean IoU over classes."""
+    """Add the parts of a picture. Returns its mean IoU over classes."""
     assert record.parts is not None
     assert record.instances is not None
     found.labelled += 1
@@ -225,11 +234,12 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
 
 
 def _painted(people: People, maps: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Classes [H,W] of a picture, the surest last, as the authors paint them, and who has each pixel: 0 nobody, k the
-    k-th person.
+    """Class labels [H,W] of a picture, and the owner of each pixel [H,W]: 0 nobody, k the k-th person.
+
+    People are painted in the order of their scores, the highest last, as in the authors' code.
 
     Args:
-        maps: of each person on the whole picture, [H,W].
+        maps: part labels [H,W] of each person on the whole picture.
     """
     labels, owners = np.zeros(people.image_size, np.uint8), np.zeros(people.image_size, np.uint16)
     for index in people.back_to_front():
@@ -239,7 +249,7 @@ def _painted(people: People, maps: Sequence[NDArray[np.uint8]]) -> tuple[NDArray
 
 
 def _points(found: _Collected, people: People, record: Record, surface: Surface, *, exact: bool) -> float:
-    """Take a picture in; returns the mean over its people with points of the best GPS."""
+    """Add the DensePose points of a picture. Returns the mean over its people with points of their best GPS."""
     people = people.select(np.argsort(-people.scores, kind="stable")[:MOST_DETECTIONS])
     annotated = record.people
     boxes = np.array([p.box for p in annotated], np.float64).reshape(-1, 4)
@@ -272,7 +282,7 @@ def _areas(annotated: Sequence[Annotated]) -> NDArray[np.float64]:
 def _keypoints(
     found: _Collected, people: People, keypoints: NDArray[np.float32], annotated: Sequence[Annotated]
 ) -> float:
-    """Take a picture in; returns the mean over its people with keypoints of the best OKS."""
+    """Add the keypoints of a picture. Returns the mean over its people with keypoints of their best OKS."""
     unknown = np.zeros((len(SIGMAS), 3), np.float32)
     truth = np.reshape([unknown if p.keypoints is None else p.keypoints for p in annotated], (-1, *unknown.shape))
     boxes = np.array([p.box for p in annotated], np.float64).reshape(-1, 4)
@@ -286,7 +296,7 @@ def _keypoints(
 def _similarity(
     surface: Surface, people: People, index: int, box: NDArray[np.float32], points: DensePosePoints
 ) -> float:
-    """GPS of a detection with a person: the mean over the annotated points."""
+    """GPS of a detection and a person: the mean similarity of the annotated points."""
     x = box[0] + points.x * (box[2] - box[0]) / _EVALUATED
     y = box[1] + points.y * (box[3] - box[1]) / _EVALUATED
     part, u, v = read_cells(people.iuv_cells(index), people.boxes[index], x, y)
@@ -295,7 +305,7 @@ def _similarity(
 
 
 def _silhouette_iou(people: People, index: int, box: NDArray[np.float32], points: DensePosePoints) -> float:
-    """IoU of what the detection and the annotators paint, on the frame of the annotated box grown by the detection."""
+    """IoU of the detected and the annotated silhouette, within the smallest frame around both boxes."""
     low = np.floor(np.minimum(box[:2], people.boxes[index, :2])).astype(int)
     high = np.ceil(np.maximum(box[2:], people.boxes[index, 2:])).astype(int)
     ys, xs = np.mgrid[low[1] : high[1], low[0] : high[0]] + 0.5
@@ -348,7 +358,7 @@ def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str
 
 
 def open_surface(path: Path) -> Surface:
-    """The body of a file surface.npz (`parsing-rcnn render`) or of a folder with SMPL's files (training.metrics.smpl).
+    """The body in a file surface.npz (`parsing-rcnn render`), or in a folder with SMPL's files (training.metrics.smpl).
 
     Raises:
         DatasetError: neither is there, or it cannot be read.

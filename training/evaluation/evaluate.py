@@ -1,16 +1,16 @@
 """Measure the full pipeline, photo in to `People` out, on held-out pictures.
 
-Sets, all held out by the rules of `training/data/splits.py`; a set that is not there is left out and said so:
+The sets are all held out by the rules of `training/data/splits.py`. One that is absent is left out, and reported:
 
 - photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
-  label map; whoever is missed is background, and whoever is found beside the labelled person counts as wrong.
-  The `main_person` figures leave the others out: what passers-by without labels cost; `main_person_found` is of the
-  photos on which somebody is labelled. The `registered` figures take out that these label maps lie half a pixel off
-  their photos. The `single` figures leave out the five photos that CCP holds a second time, beside what is trained on
-  (`CCP_TWINS`).
-- backgrounds: pictures without people. Each with a person of score >= 0.5 is counted.
+  label map: a person who is missed becomes background, and one found beside the labelled person counts as wrong.
+  The `main_person` figures leave those others out, and so show what passers-by without labels cost;
+  `main_person_found` counts only photos on which somebody is labelled. The `registered` figures correct that these
+  label maps lie half a pixel off their photos. The `single` figures leave out five photos of which CCP holds a copy
+  that is trained on (`CCP_TWINS`).
+- backgrounds: pictures without people. Those with a person of score >= 0.5 are counted.
 - crowd: the composites of `benchmarks/make_eval.py`. Detections count from a score of 0.05 up.
-- groups: everyday photos with boxes. People less than 64 pixels tall and crowd regions are ignored.
+- groups: everyday photos with boxes. Crowd regions, and people less than 64 pixels tall, are ignored.
 - synthetic: rendered people whose every pixel is known (`training/evaluation/synthetic.py`).
 - consistency: the photos again, mirrored and cropped by a tenth (`training/evaluation/consistency.py`).
 """
@@ -18,25 +18,28 @@ Sets, all held out by the rules of `training/data/splits.py`; a set that is not 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from training.data.datasets.records import as_labelled
 from training.data.sample import IGNORE_LABEL
 from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos, read_map
 from training.data.splits import CCP_TWINS
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
 from training.evaluation.consistency import measure_consistency
 from training.evaluation.synthetic import SyntheticResult, evaluate_synthetic
-from training.files import make_folder
-from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix, MissingPredictions
+from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
 from training.metrics.detection import (
     PictureBoxes,
     average_precision,
@@ -46,17 +49,15 @@ from training.metrics.detection import (
 )
 from training.metrics.parsing import ParsedPeople
 
-SURE = 0.5
-LEAST_SCORE = 0.05
-LEAST_OVERLAP = 0.5
-LEAST_HEIGHT = 64
-# CCP's label maps were reduced by OpenCV's INTER_NEAREST, which reads the corners of pixels, and the photos by
-# INTER_AREA: a label speaks of the point half a pixel left of and above the centre of its pixel
+LEAST_OVERLAP = 0.5  # IoU of boxes from which the main person counts as found
+LEAST_HEIGHT = 64  # pixels: smaller people of group photos are ignored
+# pixels: CCP's photos were reduced by OpenCV's INTER_AREA, and its label maps by INTER_NEAREST, which reads the corners
+# of pixels, so that a label belongs to the point half a pixel left of and above the centre of its pixel
 LABEL_SHIFT = np.float32(0.5)
 _UNTRAINED = "the parsing head of this model is not trained"
-
-Item = TypeVar("Item")
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+_OTHER_CLASSES = (
+    "the labels are of CIHP's classes, and this model has others; measure its parts by --dataset on pictures of its own"
+)
 
 
 @dataclass
@@ -71,7 +72,7 @@ class PhotoResult:
 
 @dataclass
 class GroupResult:
-    """One group photo with what was found and what is true."""
+    """One group photo with its found and its true boxes."""
 
     path: Path
     boxes: PictureBoxes
@@ -79,7 +80,7 @@ class GroupResult:
 
 @dataclass
 class Evaluation:
-    """Figures by set (JSON-compatible, fractions 0..1), and the pictures to look at."""
+    """Figures by set (JSON-compatible, fractions 0..1), results by picture for the sheets, and why a set is absent."""
 
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     photos: list[PhotoResult] = field(default_factory=list)
@@ -119,6 +120,8 @@ def evaluate(
     ):
         if name == "photos" and not analyzer.info.tasks.get("parsing"):
             result.absent[name] = _UNTRAINED
+        elif name == "photos" and analyzer.info.classes != CIHP.classes:
+            result.absent[name] = _OTHER_CLASSES
         elif needed.exists():
             result.figures[name] = measure(analyzer, data, progress, result)
         else:
@@ -128,16 +131,18 @@ def evaluate(
         result.absent["crowd"] = _UNTRAINED
     elif crowd is not None and (crowd / "annotations.json").exists():
         result.figures["crowd"] = _crowd(analyzer, crowd, progress, result)
+        if analyzer.info.classes != CIHP.classes:
+            result.absent["parts of the crowd"] = _OTHER_CLASSES
     else:
         result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"
     if not result.figures:
         raise DatasetError("nothing to measure: " + "; ".join(result.absent.values()))
-    result.figures["model"] = _model(analyzer)
+    result.figures["model"] = model_facts(analyzer)
     return result
 
 
 def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress: Progress, result: Evaluation) -> None:
-    """What is asked of parts and IUV together: consistency on the photos, and synthetic people."""
+    """The sets that need parts and IUV together: consistency on the photos, and synthetic people."""
     if not analyzer.info.tasks.get("densepose"):
         result.absent |= dict.fromkeys(("consistency", "synthetic"), "the DensePose head of this model is not trained")
         return
@@ -150,15 +155,29 @@ def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress
         result.absent["synthetic"] = f"no {synthetic}/densepose.json: write it by `benchmarks.make_eval --synthetic`"
 
 
-def _model(analyzer: Analyzer) -> dict[str, Any]:
+def model_facts(analyzer: Analyzer) -> dict[str, Any]:
+    """What was measured, for the files of results (JSON-compatible)."""
     info = analyzer.info
     return {"name": info.name, "version": info.version, "runtime": info.runtime, "tasks": dict(info.tasks)}
 
 
-def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
-    """Figures (JSON-compatible, fractions 0..1) of the labelled photos; each photo's own go into `result`.
+def refuse_other_classes(taxonomy: Taxonomy) -> None:
+    """Refuse to measure a model on the labelled photos of `data` whose classes are not theirs.
 
-    Those of the exact paste are NaN where the analyzer gives no probabilities.
+    Raises:
+        DatasetError: so it is.
+    """
+    if taxonomy != CIHP:
+        raise DatasetError(
+            f"--data: the label maps of its photos are of CIHP's classes, and the model's parts of {taxonomy.name}'s: "
+            "leave --data out, and measure the parts by `evaluate --dataset`"
+        )
+
+
+def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
+    """Figures (JSON-compatible, fractions 0..1) of the labelled photos; those of each photo go into `result`.
+
+    Figures of the exact paste are NaN if the analyzer gives no probabilities.
 
     Raises:
         DatasetError: the photos or their labels are absent or broken.
@@ -212,7 +231,7 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
 
 
 def gives_probabilities(analyzer: Analyzer, image: bytes | NDArray[np.uint8]) -> bool:
-    """Whether an analyzer answers with the class probabilities that the exact paste needs: a server does not."""
+    """Whether an analyzer gives the class probabilities that the exact paste needs; servers do not."""
     try:
         analyzer.analyze(image, Options(tasks=frozenset({"parsing"}), part_probs=True))
     except InvalidOptions:
@@ -221,7 +240,7 @@ def gives_probabilities(analyzer: Analyzer, image: bytes | NDArray[np.uint8]) ->
 
 
 def _of_person(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a map has parts."""
+    """Where a label map has parts: bool [H,W]."""
     return (truth != 0) & (truth != IGNORE_LABEL)
 
 
@@ -237,7 +256,7 @@ def _overlaps(people: People, truth: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _backgrounds(analyzer: Analyzer, data: Path, progress: Progress, _: Evaluation) -> dict[str, Any]:
     paths = background_photos(data / "backgrounds", validation=True)
-    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_RANKED_SCORE)
     highest = {}
     for path in progress(paths, "backgrounds"):
         people = analyzer.analyze(path.read_bytes(), options)
@@ -248,7 +267,7 @@ def _backgrounds(analyzer: Analyzer, data: Path, progress: Progress, _: Evaluati
 
 def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
     photos = GroupPhotos.open(data / "groups", validation=True)
-    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_RANKED_SCORE)
     for path, truth, crowd in progress(list(zip(photos.images, photos.boxes, photos.ignore, strict=True)), "groups"):
         people = analyzer.analyze(as_labelled(path), options)
         result.groups.append(GroupResult(path, PictureBoxes(people.boxes, people.scores, truth, crowd)))
@@ -257,20 +276,23 @@ def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
 
 def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
     parsed, boxes = ParsedPeople(len(CIHP_TO_14)), result.crowd
+    of_cihp = analyzer.info.classes == CIHP.classes
     by_count: dict[str, list[int]] = defaultdict(list)
-    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_SCORE)
+    options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_RANKED_SCORE)
     for path, truth_boxes, truths in _composites(folder, progress):
         people = analyzer.analyze(as_labelled(path), options)
         by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
             len(boxes)
         )
-        parsed.add([person_map(people, index) for index in range(len(people))], people.map_scores("parsing"), truths)
+        if of_cihp:
+            maps = [person_map(people, index) for index in range(len(people))]
+            parsed.add(maps, people.map_scores("parsing"), truths)
         boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
     return {
         **_box_figures(boxes, 0),
-        "ap_p_50": parsed.average_precision(0.5),
-        "ap_p_vol": parsed.average_precision_volume(),
-        "pcp_50": parsed.pcp(0.5),
+        "ap_p_50": parsed.average_precision(0.5) if of_cihp else math.nan,
+        "ap_p_vol": parsed.average_precision_volume() if of_cihp else math.nan,
+        "pcp_50": parsed.pcp(0.5) if of_cihp else math.nan,
         "by_count": {name: _box_figures([boxes[i] for i in rows], 0) for name, rows in sorted(by_count.items())},
     }
 
@@ -312,82 +334,3 @@ def _box_figures(pictures: list[PictureBoxes], min_height: float) -> dict[str, A
         "precision_at_0.5": float(precision[sure - 1]) if sure else float("nan"),
         "recall_at_0.5": float(recall[sure - 1]) if sure else 0.0,
     }
-
-
-def run_evaluate(
-    analyzer: Analyzer,
-    data: Path,
-    crowd: Path | None = None,
-    synthetic: Path | None = None,
-    out: Path = Path("out/evaluation"),
-) -> Evaluation:
-    """The command on our own sets: print the table, write evaluation.md, results.json and sheets to `out`.
-
-    Raises:
-        DatasetError: none of the sets is there, or one is damaged, or `out` cannot be written.
-    """
-    from training.evaluation.report import print_table, progress_bar, write_report
-
-    make_folder(out)
-    with progress_bar() as progress:
-        result = evaluate(analyzer, data, crowd, synthetic, progress)
-    write_report(result, out, analyzer, synthetic)
-    print_table(result)
-    return result
-
-
-def run_datasets(
-    analyzer: Analyzer,
-    path: Path,
-    images: Path | None,
-    surface: Path | None,
-    out: Path,
-    missing_predictions: MissingPredictions = "background",
-    *,
-    exact: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """The command on published datasets: those splits that their authors keep for measuring, or all if there is none.
-
-    Args:
-        path: a folder or an annotation file that `parsing-rcnn datasets check` knows; images: of an annotation file.
-        surface: what GPS is measured on: surface.npz of `parsing-rcnn render`, or a folder with SMPL's files.
-        exact: paste parts by their probabilities and over each other by score, and rank by the box, as the authors.
-
-    Returns:
-        figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
-
-    Raises:
-        DatasetError: nothing that is known is at `path`, a picture is broken, the surface is not readable, or `out`
-            cannot be written.
-        InvalidOptions: `exact`, and the analyzer is a server; or a mirrored view of SMPL's charts without their table.
-    """
-    from training.data.datasets.check import find_datasets
-    from training.evaluation.datasets import evaluate_dataset, open_surface
-    from training.evaluation.report import print_datasets, progress_bar, write_datasets
-    from training.metrics.smpl import SmplSurface
-
-    make_folder(out)
-    body = open_surface(surface) if surface is not None else None
-    if isinstance(body, SmplSurface) and getattr(analyzer, "flip", False) and getattr(analyzer, "tables", 0) is None:
-        raise InvalidOptions(
-            f"--flip: {surface} has SMPL's charts, and how U and V mirror on them is in UV_symmetry_transforms.mat: "
-            "name it with --uv-symmetry, or leave --flip out"
-        )
-    readers = find_datasets(path, images)
-    chosen = [reader for reader in readers if reader.validation] or readers
-    with progress_bar() as progress:
-        results = {
-            r.name: evaluate_dataset(analyzer, r, progress, body, missing_predictions, exact=exact) for r in chosen
-        }
-    figures = {name: result.figures for name, result in results.items()}
-    document = {
-        "model": _model(analyzer),
-        "missing_predictions": missing_predictions,
-        "exact_paste": exact,
-        "in_front": "higher score" if exact else "deeper silhouette",
-        "specks_swept": getattr(analyzer, "sweep", True),  # a gateway sweeps and does not say so
-        "splits": figures,
-    }
-    write_datasets(document, results, chosen, out, analyzer)
-    print_datasets(figures)
-    return figures

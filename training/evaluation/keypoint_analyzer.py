@@ -1,4 +1,4 @@
-"""Keypoints of a network that learnt them (recipes `keypoints_*`), in torch: nothing of them is exported or served."""
+"""Keypoints of networks trained by the recipes `keypoints_*`, in torch alone: they are not exported or served."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
 from training.data.sample import MIRRORED_KEYPOINTS
 from training.evaluation.tta import AugmentedAnalyzer, unflip_parts
@@ -28,7 +29,7 @@ class KeypointAnalyzer(AugmentedAnalyzer):
         image: bytes | NDArray[np.uint8],
         options: Options = Options(),  # noqa: B008
     ) -> tuple[People, NDArray[np.float32]]:
-        """What `analyze` gives, and everybody's keypoints. Of several views the maps of logits are averaged.
+        """What `analyze` gives, and everybody's keypoints. The logits of several views are averaged.
 
         Returns:
             people; float32 [n,17,3]: x, y in pixels of the upright original, and a score (`keypoint_answer`).

@@ -1,4 +1,4 @@
-"""Plots of an evaluation: precision over recall, and figures of each class. Without matplotlib there are none."""
+"""Plots of an evaluation: precision over recall, and IoU by class. Without matplotlib nothing is drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _pyplot() -> Any:
 
 
 def plot_precision_recall(sets: Mapping[str, Sequence[PictureBoxes]], out: Path) -> bool:
-    """Precision of person boxes over recall, a curve for each set and overlap. Returns whether it was drawn."""
+    """Plot precision of person boxes over recall, a curve for each set and IoU. Returns whether it was drawn."""
     pyplot = _pyplot()
     if pyplot is None or not sets:
         return False
@@ -49,7 +49,7 @@ def plot_precision_recall(sets: Mapping[str, Sequence[PictureBoxes]], out: Path)
 
 
 def plot_classes(sets: Mapping[str, Mapping[str, float]], out: Path) -> bool:
-    """IoU of each class, bars of every set side by side. Returns whether it was drawn."""
+    """Plot the IoU of each class, with the bars of all sets side by side. Returns whether it was drawn."""
     pyplot = _pyplot()
     if pyplot is None or not sets:
         return False

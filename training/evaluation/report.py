@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a table on the terminal, evaluation.md, results.json and sheets of pictures."""
+"""The results of an evaluation: a table on the terminal, evaluation.md, results.json, plots and sheets of pictures."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from parsing_rcnn.people import Analyzer
+from parsing_rcnn.analyzer import Analyzer
 from training.data.datasets.records import Reader
+from training.evaluation.common import Progress as ProgressWrapper
 from training.evaluation.datasets import DatasetResult
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.evaluate import Progress as ProgressWrapper
 from training.evaluation.plots import plot_classes, plot_precision_recall
 from training.evaluation.sheets import dataset_sheet, group_sheet, people_sheet, photo_sheet, synthetic_sheet
 from training.files import write_json, write_png, write_text
 
-_SHOWN = 20  # photos with their IUV
+_SHOWN = 20  # photos on the sheet of IUV
 
-# (set, figure, name, goal): a goal is a fraction to reach, or a negative number of pictures not to exceed
+# (set, figure, name, goal): a goal is a fraction to reach, or, negative, the most pictures
 ROWS: tuple[tuple[str, str, str, float | None], ...] = (
     ("photos", "miou", "photos: mIoU, 20 classes", 0.50),
     ("photos", "miou_true_classes", "photos: mIoU, classes that the photos hold", None),
@@ -67,7 +67,7 @@ ROWS: tuple[tuple[str, str, str, float | None], ...] = (
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressWrapper]:
-    """A bar on standard error for each sequence that the wrapper is given."""
+    """Yield a wrapper, (items, name) -> items, that shows a bar on standard error while they are walked."""
     columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
 
@@ -78,7 +78,7 @@ def progress_bar() -> Iterator[ProgressWrapper]:
 
 
 def print_table(result: Evaluation) -> None:
-    """The figures beside the goals of the light model, on standard output."""
+    """Print the figures beside the goals of the light model."""
     model = result.figures["model"]
     table = Table(title=f"{model['name']} {model['version']} on {model['runtime']}")
     for name in ("figure", "measured", "goal", ""):
@@ -164,7 +164,7 @@ def to_markdown(result: Evaluation) -> str:
 
 
 def print_datasets(figures: dict[str, dict[str, Any]]) -> None:
-    """Figures of published datasets, one column a split, on standard output."""
+    """Print the figures of published datasets, a column for each split."""
     table = Table()
     table.add_column("figure")
     for split in figures:
@@ -182,7 +182,8 @@ def write_datasets(
     out: Path,
     analyzer: Analyzer,
 ) -> None:
-    """Write datasets.json, datasets_precision_recall.png, datasets_classes.png and a sheet of each split's worst."""
+    """Write datasets.json, datasets_precision_recall.png and datasets_classes.png, and a sheet of each split's worst
+    pictures, datasets_worst_0.png and so on."""
     write_json(out / "datasets.json", without_nan(document))
     boxes = {name: result.boxes for name, result in results.items()}
     plot_precision_recall(boxes, out / "datasets_precision_recall.png")
@@ -200,7 +201,7 @@ def _figure(value: float | None) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON knows no NaN: a class that is nowhere gets null."""
+    """A copy with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

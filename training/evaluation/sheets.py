@@ -1,4 +1,4 @@
-"""Sheets of pictures that an evaluation leaves: best, median and worst answers, beside what is true."""
+"""Sheets of pictures of an evaluation: best, median and worst answers beside the truth."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
-from parsing_rcnn.people import Analyzer, Options
-from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, MHP
+from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 from training.data.datasets.records import Reader, Record, as_labelled, read_pixels
 from training.data.sources import read_jpeg
+from training.evaluation.common import SURE
 from training.evaluation.consistency import label_maps, part_map
 from training.evaluation.datasets import DatasetResult, KeypointLocator
-from training.evaluation.evaluate import SURE, GroupResult, PhotoResult
+from training.evaluation.evaluate import GroupResult, PhotoResult
 from training.evaluation.synthetic import SyntheticResult
 
 TILE = 256  # pixels, height of one picture of a sheet
@@ -26,7 +27,7 @@ def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = F
     """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR.
 
     Args:
-        maps_only: leave the photo out, under the colours too.
+        maps_only: show the maps alone, with no pixel of the photo.
     """
     ordered = sorted(photos, key=lambda photo: -photo.miou)
     middle = max(0, len(ordered) // 2 - each // 2)
@@ -52,7 +53,7 @@ def synthetic_sheet(
     """Best, median and worst rendered pictures by right parts: picture | true I | found I. uint8 [H,W,3] BGR.
 
     Args:
-        people_only: grey in place of the background photos.
+        people_only: paint the background photos grey.
     """
     ordered = sorted(result.pictures, key=lambda item: -item[1])
     middle = max(0, len(ordered) // 2 - each // 2)
@@ -91,7 +92,7 @@ def group_sheet(photos: list[GroupResult], count: int = 15) -> NDArray[np.uint8]
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """BGR, as stored: labels and boxes are of these pixels."""
+    """A picture in BGR as stored, without any EXIF turn: labels and boxes are of these pixels."""
     return np.ascontiguousarray(read_pixels(path)[..., ::-1])
 
 
@@ -108,7 +109,7 @@ def _caption(tile: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 
 def _grid(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """Tiles of one height, rows left-aligned on dark grey."""
+    """Rows of tiles of equal height, left-aligned on dark grey."""
     strips = [np.hstack(row) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=40) for s in strips]
@@ -130,7 +131,7 @@ def people_sheet(analyzer: Analyzer, photos: list[Path], columns: int = 4) -> ND
 def dataset_sheet(
     result: DatasetResult, reader: Reader, analyzer: Analyzer, each: int = 4, rows: int = 3
 ) -> NDArray[np.uint8]:
-    """The worst pictures of a published dataset: picture | what is annotated | what was found. uint8 [H,W,3] BGR."""
+    """The worst pictures of a published dataset: picture | annotations | answer. uint8 [H,W,3] BGR."""
     worst = sorted(result.pictures, key=lambda item: item[1])[: each * rows]
     tiles = [_dataset_tile(reader.read(index), analyzer, quality) for index, quality in worst]
     return _grid([tiles[start : start + each] for start in range(0, len(tiles), each)])
@@ -147,7 +148,7 @@ def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray
         people = analyzer.analyze(as_labelled(record.image), options)
     found, true = image.copy(), image.copy()
     if record.parts is not None:
-        palette = (CIHP if len(analyzer.info.classes) == len(CIHP) else MHP).palette
+        palette = people.taxonomy.palette
         found, true = _painted(image, people.label_map(), palette), _painted(image, record.parts, palette)
     elif people.iuv is not None:
         found = np.ascontiguousarray(draw.iuv(people, image[..., ::-1])[..., ::-1])
@@ -176,13 +177,13 @@ def _dots(image: NDArray[np.uint8], points: NDArray[np.float32], colour: tuple[i
 
 
 def _painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels [H,W] in colours over a BGR picture, the rest darker."""
+    """Labels [H,W] in colours over a BGR picture, whose rest is darkened."""
     colours = _colours(labels, palette)
     return np.where(labels[..., None] > 0, 0.35 * image + 0.65 * colours, 0.6 * image).astype(np.uint8)
 
 
 def _colours(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels [H,W] in colours, uint8 [H,W,3] BGR; grey where nobody says what is there (255)."""
+    """Labels [H,W] in colours, uint8 [H,W,3] BGR; grey where a label is unknown (255)."""
     everything = np.full((256, 3), _GREY, np.uint8)
     everything[: len(palette)] = palette
     return everything[labels][..., ::-1]

@@ -1,4 +1,4 @@
-"""Measure IUV and parts on the synthetic test: every pixel is known, and so is who it is.
+"""Measure IUV and parts on the synthetic test, where the truth is known at every pixel.
 
 `benchmarks/make_eval.py` writes the test: 300 pictures of bodies, outfits, poses, skins and backgrounds that training
 never draws. Figures of synthetic people compare models with each other; they say little about photos.
@@ -7,8 +7,8 @@ never draws. Figures of synthetic people compare models with each other; they sa
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Analyzer, Options, People
-from parsing_rcnn.taxonomy import DENSEPOSE
+from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 from training.data.sources import DatasetError
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
 from training.metrics.confusion import CIHP_TO_14, ConfusionMatrix
 from training.metrics.densepose import (
     MOST_DETECTIONS,
@@ -31,17 +33,13 @@ from training.metrics.densepose import (
 )
 from training.metrics.detection import PictureBoxes, average_precision, box_iou
 
-_SURE = 0.5
-_LEAST_SCORE = 0.05
 _LEAST_OVERLAP = 0.5
 _SMALL = 96  # pixels
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass
 class PersonResult:
-    """One annotated person: groups that he or she is in, and how well he or she was read."""
+    """One annotated person: the groups of the report that they belong to, whether they were found, and how well."""
 
     groups: tuple[str, ...]
     found: bool
@@ -52,7 +50,7 @@ class PersonResult:
 
 @dataclass
 class SyntheticResult:
-    """Everything measured, with the pictures' own figures for a sheet.
+    """Everything measured, with a figure for each picture for the sheet.
 
     `points` holds the GPS of each detection with each person, `masked` its geometric mean with the IoU of silhouettes
     (GPSm of the reference evaluation).
@@ -85,7 +83,7 @@ def evaluate_synthetic(analyzer: Analyzer, folder: Path, progress: Progress) -> 
         rows = by_image[image["id"]]
         people = analyzer.analyze(
             (folder / "Images" / image["file_name"]).read_bytes(),
-            Options(confidence=_LEAST_SCORE, max_people=MOST_DETECTIONS),
+            Options(confidence=LEAST_RANKED_SCORE, max_people=MOST_DETECTIONS),
         )
         maps = [_read(folder / name / f"{Path(image['file_name']).stem}.png") for name in _MAPS]
         _measure(result, surface, people, rows, maps, image["file_name"])
@@ -128,12 +126,14 @@ def _measure(
     ranked_by = people.map_scores("densepose")
     result.points.append(PicturePoints(ranked_by, similarity))
     result.masked.append(PicturePoints(ranked_by, np.sqrt(similarity * silhouettes)))
-    sure = people.select(people.scores >= _SURE)
-    result.classes.add(category, sure.label_map())
+    sure = people.select(people.scores >= SURE)
+    of_cihp = people.taxonomy == CIHP  # as the labels are
+    if of_cihp:
+        result.classes.add(category, sure.label_map())
     accuracies = []
     taken: set[int] = set()
     for column, row in enumerate(rows):
-        candidates = [i for i in np.argsort(-overlap[:, column]) if i not in taken and people.scores[i] >= _SURE]
+        candidates = [i for i in np.argsort(-overlap[:, column]) if i not in taken and people.scores[i] >= SURE]
         index = int(candidates[0]) if candidates and overlap[candidates[0], column] >= _LEAST_OVERLAP else -1
         mask = human == row["human"]
         right, classes, gps = 0.0, 0.0, 0.0
@@ -144,7 +144,8 @@ def _measure(
             result.part_right += np.bincount(iuv[..., 0][hits], minlength=len(DENSEPOSE))
             result.part_total += np.bincount(iuv[..., 0][mask], minlength=len(DENSEPOSE))
             right = float(hits.sum() / mask.sum())
-            classes = float((mask & (_full(people.crop(index)[0], people, index) == category)).sum() / mask.sum())
+            same = mask & (_full(people.crop(index)[0], people, index) == category)
+            classes = float(same.sum() / mask.sum()) if of_cihp else math.nan
             gps = float(similarity[index, column])
             true_part = np.array(row["dp_I"], int)
             for part, error in zip(true_part, _distances(surface, people, index, row), strict=True):

@@ -1,8 +1,8 @@
-"""Test-time augmentation: a picture at several sizes and mirrored, the answers averaged as probabilities.
+"""Test-time augmentation: a picture is read at several sizes and mirrored, and the probabilities are averaged.
 
-As in the evaluation published with Parsing R-CNN: the boxes of all views go through one NMS, then the heads read every
-view at the final boxes; maps of mirrored views are turned back, left and right exchanged, U and V as charts mirror: by
-the table that the recipe names (`data.uv_symmetry`, of SMPL's charts), or as our own charts do.
+This follows the evaluation published with Parsing R-CNN: the boxes of all views go through one NMS, then the heads read
+every view at the final boxes. Maps of mirrored views are mirrored back: left and right parts are exchanged, and U and V
+replaced by the table that the recipe names (`data.uv_symmetry`, of SMPL's charts), or as our own charts mirror.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.geometry import Window
-from parsing_rcnn.people import Options, People
-from parsing_rcnn.pipeline import Stopwatch, validate
+from parsing_rcnn.people import People
+from parsing_rcnn.pipeline import Stopwatch
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
@@ -33,20 +34,20 @@ Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture as the network sees it: canvas uint8 [H,W,3], where the picture lies on it, and whether mirrored."""
+    """A picture as the network sees it: canvas uint8 [H,W,3], the picture's place on it, and whether it is mirrored."""
 
     canvas: NDArray[np.uint8]
     window: Window
     flipped: bool = False
 
     def mirrored(self) -> View:
-        """The picture mirrored in its place; the padding stays where it is."""
+        """The view with the picture mirrored in its place; the padding stays."""
         canvas = self.canvas.copy()
         canvas[:, : self._columns] = canvas[:, : self._columns][:, ::-1]
         return View(canvas, self.window, not self.flipped)
 
     def boxes_to(self, other: View, boxes: Tensor) -> Tensor:
-        """Boxes [n,4] on this canvas -> the same places on the canvas of another view of the picture."""
+        """Boxes [n,4] on this canvas -> the same boxes on the canvas of another view of the picture."""
         scale = [getattr(other.window, f"scale_{axis}") / getattr(self.window, f"scale_{axis}") for axis in "xyxy"]
         moved = self._turned(boxes) * boxes.new_tensor(scale)
         return other._turned(moved)
@@ -70,8 +71,8 @@ def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor, tables: Tens
     """The DensePose head's maps of a mirrored picture -> of the picture.
 
     Args:
-        tables: fp32 [2,24,256,256], U and V in the mirror by part, V * 255 and U * 255 (`PointSymmetry`); None: our
-            charts, of which four parts turn around.
+        tables: fp32 [2,24,256,256], mirrored U and V, by part, V * 255 and U * 255 (`PointSymmetry`). None: as our own
+            charts mirror, where U or V of four parts is reversed.
     """
     if tables is None:
         u, v = u.clone(), v.clone()
@@ -82,7 +83,7 @@ def unflip_iuv(coarse: Tensor, index: Tensor, u: Tensor, v: Tensor, tables: Tens
         row, column = ((m[:, 1:].clamp(0, 1) * 255).long() for m in (v, u))
         u, v = (torch.cat([m[:, :1], table[part, row, column]], 1) for m, table in zip((u, v), tables, strict=True))
     u, v = unflip_parts(u, MIRRORED), unflip_parts(v, MIRRORED)
-    regions = DENSEPOSE_COARSE.flip_table()[: coarse.shape[1]]  # of two channels none is anybody's left
+    regions = DENSEPOSE_COARSE.flip_table()[: coarse.shape[1]]  # of two channels (somebody or not) none is a left side
     return unflip_parts(coarse, regions), unflip_parts(index, MIRRORED), u, v
 
 
@@ -137,7 +138,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         Raises:
             ParsingRCNNError: the image or an option is not usable.
         """
-        validate(options)
+        options.validate()
         views = self._views(image, options, watch)
         pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
         boxes, scores, count = self._detect(views, pyramids, options)
@@ -197,7 +198,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         return (*anybody, 0) if not len(keep) else (all_boxes[keep], all_scores[keep], len(keep))
 
     def _parsing(self, views: Sequence[View], features: Sequence[Tensor]) -> Tensor:
-        """Class logits [n,C,S,S] of one view, of several the logarithms of their mean probabilities."""
+        """Class logits [n,C,S,S]; of several views, the logarithms of their mean probabilities."""
         if len(features) == 1:
             return self.model.parsing(features[0])
         table = self._taxonomy.flip_table()
@@ -217,7 +218,7 @@ def _mean(views: Sequence[View], found: Sequence[Maps], tables: Tensor | None) -
 
 
 def _tables(path: Path | None, model: ParsingRCNN) -> Tensor | None:
-    """What a file says of the mirror, fp32 [2,24,256,256] on the device of the network."""
+    """The tables of mirrored U and V of a file, fp32 [2,24,256,256] on the device of the network."""
     if path is None:
         return None
     symmetry = PointSymmetry.read(path)

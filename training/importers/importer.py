@@ -1,4 +1,4 @@
-"""A file of others' weights in, weights and recipe of this network out, and what became of every tensor."""
+"""Import a file of others' weights: write weights and recipe of this network, and report on every tensor."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from training.checkpoint import save_weights
 from training.config import Config
 from training.importers.layouts import Source, misplaced, source_of, translate
 from training.importers.translation import Tensors, Translation
-from training.model.parsing_rcnn import build_model
+from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.tensor_files import CheckpointError, read_tensors, some
 
 SOURCES: tuple[str, ...] = ("auto", "detectron2", "torchvision", "zoo")
-# parts of the network that each source has; the others begin anew without that being a fault
+# parts of the network that each source has; that the others begin anew is no fault
 _PARTS: dict[Source, tuple[str, ...]] = {
     "detectron2": ("backbone", "fpn", "rpn", "box", "decoder", "densepose_trunk", "densepose_head"),
     "torchvision": ("backbone", "fpn", "rpn", "box"),
@@ -31,15 +32,18 @@ _ZOO_BRANCHES = {
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a checkpoint.
+    """What became of the tensors of a checkpoint.
 
     Attributes:
-        source: whose file it is; loaded: tensors of this network that were filled from it.
-        missing: tensors that the file should hold and does not; unfit: those of another shape, with both shapes.
+        source: whose file it is.
+        loaded: how many tensors of this network were filled from it.
+        missing: tensors that the file should hold and does not.
+        unfit: tensors of another shape, with both shapes.
         misplaced: tensors of the file in layers that this network does not have: their parts begin anew.
         fresh: parts of this network that the source does not have.
-        unused: tensors of the file that nothing here takes, by their first two names.
-        remarks: where the two networks differ; written: whether there are weights now.
+        unused: how many tensors of the file are not used, by the first two parts of their names.
+        remarks: where the two networks differ.
+        written: whether weights were written.
     """
 
     source: str
@@ -53,7 +57,7 @@ class ImportReport:
     written: bool
 
     def text(self) -> str:
-        """For people."""
+        """The report in lines for people."""
         lines = [f"{self.source}: {self.loaded} tensors loaded"]
         for title, names in (
             ("missing in the file", self.missing),
@@ -78,12 +82,12 @@ def import_checkpoint(
         out: safetensors; its recipe is written beside it, as `training.checkpoint.save_weights` does.
         source: one of `SOURCES`.
         eps: of the file's batch norms (None: see `training.importers.layouts.translate`).
-        partial: write although tensors are missing or of another shape, which begin as in a new network, and so do
-            parts with layers that this network does not have.
+        partial: write even if tensors are missing or of another shape, or parts have layers that this network does not
+            have; these begin as in a new network.
 
     Raises:
-        CheckpointError: not a file of weights, none of these sources, nothing in it fits, or it has layers that this
-            network does not have; or `out` is no file for weights.
+        CheckpointError: `file` is no file of weights, is of none of these sources, fits nowhere, or has layers that
+            this network does not have; or `out` is no name for weights.
     """
     if out.suffix != ".safetensors":
         raise CheckpointError(f"{out}: weights are written as .safetensors, with their recipe beside them as .json")
@@ -91,54 +95,87 @@ def import_checkpoint(
         raise CheckpointError(f"{out}: this is the file that is read; name another --out")
     found = read_tensors(file)
     kind, translation = _translated(file, found, source, eps)
-    other = misplaced(found, kind, translation.used)
-    anew = {part for parts in other.values() for part in parts}
-    if other and not partial:
+    unknown = misplaced(found, kind, translation.used)
+    anew = {part for parts in unknown.values() for part in parts}
+    if unknown and not partial:
         raise CheckpointError(
             f"{file}: layers that this network does not have, without which {', '.join(sorted(anew))} would compute "
-            f"something else: {some(list(other))}; --partial writes the rest, and lets these parts begin anew"
+            f"something else: {some(list(unknown))}; --partial writes the rest, and lets these parts begin anew"
         )
     torch.manual_seed(0)  # parts that begin anew begin the same each time
     model = build_model(translation.recipe.model)
-    state = model.state_dict()
-    unfit = [
-        f"{name} {tuple(value.shape)} for {tuple(state[name].shape)}"
-        if name in state
-        else f"{name} (no such tensor here)"
-        for name, value in translation.tensors.items()
-        if name not in state or value.shape != state[name].shape
-    ]
-    fitting = {
-        name: value
-        for name, value in translation.tensors.items()
-        if name in state and value.shape == state[name].shape and name.split(".")[0] not in anew
-    }
-    if not fitting:
+    match = _match(model.state_dict(), found, kind, translation, anew)
+    if not match.fitting:
         raise CheckpointError(f"{file}: nothing in it fits {kind}'s names; its first is {next(iter(found))!r}")
-    held = [
-        *_PARTS[kind],
-        *(p for mark, parts in _ZOO_BRANCHES.items() if any(n.startswith(mark) for n in found) for p in parts),
-    ]
-    missing = [n for n in state if n.split(".")[0] in held and n not in translation.tensors]
-    fresh = sorted({n.split(".")[0] for n in state} - set(held))
-    unused = Counter(".".join(n.split(".")[:2]) for n in found if n not in translation.used)
-    written = partial or not (missing or unfit)
+    written = partial or not (match.missing or match.unfit)
     if written:
-        model.load_state_dict(state | fitting)
-        facts = {"source": kind, "file": file.name, "missing": missing, "unfit": unfit, "misplaced": list(other)}
-        recipe = _trained(translation.recipe, set(state) - set(fitting))
-        save_weights(out, model, recipe, {"imported": facts})
+        facts = {"source": kind, "file": file.name, "missing": match.missing, "unfit": match.unfit}
+        _write(out, model, translation.recipe, match.fitting, {**facts, "misplaced": list(unknown)})
     return ImportReport(
-        kind,
-        len(fitting),
-        tuple(missing),
-        tuple(unfit),
-        tuple(other),
-        tuple(fresh),
-        dict(unused),
-        tuple(translation.remarks),
-        written,
+        source=kind,
+        loaded=len(match.fitting),
+        missing=tuple(match.missing),
+        unfit=tuple(match.unfit),
+        misplaced=tuple(unknown),
+        fresh=tuple(match.fresh),
+        unused=match.unused,
+        remarks=tuple(translation.remarks),
+        written=written,
     )
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Tensors of a file beside those of the network.
+
+    Attributes:
+        fitting: the network's name -> value, of those that are taken.
+        missing, unfit, fresh, unused: as in `ImportReport`.
+    """
+
+    fitting: dict[str, Tensor]
+    missing: list[str]
+    unfit: list[str]
+    fresh: list[str]
+    unused: dict[str, int]
+
+
+def _match(state: Tensors, found: Tensors, kind: Source, translation: Translation, anew: set[str]) -> _Match:
+    """Compare names and shapes.
+
+    Args:
+        state: of the network; found: of the file, by its own names.
+        anew: parts of the network that take nothing from the file.
+    """
+    fitting, unfit = {}, []
+    for name, value in translation.tensors.items():
+        if name not in state:
+            unfit.append(f"{name} (no such tensor here)")
+        elif value.shape != state[name].shape:
+            unfit.append(f"{name} {tuple(value.shape)} for {tuple(state[name].shape)}")
+        elif _part(name) not in anew:
+            fitting[name] = value
+    branches = [parts for mark, parts in _ZOO_BRANCHES.items() if any(name.startswith(mark) for name in found)]
+    held = {*_PARTS[kind], *(part for parts in branches for part in parts)}
+    return _Match(
+        fitting,
+        missing=[name for name in state if _part(name) in held and name not in translation.tensors],
+        unfit=unfit,
+        fresh=sorted({_part(name) for name in state} - held),
+        unused=dict(Counter(".".join(name.split(".")[:2]) for name in found if name not in translation.used)),
+    )
+
+
+def _part(name: str) -> str:
+    """The part of the network that a tensor is of: backbone, fpn, rpn and so on."""
+    return name.partition(".")[0]
+
+
+def _write(out: Path, model: ParsingRCNN, recipe: Config, fitting: Tensors, facts: dict[str, object]) -> None:
+    """Fill a new network, and write its weights with their recipe."""
+    state = model.state_dict()
+    model.load_state_dict({**state, **fitting})
+    save_weights(out, model, _trained(recipe, set(state) - set(fitting)), {"imported": facts})
 
 
 def _translated(file: Path, found: Tensors, source: str, eps: float | None) -> tuple[Source, Translation]:
@@ -152,8 +189,8 @@ def _translated(file: Path, found: Tensors, source: str, eps: float | None) -> t
 
 
 def _trained(recipe: Config, anew: set[str]) -> Config:
-    """The recipe, without the branches of which something begins anew."""
-    parts = {name.split(".")[0] for name in anew}
+    """The recipe without branches that are not complete: their tasks count as not trained."""
+    parts = {_part(name) for name in anew}
     whole = {
         "parsing": not parts & {"parsing_trunk", "parsing_head"},
         "densepose": not parts & {"densepose_trunk", "densepose_head", "decoder"},

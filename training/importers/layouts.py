@@ -18,8 +18,8 @@ _DENSEPOSE_OUTPUTS = ("ann_index", "index_uv", "u", "v")
 _D2_CONFIDENCES = ("sigma_2", "kappa_u", "kappa_v", "fine_segm_confidence", "coarse_segm_confidence")
 _D2_HEAD, _D2_PREDICTOR = "roi_heads.densepose_head", "roi_heads.densepose_predictor"
 _ZOO_OUTPUTS = ("Ann", "Index", "U", "V")
-# where a source has what a part of this network is filled from: one tensor there that has no place here, and the part
-# computes something else
+# prefixes of a source's tensors, and the parts of this network that they fill. If one of them has no place here, these
+# parts would compute something else
 _PLACES: dict[Source, dict[str, tuple[str, ...]]] = {
     "detectron2": {
         "backbone.bottom_up.": ("backbone",),
@@ -47,7 +47,7 @@ _PLACES: dict[Source, dict[str, tuple[str, ...]]] = {
         "Keypoint_RCNN.Head.": ("parsing_trunk",),
     },
 }
-# what changes nothing where it is left out: anchors, counters, confidences, another score of a person's parts
+# tensors that may be left out without changing the rest: anchors, counters, confidences, scores of a person's parts
 _LEFT_OUT = re.compile(
     r"anchor_generator\.|cell_anchors|num_batches_tracked$|Parsing_RCNN\.ParsingIoU\."
     rf"|densepose_predictor\.({'|'.join(_D2_CONFIDENCES)})_lowres\."
@@ -55,10 +55,10 @@ _LEFT_OUT = re.compile(
 
 
 def source_of(found: Tensors) -> Source:
-    """Whose names these are.
+    """The source that names tensors like this.
 
     Raises:
-        CheckpointError: nobody's that is known here.
+        CheckpointError: it is none that is known here.
     """
     if any(name.startswith("backbone.body.stem.") for name in found):
         raise CheckpointError("names of maskrcnn-benchmark (backbone.body.stem.*), whose files are not known here")
@@ -77,10 +77,10 @@ def source_of(found: Tensors) -> Source:
 
 
 def misplaced(found: Tensors, source: Source, used: set[str]) -> dict[str, tuple[str, ...]]:
-    """Tensors of layers that this network does not have, in parts that it takes: their names, and those parts here."""
+    """Tensors of layers that this network does not have -> the parts of it (`_PLACES`) that would differ for that."""
     places = dict(_PLACES[source])
     if any(name.startswith("Parsing_RCNN.") for name in found):
-        places.pop("Keypoint_RCNN.Head.", None)  # of two branches for one trunk
+        places.pop("Keypoint_RCNN.Head.", None)  # its trunk is then filled from the other branch
     left = [name for name in found if name not in used and not _LEFT_OUT.search(name)]
     return {
         name: next(parts for prefix, parts in places.items() if name.startswith(prefix))
@@ -90,15 +90,15 @@ def misplaced(found: Tensors, source: Source, used: set[str]) -> dict[str, tuple
 
 
 def translate(found: Tensors, source: Source, eps: float | None = None) -> Translation:
-    """Tensors of a source, by this network's names, with the recipe that they are for.
+    """Rename and convert the tensors of a source for this network, with the recipe that it needs.
 
     Args:
         found: as the source calls them.
         source: whose they are.
-        eps: of its batch norms (None: torchvision's R50 detectors have 0 where they were frozen, all others 1e-5).
+        eps: of its batch norms (None: 0 for torchvision's R50 detectors with frozen norms, 1e-5 for all others).
 
     Raises:
-        CheckpointError: a network of the source that this one cannot be.
+        CheckpointError: this network cannot compute what the source's does.
     """
     if source == "detectron2":
         return _detectron2(found, 1e-5 if eps is None else eps)
@@ -108,7 +108,7 @@ def translate(found: Tensors, source: Source, eps: float | None = None) -> Trans
 
 
 def _plain(found: Tensors, pattern: str, grouped: str, whose: str) -> str:
-    """A ResNet; of whose ResNeXts nobody here knows where they stride."""
+    """The ResNet of a source whose ResNeXts are refused: it is not known here which of their layers stride."""
     member = depth(found, pattern, grouped)
     if member.startswith("resnext"):
         raise CheckpointError(f"a ResNeXt of {whose} is not known here, only ResNet-50 and 101")
@@ -116,8 +116,8 @@ def _plain(found: Tensors, pattern: str, grouped: str, whose: str) -> str:
 
 
 def _bgr(weight: Tensor, std: Tensor | None = None) -> Tensor:
-    """A first convolution for (BGR - mean) / `std` (None: ones), for (RGB - mean) / 58: the mean stays outside, where
-    padding is zero too."""
+    """The first convolution for (BGR - mean) / `std` (None: ones), converted for (RGB - mean) / `_STD`. The mean cannot
+    go into the weights, since padding is zero after it is subtracted."""
     factor = _STD if std is None else _STD / std.flatten().flip(0)
     return weight[:, [2, 1, 0]] * factor[None, :, None, None]
 
@@ -212,7 +212,7 @@ def _detectron2_branch(out: Translation, found: Tensors, *, deep_lab: bool) -> N
 
 
 def _outputs(out: Translation, found: Tensors, layers: list[str]) -> None:
-    """Four deconvolutions become one: coarse, index, U, V."""
+    """Join the four deconvolutions of a head into one: coarse, index, U, V."""
     for key, axis in (("weight", 1), ("bias", 0)):
         names = [f"{layer}.{key}" for layer in layers]
         if all(name in found for name in names):

@@ -1,4 +1,4 @@
-"""What translating any source needs: tensors under new names, the recipe that they are for, and which ResNet it is."""
+"""What translating any source needs: tensors under new names, their recipe, and which ResNet the backbone is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Translation:
     """A source's tensors by this network's names.
 
     Attributes:
-        recipe: of the network that they are for.
+        recipe: of the network that they fit.
         tensors: this network's name -> value.
         used: names of the source's tensors that went into them.
         remarks: where the two networks differ.
@@ -51,7 +51,12 @@ class Translation:
             self.take(found, f"{theirs}.{key}", f"{own}.{key}")
 
     def norm(self, found: Tensors, theirs: str, own: str, eps: float = 1e-5, *, affine: bool = False) -> None:
-        """A batch norm. `eps`: the source's; here it is 1e-5. `affine`: without statistics it is an affine map."""
+        """A batch norm.
+
+        Args:
+            eps: the source's; the weight is changed to compute the same with this network's 1e-5.
+            affine: if the file has no statistics, the norm is an affine map (mean 0, variance 1).
+        """
         for key in _NORM:
             self.take(found, f"{theirs}.{key}", f"{own}.{key}")
         weight = self.tensors.get(f"{own}.weight")
@@ -70,14 +75,14 @@ class Translation:
 
 
 def depth(found: Tensors, pattern: str, grouped: str) -> str:
-    """The ResNet or ResNeXt whose third stage has as many blocks as are found, and as wide groups.
+    """The ResNet or ResNeXt whose third stage has as many blocks, and groups as wide, as the file.
 
     Args:
-        pattern: of the names of the third stage, with the number of the block.
+        pattern: of the tensor names of the third stage; group 1 is the number of the block.
         grouped: the name of the first 3x3 convolution.
 
     Raises:
-        CheckpointError: none that is known here.
+        CheckpointError: it is none that is known here.
     """
     blocks = {int(m[1]) for name in found if (m := re.match(pattern, name))}
     member = _BLOCKS_OF.get(len(blocks))
@@ -96,10 +101,10 @@ def depth(found: Tensors, pattern: str, grouped: str) -> str:
 def recipe_of(
     profile: str | None, name: str, model: dict[str, object], *, parsing: bool = False, densepose: bool = False
 ) -> Config:
-    """The recipe of a profile of configs/profiles (None: of the paper) with the keys `model` of the network.
+    """The recipe of a profile in configs/profiles (None: of the paper), with `model` over the keys of its network.
 
     Raises:
-        CheckpointError: a network that this one cannot be.
+        CheckpointError: this network cannot be built so.
     """
     config = load_config(_PROFILES / f"{profile}.yaml") if profile else Config()
     document = config.model_dump()

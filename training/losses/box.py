@@ -7,14 +7,14 @@ from torch.nn import functional as F
 
 
 def box_loss(scores: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(classification loss, box loss).
+    """(classification loss, box loss) of sampled RoIs.
 
     Args:
         scores: [r,2] logits; deltas: [r,4].
         labels: int64 [r], 1 person, 0 background.
         targets: [r,4], encoded boxes; rows of the background are not read.
 
-    Both are sums over the number of sampled RoIs, as in Fast R-CNN; no RoI gives a finite zero.
+    Both are sums divided by the number of sampled RoIs, as in Fast R-CNN, and zero without RoIs.
     """
     count = max(len(labels), 1)
     classification = F.cross_entropy(scores, labels, reduction="sum") / count

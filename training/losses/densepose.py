@@ -1,10 +1,10 @@
 """Losses of the DensePose branch (paper 3.5; Guler et al. 2018, section 4): regions, parts, U and V at 128x128.
 
-Where points are annotated (DensePose-COCO), parts, U and V are asked for at the points and regions where they were
-painted, with the weights of the paper's code. Where the whole IUV map is known, as in rendered people, every pixel
-counts. Where only part labels are known, as in photos with clothes, the part must be one that the label may hide: a
-class of several parts costs the negative logarithm of their summed probability, and U and V are not asked for. The
-coarse map, which alone may decide where somebody is, must say so where a label does, whatever the region.
+Where points are annotated (DensePose-COCO), parts, U and V are trained at the points, and regions where they were
+painted, with the weights of the paper's code. Where the whole IUV map is known, as for rendered people, every pixel
+counts. Where only part labels are known, as in photos with clothes, the part must be one that the label may cover: the
+loss is the negative logarithm of the summed probability of these parts, and U and V are not trained. The coarse map,
+which can decide alone where somebody is, must show somebody, in any region, wherever a label does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def densepose_loss(maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]
         maps: coarse logits [r,15,S,S] (or [r,2,S,S]: somebody or not), part logits [r,25,S,S], U and V [r,25,S,S].
         targets: uint8 [r,3,S,S].
 
-    No RoI, or no pixel on a person, gives finite zeros.
+    Without RoIs, or pixels on a person, losses are zero.
     """
     coarse, index, u, v = (m.float() for m in maps)
     part = targets[:, 0].long()
@@ -72,11 +72,11 @@ def densepose_loss(maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]
 
 
 def possible_loss(index: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
-    """Loss of RoIs of which only part labels are known.
+    """Loss of the part maps of RoIs with part labels alone.
 
     Args:
         index: part logits [r,25,S,S]; labels: int64 [r,S,S] class ids, 255 ignored.
-        possible: bool [256,25], the parts that each class may hide.
+        possible: bool [256,25], the parts that each class may cover.
     """
     if not labels.numel():
         return index.sum() * 0
@@ -87,20 +87,20 @@ def possible_loss(index: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
 
 
 def somebody_loss(coarse: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
-    """Loss of the coarse maps of RoIs of which only part labels are known: somebody or nobody, whatever the region.
+    """Loss of the coarse maps of RoIs with part labels alone: is somebody there, in whatever region?
 
     Args:
         coarse: logits [r,15,S,S] (or [r,2,S,S]), background first.
-        labels: int64 [r,S,S] class ids; those that may hide a part as well as nobody, as 255 does, are left out.
-        possible: bool [256,25], the parts that each class may hide.
+        labels: int64 [r,S,S] class ids; those that may cover a part or nobody, like 255, are left out.
+        possible: bool [256,25], the parts that each class may cover.
     """
     nobody, somebody = possible[labels][..., 0], possible[labels][..., 1:].any(-1)
     known = nobody != somebody
     if not labels.numel():
         return coarse.sum() * 0
     logits = coarse.float()
-    said = torch.where(nobody, logits[:, 0], logits[:, 1:].logsumexp(1))
-    return ((logits.logsumexp(1) - said) * known).sum() / known.sum().clamp(min=1) * COARSE_WEIGHT
+    answer = torch.where(nobody, logits[:, 0], logits[:, 1:].logsumexp(1))
+    return ((logits.logsumexp(1) - answer) * known).sum() / known.sum().clamp(min=1) * COARSE_WEIGHT
 
 
 def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoints]) -> dict[str, Tensor]:
@@ -110,8 +110,8 @@ def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoi
         maps: coarse logits [r,15,S,S] (or [r,2,S,S]: somebody or not), part logits [r,25,S,S], U and V [r,25,S,S].
         rois: [r,4] in canvas pixels; points: of the person of each.
 
-    Maps are read bilinearly between the centres of their cells, where the answer pastes them too; only points inside
-    their RoI count (the paper's code also trained on the zeros that fill up its lists). No point gives finite zeros.
+    Maps are read bilinearly between the centres of their cells, where the answer pastes them too. Only points inside
+    their RoI count (the paper's code also trained on the zeros that fill up its lists). Without any, losses are zero.
     """
     coarse, index, u, v = (m.float() for m in maps)
     if not len(points):
@@ -137,13 +137,13 @@ def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoi
     }
     if len(row):
         losses["iuv_index"] = F.cross_entropy(_between(index, row, cell), number) * POINT_INDEX_WEIGHT
-        said = torch.stack([_between(m, row, cell).gather(1, number[:, None])[:, 0] for m in (u, v)], 1)
-        losses["iuv_uv"] = F.smooth_l1_loss(said, uv, reduction="sum", beta=1.0) * POINT_UV_WEIGHT
+        answer = torch.stack([_between(m, row, cell).gather(1, number[:, None])[:, 0] for m in (u, v)], 1)
+        losses["iuv_uv"] = F.smooth_l1_loss(answer, uv, reduction="sum", beta=1.0) * POINT_UV_WEIGHT
     return losses
 
 
 def _between(maps: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
-    """Values [k,C] of maps [r,C,S,S] at (x, y) of `cells` [k,2], bilinearly; beyond the outer cells, theirs."""
+    """Maps [r,C,S,S] read bilinearly at the places `cells` [k,2] (x, y): [k,C]; beyond the outer cells, theirs."""
     last = maps.shape[-1] - 1
     cells = cells.clamp(0, last)
     low = cells.floor().long()

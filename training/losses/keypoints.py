@@ -24,7 +24,7 @@ def keypoint_targets(keypoints: Tensor, rois: Tensor, size: int) -> tuple[Tensor
 
 
 def keypoint_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """Mean cross-entropy over the cells of a map, of the keypoints that are `valid`; none gives a finite zero.
+    """Mean cross-entropy over the cells of a map, of the keypoints that are `valid`; zero if none is.
 
     Args:
         logits: [r,K,S,S]; targets, valid: as `keypoint_targets` gives them.

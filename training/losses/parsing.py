@@ -28,10 +28,11 @@ def parsing_targets(parts: Tensor, instances: Tensor, rois: Tensor, pictures: Te
 
 
 def parsing_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy x 2 over all pixels that are not 255; no RoI, or only ignored pixels, give a finite zero.
+    """Twice the mean cross-entropy over all pixels that are not 255; zero without RoIs, or with ignored pixels alone.
 
     Args:
-        logits: [r,classes,S,S]; targets: int64 [r,S,S]; weights: [classes] or None, of which the mean is then one.
+        logits: [r,classes,S,S]; targets: int64 [r,S,S].
+        weights: [classes], for a weighted mean (None: all ones).
     """
     valid = targets != IGNORE_LABEL
     each = valid if weights is None else weights[targets.masked_fill(~valid, 0)] * valid

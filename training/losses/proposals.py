@@ -32,8 +32,8 @@ def proposal_loss(
     chosen = torch.cat([drawn.positive, drawn.negative], 1)
     mask = torch.cat([drawn.positives, drawn.negatives], 1)
     scale = 1.0 / mask.sum().clamp(min=1)
-    said, target = logits.gather(1, chosen), labels.gather(1, chosen).clamp(min=0).to(logits.dtype)
-    objectness = (F.binary_cross_entropy_with_logits(said, target, reduction="none") * mask).sum() * scale
+    answer, target = logits.gather(1, chosen), labels.gather(1, chosen).clamp(min=0).to(logits.dtype)
+    objectness = (F.binary_cross_entropy_with_logits(answer, target, reduction="none") * mask).sum() * scale
     if not people.boxes.shape[1]:
         return objectness, deltas.sum() * 0
     own = index.gather(1, drawn.positive)
@@ -43,5 +43,5 @@ def proposal_loss(
 
 
 def _rows(values: Tensor, numbers: Tensor) -> Tensor:
-    """Rows [B,k,4] of values [B,a,4]."""
+    """The rows `numbers` [B,k] of values [B,a,4]: [B,k,4]."""
     return values.gather(1, numbers[..., None].expand(-1, -1, values.shape[2]))

@@ -1,7 +1,7 @@
-"""Matching boxes to people and drawing the ones that train a head, for all the pictures of a batch at once.
+"""Matching boxes to people and drawing the boxes that train a head, for all the pictures of a batch at once.
 
-A GPU takes a batch in the time of a picture, and waits whenever Python asks for a number: so nothing here depends on
-how many there are of anything, and what is not drawn is masked.
+A GPU takes no longer for a batch than for a picture, but has to wait whenever Python reads a number from it. So shapes
+depend on no count here, and rows that are not drawn are masked.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from torch import Tensor
 from training.data.batch import Batch
 from training.model import boxes as box_ops
 
-_COVERED_BY_IGNORE = 0.5
+_COVERED_BY_IGNORE = 0.5  # share of a box under a region to ignore, above which it is no background
 _LIKELY_UNLABELLED = 0.7  # a background box scored above this may be somebody whom nobody labelled
-_FAR_FROM_PEOPLE = 0.3
+_FAR_FROM_PEOPLE = 0.3  # unless a labelled person covers at least this share of it
 
 
 @dataclass
 class People:
-    """Labels of B canvases: boxes [B,n,4] and which are there [B,n], ignore [B,m,4], certain backgrounds [B]."""
+    """Labels of B canvases.
+
+    Attributes:
+        boxes: [B,n,4]; present: bool [B,n], which rows are people.
+        ignore: [B,m,4], regions where boxes are not background.
+        certain: bool [B], whether everybody on the canvas is labelled.
+    """
 
     boxes: Tensor
     present: Tensor
@@ -31,15 +37,15 @@ class People:
 
     @classmethod
     def of(cls, batch: Batch) -> People:
-        """Those of a batch."""
+        """The labels of a batch."""
         return cls(batch.boxes, batch.present, batch.ignore, batch.certain)
 
 
 @dataclass
 class Drawn:
-    """Boxes drawn from B times a: `positive` and `negative` int64 [B,p] and [B,q], numbers of boxes.
+    """Boxes drawn of a for each of B pictures: `positive` int64 [B,p] and `negative` int64 [B,q] are their indices.
 
-    `positives` and `negatives`, bool of their shapes, say which were drawn; the rest fills up.
+    `positives` and `negatives`, bool of the same shapes, say which entries were drawn; the others fill up the rows.
     """
 
     positive: Tensor
@@ -95,7 +101,7 @@ def balanced(
         labels: int64 [B,a] as `match` gives them.
         generator: on the device of `labels`.
         hardness: [B,a] person probability now. Half of the negatives are then those with the highest one (Shrivastava
-            et al. 2016): boxes drawn at random are mostly sky and floor, and teach nothing about a cat or a clock.
+            et al. 2016): boxes drawn at random mostly show sky and floor, which are easy.
     """
     chance = torch.rand(labels.shape, generator=generator, device=labels.device)
     positive, positives = first(chance, labels == 1, int(count * positive_fraction))
@@ -113,17 +119,18 @@ def balanced(
 
 
 def first(values: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Numbers int64 [B,k] of the greatest `values` [B,a] (at least 0) in `mask`, k = min(count, a); bool: in it."""
+    """Indices int64 [B,k] of the greatest `values` [B,a] (at least 0) within `mask`, k = min(count, a), and bool [B,k],
+    whether each is within it."""
     found = values.masked_fill(~mask, -1.0).topk(min(count, values.shape[1]), 1)
     return found.indices, found.values >= 0
 
 
 def pixels_under(rois: Tensor, pictures: Tensor, size: int, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where labels of [B,H,W] are read for maps of RoIs: the pixels that hold the centres of a size x size grid.
+    """Where labels [B,H,W] are read for the maps of RoIs: the pixels that hold the centres of a size x size grid.
 
     Args:
         rois: [r,4] in canvas pixels; pictures: int64 [r], which of the B each lies on.
-        shape: B, H and W; what lies outside is read at the edge.
+        shape: B, H and W; centres outside are read at the edge.
 
     Returns:
         pictures int64 [r,1,1], rows [r,size,1] and columns [r,1,size], an index of such an array.

@@ -1,6 +1,6 @@
-"""From the heads' maps to what leaves the network: the same arithmetic in torch and inside the exported graphs.
+"""From the heads' maps to the network's answers: the same arithmetic in torch and in the exported graphs.
 
-But for IUV, which `export.picked_iuv` gives there with less work: the same numbers in another order.
+Only IUV is computed differently in graphs, by `export.picked_iuv`, with less work and the same numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch.nn import functional as F
 def part_answer(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits [n,C,S,S] -> PARTS uint8 [n,S,S], PART_SCORES fp32 [n,C], PART_PROBS uint8 [n,C,S,S].
 
-    PART_SCORES: mean probability of each class over the pixels that it won, 0 for a class that won none.
+    PART_SCORES: the mean probability of each class over the pixels where it is the best, 0 if there are none.
 
     Args:
-        logits: or logarithms of probabilities.
+        logits: or the logarithms of probabilities.
     """
     parts, largest = best_channel(logits)
     shares = torch.exp(logits - largest)
@@ -51,9 +51,10 @@ def iuv_answer(
 def iuv_scores(coarse: Tensor, index: Tensor, background: Literal["either", "coarse"] = "either") -> Tensor:
     """Coarse [n,15,S,S] and part logits [n,25,S,S] -> IUV_SCORES fp32 [n,25]: how sure the maps are of what they show.
 
-    The mean probability of each part over the cells that show it, 0 for a part that none shows and for the background.
-    A cell shows a part with the probability that somebody is there, by the coarse map, times that of the part among all
-    24, by the index. Exported graphs take the maps before the last x2: a quarter of the cells says the same.
+    This is the mean probability of each part over the cells that show it, and 0 for the background and for parts that
+    no cell shows. In a cell it is the probability that somebody is there, by the coarse map, times that of the part
+    among all 24, by the index. Exported graphs take the maps before the last upsampling by two: a quarter of the cells
+    gives the same means.
 
     Args:
         coarse, index: logits, or logarithms of probabilities.
@@ -86,8 +87,8 @@ def somebody(coarse: Tensor) -> Tensor:
 def best_channel(x: Tensor) -> tuple[Tensor, Tensor]:
     """The first channel that is largest, fp32 [n,1,S,S], and how large it is.
 
-    argmax, softmax and gather would do, but on CPUs they read maps channel by channel, and the convolutions before
-    them write pixel by pixel: turning 25 maps of 128x128 around takes longer than all of this.
+    argmax, softmax and gather would do. But on CPUs they read maps channel by channel, where the convolutions before
+    them write pixel by pixel: reordering 25 maps of 128x128 takes longer than all of this.
     """
     top = x.amax(1, keepdim=True)
     channels = _channels(x)
@@ -102,8 +103,8 @@ def _channels(x: Tensor) -> Tensor:
 def keypoint_answer(logits: Tensor, boxes: Tensor) -> Tensor:
     """Where each keypoint lies, as Mask R-CNN's authors read it (He et al. 2017, section 5, and their code).
 
-    A RoI's maps are scaled to the whole pixels of its box (bicubic); the best pixel's middle is the place, and its
-    probability, over the map as it was, the score.
+    A RoI's maps are scaled to the whole pixels of its box (bicubic). The place is the middle of the best pixel, the
+    score its probability over the map before scaling.
 
     Args:
         logits: [n,K,S,S]; boxes: [n,4] in pixels.

@@ -28,7 +28,7 @@ _LITE_TAPS = (1, 2, 4, 6)
 # width and depth of each member; the stem is never widened, the first and the last stage are never deepened
 _LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
 
-_IN_TORCHVISION = re.compile(r"(conv1|bn1|layer[1-4])\.")  # names of a ResNet there, but for its classifier
+_IN_TORCHVISION = re.compile(r"(conv1|bn1|layer[1-4])\.")  # tensors of its ResNets, without the classifier
 
 
 class BackboneWeightsError(ValueError):
@@ -79,7 +79,7 @@ class InvertedResidual(nn.Module):
 
 
 def _widened(channels: int, width: float) -> int:
-    """The nearest multiple of 8, never less than nine tenths of what is asked for."""
+    """The multiple of 8 nearest to channels x width, but at least nine tenths of it."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * wanted else rounded
@@ -144,8 +144,8 @@ class ResNet(nn.Module):
     """torchvision's ResNet-50 or 101 or ResNeXt-101-32x8d without its classifier: 256..2048 channels, strides 4 to 32.
 
     Args:
-        member: which.
-        stride_in_1x1: halve in the first convolution of a stage's first block, not in its second.
+        member: "resnet50", "resnet101" or "resnext101_32x8d".
+        stride_in_1x1: put the stride of a stage into the first convolution of its first block, not into the second.
     """
 
     channels = (256, 512, 1024, 2048)
@@ -195,8 +195,8 @@ class ResNet(nn.Module):
                 name for name, key in theirs.items() if name in found and found[name].shape != own[key].shape
             ],
         }
-        if said := "; ".join(f"{kind}: {some(names)}" for kind, names in wrong.items() if names):
-            raise BackboneWeightsError(f"{path}: not torchvision's {self.member}: {said}")
+        if faults := "; ".join(f"{kind}: {some(names)}" for kind, names in wrong.items() if names):
+            raise BackboneWeightsError(f"{path}: not torchvision's {self.member}: {faults}")
         self.load_state_dict(own | {key: found[name] for name, key in theirs.items() if name in found})
 
 

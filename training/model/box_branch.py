@@ -11,11 +11,11 @@ from torchvision.ops import roi_align
 from training.config import BoxConfig
 from training.model import boxes as box_ops
 
-Rois = Tensor | list[Tensor]  # [r,5], the picture of each before its box; or [r,4] of each picture
+Rois = Tensor | list[Tensor]  # rows [r,5] of picture, x1, y1, x2, y2; or the boxes [r,4] of each picture
 
 
 def roi_align_level(feature: Tensor, rois: Rois, size: int, level: int) -> Tensor:
-    """RoIAlign on one level: aligned=False, sampling ratio 2, everywhere in this project."""
+    """RoIAlign on one level, with aligned=False and sampling ratio 2, as everywhere in this project."""
     return roi_align(feature, rois, size, 1.0 / 2**level, 2, False)
 
 

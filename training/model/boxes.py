@@ -21,7 +21,7 @@ def encode(boxes: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
     target_centre = boxes[..., :2] + target_size / 2
     shift, growth = (target_centre - centre) / size, torch.log(target_size / size)
     parts = (shift[..., 0], shift[..., 1], growth[..., 0], growth[..., 1])
-    # numbers, not a tensor of them: a GPU would wait for that
+    # weights as numbers: a GPU would wait for a tensor of them
     return torch.stack([part * weight for part, weight in zip(parts, weights, strict=True)], -1)
 
 

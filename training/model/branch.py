@@ -56,7 +56,7 @@ class NonLocal(nn.Module):
 
 
 def _cells(x: Tensor) -> Tensor:
-    """[n,C,H,W] -> [n,H*W,C]: a row for each cell, which is how runtimes keep maps; any other order is a copy there."""
+    """[n,C,H,W] -> [n,H*W,C], a row for each cell: runtimes keep maps in this order, and would copy for another."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
@@ -101,7 +101,7 @@ class BranchTrunk(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,S,S] -> [n,classes,4S,4S], or what it interpolates (`half`)."""
+    """Deconvolution k4 s2 p1 and bilinear x2: [n,C,S,S] -> [n,classes,4S,4S]; with `half` without the latter."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class DensePoseHead(nn.Module):
 
     def forward(self, x: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """-> coarse [n,15 or 2,...], index [n,25,...], u [n,25,...], v [n,25,...]."""
-        # split before the interpolation: the same numbers, and on CPUs half the time that splitting big maps takes
+        # split before the interpolation: the same numbers, in half the time that splitting big maps takes on CPUs
         maps = self.up(x, half=True).split(self.sizes, dim=1)
         coarse, index, u, v = maps if half else (doubled(m) for m in maps)
         return coarse, index, u, v

@@ -12,8 +12,8 @@ from training.model.layers import conv_block
 class PyramidDecoder(nn.Module):
     """Semantic branch of Panoptic FPN (Kirillov et al. 2019) without its norms: all levels at P2's size, summed.
 
-    A level is convolved (3x3) and doubled (bilinear) as often as it takes; P2 is convolved once. A 1x1 convolution
-    follows the sum.
+    Each level is convolved (3x3) and upsampled by two (bilinear) until it has P2's size; P2 is convolved once. A 1x1
+    convolution follows the sum.
     """
 
     def __init__(self, channels: int) -> None:

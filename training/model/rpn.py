@@ -93,7 +93,7 @@ class RegionProposals(nn.Module):
             score, candidates, shift = score[large], candidates[large], shift[large]
         if isinstance(size[0], int):
             keep = self._levels_apart(candidates, score, shift)[:limit]
-        else:  # in a graph, one NMS serves all levels: their boxes never meet
+        else:  # in a graph, one NMS serves all levels: shifted apart, their boxes never meet
             keep = nms(candidates + shift[:, None], score, self.config.nms_iou)[:limit]
         return candidates[keep]
 
@@ -101,14 +101,15 @@ class RegionProposals(nn.Module):
     def propose_for_training(
         self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Proposals of every picture of a batch by the rules of `propose`, with the recipe's numbers for training.
+        """Proposals of every picture of a batch, as `propose` finds them, with the recipe's limits for training.
 
         Args:
             logits, deltas, anchors: per level [B,a], [B,a,4], [a,4].
             size: (height, width) of the canvases.
 
         Returns:
-            fp32 [B,p,4], p <= `rpn.proposals_train`, by objectness, and bool [B,p]: a picture with fewer is filled up.
+            fp32 [B,p,4], p <= `rpn.proposals_train`, by objectness, and bool [B,p], which of them are proposals: a
+            picture with fewer is filled up.
         """
         limit = self.config.pre_nms_train or self.config.pre_nms
         scores, boxes, kept = [], [], []
@@ -128,7 +129,7 @@ class RegionProposals(nn.Module):
         return torch.cat(boxes, 1).gather(1, where[..., None].expand(-1, -1, 4)), best > float("-inf")
 
     def _levels_apart(self, boxes: Tensor, scores: Tensor, level: Tensor) -> Tensor:
-        """Indices of what NMS keeps of each level, by score: shifted boxes would be rounded, and one NMS costs more."""
+        """Indices of what NMS keeps on each level, by score. One NMS over shifted boxes would round, and cost more."""
         kept = torch.zeros_like(scores, dtype=torch.bool)
         for value in level.unique():
             rows = torch.nonzero(level == value)[:, 0]

@@ -7,14 +7,15 @@ from torch import Tensor
 
 from training.model import boxes as box_ops
 
-_ROUNDS = 8  # between two questions whether anything still changes: each makes a GPU wait
+_ROUNDS = 8  # rounds before each check whether anything still changes, for which a GPU has to wait
 
 
 def nms_of_each(boxes: Tensor, usable: Tensor, iou: float) -> Tensor:
-    """What torchvision's `nms` keeps of each row, without a call for each.
+    """What torchvision's `nms` keeps of each row, in one computation for all rows.
 
-    A box is kept where no kept box before it overlaps it by more. Starting with all of them and asking again and again
-    whom the kept ones suppress gets there: what hangs on k boxes before it is right after k rounds; chains are short.
+    A box is kept if no kept box before it overlaps it by more than `iou`. All boxes are kept at first, and every round
+    keeps those that none of the boxes kept before it suppresses. A box at the end of a chain of k boxes is right after
+    k rounds, and chains are short.
 
     Args:
         boxes: [B,k,4], the best first; usable: bool [B,k], the others neither stay nor suppress.

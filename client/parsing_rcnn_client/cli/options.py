@@ -1,4 +1,4 @@
-"""Options that several commands share, each stated once.
+"""Options that several commands share.
 
 A parameter of a command whose type is one of the dataclasses here stands for the fields of that dataclass: `spread`
 shows them to typer as options and hands the command the object.
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
+
 if TYPE_CHECKING:
-    from parsing_rcnn.people import Analyzer
+    from parsing_rcnn.analyzer import Analyzer
     from parsing_rcnn_client.predict.drawings import Drawings
     from parsing_rcnn_client.video.layers import Look
 
@@ -32,7 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Who computes."""
+    """Which engine computes."""
 
     server: Annotated[
         str | None, typer.Option(help="Ask this gateway, http://127.0.0.1:8080 for example.", metavar="URL")
@@ -52,7 +54,8 @@ class EngineChoice:
     model: Annotated[
         str | None,
         typer.Option(
-            help="fast, large or accurate, of the repository or the server (default: its own).",
+            help="A name that `parsing-rcnn info` lists (the shipped model: fast, large, accurate); default: the "
+            "repository's or the server's own.",
             metavar="NAME",
         ),
     ] = None
@@ -71,8 +74,9 @@ class EngineChoice:
             retry: whether a server that is away or busy is asked again.
 
         Raises:
-            InvalidOptions: two engines at once, an option of the embedded engine beside a server, or a key for none.
-            ParsingRCNNError: it is not there.
+            InvalidOptions: two engines are named, an option of the embedded engine beside a server, or a key without a
+                gateway.
+            ParsingRCNNError: the engine cannot be opened.
         """
         from parsing_rcnn.errors import InvalidOptions
 
@@ -102,16 +106,22 @@ class EngineChoice:
 
 @dataclass(frozen=True)
 class PeopleChoice:
-    """Whom to find."""
+    """Which people to find."""
 
-    confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score of a person.")] = 0.5
-    max_people: Annotated[int, typer.Option(min=1, max=64, help="The most people of a picture, by score.")] = 64
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score with which people are kept.")] = 0.5
+    max_people: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MAX_PEOPLE, help="The most people in a picture; those with the highest scores are kept."
+        ),
+    ] = 64
     max_side: Annotated[
         int | None,
         typer.Option(
-            min=32,
-            max=16384,
-            help="Analyse pictures scaled down to this longest side (default: none); results are of the whole ones.",
+            min=MIN_MAX_SIDE,
+            max=MAX_SIDE,
+            help="Scale pictures down to this longest side before they are analysed; results still fit the originals "
+            "(default: no limit).",
             metavar="PIXELS",
         ),
     ] = None
@@ -132,13 +142,14 @@ class LookChoice:
     smooth: Annotated[bool, typer.Option(help="Steady boxes, parts and IUV over time.")] = True
 
     def look(self) -> Look:
-        """The same, checked, with the atlas read.
+        """The options as a `Look`, with the atlas read.
 
         Raises:
             InvalidOptions: a wrong name, or an atlas that cannot be read.
             ParsingRCNNError: the atlas is no picture.
         """
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.layer_checks import split_names
         from parsing_rcnn_client.video.atlas import read_atlas
         from parsing_rcnn_client.video.layers import Look
 
@@ -146,7 +157,7 @@ class LookChoice:
             picture = None if self.atlas is None else read_atlas(self.atlas.read_bytes())
         except OSError as error:
             raise InvalidOptions(f"--atlas {self.atlas}: {error.strerror}") from None
-        names = tuple(name.strip() for name in self.layers.split(",") if name.strip())
+        names = split_names(self.layers)
         return Look(layers=names, atlas=picture, hide=self.hide, style=self.style)
 
 
@@ -173,15 +184,16 @@ class DrawingChoice:
     )
 
     def drawings(self) -> Drawings:
-        """The same, checked.
+        """The options as `Drawings`.
 
         Raises:
-            InvalidOptions: a wrong name, or how to hide people where none are to be hidden.
+            InvalidOptions: a wrong name, or --hide or --style without the layer anonymise.
         """
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.layer_checks import split_names
         from parsing_rcnn_client.predict.drawings import Drawings
 
-        names = tuple(name.strip() for name in self.layers.split(",") if name.strip())
+        names = split_names(self.layers)
         for option, value in (("--hide", self.hide), ("--style", self.style)):
             if value is not None and "anonymise" not in names:
                 raise InvalidOptions(f"{option} {value} is for the layer anonymise: add --layers anonymise")
@@ -190,7 +202,7 @@ class DrawingChoice:
 
 @dataclass(frozen=True)
 class ResultsChoice:
-    """What to write of all pictures together."""
+    """The COCO file of all pictures."""
 
     coco: Annotated[
         Path | None, typer.Option(help="Also write one COCO file of all pictures here.", metavar="FILE")
@@ -202,7 +214,7 @@ class ResultsChoice:
     ] = None
 
     def check(self, tasks: frozenset[str]) -> None:
-        """Hold the options against each other.
+        """Check the options against each other and the tasks.
 
         Raises:
             InvalidOptions: they do not go together.
@@ -252,7 +264,7 @@ def _options_of(kind: Any) -> list[inspect.Parameter]:
 
 
 def require_server(key: str | None, server: str | None) -> None:
-    """Refuse a key that goes nowhere.
+    """Refuse a key without a gateway.
 
     Raises:
         InvalidOptions: there is a key and no gateway.
@@ -271,7 +283,7 @@ def require_folder(folder: Path, named: str) -> None:
         named: the result, for messages.
 
     Raises:
-        InvalidOptions: there can be none, or nothing can be written there.
+        InvalidOptions: it cannot be made or written to.
     """
     from parsing_rcnn.errors import InvalidOptions
 
@@ -284,7 +296,7 @@ def require_folder(folder: Path, named: str) -> None:
 
 
 def wrong(detail: str) -> typer.Exit:
-    """Say what is wrong with the command line; to be raised."""
+    """Print what is wrong with the command line; the result, with exit code 2, is to be raised."""
     from parsing_rcnn.terminal import say
 
     say(f"error: {detail}")

@@ -1,4 +1,4 @@
-"""What `predict` writes, as options."""
+"""Options of `predict` about the files that it writes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.predict.tables import Table
 
 NAMES = ("json", "npz", "parts", "iuv", "inds", "overlay")
-"""Of what can be written of each picture."""
-
-_TASKS = {"parts": "parsing", "iuv": "densepose", "inds": "densepose"}  # that they need
+"""What can be written for each picture."""
 
 
 @dataclass(frozen=True)
 class FilesChoice:
-    """What to write of each picture."""
+    """What to write for each picture."""
 
     write: Annotated[
         str | None,
@@ -37,10 +35,10 @@ class FilesChoice:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of `NAMES`; json is always one.
+        """What to write: some of `NAMES`, always with json.
 
         Raises:
-            InvalidOptions: an unknown name, or a list without any.
+            InvalidOptions: an unknown name, or a list without names.
         """
         from parsing_rcnn.errors import InvalidOptions
 
@@ -54,20 +52,22 @@ class FilesChoice:
 
     @property
     def files(self) -> frozenset[str]:
-        """The same without what is drawn."""
+        """The same without what `Drawings` draw."""
         return self.names - {"overlay"}
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The tasks that what is named needs, where something is."""
+        """The tasks that the files named by --write need; none without --write."""
+        from parsing_rcnn_client.predict.outputs import TASK_OF
+
         named = frozenset() if self.write is None else self.names
-        return frozenset(task for name, task in _TASKS.items() if name in named)
+        return frozenset(task for name, task in TASK_OF.items() if name in named)
 
     def drawings(self, drawings: Drawings) -> Drawings:
-        """The same with the overlay as it is asked for.
+        """These drawings, with or without the overlay.
 
         Raises:
-            InvalidOptions: how to draw an overlay that is not written.
+            InvalidOptions: an option about the overlay, which --write leaves out.
         """
         from parsing_rcnn.errors import InvalidOptions
         from parsing_rcnn_client.predict.drawings import FORMATS, Drawings
@@ -85,36 +85,38 @@ class FilesChoice:
         return replace(drawings, overlay=None)
 
     def check(self, tasks: frozenset[str], *, bgr: bool) -> None:
-        """Hold what is written against the other options.
+        """Check --write against the other options.
 
         Args:
-            tasks: that are computed.
-            bgr: how _IUV.png is written.
+            tasks: what is computed.
+            bgr: whether --bgr is given.
 
         Raises:
-            InvalidOptions: they do not go together.
+            InvalidOptions: they contradict each other.
         """
         from parsing_rcnn.errors import InvalidOptions
+        from parsing_rcnn_client.predict.outputs import TASK_OF
 
         if self.write is None:
             return
         names = self.names
-        for name, task in _TASKS.items():
+        for name, task in TASK_OF.items():
             if name in names and task not in tasks:
                 raise InvalidOptions(f"--write {name} needs the task {task}: add it to --tasks")
         if bgr and "iuv" not in names:
             raise InvalidOptions("--bgr is about _IUV.png, which --write leaves out: add iuv to --write")
 
     def require_told(self, sources: Sequence[Source], drawings: Drawings) -> None:
-        """Hold what is written against pictures that are named like results and of which no JSON tells: those of a run
-        of an earlier version, which was stopped or wrote none, or photos.
+        """Refuse pictures in the folders of the results that are named like results, but are listed by no JSON: photos,
+        or leftovers of an earlier version that was stopped or wrote no JSON.
 
         Args:
             sources: the pictures.
             drawings: what is drawn.
 
         Raises:
-            InvalidOptions: arrays lie beside such a picture, or it may show whom this run hides.
+            InvalidOptions: such a picture is among the sources and has arrays beside it, or it may show people whom
+                this run hides; or a folder cannot be listed.
         """
         from parsing_rcnn.errors import InvalidOptions
         from parsing_rcnn_client.predict.files import Real
@@ -140,15 +142,25 @@ class FilesChoice:
 
 
 def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none yet.
+
+    Raises:
+        InvalidOptions: it cannot be read. To take it for empty would let a photo of people who are to be hidden stay.
+    """
+    from parsing_rcnn.errors import InvalidOptions
+
     try:
         return sorted(folder.iterdir())
-    except OSError:  # it is made later, or may not be read
+    except (FileNotFoundError, NotADirectoryError):  # nothing is there yet
         return []
+    except OSError as error:
+        raise InvalidOptions(f"{folder}: cannot be read ({error.strerror}), so it is unknown what lies there; name "
+                             "another folder with -o") from error  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TablesChoice:
-    """What to write of all pictures together while they are analysed."""
+    """Tables of all pictures, written while they are analysed."""
 
     jsonl: Annotated[
         Path | None,
@@ -163,14 +175,14 @@ class TablesChoice:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether any table is asked for."""
         return self.jsonl is not None or self.csv is not None
 
     def check(self, sources: Sequence[Source], coco: Path | None, *, as_json: bool) -> None:
-        """Refuse, before anything is analysed, where they cannot be.
+        """Refuse tables that cannot be written, before anything is analysed.
 
         Raises:
-            InvalidOptions: where that is, and what to name instead.
+            InvalidOptions: which one, and what to name instead.
         """
         from parsing_rcnn.errors import InvalidOptions
         from parsing_rcnn_client.cli.places import STANDARD
@@ -190,7 +202,7 @@ class TablesChoice:
                 raise InvalidOptions(f"{other} and {name} {path} both write one file: choose another name for one")
 
     def open(self) -> Iterator[Table]:
-        """The tables, empty, each begun when the one before it is with whom it is for.
+        """Begin the tables, one at a time, so that the caller can close each one even if the next fails.
 
         Raises:
             TableFailed: one cannot be written.

@@ -1,4 +1,4 @@
-"""What `annotate` and `stream` read and where their results may go, looked at before anything is opened."""
+"""Checks of sources and outputs of `annotate` and `stream`, before anything is opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parsing_rcnn_client.cli.options import require_folder
 STANDARD = Path("-")
 """Standard output."""
 
-_PIPES = ("pipe:", "fd:", "/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # names of what is open already
+_PIPES = ("pipe:", "fd:", "/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # names of files that are open already
 _OPEN = ("/dev/stdout", "/dev/stderr", *_PIPES[2:])
 
 
@@ -18,7 +18,7 @@ def targets_of(sources: list[str], out: list[str]) -> list[str]:
     """The output of each source of `stream`.
 
     Raises:
-        InvalidOptions: there is not one for each, or one of them cannot be.
+        InvalidOptions: there is not one for each, or one of them cannot be written.
     """
     from parsing_rcnn.errors import InvalidOptions
 
@@ -40,10 +40,10 @@ def targets_of(sources: list[str], out: list[str]) -> list[str]:
 def check_files(
     source: str, out: Path | None, jsonl: Path | None, coco: Path | None, npz: Path | None, as_json: bool
 ) -> None:
-    """Refuse, before anything is analysed, what `annotate` can neither read nor write.
+    """Refuse what `annotate` cannot read or write.
 
     Raises:
-        InvalidOptions: what it is, and what to name instead.
+        InvalidOptions: what is wrong, and what to name instead.
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.programs import hidden, is_live
@@ -69,10 +69,10 @@ def check_files(
 def check_records(
     sources: list[str], targets: Sequence[str], jsonl: Path | None, npz: Path | None, as_json: bool
 ) -> None:
-    """Refuse, before anything is opened, what `stream` cannot write beside its targets.
+    """Refuse records that `stream` cannot write beside its targets.
 
     Raises:
-        InvalidOptions: what it is, and what to name instead.
+        InvalidOptions: what is wrong, and what to name instead.
     """
     _check_standard(jsonl, npz, as_json)
     files = [Path(target) for target in targets if not _is_shown(target)]
@@ -85,7 +85,7 @@ def check_records(
 
 
 def _is_shown(target: str) -> bool:
-    """Whether an output of `stream` is no file."""
+    """Whether an output of `stream` is a window, a page, an address or none, and so no file."""
     return target in ("none", "window") or target.startswith("mjpeg:") or "://" in target
 
 
@@ -99,7 +99,7 @@ def _check_standard(jsonl: Path | None, npz: Path | None, as_json: bool) -> None
 
 
 def _check_npz(folder: Path | None) -> None:
-    """Refuse a folder that holds something, or cannot be."""
+    """Refuse a folder that is not empty or cannot be made."""
     from parsing_rcnn_client.video.records import require_empty
 
     if folder is not None:
@@ -108,7 +108,7 @@ def _check_npz(folder: Path | None) -> None:
 
 
 def _check_source(source: str) -> None:
-    """Refuse what is no video, where ffmpeg's own words would tell little, or it would wait for ever."""
+    """Refuse sources for which ffmpeg would give a poor message, or wait for ever."""
     from parsing_rcnn.errors import InvalidOptions
 
     if not source:
@@ -132,7 +132,7 @@ def _check_source(source: str) -> None:
 
 
 def _is_file(name: str) -> bool:
-    """Whether it is a file's own name, and neither a name that the system has for what is open nor an address."""
+    """Whether there is a file of this relative name, such as one called pipe:1."""
     try:
         return not name.startswith("/") and Path(name).is_file()
     except OSError:
@@ -140,22 +140,22 @@ def _is_file(name: str) -> bool:
 
 
 def check_place(path: Path, source: str = "", named: str = "") -> None:
-    """Refuse, before anything is analysed, where no file can be.
+    """Refuse a path at which no file can be written.
 
     Args:
         path: of the file.
-        source: that must not be the same file; "" for none.
-        named: what messages call it; "" for its path.
+        source: another file, which must not be the same; "" for none.
+        named: what messages call the file; "" for its path.
 
     Raises:
-        InvalidOptions: what is there, and what to name instead.
+        InvalidOptions: what is wrong, and what to name instead.
     """
     from parsing_rcnn.errors import InvalidOptions
 
     named = named or str(path)
     try:
         _check_file(path, source, named)
-        path.with_name(f".{path.name}.part").exists()  # what is not whole has the longer name
+        path.with_name(f".{path.name}.part").exists()  # the unfinished file has a longer name, perhaps too long
     except OSError as error:
         raise InvalidOptions(f"{named}: cannot be written ({error.strerror}); choose another name") from None
     require_folder(path.resolve().parent, named)
@@ -166,14 +166,14 @@ def _check_file(path: Path, source: str, named: str) -> None:
 
     if path.is_dir():
         raise InvalidOptions(f"{named} is a folder: name a file in it")
-    if str(path).startswith(_OPEN) or (path.exists() and not path.is_file()):  # the finished file would take its place
+    if str(path).startswith(_OPEN) or (path.exists() and not path.is_file()):  # the finished file would replace it
         raise InvalidOptions(f"{named} is a device or a pipe, no file: name a file")
     if path.exists() and source and "://" not in source and Path(source).exists() and path.samefile(source):
         raise InvalidOptions(f"{named} is the source itself: choose another name for the result")
 
 
 def _check_beside(folder: Path | None, paths: Sequence[Path | None]) -> None:
-    """Refuse a file in the folder of --npz, which has to be empty when the arrays begin."""
+    """Refuse files in the folder of --npz, which has to be empty when the arrays are begun."""
     from parsing_rcnn.errors import InvalidOptions
 
     for path in filter(None, paths):
@@ -184,7 +184,7 @@ def _check_beside(folder: Path | None, paths: Sequence[Path | None]) -> None:
 
 
 def _check_apart(paths: Sequence[Path | None]) -> None:
-    """Refuse two outputs in one file: the last would replace the others, and nobody would hear of it."""
+    """Refuse two outputs in one file: the last would silently replace the others."""
     from parsing_rcnn.errors import InvalidOptions
 
     places: dict[Path, Path] = {}

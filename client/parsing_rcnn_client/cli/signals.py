@@ -1,4 +1,4 @@
-"""Signals that end a command which writes files."""
+"""Ends commands in an orderly way on Ctrl-C and other signals, with their files whole."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-INTERRUPTED = 130
-"""Exit code, as that of Ctrl-C."""
-
-# Ctrl-C, whoever ends processes in an orderly way, a terminal that is closed (which Windows does not tell)
+# Ctrl-C; a service manager that ends the process; a terminal that was closed (not on Windows)
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 _LONGEST = 0.5  # seconds for which `leave` waits for files
 _changed = threading.Condition()
-_written: list[int] = []  # threads that write one
+_written: list[int] = []  # ids of the threads that are writing a file
 
 
 @contextmanager
 def leave_waits() -> Iterator[None]:
-    """While a thread writes a file: `leave` lets it, where that does not take long, and lets no other begin."""
+    """Held by a thread while it writes a file: `leave` waits for it, up to half a second, and lets no other begin."""
     with _changed:
         _written.append(threading.get_ident())
     try:
@@ -36,17 +33,17 @@ def leave_waits() -> Iterator[None]:
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let the first of `_SIGNALS` interrupt as Ctrl-C does; the others are ignored from then on.
+    """Let the first of `_SIGNALS` raise KeyboardInterrupt, as Ctrl-C does; further ones are ignored.
 
-    Those that were ignored before stay so, as `nohup` has it, and so do all after an interrupt: the process is about
-    to end, and Python's own handlers would have it end in a stack trace.
+    Signals that were ignored before stay ignored, as `nohup` wants it. After an interrupt all stay ignored: the process
+    is about to end, and Python's own handlers would end it with a stack trace.
     """
     interrupted = False
 
     def interrupt(*_: object) -> None:
         nonlocal interrupted
         interrupted = True
-        ignore_signals()  # here, for a second one may come before whoever catches the first could do it
+        ignore_signals()  # here, as a second signal may come before the first one is caught
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -62,20 +59,20 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """One that comes now must not cut the end of a file."""
+    """Ignore further signals, which must not interrupt the end of a file."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def leave(code: int) -> None:
-    """End the process here where threads still wait for an engine: the interpreter would wait for them at its end.
+    """End the process at once if threads still wait for an engine, as the interpreter would wait for them at its end.
 
-    Files that are being written are waited for (`leave_waits`), half a second at most.
+    Files that are being written (`leave_waits`) have half a second to be finished.
     """
     if threading.active_count() > 1:
         with _changed:
             _changed.wait_for(lambda: not _written, _LONGEST)
             for output in (sys.stdout, sys.stderr):
-                with suppress(OSError):  # whoever reads it has gone
+                with suppress(OSError):  # nobody reads it any more
                     output.flush()
             os._exit(code)

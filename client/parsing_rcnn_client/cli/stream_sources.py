@@ -1,4 +1,4 @@
-"""The sources of `parsing-rcnn stream`, and where their pictures go."""
+"""Opens the sources and outputs of `parsing-rcnn stream`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def start(
     live: Live, source: str, target: str, page: MjpegPage | None, backend: str, records: Sequence[Record]
 ) -> None:
-    """Begin to read a source, and to show it at its target (of `places.targets_of`)."""
+    """Begin to read a source and to show it at its target, which `places.targets_of` has checked."""
     from parsing_rcnn_client.video.backends import open_reader
     from parsing_rcnn_client.video.programs import hidden, is_endless
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
@@ -40,10 +40,10 @@ def start(
 
 
 def page_of(targets: list[str]) -> MjpegPage | None:
-    """The page that targets name, if any.
+    """The web page, if a target names one.
 
     Raises:
-        InvalidOptions: there is no screen for a window, or no such port, or two.
+        InvalidOptions: there is no screen for a window, a port is wrong, or there are two ports.
     """
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink

@@ -1,4 +1,4 @@
-"""What `parsing-rcnn stream` shows of its sources while it runs, and says of each at the end."""
+"""What `parsing-rcnn stream` shows about its sources while it runs, and at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.state import State
 
 _AT_FIRST = "connecting"
-_PAUSE = 1.0  # seconds between two lines about one source; doubled by each while it does not stay as it is
+_PAUSE = 1.0  # seconds between two lines about one source; doubled with each line until it is steady
 _LONGEST = 60.0
 
 
 def wait(live: Live, seconds: float | None) -> None:
-    """Until it ends, show what happens; without a terminal, a line where that changes."""
+    """Wait for the end, or `seconds`, and show how the sources are: a table, or on no terminal a line each."""
     from rich.console import Console
     from rich.live import Live as Display
     from rich.table import Table
@@ -37,7 +37,7 @@ def wait(live: Live, seconds: float | None) -> None:
         passed = max(time.monotonic() - begin, 1e-3)
         for s in (source.state for source in live.sources):
             rates = (f"{s.frames / passed:.1f}", f"{s.shown / passed:.1f}", str(s.dropped), f"{1000 * s.lag:.0f}")
-            # as text: rich would take brackets in it for markup, and raise where they are none
+            # as text, for rich reads brackets as markup, and raises an error where they are none
             shown.add_row(plain(s.name), *rates, plain(_condition(s)))
         return shown
 
@@ -70,7 +70,7 @@ def summary(state: State) -> str:
 
 @dataclass
 class _Told:
-    """What was said of a source, and when; how it is, since when; times in seconds."""
+    """The last line about a source and its time; its condition and since when. Times are of time.monotonic()."""
 
     said: str = _AT_FIRST
     said_at: float = -math.inf
@@ -80,13 +80,13 @@ class _Told:
 
 
 class _Changes:
-    """Says of each source how it is when that changes: soon, but of one that changes again and again once a minute."""
+    """Prints a line when the condition of a source changes: soon, but for a source that changes often once a minute."""
 
     def __init__(self) -> None:
         self._told: defaultdict[int, _Told] = defaultdict(_Told)  # by the number of the source
 
     def tell(self, live: Live) -> None:
-        """Look at all sources."""
+        """Print the changes of all sources."""
         now = time.monotonic()
         for number, source in enumerate(live.sources):
             name, condition = source.state.name, _condition(source.state)
@@ -100,7 +100,7 @@ class _Changes:
                 told.said, told.said_at, told.pause = condition, now, min(2 * told.pause, _LONGEST)
 
     def tell_why(self, live: Live) -> None:
-        """At the end: why the last frames were lost or had no answer, unless that was the last that was said."""
+        """At the end: print why the last frames were lost or had no answer, unless it was the last line already."""
         for number, source in enumerate(live.sources):
             problem = source.state.output_problem or source.state.engine_problem
             if problem and problem != self._told[number].said:

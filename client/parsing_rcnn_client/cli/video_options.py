@@ -1,4 +1,4 @@
-"""What `annotate` and `stream` write down beside the pictures, as options."""
+"""Options of `annotate` and `stream`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from parsing_rcnn_client.video.span import Span
     from parsing_rcnn_client.video.zones import Zones
 
+SENT_QUALITY = 95
+"""Of the JPEGs that frames become on their way to a server."""
+
+Backend = Annotated[str, typer.Option(help="What reads and writes video: ffmpeg (a program) or pyav (a library).")]
+InFlight = Annotated[int, typer.Option(min=1, max=64, help="Frames at the engine at once.")]
+
 
 @dataclass(frozen=True)
 class RecordChoice:
-    """Data of every frame."""
+    """Records: data about every frame."""
 
     jsonl: Annotated[
         Path | None, typer.Option(help="Also write one JSON line a frame here; - is standard output.", metavar="FILE")
@@ -34,10 +40,10 @@ class RecordChoice:
     ] = None
 
     def check(self) -> None:
-        """Refuse what no record can have.
+        """Check --include.
 
         Raises:
-            InvalidOptions: an unknown name in `include`, or there are no lines.
+            InvalidOptions: an unknown name, or there is no --jsonl.
         """
         from parsing_rcnn.errors import InvalidOptions
         from parsing_rcnn_client.video.records import INCLUDE
@@ -49,22 +55,29 @@ class RecordChoice:
 
     @property
     def included(self) -> frozenset[str]:
-        """What lines have beside what they always have."""
+        """What each line has besides its usual fields."""
         return frozenset() if self.include is None else frozenset({self.include})
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether any record is asked for."""
         return self.jsonl is not None or self.npz is not None
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The tasks that they need."""
+        """The tasks that the records need."""
         parts = {"parsing"} if self.jsonl or self.npz else set()
         return frozenset(parts | ({"densepose"} if self.npz or self.include else set()))
 
     def open_live(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
-        """The records of each of `count` sources; what is to be closed at the end is added to `opened`.
+        """Open the records of `count` live sources.
+
+        Args:
+            count: of sources.
+            opened: gets what is to be closed at the end.
+
+        Returns:
+            The records of each source.
 
         Raises:
             InvalidOptions: another run writes one of them; then nothing new is left of the others.
@@ -83,7 +96,7 @@ class RecordChoice:
         from parsing_rcnn_client.video.records import JsonLines, NpzFolder
 
         each: list[list[Record]] = [[] for _ in range(count)]
-        if self.npz is not None:  # first: that another run is there is known before the lines of an earlier one go
+        if self.npz is not None:  # first, so that a clash is noticed before the lines of an earlier run are replaced
             for number, own in enumerate(each):
                 arrays = NpzFolder(self.npz if count == 1 else self.npz / str(number))
                 opened.append(arrays)
@@ -98,7 +111,7 @@ class RecordChoice:
 
 @dataclass(frozen=True)
 class ZoneChoice:
-    """Where people are counted."""
+    """Zones and lines in which people are counted."""
 
     zone: Annotated[
         list[str] | None,
@@ -116,13 +129,13 @@ class ZoneChoice:
     ] = None
 
     def zones(self, *, told: bool) -> Zones | None:
-        """The same, checked; None where there are none.
+        """The zones and lines; None where there are none.
 
         Args:
             told: whether anything that is written or shown has the counts.
 
         Raises:
-            InvalidOptions: what is wrong with one of them, or nobody would hear of them.
+            InvalidOptions: one of them is wrong, or nothing would have the counts.
         """
         from parsing_rcnn.errors import InvalidOptions
         from parsing_rcnn_client.video.zones import Line, Zone, Zones
@@ -139,21 +152,21 @@ class ZoneChoice:
 
 @dataclass(frozen=True)
 class PieceChoice:
-    """Which piece of a video."""
+    """Which part of a video to annotate."""
 
     start: Annotated[
         str | None,
         typer.Option(
-            help="Begin here: seconds of the source, or HH:MM:SS. The video begins at 0 then.", metavar="TIME"
+            help="Begin at this time of the source: seconds, or HH:MM:SS. The result begins at 0.", metavar="TIME"
         ),
     ] = None
     end: Annotated[str | None, typer.Option(help="Stop before this time of the source.", metavar="TIME")] = None
 
     def span(self) -> Span | None:
-        """The same, checked; None is all of it.
+        """The part of the video; None for all of it.
 
         Raises:
-            InvalidOptions: a time is none, or the end is not after the start.
+            InvalidOptions: a time cannot be read, or the end is not after the start.
         """
         from parsing_rcnn_client.video.span import Span
 
@@ -165,18 +178,18 @@ class EncodingChoice:
     """How a video is encoded."""
 
     codec: Annotated[
-        str | None, typer.Option(help="h264 (the default) or h265: half of the bytes, slower (.mp4, .mov, .mkv).")
+        str | None, typer.Option(help="h264 (the default) or h265: half the bytes, slower (.mp4, .mov, .mkv).")
     ] = None
     crf: Annotated[
         int | None,
-        typer.Option(help="0 (the best) to 51 (the smallest); default: 20, of h265 24. 6 more are half of the bytes."),
+        typer.Option(help="0 (best) to 51 (smallest); default: 20, for h265 24. 6 more halve the bytes."),
     ] = None
 
     def encoding(self, out: Path | None, backend: str) -> Encoding:
-        """The same, checked.
+        """The options as an `Encoding`.
 
         Raises:
-            InvalidOptions: a wrong name or number, what cannot be written here, or there is no video.
+            InvalidOptions: a wrong name or number, a codec that cannot be written here, or there is no --out.
             VideoToolMissing: the backend is not installed.
         """
         from parsing_rcnn.errors import InvalidOptions

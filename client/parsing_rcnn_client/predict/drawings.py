@@ -1,4 +1,4 @@
-"""What `predict` draws of a picture's people beside their maps."""
+"""The pictures that `predict` draws besides the maps: overlay, hidden photo, cutout, crops."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs import jpeg, png
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
+from parsing_rcnn_client.layer_checks import require_known, require_trained
 
 LAYERS = ("parts", "charts", "iuv", "u", "v", "contours", "boxes", "anonymise")
 _OF_CHARTS = ("charts", "iuv", "u", "v", "contours")
 
 FORMATS = ("png", "jpg")
-"""Of the picture with the layers."""
+"""Types of the picture with the layers."""
 
 _JPEG_QUALITY = 95
 
@@ -32,9 +34,9 @@ class Drawings:
         layers: of `LAYERS`, drawn over the photo in the order given. "anonymise" always comes first: it hides people in
             every picture that is written, and also writes the photo in which they are hidden.
         overlay: type of the picture with the layers, one of `FORMATS`; None leaves it out.
-        hide: what of people "anonymise" hides, one of `parsing_rcnn.drawing.hiding.HIDE`.
+        hide: what "anonymise" hides of people, one of `parsing_rcnn.drawing.hiding.HIDE`.
         style: how, one of `parsing_rcnn.drawing.hiding.STYLES`.
-        cutout: write everybody with nothing around them.
+        cutout: write everybody on a transparent background.
         crops: write a picture of each person, cut to the box.
 
     Raises:
@@ -49,9 +51,7 @@ class Drawings:
     overlay: str | None = "png"
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.layers if name not in LAYERS]
-        if unknown or not self.layers:
-            raise InvalidOptions(f"layers: {', '.join(unknown) or 'none'}: choose from {', '.join(LAYERS)}")
+        require_known(self.layers, LAYERS)
         hiding.check(self.hide, self.style)
         if self.overlay is not None and self.overlay not in FORMATS:
             raise InvalidOptions(f"a picture of the type {self.overlay!r} is not drawn: choose {' or '.join(FORMATS)}")
@@ -67,7 +67,7 @@ class Drawings:
         return "anonymise" in self.layers
 
     def require(self, tasks: frozenset[str]) -> None:
-        """Hold the drawings against the tasks.
+        """Check the drawings against the tasks that are computed.
 
         Raises:
             InvalidOptions: one needs a task that is not asked for.
@@ -81,41 +81,36 @@ class Drawings:
             raise InvalidOptions("--cutout needs the task parsing or densepose: add one to --tasks")
 
     def require_trained(self, untrained: frozenset[str]) -> None:
-        """Hold the drawings against the model. (Parts are those of the charts where only these are trained.)
+        """Check the layers against the model.
 
         Raises:
-            InvalidOptions: a layer shows only what an untrained head says.
+            InvalidOptions: as of `layer_checks.require_trained`.
         """
-        for layer in self.layers:
-            if layer in _OF_CHARTS and "densepose" in untrained:
-                raise InvalidOptions(
-                    f"the layer {layer} needs the task densepose, whose head is not trained in this model: leave the "
-                    "layer out, or take another model"
-                )
+        require_trained(self.layers, _OF_CHARTS, charts_trained="densepose" not in untrained)
 
     def asked(self, options: Options) -> Options:
-        """What to ask an engine for: of doubtful people, too, where people are to be hidden."""
-        return hiding.suspects(options) if self.hides else options
+        """What to ask an engine for: doubtful people as well where people are to be hidden."""
+        return hiding.lower_threshold(options) if self.hides else options
 
     def told(self) -> dict[str, Any]:
-        """What of them the JSON of a picture says: all that files of the same names differ by, but for the defaults."""
+        """The fields of the JSON that tell how the files were drawn; defaults are left out."""
         shown = self.layers if self.overlay is not None else ("anonymise",) if self.hides else Drawings.layers
         told: dict[str, Any] = {} if tuple(shown) == Drawings.layers else {"layers": list(shown)}
         return told | ({"hide": self.hide, "style": self.style} if self.hides else {})
 
     def suffixes(self, count: int) -> list[str]:
-        """Of the files of a picture with so many people."""
+        """Suffixes of the files drawn for a picture with `count` people."""
         names = [] if self.overlay is None else [f"_overlay.{self.overlay}"]
         names += [*["_hidden.jpg"] * self.hides, *["_cutout.png"] * self.cutout]
         return names + [crop_suffix(index) for index in range(count * self.crops)]
 
     def draw(self, image: NDArray[np.uint8], people: People, everybody: People) -> dict[str, bytes]:
-        """The pictures, suffix -> file. None has anything of the photo's metadata.
+        """Draw the pictures: suffix -> encoded file. None carries the photo's metadata.
 
         Args:
             image: uint8 [H,W,3] RGB, upright.
             people: found in it.
-            everybody: doubtful people as well, whom "anonymise" hides.
+            everybody: with the doubtful people, whom "anonymise" hides as well.
         """
         files = {}
         if self.hides:
@@ -153,5 +148,5 @@ class Drawings:
 
 
 def crop_suffix(index: int) -> str:
-    """Of the picture of one person, by the number that _INDS.png has for them."""
+    """Suffix of the picture of one person, with their number in _INDS.png."""
     return f"_person{index + 1}.jpg"

@@ -1,4 +1,4 @@
-"""The files that one analysed picture leaves."""
+"""The files that `predict` writes for one picture, and what is known of those of earlier runs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs import json, npz, png, rle
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.heads import believed
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.cli.signals import leave_waits
 from parsing_rcnn_client.predict.drawings import Drawings
 
 LAST = ".json"
-"""Suffix of the file that is written last."""
+"""Suffix of the JSON, which is written last."""
 
 _BEGUN = ".json.part"
-"""The same before it is: it is there first, so that the files of a run that is stopped are known as well."""
+"""Suffix of the same JSON while the other files are written. It comes first, so that it lists the files even if the run
+is stopped."""
 
 FILES = frozenset({"json", "npz", "parts", "iuv", "inds"})
 """What is written of a picture beside what is drawn of it; "json" always is."""
 
 _ALL = FILES | {"overlay"}
 _SUFFIXES = {"npz": ".npz", "parts": "_parts.png", "iuv": "_IUV.png", "inds": "_INDS.png"}
-_TASKS = {"parts": "parsing", "iuv": "densepose", "inds": "densepose"}  # that they need
-_OVERLAY = "_overlay.png"  # which the JSON of earlier versions does not list
+TASK_OF = {"parts": "parsing", "iuv": "densepose", "inds": "densepose"}
+"""The task that a file of `FILES` shows; the others need none."""
+_OVERLAY = "_overlay.png"  # the JSON of earlier versions does not list it
 
-# in which people are, as they are or hidden
+# pictures that show people, whether hidden or not
 _DRAWN = re.compile(r"_(overlay\.(png|jpg)|hidden\.jpg|cutout\.png|person[1-9]\d*\.jpg)$")
 _PICTURES = re.compile(rf"(_(parts|IUV|INDS)\.png|{_DRAWN.pattern})$")
 _FILES = re.compile(rf"(\.npz|\.json|{_PICTURES.pattern})$")
@@ -55,30 +57,30 @@ def write_outputs(
     everybody: People | None = None,
     name: str | None = None,
 ) -> list[Path]:
-    """Write TARGET.npz, .json, _parts.png, _IUV.png, _INDS.png; what was not computed is left out. And what `drawings`
-    ask for: _overlay.png, _hidden.jpg, _cutout.png, _person1.jpg and so on.
+    """Write TARGET.npz, .json, _parts.png, _IUV.png and _INDS.png, except for what was not computed, and the pictures
+    that `drawings` ask for: _overlay.png, _hidden.jpg, _cutout.png, _person1.jpg and so on.
 
-    The JSON lists all of them, and what of earlier runs still lies there. What those drew of people is taken away: it
-    may show whom this run hides, or does not find.
+    The JSON lists all of them, and the files of earlier runs that stay. Pictures of people that earlier runs drew are
+    deleted: they may show people whom this run hides or does not find.
 
     Args:
         target: folder and stem.
         people: found in `image`.
         image: uint8 [H,W,3] RGB, upright; None where nothing is drawn.
-        files: of `FILES`, those that are written; the JSON is, also where it is not named.
+        files: which of `FILES` to write; the JSON is written in any case.
         exact: paste part labels from their probabilities, and interpolate U and V.
         bgr: write _IUV.png with I in the blue channel, as in the first DensePose release.
-        model: whose name and version the JSON has, as the gateway's has.
-        options: by which `people` were found; the JSON has them with `exact` and `bgr`, for `is_done`.
+        model: its name and version go into the JSON, as in the gateway's.
+        options: by which `people` were found; they go into the JSON with `exact` and `bgr`, for `is_done`.
         drawings: what is drawn.
-        everybody: doubtful people as well, where `drawings` hide people.
+        everybody: with the doubtful people, where `drawings` hide people.
         name: of the photo, for the JSON.
 
     Returns:
         The files written.
 
     Raises:
-        InvalidOptions: another program's JSON is where that of the picture goes.
+        InvalidOptions: another program's JSON has the name of the picture's.
         OSError: a file cannot be written.
     """
     _require_own(target.with_name(target.name + LAST))
@@ -92,9 +94,9 @@ def write_outputs(
     document |= json.to_json(people, exact=exact)
     document["image"] |= {} if name is None else {"file_name": name}
     stale = drawn_before(target)
-    with leave_waits():  # all of them, where that does not take long
+    with leave_waits():  # a signal that ends the process lets all files be written, if that is quick
         begun = _put(target, _BEGUN, json.dumps(document))
-        for suffix in [*stale, LAST]:  # that last: nobody takes what a run leaves that is stopped from here on for done
+        for suffix in [*stale, LAST]:  # without the JSON, nobody takes a run that is stopped from here on for done
             target.with_name(target.name + suffix).unlink(missing_ok=True)
         written = [_put(target, suffix, data) for suffix, data in made.items()]
         written.append(begun.replace(target.with_name(target.name + LAST)))
@@ -110,19 +112,19 @@ def _put(target: Path, suffix: str, data: bytes) -> Path:
 
 
 def _kept(target: Path) -> list[str]:
-    """Suffixes of what earlier runs wrote that a run leaves where it is, unless it writes the same."""
+    """Suffixes of the files of earlier runs that this run does not delete; it may replace them."""
     left = sorted(_told(target) - drawn_before(target))
     return [suffix for suffix in left if target.with_name(target.name + suffix).is_file()]
 
 
 def _maps(people: People, files: frozenset[str], exact: bool, bgr: bool) -> dict[str, bytes]:
-    """The maps of the whole picture, suffix -> file; nothing is pasted that is not wanted."""
+    """The maps of the whole picture, suffix -> PNG. Only what is to be written is pasted."""
     made = {}
     if people.parts is not None and "parts" in files:
         made["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is None:
         return made
-    own = "densepose" in believed(people)  # who is where is of the charts as well
+    own = "densepose" in people.silhouette_tasks  # the charts tell who is where
     if "iuv" in files or ("inds" in files and own):
         iuv, instances = people.iuv_map(exact=exact)
         made |= {"_IUV.png": png.encode_iuv(iuv, bgr=bgr)} if "iuv" in files else {}
@@ -141,21 +143,21 @@ def is_done(
     model: ModelInfo | None = None,
     drawings: Drawings = Drawings(),  # noqa: B008 - frozen
 ) -> bool:
-    """Whether an earlier run wrote all of this picture that these options ask for: by the same model and options, of
-    the same tasks and files or more. Arguments as in `write_outputs`.
+    """Whether an earlier run wrote everything that these options ask for: with the same model and options, and for the
+    same tasks and files or more. Arguments as in `write_outputs`.
     """
     try:
         document = read(target)
         paths = files_of(target, len(document["predictions"]), options, files, drawings)
         suffixes = {path.name.removeprefix(target.name) for path in paths}
-        if not suffixes - {LAST} <= _listed(document):  # what is there may be another's, and show everybody
+        if not suffixes - {LAST} <= _listed(document):  # a file may be another program's, and show everybody
             return False
         if not all(path.is_file() for path in paths):
             return False
         wrote = dict(document["options"])
         tasks, by = set(wrote.pop("tasks")), document.get("model")
         others = set(wrote.pop("write", FILES))
-    except (OSError, AttributeError, KeyError, TypeError, ValueError):  # not known, as another program's is
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):  # no JSON of ours
         return False
     wanted = _about(model, options, files, exact, bgr, drawings)
     same = wrote == {name: value for name, value in wanted["options"].items() if name not in ("tasks", "write")}
@@ -163,14 +165,14 @@ def is_done(
 
 
 def files_of(target: Path, count: int, options: Options, files: frozenset[str], drawings: Drawings) -> list[Path]:
-    """What is written of a picture with so many people; arguments as in `write_outputs`."""
+    """The files written for a picture with `count` people; other arguments as in `write_outputs`."""
     suffixes = [*_suffixes(files, options.tasks), *drawings.suffixes(count), LAST]
     return [target.with_name(target.name + suffix) for suffix in suffixes]
 
 
 def _suffixes(files: frozenset[str], tasks: frozenset[str]) -> list[str]:
-    """Of the arrays and maps that a run of these tasks writes of a picture."""
-    return [end for name, end in _SUFFIXES.items() if name in files and _TASKS.get(name) in (None, *tasks)]
+    """Suffixes of the arrays and maps that a run of these tasks writes for a picture."""
+    return [end for name, end in _SUFFIXES.items() if name in files and TASK_OF.get(name) in (None, *tasks)]
 
 
 def read(target: Path, tasks: frozenset[str] | None = None) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def read(target: Path, tasks: frozenset[str] | None = None) -> dict[str, Any]:
 
     Args:
         target: folder and stem.
-        tasks: as if only these had been asked for; None for all that it has.
+        tasks: leave out what other tasks computed; None leaves out nothing.
 
     Raises:
         OSError: there is none.
@@ -196,7 +198,7 @@ def read(target: Path, tasks: frozenset[str] | None = None) -> dict[str, Any]:
 
 
 def _reduce(person: dict[str, Any], tasks: frozenset[str], size: tuple[int, int]) -> None:
-    """Take from a person's entry what these tasks do not have; the silhouette is that of the map which is left."""
+    """Remove from a person's entry what other tasks computed. The silhouette becomes that of the map that stays."""
     for task, names in {"parsing": ("parts", "parts_png"), "densepose": ("densepose",)}.items():
         for name in names if task not in tasks else ():
             person.pop(name, None)
@@ -210,18 +212,18 @@ def _reduce(person: dict[str, Any], tasks: frozenset[str], size: tuple[int, int]
 
 
 def drawn_before(target: Path) -> frozenset[str]:
-    """Suffixes of the pictures that earlier runs drew of people."""
+    """Suffixes of the pictures of people that earlier runs drew."""
     return frozenset(suffix for suffix in _told(target) if _DRAWN.fullmatch(suffix))
 
 
 def is_told(target: Path) -> bool:
-    """Whether there is a JSON that tells which files of a picture runs wrote."""
+    """Whether there is a JSON that lists the files which runs wrote for a picture."""
     return any(target.with_name(target.name + suffix).is_file() for suffix in (LAST, _BEGUN))
 
 
 def _told(target: Path) -> frozenset[str]:
-    """Suffixes of what runs wrote of a picture, as its JSON tells; of no other file is it known whose it is. After a
-    run that was stopped both are there, or the one that it began."""
+    """Suffixes of the files that runs wrote for a picture, by its JSON; other files may be anybody's. After a run that
+    was stopped there may be two of these JSONs, or only the one that it began."""
     return frozenset().union(*(_told_by(target.with_name(target.name + suffix)) for suffix in (LAST, _BEGUN)))
 
 
@@ -232,7 +234,7 @@ def _told_by(path: Path) -> frozenset[str]:
 
 
 def _require_own(path: Path) -> None:
-    """Refuse to replace a JSON that no run wrote: annotations of a photo may lie beside it by the same name."""
+    """Refuse to replace a JSON that no run wrote: annotations of a photo often have the same name."""
     with suppress(FileNotFoundError, NotADirectoryError):
         if _told_at(path, _state(path)) is None:
             raise InvalidOptions(
@@ -247,7 +249,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)  # a folder has the pictures of one after the other
 def _told_at(path: Path, _changed: tuple[int, int]) -> frozenset[str] | None:
-    """None of another program's."""
+    """Suffixes that a JSON lists; None where it is another program's."""
     with suppress(ValueError):
         document = documents.loads(path.read_bytes())
         return _listed(document) if isinstance(document, dict) and "predictions" in document else None
@@ -255,7 +257,7 @@ def _told_at(path: Path, _changed: tuple[int, int]) -> frozenset[str] | None:
 
 
 def _listed(document: dict[str, Any]) -> frozenset[str]:
-    """Suffixes of the files that a JSON tells of, but for itself."""
+    """Suffixes of the files that a JSON lists, without the JSON itself."""
     listed = document.get("files")
     if not isinstance(listed, list):
         return _listed_before(document)
@@ -263,7 +265,7 @@ def _listed(document: dict[str, Any]) -> frozenset[str]:
 
 
 def _listed_before(document: dict[str, Any]) -> frozenset[str]:
-    """The same of an earlier version, whose JSON lists some pictures; the others follow from the options."""
+    """The same for an earlier version, whose JSON lists some pictures only; the other files follow from its options."""
     pictures, options = document.get("pictures"), document.get("options")
     suffixes = pictures if isinstance(pictures, list) else ()
     drawn = frozenset(suffix for suffix in suffixes if isinstance(suffix, str) and _DRAWN.fullmatch(suffix))
@@ -283,7 +285,7 @@ def _about(
     bgr: bool,
     drawings: Drawings,
 ) -> dict[str, Any]:
-    """What the JSON says beside the people."""
+    """The fields of the JSON about the model and the options."""
     written = files | {"json"} | ({"overlay"} if drawings.overlay is not None else set())
     about: dict[str, Any] = {} if model is None else {"model": {"name": model.name, "version": model.version}}
     if options is not None:
@@ -301,31 +303,31 @@ def _about(
 
 
 def is_output(path: Path) -> bool:
-    """Whether a picture is a result of an earlier run: named like one, and told of by the JSON beside it. A photo may
-    be named so as well: me_person1.jpg beside me.jpg."""
+    """Whether a picture is a result of an earlier run: named like one, and listed by the JSON beside it. The name alone
+    does not tell, for a photo may be called me_person1.jpg beside me.jpg."""
     named = _PICTURES.search(path.name)
     return named is not None and named[0] in _told(path.with_name(path.name[: named.start()]))
 
 
 def picture_of(name: str) -> tuple[str, str] | None:
-    """(name of the target, suffix) of a file that is named like a picture that a run writes; None of others."""
+    """(name of the target, suffix) of a file that is named like a picture that runs write; None for other names."""
     named = _PICTURES.search(name)
     return None if named is None else (name[: named.start()], named[0])
 
 
 def is_drawn(suffix: str) -> bool:
-    """Whether people are in the picture with this suffix."""
+    """Whether the picture with this suffix shows people."""
     return _DRAWN.fullmatch(suffix) is not None
 
 
 def stem_of(
     name: str,
-    tasks: frozenset[str] = frozenset(_TASKS.values()),
+    tasks: frozenset[str] = frozenset(TASK_OF.values()),
     files: frozenset[str] = FILES,
     drawings: Drawings | None = None,
 ) -> str | None:
-    """The name of the target that a run of these tasks, files and drawings may write a file of this name of, if any;
-    without drawings, any of them."""
+    """Name of the target whose results include a file called so, in a run of these tasks, files and drawings; None
+    where there is none. Without `drawings` every picture of people counts."""
     named = _FILES.search(name)
     if named is None:
         return None

@@ -1,9 +1,9 @@
-"""Many pictures through an engine: some in flight, a progress bar, resumable, and one bad file stops nothing."""
+"""Run many pictures through an engine: several in flight, with a progress bar, resumable; a bad file stops nothing."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
@@ -15,11 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
 from parsing_rcnn.codecs.image import decode
-from parsing_rcnn.drawing.hiding import surest
+from parsing_rcnn.drawing.hiding import apply_threshold
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
-from parsing_rcnn.heads import judged
-from parsing_rcnn.people import Analyzer, ModelInfo, Options
+from parsing_rcnn.heads import mark_untrained
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.outputs import FILES, files_of, is_done, read, write_outputs
 from parsing_rcnn_client.predict.sources import Source
@@ -28,13 +28,13 @@ from parsing_rcnn_client.predict.tables import Table, TableFailed
 
 @dataclass
 class Report:
-    """What was done.
+    """What a run did.
 
     Attributes:
         pictures: one entry for each picture done: `source`, `file_name`, `people`, `files`.
         failed: path -> reason.
-        skipped: pictures that an earlier run had done.
-        earlier: the same entries of those.
+        skipped: how many pictures an earlier run had done.
+        earlier: the entries of those.
         stopped: why the run ended before the last picture, or None.
         interrupted: whether that was Ctrl-C, or another signal that interrupts.
     """
@@ -62,64 +62,121 @@ def predict_all(
     out: Path | None = None,
     tables: Sequence[Table] = (),
 ) -> Report:
-    """Analyse every picture and write its files. An engine that has gone ends the run: the rest would fail as well.
+    """Analyse every picture and write its files. When the engine has gone the run ends, as the rest would fail too.
 
-    After an interrupt pictures that are under way are not waited for, so their threads may still run.
+    After an interrupt it does not wait for pictures on their way, so their threads may still run.
 
     Args:
-        engine: who computes.
+        engine: analyses them.
         options: what to compute.
         sources: the pictures.
         model, files, exact, bgr, drawings: as in `write_outputs`.
         in_flight: pictures on their way at once.
         resume: skip pictures whose results are there, of the same options and model.
-        out: folder of the results, below which pictures have the names that results call them by; None calls them by
-            their own.
-        tables: are told of every picture in the order of the sources, also of those that are skipped. After an
-            interrupt they have what was settled before. They are not finished here.
+        out: folder of the results; pictures are called by their place below it, or by their own names where it is None.
+        tables: get every picture in the order of the sources, also those that are skipped. After an interrupt they
+            have what was settled before. They are not finished here.
     """
     job = _Job(engine, options, model, files, exact, bgr, drawings, out, bool(tables))
-    report = Report()
     done = partial(is_done, options=options, model=model, files=files, exact=exact, bgr=bgr, drawings=drawings)
-    skipped = {s.target for s in sources if resume and done(s.target)}
-    report.skipped = len(skipped)
-    waiting: deque[tuple[Source, Future[_Done] | None]] = deque()  # of those that are skipped there is no future
-    rest = deque(sources)
-    pool = ThreadPoolExecutor(in_flight, "predict")
-    try:
-        with _progress() as progress:
-            bar = progress.add_task("pictures", total=len(sources), completed=len(skipped))
+    skipped = frozenset(source.target for source in sources if resume and done(source.target))
+    return _Run(job, sources, skipped, in_flight, tables).report_of_all()
 
-            def settle_first() -> None:
-                source, future = waiting[0]
-                if future is not None:
-                    wait_for([future])
-                    progress.advance(bar)
-                waiting.popleft()  # before it is told, which an interrupt must not repeat
-                _settle(job, source, future, report, tables)
 
-            while rest:
-                while sum(future is not None for _, future in waiting) >= in_flight:
-                    settle_first()
-                waiting.append((rest[0], None if rest[0].target in skipped else pool.submit(job.run, rest[0])))
-                rest.popleft()
-                while waiting and waiting[0][1] is None:
-                    settle_first()
-            while waiting:
-                settle_first()
-    except (EngineUnavailable, TableFailed) as error:
-        report.stopped = error.detail
-        tables = () if isinstance(error, TableFailed) else tables
-    except KeyboardInterrupt:
-        report.stopped, report.interrupted = "interrupted", True
-    finally:
-        pool.shutdown(wait=not report.interrupted, cancel_futures=True)
-    waiting += [(source, None) for source in rest if source.target in skipped]
-    for source, future in waiting:  # what was under way may have been answered, and is written
-        if (future is None and not report.interrupted) or (future and future.done() and not future.cancelled()):
-            with suppress(EngineUnavailable, TableFailed):
-                _settle(job, source, future, report, tables)
-    return report
+class _Run:
+    """Pictures on their way through the engine, settled in the order of the sources.
+
+    Args:
+        job: what is done with each.
+        sources: the pictures.
+        skipped: targets of those that an earlier run did.
+        in_flight: pictures on their way at once.
+        tables: are told of each picture when it is settled.
+    """
+
+    def __init__(
+        self, job: _Job, sources: Sequence[Source], skipped: frozenset[Path], in_flight: int, tables: Sequence[Table]
+    ) -> None:
+        self._job, self._skipped, self._in_flight, self._tables = job, skipped, in_flight, tables
+        self._report = Report(skipped=len(skipped))
+        self._rest = deque(sources)
+        self._waiting: deque[tuple[Source, Future[_Done] | None]] = deque()  # a picture that is skipped has no future
+
+    def report_of_all(self) -> Report:
+        """Analyse everything, as far as the engine, the tables and the user allow."""
+        report, pool = self._report, ThreadPoolExecutor(self._in_flight, "predict")
+        try:
+            with _progress() as progress:
+                bar = progress.add_task("pictures", total=len(self._rest), completed=len(self._skipped))
+                self._analyse(pool, partial(progress.advance, bar))
+        except (EngineUnavailable, TableFailed) as error:
+            report.stopped = error.detail
+            if isinstance(error, TableFailed):
+                self._tables = ()
+        except KeyboardInterrupt:
+            report.stopped, report.interrupted = "interrupted", True
+        finally:
+            pool.shutdown(wait=not report.interrupted, cancel_futures=True)
+        self._settle_rest()
+        return report
+
+    def _analyse(self, pool: ThreadPoolExecutor, advance: Callable[[], None]) -> None:
+        while self._rest:
+            while sum(future is not None for _, future in self._waiting) >= self._in_flight:
+                self._settle_first(advance)
+            source = self._rest[0]
+            skipped = source.target in self._skipped
+            self._waiting.append((source, None if skipped else pool.submit(self._job.run, source)))
+            self._rest.popleft()
+            while self._waiting and self._waiting[0][1] is None:
+                self._settle_first(advance)
+        while self._waiting:
+            self._settle_first(advance)
+
+    def _settle_first(self, advance: Callable[[], None]) -> None:
+        source, future = self._waiting[0]
+        if future is not None:
+            wait_for([future])
+            advance()
+        self._waiting.popleft()  # before it is told, which an interrupt must not repeat
+        self._settle(source, future)
+
+    def _settle_rest(self) -> None:
+        """After a run that was stopped: what was on its way may have been answered, and its files are written."""
+        self._waiting += [(source, None) for source in self._rest if source.target in self._skipped]
+        for source, future in self._waiting:
+            earlier = future is None and not self._report.interrupted
+            if earlier or (future is not None and future.done() and not future.cancelled()):
+                with suppress(EngineUnavailable, TableFailed):
+                    self._settle(source, future)
+
+    def _settle(self, source: Source, future: Future[_Done] | None) -> None:
+        """Report a picture and tell the tables of it; one that is skipped has no future.
+
+        Raises:
+            EngineUnavailable: the engine has gone.
+            TableFailed: a table cannot be written.
+        """
+        report = self._report
+        try:
+            done = self._job.earlier(source) if future is None else future.result()
+        except DeadlineExceeded as error:  # this picture took too long; the engine is there
+            reason = error.detail
+        except EngineUnavailable:
+            raise
+        except ParsingRCNNError as error:
+            reason = error.detail
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename not in (None, str(source.path)) else ""
+            reason = f"{where}{error.strerror or error}"
+        else:
+            (report.earlier if future is None else report.pictures).append(done.entry)
+            for table in self._tables:
+                table.add(done.entry["file_name"], done.document or {})
+            return
+        report.failed[str(source.path)] = reason
+        for table in self._tables:
+            table.fail(self._job.name(source), reason)
 
 
 def _progress() -> Progress:
@@ -149,7 +206,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with each picture; arguments as of `predict_all`."""
+    """The work on each picture; arguments as in `predict_all`."""
 
     engine: Analyzer
     options: Options
@@ -170,8 +227,8 @@ class _Job:
         asked = self.drawings.asked(self.options)
         everybody = self.engine.analyze(data, asked)
         if self.model is not None:
-            everybody = judged(everybody, self.model)
-        people = everybody if asked == self.options else surest(everybody, self.options)
+            everybody = mark_untrained(everybody, self.model)
+        people = everybody if asked == self.options else apply_threshold(everybody, self.options)
         written = write_outputs(
             source.target,
             people,
@@ -185,11 +242,11 @@ class _Job:
             everybody=everybody,
             name=self.name(source),
         )
-        # as a later run reads it
+        # the document is read back, so that tables get what a later run with --resume would read
         return _Done(self._entry(source, len(people), written), read(source.target) if self.tabled else None)
 
     def earlier(self, source: Source) -> _Done:
-        """What an earlier run left of it."""
+        """The results of an earlier run."""
         document = read(source.target, self.options.tasks)
         count = len(document["predictions"])
         written = files_of(source.target, count, self.options, self.files, self.drawings)
@@ -198,26 +255,3 @@ class _Job:
     def _entry(self, source: Source, count: int, written: list[Path]) -> dict[str, Any]:
         names = {"source": str(source.path), "file_name": self.name(source)}
         return {**names, "people": count, "files": [str(path) for path in written]}
-
-
-def _settle(job: _Job, source: Source, future: Future[_Done] | None, report: Report, tables: Sequence[Table]) -> None:
-    """Tell of a picture: of one that is skipped, without a future, what is there."""
-    try:
-        done = job.earlier(source) if future is None else future.result()
-    except DeadlineExceeded as error:  # this picture took too long; the engine is there
-        reason = error.detail
-    except EngineUnavailable:
-        raise
-    except ParsingRCNNError as error:
-        reason = error.detail
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename not in (None, str(source.path)) else ""
-        reason = f"{where}{error.strerror or error}"
-    else:
-        (report.earlier if future is None else report.pictures).append(done.entry)
-        for table in tables:
-            table.add(done.entry["file_name"], done.document or {})
-        return
-    report.failed[str(source.path)] = reason
-    for table in tables:
-        table.fail(job.name(source), reason)

@@ -1,4 +1,4 @@
-"""One COCO file of all pictures that `predict` has results of, those of earlier runs too."""
+"""One COCO file for all pictures of a `predict` run, including those that an earlier run did."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from parsing_rcnn_client.predict.outputs import read, stem_of
 from parsing_rcnn_client.predict.sources import Source
 
 PART_CATEGORY = 100
-"""Added to the class of a part: COCO's own ids of things end at 90."""
+"""Added to a part's class id to get its category id; COCO's own category ids end at 90."""
 
 _NAMED = 3
-"""Pictures in a message."""
+"""The most pictures named in a message."""
 
 _IDS = range(-(2**63), 2**63)
-"""What readers take for a number."""
+"""Numbers that readers of COCO files accept as an id."""
 
 
 @dataclass(frozen=True)
 class CocoResults:
-    """Where the results of a run go, and what the pictures are called there.
+    """The COCO file of a run, and the ids and names of the pictures in it.
 
     Attributes:
         path: of the file.
         images: (id, file name) of each source, in their order.
-        classes: names of all parts, by their ids, where there is to be an annotation for each part as well; of an
-            engine that does not name them, none: then those that are found are named.
+        classes: names of the part classes by class id; with them every part gets an annotation as well. Empty where
+            the engine does not name them: then the file names those that are found. None for no parts.
     """
 
     path: Path
@@ -58,17 +58,17 @@ class CocoResults:
         ids: Path | None = None,
         classes: Sequence[str] | None = None,
     ) -> CocoResults:
-        """Results of these pictures, with ids from 1 in their order, or those that a COCO file has for their names.
+        """The results of these pictures, with ids from 1 in their order, or with the ids that another COCO file has.
 
         Args:
             path: of the results.
             sources: the pictures.
-            out: folder of their other results: a picture is called by its name below the folder that was given.
+            out: folder of their other results; see `Source.name`.
             ids: COCO file whose `images` have `id` and `file_name`.
             classes: see above.
 
         Raises:
-            InvalidOptions: the file cannot be where it is to be, or `ids` is none, or lacks a picture.
+            InvalidOptions: the file cannot be written there, or `ids` is no COCO file, or lacks a picture.
         """
         _check_place(path, sources, ids)
         names = [source.name(out) for source in sources]
@@ -76,10 +76,10 @@ class CocoResults:
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
     def begin(self) -> CocoFile:
-        """Take the place of the file, so that nobody learns after hours that it cannot be there.
+        """Begin the file now, so that nobody learns after hours that it cannot be written.
 
         Raises:
-            InvalidOptions: a stream writes it.
+            InvalidOptions: another run writes it.
             ParsingRCNNError: nothing can be written there.
         """
         try:
@@ -91,16 +91,16 @@ class CocoResults:
     def write(
         self, file: CocoFile, sources: Sequence[Source], failed: Collection[str], tasks: frozenset[str] | None = None
     ) -> int:
-        """Write the file, of the JSON files of these pictures.
+        """Write the file from the JSON files of these pictures.
 
         Args:
             file: as it was begun; it is finished here.
             sources: all of `images`.
-            failed: paths of those that are left out: what an earlier run may have written of them is not of this one.
-            tasks: what other tasks of an earlier run said is left out; None for all.
+            failed: paths of pictures to leave out: there may be results of an earlier run, but not of this one.
+            tasks: leave out what other tasks computed in an earlier run; None leaves out nothing.
 
         Returns:
-            How many pictures it has.
+            How many pictures the file has.
 
         Raises:
             OSError: it cannot be written, or a result cannot be read.
@@ -135,7 +135,7 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(person: Mapping[str, Any], size: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    """An entry for each part that a person's JSON has, in a picture of (height, width)."""
+    """A COCO entry for each part in a person's JSON; `size` is the picture's (height, width)."""
     if "parts_png" not in person:
         return
     labels, (left, top) = _labels(person["parts_png"]), person["offset"]
@@ -152,15 +152,15 @@ def _labels(text: str) -> NDArray[np.uint8]:
 
 
 def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
-    """Refuse, before anything is analysed, a file of all pictures where none can be or another one is.
+    """Refuse a file for all pictures, before anything is analysed, if it cannot be written or is needed.
 
     Args:
         path: of the file.
-        option: that names it.
+        option: name of the option that gave it.
         sources: the pictures.
 
     Raises:
-        InvalidOptions: what is there.
+        InvalidOptions: the file is a picture or its result, or cannot be written.
     """
     check_place(path, named=f"{option} {path}")
     whole, real = path.resolve(), Real()
@@ -172,7 +172,7 @@ def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
 
 
 def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> None:
-    """The same of the COCO file."""
+    """Check the place of the COCO file."""
     if path == STANDARD:
         raise InvalidOptions(f"--coco {path}: name a file")
     if ids is not None and ids.resolve() == path.resolve():
@@ -182,8 +182,8 @@ def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> Non
 
 
 def _looked_up(ids: Path, names: Sequence[str]) -> list[int | str]:
-    """The ids that a COCO file has for pictures: by the same name, or else by the name without folders where only one
-    picture on either side has it."""
+    """The ids that a COCO file has for pictures: by the whole name, or by the name without folders if that is unique on
+    both sides."""
     known = _ids_of(ids)
     short = Counter(PurePosixPath(name).name for name in known)
     bare = {PurePosixPath(name).name: number for name, number in known.items()}

@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, globs, standard input) to pictures and the places of their results."""
+"""Finds the pictures that a user names (files, folders, globs, standard input), and the places of their results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from parsing_rcnn_client.predict.outputs import FILES, drawn_before, is_output, 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 _OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff")
-"""Of pictures that no engine reads: in a folder they are counted, so that nobody misses them in the results."""
+"""Suffixes of pictures that no engine reads. In a folder they are counted, and the user is told."""
 
 _LONGEST_NAME = 4096
-"""Characters: no system takes a longer path, and what is longer is no list of names but text in one line."""
+"""Characters. No system takes a longer path, so standard input with a longer line is no list of names."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Source:
 
     Attributes:
         path: of the picture.
-        target: folder and stem of its results, without a suffix (with the picture's own where a neighbour differs in
-            nothing else).
-        data: the picture itself, when it came through standard input.
+        target: folder and stem of its results, without a suffix (with the picture's own suffix where a neighbour
+            has the same stem).
+        data: the encoded picture, when it came through standard input.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Source:
         return self.path.read_bytes() if self.data is None else self.data
 
     def name(self, out: Path) -> str:
-        """What the picture is called in results: by its place below the folder that was given.
+        """The picture's name in results: its path below the folder that was given.
 
         Args:
             out: folder of the results.
@@ -59,12 +59,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What names stand for.
+    """What the names on the command line stand for.
 
     Attributes:
         sources: the pictures.
-        left_out: how many pictures of each other type lie beside them: suffix -> files.
-        links: names that were left out, as their file is there under another one.
+        left_out: pictures of other types beside them: suffix -> how many.
+        links: how many names were left out because their file is there under another name.
     """
 
     sources: list[Source]
@@ -73,26 +73,27 @@ class Found:
 
     @property
     def note(self) -> str:
-        """What was left out, for the user; empty when nothing was."""
+        """Tells the user what was left out; empty when nothing was."""
         links = f"left out: {self.links} more name{'s' * (self.links > 1)} of the same files" if self.links else ""
         return "; ".join(filter(None, (_note(self.left_out), links)))
 
 
 def find_sources(names: Sequence[str], out: Path) -> Found:
-    """All pictures that `names` stand for, sorted within each name, each once: by the name that is no link, if any.
+    """All pictures that `names` stand for, sorted within each name. A file with several names is taken once, by a name
+    that is no link where there is one.
 
-    "-" is standard input: one encoded picture, or names of files and folders, one a line or ended by NUL (`find
-    -print0`), there or not.
+    "-" is standard input: one encoded picture, or the names of files and folders, one a line or separated by NUL (`find
+    -print0`). Listed names that do not exist become sources too, which fail later like other unreadable pictures.
 
-    A file or a match of a glob goes to out/STEM; a picture in a folder keeps its place below that folder. Pictures of
-    one folder that differ in nothing but their suffix keep it: out/photo.jpg and out/photo.png. Results of an earlier
-    run that lie in a folder, or match a glob, are left out. So are HEIC, AVIF, GIF, BMP and TIFF, which are counted; a
-    file that is named itself is taken whatever its suffix.
+    The results of a file or of a match of a glob go to out/STEM; a picture in a folder keeps its place below that
+    folder. Pictures of one folder that differ only in their suffix keep it: out/photo.jpg and out/photo.png. Results of
+    an earlier run that lie in a folder, or match a glob, are left out. So are HEIC, AVIF, GIF, BMP and TIFF, which are
+    counted. A file that is named itself is taken whatever its suffix is.
 
     Raises:
         InvalidOptions: a name stands for nothing, or pictures of two folders would write the same results.
     """
-    found: dict[Path, Source] = {}  # by folder and name; a picture that is a link has its own
+    found: dict[Path, Source] = {}  # by folder and name; a link is not resolved
     others: set[Path] = set()
     real = Real()
 
@@ -113,7 +114,7 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
         else:
             listed = given
     for name in listed:
-        # one name of thousands that is not there is told with the pictures that failed
+        # one missing name in a list of thousands does not stop the run: it is reported as a picture that failed
         pictures, beside = _expand(name) if _is_there(name) else ([(Path(name), Path(Path(name).stem))], [])
         take(pictures, beside)
     for name in names:
@@ -130,7 +131,7 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
         take(pictures, beside)
     links, files = _links(list(found.values()))
     left_out = Counter(file.suffix.lower() for file in others - files)
-    # links count as neighbours of their names, so that what a picture is called does not hang on where they point to
+    # links count as neighbours here, so that the names of results do not depend on where links point to
     sources = [source for source in _apart(list(found.values()), links) if source.path not in links]
     return Found(sources, left_out, len(links))
 
@@ -138,10 +139,10 @@ def find_sources(names: Sequence[str], out: Path) -> Found:
 def require_kept(
     sources: Sequence[Source], tasks: frozenset[str], drawings: Drawings, files: frozenset[str] = FILES
 ) -> None:
-    """Hold the names of the pictures against those of the results of the others, which would replace them.
+    """Check that no result of this run, or of an earlier one, has the name of a picture, which it would replace.
 
     Raises:
-        InvalidOptions: a picture lies where a result of another one, or of its own, goes, or an earlier one lies there.
+        InvalidOptions: the two names.
     """
     real = Real()
     targets = {real.name(s.target): s for s in sources}
@@ -181,7 +182,7 @@ def _is_picture(data: bytes) -> bool:
 
 
 def _names(data: bytes) -> list[str] | None:
-    """The names that standard input lists; None where it is a file, of a type that no engine reads for example."""
+    """The names that standard input lists; None where it is no list, but a file of an unknown type for example."""
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\0") if "\0" in text else text.splitlines()
     if "\0" in text and not _is_there(lines[0]):
@@ -194,7 +195,7 @@ def _names(data: bytes) -> list[str] | None:
 def _is_there(name: str) -> bool:
     try:
         return bool(name) and Path(name).exists()
-    except (OSError, ValueError):  # too long, or in a folder that may not be read: reading it says so
+    except (OSError, ValueError):  # too long, or in a folder that may not be read; reading it tells the reason later
         return False
 
 
@@ -214,12 +215,12 @@ def _expand(name: str) -> tuple[list[tuple[Path, Path]], list[Path]]:
 
 
 def _is_notes(file: Path) -> bool:
-    """Whether it has what macOS keeps of a file beside it on other systems' drives, by its name with ._ in front."""
+    """Whether it is one of the files with ._ in front that macOS writes beside others on foreign drives."""
     return file.name.startswith("._")
 
 
 def _links(sources: list[Source]) -> tuple[set[Path], set[Path]]:
-    """(names whose file is among the sources under another name, which is taken; the files of all)."""
+    """(paths to leave out, as their file is among the sources under another path; the files of all sources)."""
     files: dict[Path, list[Path]] = defaultdict(list)
     real = Real()
     for source in sources:
@@ -234,12 +235,12 @@ def _links(sources: list[Source]) -> tuple[set[Path], set[Path]]:
 
 
 def _apart(sources: list[Source], links: set[Path]) -> list[Source]:
-    """Give pictures of one folder with the same target their whole names: all of them, so that the results of one do
-    not pass for another's when a picture comes to the folder between two runs.
+    """Let pictures of one folder that have the same target keep their suffixes. All of them do, so that a picture that
+    is added to the folder between two runs does not take over the results of another one.
 
     Args:
         sources: the pictures.
-        links: paths of those that will not be analysed; they are left out where they are in the way of another folder.
+        links: paths that will not be analysed; they are left out where they clash with another folder.
 
     Raises:
         InvalidOptions: pictures of two folders have the same target.
@@ -262,7 +263,7 @@ def _apart(sources: list[Source], links: set[Path]) -> list[Source]:
                     "folder, which keeps the folders apart"
                 )
             strangers.update(s.path for s in others)
-        # once more: a whole name may be another one's stem, as photo.jpg is that of photo.jpg.png
+        # check again: a name may be the stem of another one, as photo.jpg is of photo.jpg.png
         sources = [
             replace(s, target=s.target.with_name(s.path.name))
             if s.target in clashing and any(o is not s and o.path not in strangers for o in clashing[s.target])

@@ -1,26 +1,43 @@
-"""What callers give: what they cannot mean is refused before any engine is asked."""
+"""What callers pass to `analyze`, `analyze_many` and `stream`: read, or refused before any engine is asked."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import OptionKeywords, Options
 from parsing_rcnn_client.sdk.wire import hidden
 
 
+def tasks_named(options: Options | None, keywords: Mapping[str, Any]) -> bool:
+    """Whether the caller says which tasks to compute; if not, those whose head is trained are meant."""
+    return options is not None or "tasks" in keywords
+
+
+def checked(options: Options | None, keywords: OptionKeywords) -> tuple[Options | None, OptionKeywords]:
+    """Options to hand on to an engine: finished where the tasks are named, else the keywords as they are.
+
+    Raises:
+        InvalidOptions, TypeError: as of `Options.of`.
+    """
+    finished = Options.of(options, keywords)
+    return (finished, {}) if tasks_named(options, keywords) else (None, keywords)
+
+
 def with_model(options: Options, model: str | None) -> Options:
-    """The options of one call, with the model of its engine where they name none."""
+    """The options of one call; where they name no model, with the model of the client."""
     return options if model is None or options.model is not None else replace(options, model=model)
 
 
 def refuse_address(name: str, engine: object) -> None:
-    """An address is no engine.
+    """Refuse an address in the place of an engine.
 
     Raises:
-        TypeError: it is one.
+        TypeError: `engine` is a text.
     """
     if isinstance(engine, str):
         raise TypeError(
@@ -29,7 +46,9 @@ def refuse_address(name: str, engine: object) -> None:
 
 
 def refuse_one(method: str, pictures: object) -> None:
-    """A path, too, can be iterated over, by letters, and an array by its rows; one of [N,H,W,3] is N pictures.
+    """Refuse one picture in the place of several.
+
+    A path could be iterated over, too (by letters), and so could an array (by rows); one of [N,H,W,3] is N pictures.
 
     Raises:
         TypeError: it is a picture or a path, or nothing that can be iterated over, such as a `cv2.VideoCapture`.
@@ -45,7 +64,7 @@ def refuse_one(method: str, pictures: object) -> None:
 
 
 def refuse_none(in_flight: int) -> None:
-    """With no picture on its way there would be no answer.
+    """Refuse to have no picture on its way, which would never give an answer.
 
     Raises:
         ValueError: `in_flight` is below 1.
@@ -55,5 +74,5 @@ def refuse_none(in_flight: int) -> None:
 
 
 def no_gateway(name: str, engine: object) -> TypeError:
-    """The error of `stream` where the engine is another one."""
+    """The error of `stream` where the engine is no gateway; to be raised."""
     return TypeError(f"stream() needs a gateway, {name}.connect(url), and this is {type(engine).__name__}")

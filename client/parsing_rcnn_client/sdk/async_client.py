@@ -1,66 +1,29 @@
-"""`AsyncClient`: `Client` for asyncio, and what its engines are."""
+"""`AsyncClient`: `Client` for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture, held, load, still
 from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS
-from parsing_rcnn_client.sdk.arguments import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.arguments import checked, no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.engines import AsyncAnalyzer, Threaded, analyze_async
 from parsing_rcnn_client.sdk.gateway import AsyncGateway
 from parsing_rcnn_client.sdk.wire import Streamed
 
 if TYPE_CHECKING:
     from parsing_rcnn.codecs.image import ImageLimits
     from parsing_rcnn.taxonomy import Taxonomy
-
-
-class AsyncAnalyzer(Protocol):
-    """An `Analyzer` for asyncio."""
-
-    async def info(self) -> ModelInfo:
-        """What runs."""
-        ...
-
-    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = ...) -> People:
-        """Find everybody in one picture; see `Analyzer.analyze`."""
-        ...
-
-    async def close(self) -> None:
-        """Release the engine."""
-        ...
-
-
-class Threaded:
-    """An `Analyzer` that blocks, run beside the event loop: how the embedded engine serves asyncio."""
-
-    def __init__(self, engine: Analyzer, workers: int = 2) -> None:
-        self.engine = engine
-        self._pool = ThreadPoolExecutor(workers, "analyze")
-
-    async def info(self) -> ModelInfo:
-        """What runs."""
-        return self.engine.info
-
-    async def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        """As `Analyzer.analyze`; further calls wait for a free thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.engine.analyze, image, options)
-
-    async def close(self) -> None:
-        """Release the engine."""
-        self._pool.shutdown(wait=False)
-        self.engine.close()
 
 
 class AsyncClient:
@@ -174,11 +137,11 @@ class AsyncClient:
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Client.analyze`."""
-        options = Options.of(options, keywords)
+        options, rest = checked(options, keywords)
         async with self._room:
             at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
             image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
-            return await self.engine.analyze(image, options)
+            return await analyze_async(self.engine, image, options, rest)
 
     async def analyze_many(
         self,
@@ -190,7 +153,7 @@ class AsyncClient:
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[People | Exception]:
         """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
-        options = Options.of(options, keywords)
+        options, rest = checked(options, keywords)
         refuse_one("analyze_many", pictures)
         if in_flight is None:
             in_flight = self._in_flight
@@ -200,7 +163,7 @@ class AsyncClient:
         try:
             for picture in pictures:
                 try:
-                    begun = self.analyze(await _held(picture, bgr), options, bgr=bgr)
+                    begun = self.analyze(await _held(picture, bgr), options, bgr=bgr, **rest)
                 except ParsingRCNNError as error:
                     begun = _refused(error)
                 waiting.append(asyncio.create_task(begun))

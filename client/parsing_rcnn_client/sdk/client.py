@@ -1,4 +1,4 @@
-"""`Client`: pictures in, `People` out, whoever computes them."""
+"""`Client`: pictures in, `People` out, whichever engine computes them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
+from parsing_rcnn.analyzer import Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture, held, load, still
 from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn.people import Analyzer, ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS
-from parsing_rcnn_client.sdk.arguments import no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.arguments import checked, no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.engines import analyze
 from parsing_rcnn_client.sdk.gateway import Gateway
 from parsing_rcnn_client.sdk.wire import Streamed
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Finds people in pictures, for programs with threads or without.
+    """Finds people in pictures. Threads may share a client.
 
     Args:
         engine: any `Analyzer`; the class methods make the usual ones.
@@ -129,19 +131,20 @@ class Client:
         """Find everybody in one picture.
 
         Args:
-            picture: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of
-                Pillow.
+            picture: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a Pillow
+                picture.
             options: what to compute.
-            bgr: the array is of OpenCV, blue first.
+            bgr: the array is in OpenCV's order, blue first.
             keywords: fields of `Options`, instead of `options`: `analyze(picture, tasks="parsing", confidence=0.3)`.
+                Without `tasks` those whose head is trained are computed.
 
         Raises:
-            ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read);
-                the engine does not answer.
+            ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read),
+                or the engine does not answer.
             TypeError: as of `Options.of`.
         """
-        options = Options.of(options, keywords)
-        return self.engine.analyze(load(picture, bgr=bgr), options)
+        options, rest = checked(options, keywords)
+        return analyze(self.engine, load(picture, bgr=bgr), options, rest)
 
     def analyze_many(
         self,
@@ -155,14 +158,14 @@ class Client:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
-        there is room, so a generator of millions is fine. Those of Pillow are decoded when they are taken: of an
-        animation all frames are one object. Options, and `bgr`, are given as to `analyze`.
+        there is room, so a generator of millions is fine. Pillow pictures are decoded when they are taken, because all
+        frames of an animation are one object. Options and `bgr` are as in `analyze`.
 
         Raises:
             TypeError: one picture or path instead of several; or as of `Options.of`.
             ValueError: `in_flight` is below 1.
         """
-        options = Options.of(options, keywords)
+        options, rest = checked(options, keywords)
         refuse_one("analyze_many", pictures)
         refuse_none(in_flight)
         source = iter(pictures)
@@ -170,7 +173,7 @@ class Client:
             waiting: deque[Future[People]] = deque()
             try:
                 for picture in source:
-                    waiting.append(self._begin(pool, picture, options, bgr))
+                    waiting.append(self._begin(pool, picture, options, bgr, rest))
                     if len(waiting) >= in_flight:
                         yield _outcome(waiting.popleft())
                 while waiting:
@@ -188,21 +191,20 @@ class Client:
         bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
-        """The people of a live source, over one connection to a gateway: of the newest frame, as often as it can.
+        """The people in a live source, over one connection to a gateway: of the newest frame, as often as it can.
 
-        Frames are read as fast as they come, in a thread, and the newest waits; those of Pillow become arrays there.
-        Two are on their way at most, so an answer is late by one other answer at most, also where the loop over them is
-        slow. The rest is dropped and counted. A file is no live source: `analyze_many` answers each of its pictures.
-        Where frames come by a callback, let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a
-        None, to which no array compares.
+        A thread reads frames as fast as they come, and the newest one waits; Pillow pictures become arrays there. At
+        most two frames are on their way, so an answer is late by one other answer at most, even if the loop over the
+        answers is slow. Other frames are dropped and counted. For a file use `analyze_many`, which answers every frame.
+        If frames come by a callback, let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a None
+        (and takes no arrays, which cannot be compared with None).
 
-        A connection that is lost is opened again for `timeout` seconds (not with `retry=False`), with the newest frame.
-        Leave the loop, or close what this returns, to end the stream. Options, and `bgr`, are given as to `analyze`.
+        A lost connection is opened again for up to `timeout` seconds, with the newest frame (not with `retry=False`).
+        Leave the loop, or close what this returns, to end the stream. Options and `bgr` are as in `analyze`.
 
-        With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame, and a number is used
-        for one person only, also where the connection was opened again, after which all are new, as they are after a
-        pause (5 s at the latest). `confidence` is what makes somebody known then; known people are answered down to a
-        score of 0.2.
+        With `track` people have a `tracker_id`: the gateway follows everybody from frame to frame. A number belongs to
+        one person only. After a new connection, or a pause of 5 s at the latest, everybody gets a new number. A person
+        becomes known with a score of `confidence`, and then is answered down to a score of 0.2.
 
         Example:
             >>> for answer in client.stream(camera, tasks="parsing", track=True):  # doctest: +SKIP
@@ -211,10 +213,9 @@ class Client:
         Raises:
             EngineUnavailable: the gateway is away or has too many streams (`Busy`) for too long; or the package
                 websockets is not installed (`parsing-rcnn-client[stream]`).
-            ParsingRCNNError: the gateway refuses the stream, for its key or an option. What is wrong with one frame is
-                in its answer, and the stream goes on.
-            TypeError: there is no gateway behind this client; one picture or path instead of frames; or as of
-                `Options.of`.
+            ParsingRCNNError: the gateway refuses the stream, because of the key or an option. An error of one frame is
+                in its answer instead, and the stream goes on.
+            TypeError: the engine is no gateway; one picture or path instead of frames; or as of `Options.of`.
         """
         if not isinstance(self.engine, Gateway):
             raise no_gateway("Client", self.engine)
@@ -225,14 +226,21 @@ class Client:
         """Release the engine. Safe to call twice."""
         self.engine.close()
 
-    def _begin(self, pool: ThreadPoolExecutor, picture: Picture, options: Options, bgr: bool) -> Future[People]:
+    def _begin(
+        self,
+        pool: ThreadPoolExecutor,
+        picture: Picture,
+        options: Options | None,
+        bgr: bool,
+        keywords: OptionKeywords,
+    ) -> Future[People]:
         try:
             picture = held(picture, bgr=bgr)
         except ParsingRCNNError as error:
             refused: Future[People] = Future()
             refused.set_exception(error)
             return refused
-        return pool.submit(self.analyze, picture, options, bgr=bgr)
+        return pool.submit(self.analyze, picture, options, bgr=bgr, **keywords)
 
     def __enter__(self) -> Client:
         return self

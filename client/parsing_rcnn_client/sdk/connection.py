@@ -1,4 +1,4 @@
-"""The connection of a live stream: where it goes, and what it means that there is none."""
+"""The connection of a live stream: where it goes, and which error a failed or lost one means."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from parsing_rcnn_client.sdk.retries import Outage, unanswered
 from parsing_rcnn_client.sdk.wire import GatewayError, read_error
 
 TOO_BIG = 1009
-"""The code of a close after a message that is beyond a limit."""
+"""Close code after a message that is too large."""
 
-_POLICY, _BROKEN = 1008, 1006  # other codes
-_GONE = (502, 504)  # what a proxy says while the gateway behind it is started again
-_GOODBYE = 1.0  # seconds for the closing of a connection
+_POLICY, _BROKEN = 1008, 1006  # close codes: refused by a rule of the server; ended without a code
+_GONE = (502, 504)  # HTTP status of a proxy while the gateway behind it restarts
+_GOODBYE = 1.0  # seconds for the closing handshake
 
 
 class _Direct(connect):
-    """Follows no redirects: the key is for this host and no other."""
+    """Follows no redirects, for the key must not go to another host."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -34,14 +34,14 @@ class Target:
 
     Attributes:
         address: ws:// or wss://, options included.
-        headers: the key.
+        headers: with the API key.
         url: for messages.
-        timeout: seconds for one frame, and that the gateway may be away.
+        timeout: seconds for one frame, and for which the gateway may be away.
         retry: whether a lost connection is opened again.
         jpeg_quality: of arrays; None sends PNG.
-        bgr: arrays are of OpenCV, blue first.
-        trusted: whose certificates are believed, with wss.
-        outage: is told that the gateway does not answer, and when it does.
+        bgr: arrays are in OpenCV's order, blue first.
+        trusted: for wss://, which certificates are trusted.
+        outage: is told when the gateway stops and starts answering.
     """
 
     address: str
@@ -55,11 +55,11 @@ class Target:
     outage: Outage
 
     async def open(self, seconds: float) -> ClientConnection:
-        """A connection.
+        """Open a connection within so many seconds.
 
         Raises:
-            EngineUnavailable: nobody answers in time, or it is too busy (`Busy`).
-            ParsingRCNNError: a refusal.
+            EngineUnavailable: nobody answers in time, or the gateway is too busy (`Busy`).
+            ParsingRCNNError: the gateway refuses.
         """
         try:
             return await _Direct(
@@ -82,10 +82,10 @@ class Target:
             raise unanswered(self.url, error) from None
 
     def lost(self, closed: ConnectionClosed) -> tuple[EngineUnavailable, int]:
-        """Why a connection ended, for the frames that were lost with it, and the code.
+        """(the error of the frames that were lost with a connection, its close code).
 
         Raises:
-            GatewayError: the gateway wants no more of them.
+            GatewayError: the gateway refuses further frames.
         """
         said = closed.rcvd
         code = _BROKEN if said is None else said.code

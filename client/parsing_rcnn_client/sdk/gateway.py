@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Unpack
 
 import httpx2
 
+from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import ModelInfo, OptionKeywords, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
-from parsing_rcnn_client.sdk.arguments import with_model
+from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
 from parsing_rcnn_client.sdk.retries import Outage, retrying, retrying_async
 from parsing_rcnn_client.sdk.transport import Asked, transport
 from parsing_rcnn_client.sdk.wire import (
@@ -71,10 +72,6 @@ def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr:
     )
 
 
-def _named(options: Options | None, keywords: Mapping[str, Any]) -> bool:
-    return options is not None or "tasks" in keywords
-
-
 class Gateway:
     """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections.
 
@@ -83,15 +80,14 @@ class Gateway:
         timeout: seconds for one picture, waiting and retries included.
         api_key: where the gateway asks for one; None takes the environment's PARSING_RCNN_API_KEY, "" sends none.
         connections: the most at once; more callers wait their turn.
-        model: for pictures whose options name none, one that the gateway has: "fast", "large", "accurate"; None leaves
-            it to the gateway.
+        model: for pictures whose options name none, one of the gateway's `info.models`; None leaves it to the gateway.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
-        retry: False asks once for each picture: for who has a newer picture by the time of the second try.
+        retry: False asks once for each picture: for callers who have a newer picture by the time of a second try.
 
     Raises:
         EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
-        GatewayError: what answers there is no gateway, or wants another key (its `status` is 401).
-        InvalidOptions: the key cannot be one.
+        GatewayError: what answers there is no gateway, or it refuses the key (`status` is 401).
+        InvalidOptions: no header can carry the key.
     """
 
     def __init__(
@@ -113,18 +109,18 @@ class Gateway:
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there, where options name no model; kept after the first answer, until people of other part classes
-        come.
+        """What runs there where options name no model. It is asked for once, and again when an answer has other part
+        classes.
 
         Raises:
-            InvalidOptions: it has not the model of this client.
+            InvalidOptions: the gateway lacks the model of this client.
         """
         return self._known(time.monotonic() + self.timeout).of(self.model)
 
     @property
     def taxonomy(self) -> Taxonomy:
         """Names of the part classes there."""
-        return taxonomy_of(self.info.classes, self.url)
+        return taxonomy_of(self.info, self.url)
 
     def analyze(
         self,
@@ -140,7 +136,7 @@ class Gateway:
         Args:
             image: as of `Client.analyze`, and so is `bgr`.
             options: what to compute; class probabilities do not travel.
-            timeout: seconds, instead of the client's; at the first picture, the question what runs there included.
+            timeout: seconds, instead of the client's; for the first picture this includes asking what runs there.
             keywords: fields of `Options`, instead of `options`. Without `tasks` the gateway computes those whose
                 head is trained.
 
@@ -150,10 +146,10 @@ class Gateway:
             GatewayError: what answers is no gateway, or several of different part classes.
             TypeError: as of `Options.of`.
         """
-        named = _named(options, keywords)
+        named = tasks_named(options, keywords)
         options = with_model(Options.of(options, keywords), self.model)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
-        taxonomy = taxonomy_of(self._known(end).classes, self.url)
+        taxonomy = taxonomy_of(self._known(end), self.url)
         body, headers = self._send(analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end)
         try:
             return read_people(body, headers, taxonomy)
@@ -171,7 +167,7 @@ class Gateway:
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
         asked = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
+        target = _target(self, asked, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import blocking
 
         async def renewed() -> Taxonomy:
@@ -184,15 +180,15 @@ class Gateway:
         self._http.close()
 
     def _known(self, end: float) -> ModelInfo:
-        # threads that begin together each ask: none waits for another one's deadline
+        # threads that begin together each ask, so that none waits for another one's deadline
         if self._info is None:
             self._info = read_info(self._send(MODELS, end)[0], self.url)
         return self._info
 
     def _renewed(self, end: float) -> Taxonomy:
-        """What runs there is asked once more: a gateway may have been started again with another model."""
+        """Ask again what runs there, for a gateway may have been restarted with another model; the part classes."""
         self._info = read_info(self._send(MODELS, end)[0], self.url)
-        return taxonomy_of(self._info.classes, self.url)
+        return taxonomy_of(self._info, self.url)
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = Asked(call, end, self.url)
@@ -243,10 +239,10 @@ class AsyncGateway:
         **keywords: Unpack[OptionKeywords],
     ) -> People:
         """As `Gateway.analyze`."""
-        named = _named(options, keywords)
+        named = tasks_named(options, keywords)
         options = with_model(Options.of(options, keywords), self.model)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
-        taxonomy = taxonomy_of((await self._known(end)).classes, self.url)
+        taxonomy = taxonomy_of((await self._known(end)), self.url)
         body, headers = await self._send(
             analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end
         )
@@ -266,13 +262,13 @@ class AsyncGateway:
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
         asked = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, asked, track, bgr, tasks_named=_named(options, keywords))
+        target = _target(self, asked, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import Stream
 
         async def renewed() -> Taxonomy:
             return await self._renewed(time.monotonic() + self.timeout)
 
-        stream = Stream(target, taxonomy_of((await self.info()).classes, self.url), renewed, frames)
+        stream = Stream(target, taxonomy_of((await self.info()), self.url), renewed, frames)
         try:
             while (answer := await stream.answer()) is not None:
                 yield answer
@@ -290,7 +286,7 @@ class AsyncGateway:
 
     async def _renewed(self, end: float) -> Taxonomy:
         self._info = read_info((await self._send(MODELS, end))[0], self.url)
-        return taxonomy_of(self._info.classes, self.url)
+        return taxonomy_of(self._info, self.url)
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
         asked = Asked(call, end, self.url)

@@ -1,4 +1,4 @@
-"""Frames of a live source, of which the newest counts: one waits, and a newer one takes its place."""
+"""The newest frame of a live source: one frame waits, and a newer one takes its place."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import suppress
 
 from parsing_rcnn.codecs.picture import Picture
 
-_PAUSE = 0.001  # seconds, where frames come faster than any camera has them: what sends them needs the time
-_PATIENCE = 1.0  # seconds that a thread may need for the frame that it waits for
+_PAUSE = 0.001  # seconds after each frame that replaces one: a source faster than any camera must not take all time
+_PATIENCE = 1.0  # seconds for which `close` waits for the reading thread
 
 
 class Newest:
-    """Reads frames as they come, in a thread unless they are asynchronous. To be made in a running event loop.
+    """Reads frames as they come: in a thread, or as a task if they are asynchronous. Made inside a running event loop.
 
     Args:
         frames: the source.
         changed: called in the loop when a frame waits, and at the end.
 
     Attributes:
-        ended: no more will come; the last one may wait.
-        failure: what the source raised.
+        ended: no more frames will come; the last one may still wait.
+        failure: what the source raised, if anything.
     """
 
     def __init__(self, frames: Iterable[Picture] | AsyncIterable[Picture], changed: Callable[[], None]) -> None:
@@ -43,17 +43,17 @@ class Newest:
 
     @property
     def waits(self) -> bool:
-        """Whether there is a frame."""
+        """Whether a frame waits."""
         return self._frame is not None
 
     def take(self) -> tuple[int, Picture] | None:
-        """The newest frame, with its number from 0."""
+        """Take the frame that waits: (its number from 0, the frame); None where none waits."""
         with self._lock:
             frame, self._frame = self._frame, None
         return frame
 
     async def close(self) -> None:
-        """Stop reading. A thread that waits for a frame is left alone after a second, and ends with that frame."""
+        """Stop reading. A thread that still waits for a frame after a second is left alone; it ends with that frame."""
         self.ended = True
         if self._task is not None:
             self._task.cancel()
@@ -70,9 +70,9 @@ class Newest:
                     self._tell()
                 else:
                     time.sleep(_PAUSE)
-        except Exception as error:  # told when what came before it is answered
+        except Exception as error:  # raised to the caller once the frames before it are answered
             self.failure = error
-        except BaseException as error:  # the end of a program, which is nothing to this thread
+        except BaseException as error:  # SystemExit or the like, which a thread cannot pass on
             self.failure = RuntimeError(f"the frames ended with {error!r}")
             self.failure.__cause__ = error
         finally:
@@ -85,7 +85,7 @@ class Newest:
                 first = self._put(picture)
                 if first:
                     self._changed()
-                await asyncio.sleep(0 if first else _PAUSE)  # also where the frames never wait, and the loop would
+                await asyncio.sleep(0 if first else _PAUSE)  # the loop gets its turn even if the source never waits
         except Exception as error:  # as above
             self.failure = error
         except asyncio.CancelledError as error:
@@ -97,7 +97,7 @@ class Newest:
             self._changed()
 
     def _put(self, picture: Picture) -> bool:
-        """Leave a frame. Returns whether none waited."""
+        """Leave a frame to be taken. Returns whether none waited before."""
         with self._lock:
             first = self._frame is None
             self._frame = self._came, picture
@@ -105,5 +105,5 @@ class Newest:
         return first
 
     def _tell(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody listens
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(self._changed)

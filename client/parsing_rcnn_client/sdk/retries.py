@@ -16,22 +16,23 @@ from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn_client.sdk.wire import Busy, ModelMissing
 
 _LONGEST, _SHORTEST = 2.0, 0.05  # pauses, seconds
-_JITTER = 1.0  # seconds that a pause is longer by chance, so that clients do not come back together
-_DOUBLINGS = 6  # of the shortest pause, which is above the longest then
-_AWAY = (502, 503, 504)  # what is said where the server is not there, or not yet
-_TOLD = 2  # failed tries after which it is said: one alone is often a connection that was closed meanwhile
+_JITTER = 1.0  # the most seconds added at random, so that clients do not come back together
+_DOUBLINGS = 6  # of the shortest pause; after so many it is above the longest
+_AWAY = (502, 503, 504)  # HTTP status while the server is not there, or not yet
+_TOLD = 2  # failed tries after which an outage is logged: a single one is often an idle connection that was closed
 
 _log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
 
 
 def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
-    """Seconds after which to try once more; None: not again. A busy server says when, and where it says so again and
-    again it has longer; a refusal is no matter of time.
+    """Seconds after which to try again; None: do not try again, as after a refusal, which no time would change.
+
+    A busy server says when to come back; pauses grow, so it may get more time than it asked for.
 
     Args:
         error: of the last try.
-        left: seconds until the deadline, which no pause passes.
-        tries: made so far.
+        left: seconds until the deadline, before which every pause ends.
+        tries: how many were made.
     """
     if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
         return None
@@ -48,8 +49,9 @@ def pause(error: BaseException | None, left: float, tries: int = 1) -> float | N
 
 
 class Outage:
-    """That a server does not answer and is asked again: one warning to the logger, and another one only after it has
-    answered. Shared by all who ask this server. Thread-safe.
+    """Logs one warning when a server does not answer, and no further one until it has answered again.
+
+    All requests to a server share it. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -60,8 +62,8 @@ class Outage:
         """A try has failed, and another one follows.
 
         Args:
-            error: of the try. A busy server answers, so nothing is said of it.
-            left: seconds for which it is asked.
+            error: of the failed try. A busy server does answer, so nothing is logged.
+            left: seconds for which the server is still asked.
         """
         if not isinstance(error, EngineUnavailable) or isinstance(error, Busy):
             return
@@ -71,22 +73,22 @@ class Outage:
             _log.warning("%s; trying for %.0f s", error.detail, left)
 
     def over(self) -> None:
-        """The server has answered, were it with a refusal."""
+        """The server has answered, even if with a refusal."""
         self._told = False
 
     def answered(self, status: int) -> None:
-        """There is an answer with this HTTP status, which may be that of a proxy without a server behind it."""
+        """An answer with this HTTP status came: from the server, or from a proxy that has no server behind it."""
         if status not in _AWAY:
             self.over()
 
 
 def retrying(end: float, retry: bool = True, outage: Outage | None = None) -> Retrying:
-    """Attempts with growing pauses and jitter. The last error says what was wrong.
+    """Attempts with growing, jittered pauses. When there is no further one, the last error is raised.
 
     Args:
-        end: of time.monotonic(), when there is no further one.
+        end: value of time.monotonic() after which there is no further attempt.
         retry: False for a single attempt.
-        outage: is told when there is no answer again.
+        outage: is told when an attempt failed again.
     """
     return Retrying(**_policy(end, retry, outage))
 
@@ -117,18 +119,18 @@ def too_late(url: str) -> DeadlineExceeded:
 
 
 def unanswered(url: str, error: Exception) -> EngineUnavailable:
-    """The error of a gateway that is not there, and why."""
+    """The error of a gateway that does not answer, with the reason."""
     said = f"no answer ({str(error) or type(error).__name__})"
     return EngineUnavailable(f"{url}: {said}; is the gateway running? `parsing-rcnn serve` starts one")
 
 
 def seconds_left(end: float, url: str, last: EngineUnavailable | None) -> float:
-    """Seconds until `end`, of time.monotonic().
+    """Seconds until the deadline.
 
     Args:
-        end: the deadline.
+        end: the deadline, a value of time.monotonic().
         url: for the message.
-        last: why the try before failed, which says more than that time is up.
+        last: why the last try failed, which is raised in place of "no answer in time".
 
     Raises:
         EngineUnavailable: `last`, or that time is up (`DeadlineExceeded`).

@@ -1,4 +1,4 @@
-"""`WS /v1/stream` of a gateway: the newest frame goes out, answers come back in order, and what is lost is said."""
+"""The client side of a gateway's `WS /v1/stream`: sends the newest frame, and gives the answers in order."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from parsing_rcnn_client.sdk.wire import (
 )
 
 _T = TypeVar("_T")
-_WINDOW = 2  # frames that are sent and whose answers nobody took: one in work, one that waits behind it
-_LASTING = 2.0  # seconds after which a connection that is lost was a good one
+_WINDOW = 2  # the most frames sent whose answers nobody has taken: one is computed, one waits behind it
+_LASTING = 2.0  # a lost connection that held for so many seconds was a good one, and is opened again at once
 
 
 @dataclass(eq=False)
@@ -50,12 +50,12 @@ class _Frame:
 
 
 class Stream:
-    """One live stream. To be made in a running event loop.
+    """One live stream. It is made inside a running event loop.
 
     Args:
         target: where frames go.
         taxonomy: of the answers.
-        renewed: asks the gateway for it once more, when answers are of another one.
+        renewed: asks the gateway for its taxonomy again; called when an answer has another one.
         frames: encoded pictures, paths, uint8 [H,W,3] arrays or pictures of Pillow.
     """
 
@@ -71,10 +71,10 @@ class Stream:
         self._changed = asyncio.Event()
         self._frames = Newest(frames, self._changed.set)
         self._sent: deque[_Frame] = deque()  # in order, until their answers are taken
-        self._told = 0  # answers that were taken
+        self._told = 0  # how many answers were taken
         self._not_before = 0.0  # loop time until which a busy gateway wants no frame
         self._useful = False  # whether this connection brought an answer
-        self._most = self._before = 0  # tracker_id so far, and before this connection, which begins at 1 again
+        self._most = self._before = 0  # highest tracker_id so far, and before this connection: each begins at 1
         self._failure: Exception | None = None
         self._work = asyncio.create_task(self._connect_until_done())
         self._work.add_done_callback(lambda _: self._changed.set())
@@ -117,7 +117,7 @@ class Stream:
         self._changed.set()
 
     async def _connect_until_done(self) -> None:
-        """Connect, and again when that is lost, until the frames have ended and are answered."""
+        """Connect, and connect again whenever the connection is lost, until the frames have ended and are answered."""
         done = False
         try:
             while not done:
@@ -129,14 +129,17 @@ class Stream:
             self._failure = error
 
     async def _connection(self, end: float) -> bool:
-        """One connection. Returns whether all is done; else it was a good one, and may be opened again at once.
+        """Open a connection and use it until it ends.
 
         Args:
-            end: of time.monotonic(), by which it is open.
+            end: value of time.monotonic() by which it has to be open.
+
+        Returns:
+            Whether all is done. If not, a good connection was lost, and another may be opened at once.
 
         Raises:
-            EngineUnavailable: there is none, or it was lost at once.
-            ParsingRCNNError: a refusal.
+            EngineUnavailable: it could not be opened, or was lost at once.
+            ParsingRCNNError: the gateway refuses the stream.
         """
         socket = await self._target.open(max(end - time.monotonic(), 0.05))
         self._useful, self._before, begin = False, self._most, time.monotonic()
@@ -159,7 +162,7 @@ class Stream:
         raise lost
 
     def _refuse_largest(self) -> None:
-        """The gateway takes no frame of this size: of those on their way it was the largest."""
+        """The gateway refused a frame for its size: settle the largest one on its way as that frame."""
         if unanswered := self._unanswered():
             frame = max(unanswered, key=lambda frame: frame.size)
             told = f"a frame of {frame.size} bytes is beyond the limit there: send it smaller, arrays by jpeg_quality"
@@ -171,8 +174,8 @@ class Stream:
 
         Raises:
             ConnectionClosed: the connection ended.
-            EngineUnavailable: a frame had no answer in time (`DeadlineExceeded`), or nobody says what runs now.
-            GatewayError: what comes is not for us, or the key is not welcome any more.
+            EngineUnavailable: a frame had no answer in time (`DeadlineExceeded`), or nobody tells what runs now.
+            GatewayError: an answer to no frame of ours, or the key is refused by now.
         """
         both = asyncio.create_task(self._send(socket)), asyncio.create_task(self._receive(socket))
         try:
@@ -240,7 +243,7 @@ class Stream:
             self._useful = True
 
     def _renumbered(self, people: People | ParsingRCNNError) -> People | ParsingRCNNError:
-        """The same with numbers that nobody had before this connection."""
+        """The same people, with tracker ids that no earlier connection used."""
         if not isinstance(people, People) or people.tracker_id is None:
             return people
         numbers = people.tracker_id + np.int32(self._before)
@@ -251,7 +254,7 @@ class Stream:
 def blocking(
     target: Target, taxonomy: Taxonomy, renewed: Callable[[], Awaitable[Taxonomy]], frames: Iterable[Picture]
 ) -> Iterator[Streamed]:
-    """The answers of a `Stream` for who has no event loop: it runs in a thread, also while nobody waits for it."""
+    """The answers of a `Stream` for callers without an event loop: it runs in a thread of its own, all the time."""
     loop, own = asyncio.new_event_loop(), threading.get_ident()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""One call by HTTP until it is answered, refused or too late, for threads and for asyncio."""
+"""One HTTP call with its deadline and retries, for threads and for asyncio."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]
     """Arguments of httpx2's clients.
 
     Raises:
-        EngineUnavailable: no address.
-        InvalidOptions: the key cannot be one.
+        EngineUnavailable: `url` is no address.
+        InvalidOptions: no header can carry the key.
     """
     try:
         parsed = httpx2.URL(url) if "://" in url else None
@@ -33,27 +33,27 @@ def transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]
         "base_url": url.rstrip("/"),
         "limits": httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         "headers": key_headers(api_key, authorization=not parsed.userinfo),
-        "follow_redirects": False,  # the key is for this host and no other
+        "follow_redirects": False,  # the key must not go to another host
         "trust_env": False,
     }
 
 
 class Asked:
-    """One call until it is answered, refused or too late: what goes to the transport, and what its answers mean.
+    """The state of one call over its tries: the arguments for the transport, and the errors that its answers mean.
 
     Args:
         call: the request.
-        end: of time.monotonic(), when nobody waits for the answer any more.
+        end: the deadline, a value of time.monotonic().
         url: of the gateway, for messages.
     """
 
     def __init__(self, call: Call, end: float, url: str) -> None:
         self._call, self._end, self._url = call, end, url
-        self._last: EngineUnavailable | None = None  # why the try before failed
+        self._last: EngineUnavailable | None = None  # why the last try failed
 
     @property
     def patience(self) -> float:
-        """Seconds for the transport: a little more than it is told, so that it may say itself what it waited for."""
+        """Seconds after which to give up: a little more than the transport has, so that its own error comes first."""
         return max(self._end - time.monotonic(), 0) + _GRACE
 
     def request(self) -> dict[str, Any]:
@@ -73,8 +73,10 @@ class Asked:
         }
 
     def streamed(self) -> dict[str, Any]:
-        """`request` for threads: the transport's limit is for each reading and writing alone, and who sends or takes a
-        little again and again would outlast it many times, so the time is looked at between them.
+        """`request` for threads, with a body that ends at the deadline.
+
+        The transport limits each read and write alone, so a server that takes a little again and again could outlast
+        the limit many times.
         """
         request, content = self.request(), self._call.content
         if content is not None:
@@ -83,10 +85,10 @@ class Asked:
         return request
 
     def in_time(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Pieces of a body, until the deadline.
+        """The pieces of a body, as long as there is time.
 
         Raises:
-            DeadlineExceeded: it has passed.
+            DeadlineExceeded: the deadline has passed.
         """
         for piece in pieces:
             if time.monotonic() >= self._end:
@@ -94,7 +96,7 @@ class Asked:
             yield piece
 
     def lost(self, error: httpx2.HTTPError | httpx2.InvalidURL | TimeoutError) -> EngineUnavailable:
-        """What it means that there was no answer."""
+        """The error of a try that had no answer."""
         late = httpx2.TimeoutException, TimeoutError
         if isinstance(error, late) and not isinstance(error, httpx2.ConnectTimeout):
             self._last = too_late(self._url)
@@ -103,10 +105,10 @@ class Asked:
         return self._last
 
     def judge(self, answer: httpx2.Response, body: bytes) -> None:
-        """Nothing, where the answer is one.
+        """Accept an answer with the status 200.
 
         Raises:
-            ParsingRCNNError: it is a refusal.
+            ParsingRCNNError: the status is another one: what that means.
         """
         if answer.status_code == 200:
             return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import json
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Unpack
@@ -19,22 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import ensembles
-from parsing_rcnn.card import fault
+from parsing_rcnn.analyzer import TASKS, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.ensembles import MODELS, Trouble
+from parsing_rcnn.ensembles import Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.inference.two_sizes import united_people
-from parsing_rcnn.models import requests_of, sizes_of
-from parsing_rcnn.people import TASKS, ModelInfo, OptionKeywords, Options, People
-from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
-from parsing_rcnn_client.sdk.arguments import with_model
+from parsing_rcnn.models import name_of, requests_of, sizes_of
+from parsing_rcnn.people import People
+from parsing_rcnn.taxonomy import CIHP, Taxonomy
+from parsing_rcnn.tensors import from_tensors
+from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
 from parsing_rcnn_client.sdk.retries import Outage, retrying, seconds_left
-from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image
+from parsing_rcnn_client.sdk.triton_card import card_of, default_tasks, taxonomy_with, trained_in, untrained_in
+from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, hidden
+
+_log = logging.getLogger("parsing_rcnn_client")
 
 _LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
-_CLOSING = 30.0
-_BESIDE = 32  # second sizes of pictures that are asked for at once; more of them wait
-# of the connection: what tritonclient's HTTP raises when an answer is cut is no OSError
+_CLOSING = 30.0  # seconds for which `close` waits for late answers
+_BESIDE = 32  # the most requests for a second size at once
+# a broken connection: where an answer is cut short, tritonclient's HTTP raises no OSError
 _BROKEN = (OSError, http.client.HTTPException)
 
 
@@ -44,12 +47,12 @@ class Triton:
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
-        timeout: seconds for one picture, or for `info`, whatever that takes: retries, several requests.
-        model: for pictures whose options name none, one of those of the server's model card: "fast", "large", or
-            "accurate", which is two requests side by side, whose answers are put together here; None leaves it to the
-            server.
-        taxonomy: of the part maps; None takes CIHP or MHP, whichever has as many classes as the answer. Triton says no
-            names.
+        timeout: seconds for one picture, or for `info`, with all retries and requests that it takes.
+        model: for pictures whose options name none, one of the models of the server's card: "fast", "large" or
+            "accurate" of the shipped one; None leaves it to the server. For a model of two sizes, as "accurate" is,
+            two requests are sent side by side, and their answers are put together here.
+        taxonomy: of the part maps; None takes that of the server's model card, or where the server does not say it
+            CIHP or MHP, whichever has as many classes as the answer.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
         retry: False asks once for each picture.
 
@@ -73,9 +76,9 @@ class Triton:
             raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
         self.model, self._retry, self._outage = model, retry, Outage()
-        self._card: dict[str, Any] | None = None  # the models of the server's, once it has said them
+        self._card: dict[str, Any] | None = None  # what the server says of its model card, once it was asked
         self._beside = ThreadPoolExecutor(_BESIDE, "triton")
-        self._left: list[Future[Any]] = []  # late, and with the server
+        self._left: list[Future[Any]] = []  # late answers, which the server still computes
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
@@ -103,8 +106,11 @@ class Triton:
 
     @property
     def info(self) -> ModelInfo:
-        """What runs there, as far as Triton says: of each task whether it can be asked for, not whether its head is
-        trained; no classes where the parts cannot be asked for; neither canvases nor a card.
+        """What runs there, as far as the server says: no canvases, and of the card only what its ensembles'
+        configuration has of it.
+
+        Where that does not say which heads are trained (`tasks` is not in `card`), a task is True when it can be asked
+        for, name and version are those of the ensembles, and there are no classes unless the parts can be asked for.
 
         Raises:
             EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
@@ -123,17 +129,23 @@ class Triton:
             model = ask("get_model_metadata", ready[0], **self._as_json) if ready else {}
         except (self._failure, *_BROKEN) as error:
             raise self._lost(error) from None
-        if self.model is not None and ready:
-            self._card_with(self.model, ready[0], end)
+        card = self._card_with(self.model, ready[0], end) if ready else {}
+        trained = trained_in(card)
         shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
+        try:
+            classes = int(shapes["PART_SCORES"][-1]) if "PART_SCORES" in shapes else None
+            taxonomy = taxonomy_with(classes, card, self.taxonomy)
+        except ValueError as error:
+            raise self._misfit(str(error)) from None
         return ModelInfo(
-            name="human_analysis" if self.model is None else f"human_analysis {self.model}",
-            version=", ".join(model.get("versions", ())),
+            name=name_of({"name": "human_analysis"} | card, self.model),
+            version=card.get("version") or ", ".join(model.get("versions", ())),
             runtime=f"{server['name']} {server['version']} at {self.url}",
-            tasks=present,
-            classes=self._taxonomy_of(int(shapes["PART_SCORES"][-1])).classes if "PART_SCORES" in shapes else (),
+            tasks={task: there and trained.get(task, True) for task, there in present.items()},
+            classes=() if taxonomy is None else taxonomy.classes,
             canvases=(),
-            card={},
+            card=card,
+            models=tuple(card.get("models", ())),
         )
 
     def analyze(
@@ -146,6 +158,9 @@ class Triton:
     ) -> People:
         """Find everybody in one picture, with options as in `Client.analyze`.
 
+        Without `tasks` those whose head is trained are computed, or all where the server does not say which they are;
+        it is asked once.
+
         Raises:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
             InvalidOptions: an option is refused, the model, or class probabilities.
@@ -153,6 +168,7 @@ class Triton:
             GatewayError: what it answers is no `People`, or something is wrong there.
             TypeError: as of `Options.of`.
         """
+        named = tasks_named(options, keywords)
         options = Options.of(options, keywords)
         if options.part_probs:
             raise InvalidOptions(
@@ -160,44 +176,47 @@ class Triton:
             )
         options = with_model(options, self.model)
         data, end = encode_image(image, self.jpeg_quality, bgr=bgr), time.monotonic() + self.timeout
-        ensemble = ensembles.ensemble_of(options.tasks)
-        card = {} if options.model is None else self._card_with(options.model, ensemble, end)
-        sizes = sizes_of(card, options.model) if card else None
-        if sizes is None or sizes.second is None:
-            return self._at_one_size(data, options, end)
+        card = self._card_with(options.model, ensembles.ensemble_of(options.tasks), end)
+        if not named:
+            options = replace(options, tasks=default_tasks(card))
+        if options.model is None or "models" not in card:
+            return self._at_one_size(data, options, end, card)
+        sizes = sizes_of(card, options.model)
+        if sizes.second is None:
+            return self._at_one_size(data, options, end, card)
         own, other = (replace(options, model=name) for name in requests_of(card, options.model))
-        beside = self._beside.submit(self._at_one_size, data, other, end)
+        beside = self._beside.submit(self._at_one_size, data, other, end, card)
         try:
-            first, second = self._at_one_size(data, own, end), beside.result()
+            first, second = self._at_one_size(data, own, end, card), beside.result()
         finally:
             beside.cancel()
         return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
-    def _card_with(self, model: str, ensemble: str, end: float) -> dict[str, Any]:
-        """The server's models and their sizes, as a card has them; nothing where it does not say, as of older exports.
+    def _card_with(self, model: str | None, ensemble: str, end: float) -> dict[str, Any]:
+        """What the server says of its model card: see `card_of`. It is kept, and asked for again where it has no such
+        model, for the server may have got others since.
 
         Args:
-            model: the name that is asked for.
-            ensemble: which is asked, where they are not known yet, or not with this name: a server may have others
-                since.
+            model: the name that has to be there; None for any.
+            ensemble: whose configuration is asked for.
             end: of time.monotonic(), when the time is up.
 
         Raises:
             EngineUnavailable: nobody answers, or not in time.
             InvalidOptions: the server says its models, and this is none of them.
         """
-        if self._card is None or (self._card and model not in list(self._card["models"])):
-            self._card = _card_of(self._configuration(ensemble, end))
+        if self._card is None or _lacks(self._card, model):
+            self._card = card_of(self._configuration(ensemble, end))
         card = self._card
-        names = list(card.get("models", ()))
-        if card and model not in names:
+        if _lacks(card, model):
+            names = list(card["models"])
             raise InvalidOptions(
                 f"model: {self.url} has no {str(model)[:60]!r}; choose from {', '.join(names)}, or leave it out"
             )
         return card
 
     def _configuration(self, ensemble: str, end: float) -> dict[str, Any]:
-        """What the server says of an ensemble; nothing where it keeps that to itself.
+        """The configuration of an ensemble; empty where the server keeps it to itself.
 
         Raises:
             EngineUnavailable: nobody answers, or not in time.
@@ -207,28 +226,32 @@ class Triton:
             return self._call(left, "get_model_config", ensemble, **self._as_json)
 
         try:
-            said = self._until(end, ask)
+            answer = self._until(end, ask)
         except EngineUnavailable:
             raise
-        except ParsingRCNNError:
+        except ParsingRCNNError as error:
+            _log.warning("%s does not tell the configuration of %s, so its model card is unknown: %s",
+                         hidden(self.url), ensemble, error.detail)  # fmt: skip
             return {}
-        found: dict[str, Any] = said.get("config", said)
-        return found
+        configuration: dict[str, Any] = answer.get("config", answer)  # over gRPC it is a field of the answer
+        return configuration
 
     @property
     def _as_json(self) -> dict[str, Any]:
-        return {"as_json": True} if self._grpc else {}  # as HTTP has it anyway, but for numbers as text
+        return {"as_json": True} if self._grpc else {}  # HTTP answers in JSON anyway; gRPC writes its numbers as text
 
     def _call(self, left: float, method: str, *given: Any, **keywords: Any) -> Any:
-        """One request. Over HTTP the library's limit is for connecting and for each reading and writing alone, and who
-        sends a little again and again would outlast it many times, so all of it has one here.
+        """One request.
+
+        Over HTTP the library limits each read and write alone, so a server that sends a little again and again could
+        outlast the limit many times. Therefore the whole request has a limit here.
 
         Args:
             left: seconds for it.
-            method: of the library's client; the rest is for that.
+            method: of the library's client, which takes the other arguments.
 
         Raises:
-            DeadlineExceeded: it took longer, over HTTP; over gRPC the library says so.
+            DeadlineExceeded: it took longer, over HTTP; over gRPC the library raises its own error.
         """
         ask = getattr(self._client, method)
         if self._grpc:
@@ -244,8 +267,8 @@ class Triton:
             del self._local.client
             raise self._too_late() from None
 
-    def _at_one_size(self, data: bytes, options: Options, end: float) -> People:
-        """One request, until `end` of time.monotonic()."""
+    def _at_one_size(self, data: bytes, options: Options, end: float, card: dict[str, Any]) -> People:
+        """One request, until `end` of time.monotonic(); `card`: what is known of the server's."""
         model = ensembles.ensemble_of(options.tasks)
         source = self._library.InferInput("IMAGE", [1], "BYTES")
         source.set_data_from_numpy(np.array([data], dtype=np.object_))
@@ -254,7 +277,7 @@ class Triton:
         parameters = ensembles.parameters_of(options)
         answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
         try:
-            return self._people({name: answer.as_numpy(name) for name in names})
+            return self._people({name: answer.as_numpy(name) for name in names}, card)
         except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
             raise self._misfit(f"{model}: {error}") from None
 
@@ -270,8 +293,8 @@ class Triton:
         """Ask until there is an answer, a refusal, or no time left.
 
         Args:
-            end: of time.monotonic(), when the time is up.
-            ask: with the seconds that are left.
+            end: value of time.monotonic() at which the time is up.
+            ask: makes one try, given the seconds that are left.
         """
         last = None
         for attempt in retrying(end, self._retry, self._outage):
@@ -289,14 +312,18 @@ class Triton:
         return answer
 
     def _awaited(self, model: str, *, timeout: int, **request: Any) -> Any:
-        """An answer over gRPC. One that is late is left to the server: to cancel what it computes kills Triton 2.51 and
-        some later ones (triton-inference-server/server, issues 7368 and 8034).
+        """Send a request over gRPC and wait for its answer.
+
+        A request that is late is not cancelled: that kills Triton 2.51 and some later versions while they compute it
+        (triton-inference-server/server, issues 7368 and 8034).
 
         Args:
-            timeout: microseconds.
+            model: name of the ensemble.
+            timeout: microseconds to wait.
+            request: further arguments of `async_infer`.
 
         Raises:
-            DeadlineExceeded: it is late.
+            DeadlineExceeded: there is no answer in time.
         """
         seconds = timeout / 1e6
         answer: Future[Any] = Future()
@@ -315,40 +342,22 @@ class Triton:
             self._left = [*(left for left in self._left if not left.done()), answer]
             raise self._too_late() from None
 
-    def _people(self, arrays: dict[str, NDArray[Any]]) -> People:
+    def _people(self, arrays: dict[str, NDArray[Any]], card: dict[str, Any]) -> People:
         height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
         scores = arrays.get("PART_SCORES")
-        taxonomy = self.taxonomy or CIHP if scores is None else self._taxonomy_of(scores.shape[-1])
-        return People(
-            arrays["BOXES"].astype(np.float32).reshape(-1, 4),
-            arrays["SCORES"].astype(np.float32).reshape(-1),
-            (int(height), int(width)),
-            parts=arrays.get("PARTS"),
-            part_scores=scores,
-            iuv=arrays.get("IUV"),
-            iuv_scores=arrays.get("IUV_SCORES"),
-            taxonomy=taxonomy,
-        )
-
-    def _taxonomy_of(self, classes: int) -> Taxonomy:
-        """The taxonomy with so many classes.
-
-        Raises:
-            GatewayError: none that is known here, or another one was given.
-        """
-        for known in (CIHP, MHP) if self.taxonomy is None else (self.taxonomy,):
-            if len(known) == classes:
-                return known
-        expected = "neither CIHP's nor MHP's" if self.taxonomy is None else f"{self.taxonomy.name} has others"
-        raise self._misfit(f"{classes} part classes, {expected}")
+        taxonomy = taxonomy_with(None if scores is None else scores.shape[-1], card, self.taxonomy)
+        arrays["BOXES"] = arrays["BOXES"].astype(np.float32).reshape(-1, 4)
+        arrays["SCORES"] = arrays["SCORES"].astype(np.float32).reshape(-1)
+        size = int(height), int(width)
+        return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_in(card))
 
     def _misfit(self, said: str) -> GatewayError:
         return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
 
     def close(self) -> None:
-        """Close the connections (over HTTP: of this thread; others go with theirs). Safe to call twice.
+        """Close the connections; over HTTP that of this thread, as each thread's own ends with it. Safe to call twice.
 
-        Over gRPC that cancels what is still there, so late answers are waited for, half a minute at the most.
+        Over gRPC this cancels requests, so late answers are waited for first, half a minute at the most.
         """
         self._beside.shutdown(cancel_futures=True)
         wait(self._left, timeout=_CLOSING)
@@ -375,10 +384,6 @@ class Triton:
         return GatewayError(502, "triton", f"{self.url}: {message}")
 
 
-def _card_of(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The models that the configuration of an ensemble tells."""
-    with suppress(ValueError, KeyError, TypeError):
-        card = {"models": json.loads(configuration["parameters"][MODELS]["string_value"])}
-        if fault(card) is None and card["models"]:
-            return card
-    return {}
+def _lacks(card: dict[str, Any], model: str | None) -> bool:
+    """Whether a card that names its models has none of this name."""
+    return model is not None and "models" in card and model not in list(card["models"])

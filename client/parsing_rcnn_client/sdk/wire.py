@@ -1,4 +1,4 @@
-"""What travels between a client and the gateway: one builder of requests, one reader of answers, no transport."""
+"""Requests to the gateway and its answers, as data: what builds and reads them, without a transport."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parsing_rcnn import errors
+from parsing_rcnn import card, errors
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs import jpeg, npz, png
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_TIMEOUT_MS
 from parsing_rcnn.models import sizes_of
-from parsing_rcnn.people import ModelInfo, Options, People
-from parsing_rcnn.runtime import MAX_PEOPLE
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 _TYPED = {
@@ -37,7 +38,7 @@ _TYPED = {
 
 
 class GatewayError(ParsingRCNNError):
-    """A refusal of the gateway that has no class of its own in `parsing_rcnn.errors`: its status, code and detail."""
+    """A refusal by the gateway for which `parsing_rcnn.errors` has no class: its HTTP status, code and detail."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -45,14 +46,14 @@ class GatewayError(ParsingRCNNError):
 
 
 class OtherClasses(GatewayError):
-    """The people of an answer have the part classes of another model than was asked for."""
+    """An answer has the part classes of another model than the one that was asked for."""
 
 
 class Busy(EngineUnavailable):
-    """The engine is there and refuses for now.
+    """The engine is there, but refuses for now.
 
     Attributes:
-        retry_after: seconds after which it wants to be asked again.
+        retry_after: seconds after which to ask again.
     """
 
     retry_after: float
@@ -63,18 +64,18 @@ class Busy(EngineUnavailable):
 
 
 class ModelMissing(EngineUnavailable):
-    """The server is there and has no such model, or one that cannot be run: asking again would not help."""
+    """The server is there, but lacks the model or cannot run it. Asking again would not help."""
 
 
 class Streamed(NamedTuple):
     """A frame of a live stream, answered.
 
     Attributes:
-        number: of the frame, from 0 in the order given; answers are in this order.
-        picture: the frame, as it was given; of Pillow its array.
-        people: who is in it, or the exception of this frame: `InvalidImage`, `Busy`, or an `EngineUnavailable` where
-            the connection was lost with it.
-        dropped: frames so far, all before this one, whose places newer ones took: nothing else is told of them.
+        number: index of the frame in the source, from 0; answers come in this order.
+        picture: the frame as it was given; of a Pillow picture its array.
+        people: who is in it, or what went wrong with this frame: `InvalidImage`, `Busy`, or an `EngineUnavailable`
+            where the connection was lost while the frame was on its way.
+        dropped: how many frames before this one were replaced by newer ones and have no answer.
     """
 
     number: int
@@ -88,7 +89,7 @@ class Streamed(NamedTuple):
 
 
 KEY_VARIABLE = "PARSING_RCNN_API_KEY"
-"""The environment's variable of the API key, for who gives none otherwise."""
+"""Environment variable with the API key, for callers who pass none."""
 
 _PRIVATE = re.compile(r"^(\w+://)?.*@")
 _HOST = re.compile(r"^(\w+://)?[^/?#]*")
@@ -102,14 +103,12 @@ _UNREADABLE = (  # of JSON that says something else: too deep, without what is l
     OverflowError,
     RecursionError,
 )
-_LONGEST = 600_000  # milliseconds, the gateway's limit
 _FRAME = struct.Struct("<II")  # frame_id, flags
 _NUMBERS = 0xFFFFFFFF  # of a frame_id
 
 
 def hidden(url: str) -> str:
-    """An address without its user name and password, for messages; also without those that cameras take in the path or
-    the query.
+    """An address for messages: without user name and password, also those that cameras expect in the path or query.
 
     Example:
         >>> hidden("rtsp://me:secret@camera/1"), hidden("rtsp://camera/user=me&password=secret&channel=1")
@@ -121,14 +120,15 @@ def hidden(url: str) -> str:
 
 
 def key_headers(api_key: str | None, *, authorization: bool) -> dict[str, str]:
-    """The header of an API key; none where there is no key.
+    """The header that carries an API key; empty where there is no key.
 
     Args:
-        api_key: None for the one of `KEY_VARIABLE`; "" for none.
-        authorization: whether the header Authorization is free, which libraries and proxies keep out of their logs.
+        api_key: None takes the one of `KEY_VARIABLE`, "" sends none.
+        authorization: whether the header Authorization may be used, which libraries and proxies keep out of their
+            logs; False where it carries a user name and password already.
 
     Raises:
-        InvalidOptions: no header can carry it. It is not repeated.
+        InvalidOptions: no header can carry the key. The message does not repeat it.
     """
     key = (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip()
     if not key:
@@ -150,26 +150,26 @@ class Call:
     content: bytes | None = None
 
     def headers(self, left: float) -> dict[str, str]:
-        """Headers of the request; `left`: seconds after which the gateway need not answer any more."""
+        """Headers of the request; after `left` seconds the gateway need not answer any more."""
         kind = {} if self.content is None else {"Content-Type": "application/octet-stream"}
-        return {"Accept": self.accept, "X-Timeout-Ms": str(min(max(round(1000 * left), 1), _LONGEST)), **kind}
+        return {"Accept": self.accept, "X-Timeout-Ms": str(min(max(round(1000 * left), 1), MAX_TIMEOUT_MS)), **kind}
 
 
 MODELS = Call("GET", "/v1/models", "application/json")
 
 
 def encode_image(image: Picture, jpeg_quality: int | None = None, *, bgr: bool = False) -> bytes:
-    """Bytes that a server decodes: encoded pictures pass as they are.
+    """The picture as encoded bytes, which a server decodes; what is encoded already passes unchanged.
 
     Args:
         image: an encoded picture, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of Pillow.
-        jpeg_quality: of arrays, 1..100; None sends them as PNG, which loses nothing and takes ten times as long.
-        bgr: the array is of OpenCV, blue first; RGB is sent.
+        jpeg_quality: for arrays, 1..100; None encodes them as PNG, which is lossless and takes ten times as long.
+        bgr: the array is in OpenCV's order, blue first; RGB is sent.
 
     Raises:
         InvalidOptions: `bgr`, and it is no array.
-        InvalidImage: a path that cannot be read, an array that is no RGB picture, or something else.
-        ImageTooLarge: an array that is larger than a JPEG may be.
+        InvalidImage: a path cannot be read, an array is no RGB picture, or it is no picture at all.
+        ImageTooLarge: an array is larger than a JPEG may be.
     """
     image = load(image, bgr=bgr)
     if not isinstance(image, np.ndarray):
@@ -202,7 +202,7 @@ def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
 
     Args:
         options: to send.
-        tasks_named: False leaves the tasks to the gateway, which knows whose head is trained.
+        tasks_named: False leaves the tasks to the gateway, which knows which heads are trained.
 
     Raises:
         InvalidOptions: class probabilities, which do not travel.
@@ -230,14 +230,14 @@ def read_people(body: bytes, headers: Mapping[str, str], taxonomy: Taxonomy) -> 
         people = npz.decode(body, taxonomy, most=MAX_PEOPLE)
     except (ValueError, TypeError) as error:
         other = _taxonomy_in(body)
-        if other is not None and other is not taxonomy:
+        if other is not None and other != taxonomy:
             raise OtherClasses(502, "other-classes", _changed(other, taxonomy)) from None
         raise GatewayError(502, "bad-answer", f"{error}; is this a Parsing R-CNN gateway?") from None
     return replace(people, timings=_server_timing(headers.get("server-timing", "")))
 
 
 def _taxonomy_in(body: bytes) -> Taxonomy | None:
-    """That of an answer's own number of classes; None where it is no npz of people."""
+    """The taxonomy that an answer itself implies; None where it is no npz of people."""
     try:
         return npz.decode(body, most=MAX_PEOPLE).taxonomy
     except (ValueError, TypeError):
@@ -285,11 +285,11 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -
 
 
 def _seconds(text: str | None, now: str | None = None) -> float:
-    """What Retry-After says, a number or a date, within bounds; a second where it says nothing.
+    """Seconds that a Retry-After header asks for, within bounds; 1 where there is none.
 
     Args:
-        text: of the header.
-        now: the header Date: the server's clock may be another one.
+        text: the header: a number of seconds, or a date.
+        now: the header Date of the same answer, for the server's clock may differ from ours.
     """
     try:
         seconds = float(text or 1)
@@ -308,22 +308,22 @@ def _date(text: str | None) -> datetime | None:
 
 
 def frame_message(number: int, picture: bytes) -> bytes:
-    """What `/v1/stream` takes.
+    """A frame as `/v1/stream` takes it: a header of 8 bytes, then the picture.
 
     Args:
-        number: of the frame; it travels without what is beyond 32 bits.
+        number: of the frame; its lowest 32 bits are sent.
         picture: encoded.
     """
     return _FRAME.pack(number & _NUMBERS, 0) + picture
 
 
 def is_of(number: int, sent: int) -> bool:
-    """Whether an answer with this number is to the frame that was sent."""
+    """Whether an answer's number, of 32 bits, is that of the frame `sent`."""
     return number == sent & _NUMBERS
 
 
 def read_streamed(message: bytes | str, taxonomy: Taxonomy, url: str) -> tuple[int, People | ParsingRCNNError]:
-    """What `/v1/stream?format=npz` answers: the number of a frame, and its people or its error.
+    """Read an answer of `/v1/stream?format=npz`: (number of the frame, its people or its error).
 
     Raises:
         OtherClasses: as of `read_people`.
@@ -365,13 +365,18 @@ def read_info(body: bytes, url: str) -> ModelInfo:
         raise GatewayError(502, "bad-answer", f"{url}/v1/models names no model ({error}): is this a gateway?") from None
 
 
-def taxonomy_of(classes: tuple[str, ...], where: str) -> Taxonomy:
-    """The taxonomy with these class names.
+def taxonomy_of(info: ModelInfo, where: str) -> Taxonomy:
+    """The taxonomy of what runs: CIHP or MHP by the names of its classes, or the one of its own that its card holds.
 
     Raises:
-        GatewayError: neither CIHP nor MHP.
+        GatewayError: none of these has its classes.
     """
-    for known in (CIHP, MHP):
-        if known.classes == classes:
+    try:
+        own = card.taxonomy_of(info.card)
+    except ValueError:
+        own = CIHP
+    for known in (CIHP, MHP, own):
+        if known.classes == info.classes:
             return known
-    raise GatewayError(502, "bad-answer", f"{where} has {len(classes)} part classes, neither CIHP's nor MHP's")
+    said = f"{len(info.classes)} part classes, neither CIHP's nor MHP's, nor those of its model card"
+    raise GatewayError(502, "bad-answer", f"{where} has {said}")

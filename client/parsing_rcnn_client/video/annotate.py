@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Analyzer, People
+from parsing_rcnn.analyzer import Analyzer
+from parsing_rcnn.people import People
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.media import Frame, Reader, Writer
@@ -117,7 +118,7 @@ def annotate(
             reader.close()
         busy = run.busy(stages.busy)
     except KeyboardInterrupt:
-        interrupted = True  # what is done belongs to this thread, and an engine may take long
+        interrupted = True  # do not wait for the engine: this thread has all finished frames
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -132,7 +133,7 @@ class _Run:
     def __init__(
         self, engine: Analyzer, reader: Reader, writer: Writer | None, settings: Settings, pool: ThreadPoolExecutor
     ) -> None:
-        # the next analysis always comes here, however far apart two frames are
+        # every gap ends with an analysis, however far apart two frames are
         self.follower = Follower(settings.confidence, settings.smoothing, gap=math.inf, max_people=settings.max_people)
         self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
         size = reader.info.height, reader.info.width
@@ -149,9 +150,9 @@ class _Run:
                 settings.max_side,
             ),
         )
-        self._first: int | None = None  # a piece of a video begins with another number than 0
+        self._first: int | None = None  # index of the first frame; not 0 where a video is annotated in part
         self._reading = self._waiting = self._writing = 0.0
-        self._analysing: deque[float] = deque()  # from several threads, so it is added up at the end
+        self._analysing: deque[float] = deque()  # seconds from several threads, added up at the end
 
     def read(self) -> Iterator[Frame]:
         start = time.perf_counter()
@@ -175,7 +176,7 @@ class _Run:
     def draw(self, tracked: Tracked) -> tuple[Tracked, NDArray[np.uint8]]:
         if self._writer is None:
             return tracked, tracked.frame.image
-        # nobody looks at the frame itself any more, and a copy would take a sixth of the time of drawing
+        # the frame is not needed any more; a copy would take a sixth of the time of drawing
         return tracked, pictured(tracked, self._settings.look, self._counter, reuse=True)
 
     def write(self, tracked: Tracked, picture: NDArray[np.uint8], records: Sequence[Record]) -> None:
@@ -187,7 +188,7 @@ class _Run:
         self._writing += time.perf_counter() - start
 
     def busy(self, stages: dict[str, float]) -> dict[str, float]:
-        """Stage -> seconds of work: of the threads of the stages, and what only this class knows."""
+        """Stage -> seconds of work in its thread or threads."""
         return {
             "read": self._reading,
             "analyze": sum(self._analysing) / self._settings.in_flight,

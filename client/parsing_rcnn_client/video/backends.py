@@ -99,7 +99,7 @@ class Video:
 
 
 def check_encoding(encoding: Encoding, target: Path, backend: str) -> None:
-    """Refuse what cannot be written here.
+    """Refuse an encoding that cannot be written here.
 
     Raises:
         InvalidOptions: what can be instead.
@@ -114,7 +114,7 @@ def check_encoding(encoding: Encoding, target: Path, backend: str) -> None:
 
 
 def check(backend: str) -> None:
-    """Refuse a backend that there is not.
+    """Refuse an unknown backend.
 
     Raises:
         InvalidOptions: it is none of `BACKENDS`.

@@ -1,8 +1,8 @@
-"""The times of a source's pictures, whatever its clock does."""
+"""Times of a source's pictures that only grow, whatever its clock does."""
 
 from __future__ import annotations
 
-_BACK = 1.0  # seconds: pictures that are out of order by less stay on the same clock
+_BACK = 1.0  # seconds; pictures out of order by less do not count as a clock that was set back
 
 
 class Clock:
@@ -36,7 +36,7 @@ class Clock:
         return self._last
 
     def note(self, sound: bool) -> str | None:
-        """What to say of a clock that was set back."""
+        """The message about a clock that was set back."""
         if self.set_back is None:
             return None
         said = f"its clock is set back after {self.set_back:.1f} s"

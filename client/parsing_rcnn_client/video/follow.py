@@ -1,4 +1,4 @@
-"""From the people of single frames to people over time: numbers, steady maps, and frames that were not analysed."""
+"""Follows people over time: gives them numbers, steadies their maps, and fills frames that were not analysed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.drawing.hiding import LOWEST_SCORE
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import PER_PERSON, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tracking.looks import look_of
@@ -24,8 +25,8 @@ from parsing_rcnn_client.video.smoothing import STEADY, Smoother, Smoothing
 if TYPE_CHECKING:
     from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
-_LONGEST_GAP = 2.0  # seconds: people are not carried further than to the next answer but one that comes so seldom
-_LINGER = 0.3  # seconds that somebody who is missed stays in the picture: detectors blink for one to five frames
+_LONGEST_GAP = 2.0  # seconds; where answers are rarer, people are carried no further than two such gaps
+_LINGER = 0.3  # seconds for which a missed person stays in the picture: detectors miss people for 1 to 5 frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +64,12 @@ class Tracked:
 
     @property
     def in_view(self) -> list[int]:
-        """Indices of who is in the picture, were it a little: whoever is carried may have left it."""
+        """Indices of the people who are at least partly in the picture; people who are carried may have left it."""
         sizes = np.round(self.shown, 2)[:, 2:] - np.round(self.shown, 2)[:, :2]
         return [int(index) for index in np.flatnonzero((sizes > 0).all(axis=1))]
 
     def counted(self, counter: ZoneCounter | None) -> Tracked:
-        """The same with its counts; a counter takes the frames in their order, each once."""
+        """The frame with the counts of its zones and lines. A counter takes every frame once, in order."""
         if counter is None:
             return self
         seen = self.in_view
@@ -96,7 +97,7 @@ class Follower:
     ) -> None:
         self._tracker = Tracker(high=confidence, patience=patience)
         self._smoother = Smoother(smoothing)
-        self._taxonomy: Taxonomy = CIHP  # until the first analysis says
+        self._taxonomy: Taxonomy = CIHP  # until the first analysis tells another one
         self._untrained: frozenset[str] = frozenset()
         self._most = max_people
         self._kind: tuple[object, ...] = ()  # of the last answer's maps
@@ -115,7 +116,7 @@ class Follower:
         return self._tracker.count
 
     def follow(self, frame: Frame, people: People | None) -> Tracked:
-        """The next frame; `people` None carries those of the frames before into it.
+        """Take the next frame. Where `people` is None, those of earlier frames are carried into it.
 
         People may also come late, for a frame that newer ones have followed: of a view that is over they say nothing.
         """
@@ -139,7 +140,7 @@ class Follower:
         elif self._newest > frame.time:  # the first answer; the next one takes as long
             self._gaps.append(self._newest - frame.time)
         self._analysed, self._covered = frame.time, True
-        if len(people) and (kind := _kind(people)) != self._kind:  # another engine answers
+        if len(people) and (kind := _kind(people)) != self._kind:  # another model answers
             self._smoother.forget([])
             self._taxonomy, self._kind = people.taxonomy, kind
         self._untrained = people.untrained
@@ -162,17 +163,17 @@ class Follower:
         return Tracked(frame, people, numbers, _within(shown, frame.image), doubtful=self._doubtful, view=self._view)
 
     def _forget(self, *known: Track) -> None:
-        """Nobody is shown any more, nor known but these, whose places are not certain either; numbers go on."""
+        """Forget everybody but these people, whose places are uncertain too. Numbers are not used again."""
         self._covered, self._doubtful, self._present = False, None, set()
         self._tracker.tracks = list(known)
         self._smoother.forget([])
 
     def _learnt(self, unknown: float = 0.0) -> float:
-        """Seconds between analyses, of late; where there is one at most, they are `unknown`."""
+        """Seconds between analyses of late, at most `_LONGEST_GAP`; `unknown` before the second one."""
         return min(median(self._gaps), _LONGEST_GAP) if self._gaps else unknown
 
     def _linger(self) -> float:
-        """Seconds that somebody stays in the picture unseen; one analysis may always miss them."""
+        """Seconds for which an unseen person stays in the picture: at least one analysis may miss them."""
         return max(_LINGER, 1.5 * self._learnt())
 
     def _blank(self, frame: Frame) -> People:
@@ -180,9 +181,9 @@ class Follower:
         return People.empty(size, taxonomy=self._taxonomy, untrained=self._untrained)
 
     def _reach(self, unknown: float = 0.0) -> float:
-        """Seconds after an analysed frame in which its people are carried, and known again where they stood."""
+        """Seconds after an analysed frame for which its people are carried, and recognised by their place."""
         gap = self._learnt(unknown) if self._gap is None else self._gap
-        # shown while the next frame is analysed, an answer is one gap old when it comes and two when it is replaced
+        # an answer is shown while the next frame is analysed: it comes one gap late, and is replaced one gap later
         return self._patience + 2 * gap
 
     def _carry(self, frame: Frame) -> Tracked:
@@ -202,19 +203,19 @@ _Shown = tuple[People, NDArray[np.intp], NDArray[np.float32]]  # people, numbers
 
 
 def _inside(box: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
-    """Whether the middle of a box lies in the picture: who walked out is not carried on."""
+    """Whether the middle of a box lies in the picture; people who walked out are not carried on."""
     x, y = (box[:2] + box[2:]) / 2
     return bool(0 <= x < image.shape[1] and 0 <= y < image.shape[0])
 
 
 def _within(boxes: NDArray[np.float32], image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What lies in the picture: a steadied box is late and a carried one predicted, so they may leave it."""
+    """The boxes cut to the picture, which they may leave: steadied boxes lag, and carried ones are predicted."""
     height, width = image.shape[:2]
     return np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
 
 
 def _kind(people: People) -> tuple[object, ...]:
-    """What maps there are: those of another size, or of other parts, can be neither averaged nor joined."""
+    """Kind of the maps: those of different sizes or classes can be neither averaged nor joined."""
     maps = people.parts, people.part_scores, people.iuv, people.iuv_scores
     return people.taxonomy.classes, *(None if array is None else array.shape[1:] for array in maps)
 
@@ -233,14 +234,14 @@ def _those(shown: _Shown, wanted: NDArray[np.bool_]) -> _Shown:
 
 
 def _joined(found: _Shown, late: _Shown) -> _Shown:
-    """Who was found and, behind them, who was missed; without `part_probs`, which nobody keeps."""
+    """The people found and, after them, the people missed; without `part_probs`, which are not kept."""
     (people, numbers, shown), (others, more, boxes) = found, late
     if not len(more):
         return found
     if not len(numbers):
         return replace(others, timings=people.timings), more, boxes
     arrays: dict[str, Any] = {"part_probs": None}
-    for name in ("boxes", "scores", "parts", "part_scores", "iuv", "iuv_scores"):
+    for name in (field for field in PER_PERSON if field != "part_probs"):
         both = [array for array in (getattr(people, name), getattr(others, name)) if array is not None]
         arrays[name] = np.concatenate(both) if len(both) == 2 else None
     return replace(people, **arrays), np.concatenate([numbers, more]), np.concatenate([shown, boxes])
@@ -270,6 +271,6 @@ def request(
     """
     sure = smoothing is not None and "parsing" in tasks and isinstance(engine, GraphPipeline)
     low = min(confidence, LOWEST_SCORE if hides else DOUBTFUL)
-    # whoever asks for one person wants the others hidden all the same
+    # with a limit of one person the others have to be hidden all the same
     most = Options.max_people if hides else max_people
     return Options(tasks=tasks, confidence=low, max_people=most, part_probs=sure, max_side=max_side)

@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw, heads
+from parsing_rcnn.analyzer import TASKS, ModelInfo
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.maps.overlaps import visible
-from parsing_rcnn.people import TASKS, ModelInfo, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
+from parsing_rcnn_client.layer_checks import require_known, require_trained
 from parsing_rcnn_client.video.surface import HALF, Ink, dressed, lay_over, texels_of, trimmed, wire_frame
 
 LAYERS = ("parts", "iuv", "contours", "texture", "boxes", "anonymise")
+_OF_CHARTS = ("iuv", "contours", "texture")
 
 _OUTLINE = 0.9  # its opacity
 _STRETCH = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
@@ -35,9 +38,9 @@ class Look:
         layers: of `LAYERS`, drawn in the order given; "anonymise" always comes first, under everything.
         alpha: opacity of parts and IUV, 0..1.
         atlas: uint8 [6N,4N,3 or 4] RGB(A) for "texture", as in `parsing_rcnn.draw.texture`.
-        hide: whom "anonymise" hides, one of `parsing_rcnn.drawing.hiding.HIDE`.
+        hide: what "anonymise" hides of people, one of `parsing_rcnn.drawing.hiding.HIDE`.
         style: how, one of `parsing_rcnn.drawing.hiding.STYLES`.
-        trained: tasks whose head is; no other is asked for.
+        trained: the tasks whose head is trained; no other is asked for.
 
     Raises:
         InvalidOptions: an unknown name, a texture without an atlas, an atlas that is not 6 rows of 4 squares, or a
@@ -52,18 +55,11 @@ class Look:
     trained: frozenset[str] = frozenset(TASKS)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.layers if name not in LAYERS]
-        if unknown or not self.layers:
-            raise InvalidOptions(f"layers: {', '.join(unknown) or 'none'}: choose from {', '.join(LAYERS)}")
+        require_known(self.layers, LAYERS)
         hiding.check(self.hide, self.style)
         if "texture" in self.layers and self.atlas is None:
             raise InvalidOptions("the layer texture needs an atlas: --atlas PICTURE of 6 rows of 4 squares")
-        charts = [name for name in self.layers if name in ("iuv", "contours", "texture")]
-        if charts and "densepose" not in self.trained:
-            raise InvalidOptions(
-                f"the layer {charts[0]} needs the task densepose, whose head is not trained in this model: leave the "
-                "layer out, or take another model"
-            )
+        require_trained(self.layers, _OF_CHARTS, charts_trained="densepose" in self.trained)
         try:
             _ = self.texels
         except ValueError as error:
@@ -84,42 +80,18 @@ class Look:
         """The tasks that the layers need. (Parts are those of the charts where only these are trained.)"""
         needed = {
             "parts": {"parsing"} if "parsing" in self.trained else self.trained,
-            "iuv": {"densepose"},
-            "contours": {"densepose"},
-            "texture": {"densepose"},
             "anonymise": self.trained,
+            **{layer: {"densepose"} for layer in _OF_CHARTS},
         }
         return frozenset().union(*(needed.get(name, set()) for name in self.layers))
 
     def of(self, info: ModelInfo) -> Look:
-        """The same with a model, of which only trained heads are asked: an untrained one sees faces anywhere.
+        """This look for a model: only its trained heads are asked, as an untrained one sees faces anywhere.
 
         Raises:
             InvalidOptions: a layer shows only what an untrained head says.
         """
         return replace(self, trained=heads.trained(info))
-
-
-def render(
-    image: NDArray[np.uint8],
-    people: People,
-    numbers: NDArray[np.intp],
-    shown: NDArray[np.float32],
-    look: Look,
-    doubtful: People | None = None,
-) -> NDArray[np.uint8]:
-    """A frame with what `paint` draws over it.
-
-    Args:
-        image: uint8 [H,W,3] RGB; it is not changed.
-        people, numbers, shown, look, doubtful: see `paint`.
-
-    Returns:
-        uint8 [H,W,3] RGB.
-    """
-    canvas = image.copy()
-    paint(canvas, people, numbers, shown, look, doubtful)
-    return canvas
 
 
 def paint(
@@ -138,14 +110,14 @@ def paint(
         numbers: [n] track numbers, which choose the colours; 0 for nobody's.
         shown: float32 [n,4], the boxes to draw.
         look: what to draw.
-        doubtful: perhaps people, whom "anonymise" hides as well; nothing else is drawn of them.
+        doubtful: what may be people; "anonymise" hides them too, and nothing else is drawn of them.
     """
     order = people.back_to_front()
     if look.hides:
         if doubtful is not None:
             hiding.hide_people(canvas, doubtful, look.hide, look.style)
         hiding.hide_people(canvas, people, look.hide, look.style)
-    if not {"parts", "iuv", "contours", "texture"}.isdisjoint(look.layers):
+    if not {"parts", *_OF_CHARTS}.isdisjoint(look.layers):
         people = visible(people)
     for layer in look.layers:
         if layer in ("contours", "texture"):
@@ -160,13 +132,13 @@ def paint(
 
 
 def veiled(image: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """A frame in which nobody can be recognised, for when "anonymise" cannot know whom to hide: uint8 [H,W,3] RGB."""
+    """The whole frame made unrecognisable, uint8 [H,W,3] RGB, for when "anonymise" does not know whom to hide."""
     return hiding.coarse(image, look.style)
 
 
 def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, layer: str, alpha: float) -> None:
     """Colour one person's cells, with an outline in the colour of the track."""
-    charts = layer != "parts" or "parsing" not in heads.believed(people)
+    charts = layer != "parts" or "parsing" not in people.silhouette_tasks
     maps = people.iuv if charts else people.parts
     if maps is None:
         return
@@ -176,7 +148,7 @@ def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, l
         return
     cells, box, window = found
     labels = cells[0] if charts else cells
-    # cells at the outline, and what lies around the person, are 128 more
+    # cells at the outline and around the person have 128 added
     edge = np.asarray(cv2.erode(labels, np.ones((3, 3), np.uint8)) == 0).view(np.uint8) << 7
     code = labels + edge
     codes = cv2.merge([code] * 3)
@@ -206,7 +178,7 @@ def _wrap(canvas: NDArray[np.uint8], people: People, index: int, layer: str, loo
 
 @lru_cache(maxsize=8)
 def _weights(alpha: float) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """By the code of a cell (its label, 128 more at the outline): weights of its own colour, 0 to 256; `Ink.rest`."""
+    """(weights of a cell's own colour, 0..256; `Ink.rest`), by its code: the label, plus 128 at the outline."""
     weights = np.zeros((1, 256, 3), np.uint16)
     weights[0, 1:128] = round(256 * alpha)
     rest = 256 - weights[:, :, 0]
@@ -243,6 +215,6 @@ def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, sco
 
 
 def _thickness(canvas: NDArray[np.uint8]) -> int:
-    """Of lines, pixels."""
+    """Width of lines in pixels."""
     longest: int = max(canvas.shape[0], canvas.shape[1])
     return max(1, round(longest / 900))

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look
@@ -26,8 +27,8 @@ from parsing_rcnn_client.video.state import State
 from parsing_rcnn_client.video.zones import ZoneCounter, Zones
 
 MODES = ("align", "low-latency")
-_PATIENCE = 30.0  # seconds for the frames that are at the engine
-_WRITING = 5.0  # at the least, for the pictures that are on their way to an output
+_PATIENCE = 30.0  # seconds to wait for frames that are at the engine
+_WRITING = 5.0  # seconds, at least, to wait for pictures on their way to an output
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ class Source:
         self._settings, self._stop, self._ended = settings, stop, threading.Event()
         self._mailbox = Mailbox()
         self._sink: Sink | None = None
-        self._output = threading.Lock()  # held by who uses the sink
+        self._output = threading.Lock()  # held while the sink is used
         self._closed = False  # nobody waits for the threads any more
-        self._info: VideoInfo | None = None  # of the pictures that the sink was opened for
-        self._counter: ZoneCounter | None = None  # from then on
+        self._info: VideoInfo | None = None  # of the pictures for which the sink was opened
+        self._counter: ZoneCounter | None = None  # made when the sink is opened
         self._reader: Reader | None = None
         self._follower = Follower(settings.confidence, settings.smoothing, max_people=settings.max_people)
         self._begin = time.monotonic()
@@ -119,7 +120,7 @@ class Source:
         for thread in self._threads:
             thread.join(max(begin + patience - time.monotonic(), 0))
         idle = self._output.acquire(timeout=max(begin + writing - time.monotonic(), 0))
-        self._closed = True  # a thread that still waits for the engine must not touch what is finished
+        self._closed = True  # a thread that still waits for the engine must not touch a finished output
         if idle:
             self._output.release()
         try:
@@ -128,13 +129,13 @@ class Source:
         except Exception as error:  # what failed before it is why
             self._failure = self._failure or error
         if self._failure is not None:
-            self._fail(self._failure)  # the last word, whatever the source said meanwhile
+            self._fail(self._failure)  # again, as the source may have set another problem meanwhile
             raise self._failure
         if not self.state.frames and self.state.problem is not None:
             raise VideoError(self.state.problem)
 
     def _fail(self, error: Exception) -> None:
-        """It is the end, and said when the source is closed."""
+        """End this source. The error is raised when it is closed."""
         self._failure = error
         self.state.problem = error.detail if isinstance(error, ParsingRCNNError) else str(error)
         self._ended.set()
@@ -174,12 +175,12 @@ class Source:
         self._reader = reader
         try:
             for frame in reader:
-                if self._done():  # what failed elsewhere stays the problem
+                if self._done():  # a failure elsewhere stays the problem
                     break
                 if self._info is None and not self._begin_output(reader):
                     break
                 self.state.connected, self.state.problem = True, None
-                # one clock, and one size, through all reconnects
+                # the clock and the size stay the same through all reconnects
                 image, time = self._fitted(frame.image), frame.arrived - self._begin
                 moved = Frame(self.state.frames, time, image, frame.arrived, self.state.reconnects)
                 self.state.frames += 1
@@ -189,7 +190,7 @@ class Source:
             reader.close()
 
     def _begin_output(self, reader: Reader) -> bool:
-        """Open the output. One that cannot be is the end: it would not come back with the source."""
+        """Open the output. If that fails the source ends, for the output would not come back with it."""
         try:
             with self._output:
                 if not self._done():  # else it may be closed already
@@ -203,7 +204,7 @@ class Source:
         return self._info is not None
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A picture of the size that the output has, should a source come back with another one."""
+        """The picture in the size of the output, if the source came back with another size."""
         assert self._info is not None
         size = self._info.width, self._info.height
         if image.shape[1::-1] == size:
@@ -240,7 +241,7 @@ class Source:
                 raise
             self.state.failed += 1
             self.state.engine_problem = error.detail
-            if self._settings.mode == "align":  # otherwise it was shown, and newer ones after it
+            if self._settings.mode == "align":  # otherwise this frame was shown already, and newer ones after it
                 self._show(self._follower.follow(frame, None))
             return
         self.state.analysed += 1
@@ -250,7 +251,7 @@ class Source:
             self._show(tracked)
 
     def _meanwhile(self, frame: Frame, future: Future[People]) -> None:
-        """Show the frames that come while the engine works, with what is remembered."""
+        """Show frames that come while the engine works, with the people of earlier ones."""
         while True:
             self._show(self._follower.follow(frame, None))
             newer = None
@@ -271,7 +272,7 @@ class Source:
             problem = None
             if self._sink is not None and picture is not None:
                 problem = self._sink.show(picture, tracked.frame.time)
-            if not self._closed:  # else whoever closed this waited for the output long enough, and closes the records
+            if not self._closed:  # else `close` has given up waiting for the output, and closes the records itself
                 for record in self._records:
                     record.add(tracked)
             self.state.output_problem = problem
@@ -325,7 +326,7 @@ class Live:
 
     @property
     def reconnects(self) -> bool:
-        """Whether what is lost is opened again."""
+        """Whether lost sources and outputs are opened again."""
         return self._settings.reconnect
 
     @property
@@ -346,16 +347,16 @@ class Live:
         self._stop.set()
         failures: list[Exception] = []
         begin = time.monotonic()
-        for source in self.sources:  # all may wait for one, who reads no more of what they write together
+        for source in self.sources:  # all of them may wait for one reader who has stopped
             passed = time.monotonic() - begin
             try:
                 source.close(max(within - passed, 0), max(within, _WRITING) - passed)
             except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
         self._pool.shutdown(wait=not self.running, cancel_futures=True)
-        if failures:  # what is wrong with the options is the least of them
+        if failures:  # wrong options count least
             raise next((failure for failure in failures if not isinstance(failure, InvalidOptions)), failures[0])
 
     def ask(self, frame: Frame) -> Future[People]:
-        """Put a frame to the engine, behind those that wait already."""
+        """Give a frame to the engine, behind those that wait already."""
         return self._pool.submit(self._engine.analyze, frame.image, self._options)

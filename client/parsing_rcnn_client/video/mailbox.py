@@ -1,4 +1,4 @@
-"""The newest frame of a live source, for whoever has time for it."""
+"""A slot for the newest frame of a live source."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from parsing_rcnn_client.video.media import Frame
 
 
 class Mailbox:
-    """Room for one frame: a newer one takes the place of one that nobody took.
+    """Holds one frame; a newer one replaces a frame that was not taken. Thread-safe.
 
     Attributes:
-        dropped: frames that were replaced.
+        dropped: how many frames were replaced.
     """
 
     def __init__(self) -> None:
@@ -20,14 +20,14 @@ class Mailbox:
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> None:
-        """The newest frame."""
+        """Leave the newest frame."""
         with self._changed:
             self.dropped += self._frame is not None
             self._frame = frame
             self._changed.notify()
 
     def get(self, timeout: float) -> Frame | None:
-        """Take the newest frame, or None when none came in time (seconds)."""
+        """Take the newest frame; None when none comes within `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._frame is not None, timeout)
             frame, self._frame = self._frame, None

@@ -1,4 +1,4 @@
-"""What video is to the rest: frames with their times in, frames with their times out, whoever decodes and encodes."""
+"""The interfaces of video: readers give frames with their times, writers and sinks take them, with any backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parsing_rcnn_client.unfinished import Unfinished
 
 
 class VideoError(ParsingRCNNError):
-    """A source that cannot be read, or an output that cannot be written; the message says which and why."""
+    """A source cannot be read, or an output cannot be written; the message says which and why."""
 
     status = 400
     code = "video"
@@ -25,7 +25,7 @@ class VideoError(ParsingRCNNError):
 
 
 class SourceLost(VideoError):
-    """What read a source is gone: what came before is good, and there was more."""
+    """The program that read a source has died: the frames before are good, but there were more."""
 
 
 class VideoToolMissing(EngineUnavailable):
@@ -54,14 +54,14 @@ def begun(target: str) -> Unfinished | None:
     """
     if "://" in target:
         return None
-    path = Path(target).resolve()  # a link stays, what it points to is replaced
+    path = Path(target).resolve()  # of a link, the file that it points to is replaced
     with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
         return Unfinished(path, f".{path.stem}.part{Path(target).suffix}")
 
 
 def dropped(part: Path | None) -> None:
-    """Take away what is not whole. Whoever does so has more to tell than that it could not be done."""
+    """Delete an unfinished file. Errors are ignored, for the caller has a more important one to report."""
     if part is not None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -96,11 +96,11 @@ class VideoInfo:
 
 
 ANY_CLOCK = frozenset({"mpegts", "mpeg", "hls"})
-"""FFmpeg's names of containers whose clock begins anywhere, hours after 0 for example; others mean it."""
+"""FFmpeg's names of containers whose clock begins anywhere, for example hours after 0; in others the start counts."""
 
 
 def assumed_matrix(width: int, height: int) -> str:
-    """The matrix of a video that names none: players take BT.709 from 720 lines on, and FFmpeg never does.
+    """The colour matrix of a video that names none: players take BT.709 from 720 lines on, which FFmpeg never does.
 
     Example:
         >>> assumed_matrix(1280, 720), assumed_matrix(720, 576)
@@ -116,7 +116,7 @@ def squared(width: int, aspect: Fraction | None) -> int:
         >>> squared(720, Fraction(16, 15)), squared(101, None)
         (768, 101)
     """
-    if aspect is None or aspect == 1 or not 1 / 8 < aspect < 8:  # more than that is a mistake of the file
+    if aspect is None or aspect == 1 or not 1 / 8 < aspect < 8:  # beyond that the file must be wrong
         return width
     return max(2 * round(width * aspect / 2), 2)
 
@@ -174,7 +174,7 @@ class Writer(Protocol):
 
 
 class SinkClosed(Exception):
-    """Whoever watched wants no more: the work ends, and nothing is wrong."""
+    """Nobody watches any more, as after a window was closed: the work ends, without an error."""
 
 
 class Sink(Protocol):
@@ -197,5 +197,5 @@ class Sink(Protocol):
         ...
 
     def abort(self) -> None:
-        """Finish while another thread is still in `show`, which this ends: the picture there is lost."""
+        """Finish while another thread is still in `show`: that call ends, and its picture is lost."""
         ...

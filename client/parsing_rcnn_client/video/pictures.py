@@ -1,4 +1,4 @@
-"""What a frame looks like when it is shown: people, and the zones and lines that they are counted in."""
+"""Draws a frame as it is shown: people, and the zones and lines in which they are counted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from parsing_rcnn_client.video.layers import Look, paint, veiled
 from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
 _INK, _DARK = (255, 221, 51), (16, 16, 16)
-_ARROW = 0.03  # of the longer side of the picture: what shows the side of a line that is in
+_ARROW = 0.03  # length of the arrow to a line's inner side, as a share of the picture's longer side
 
 
 def pictured(
     tracked: Tracked, look: Look, counter: ZoneCounter | None = None, *, reuse: bool = False
 ) -> NDArray[np.uint8]:
-    """A frame as it is shown. With the layer that hides and no answer for the frame, nothing in it can be recognised.
+    """A frame as it is shown. If people are to be hidden and there is no answer for it, the whole frame is hidden.
 
     Args:
         tracked: the frame and everybody in it.
@@ -59,7 +59,7 @@ def draw_zones(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) 
             cv2.arrowedLine(canvas, _whole(middle), _whole(tip), colour, wide, cv2.LINE_AA, tipLength=0.4)
     for name, corners in counter.corners.items():  # labels last, over all lines
         top = corners[np.lexsort((corners[:, 0], corners[:, 1]))[0]]
-        left = bool(top[0] <= corners[:, 0].mean())  # the zone lies to the right of it, and so does the label
+        left = bool(top[0] <= corners[:, 0].mean())  # the zone is to the right of the corner; the label goes there
         where = top + np.array([4 if left else -4, 4], np.float32)
         _label(canvas, f"{name}: {counts.zones[name]}", where, (0.0 if left else 1.0, 0.0))
     for name, ends in counter.ends.items():
@@ -76,7 +76,7 @@ def _right(ends: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stroke(canvas: NDArray[np.uint8], points: NDArray[np.float32], closed: bool, thick: int) -> None:
-    """A thin line with a dark rim, which is seen on any ground."""
+    """A thin line with a dark rim, visible on any background."""
     height, width = canvas.shape[:2]
     whole = np.rint(points).astype(np.int32).clip(0, (width - 1, height - 1))
     for colour, wide in ((_DARK, thick + 2), (_INK, thick)):
@@ -84,7 +84,7 @@ def _stroke(canvas: NDArray[np.uint8], points: NDArray[np.float32], closed: bool
 
 
 def _label(canvas: NDArray[np.uint8], text: str, at: NDArray[np.float32], anchor: tuple[float, ...]) -> None:
-    """Text on a dark plate, within the picture; the point `at` lies at (0..1, 0..1) of the plate."""
+    """Text on a dark plate inside the picture: its point `anchor`, in 0..1, lies at the picture's point `at`."""
     scale = max(0.4, canvas.shape[0] / 1300)
     width, height, below = extent(text, scale)
     wide, high = width + 8, height + below + 6

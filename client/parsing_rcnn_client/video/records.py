@@ -1,4 +1,4 @@
-"""What is written down beside the pictures: one JSON line a frame, COCO annotations of the whole video, and arrays."""
+"""Records of a video besides the pictures: a JSON line per frame, COCO annotations of the whole video, and arrays."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
 INCLUDE = ("iuv",)
-"""What the people of a line may have beside what they always have, by the names of `codecs.json.INCLUDE`."""
+"""Optional data about each person in a line: some names of `codecs.json.INCLUDE`."""
 
 
 class Record(Protocol):
-    """Takes the frames of a video in order, whatever it does with them."""
+    """Takes the frames of a video in order."""
 
     def add(self, tracked: Tracked) -> None:
         """One frame."""
@@ -37,7 +37,7 @@ class Record(Protocol):
 
 
 class RecordFile(Record, Protocol):
-    """Writes them down. Whatever cannot be written is a `VideoError`."""
+    """A record in a file. If it cannot be written, its methods raise `VideoError`."""
 
     def close(self) -> None:
         """Finish the file."""
@@ -70,18 +70,18 @@ class JsonLines:
 
     def __init__(self, path: Path | None, *, live: bool = False, include: Collection[str] = ()) -> None:
         self._path, self._include = path or "standard output", include
-        self._whole = None if path is None else path.resolve()  # a link stays, what it points to is replaced
+        self._whole = None if path is None else path.resolve()  # of a link, the file that it points to is replaced
         self._part: Unfinished | None = None
         self._lock = threading.Lock()
         with writing(self._path):
             self._file = self._opened(live)
 
     def of(self, number: int) -> Record:
-        """The same for one of several sources, whose lines have its number: names may be the same."""
+        """This record for one of several sources. Its lines have the source's number, for names may be equal."""
         return _Numbered(self, number)
 
     def add(self, tracked: Tracked, number: int | None = None) -> None:
-        """One frame, of the source of this number."""
+        """Take a frame of the source with this number."""
         line: dict[str, Any] = {"source": legible(tracked.source)} if tracked.source else {}
         if number is not None:
             line["number"] = number
@@ -113,7 +113,7 @@ class JsonLines:
         """Stop and leave no file, unless it is finished, or live."""
         if self._part is not None:
             self._part.drop()
-        elif self._lock.acquire(blocking=False):  # else a thread waits in `add` for who reads no more
+        elif self._lock.acquire(blocking=False):  # else a thread is stuck in `add`, as nobody reads the output
             self._file.close()
             self._lock.release()
 
@@ -131,7 +131,7 @@ class JsonLines:
         if self._part is not None:
             self._file.write(line)
             return
-        while line:  # nothing is kept here that would still have to be written when all is to end
+        while line:  # unbuffered, so that nothing is left to be written at the end
             line = line[os.write(self._file.fileno(), line) :]
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class NpzFolder:
         with writing(folder):
             self._held = held(folder)
         try:
-            require_empty(folder)  # a run may have ended since
+            require_empty(folder)  # again, now that it is locked: another run may have written there
         except InvalidOptions:
             self._let_go()
             raise
@@ -259,13 +259,13 @@ class NpzFolder:
         self._let_go()
 
     def abort(self) -> None:
-        """Take away the files that were written, and the folder where it was made, unless it is finished."""
+        """Delete the files that were written, and the folder if it was made here, unless it is finished."""
         if self._written is None:
             return
         for index in self._written:
             dropped(self._at(index))
         if self._made:
-            with contextlib.suppress(OSError):  # something of another one lies there
+            with contextlib.suppress(OSError):  # somebody else's file lies there
                 self._folder.rmdir()
         self._written = None
         self._let_go()
@@ -280,7 +280,7 @@ class NpzFolder:
 
 
 def require_empty(folder: Path) -> None:
-    """Refuse to mix the frames of two runs, and to delete what somebody may want.
+    """Refuse a folder that is not empty, so that the frames of two runs are not mixed, and nothing is deleted.
 
     Raises:
         InvalidOptions: something lies in the folder, or it is a file or cannot be looked into.

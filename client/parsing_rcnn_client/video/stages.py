@@ -1,4 +1,4 @@
-"""Work in a row of threads with short queues between them: every stage runs while the others do, in order."""
+"""A pipeline of threads with short queues between them: all stages run at once, and the order is kept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Stages:
                 if not self._put(results, ("item", result)):
                     return
             self._put(results, ("end", None))
-        except Exception as error:  # it belongs to whoever takes the results
+        except Exception as error:  # raised to the thread that takes the results
             self._put(results, ("error", error))
 
     def _put(self, results: queue.Queue[Any], result: tuple[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""How a live source is."""
+"""The state of a live source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class State:
-    """What a live source did so far.
+    """What a live source did so far, and what is wrong with it.
 
     Attributes:
         name: of the source, without a password.

@@ -6,6 +6,6 @@ from parsing_rcnn.triton_models import Postprocess
 
 
 class TritonPythonModel(Postprocess):
-    """What the stub looks for."""
+    """The class that Triton's stub looks for."""
 
     utils = utils

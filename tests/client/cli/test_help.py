@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any
 
@@ -38,3 +39,10 @@ def test_what_is_written_has_one_name_in_every_command() -> None:
 def test_where_nothing_has_a_name_it_says_so() -> None:
     done = CliRunner().invoke(build(), ["annotate", "", "-o", "out.mp4"])
     assert (done.exit_code, done.stderr) == (2, "error: the name of the source is empty: name a file or an address\n")
+
+
+def test_the_names_for_model_are_those_that_info_lists() -> None:
+    shown = " ".join(CliRunner().invoke(build(), ["predict", "--help"], env={"COLUMNS": "80"}).stdout.split())
+    assert "A name that `parsing-rcnn info` lists (the shipped model: fast, large, accurate)" in shown
+    about = CliRunner().invoke(build(), ["info", "--json"])
+    assert json.loads(about.stdout)["models"] == ["fast", "large", "accurate"]

@@ -13,7 +13,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
-from parsing_rcnn_client.cli.picture_commands import _running
+from parsing_rcnn_client.cli.model_commands import _running
 
 
 def said(*arguments: str) -> str:

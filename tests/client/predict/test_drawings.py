@@ -15,10 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from parsing_rcnn import draw
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import png
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.outputs import is_done, is_output, write_outputs
 from parsing_rcnn_client.predict.predicting import predict_all

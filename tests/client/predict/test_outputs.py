@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.outputs import is_done, write_outputs
 
 ROOT = Path(__file__).resolve().parents[3]

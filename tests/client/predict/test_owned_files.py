@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.cli.picture_options import FilesChoice
+from parsing_rcnn_client.predict.drawings import Drawings
+from parsing_rcnn_client.predict.sources import find_sources
 
 PARTS = ("--tasks", "parsing")
 
@@ -140,3 +145,23 @@ def test_a_picture_that_may_show_whom_a_run_hides_is_refused(folder: Path, tmp_p
     assert done.exit_code == 2
     assert f"{out / 'a_overlay.png'} is named like a result, and no a.json says" in done.stderr
     assert "is named like" not in predict(*given).stderr
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(folder: Path, photo_jpeg: bytes) -> None:
+    """What may show the people whom this run hides could lie there."""
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / "a_overlay.png").write_bytes(photo_jpeg)
+    sources, hiding = find_sources([str(folder)], out).sources, Drawings(layers=("anonymise",), overlay="jpg")
+    with pytest.raises(InvalidOptions, match="is named like a result"):
+        FilesChoice().require_told(sources, hiding)
+    user = os.geteuid()
+    out.chmod(0o300)
+    try:
+        if user == 0:  # root lists every folder
+            os.seteuid(65534)
+        with pytest.raises(InvalidOptions, match=rf"{out}: cannot be read \(Permission denied\)"):
+            FilesChoice().require_told(sources, hiding)
+    finally:
+        os.seteuid(user)
+        out.chmod(0o700)

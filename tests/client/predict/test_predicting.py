@@ -8,9 +8,10 @@ from typing import cast
 
 import numpy as np
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.codecs import png
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.predicting import predict_all
 from parsing_rcnn_client.predict.sources import Source
 

@@ -14,12 +14,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import png
 from parsing_rcnn.codecs.json import to_json
 from parsing_rcnn.codecs.rle import decode
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage
-from parsing_rcnn.people import Analyzer, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.predicting import predict_all
 from parsing_rcnn_client.predict.sources import Source
 from parsing_rcnn_client.predict.tables import COLUMNS, PartsTable, PictureLines, TableFailed

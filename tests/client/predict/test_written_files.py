@@ -11,8 +11,9 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.outputs import FILES, is_done, is_output, write_outputs
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsing_rcnn.analyzer import TASKS, Options
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import TASKS, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from parsing_rcnn_client import AsyncClient, Client, GatewayError
 from server.settings import Settings

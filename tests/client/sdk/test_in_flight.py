@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client import AsyncClient, Client
+from tests.server.conftest import INFO
 
 PICTURES = [np.zeros((4, 4, 3), np.uint8)] * 12
 NOBODY = People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
@@ -22,7 +24,8 @@ class Counting:
     def __init__(self) -> None:
         self.now = self.most = 0
 
-    async def info(self) -> Any: ...
+    async def info(self) -> ModelInfo:
+        return INFO
 
     async def analyze(self, image: Any, options: Options = Options()) -> People:  # noqa: B008
         self.now += 1

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import (
     BrokenModel,
@@ -30,7 +31,7 @@ from parsing_rcnn.errors import (
     InvalidOptions,
     UnsupportedImage,
 )
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import (

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.ensembles import ENSEMBLES, identity
 from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
-from parsing_rcnn.people import Options
+from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP, MHP
 from parsing_rcnn_client import Client, GatewayError
@@ -54,11 +56,11 @@ class Ensembles(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         raw = request.raw_input_contents[0]
         image = raw[4 : 4 + int.from_bytes(raw[:4], "little")]
-        tasks = {"human_analysis": {"parsing", "densepose"}, "human_parsing": {"parsing"}}[request.model_name]
+        tasks = ENSEMBLES[request.model_name]
         confidence = float(request.parameters["confidence"].string_param)
         most = request.parameters["max_people"].int64_param
         try:
-            people = self.pipeline.analyze(image, Options(frozenset(tasks), confidence, most))
+            people = self.pipeline.analyze(image, Options(tasks, confidence, most))
         except ParsingRCNNError as error:
             context.abort(grpc.StatusCode.INTERNAL, f"in ensemble 'human_analysis', {error.code}: {error.detail}")
         found = {
@@ -301,3 +303,24 @@ def test_info_leaves_out_what_triton_does_not_say(pipeline: Pipeline) -> None:
     assert all(len(line.split()) > 1 for line in shown.stdout.splitlines())
     assert (about["version"], about["classes"]) == ("3", list(CIHP.classes))
     assert not {"canvases", "card"} & set(about)
+
+
+OWN = {"name": "teile", "classes": ["Background", *(f"Teil {k}" for k in range(1, 20))]}
+
+
+class Own(Ensembles):
+    """Says part classes of one's own, as the configurations of their export do."""
+
+    def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = service_pb2.ModelConfigResponse()
+        card = {"tasks": {"parsing": {"trained": True}, "densepose": {"trained": True}}, "taxonomy": OWN}
+        for key, value in identity(card).items():
+            answer.config.parameters[key].string_value = value
+        return answer
+
+
+def test_part_classes_of_ones_own_are_those_of_its_card(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    own = read_taxonomy(OWN)
+    with serving(Own(pipeline)) as url, Client.triton(url) as client:
+        assert client.info.classes == own.classes
+        assert client.analyze(photo_jpeg).taxonomy == own

@@ -43,6 +43,9 @@ OUTPUTS = [
     for name, (kind, shape) in SHAPES.items()
 ]
 NOBODY = whole(200, {"model_name": "human_analysis", "model_version": "1", "outputs": OUTPUTS})
+SILENT = whole(
+    200, {"name": "human_analysis"}
+)  # the configuration, which is asked for first, and tells of no model card
 BROKEN = {
     "closed before the answer": b"",
     "cut in its head": b"HTTP/1.1 200 OK\r\nContent-Le",
@@ -90,29 +93,30 @@ def answering(*answers: bytes, pieces: Mapping[int, int] | None = None) -> Itera
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_answer_is_asked_again_and_has_a_type(broken: bytes) -> None:
-    with answering(broken, broken, NOBODY) as (url, asked), Client.triton(url, timeout=30) as client:
-        assert len(client.analyze(PICTURE)) == 0
-        assert len(asked) == 3
-    with answering(broken) as (url, asked), Client.triton(url, timeout=30, retry=False) as client:
+    for answers in ((broken, broken, SILENT, NOBODY), (SILENT, broken, broken, NOBODY)):
+        with answering(*answers) as (url, asked), Client.triton(url, timeout=30) as client:
+            assert len(client.analyze(PICTURE)) == 0
+            assert len(asked) == 4
+    with answering(SILENT, broken) as (url, asked), Client.triton(url, timeout=30, retry=False) as client:
         with pytest.raises(EngineUnavailable, match="no answer"):
             client.analyze(PICTURE)
-        assert len(asked) == 1
+        assert len(asked) == 2
         with pytest.raises(EngineUnavailable, match="no answer"):
             _ = client.info
 
 
 @pytest.mark.parametrize("model", [None, "accurate"])
-def test_an_answer_that_drips_is_too_late_and_the_next_one_is_as_good_as_ever(model: str | None) -> None:
+@pytest.mark.parametrize("late", [0, 1], ids=["configuration", "people"])
+def test_an_answer_that_drips_is_too_late_and_the_next_one_is_as_good_as_ever(model: str | None, late: int) -> None:
     """Four seconds of it are within every limit that is for one reading alone."""
-    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6, model=model) as client:
+    answers = [SILENT, NOBODY]
+    answers.insert(late, answers[late])
+    with answering(*answers, pieces={late: 40}) as (url, asked), Client.triton(url, 0.6, model=model) as client:
         with pytest.raises(DeadlineExceeded, match="no answer in time"):
             client.analyze(PICTURE)
-        assert len(asked) == 1
-    with answering(NOBODY, pieces={0: 40}) as (url, asked), Client.triton(url, timeout=0.6) as client:
-        with pytest.raises(DeadlineExceeded):
-            client.analyze(PICTURE)
+        assert len(asked) == late + 1
         assert len(client.analyze(PICTURE)) == 0
-        assert len(asked) == 2
+        assert len(asked) == 3
 
 
 def test_all_that_info_asks_has_one_time() -> None:
@@ -131,7 +135,10 @@ def test_a_refusal_ends_an_outage(caplog: pytest.LogCaptureFixture) -> None:
 
     unknown = whole(400, {"error": "Request for unknown model: 'human_analysis' is not found"})
     odd = whole(400, {"error": "unexpected inference input"})
-    with answering(b"", b"", unknown, b"", b"", odd, b"", b"", NOBODY) as (url, _), Client.triton(url) as client:
+    with (
+        answering(SILENT, b"", b"", unknown, b"", b"", odd, b"", b"", NOBODY) as (url, _),
+        Client.triton(url) as client,
+    ):
         with pytest.raises(EngineUnavailable, match="has no such model"):
             client.analyze(PICTURE)
         assert told() == 1

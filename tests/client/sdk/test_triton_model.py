@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.ensembles import models_of
 from parsing_rcnn.errors import DeadlineExceeded, InvalidOptions, ParsingRCNNError, UnsupportedImage
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import AsyncClient, Client
 from parsing_rcnn_client.cli.options import EngineChoice

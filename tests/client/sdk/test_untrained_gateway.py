@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parsing_rcnn.people import Options
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import AsyncGateway, Gateway
 from tests.client.conftest import gateway

@@ -8,10 +8,49 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from parsing_rcnn.people import People
+from parsing_rcnn_client.video.layers import Look, paint
+
+UNTAGGED = [("1280x720", "bt709"), ("720x1280", "bt709"), ("640x480", "bt601")]
+"""Size of a video, and the matrix that players take for its colours where no tag names one."""
+
+
+def annotated(
+    image: NDArray[np.uint8],
+    people: People,
+    numbers: NDArray[np.intp],
+    shown: NDArray[np.float32],
+    look: Look,
+    doubtful: People | None = None,
+) -> NDArray[np.uint8]:
+    """A copy of the frame with what `paint` draws over it."""
+    canvas = image.copy()
+    paint(canvas, people, numbers, shown, look, doubtful)
+    return canvas
+
+
+@pytest.fixture
+def require_colours_of_players(
+    tmp_path: Path, ffmpeg: Callable[..., str]
+) -> Callable[[Callable[..., Any], str, str], None]:
+    """Checks how a reader shows a colour in a video whose matrix no tag names: (its class, a size, the matrix)."""
+
+    def check(reader: Callable[..., Any], size: str, matrix: str) -> None:
+        path = tmp_path / "untagged.mp4"
+        colour = ("-f", "lavfi", "-i", f"color=c=0x1d9c3d:s={size}:r=5:d=0.4")
+        ffmpeg(*colour, "-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-preset", "ultrafast", path)
+        entries = ("-show_entries", "stream=color_space", "-of", "csv=p=0", path)
+        assert ffmpeg(*entries, program="ffprobe").strip() in ("", "unknown")
+        frame = next(iter(reader(str(path))))
+        assert np.abs(frame.image[100, 100].astype(int) - (0x1D, 0x9C, 0x3D)).max() <= 3
+
+    return check
 
 
 @pytest.fixture(scope="session")

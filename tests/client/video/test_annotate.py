@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import EngineUnavailable
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.annotate import Settings, annotate

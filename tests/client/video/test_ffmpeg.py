@@ -14,6 +14,7 @@ import pytest
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.programs import hidden, is_endless, is_live
+from tests.client.video.conftest import UNTAGGED
 
 
 def copy(source: Path, target: Path) -> tuple[FFmpegReader, int]:
@@ -115,17 +116,11 @@ def test_colours_stay(tmp_path: Path, ffmpeg: object) -> None:
     assert frame.time == pytest.approx(0.08)
 
 
-@pytest.mark.parametrize(("size", "matrix"), [("1280x720", "bt709"), ("720x1280", "bt709"), ("640x480", "bt601")])
+@pytest.mark.parametrize(("size", "matrix"), UNTAGGED)
 def test_colours_without_a_tag_are_read_as_players_read_them(
-    tmp_path: Path, ffmpeg: Callable[..., str], size: str, matrix: str
+    require_colours_of_players: Callable[..., None], size: str, matrix: str
 ) -> None:
-    path = tmp_path / "untagged.mp4"
-    colour = ("-f", "lavfi", "-i", f"color=c=0x1d9c3d:s={size}:r=5:d=0.4")
-    ffmpeg(*colour, "-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-preset", "ultrafast", path)
-    entries = ("-show_entries", "stream=color_space", "-of", "csv=p=0", path)
-    assert ffmpeg(*entries, program="ffprobe").strip() in ("", "unknown")
-    frame = next(iter(FFmpegReader(str(path))))
-    assert np.abs(frame.image[100, 100].astype(int) - (0x1D, 0x9C, 0x3D)).max() <= 3
+    require_colours_of_players(FFmpegReader, size, matrix)
 
 
 @pytest.mark.parametrize(("curve", "white"), [("smpte2084", 0.58), ("arib-std-b67", 0.75)])

@@ -12,9 +12,10 @@ import pytest
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client.video.follow import Follower, Tracked
-from parsing_rcnn_client.video.layers import Look, render
+from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.media import Frame
 from parsing_rcnn_client.video.zones import Counts, Line, ZoneCounter, Zones
+from tests.client.video.conftest import annotated
 
 IMAGE = np.full((240, 320, 3), 127, np.uint8)
 PARTS = np.ones((1, 32, 32), np.uint8)
@@ -192,7 +193,7 @@ def test_anonymise_hides_whom_nobody_follows() -> None:
 
     def drawn(*layers: str) -> np.ndarray:  # type: ignore[type-arg]
         look = Look(layers=layers, hide="people")
-        return render(image, doubted.people, doubted.numbers, doubted.shown, look, doubted.doubtful)
+        return annotated(image, doubted.people, doubted.numbers, doubted.shown, look, doubted.doubtful)
 
     changed = (drawn("anonymise") != image).any(axis=2)
     assert changed[60:190, 105:135].mean() > 0.9

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from parsing_rcnn import draw
+from parsing_rcnn.analyzer import TASKS, ModelInfo
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import TASKS, ModelInfo, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
-from parsing_rcnn_client.video.layers import Look, render
+from parsing_rcnn_client.video.layers import Look
+from tests.client.video.conftest import annotated
 
 FACE, HAIR, COAT = 13, 2, 7
 ONE = np.array([3], np.intp)
@@ -35,7 +37,7 @@ def people() -> People:
 
 def drawn(image: np.ndarray, people: People, **look: object) -> np.ndarray:  # type: ignore[type-arg]
     before = image.copy()
-    picture = render(image, people, ONE, people.boxes, Look(**look))  # type: ignore[arg-type]
+    picture = annotated(image, people, ONE, people.boxes, Look(**look))  # type: ignore[arg-type]
     np.testing.assert_array_equal(image, before)
     return picture
 
@@ -175,7 +177,7 @@ def test_of_equal_scores_the_same_person_is_in_front_as_everywhere(image: np.nda
     cells = np.stack([np.full((8, 8), part, np.uint8) for part in (FACE, COAT)])
     two = People(np.array([[40, 10, 104, 106]] * 2, np.float32), np.full(2, 0.9, np.float32), (120, 160), cells)
     numbers = np.array([1, 2], np.intp)
-    picture = render(image, two, numbers, two.boxes, Look(layers=("parts",), alpha=1.0))
+    picture = annotated(image, two, numbers, two.boxes, Look(layers=("parts",), alpha=1.0))
     assert two.label_map()[60, 70] == FACE
     assert tuple(picture[60, 70]) == tuple(CIHP.palette[FACE])
 
@@ -193,8 +195,8 @@ def test_who_is_in_front_is_so_as_everywhere_and_is_not_mixed_with_who_is_behind
     assert set(np.unique(two.label_map()[50:70, 68:74])) == {FACE}
     numbers = np.array([1, 2], np.intp)
     look = Look(layers=(layer,), alpha=0.5)
-    both = render(image, two, numbers, boxes, look)
-    alone = render(image, two.select([1]), numbers[1:], boxes[1:], look)
+    both = annotated(image, two, numbers, boxes, look)
+    alone = annotated(image, two.select([1]), numbers[1:], boxes[1:], look)
     np.testing.assert_array_equal(both[50:70, 71:74], alone[50:70, 71:74])
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader

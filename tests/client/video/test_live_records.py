@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.live import Live, LiveSettings

@@ -13,6 +13,7 @@ pytest.importorskip("av", reason="needs PyAV: pip install -r requirements/superv
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.media import VideoError, VideoInfo
 from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
+from tests.client.video.conftest import UNTAGGED
 
 
 def source(folder: Path, ffmpeg: Callable[..., str], turn: int = 90, aspect: str = "1") -> Path:
@@ -147,17 +148,11 @@ def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith("b.mp4")] == []
 
 
-@pytest.mark.parametrize(("size", "matrix"), [("1280x720", "bt709"), ("720x1280", "bt709"), ("640x480", "bt601")])
+@pytest.mark.parametrize(("size", "matrix"), UNTAGGED)
 def test_colours_without_a_tag_are_read_as_players_read_them(
-    tmp_path: Path, ffmpeg: Callable[..., str], size: str, matrix: str
+    require_colours_of_players: Callable[..., None], size: str, matrix: str
 ) -> None:
-    path = tmp_path / "untagged.mp4"
-    colour = ("-f", "lavfi", "-i", f"color=c=0x1d9c3d:s={size}:r=5:d=0.4")
-    ffmpeg(*colour, "-vf", f"scale=out_color_matrix={matrix},format=yuv420p", "-preset", "ultrafast", path)
-    entries = ("-show_entries", "stream=color_space", "-of", "csv=p=0", path)
-    assert ffmpeg(*entries, program="ffprobe").strip() in ("", "unknown")
-    frame = next(iter(PyAVReader(str(path))))
-    assert np.abs(frame.image[100, 100].astype(int) - (0x1D, 0x9C, 0x3D)).max() <= 3
+    require_colours_of_players(PyAVReader, size, matrix)
 
 
 def test_sound_that_a_container_does_not_hold_is_said_at_once(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:

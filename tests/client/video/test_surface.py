@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from parsing_rcnn import draw
 from parsing_rcnn.people import People
-from parsing_rcnn_client.video.layers import Look, render
+from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.surface import HALF, Ink, enlarge, lay_over, texels_of, wire_frame
+from tests.client.video.conftest import annotated
 
 SIDE = 64
 ONE = np.array([1], np.intp)
@@ -67,7 +68,7 @@ def test_a_flat_surface_has_no_lines_and_no_blots() -> None:
 
 def test_lines_are_those_of_the_exact_drawing(image: NDArray[np.uint8], people: People) -> None:
     exact = draw.contours(image, people).astype(int)
-    fast = render(image, people, ONE, people.boxes, Look(layers=("contours",))).astype(int)
+    fast = annotated(image, people, ONE, people.boxes, Look(layers=("contours",))).astype(int)
     # away from the edges of parts, where the exact one goes a few pixels further
     inner = (slice(60, 270), slice(45, 115))
     assert np.abs(exact[inner] - fast[inner]).mean() < 9
@@ -82,14 +83,14 @@ def test_a_texture_is_that_of_the_exact_drawing(image: NDArray[np.uint8], people
     atlas = np.stack([40 + 2 * x, 30 + 2 * y, 60 + (x // 16) * 40 + (y // 16), 255 - 2 * y], 2)[:, :, :channels]
     atlas = atlas.astype(np.uint8)
     exact = draw.texture(image, people, atlas).astype(int)
-    fast = render(image, people, ONE, people.boxes, Look(layers=("texture",), atlas=atlas)).astype(int)
+    fast = annotated(image, people, ONE, people.boxes, Look(layers=("texture",), atlas=atlas)).astype(int)
     assert np.abs(exact - fast)[60:270, 40:195].mean() < 6
     np.testing.assert_array_equal(fast[:, :28], image[:, :28])
 
 
 def test_black_of_an_atlas_without_alpha_shows_the_photo(image: NDArray[np.uint8], people: People) -> None:
     nothing = np.zeros((24, 16, 3), np.uint8)
-    shown = render(image, people, ONE, people.boxes, Look(layers=("texture",), atlas=nothing))
+    shown = annotated(image, people, ONE, people.boxes, Look(layers=("texture",), atlas=nothing))
     np.testing.assert_array_equal(shown, image)
     with pytest.raises(ValueError, match=r"6 rows of 4 squares.*\(24, 17, 3\)"):
         texels_of(np.zeros((24, 17, 3), np.uint8))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader

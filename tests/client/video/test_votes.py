@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.follow import request
 from parsing_rcnn_client.video.smoothing import STEADY, Smoother

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from export.parity.random_weights import small_situations, verify_random
+from export.parity.random_weights import main, small_situations, verify_random
 from export.rendered.pictures import render_scene
 from training.config import Config, load_config
 from training.model.branch import NonLocal
@@ -64,6 +65,28 @@ def test_parity_at_a_tiny_width() -> None:
     report = verify_random(narrow(load_config(PAPER / "cihp_r50_1x.yaml")), (64, 96))
     assert report["passed"], report["pairs"]
     assert [s["people_found"] for s in report["situations"][:3]] == [0, 1, 5]
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_program_fails_where_the_contract_is_broken(
+    passed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report is made up: a real one takes minutes (`test_parity_of_the_paper_sizes`)."""
+    verified = []
+
+    def made_up(config: Config, canvas: tuple[int, int], seed: int) -> dict[str, Any]:
+        verified.append((config.model.backbone, canvas, seed))
+        nothing = {"situations": [], "pairs": [], "tolerances": {}, "absent": {}, "miou": None}
+        model = {"name": "cihp", "version": "random", "precision": "fp32"}
+        return {"model": model, "reference": "torch", "passed": passed, **nothing}
+
+    monkeypatch.setattr("export.parity.random_weights.verify_random", made_up)
+    recipe = PAPER / "cihp_r50_1x.yaml"
+    assert main([str(recipe), "--canvas", "64", "96", "--seed", "3"]) == (0 if passed else 1)
+    assert verified == [(load_config(recipe).model.backbone, (64, 96), 3)]
+    printed = capsys.readouterr().out
+    assert ("**Held.**" if passed else "**Broken.**") in printed
+    assert "peak memory: " in printed
 
 
 def test_situations_fit_the_canvas() -> None:

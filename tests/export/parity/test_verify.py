@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,14 +15,15 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from export.parity.backends import TOLERANCES, Backend, TorchGraphs, open_backends, tolerance_of
+from export.parity.backends import TOLERANCES, Backend, EagerGraphs, open_backends, tolerance_of
 from export.parity.comparison import Tolerance, compare
 from export.parity.report import difference_sheet, to_markdown, write_report
-from export.parity.situations import Situation, photo_situation, rendered_situations
+from export.parity.situations import Situation, chosen_situations, photo_situation, rendered_situations
 from export.parity.verify import Answers, verify
 from export.rendered.pictures import render_scene
 from export.tensorrt.profiles import canvas_profiles, canvases
 from export.tensorrt.runtime import unavailable
+from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.runtime import Graphs
 from parsing_rcnn.taxonomy import CIHP
@@ -29,6 +31,11 @@ from tests.export.conftest import Exported
 from training.model.parsing_rcnn import ParsingRCNN
 
 Verified = tuple[dict, Answers, list[Situation]]
+
+
+def scenes(*names: str) -> list[Situation]:
+    """Rendered situations on the canvases of the shipped model."""
+    return chosen_situations(ModelRepository.open().canvases, names)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +67,34 @@ def test_every_situation_is_what_it_says(verified: Verified) -> None:
         assert pair["difference"]["people"] == sum(s["people"] for s in pair["situations"].values())
 
 
+def sizes(canvases: Sequence[tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+    return {situation.name: situation.canvases[0].shape[:2] for situation in rendered_situations(canvases)}
+
+
+def test_scenes_are_as_large_as_the_canvases_of_the_model() -> None:
+    paper = sizes(((800, 1344), (1344, 800), (1056, 1056)))
+    assert [paper[name] for name in ("nobody", "5 people", "20 people", "landscape")] == [(800, 1344)] * 4
+    assert paper["1 person"] == paper["portrait"] == (1344, 800)
+    alone = sizes(((640, 384),))  # landscapes are served on it, too
+    assert {alone[name] for name in ("nobody", "1 person", "5 people", "portrait", "landscape")} == {(640, 384)}
+    assert alone["20 people"] == (800, 1280)  # on less they are too small to be found
+    for found in (paper, alone):
+        assert (found["tiny"], found["huge"]) == ((96, 160), (1344, 1344))
+
+
+def test_a_model_is_verified_on_its_own_canvases(repository: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(repository, own)
+    card = json.loads((own / CARD).read_text())
+    (own / CARD).write_text(json.dumps({**card, "canvases": [[256, 448], [448, 256]]}))
+    words = ["verify", "--repository", str(own), "--out", str(tmp_path / "parity.md")]
+    done = CliRunner().invoke(build(), [*words, "--situation", "1 person", "--situation", "5 people"])
+    assert done.exit_code == 0, done.output
+    described = json.loads((tmp_path / "parity.json").read_text())["situations"]
+    assert [situation["canvases"] for situation in described] == [[[448, 256]], [[256, 448]]]
+    assert [situation["people_found"] for situation in described] == [1, 5]
+
+
 def test_the_report_is_written_with_pictures(verified: Verified, tmp_path: Path) -> None:
     report, found, situations = verified
     write_report(report, tmp_path / "parity.md", found, situations, CIHP)
@@ -82,14 +117,14 @@ def test_other_weights_break_it(repository: Path, model: ParsingRCNN, tmp_path: 
     state = {k: v.clone() for k, v in model.state_dict().items()}
     state["parsing_head.up.deconv.bias"][3] += 5.0
     save_file(state, tmp_path / "other.safetensors")
-    one = [s for s in rendered_situations() if s.name == "1 person"]
+    one = scenes("1 person")
     report, _, _ = verify(repository, checkpoint=tmp_path / "other.safetensors", situations=one)
     assert not report["passed"]
     assert "**broken**" in to_markdown(report)
 
 
 def test_miou_changes_by_nothing_in_fp32(repository: Path, labelled: Path) -> None:
-    one = [s for s in rendered_situations() if s.name == "tiny"]
+    one = scenes("tiny")
     report, _, _ = verify(repository, data=labelled, situations=one)
     assert report["passed"], to_markdown(report)
     assert [row["name"].split()[0] for row in report["miou"]][:2] == ["torch", "onnxruntime"]
@@ -117,7 +152,7 @@ def test_an_engine_is_compared_where_a_profile_holds_the_canvas(
         return [*backends[:1], replace(backends[1], name="engine", takes=takes)], absent
 
     monkeypatch.setattr("export.parity.verify.open_backends", opened)
-    two = [s for s in rendered_situations() if s.name in ("1 person", "tiny")]
+    two = scenes("1 person", "tiny")
     report, found, situations = verify(repository, situations=two)
     assert report["passed"], to_markdown(report)
     assert report["absent"]["engine in tiny"] == "no profile of its engine holds these canvases"
@@ -153,7 +188,7 @@ def test_miou_decides_too_however_near_the_answers_are(
         return backends, {}
 
     monkeypatch.setattr("export.parity.verify.open_backends", opened)
-    tiny = [s for s in rendered_situations() if s.name == "tiny"]
+    tiny = scenes("tiny")
     report, _, _ = verify(repository, data=labelled, situations=tiny)
     assert [pair["held"] for pair in report["pairs"]] == [True] * 3
     assert (report["miou"][2]["held"], report["passed"]) == (held, held)
@@ -162,7 +197,7 @@ def test_miou_decides_too_however_near_the_answers_are(
 
 def test_where_no_runtime_is_installed_nothing_holds(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.parity.verify.open_backends", lambda *given: (open_backends(*given)[0][:1], {}))
-    report, _, _ = verify(repository, situations=[s for s in rendered_situations() if s.name == "tiny"])
+    report, _, _ = verify(repository, situations=scenes("tiny"))
     assert (report["pairs"], report["passed"]) == ([], False)
 
 
@@ -178,7 +213,7 @@ def test_another_repository_is_compared_even_in_the_same_precision(repository: P
     card = json.loads((other / CARD).read_text())
     card["files"]["parsing"] |= {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
     (other / CARD).write_text(json.dumps(card))
-    one = [s for s in rendered_situations() if s.name == "1 person"]
+    one = scenes("1 person")
     for first, second in ((repository, other), (other, repository)):
         report, found, _ = verify(first, checkpoint=ModelRepository.open().path, also=[second], situations=one)
         names = [backend["name"] for backend in report["backends"]]
@@ -200,7 +235,7 @@ def test_a_checkpoint_is_rounded_as_its_export_is(repository: Path, model: Parsi
         for name, value in model.state_dict().items()
     }
     save_file(state, tmp_path / "before.safetensors")
-    tiny = [s for s in rendered_situations() if s.name == "tiny"]
+    tiny = scenes("tiny")
     (before, rounded), (_, exact) = (
         verify(repository, checkpoint=path, situations=tiny)[:2] for path in (tmp_path / "before.safetensors", None)
     )
@@ -298,7 +333,7 @@ def test_labels_and_uv_by_hand() -> None:
 
 
 def test_two_coarse_runs_may_lie_apart_by_both_limits(model: ParsingRCNN) -> None:
-    graphs = TorchGraphs(model)
+    graphs = EagerGraphs(model)
     exact, bf16, int8 = (Backend(p, p, graphs) for p in ("fp32", "bf16", "int8"))
     assert tolerance_of(exact, int8) == tolerance_of(int8, exact) == TOLERANCES["int8"]
     both = tolerance_of(bf16, int8)

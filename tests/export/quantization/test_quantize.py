@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
 from export.memory_graphs import MemoryGraphs
-from export.parity.comparison import answers, box_overlap, compare
+from export.parity.comparison import answers, compare
 from export.quantization.calibration import CalibrationError, calibrate, find_photos
 from export.quantization.qdq import Spread, group_of, measure_ranges, node_groups, quantise
 from export.quantization.quantize import Quantised, Request, quantise_repository, threads_of
@@ -31,6 +31,7 @@ from export.quantization.report import analyzers, decide, measure_accuracy, meas
 from export.quantization.sensitivity import measure_sensitivity
 from export.rendered.pictures import render_scene
 from parsing_rcnn.cli import build
+from parsing_rcnn.geometry import iou
 from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime, no_int8
@@ -145,7 +146,7 @@ def test_the_repository_runs_and_answers_nearly_alike(
     assert [len(found["BOXES"]) for found in one] == [1, 2, 1, 1]
     for exact_answer, coarse_answer in zip(one, other, strict=True):  # nobody is lost, nobody added, boxes stay about
         assert len(coarse_answer["BOXES"]) == len(exact_answer["BOXES"])
-        assert box_overlap(exact_answer["BOXES"], coarse_answer["BOXES"]).max(1).min() > 0.8
+        assert iou(exact_answer["BOXES"], coarse_answer["BOXES"]).max(1).min() > 0.8
     difference = compare(one, other)
     assert difference.people > difference.unmatched / 2  # of somebody the parts are compared
     assert difference.parts > 0.7
@@ -366,6 +367,32 @@ def test_what_is_measured_on_does_not_calibrate(labelled: Path, photos: Path, tm
         assert f"that may calibrate, {count} are asked for" in done.output
 
 
+def test_twins_of_photos_that_are_measured_on_do_not_calibrate(tmp_path: Path) -> None:
+    """0730 is 0183, which is held out, under another id; the photo beside it takes its place, and the rest stays."""
+    for number in (183, 720, 725, 730, 732, 740):
+        (tmp_path / f"{number:04}.jpg").touch()
+    chosen = find_photos(tmp_path, 3, ["0183.jpg"])
+    assert [path.name for path in chosen] == ["0720.jpg", "0730.jpg", "0740.jpg"]
+    chosen = find_photos(tmp_path, 3, ["0183.jpg"], ["0730.jpg"])
+    assert [path.name for path in chosen] == ["0720.jpg", "0725.jpg", "0740.jpg"]
+    chosen = find_photos(tmp_path, 4, ["0183.jpg"], ["0730.jpg"])
+    assert [path.name for path in chosen] == ["0720.jpg", "0725.jpg", "0732.jpg", "0740.jpg"]
+    with pytest.raises(CalibrationError, match=r"4 photos .* that may calibrate, 5 are asked for"):
+        find_photos(tmp_path, 5, ["0183.jpg"], ["0730.jpg"])
+
+
+def test_the_command_knows_the_twins(labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "data")
+    photos, labels = (tmp_path / "data" / "ccp" / name for name in ("images", "labels"))
+    for name in ("0183", "0730", "0616"):  # held out, its twin, and that of 0223, which is not there
+        shutil.copy(photos / "0003.jpg", photos / f"{name}.jpg")
+        shutil.copy(labels / "0003.png", labels / f"{name}.png")
+    asked = ["quantize", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "int8"), "--calibrate", str(photos)]
+    done = CliRunner().invoke(build(), [*asked, "--count", "2"])
+    assert done.exit_code == 1
+    assert f"{photos}: 1 photos" in done.output
+
+
 def test_bad_requests_say_what_to_do(request_: Request, tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="no such folder"):
         find_photos(tmp_path / "none", 1)
@@ -471,10 +498,16 @@ def test_the_command_for_tensorrt(
     shutil.copytree(small.path, source)
     graph = source / "densepose_head" / "1" / "model.tensorrt.onnx"
     graph.write_bytes(b"of the fp32 graph")
+    model = source / "preprocess" / "1" / "model.py"  # of Triton, which has run it
+    (model.parent / "__pycache__").mkdir(parents=True)
+    model.touch()
+    (model.parent / "__pycache__" / "model.cpython-312.pyc").touch()
     asked = ["quantize", "--repository", str(source), "--calibrate", str(photos), "--sensitivity", "0"]
     asked += ["--graph", "parsing", "--graph", "densepose_head", "--count", "2", "--threads", "2", "--out", str(out)]
     done = CliRunner().invoke(build(), [*asked, "--target", "onnx", "--no-times"])
     assert done.exit_code == 0, done.output
+    assert not list(out.rglob("__pycache__"))
+    assert (out / "preprocess" / "1" / "model.py").is_file()
     copied = out / "densepose_head" / "1" / "model.tensorrt.onnx"
     assert copied.read_bytes() == graph.read_bytes()  # of the fp32 graph, which is there as well
     # a CPU that takes INT8 does not take TensorRT's, and its times are not asked for

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from export.options import ExportOptions
 from export.targets import write_engines
 from export.tensorrt import builder
-from export.tensorrt.builder import NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
+from export.tensorrt.builder import BuildFailed, NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
 from export.tensorrt.plans import write_plans
 from export.tensorrt.profiles import Profile, canvas_profiles, canvases, people_profiles
 from export.triton_repository import files, read_shapes
@@ -208,6 +208,71 @@ def test_compute_capability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     with pytest.raises(NoGpu, match=r"shows no GPU, CUDA error 100 \(CUDA_VISIBLE_DEVICES='7'\)"):
         builder.compute_capability(driver(tmp_path, 100))
+
+
+class Builder:
+    """TensorRT's builder, network, parser and configuration in one: takes everything but what it is told to refuse."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses, self.timings = refuses, b""
+        self.create_builder_config = self.create_network = lambda *_: self
+        self.set_memory_pool_limit = self.clear_flag = self.set_shape = lambda *_: None
+        self.create_optimization_profile = self.get_timing_cache = lambda: self
+        self.parse = lambda _: refuses != "graph"
+        self.num_errors, self.get_error = 1, lambda _: self
+        self.node_operator, self.node_name, self.desc = (lambda: "Cast"), (lambda: "/cast"), (lambda: "no such type")
+
+    def create_timing_cache(self, timings: bytes) -> bytes:
+        return timings
+
+    def set_timing_cache(self, timings: bytes, ignore_mismatch: bool) -> bool:
+        taken = not ignore_mismatch and (self.refuses != "timings" or not timings)
+        self.timings = timings if taken else self.timings
+        return taken
+
+    def add_optimization_profile(self, _: object) -> int:
+        return -1 if self.refuses == "profile" else 0
+
+    def build_serialized_network(self, *_: object) -> bytes | None:
+        return None if self.refuses == "engine" else b"engine"
+
+    def serialize(self) -> bytes:
+        return self.timings + b" and more"
+
+
+def build(folder: Path, refuses: str = "") -> tuple[bytes, bytes]:
+    """What `builder.build` makes of a graph with one profile, and with timings of an earlier build."""
+    (folder / builder.GRAPH).touch()
+    plan = builder.Plan("parsing", folder, people_profiles((4,), (8, 32, 32)), plugin=False)
+    fake = Builder(refuses)
+    trt = SimpleNamespace(
+        __version__="11.4.0",
+        Builder=lambda _: fake,
+        OnnxParser=lambda *_: fake,
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        MemoryPoolType=SimpleNamespace(WORKSPACE=0),
+        BuilderFlag=SimpleNamespace(TF32=0),
+    )
+    return builder.build(trt, None, plan, b"earlier")
+
+
+@pytest.mark.parametrize(
+    ("refuses", "words"),
+    [
+        ("graph", r"model.tensorrt.onnx: TensorRT 11.4.0 does not take it: Cast /cast: no such type"),
+        ("profile", r"model.tensorrt.onnx: TensorRT 11.4.0 does not take the profile .*least=\(1, 8, 32, 32\)"),
+        ("engine", r"model.tensorrt.onnx: TensorRT 11.4.0 built no engine, its log above says why.*--static-people"),
+    ],
+)
+def test_what_tensorrt_refuses_is_said(tmp_path: Path, refuses: str, words: str) -> None:
+    """TensorRT is not here; test_bindings.py holds the calls against its own classes."""
+    with pytest.raises(BuildFailed, match=words):
+        build(tmp_path, refuses)
+
+
+def test_timings_of_another_tensorrt_are_begun_again(tmp_path: Path) -> None:
+    assert build(tmp_path) == (b"engine", b"earlier and more")
+    assert build(tmp_path, "timings") == (b"engine", b" and more")
 
 
 def test_a_plugin_that_is_absent_or_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_picture_is_read_as_rgb(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_is_said_of_damage_has_nothing_of_the_inside(format: str) -> None:
+def test_errors_about_damage_show_no_internals(format: str) -> None:
     whole = encode(photo(), format, quality=95)
     said = set()
     for length in range(30, len(whole), 7):

@@ -456,7 +456,7 @@ def test_to_coco_of_charts() -> None:
         who.to_coco(7, charts=True, parts=True)
 
 
-def test_who_is_followed_has_a_number() -> None:
+def test_a_tracked_person_has_a_number() -> None:
     followed = replace(people(), tracker_id=np.array([7, 2], np.int32))
     assert [person["tracker_id"] for person in read(to_json(followed))["predictions"]] == [7, 2]
     assert [person["tracker_id"] for person in read(to_json(people()))["predictions"]] == [None, None]

@@ -56,7 +56,7 @@ def test_round_trip(tmp_path: Path) -> None:
             assert np.array_equal(getattr(after, name), getattr(before, name))
 
 
-def test_who_is_followed_has_a_number() -> None:
+def test_a_tracked_person_has_a_number() -> None:
     before = replace(people(), tracker_id=np.array([7, 2], np.int32))
     after = npz.decode(npz.encode(before))
     assert after.tracker_id is not None

@@ -164,7 +164,7 @@ def test_bgr_is_of_arrays_alone(given: Any) -> None:
         (np.zeros((0, 4, 3), np.uint8), "it is empty", lambda _: COLOURS),
     ],
 )
-def test_an_array_that_is_no_picture_is_told_what_becomes_one(array: NDArray[Any], remedy: str, mended: Any) -> None:
+def test_the_error_for_a_wrong_array_says_how_to_convert_it(array: NDArray[Any], remedy: str, mended: Any) -> None:
     with pytest.raises(InvalidImage) as refused:
         load(array)
     said = str(refused.value)
@@ -183,6 +183,6 @@ def test_what_is_no_picture_is_named() -> None:
             load(given)  # type: ignore[arg-type]
 
 
-def test_pillow_is_imported_by_who_gives_its_pictures_alone() -> None:
+def test_pillow_is_imported_only_for_its_own_pictures() -> None:
     program = "import sys; from parsing_rcnn.codecs.picture import load; load(b'x'); assert 'PIL' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).resolve().parents[3])

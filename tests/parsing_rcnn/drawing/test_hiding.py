@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
-from parsing_rcnn.drawing.hiding import surest, suspects
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.drawing.hiding import apply_threshold, lower_threshold
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.own_classes import read_taxonomy
+from parsing_rcnn.people import People
 
 FACE, HAIR, COAT, SUNGLASSES = 13, 2, 7, 4
 SIZE = (120, 160)
@@ -37,7 +39,7 @@ def changed(hide: str, who: People | None = None, style: str = "pixelate") -> ND
 
 @pytest.mark.parametrize("style", ["pixelate", "blur"])
 @pytest.mark.parametrize(("hide", "rows"), [("faces", (6, 12)), ("heads", (2, 12)), ("people", (2, 64))])
-def test_what_is_asked_for_is_hidden_and_three_cells_around_it(hide: str, rows: tuple[int, int], style: str) -> None:
+def test_the_chosen_parts_and_three_cells_around_them_are_hidden(hide: str, rows: tuple[int, int], style: str) -> None:
     hidden = changed(hide, style=style)
     first, last = np.flatnonzero(hidden.any(axis=1))[[0, -1]]
     # of cell k the rows begin at 10 + 1.5 k; no map goes beyond its box
@@ -72,6 +74,34 @@ def test_people_without_maps_are_hidden_by_their_box() -> None:
     assert not top[34:].any()
 
 
+def in_own_classes(box: list[float] | None = None, *, charted: bool = False) -> People:
+    """The same person where only the middle of the coat, as a vest, and the hair, as a helmet, have a class."""
+    own = read_taxonomy({"name": "work", "classes": ["Background", "Vest", "Helmet"]})
+    parts = np.zeros((1, 64, 64), np.uint8)
+    parts[0, 30:40, 24:40], parts[0, 2:6, 24:40] = 1, 2
+    iuv = np.zeros((1, 3, 64, 64), np.uint8)
+    iuv[0, 0, 12:], iuv[0, 0, 2:12, 24:40] = 1, 23
+    return replace(person(box), parts=parts, taxonomy=own, iuv=iuv if charted else None)
+
+
+def test_classes_of_ones_own_need_not_cover_a_body() -> None:
+    assert changed("people", in_own_classes())[10:106, 40:104].all()  # the box, and not the vest and the helmet alone
+    bare = changed("people", in_own_classes(charted=True))
+    assert bare[28:106, 40:104].all()  # as DensePose sees the body
+    assert not bare[10:22, 40:55].any()  # beside the head
+
+
+@pytest.mark.parametrize("hide", ["heads", "faces"])
+def test_classes_of_ones_own_do_not_say_where_a_face_is(hide: str) -> None:
+    top = changed(hide, in_own_classes())
+    assert top[10:34, 40:104].all()  # a helmet is no face: the top of the box
+    assert not top[36:].any()
+    assert changed(hide, in_own_classes(WIDE))[20:100, 10:150].all()
+    charted = changed(hide, in_own_classes(charted=True))
+    np.testing.assert_array_equal(charted, changed(hide, replace(in_own_classes(charted=True), parts=None)))
+    assert charted[13:28, 64:80].all()
+
+
 @pytest.mark.parametrize(("names", "says"), [({"hide": "hands"}, "heads, faces"), ({"style": "ink"}, "pixelate, blur")])
 def test_wrong_names_are_refused(names: dict[str, str], says: str) -> None:
     with pytest.raises(InvalidOptions, match=says):
@@ -80,14 +110,14 @@ def test_wrong_names_are_refused(names: dict[str, str], says: str) -> None:
         draw.anonymise(STRIPES[:60], person())
 
 
-def test_doubtful_people_are_asked_for_and_those_who_were_meant_are_told_from_them() -> None:
+def test_lowering_the_threshold_is_undone_by_applying_it() -> None:
     options = Options(frozenset({"parsing"}), confidence=0.5, max_people=1)
-    assert suspects(options) == Options(frozenset({"parsing"}), confidence=0.1, max_people=64)
-    assert suspects(replace(options, confidence=0.05)).confidence == 0.05
+    assert lower_threshold(options) == Options(frozenset({"parsing"}), confidence=0.1, max_people=64)
+    assert lower_threshold(replace(options, confidence=0.05)).confidence == 0.05
     boxes = np.zeros((4, 4), np.float32)
     found = People(boxes, np.array([0.9, 0.5, 0.4, 0.1], np.float32), SIZE)
-    assert surest(found, options).scores.tolist() == pytest.approx([0.9])
-    assert surest(found, replace(options, max_people=64)).scores.tolist() == pytest.approx([0.9, 0.5])
+    assert apply_threshold(found, options).scores.tolist() == pytest.approx([0.9])
+    assert apply_threshold(found, replace(options, max_people=64)).scores.tolist() == pytest.approx([0.9, 0.5])
 
 
 @pytest.mark.parametrize("hide", ["heads", "faces"])

@@ -32,7 +32,7 @@ def test_all_classes_but_the_background_in_order(taxonomy: Taxonomy, columns: in
     assert swatches(picture, taxonomy) == list(range(1, len(taxonomy)))
 
 
-def test_those_that_are_wanted_beside_their_names() -> None:
+def test_chosen_classes_stand_beside_their_names() -> None:
     picture = draw.legend(CIHP, np.array([0, 13, 2], np.uint8), row=40)
     assert swatches(picture, CIHP) == [13, 2]
     assert picture.shape[0] == 2 * 40 + 2 * 10
@@ -45,25 +45,25 @@ def test_those_that_are_wanted_beside_their_names() -> None:
 
 
 @pytest.mark.parametrize("classes", [{2, 13}, {2: 9.0, 13: 4.0}.keys(), range(2, 14, 11), [np.uint8(2), 13], (2, 13)])
-def test_ids_come_from_whatever_gives_them(classes: Iterable[int]) -> None:
+def test_ids_may_be_any_iterable(classes: Iterable[int]) -> None:
     assert np.array_equal(draw.legend(CIHP, classes), draw.legend(CIHP, np.array([2, 13])))
     assert np.array_equal(draw.legend(CIHP, (k for k in (2, 13))), draw.legend(CIHP, np.array([2, 13])))
 
 
 @pytest.mark.parametrize("classes", [[1.7], np.ones(20, bool), [True, False], "12", ["Hat"], np.array([2.0])])
-def test_what_is_no_id_is_refused(classes: Any) -> None:
+def test_ids_that_are_not_integers_are_refused(classes: Any) -> None:
     with pytest.raises(
         TypeError, match=r"classes are integers, as in np\.unique\(people\.label_map\(\)\), and these are"
     ):
         draw.legend(CIHP, classes)
 
 
-def test_of_nothing_there_is_a_white_picture() -> None:
+def test_a_legend_of_no_classes_is_white() -> None:
     assert (draw.legend(CIHP, [0]) == 255).all()
     assert np.array_equal(draw.legend(CIHP, []), draw.legend(CIHP, [0]))
 
 
 @pytest.mark.parametrize(("given", "says"), [({"classes": [20]}, "class 20: cihp has 0..19"), ({"columns": 0}, "one")])
-def test_what_cannot_be_drawn_is_said(given: dict[str, object], says: str) -> None:
+def test_impossible_arguments_are_refused(given: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         draw.legend(CIHP, **given)  # type: ignore[arg-type]

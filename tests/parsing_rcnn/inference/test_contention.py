@@ -1,4 +1,4 @@
-"""Who computes at the same time."""
+"""Whether other inferences run at the same time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 
 import pytest
 
-from parsing_rcnn.inference.contention import Company, Siblings, Threads, works
+from parsing_rcnn.inference.contention import Contention, Siblings, Threads, children_busy
 
 _SIBLING = """
 import sys
 from parsing_rcnn.inference.contention import Siblings
-company = Siblings(int(sys.argv[1]), int(sys.argv[2]))
-company.heard = "unheard" not in sys.argv
-with company.joined() as alone:
+contention = Siblings(int(sys.argv[1]), int(sys.argv[2]))
+contention.visible_to_others = "hidden" not in sys.argv
+with contention.running() as alone:
     print(alone, flush=True)
     sys.stdin.read()
 """
-# two of them are siblings, as Triton's models are
+# starts two of them, which are siblings, as Triton's models are
 _PARENT = """
 import subprocess, sys
 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -42,23 +42,23 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="Triton's models are 
 
 
 def forget() -> None:
-    """Until who was met is expected no more."""
+    """Wait until other inferences are forgotten."""
     time.sleep(0.05)
 
 
-def test_who_computes_by_itself_is_alone_again_and_again() -> None:
-    company = Threads()
+def test_a_single_inference_is_alone_every_time() -> None:
+    contention = Threads()
     for _ in range(3):
-        with company.joined() as alone:
+        with contention.running() as alone:
             assert alone
 
 
 def test_threads_see_each_other_and_the_first_was_alone() -> None:
-    company, inside, leave = Threads(), threading.Event(), threading.Event()
+    contention, inside, leave = Threads(), threading.Event(), threading.Event()
     first = []
 
     def compute() -> None:
-        with company.joined() as alone:
+        with contention.running() as alone:
             first.append(alone)
             inside.set()
             leave.wait(10)
@@ -66,43 +66,43 @@ def test_threads_see_each_other_and_the_first_was_alone() -> None:
     thread = threading.Thread(target=compute)
     thread.start()
     assert inside.wait(10)
-    with company.joined() as second:
+    with contention.running() as second:
         leave.set()
         assert not second
     thread.join(10)
     assert first == [True]
-    with company.joined() as soon:  # who was met is expected for a moment
+    with contention.running() as soon:  # the other one is remembered for a moment
         assert not soon
     forget()
-    with company.joined() as later:
+    with contention.running() as later:
         assert later
 
 
 def test_an_inference_that_fails_leaves() -> None:
-    company = Threads()
-    with pytest.raises(RuntimeError), company.joined():
+    contention = Threads()
+    with pytest.raises(RuntimeError), contention.running():
         raise RuntimeError
-    with company.joined() as alone:
+    with contention.running() as alone:
         assert alone
 
 
-@pytest.mark.parametrize("company", [Threads, pytest.param(lambda: Siblings(0, 1), marks=linux)])
-def test_company_can_be_pretended(company: type[Company]) -> None:
-    mine = company()
-    with mine.pretended(), mine.joined() as alone:
+@pytest.mark.parametrize("contention", [Threads, pytest.param(lambda: Siblings(0, 1), marks=linux)])
+def test_contention_can_be_assumed(contention: type[Contention]) -> None:
+    mine = contention()
+    with mine.assuming(alone=False), mine.running() as alone:
         assert not alone
-    with mine.joined() as alone:
+    with mine.running() as alone:
         assert alone
 
 
-def test_the_lack_of_company_can_be_pretended() -> None:
-    company = Threads()
-    with company.joined(), company.joined() as alone:
+def test_the_lack_of_contention_can_be_assumed() -> None:
+    contention = Threads()
+    with contention.running(), contention.running() as alone:
         assert not alone
-    with company.joined(), company.pretended(alone=True), company.joined() as alone:
+    with contention.running(), contention.assuming(alone=True), contention.running() as alone:
         assert alone
-    with company.joined() as alone:
-        assert not alone  # a moment ago there was some
+    with contention.running() as alone:
+        assert not alone  # a moment ago there was another one
 
 
 @linux
@@ -113,11 +113,11 @@ def test_the_lack_of_company_can_be_pretended() -> None:
         ("1 1", "0 2", "True False"),  # a detector beside a head
         ("0 2", "1 1", "True False"),  # a head beside a detector
         ("1 1", "1 1", "True True"),  # two heads, of one picture
-        ("0 2 unheard", "0 2", "True True"),
+        ("0 2 hidden", "0 2", "True True"),
         ("0 2 killed", "0 2", "True True"),
     ],
 )
-def test_processes_of_one_parent_take_those_that_they_hear_for_company_while_they_live(
+def test_processes_of_one_parent_see_the_ranks_that_they_watch_while_those_live(
     first: str, second: str, said: str
 ) -> None:
     found = subprocess.run(
@@ -127,12 +127,12 @@ def test_processes_of_one_parent_take_those_that_they_hear_for_company_while_the
 
 
 @linux
-def test_who_has_a_request_in_hand_is_seen_from_outside() -> None:
+def test_a_child_that_handles_a_request_is_seen_from_outside() -> None:
     child = """
 import sys
 from parsing_rcnn.inference.contention import Siblings
 for _ in range(2):
-    with Siblings(0, 1).at_work():
+    with Siblings(0, 1).handling_request():
         print("begun", flush=True)
         sys.stdin.readline()
     print("done", flush=True)
@@ -142,18 +142,18 @@ for _ in range(2):
     with subprocess.Popen([sys.executable, "-c", child], text=True, **pipes) as process:  # type: ignore[call-overload]
         for said in ("begun", "done") * 2:
             assert process.stdout.readline() == f"{said}\n"
-            assert works(os.getpid()) == (said == "begun")
-            assert not works(process.pid)  # it has no children
+            assert children_busy(os.getpid()) == (said == "begun")
+            assert not children_busy(process.pid)  # it has no children
             process.stdin.write("\n")
             process.stdin.flush()
-    assert not works(process.pid)
+    assert not children_busy(process.pid)
 
 
 @linux
-def test_processes_of_another_parent_are_no_company() -> None:
+def test_processes_of_another_parent_do_not_contend() -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", _SIBLING, "0", "1"], text=True, **pipes) as child:  # type: ignore[call-overload]
         assert child.stdout.readline() == "True\n"
-        with Siblings(0, 1).joined() as alone:  # its parent is ours, ours is another
+        with Siblings(0, 1).running() as alone:  # we are its parent, and have another one
             assert alone
         child.stdin.close()

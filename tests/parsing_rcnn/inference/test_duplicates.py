@@ -34,7 +34,7 @@ def kept(who: People, **limits: float) -> list[int]:
         ({"iou": 1, "inside": 1}, [0, 1, 2, 3]),
     ],
 )
-def test_who_overlaps_a_better_one_that_is_kept_is_left_out(limits: dict[str, float], expected: list[int]) -> None:
+def test_a_box_that_overlaps_a_better_kept_one_is_left_out(limits: dict[str, float], expected: list[int]) -> None:
     assert kept(people(BOXES, SCORES), **limits) == expected
 
 

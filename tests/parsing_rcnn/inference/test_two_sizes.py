@@ -8,10 +8,11 @@ import pytest
 import simplejpeg
 
 from export.rendered.pictures import render_scene
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.inference.two_sizes import united, united_people
 from parsing_rcnn.models import SecondSize
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 
@@ -46,7 +47,7 @@ def test_each_size_answers_for_its_own_people() -> None:
     assert found(both, [(TALL, 0.9), (SMALL, 0.8)]) == [(True, 1, 0.8), (False, 1, 0.7)]
 
 
-def test_what_only_the_other_size_sees_is_half_believed() -> None:
+def test_what_only_the_other_size_sees_has_half_its_score() -> None:
     assert found([(SMALL, 0.9)], [(TALL, 0.8)]) == [(False, 0, 0.45), (True, 0, 0.4)]
     assert found([(SMALL, 0.9)], [(TALL, 0.8)], confidence=0.42) == [(False, 0, 0.45)]
     # as much as where the own size says nearly nothing
@@ -106,7 +107,7 @@ def answer(*people: tuple[list[float], float], mark: int, maps: bool = True) -> 
     )
 
 
-def test_whole_answers_are_put_together_by_heights_on_the_canvas() -> None:
+def test_whole_answers_are_joined_by_heights_on_the_canvas() -> None:
     """149 pixels are 298 of the canvas, the second size's; 151 are 302, the first one's."""
     tall, short = [0, 20, 60, 171], [100, 20, 160, 169]
     first = answer((tall, 0.6), (short, 0.9), mark=1)
@@ -133,7 +134,7 @@ def test_whole_answers_without_people_or_maps() -> None:
     assert united_people(nobody, somebody, SECOND, CANVASES, 0.4, 64).scores.tolist() == scores(0.45).tolist()
 
 
-def test_answers_that_are_not_of_one_picture_are_refused() -> None:
+def test_answers_for_two_pictures_are_refused() -> None:
     one = answer((TALL, 0.9), mark=1)
     with pytest.raises(ValueError, match="image_size"):
         united_people(one, People.empty((10, 10)), SECOND, CANVASES, 0.5, 64)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from export.rendered.pictures import render_scene
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.geometry import PAD_VALUE, Window
 from parsing_rcnn.maps.framing import framed
-from parsing_rcnn.people import Options
 from parsing_rcnn.pipeline import Pipeline
 
 ROWS = np.repeat(np.array([1, 2, 3, 4], np.uint8)[:, None], 4, 1)  # a map whose rows differ
@@ -73,7 +73,7 @@ def test_left_edges_scales_and_offsets() -> None:
     assert maps["PARTS"][0].tolist() == [[3, 3, 4, 4]] * 4
 
 
-def test_whole_boxes_are_handed_on_and_a_box_outside_is_survived() -> None:
+def test_uncut_boxes_pass_and_a_box_outside_does_no_harm() -> None:
     window = Window(1, 1, 0, 0, 20, 40)
     maps = {"PARTS": ROWS[None]}
     assert framed(window, np.array([[1, 1, 9, 9]], np.float32), maps)[1]["PARTS"] is maps["PARTS"]

@@ -7,7 +7,7 @@ import os
 from tests.server.conftest import Live
 from tests.server.fuzz.send import run
 
-CASES = int(os.environ.get("PARSING_RCNN_FUZZ_CASES", "400"))
+CASES = int(os.environ.get("PRCNN_TEST_FUZZ_CASES", "400"))
 
 
 def test_wrong_requests_get_a_clear_answer(live: Live) -> None:

@@ -13,12 +13,12 @@ from tests.server.conftest import Live
 ROOT = Path(__file__).resolve().parents[3]
 # random bytes of the right type are still no picture, and are refused
 NOT_SO = "positive_data_acceptance"
-EXAMPLES = os.environ.get("PARSING_RCNN_FUZZ_EXAMPLES", "4")
+EXAMPLES = os.environ.get("PRCNN_TEST_FUZZ_EXAMPLES", "4")
 
 
 def test_the_schema_tells_the_truth(live: Live, tmp_path: Path) -> None:
     default = ROOT / ".venv-schemathesis" / "bin" / "schemathesis"
-    program = Path(os.environ.get("PARSING_RCNN_SCHEMATHESIS", default))
+    program = Path(os.environ.get("PRCNN_TEST_SCHEMATHESIS", default))
     if not program.exists():
         pytest.skip("needs schemathesis in an environment of its own: make .venv-schemathesis/.ready")
     config = Path(__file__).with_name("schemathesis.toml")

@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.frames import drawn_person
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from tests.server.triton.conftest import Running
 

@@ -22,8 +22,9 @@ from httpx2 import Response
 
 from benchmarks.frames import drawn_person
 from benchmarks.serving import free_ports
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs import npz
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, GRAPHS
 from server.app import create_app

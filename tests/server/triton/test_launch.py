@@ -160,12 +160,22 @@ def test_what_is_missing_is_named(tmp_path: Path, anywhere: Installation, monkey
         Supervisor(Launch(tmp_path), anywhere)
 
 
-def test_a_taken_port_is_refused_by_name(repository: Path, anywhere: Installation) -> None:
+def test_who_holds_a_taken_port_is_named(repository: Path, anywhere: Installation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         http, metrics = free_ports(2)
-        with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{port}.*--grpc-port"):
+        holder = rf"by process {os.getpid()} \(.+\): `kill {os.getpid()}` ends it, or"
+        with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{port}: .*{holder} choose another with --grpc-port"):
             Supervisor(Launch(repository, http_port=http, grpc_port=port, metrics_port=metrics), anywhere)
+
+
+def test_an_address_that_this_machine_has_not_is_refused_without_a_holder(
+    repository: Path, anywhere: Installation
+) -> None:
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, "192.0.2.1", http_port=http, grpc_port=grpc, metrics_port=metrics)
+    with pytest.raises(EngineUnavailable, match=f"192.0.2.1:{http}: [^()`]*; choose another with --http-port"):
+        Supervisor(launch, anywhere)
 
 
 def test_a_repository_without_configurations_is_refused(

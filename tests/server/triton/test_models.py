@@ -17,9 +17,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from export.rendered.pictures import render_scene
+from parsing_rcnn.analyzer import OptionKeywords, Options
 from parsing_rcnn.codecs import npz
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.people import OptionKeywords, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Client
 from server.app import create_app

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,25 +92,78 @@ def test_a_probe_that_is_late_is_waited_for_again_and_not_cancelled(
         assert [name for name, _ in found] == ["detector"]
 
 
+@contextmanager
+def metrics(waiting: int) -> Iterator[str]:
+    """Metrics of a server with so many requests in its queues; yields their address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'nv_inference_pending_request_count{model="detector",version="1"} %d\n' % waiting)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/metrics"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_stop_waits_for_what_is_computed_however_long_it_takes(tmp_path: Path) -> None:
     """A head at a crowd for seconds ends nothing and has nothing waiting."""
     child = """
 import time
 from parsing_rcnn.inference.contention import Siblings
-with Siblings(0, 1).at_work():
+with Siblings(0, 1).handling_request():
     print("begun", flush=True)
     time.sleep(3)
 """
     (tmp_path / "detector").mkdir()
     with (
         subprocess.Popen([sys.executable, "-c", child], text=True, stdout=subprocess.PIPE) as model,
-        Prober(Late(0, 1), "http://127.0.0.1:1/metrics", tmp_path) as prober,
+        metrics(waiting=0) as address,
+        Prober(Late(0, 1), address, tmp_path) as prober,
     ):
         assert model.stdout is not None
         assert model.stdout.readline() == "begun\n"
-        assert prober.drain(20, os.getpid())
+        assert prober.drain(20, os.getpid()) == "idle"
         assert model.poll() == 0
-        assert prober.drain(20, os.getpid())
+        assert prober.drain(20, os.getpid()) == "idle"
+
+
+def test_a_server_whose_requests_wait_is_not_idle(tmp_path: Path) -> None:
+    with metrics(waiting=2) as address, Prober(Late(0, 1), address, tmp_path) as prober:
+        assert prober.drain(2, None) == "busy"
+
+
+def test_a_server_that_gives_no_metrics_or_statistics_is_not_called_idle(tmp_path: Path) -> None:
+    """Whoever waits would be lost."""
+
+    class Mute(Late):
+        def get_inference_statistics(self, *_: Any, **__: Any) -> Any:
+            raise InferenceServerException("unavailable", status="StatusCode.UNAVAILABLE")
+
+    with Prober(Late(0, 1), "http://127.0.0.1:1/metrics", tmp_path) as prober:
+        assert prober.drain(2, None) == "unknown"
+    with metrics(waiting=0) as address, Prober(Mute(0, 1), address, tmp_path) as prober:
+        assert prober.drain(2, None) == "unknown"
+
+
+def test_a_stop_does_not_wait_for_a_server_that_has_ended(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def ended() -> bool:
+        asked.append(len(asked) > 2)
+        return asked[-1]
+
+    with Prober(Late(0, 1), "http://127.0.0.1:1/metrics", tmp_path) as prober:
+        assert prober.drain(600, None, ended) == "unknown"
+    assert asked[-1]
 
 
 def test_a_model_that_answers_by_its_only_instance_is_not_probed(triton: Running) -> None:

@@ -11,15 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.datasets.test_datasets import (  # noqa: F401 - fixtures
-    SIZE,
-    cihp,
-    densepose,
-    mhp,
-    repository_layout,
-    run,
-    save,
-)
+from tests.training.datasets.layouts import SIZE, run, save
 
 Break = Callable[[Path], object]
 MAP = np.zeros(SIZE, np.uint8)
@@ -150,18 +142,18 @@ def test_what_is_missing_is_named(layout: str, damage: Break, says: str, request
     assert "Traceback" not in output
 
 
-def test_a_list_with_a_byte_order_mark_is_read(mhp: Path) -> None:  # noqa: F811
+def test_a_list_with_a_byte_order_mark_is_read(mhp: Path) -> None:
     (mhp / "list/train.txt").write_text("12\r\n", encoding="utf-8-sig")
     assert run(str(mhp))[0] == 0
 
 
-def test_points_at_the_edge_of_their_frame_and_chart_are_whole(densepose: Path) -> None:  # noqa: F811
+def test_points_at_the_edge_of_their_frame_and_chart_are_whole(densepose: Path) -> None:
     edges = {"dp_x": [0.0, 256.0], "dp_y": [255.0, 0.0], "dp_U": [0.0, 1.0], "dp_V": [1.0, 0.0], "dp_I": [1.0, 24.0]}
     densepose_rows(lambda d: d["annotations"][0].update(edges))(densepose)
     assert run(str(densepose))[0] == 0
 
 
-def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:  # noqa: F811
+def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
     path = cihp / "Training/Images/0000000.jpg"
     for options in ((), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.datasets.test_datasets import picture, run
+from tests.training.datasets.layouts import picture, run
 from training.data.datasets.check import find_datasets
 from training.data.sources import DatasetError
 

@@ -10,10 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from parsing_rcnn.cli import build
-from parsing_rcnn.codecs import rle
+from tests.training.datasets.layouts import SIZE, per_person, picture, run, save, two_people
 from training.config import Config, ConfigError, DataConfig, ModelConfig, TrainConfig, load_config
 from training.data.annotated import grouped
 from training.data.datasets.check import find_datasets
@@ -23,90 +21,7 @@ from training.data.datasets.mhp import RawMhp
 from training.data.mixture import Mixture
 from training.data.sources import DatasetError
 
-SIZE = (40, 60)
 RECIPE = Path(__file__).parents[3] / "training/configs/paper/cihp_r50_1x.yaml"
-
-
-def two_people() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(classes, people): person 1 with hair and clothes, person 2 in a dress."""
-    parts, human = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
-    parts[4:10, 6:16], parts[10:30, 4:18] = 2, 5
-    human[4:30, 4:18] = np.where(parts[4:30, 4:18] > 0, 1, 0)
-    parts[8:36, 30:44], human[8:36, 30:44] = 6, 2
-    return parts, human
-
-
-def picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*SIZE, 3), 128, np.uint8))
-
-
-def save(path: Path, array: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), array)
-
-
-@pytest.fixture
-def cihp(tmp_path: Path) -> Path:
-    parts, human = two_people()
-    for split, count in (("Training", 2), ("Validation", 1)):
-        for index in range(count):
-            picture(tmp_path / split / "Images" / f"{index:07d}.jpg")
-            save(tmp_path / split / "Category_ids" / f"{index:07d}.png", parts)
-            save(tmp_path / split / "Human_ids" / f"{index:07d}.png", human)
-    return tmp_path
-
-
-def per_person() -> list[NDArray[np.uint8]]:
-    parts, human = two_people()
-    return [np.where(human == k, parts, 0).astype(np.uint8) for k in (1, 2)]
-
-
-@pytest.fixture
-def mhp(tmp_path: Path) -> Path:
-    picture(tmp_path / "train/images/12.jpg")
-    picture(tmp_path / "train/images/99.jpg")  # not in the list
-    for number, own in enumerate(per_person()):
-        save(tmp_path / f"train/parsing_annos/12_02_0{number}.png", np.dstack([own] * 3))
-    (tmp_path / "list").mkdir()
-    (tmp_path / "list/train.txt").write_text("12\n")
-    return tmp_path
-
-
-@pytest.fixture
-def repository_layout(tmp_path: Path) -> Path:
-    picture(tmp_path / "train_img/a.jpg")
-    rows = []
-    for number, own in enumerate(per_person()):
-        save(tmp_path / f"train_parsing/a-{number}.png", own)
-        rows.append({"id": number, "image_id": 7, "bbox": [1, 1, 9, 9], "parsing": f"a-{number}.png", "category_id": 1})
-    document = {"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": rows, "categories": [{"id": 1}]}
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/CIHP_train.json").write_text(json.dumps(document))
-    return tmp_path
-
-
-@pytest.fixture
-def densepose(tmp_path: Path) -> Path:
-    picture(tmp_path / "images/p.jpg")
-    torso = np.zeros((256, 256), np.uint8)
-    torso[64:128] = 1
-    row = {
-        "id": 1,
-        "image_id": 3,
-        "bbox": [4, 4, 14, 26],
-        "category_id": 1,
-        "dp_masks": [rle.encode(torso)] + [[]] * 13,
-        "dp_x": [128.0, 10.0],
-        "dp_y": [100.0, 20.0],
-        "dp_I": [2.0, 24.0],
-        "dp_U": [0.25, 0.5],
-        "dp_V": [0.75, 1.0],
-    }
-    crowd = {"id": 2, "image_id": 3, "bbox": [0, 0, 60, 40], "iscrowd": 1, "category_id": 1, "keypoints": [1] * 51}
-    document = {"images": [{"id": 3, "file_name": "p.jpg", "height": 40, "width": 60}], "annotations": [row, crowd]}
-    (tmp_path / "densepose_coco_2014_minival.json").write_text(json.dumps(document))
-    return tmp_path
 
 
 def test_raw_cihp(cihp: Path) -> None:
@@ -248,11 +163,6 @@ def test_densepose_points_and_regions(densepose: Path) -> None:
     assert crowd.crowd
     assert crowd.keypoints is not None
     assert crowd.keypoints.shape == (17, 3)
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(build(), ["datasets", "check", *arguments])
-    return result.exit_code, result.output
 
 
 def test_whole_folders_are_counted(cihp: Path) -> None:

@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.training.datasets.test_datasets import (  # noqa: F401 - fixtures
-    cihp,
-    mhp,
-    per_person,
-    repository_layout,
-    run,
-    save,
-    two_people,
-)
+from tests.training.datasets.layouts import per_person, run, save, two_people
 from training.data.datasets.check import find_datasets
 
 BOXES = [[4, 4, 18, 30], [30, 8, 44, 36]]
@@ -28,7 +20,7 @@ def around(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & ~mask
 
 
-def test_borders_of_255_in_both_maps_are_no_person(cihp: Path) -> None:  # noqa: F811
+def test_borders_of_255_in_both_maps_are_no_person(cihp: Path) -> None:
     parts, human = two_people()
     edges = cv2.morphologyEx(human, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     for index in range(2):
@@ -44,7 +36,7 @@ def test_borders_of_255_in_both_maps_are_no_person(cihp: Path) -> None:  # noqa:
     assert set(np.unique(record.instances)) == {0, 1, 2}
 
 
-def test_a_class_of_nobody_in_particular_is_not_learnt(cihp: Path) -> None:  # noqa: F811
+def test_a_class_of_nobody_in_particular_is_not_learnt(cihp: Path) -> None:
     parts, human = two_people()
     human[8:20, 30:44] = 255
     human[:2] = 255  # and background, of which no more has to be known
@@ -76,7 +68,7 @@ def test_a_ring_of_255_neither_grows_a_person_nor_covers_another(layout: str, re
     assert (record.parts[(own[1] != 255) & (human == 0)] == 0).all()
 
 
-def test_somebody_of_255_alone_is_a_region_that_is_named(mhp: Path) -> None:  # noqa: F811
+def test_somebody_of_255_alone_is_a_region_that_is_named(mhp: Path) -> None:
     save(mhp / "train/parsing_annos/12_02_01.png", np.where(per_person()[1] > 0, 255, 0).astype(np.uint8))
     record = find_datasets(mhp)[0].read(0)
     assert [(person.box.tolist(), person.crowd) for person in record.people] == [(BOXES[0], False), (BOXES[1], True)]
@@ -85,7 +77,7 @@ def test_somebody_of_255_alone_is_a_region_that_is_named(mhp: Path) -> None:  # 
     assert "12.jpg: the person in (30, 8)-(44, 36) has no pixel of a class" in said.replace("\n", "")
 
 
-def test_masks_in_place_of_classes_are_named(cihp: Path) -> None:  # noqa: F811
+def test_masks_in_place_of_classes_are_named(cihp: Path) -> None:
     save(cihp / "Training/Category_ids/0000001.png", (two_people()[0] > 0).astype(np.uint8) * 255)
     code, said = run(str(cihp))
     assert code == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,59 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.make_eval import write_crowd_test
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs.image import decode
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.own_classes import read_taxonomy
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
+from tests.training.helpers import SIDE, Spoil, TruthTeller, box_of
 from training.data.datasets.records import read_pixels
 from training.data.sources import DatasetError
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.report import print_table, write_report
-
-SIDE = 128
-Spoil = Callable[[People], People]
-
-
-def cut(labels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """The labels inside a box (x1, y1, x2, y2), as a network of 128x128 cells would answer."""
-    x1, y1, x2, y2 = box
-    inside = cv2.resize(labels[y1:y2, x1:x2], (SIDE, SIDE), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(inside, np.uint8)
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-class TruthTeller:
-    """An Analyzer that looks the picture up in a table of true people, then lets `spoil` change them."""
-
-    def __init__(self, spoil: Spoil = lambda people: people) -> None:
-        self.known: dict[bytes, People] = {}
-        self.spoil = spoil
-
-    info = ModelInfo("truth", "1", "table", {"parsing": True}, CIHP.classes, ((384, 640),), {})
-
-    def learn(self, picture: Path, boxes: list[tuple[int, int, int, int]], maps: list[NDArray[np.uint8]]) -> None:
-        image = cv2.imread(str(picture))
-        parts = np.array([cut(m, b) for m, b in zip(maps, boxes, strict=True)], np.uint8).reshape(-1, SIDE, SIDE)
-        probs = (np.arange(len(CIHP))[None, :, None, None] == parts[:, None]).astype(np.uint8) * 255
-        self.known[picture.read_bytes()] = People(
-            np.array(boxes, np.float32).reshape(-1, 4),
-            np.full(len(boxes), 0.9, np.float32),
-            image.shape[:2],
-            parts=parts,
-            part_probs=probs,
-        )
-
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        assert isinstance(image, bytes)
-        people = self.spoil(self.known[image])
-        people = people.select(people.scores >= options.confidence)
-        return people if options.part_probs else replace(people, part_probs=None)
-
-    def close(self) -> None:
-        pass
 
 
 def draw_data(root: Path) -> None:
@@ -146,6 +102,31 @@ def test_the_truth_scores_full_marks(data: Path) -> None:
     assert groups["ap_50"] == groups["ap"] == 1.0
     assert (groups["pictures"], groups["people"]) == (2, 2)
     assert groups["precision_at_0.5"] == groups["recall_at_0.5"] == 1.0
+
+
+class OfOtherClasses(TruthTeller):
+    """Finds the people whose parts are all the last one of three."""
+
+    own = read_taxonomy({"name": "clothes", "classes": ["Background", "Skin", "Cloth"]})
+    info = replace(TruthTeller.info, classes=own.classes)
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        people = super().analyze(image, options)
+        assert people.parts is not None
+        return replace(
+            people, parts=np.where(people.parts > 0, np.uint8(2), np.uint8(0)), part_probs=None, taxonomy=self.own
+        )
+
+
+def test_of_other_classes_than_the_labels_all_but_the_parts_is_measured(data: Path, tmp_path: Path) -> None:
+    result = measured(data, kind=OfOtherClasses)
+    assert "photos" not in result.figures
+    assert "CIHP's classes, and this model has others" in result.absent["photos"]
+    assert result.absent["parts of the crowd"] == result.absent["photos"]
+    assert result.figures["crowd"]["ap_50"] == result.figures["groups"]["ap_50"] == 1.0
+    assert np.isnan(result.figures["crowd"]["ap_p_50"])
+    write_report(result, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["crowd"]["pcp_50"] is None
 
 
 def test_missed_people_are_background(data: Path) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.cli import build
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import save_weights
 from training.config import Config

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from parsing_rcnn.people import Options, People
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE_COARSE
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.config import Config

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
+from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.maps.specks import swept
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.synthetic.conftest import write_people
 from tests.training.tiny import tiny_network, tiny_recipe
@@ -406,9 +407,16 @@ def test_a_damaged_picture_is_named(dataset: Path, speckled: Path, tmp_path: Pat
     split = tmp_path / "Training"
     shutil.copytree(dataset, split)
     image = sorted((split / "Images").glob("*.jpg"))[1]
+    png = cv2.imencode(".png", cv2.imread(str(image)))[1].tobytes()
     image.write_bytes(image.read_bytes()[:-2000])  # its header is whole
-    with pytest.raises(DatasetError, match=f"^{re.escape(str(image))}: the JPEG is truncated"):
-        evaluate_dataset(open_analyzer(checkpoint=speckled), RawCihp(split), plain)
+    analyzer, reader = open_analyzer(checkpoint=speckled), RawCihp(split)
+    with pytest.raises(DatasetError) as caught:  # in the words of `datasets check`
+        evaluate_dataset(analyzer, reader, plain)
+    assert str(caught.value) == f"{image}: cut off, a JPEG without its end; the rest of it would be grey"
+    image.write_bytes(png[:-2000])
+    with pytest.raises(DatasetError, match=f"^{re.escape(str(image))}: the PNG is truncated or damaged") as caught:
+        evaluate_dataset(analyzer, reader, plain)
+    assert "send" not in str(caught.value)  # as the gateway asks its clients to
 
 
 def test_other_classes_are_refused(dataset: Path, tmp_path: Path) -> None:

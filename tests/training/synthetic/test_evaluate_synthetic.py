@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.people import ModelInfo, Options, People
+from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.synthetic.conftest import write_people
 from training.data.iuv import MIRRORED

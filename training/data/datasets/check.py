@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
@@ -38,20 +39,25 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def find_datasets(path: Path, images: Path | None = None) -> list[Reader]:
+def find_datasets(path: Path, images: Path | None = None, taxonomy: Taxonomy = CIHP) -> list[Reader]:
     """Readers of everything that is known at a path: a folder, or a COCO annotation file.
 
     Of a folder in which nothing is known and whose only dataset of part labels is in a folder of it, that one: CIHP's
     archive unpacks to instance-level_human_parsing, MHP's to LV-MHP-v2.
+
+    Args:
+        images: the folder of an annotation file's pictures.
+        taxonomy: classes of one's own are what the maps in a layout of CIHP's or MHP's then hold; the annotation files
+            of the Parsing R-CNN repository's layout begin with its name.
 
     Raises:
         DatasetError: nothing that is known is there; the message says what is looked for.
     """
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder")
-    found = [*_of_maps(path), *CocoPeople.find(path, images)]
+    found = [*_of_maps(path, taxonomy), *CocoPeople.find(path, images)]
     if not found and path.is_dir():
-        inner = [readers for folder in sorted(path.iterdir()) if (readers := _of_maps(folder))]
+        inner = [readers for folder in sorted(path.iterdir()) if (readers := _of_maps(folder, taxonomy))]
         found = inner[0] if len(inner) == 1 else []
     if not found:
         raise DatasetError(
@@ -62,9 +68,12 @@ def find_datasets(path: Path, images: Path | None = None) -> list[Reader]:
     return found
 
 
-def _of_maps(path: Path) -> list[Reader]:
+def _of_maps(path: Path, taxonomy: Taxonomy) -> list[Reader]:
     """Readers of part labels in a folder; none of a file."""
-    return [*RawCihp.find(path), *PersonMaps.find(path), *RawMhp.find(path)] if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    own = None if taxonomy in (CIHP, MHP) else taxonomy
+    return [*RawCihp.find(path, own or CIHP), *PersonMaps.find(path, own), *RawMhp.find(path, own or MHP)]
 
 
 def check(reader: Reader, progress: Progress) -> Findings:
@@ -73,8 +82,7 @@ def check(reader: Reader, progress: Progress) -> Findings:
     for index in progress(range(len(reader)), reader.name):
         try:
             record = reader.read(index)
-            if _cut_off(record.image):
-                raise DatasetError(f"{record.image}: cut off, a JPEG without its end; the rest of it would be grey")
+            refuse_cut_off(record.image)
             found = image_size(record.image)  # which decodes all of it, as a run would
             if record.parts is None and found != record.size:
                 raise DatasetError(f"{record.image}: {found} pixels, but its annotation file says {record.size}")
@@ -108,6 +116,16 @@ def _unsaid(record: Record) -> Iterator[str]:
                 f"{record.image}: the person in ({x1}, {y1})-({x2}, {y2}) has no pixel of a class, only {_IGNORED}, "
                 "where nobody says what is there: no part is learnt from them; a label map holds the numbers of classes"
             )
+
+
+def refuse_cut_off(image: Path) -> None:
+    """Refuse a JPEG that ends too early.
+
+    Raises:
+        DatasetError: it does.
+    """
+    if _cut_off(image):
+        raise DatasetError(f"{image}: cut off, a JPEG without its end; the rest of it would be grey")
 
 
 def _cut_off(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.taxonomy import CIHP
+from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from training.data.datasets.coco_file import CocoFile
 from training.data.datasets.records import (
     Record,
@@ -25,13 +25,17 @@ _LISTED = "Images, Category_ids and Human_ids"
 
 
 class RawCihp:
-    """{Training,Validation}/{Images,Category_ids,Human_ids}: person k is `Category_ids` where `Human_ids` is k."""
+    """{Training,Validation}/{Images,Category_ids,Human_ids}: person k is `Category_ids` where `Human_ids` is k.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = f"CIHP, {folder.name}"
+    Args:
+        taxonomy: of `Category_ids`.
+    """
+
+    def __init__(self, folder: Path, taxonomy: Taxonomy = CIHP) -> None:
+        self.folder, self._most = folder, len(taxonomy)
+        self.name = f"{'CIHP' if taxonomy == CIHP else taxonomy.name}, {folder.name}"
         self.validation = folder.name == "Validation"
-        self.classes: int | None = len(CIHP)
+        self.classes: int | None = len(taxonomy)
         self.keypoints = self.densepose = False
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
         if not self.stems:
@@ -59,7 +63,7 @@ class RawCihp:
         stem = self.stems[index]
         image = self.folder / "Images" / f"{stem}.jpg"
         size = header_size(image)
-        parts = read_map(self.folder / "Category_ids" / f"{stem}.png", len(CIHP))
+        parts = read_map(self.folder / "Category_ids" / f"{stem}.png", self._most)
         human_path = self.folder / "Human_ids" / f"{stem}.png"
         human = read_map(human_path)
         if parts.shape != size:
@@ -72,7 +76,7 @@ class RawCihp:
         return Record(image, size, people, parts, np.where(unsaid, np.uint8(0), human))
 
     @classmethod
-    def find(cls, root: Path) -> list[RawCihp]:
+    def find(cls, root: Path, taxonomy: Taxonomy = CIHP) -> list[RawCihp]:
         """The splits below a folder, or the folder itself when it is one.
 
         Raises:
@@ -84,7 +88,7 @@ class RawCihp:
             absent = [name for name in _FOLDERS if not (folder / name).is_dir()]
             if absent:
                 raise DatasetError(f"{folder}: no {' and no '.join(absent)}; a split of CIHP holds {_LISTED}")
-        return [cls(folder) for folder in splits]
+        return [cls(folder, taxonomy) for folder in splits]
 
 
 class PersonMaps:
@@ -128,21 +132,25 @@ class PersonMaps:
         return record_of_files(image, [folder / str(row.get("parsing")) for row in rows], self.classes)
 
     @classmethod
-    def find(cls, root: Path) -> list[PersonMaps]:
+    def find(cls, root: Path, own: Taxonomy | None = None) -> list[PersonMaps]:
         """Splits for which there is an annotation file CIHP_*.json or MHP-v2_*.json; pictures to be tested on come
         without maps too, and are then left.
+
+        Args:
+            own: classes of one's own, whose files NAME_*.json are meant instead.
 
         Raises:
             DatasetError: such a file, and no pictures or maps of its split.
         """
         found = []
+        known = {"CIHP": len(CIHP), "MHP-v2": len(MHP)} if own is None else {own.name: len(own)}
         for path in sorted((root / "annotations").glob("*.json")):
-            dataset, _, split = path.stem.partition("_")
-            classes = {"CIHP": 20, "MHP-v2": 59}.get(dataset)
+            dataset = next((name for name in known if path.stem.startswith(f"{name}_")), None)
+            split = path.stem.removeprefix(f"{dataset}_")
             untold = split.startswith("test") and not (root / f"{split}_parsing").is_dir()
-            if classes is not None and not untold:
+            if dataset is not None and not untold:
                 for folder in (root / f"{split}_img", root / f"{split}_parsing"):
                     if not folder.is_dir():
                         raise DatasetError(f"{folder}: no such folder, but there is {path}")
-                found.append(cls(root, path, split, classes))
+                found.append(cls(root, path, split, known[dataset]))
         return found

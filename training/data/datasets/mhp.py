@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.taxonomy import MHP
+from parsing_rcnn.taxonomy import MHP, Taxonomy
 from training.data.datasets.records import Record, header_size, record_of_files, strays_of
 from training.data.sources import DatasetError
 
@@ -19,13 +19,17 @@ _SPLITS = {"train": "train", "val": "val", "test": "test_all"}  # and what the l
 
 
 class RawMhp:
-    """{train,val,test}/{images,parsing_annos}, the pictures of list/SPLIT.txt (test_all.txt) where there is one."""
+    """{train,val,test}/{images,parsing_annos}, the pictures of list/SPLIT.txt (test_all.txt) where there is one.
 
-    def __init__(self, root: Path, split: str) -> None:
-        self.root, self.split = root, split
-        self.name = f"MHP v2, {split}"
+    Args:
+        taxonomy: of the maps.
+    """
+
+    def __init__(self, root: Path, split: str, taxonomy: Taxonomy = MHP) -> None:
+        self.root, self.split, self._most = root, split, len(taxonomy)
+        self.name = f"{'MHP v2' if taxonomy == MHP else taxonomy.name}, {split}"
         self.validation = split != "train"
-        self.classes: int | None = len(MHP)
+        self.classes: int | None = len(taxonomy)
         self.keypoints = self.densepose = False
         folder = root / split
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
@@ -68,10 +72,10 @@ class RawMhp:
         people = files[0].name[-_SUFFIX:].split("_")[1]
         if people.isdigit() and int(people) != len(files):
             raise DatasetError(f"{self.masks}/{stem}_{people}_NN.png: {len(files)} maps of {int(people)} people")
-        return record_of_files(image, files, len(MHP))
+        return record_of_files(image, files, self._most)
 
     @classmethod
-    def find(cls, root: Path) -> list[RawMhp]:
+    def find(cls, root: Path, taxonomy: Taxonomy = MHP) -> list[RawMhp]:
         """The splits below a folder; pictures to be tested on come without maps too, and are then left.
 
         Raises:
@@ -87,5 +91,5 @@ class RawMhp:
                 absent = " or ".join(_MASKS) if pictures else "images"
                 raise DatasetError(f"{root / split}: no {absent}; a split of MHP v2 holds images and {_MASKS[0]}")
             if pictures:
-                found.append(cls(root, split))
+                found.append(cls(root, split, taxonomy))
         return found

@@ -1,0 +1,36 @@
+"""Problem documents, and the headers that go with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.responses.problems import Busy, Unauthorized, document, headers_of
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (1, "1"), (1.4, "2"), (59.5, "60")])
+def test_who_comes_back_after_the_seconds_of_the_header_is_not_too_early(seconds: float, header: str) -> None:
+    error = Busy("all places are taken")
+    error.retry_after = seconds
+    assert headers_of(error) == {"Retry-After": header}
+
+
+def test_an_error_that_no_time_heals_names_none() -> None:
+    error = Busy("never")
+    error.retry_after = None
+    assert headers_of(error) == {}
+    assert headers_of(Unauthorized("a key is needed")) == {"WWW-Authenticate": "Bearer"}
+
+
+def test_a_document_has_what_is_known_and_nothing_else() -> None:
+    error = Busy("all places are taken")
+    known = {
+        "type": "urn:parsing-rcnn:busy",
+        "title": error.title,
+        "status": 503,
+        "detail": "all places are taken",
+        "instance": "",
+        "request_id": "7f",
+    }
+    assert document(error, "", "7f") == known
+    wrong = [{"option": "confidence", "reason": "too high"}]
+    assert document(error, "", "7f", wrong) == known | {"errors": wrong}
