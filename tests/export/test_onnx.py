@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +251,8 @@ def test_people_buckets_do_not_change_the_answer(repository: Path, session: onnx
     assert (together == np.stack(apart)).mean() > 0.9999
 
 
-def test_the_card_tells_nobody_where_data_lay(tmp_path: Path) -> None:
+def test_the_card_tells_nobody_where_data_lay(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
     away = tmp_path / "somewhere"
     data = DataConfig(
         pseudo_labels=away / "labels",

@@ -212,20 +212,22 @@ def test_a_server_of_another_taxonomy_gets_no_pictures(servers: list[Played], ph
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ({"card.name": "mine"}, "mine 7.1 (cihp; trained: densepose, parsing)"),
-        ({"card.version": "8"}, "light 8 (cihp; trained: densepose, parsing)"),
-        ({"card.trained": ""}, "light 7.1 (cihp; trained: nothing)"),
+        ({"card.name": "mine"}, "mine 7.1 (cihp; trained: densepose, parsing; weights 52c53f051c53)"),
+        ({"card.version": "8"}, "light 8 (cihp; trained: densepose, parsing; weights 52c53f051c53)"),
+        ({"card.trained": ""}, "light 7.1 (cihp; trained: nothing; weights 52c53f051c53)"),
     ],
 )
 def test_a_server_of_other_weights_gets_no_pictures(
     servers: list[Played], photo_jpeg: bytes, said: dict[str, str], shown: str
 ) -> None:
-    card = {"name": "light", "version": "7.1", "taxonomy": "cihp"}
+    digest = "52c53f051c5350fdc1fc2f30bcd8d6928464d751cf1aa1178cf0ee7617f3cb8e"
+    card = {"name": "light", "version": "7.1", "taxonomy": "cihp", "weights_sha256": digest}
     own = identity({**card, "tasks": {"densepose": {"trained": True}, "parsing": {"trained": True}}})
     assert own == identity(ModelRepository.open().card)
     server = servers[0]
     server.parameters = {**own, **said}
-    expected = f"Triton serves {shown}, this gateway's model card is of light 7.1 (cihp; trained: densepose, parsing)"
+    ours = "light 7.1 (cihp; trained: densepose, parsing; weights 52c53f051c53)"
+    expected = f"Triton serves {shown}, this gateway's model card is of {ours}"
     with TestClient(create_app(settings_of(server))) as client:
         until(lambda: expected in client.get("/readyz").json()["detail"], 30)
         refused(client.post(URL, content=photo_jpeg), 503, expected, "--target triton")

@@ -176,7 +176,7 @@ def test_keypoints_are_learnt_and_a_parsing_run_begins_from_them(coco: Path, tmp
         "train.densepose=true",
         "train.iterations=1",
         "data.annotated=[]",
-        "data.sources={photos: 1.0}",
+        "data.sources={groups: 1.0}",
     )
     weights = f"train.warm_start={tmp_path / 'keypoints' / 'weights.safetensors'}"
     begun = Trainer(recipe(coco, *own, weights), data_folder, tmp_path / "parsing")

@@ -34,8 +34,8 @@ SHAPES = {
 
 def whole(status: int, document: object) -> bytes:
     body = json.dumps(document).encode()
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return (head + "Connection: close\r\n\r\n").encode() + body
 
 
 OUTPUTS = [

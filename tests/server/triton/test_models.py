@@ -191,7 +191,7 @@ def test_the_sdk_and_its_commands_name_the_model(
     people = pipelines["large"].analyze(scene)
     with Client.triton(f"grpc://{triton.grpc}", model="large") as client:
         np.testing.assert_array_equal(client.analyze(scene).boxes, people.boxes)
-        assert client.info.name == "human_analysis large"
+        assert client.info.name == "light large"
     (tmp_path / "scene.png").write_bytes(scene)
     command = [sys.executable, "-m", "parsing_rcnn", "predict", str(tmp_path / "scene.png"), "-o", str(tmp_path)]
     command += ["--triton", f"grpc://{triton.grpc}", "--model", "large"]
