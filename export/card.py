@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from export.options import ExportOptions
 from parsing_rcnn.card import Unreadable, fault, read, taxonomy_of
+from parsing_rcnn.own_classes import read_taxonomy, write_taxonomy
 from training.checkpoint import exported_weights
 from training.config import Config
 
@@ -43,20 +45,28 @@ def completed(
 ) -> dict[str, Any]:
     """A card with the tasks that it does not name, and without the canvases that the options say otherwise.
 
+    Classes are those of the weights. What they are called together, their colours and their pairs are the card's, and
+    the weights' where it says nothing.
+
     Args:
         path: of the card; config: the recipe of the weights; tasks: what is known of them.
 
     Raises:
-        CardError: its taxonomy is not that of the weights.
+        CardError: its classes are not those of the weights.
     """
-    own = config.model.taxonomy
-    if "taxonomy" in card and taxonomy_of(card) != own:
+    own, said = config.model.taxonomy, taxonomy_of(card)
+    if "taxonomy" in card and said.classes != own.classes:
+        pairs = enumerate(zip_longest(map(repr, said.classes), map(repr, own.classes), fillvalue="no class"))
+        row, (theirs, ours) = next((row, pair) for row, pair in pairs if pair[0] != pair[1])
         raise CardError(
-            f"{path}: taxonomy {taxonomy_of(card).name}, but the weights have the {len(own)} classes of {own.name}; "
-            "take taxonomy out of the card, the weights say it"
+            f"{path}: taxonomy {said.name}, but the weights have the {len(own)} classes of {own.name}: class {row} is "
+            f"{theirs} in the card and {ours} in the weights; take taxonomy out of the card, the weights say it"
         )
+    weights, taxonomy = write_taxonomy(own), card.get("taxonomy")
+    if isinstance(weights, dict) and isinstance(taxonomy, Mapping):
+        taxonomy = write_taxonomy(read_taxonomy({**weights, **taxonomy}))
     kept = {key: value for key, value in card.items() if not (options.sizes and key in _OF_SIZES)}
-    return {**kept, "tasks": {**tasks, **card.get("tasks", {})}}
+    return {**kept, "taxonomy": taxonomy or weights, "tasks": {**tasks, **card.get("tasks", {})}}
 
 
 def digest_of(repository: Path) -> str:

@@ -245,7 +245,7 @@ def write_card(
         WEIGHTS: digest_of(out),
         "taxonomy": write_taxonomy(config.model.taxonomy),
         "canvases": [list(c) for c in options.canvases(config)],
-        **{key: value for key, value in card.items() if key not in ("version", WEIGHTS, "taxonomy")},
+        **{key: value for key, value in card.items() if key not in ("version", WEIGHTS)},
         **options.told(),
         "files": described,
         "recipe": _without_places(config.model_dump(mode="json")),

@@ -18,6 +18,21 @@ MOST_CLASSES = 128
 _TAKEN = {*BUILT_IN, DENSEPOSE.name, DENSEPOSE_COARSE.name}
 _KEYS = ("name", "classes", "colours", "pairs")
 _LONGEST = 60  # letters of a class's name
+# what a left one has in its name -> what its mirror has there; the first that leads to another class holds
+_SIDES = (
+    (r"(?i:(?<![a-z])left(?![a-z]))", "right"),  # Left arm, arm_left
+    (r"(?<![A-Z])Left(?![a-z])|(?<![A-Za-z])left(?=[A-Z])", "right"),  # LeftArm, upperLeftArm, leftArm
+    (r"(?i:left)", "right"),  # leftarm, armleft
+    (r"(?i:(?<![a-z])l(?![a-z]))", "r"),  # L arm, arm.l
+    (r"(?<![A-Za-z])L(?=[A-Z][a-z])|(?<=[a-z])L(?![A-Za-z])", "r"),  # LArm, armL
+)
+# a word that begins with a side; at the end of a word "right" may be that of bright
+_SAYS_A_SIDE = r"(?i:(?<![a-z])(?:left|right))|(?:Left|Right)(?![a-z])|(?i:left(?![a-z]))"
+# what COCO's files are called by, before _train2017.json and the like: training would take them for annotations of ours
+_OF_COCO = {
+    *("person", "person_keypoints", "instances", "captions", "stuff", "panoptic", "image", "image_info"),
+    *("densepose_coco", "densepose_coco_2014"),
+}
 _EXAMPLE = "{name: workwear, classes: [Background, Helmet, Vest]}"
 
 
@@ -27,7 +42,7 @@ def read_taxonomy(said: object) -> Taxonomy:
     Args:
         said: the name of a built-in one, or an object of `name`, `classes` (names, the background first), and if need
             be `colours` ({class: "#rrggbb"}; others are chosen) and `pairs` ([left, right] of classes that a mirror
-            exchanges; without the key, those that are called alike but for left and right).
+            exchanges; [] for none; without the key, those that are called alike but for left and right, or L and R).
 
     Raises:
         ValueError: it is none; the message names what is wrong, and what may be there.
@@ -69,8 +84,13 @@ def write_taxonomy(taxonomy: Taxonomy) -> str | dict[str, Any]:
 def _name(name: object) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
         raise ValueError(f"name {name!r}: a word of up to 40 letters, digits, dots, dashes and underscores")
-    if name in _TAKEN:
+    if name.lower() in _TAKEN:
         raise ValueError(f"name {name}: this is a built-in taxonomy; take another name for classes of your own")
+    if name.lower() in _OF_COCO:
+        raise ValueError(
+            f"name {name}: files {name}_*.json are COCO's, and would be taken for yours; take another name for classes "
+            "of your own"
+        )
     return name
 
 
@@ -96,16 +116,21 @@ def _classes(classes: Any) -> tuple[str, ...]:
 def _colours(colours: object, classes: tuple[str, ...]) -> dict[str, tuple[int, int, int]]:
     if not isinstance(colours, Mapping):
         raise ValueError(f'colours {colours!r}: colours by class, as in {{{classes[1]}: "#ff8800"}}')
-    found = {}
+    found: dict[str, tuple[int, int, int]] = {}
     for label, colour in colours.items():
         if label not in classes:
             raise ValueError(f"colours: {label!r} is none of the classes {', '.join(classes)}")
         if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
             raise ValueError(f'colours: {label}: {colour!r} is no colour; write it in quotes, as "#ff8800"')
         red, green, blue = bytes.fromhex(colour[1:])
+        if label == classes[0] and (red or green or blue):
+            raise ValueError(f"colours: {label}: the background is black; leave its colour out")
+        same = next((other for other, rgb in found.items() if rgb == (red, green, blue)), None)
+        if label != classes[0] and not (red or green or blue):
+            same = classes[0]  # whether its colour is given or not
+        if same is not None:
+            raise ValueError(f"colours: {label}: {colour} is the colour of {same}; every class has one of its own")
         found[label] = (red, green, blue)
-    if any(found.get(classes[0], ())):
-        raise ValueError(f"colours: {classes[0]}: the background is black; leave its colour out")
     return found
 
 
@@ -124,10 +149,28 @@ def _pairs(pairs: Any, classes: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def _named_alike(classes: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """(left, right) of classes that are called alike but for the side."""
+    """(left, right) of classes that are called alike but for the side.
+
+    Raises:
+        ValueError: a name has a side, and no other name is its mirror.
+    """
     rows = {label.lower(): row for row, label in enumerate(classes)}
-    others = {row: rows.get(re.sub("(?<![a-z])left(?![a-z])", "right", name)) for name, row in rows.items()}
-    return tuple((left, right) for left, right in others.items() if right not in (None, left))
+    found: dict[int, int] = {}
+    paired: set[int] = set()
+    for left, label in enumerate(classes):
+        others = [rows.get(re.sub(pattern, side, label).lower(), left) for pattern, side in _SIDES]
+        right = next((row for row in others if row not in {left, *paired}), None)
+        if right is not None and left not in paired:
+            found[left] = right
+            paired |= {left, right}
+    for row, label in enumerate(classes):
+        sides = {side.lower() for side in re.findall(_SAYS_A_SIDE, label)}
+        if len(sides) == 1 and row not in paired:  # both: it is its own mirror
+            raise ValueError(
+                f"classes: {label!r} is of one side, and no class is called the same but for the other side; name the "
+                f"pairs that a mirror exchanges, as in pairs: [[{label}, its other side]], or pairs: [] if none are"
+            )
+    return tuple(found.items())
 
 
 def _palette(classes: tuple[str, ...], given: Mapping[str, tuple[int, int, int]]) -> list[tuple[int, int, int]]:

@@ -276,7 +276,8 @@ def triton(
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
     from server.settings import Settings, bare
-    from server.supervisor.launch import Installation, Launch, Profile, Supervisor, forward_signals
+    from server.supervisor.installation import Installation
+    from server.supervisor.launch import Launch, Profile, Supervisor, forward_signals
     from server.telemetry import configure_logging
 
     allowed = {"--profile": (profile, get_args(Profile))}

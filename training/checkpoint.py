@@ -35,7 +35,8 @@ _GRAPHS = {
 _KEYPOINTS = "keypoint_head."
 _TRUNKS = ("parsing_trunk.", "densepose_trunk.")
 _HEADS = ("parsing_head.", "densepose_head.")
-_CLASS_BIAS = "parsing_head.up.deconv.bias"  # one number a part class
+_CLASS_LAYER = "parsing_head.up.deconv."
+_CLASS_BIAS = f"{_CLASS_LAYER}bias"  # one number a part class
 # keys of `model` that change what the same tensors compute
 _ARITHMETIC = (
     "pixel_mean", "rpn.levels", "rpn.anchor_sizes", "rpn.ratios", "rpn.anchor_offset", "rpn.round_anchors",
@@ -80,14 +81,14 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
         path: what `save_weights` wrote, or the folder of a model repository: what serves is where training can go on
             (its weights are rounded to fp16).
         model: filled.
-        other_classes: the weights may be of more or fewer part classes: the layers of `parsing_head` whose shapes hang
-            on them begin anew.
+        other_classes: the weights may be of other part classes: of more or fewer, or by the recipe that lies with them
+            of others or in another order. The layers of `parsing_head` that hang on them begin anew.
 
     Returns:
         The tensors that begin anew since the classes are others.
 
     Raises:
-        CheckpointError: no such file, or its tensors do not fit.
+        CheckpointError: no such file, its tensors do not fit, or the recipe beside it cannot be read.
     """
     if path.is_dir():
         state = _exported(path, model)
@@ -100,9 +101,14 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
             ) from error
     else:
         raise CheckpointError(f"{path}: no such checkpoint")
-    if any(name.startswith(_KEYPOINTS) for name in state):
+    keypoints = any(name.startswith(_KEYPOINTS) for name in state)
+    if keypoints:
         state = _after_keypoints(state, model.state_dict())
     anew = _of_other_classes(state, model.state_dict()) if other_classes else {}
+    if other_classes and not anew and not keypoints and isinstance(model, ParsingRCNN) and _has_recipe(path):
+        before, now = load_recipe(path).model.taxonomy, model.config.taxonomy
+        if before.classes != now.classes:  # as many
+            anew = {name: value for name, value in model.state_dict().items() if name.startswith(_CLASS_LAYER)}
     state |= anew
     try:
         model.load_state_dict(state)
@@ -151,6 +157,10 @@ def load_recipe(path: Path) -> Config:
         raise CheckpointError(f"{beside}: holds no {key} that this version reads: {' '.join(said)}") from error
 
 
+def _has_recipe(path: Path) -> bool:
+    return path.is_dir() or path.with_suffix(".json").is_file()
+
+
 def compare_recipes(path: Path, config: Config) -> None:
     """Refuse weights of a network of the same shapes that computes otherwise, by the recipe that lies with them.
 
@@ -162,7 +172,7 @@ def compare_recipes(path: Path, config: Config) -> None:
     Raises:
         CheckpointError: naming what differs, and what makes it equal; or a recipe that cannot be read.
     """
-    if not path.is_dir() and not path.with_suffix(".json").is_file():
+    if not _has_recipe(path):
         return
     before, now = load_recipe(path), config
     keys = [*_ARITHMETIC, *(["stride_in_1x1"] if now.model.backbone.startswith("res") else [])]

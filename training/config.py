@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from parsing_rcnn.own_classes import BUILT_IN
 from parsing_rcnn.taxonomy import CIHP, MHP
+from training.config_layers import merged, override
 from training.config_types import Amount, Canvases, Count, Labels, Levels, Paths, Positive, Share, Whole
 
 Norm = Literal["none", "batch", "group"]
@@ -346,44 +347,26 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
         raise ConfigError(f"{path}: a recipe is `key: value` lines, and its base a path or a list of paths")
-    merged: dict[str, Any] = {}
+    below: dict[str, Any] = {}
     for name in bases:
-        merged = _merged(merged, _read(path.parent / name, (*above, path.resolve())))
-    return _merged(merged, raw)
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    out = dict(below)
-    for key, value in above.items():
-        # sources are one choice, not a set of switches: a recipe that names some means no others; so are classes
-        both = isinstance(value, dict) and isinstance(out.get(key), dict) and key not in ("sources", "taxonomy")
-        out[key] = _merged(out[key], value) if both else value
-    return out
+        below = merged(below, _read(path.parent / name, (*above, path.resolve())))
+    return merged(below, raw)
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML recipe and apply `section.key=value` overrides.
 
-    A recipe may name others by `base`, a path or a list of paths beside itself: their keys hold where it says nothing.
+    A recipe may name others by `base`, a path or a list of paths beside itself: their keys hold where it says nothing,
+    and its taxonomy without the number of classes of theirs.
 
     Raises:
         ConfigError: naming the key that is unknown or out of range, and the file.
     """
     raw = _read(path, ())
-    for item in overrides:
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {item!r}: write it as section.key=value")
-        target: Any = raw
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {}) if isinstance(target, dict) else None
-        if not isinstance(target, dict):
-            raise ConfigError(f"--set {item!r}: {'.'.join(parents)} is one value, and holds no {leaf}")
-        try:
-            target[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item!r}: {value!r} is not YAML") from error
+    try:
+        override(raw, overrides)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

@@ -32,8 +32,8 @@ def compare(
 ) -> list[str]:
     """Refuse a checkpoint of another recipe, of other data, or whose steps saw another number of pictures.
 
-    Data may have moved: it counts as the same if it has as many pictures as before. Keys that the checkpoint lacks are
-    newer than it, and have defaults under which everything computes as before.
+    Data may have moved: it counts as the same if it has as many pictures as before. Colours of part classes may change.
+    Keys that the checkpoint lacks are newer than it, and have defaults under which everything computes as before.
 
     Args:
         path, state: of the checkpoint.
@@ -47,7 +47,7 @@ def compare(
     """
     before, now = _flat(_completed(state["recipe"])), _flat(json.loads(recipe.digest_json()))
     counted: dict[str, list[int]] | None = state.get("counts")  # none: written before data could move
-    changed = [key for key in sorted({*now, *before} - _FREE) if now.get(key) != before.get(key)]
+    changed = [key for key in sorted({*now, *before} - _FREE) if _learnt(now.get(key)) != _learnt(before.get(key))]
     moved = [key for key in changed if key in _MAY_MOVE and counted is not None]
     other = [key for key in changed if key not in moved]
     if other:
@@ -84,10 +84,15 @@ def _sizes(counts: list[int] | None) -> str:
     return f"{' + '.join(map(str, counts))} pictures or files" if counts else "nothing"
 
 
+def _learnt(value: Any) -> Any:
+    """A value of a recipe without what nothing is learnt from: the colours of part classes."""
+    return {k: v for k, v in value.items() if k != "colours"} if isinstance(value, dict) else value
+
+
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """A recipe as {"section.key": value}; `data.sources` stays one value."""
+    """A recipe as {"section.key": value}; `data.sources` and `model.taxonomy` stay one value each."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        inner = isinstance(value, dict) and key != "sources"
+        inner = isinstance(value, dict) and key not in ("sources", "taxonomy")
         found |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
     return found

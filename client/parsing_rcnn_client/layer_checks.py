@@ -8,7 +8,7 @@ from parsing_rcnn.errors import InvalidOptions
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Names with commas between them, as a command line has them.
+    """Split a list of names, separated by commas, from the command line.
 
     Example:
         >>> split_names("parts, boxes,")
@@ -18,10 +18,10 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def require_known(layers: Sequence[str], known: Sequence[str]) -> None:
-    """Check the names.
+    """Check that every layer has a known name.
 
     Raises:
-        InvalidOptions: there is no layer, or an unknown one.
+        InvalidOptions: there is no layer, or one is unknown.
     """
     unknown = [name for name in layers if name not in known]
     if unknown or not layers:
@@ -29,16 +29,16 @@ def require_known(layers: Sequence[str], known: Sequence[str]) -> None:
 
 
 def require_trained(layers: Sequence[str], of_charts: Collection[str], *, charts_trained: bool) -> None:
-    """Check that no layer shows only what an untrained head says. (The layer parts is drawn from the charts where only
-    their head is trained.)
+    """Check that no layer shows only the output of an untrained head. (The layer parts needs no check: if only the head
+    of the task densepose is trained, it is drawn from the charts.)
 
     Args:
         layers: to be drawn.
-        of_charts: the layers that show the charts of DensePose.
+        of_charts: the layers that show DensePose charts.
         charts_trained: whether the head of the task densepose is trained.
 
     Raises:
-        InvalidOptions: the name of the first such layer.
+        InvalidOptions: such a layer; the message names the first.
     """
     for layer in layers:
         if layer in of_charts and not charts_trained:

@@ -1,8 +1,9 @@
-"""Files that are written by one run each: beside the result until it is whole, or as they grow. And folders.
+"""Files and folders that only one run may write at a time.
 
-Whoever writes a file, or holds a folder, has its lock, which ends with the process, however that ends. Where there are
-no locks, as on Windows and on some network drives, nobody knows whether what lies there is still written: a file beside
-the result is always a new one then, and what a killed run left stays.
+A result is written to a file beside it until it is complete (`Unfinished`), or grows in place (`growing`). The run that
+writes a file, or holds a folder (`held`), keeps a lock on it; the system frees the lock when the process ends, however
+it ends. Windows and some network drives have no such locks, so nobody can tell whether a file there is still being
+written: every run then starts a new file beside the result, and the file of a killed run stays.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ if sys.platform != "win32":
 
 
 class Unfinished:
-    """What a run writes until it is whole, when it takes the name of the result.
+    """A file beside a result, which is renamed to the result once it is complete.
 
-    Where another run is at one of its own, this one's name has a number (FILE.2.part); so it has where a folder, a link
-    or somebody else's file has the name. What a run left that was killed is replaced. Of two runs the one that ends
-    last leaves the result.
+    If another run is writing the file of this name, this run's name gets a number (FILE.2.part); likewise if the name
+    belongs to a folder, a link, or another user's file. The file of a killed run is replaced. If two runs write the
+    same result, that of the run that ends last stays.
 
     Args:
-        whole: the result; its folder is there.
+        whole: path of the result; its folder must exist.
         name: of the file beside it, with ".part" in it.
 
     Attributes:
-        path: of the file.
-        file: the same, open to write, without a buffer.
+        path: of the file beside the result.
+        file: that file, open for writing, without a buffer.
 
     Raises:
-        InvalidOptions: a run writes into the result itself, which it would lose.
-        OSError: of every method, nothing can be written there.
+        InvalidOptions: another run is writing into the result itself, and would lose what it writes.
+        OSError: by every method, if nothing can be written there.
     """
 
     def __init__(self, whole: Path, name: str) -> None:
@@ -53,10 +54,10 @@ class Unfinished:
                 return
 
     def finish(self, instead: Path | None = None) -> None:
-        """Take the name of the result. Safe to call twice.
+        """Rename the file to the result. Safe to call twice.
 
         Args:
-            instead: a file beside it that is the result, with which this one ends.
+            instead: another file beside the result, which becomes the result; this one is then deleted.
         """
         if self._ended:
             return
@@ -67,7 +68,7 @@ class Unfinished:
         self._end()
 
     def drop(self) -> None:
-        """Take the file away, unless it is finished. Whoever does so has more to tell than that it cannot be done."""
+        """Delete the file, unless it is finished. Errors are ignored: callers have a more important one to report."""
         if not self._ended:
             with suppress(OSError):
                 self._let_go()
@@ -77,8 +78,9 @@ class Unfinished:
                 self._end()
 
     def _let_go(self) -> None:
-        """Close the file before it is renamed, without which Windows does not; but under a lock, without which another
-        run might begin anew what is renamed."""
+        """Close the file before it is renamed, as Windows demands. But a locked file stays open: if the lock were gone
+        before the renaming, another run might start anew with this file.
+        """
         if not self._has_lock:
             self.file.close()
 
@@ -88,10 +90,10 @@ class Unfinished:
 
 
 def growing(path: Path) -> FileIO:
-    """A file that is written from its beginning, and read by others meanwhile. What it held is lost.
+    """Open a file that others may read while it is written. Its former content is lost.
 
     Raises:
-        InvalidOptions: another run writes it, or will replace it when it is done.
+        InvalidOptions: another run is writing it, or will replace it when it finishes.
         OSError: nothing can be written there.
     """
     file = None if is_written(path.with_name(f"{path.name}.part")) else _claimed(path)
@@ -103,22 +105,22 @@ def growing(path: Path) -> FileIO:
 
 
 def held(folder: Path) -> int | None:
-    """Lock a folder, which is made. Nothing is put into it.
+    """Lock a folder, which is created if needed. Nothing is put into it.
 
     Returns:
-        What is closed (`os.close`) when the folder is let go; None where there are no locks.
+        A file descriptor; `os.close` unlocks the folder. None where there are no locks.
 
     Raises:
-        InvalidOptions: another run holds it.
-        OSError: there can be no such folder.
+        InvalidOptions: another run has the lock.
+        OSError: the folder cannot be created.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             place = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # whoever had made it took it away again
+        except FileNotFoundError:  # another run had created it, and deleted it again
             continue
-        except OSError:  # Windows opens none; nor can one that may be written into and not be read
+        except OSError:  # Windows cannot open folders, and nobody can open one without the permission to read it
             return None
         lock = _lock(place)
         if lock and _lies_at(folder, place):
@@ -137,35 +139,35 @@ def _taken(path: Path) -> InvalidOptions:
 
 
 def _begun(path: Path) -> tuple[FileIO, bool] | None:
-    """A new file, and whether it has a lock; None where the name is taken."""
+    """A new file, and whether it is locked; None if the name is taken."""
     while True:
         file, made = _opened(path)
         if file is None:
             return None
         if (lock := _lock(file)) is None and made:
             return file, False
-        if not lock:  # another run's, or perhaps
+        if not lock:  # another run has it; or, without locks, may have it
             file.close()
             return None
-        if not _lies_at(path, file):  # it was finished, or taken away, before it was locked
+        if not _lies_at(path, file):  # it was finished, or deleted, before it was locked
             file.close()
             continue
         if not os.fstat(file.fileno()).st_size:
             return file, True
-        with file:  # its writer was killed; what that one had started may still be at it
+        with file:  # its run was killed, but programs that this run had started may still write into it
             try:
                 path.unlink()
-            except PermissionError:  # of a folder where each may take away their own files alone
+            except PermissionError:  # in a folder where users may delete only their own files
                 return None
 
 
 def _opened(path: Path) -> tuple[FileIO | None, bool]:
-    """What lies there, and whether it was made now; None for a folder, a link, a pipe, and somebody else's file."""
+    """The file at a path, and whether it was created now; no file for a folder, a link, a pipe, or another user's."""
     while True:
         with suppress(FileExistsError):
             return open(path, "xb", buffering=0), True
         try:
-            file = open(path, "r+b", buffering=0, opener=_itself)  # noqa: SIM115 - whoever asked closes it
+            file = open(path, "r+b", buffering=0, opener=_itself)  # noqa: SIM115 - the caller closes it
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not path.is_symlink():  # it was finished meanwhile
                 continue
@@ -177,46 +179,56 @@ def _opened(path: Path) -> tuple[FileIO | None, bool]:
 
 
 def _claimed(path: Path) -> FileIO | None:
-    """A file that may be locked, as it is; None where another one has it."""
+    """Open and lock a file, with its content; None if another run has the lock."""
     while True:
-        file = open(path, "wb", buffering=0, opener=_untouched)  # noqa: SIM115 - whoever asked closes it
+        file = open(path, "wb", buffering=0, opener=_untouched)  # noqa: SIM115 - the caller closes it
         if _lock(file) is False:
             file.close()
             return None
         if _lies_at(path, file):
             return file
-        file.close()  # it was finished, or taken away, before it was locked
+        file.close()  # it was finished, or deleted, before it was locked
 
 
 def _lies_at(path: Path, file: FileIO | int) -> bool:
+    """Whether an open file, or descriptor, is still the one at this path."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), path.stat())
     return False
 
 
 def _untouched(name: str, flags: int) -> int:
+    """Open without deleting the content."""
     return os.open(name, flags & ~os.O_TRUNC, 0o666)
 
 
 def _at_once(name: str, flags: int) -> int:
-    """Who is at the other end of a pipe is not waited for."""
+    """Open without waiting for the other end of a pipe."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _itself(name: str, flags: int) -> int:
-    """No file that a link points to."""
+    """Open without following a link."""
     return _at_once(name, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def is_written(path: Path) -> bool:
-    """Whether a run has the lock of a file."""
+    """Whether a run has the lock of a file, and so is still writing it."""
     with suppress(OSError), open(path, "rb", buffering=0, opener=_at_once) as file:
         return _lock(file, alone=False) is False
     return False
 
 
 def _lock(file: FileIO | int, *, alone: bool = True) -> bool | None:
-    """Lock a file, alone or beside others who only look: whether that was possible; None where there are no locks."""
+    """Try to lock a file or a folder, without waiting.
+
+    Args:
+        file: an open file, or a descriptor.
+        alone: exclusively; False shares the lock with others who only look.
+
+    Returns:
+        Whether it is locked now; None where there are no locks.
+    """
     if sys.platform == "win32":
         return None
     try:

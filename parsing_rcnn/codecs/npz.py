@@ -6,6 +6,7 @@ import io
 import json
 import math
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _SHAPES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "tracker_id": (np.int32, ()),
 }
 _MAX_CELLS = 512  # cells of a map's side, and classes, in what others send: four times those of the models here
-_LONGEST_TAXONOMY = 1 << 16  # bytes of its JSON
+_LONGEST_TAXONOMY = 1 << 17  # bytes of its JSON: 128 classes with the longest names take 100 kB
 _PACKED = 1032  # bytes that one byte of deflate data can stand for at most
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -44,7 +45,8 @@ def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
         `boxes` float32 [n,4], `scores` float32 [n], `image_size` int32 [2] (height, width), and of `parts` uint8
         [n,S,S], `part_scores` float32 [n,classes], `iuv` uint8 [n,3,S,S], `iuv_scores` float32 [n,25] and `tracker_id`
         int32 [n] what there is; where the head of a map is not trained `untrained` bool [2], of parsing and densepose;
-        and of part classes of one's own `taxonomy` uint8 [bytes], JSON as in the model card.
+        and of part classes of one's own `taxonomy` uint8 [bytes], JSON as in the model card; without that a taxonomy
+        that no card could hold, which has to be given to `decode`.
     """
     arrays: dict[str, NDArray[np.generic]] = {**people.per_person()}
     arrays.pop(_LEFT_OUT, None)
@@ -52,9 +54,23 @@ def to_arrays(people: People) -> dict[str, NDArray[np.generic]]:
     doubted = [task in people.untrained and maps is not None for task, maps in _maps(people)]
     if any(doubted):
         arrays["untrained"] = np.array(doubted)
-    if people.taxonomy not in BUILT_IN.values():
-        arrays["taxonomy"] = np.frombuffer(json.dumps(write_taxonomy(people.taxonomy)).encode(), np.uint8)
+    document = _document(people.taxonomy)
+    if document is not None:
+        arrays["taxonomy"] = np.frombuffer(document, np.uint8)
     return arrays
+
+
+@lru_cache(maxsize=16)
+def _document(taxonomy: Taxonomy) -> bytes | None:
+    """What an archive says of a taxonomy; None of CIHP and MHP, and where it could not be read again."""
+    if taxonomy in BUILT_IN.values():
+        return None
+    said = write_taxonomy(taxonomy)
+    try:
+        same = read_taxonomy(said) == taxonomy
+    except ValueError:
+        return None
+    return json.dumps(said, ensure_ascii=False).encode() if same else None
 
 
 def _maps(people: People) -> list[tuple[str, NDArray[np.uint8] | None]]:
@@ -78,7 +94,8 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
     Args:
         source: its bytes, or its path.
         taxonomy: of `parts`. None takes the archive's own, which it has where it is neither CIHP nor MHP; else that of
-            the two which has as many classes as `part_scores`, and CIHP where there are none.
+            the two which has as many classes as `part_scores`, and CIHP where there are none. One that is given counts
+            where the archive's own cannot be read.
         most: people that it may have, whose maps have then at most 512 cells a side: for what others send. None, for
             files of one's own, sets no limit.
 
@@ -111,12 +128,14 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
             elif dtype.kind not in ("b" if name == "untrained" else "iu"):
                 raise TypeError(f"{name}: expected {'bool' if name == 'untrained' else 'int32'}, got {dtype}")
         arrays: dict[str, Any] = {name: _array(archive, name) for name in names}
-    own = _own(arrays.pop("taxonomy", None))
+    own = _own(arrays.pop("taxonomy", None), taxonomy)
     if own is not None and taxonomy is not None and taxonomy != own:
         raise ValueError(f"its parts are of the {len(own)} classes of {own.name}, not the {len(taxonomy)} expected")
     taxonomy = taxonomy or own
     if taxonomy is None:
         classes = arrays["part_scores"].shape[1] if "part_scores" in arrays else len(CIHP)
+        if classes not in (len(CIHP), len(MHP)):
+            raise ValueError(f"its parts are of {classes} classes that it does not name: give their `taxonomy`")
         taxonomy = MHP if classes == len(MHP) else CIHP
     height, width = (int(length) for length in arrays.pop("image_size"))
     doubted = arrays.pop("untrained", np.zeros(len(TASKS), np.bool_))
@@ -124,14 +143,17 @@ def decode(source: bytes | Path, taxonomy: Taxonomy | None = None, *, most: int 
     return People(image_size=(height, width), taxonomy=taxonomy, untrained=untrained, **arrays)
 
 
-def _own(document: NDArray[np.uint8] | None) -> Taxonomy | None:
-    """The taxonomy of an archive that says one."""
+def _own(document: NDArray[np.uint8] | None, given: Taxonomy | None) -> Taxonomy | None:
+    """The taxonomy of an archive that says one, or the one given where that cannot be read."""
     if document is None:
         return None
     try:
         return read_taxonomy(json.loads(document.tobytes()))
-    except ValueError as error:
-        raise ValueError(f"taxonomy: {error}") from None
+    except (ValueError, RecursionError) as error:  # the second of JSON that is too deep
+        if given is not None:
+            return given
+        said = str(error) if isinstance(error, ValueError) else "its JSON is nested too deeply"
+        raise ValueError(f"taxonomy: {said}; give the `taxonomy` of its parts") from None
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -191,7 +191,9 @@ class Connection(HttpToolsProtocol):
 
     def _answered(self) -> None:
         """All that is asked has its answer. The time of what comes next begins when the reader has taken that."""
-        if self.transport.is_closing():
+        if self.transport.is_closing():  # uvicorn closes when the last answer is taken: that has an end, too
+            if self.transport.get_write_buffer_size():
+                self.transport.set_write_buffer_limits(0)
             return
         if self._ending and self.transport.can_write_eof():
             self.transport.write_eof()

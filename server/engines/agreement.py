@@ -35,7 +35,7 @@ async def check_default(upstream: Upstream, repository: ModelRepository, beside:
     to one.
 
     Args:
-        beside: the other servers that get pictures.
+        beside: the other servers that get pictures, read when this one has answered.
 
     Raises:
         ServerLost: the gateway's card has no such model, or another model answers on the other servers.

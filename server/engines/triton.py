@@ -165,7 +165,8 @@ class TritonEngine:
             )
         await check_weights(upstream, self._repository)
         if self._requests.own == (None,):
-            others = [other for other in self._upstreams if other.healthy and other is not upstream]
+            # looked at only behind the last answer: at the start all of them are probed side by side
+            others = (other for other in self._upstreams if other.healthy and other is not upstream)
             await check_default(upstream, self._repository, others)
 
     async def _forget(self) -> None:

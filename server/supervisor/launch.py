@@ -1,4 +1,4 @@
-"""Finds a tritonserver, starts it on the repository, watches it, and starts it again.
+"""Starts a tritonserver on the repository, watches it, and starts it again.
 
 Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
 every two seconds each model that nobody asks gets a tiny inference. A model that fails it is unloaded and loaded again.
@@ -8,15 +8,12 @@ A server that does not answer is started again, after a pause that doubles up to
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import signal
 import subprocess
-import sysconfig
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,59 +25,20 @@ from parsing_rcnn.repository import GRAPHS, ModelRepository
 from server.engines.shared_memory import FOLDER, sweep
 from server.settings import address
 from server.supervisor.child import Child, spawn
+from server.supervisor.installation import UNPACKED, Installation
 from server.supervisor.ports import refuse_taken
 from server.supervisor.probes import Prober
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
-UNPACKED = Path(__file__).resolve().parents[2] / ".triton"
 BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
 _PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds that a server may take to load its models, large engines included
 _POLL = 0.2
+_ASKED = {"--allow-grpc": "grpc", "--allow-metrics": "metrics"}  # without them no server is ready, or ever idle
 _IDLE = 3.0  # seconds; an idle server that has not ended by then never will
 
 log = structlog.get_logger("triton")
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A tritonserver: its program, its folder of backends, the environment and options that it needs."""
-
-    program: Path
-    backends: Path
-    environment: dict[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
-
-    @classmethod
-    def find(cls, unpacked: Path = UNPACKED) -> Installation:
-        """The server on PATH (as in NVIDIA's images), else the one that scripts/install_triton.sh unpacked.
-
-        Raises:
-            EngineUnavailable: there is neither.
-        """
-        found = shutil.which("tritonserver")
-        if found is not None:
-            program = Path(found).resolve()
-            return cls(program, program.parent.parent / "backends")
-        server = unpacked / "server" / "pytriton" / "tritonserver"
-        if not (server / "bin" / "tritonserver").is_file():
-            raise EngineUnavailable(
-                f"no tritonserver on PATH and none in {unpacked}: run scripts/install_triton.sh (Linux x86-64), or use "
-                "an image of tritonserver"
-            )
-        libraries = [unpacked / "server" / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/")]
-        environment = {
-            "LD_LIBRARY_PATH": os.pathsep.join([*map(str, libraries), os.environ.get("LD_LIBRARY_PATH", "")]),
-            # the python3 found first is the one whose packages the models see
-            "PATH": os.pathsep.join([str(unpacked / "python" / "bin"), os.environ.get("PATH", "")]),
-        }
-        arguments = (f"--cache-directory={server / 'caches'}",)
-        return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
-
-    def has(self, backend: str) -> bool:
-        """Whether it has a backend, "tensorrt" for example."""
-        return (self.backends / backend).is_dir()
 
 
 @dataclass(frozen=True)
@@ -279,6 +237,8 @@ class Supervisor:
                     self._heal(prober)
             left = prober.drain(launch.drain_seconds, self.pid, lambda: process.poll() is not None)
             self._idle = left == "idle"
+            if process.poll() is not None:  # it ended by itself meanwhile
+                return self._say_why(process)
             if left == "busy":
                 log.warning("requests kept coming", seconds=launch.drain_seconds)
             elif left == "unknown":
@@ -378,6 +338,10 @@ def _refuse_own_options(launch: Launch, installation: Installation, profile: Pro
         if not position and not option.startswith("-"):
             raise InvalidOptions(
                 f"{option!r} is no option of tritonserver: they begin with hyphens, as --log-verbose=1"
+            )
+        if name in _ASKED:
+            raise InvalidOptions(
+                f"{name}: this command asks the server by it, so it stays on; --{_ASKED[name]}-port is where"
             )
         if name in own - {"--backend-config"}:
             raise InvalidOptions(

@@ -42,9 +42,49 @@ def test_names_colours_and_pairs() -> None:
     assert work.mirror == ((3, 4),)
     assert work.flip_table().tolist() == [0, 1, 2, 4, 3]
     assert read_taxonomy({**WORK, "pairs": []}).mirror == ()
-    alike = ["Background", "leftover", "rightover", "arm_RIGHT", "arm_left", "Left", "right"]
-    assert read_taxonomy({"name": "alike", "classes": alike}).mirror == ((4, 3), (5, 6))
+    alike = ["Background", "arm_RIGHT", "arm_left", "Left", "right"]
+    assert read_taxonomy({"name": "alike", "classes": alike}).mirror == ((2, 1), (3, 4))
     assert read_taxonomy({**WORK, "pairs": [["Helmet", "Vest"]]}).mirror == ((1, 2),)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("LeftGlove", "RightGlove"),
+        ("leftGlove", "rightGlove"),
+        ("upperLeftArm", "upperRightArm"),
+        ("leftarm", "rightarm"),
+        ("armleft", "armright"),
+        ("LEFT ARM", "RIGHT ARM"),
+        ("left arm (2)", "Right arm (2)"),
+        ("L arm", "R arm"),
+        ("arm.l", "arm.r"),
+        ("LArm", "RArm"),
+        ("armL", "armR"),
+    ],
+)
+def test_sides_are_found_however_they_are_written(left: str, right: str) -> None:
+    for classes, pair in (([left, right, "Bright vest", "Size L"], (1, 2)), (["Vest", right, left], (3, 2))):
+        assert read_taxonomy({"name": "sides", "classes": ["Background", *classes]}).mirror == (pair,)
+
+
+@pytest.mark.parametrize("label", ["Left glove", "glove_right", "LeftGlove", "armRight", "leftarm", "armleft"])
+def test_a_side_without_the_other_is_refused(label: str) -> None:
+    own = {"name": "sides", "classes": ["Background", "Glove", label]}
+    with pytest.raises(ValueError, match=rf"^classes: '{label}' is of one side.* pairs: \[\] if none are"):
+        read_taxonomy(own)
+    assert read_taxonomy({**own, "pairs": []}).mirror == ()
+    assert read_taxonomy({**own, "pairs": [[label, "Glove"]]}).mirror == ((2, 1),)
+
+
+def test_a_class_of_both_sides_is_its_own_mirror() -> None:
+    own = {"name": "sides", "classes": ["Background", "Left and right glove", "Upright", "Left", "Right"]}
+    assert read_taxonomy(own).mirror == ((3, 4),)
+
+
+def test_a_class_is_in_one_pair() -> None:
+    own = {"name": "sides", "classes": ["Background", "L left", "L right", "R right", "R left"]}
+    assert read_taxonomy(own).mirror == ((1, 2), (4, 3))
 
 
 @pytest.mark.parametrize("taxonomy", [CIHP, MHP, read_taxonomy(WORK), read_taxonomy({**WORK, "pairs": []})])
@@ -76,6 +116,12 @@ def test_as_many_classes_as_there_may_be_have_different_colours() -> None:
         (7, "7 is none of cihp, mhp"),
         ({**WORK, "colors": {}}, "colors: there is no such key; there are name, classes, colours, pairs"),
         ({**WORK, "name": "cihp"}, "name cihp: this is a built-in taxonomy; take another name"),
+        ({**WORK, "name": "CIHP"}, "name CIHP: this is a built-in taxonomy; take another name"),
+        *(
+            ({**WORK, "name": name}, rf"name {name}: files {name}_\*\.json are COCO's, .* take another name")
+            for name in ("person", "instances", "captions", "stuff", "person_keypoints", "densepose_coco")
+        ),
+        ({**WORK, "name": "densepose"}, "name densepose: this is a built-in taxonomy"),
         ({**WORK, "name": "a b"}, "name 'a b': a word of up to 40 letters"),
         ({"classes": WORK["classes"]}, "name None: a word"),
         ({"name": "none"}, "classes: a list of 2 to 128 names, the background among them; here None"),
@@ -89,6 +135,8 @@ def test_as_many_classes_as_there_may_be_have_different_colours() -> None:
         ({**WORK, "colours": {"Hat": "#ffffff"}}, "colours: 'Hat' is none of the classes Background, Helmet"),
         ({**WORK, "colours": {"Vest": "orange"}}, "colours: Vest: 'orange' is no colour; write it in quotes"),
         ({**WORK, "colours": {"Background": "#ffffff"}}, "the background is black"),
+        ({**WORK, "colours": {"Vest": "#000000"}}, "colours: Vest: #000000 is the colour of Background; every class"),
+        ({**WORK, "colours": {"Vest": "#ff8800", "Helmet": "#FF8800"}}, "Helmet: #FF8800 is the colour of Vest; every"),
         ({**WORK, "colours": ["#ffffff"]}, "colours by class, as in"),
         ({**WORK, "pairs": "gloves"}, r"pairs 'gloves': a list of \[left, right\]"),
         ({**WORK, "pairs": [["Left glove"]]}, r"pairs: \['Left glove'\] is no \[left, right\] of the classes Helmet"),

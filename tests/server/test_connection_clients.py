@@ -10,16 +10,21 @@ import struct
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from structlog.testing import capture_logs
 
+from parsing_rcnn.analyzer import Options
+from parsing_rcnn.people import People
 from server.connection import ConnectionLimits
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
 from tests.server.helpers import metric, post, until
-from tests.server.test_connection import QUERY, Talkative, asking, everything, opened, problem
+from tests.server.test_connection import NPZ, QUERY, Talkative, asking, everything, opened, problem
 
 UPLOAD = 16_000_000  # bytes, more than sockets hold by themselves
 
@@ -164,3 +169,42 @@ def test_blanks_around_a_headers_value_are_no_part_of_it(photo_jpeg: bytes) -> N
         answer = everything(post(live, photo_jpeg, blanks + "Connection: close\r\n"))
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert b"\r\nx-request-id: mine\r\n" in answer.lower()
+
+
+class Several(Talkative):
+    """Answers with as many people as may be found, 30 kB each."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        people = super().analyze(image, options)
+        return people if not isinstance(image, bytes) else people[: options.max_people]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_who_wants_the_connection_closed_and_does_not_read_is_let_go(photo_jpeg: bytes, version: str) -> None:
+    """Whatever the system does not hold of the answer: of one of these sizes that is less than 64 KiB."""
+    live = Live(Settings(workers=1, queue=64), Several, ConnectionLimits(read_seconds=0.5))
+    live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+
+    def ask(people: int) -> socket.socket:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", live.port))
+        head = f"POST /v1/analyze?max_people={people} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n"
+        head += f"{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
+        connection.sendall(head.encode() + photo_jpeg)
+        return connection
+
+    with live, ExitStack() as held:
+        for people in range(1, 16):
+            with ask(people) as reading:
+                assert read(reading, 4_000_000) == 0
+                assert everything(reading) == b""
+        with capture_logs() as lines:
+            state = live.server.server_state
+            wanted = state.total_requests + 15
+            for people in range(1, 16):
+                held.enter_context(ask(people))
+            until(lambda: state.total_requests == wanted, 20)
+            until(lambda: not state.connections, 20)
+        assert any(line["event"] == "closed" for line in lines)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,18 @@ NAMES = ["Background", *(f"Teil {name}" for name in CIHP.classes[1:])]
 OWN = {"name": "teile", "classes": NAMES, "colours": {"Teil Hair": "#123456"}}
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("own") / "models"
+def repository_with(taxonomy: dict[str, Any], parent: Path) -> Path:
+    """The shipped weights, whose card has this taxonomy."""
+    folder = parent / "models"
     shutil.copytree(ModelRepository.open().path, folder)
     card = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps({**card, "taxonomy": OWN}))
+    (folder / CARD).write_text(json.dumps({**card, "taxonomy": taxonomy}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return repository_with(OWN, tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +71,17 @@ def test_the_sdk_takes_them_from_there(pipeline: Pipeline, photo_jpeg: bytes) ->
         np.testing.assert_array_equal(people.label_map(), local.label_map())
         picture = people.label_map() == NAMES.index("Teil Hair")
         assert picture.any()
+
+
+def test_the_sdk_takes_them_from_there_though_they_are_called_as_built_in_ones(
+    tmp_path: Path, photo_jpeg: bytes
+) -> None:
+    said = {"name": "bright", "classes": list(CIHP.classes), "colours": {"Hair": "#123456"}}
+    with (
+        Pipeline(repository_with(said, tmp_path)) as own,
+        Live(Settings(drain_seconds=1), lambda: own) as live,
+        Client.connect(f"http://{live.address}") as client,
+    ):
+        people = client.analyze(photo_jpeg)
+    assert people.taxonomy == read_taxonomy(said)
+    assert people.taxonomy != CIHP

@@ -263,6 +263,38 @@ def test_a_server_that_never_gets_pictures_is_told_of_once(servers: list[Played]
     assert {line["url"] for line in logs if line["log_level"] == "warning"} == {other.address}
 
 
+def test_of_servers_of_different_models_that_are_probed_side_by_side_one_gets_pictures(photo_jpeg: bytes) -> None:
+    """As at the gateway's start: both are asked for their model before either is known to be well."""
+    both = threading.Barrier(2)
+
+    class Sized(Played):
+        def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (gRPC's name)
+            if request.name == "preprocess" and not self.asked_before:
+                self.asked_before = True
+                both.wait(30)
+            return super().ModelConfig(request, context)
+
+        asked_before = False
+
+    servers = [Sized(photo_jpeg), Sized(photo_jpeg)]
+    servers[1].parameters = {"model": "large"}
+    reason = "set the parameter `model` of preprocess alike, or start the gateway with --model"
+    try:
+        with capture_logs() as logs, TestClient(create_app(settings_of(*servers))) as client:
+            until(lambda: any(reason in line.get("reason", "") for line in logs), 30)
+            until(lambda: client.get("/readyz").status_code == 200, 30)
+            probes = [server.probes for server in servers]
+            until(lambda: all(server.probes > before for server, before in zip(servers, probes, strict=True)), 30)
+            assert client.post(URL, content=photo_jpeg).status_code == 200
+    finally:
+        for server in servers:
+            server.close()
+    well = {line["url"] for line in logs if line["event"] == "triton answers"}
+    refused = {line["url"] for line in logs if line["event"] == "triton gets no pictures"}
+    assert (len(well), len(refused)) == (1, 1)
+    assert not well & refused
+
+
 @pytest.mark.parametrize("parameters", [{}, {"threads": "2"}, None], ids=["none", "others", "restricted"])
 def test_a_server_that_does_not_say_whose_weights_it_runs_is_believed(
     servers: list[Played], photo_jpeg: bytes, parameters: dict[str, str] | None

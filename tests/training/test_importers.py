@@ -17,10 +17,12 @@ from torchvision.models.detection.image_list import ImageList
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from parsing_rcnn.taxonomy import MHP
 from tests.training.detectron2_reference import Variant
 from tests.training.zoo_names import flat, of_torchvision, zoo_state
 from training.checkpoint import CheckpointError, load_model
 from training.importers.importer import import_checkpoint
+from training.importers.translation import recipe_of
 from training.tensor_files import read_tensors
 
 Tensors = dict[str, Tensor]
@@ -119,6 +121,15 @@ def test_the_zoo_of_parsing_rcnn_fits(tmp_path: Path) -> None:
     assert config.model.stride_in_1x1
     assert torch.equal(own.box.delta.bias, state["Fast_RCNN.Output.bbox_pred.bias"][4:])
     assert torch.equal(own.fpn.lateral[0][0].weight, state["Conv_Body_FPN.fpn_in.2.weight"])
+
+
+def test_the_zoos_weights_of_mhp_have_its_classes(tmp_path: Path) -> None:
+    torch.save(zoo_state(classes=59, even=True), tmp_path / "zoo.pth")
+    assert import_checkpoint(tmp_path / "zoo.pth", tmp_path / "own.safetensors").written
+    own, config = load_model(tmp_path / "own.safetensors")
+    assert (config.model.taxonomy, config.model.parsing_classes) == (MHP, 59)
+    assert len(own.parsing_head.up.deconv.bias) == 59
+    assert recipe_of(None, "named", {"taxonomy": "mhp"}, parsing=True).model.parsing_classes == 59
 
 
 class _Evil:

@@ -122,6 +122,8 @@ def test_other_classes_are_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "zoo.pth: this network cannot be the file's, where model.parsing_classes is 7: 7 classes are of no" in (
         refused.output
     )
+    assert "(cihp has 20, mhp has 59), and a file of weights does not say what its classes are called" in refused.output
+    assert "model.taxonomy" not in refused.output  # the command takes none
     state = flat(Variant().shapes())
     for key, shape in (("weight", (512, 5, 4, 4)), ("bias", (5,))):
         state[f"roi_heads.densepose_predictor.ann_index_lowres.{key}"] = torch.zeros(shape)

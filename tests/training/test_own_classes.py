@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from export.triton_repository import write_models
@@ -17,7 +18,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, ModelRepository
-from parsing_rcnn.taxonomy import CIHP
+from parsing_rcnn.taxonomy import CIHP, MHP
 from tests.training.helpers import LIGHT, SMALL
 from tests.training.tiny import NARROW
 from training.checkpoint import load_recipe, load_weights, save_weights
@@ -28,9 +29,13 @@ from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer, load_checkpoint
 from training.model.parsing_rcnn import build_model
 from training.objective import Objective
+from training.tensor_files import CheckpointError
+from training.train import Trainer
 
 WORK = "{name: workwear, classes: [Background, Helmet, Vest, Left glove, Right glove], colours: {Vest: '#ff8800'}}"
 SIZE = (96, 96)
+CONFIGS = LIGHT.parent
+LAST_LAYER = ["parsing_head.up.deconv.weight", "parsing_head.up.deconv.bias"]
 
 
 def draw(root: Path) -> Path:
@@ -100,20 +105,45 @@ def test_a_recipe_says_them(data: Path, tmp_path: Path) -> None:
     assert load_config(tmp_path / "above.yaml").model.taxonomy.classes == ("Background", "Hat")  # no colour of Vest
 
 
+@pytest.mark.parametrize(
+    "below",
+    [
+        "model: {parsing_classes: 59}",
+        load_config(LIGHT).model_dump_json(),  # as every saved recipe
+    ],
+)
+def test_other_classes_than_a_bases_need_no_number(tmp_path: Path, below: str) -> None:
+    (tmp_path / "below.yaml").write_text(below)
+    (tmp_path / "above.yaml").write_text(f"base: below.yaml\nmodel: {{taxonomy: {WORK}}}\n")
+    above = load_config(tmp_path / "above.yaml").model
+    assert (above.taxonomy.name, above.parsing_classes) == ("workwear", 5)
+    assert load_config(tmp_path / "below.yaml", (f"model.taxonomy={WORK}",)).model.taxonomy == above.taxonomy
+    for settings in (("model.parsing_classes=20", f"model.taxonomy={WORK}"), ("model.taxonomy=mhp",)):
+        with pytest.raises(ConfigError, match=r"model\.parsing_classes: \d+, but model.taxonomy, "):
+            load_config(tmp_path / "above.yaml", (*settings, "model.parsing_classes=20"))
+
+
+def test_mhps_recipes_say_mhp() -> None:
+    for name in ("mhp_r50_1x", "mhp_r50_3x", "mhp_x101_3x"):
+        model = load_config(CONFIGS / "paper" / f"{name}.yaml", ("model.pretrained=false",)).model
+        assert (model.taxonomy, model.parsing_classes) == (MHP, 59)
+    with_own = load_config(CONFIGS / "paper" / "mhp_r50_1x.yaml", (f"model.taxonomy={WORK}",))
+    assert with_own.model.parsing_classes == 5
+
+
 def test_a_mirrored_picture_has_the_gloves_exchanged(data: Path) -> None:
     mixture = Mixture(data, recipe(data, "train.batch_size=8", "data.colours=false"))
     assert mixture.flip_table[:6].tolist() == [0, 1, 2, 4, 3, 5]
     samples = [sample for index in range(4) for sample in mixture[index]]
-    sides = set()
+    mirrored = set()
     for sample in samples:
         left, right = (np.flatnonzero((sample.parts == k).any(0)) for k in (3, 4))
         if len(left) and len(right):
-            # the person faces us: whose glove is red, 3, is left in the mirror too, on the right of the picture
-            sides.add(bool(left.mean() > right.mean()))
-            red = sample.image[sample.parts == 3].mean(0)
-            sides.add(("red", bool(red[2] > red[0])))
-    assert True in sides
-    assert False not in sides
+            # the person faces us: the left glove is on the right of the picture, and in the mirror the other one is
+            assert left.mean() > right.mean()
+            _, green, blue = sample.image[sample.parts == 3].mean(0)
+            mirrored.add(bool(green > blue))  # the left glove is blue as it is drawn, and the right one green
+    assert mirrored == {False, True}
 
 
 def test_photos_of_cihps_classes_do_not_teach_them(data: Path) -> None:
@@ -165,7 +195,30 @@ def test_other_weights_begin_all_but_the_last_layer(data: Path, tmp_path: Path, 
     save_weights(tmp_path / "weights.safetensors", build_model(made.model), made, {})
     network = build_model(recipe(data, "model.pretrained=false").model)
     anew = load_weights(tmp_path / "weights.safetensors", network, other_classes=True)
-    assert anew == ["parsing_head.up.deconv.weight", "parsing_head.up.deconv.bias"]
+    assert anew == LAST_LAYER
+
+
+def test_weights_of_as_many_others_begin_all_but_the_last_layer(data: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    made = recipe(data, "model.pretrained=false")
+    save_weights(weights, build_model(made.model), made, {})
+    given = load_file(weights)
+    swapped = WORK.replace("Helmet, Vest", "Vest, Helmet")
+    for own, begins_anew in ((swapped, True), (WORK.replace("name: workwear", "name: work, pairs: []"), False)):
+        now = recipe(data, "model.pretrained=false", f"model.taxonomy={own}")
+        network = build_model(now.model)
+        fresh = {name: value.clone() for name, value in network.state_dict().items()}
+        assert load_weights(weights, network, other_classes=True) == (LAST_LAYER if begins_anew else [])
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, (fresh if begins_anew and name in LAST_LAYER else given)[name]), name
+        (tmp_path / "own.json").write_text(now.model_dump_json())
+        words = ["train", str(tmp_path / "own.json"), "--warm-start", str(weights), "--out", str(tmp_path / "run")]
+        said = CliRunner().invoke(build(), [*words, "--data", str(tmp_path / "none"), "--set", "data.annotated=none"])
+        assert (f"{weights} has other part classes: {', '.join(LAST_LAYER)} begin anew, of 5" in said.output) == (
+            begins_anew
+        )
+    weights.with_suffix(".json").unlink()  # nobody says whose they are
+    assert load_weights(weights, build_model(now.model), other_classes=True) == []
 
 
 def test_the_card_has_them_and_what_serves_answers_in_them(weights: Path, repository: Path, data: Path) -> None:
@@ -191,6 +244,43 @@ def test_the_card_has_them_and_what_serves_answers_in_them(weights: Path, reposi
     assert people.part_scores.shape == (2, 5)
     torch.set_num_threads(1)
     assert TorchAnalyzer(*load_checkpoint(weights)).analyze(picture, options).taxonomy == own
+
+
+def test_a_card_may_colour_and_pair_them_otherwise(weights: Path, tmp_path: Path) -> None:
+    own, card = load_recipe(weights).model.taxonomy, tmp_path / "card.json"
+    words = ["export", str(weights), "--out", str(tmp_path / "models"), "--size", "96x128", "--card", str(card)]
+    classes = list(own.classes)
+    for other, said in (
+        ([*classes[:1], "Vest", "Helmet", *classes[3:]], "class 1 is 'Vest' in the card and 'Helmet' in the weights"),
+        ([*classes, "Boots"], "class 5 is 'Boots' in the card and no class in the weights"),
+    ):
+        card.write_text(json.dumps({"taxonomy": {"name": "workwear", "classes": other}}))
+        refused = CliRunner().invoke(build(), words)
+        assert refused.exit_code == 1
+        assert f"the weights have the 5 classes of workwear: {said}; take taxonomy out of the card" in refused.output
+    card.write_text(json.dumps({"taxonomy": {"name": "workwear", "classes": classes, "colours": {"Vest": "#0088ff"}}}))
+    done = CliRunner().invoke(build(), words)
+    assert done.exit_code == 0, done.output
+    opened = ModelRepository.open(tmp_path / "models").taxonomy
+    assert (opened.classes, opened.mirror) == (own.classes, own.mirror)
+    assert opened.palette[2].tolist() == [0, 0x88, 0xFF]
+    assert load_recipe(tmp_path / "models").model.taxonomy == own  # what was learnt
+    again = ["export", str(tmp_path / "models"), "--out", str(tmp_path / "again")]
+    assert CliRunner().invoke(build(), again).exit_code == 0
+    assert ModelRepository.open(tmp_path / "again").taxonomy == opened
+
+
+def test_a_run_goes_on_in_other_colours_and_in_no_other_classes(data: Path, tmp_path: Path) -> None:
+    one = ("model.pretrained=false", "train.iterations=1")
+    Trainer(recipe(data, *one), data, tmp_path).run()
+    coloured = f"model.taxonomy={WORK.replace('ff8800', '0088ff')}"
+    assert Trainer(recipe(data, *one, coloured), data, tmp_path).resume()
+    for old, new in (("name: workwear", "name: sitewear"), ("Helmet", "Cap"), ("colours:", "pairs: [], colours:")):
+        other = (*one, f"model.taxonomy={WORK.replace(old, new)}")
+        with pytest.raises(CheckpointError, match=r"model\.taxonomy was \{.*--set '.*' goes on") as refusal:
+            Trainer(recipe(data, *other), data, tmp_path).resume()
+        setting = str(refusal.value).split("--set '")[1].split("' goes on")[0]
+        assert Trainer(recipe(data, *other, setting), data, tmp_path).resume()
 
 
 def test_triton_is_told_them(repository: Path, tmp_path: Path) -> None:

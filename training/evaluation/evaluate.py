@@ -149,8 +149,12 @@ def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress
     if "photos" in result.figures:
         held_out = LabelledPhotos.open(data / "ccp", validation=True).images
         result.figures["consistency"] = measure_consistency(analyzer, held_out, progress)
+    else:  # it is measured on them
+        result.absent["consistency"] = result.absent["photos"]
     if synthetic is not None and (synthetic / "densepose.json").exists():
         result.figures["synthetic"], result.synthetic = evaluate_synthetic(analyzer, synthetic, progress)
+        if analyzer.info.classes != CIHP.classes:
+            result.absent["parts of the synthetic people"] = _OTHER_CLASSES
     else:
         result.absent["synthetic"] = f"no {synthetic}/densepose.json: write it by `benchmarks.make_eval --synthetic`"
 

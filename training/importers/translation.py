@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from parsing_rcnn.own_classes import BUILT_IN
 from training.config import Config, load_config
 from training.tensor_files import CheckpointError
 
@@ -103,6 +104,8 @@ def recipe_of(
 ) -> Config:
     """The recipe of a profile in configs/profiles (None: of the paper), with `model` over the keys of its network.
 
+    A file of weights has no names of classes: their number, `parsing_classes`, says whose they are.
+
     Raises:
         CheckpointError: this network cannot be built so.
     """
@@ -111,6 +114,18 @@ def recipe_of(
     document["name"] = name
     document["data"] |= {"test_short_side": 800, "test_longest_side": 1333, "test_padding": "mean"}  # all three test so
     document["train"] |= {"parsing": parsing, "densepose": densepose}
+    classes = model.get("parsing_classes")
+    if classes is not None:
+        counts = {len(taxonomy): f"{taxonomy.name} has {len(taxonomy)}" for taxonomy in BUILT_IN.values()}
+        if classes not in counts:
+            raise CheckpointError(
+                f"this network cannot be the file's, where model.parsing_classes is {classes}: {classes} classes are "
+                f"of no taxonomy here ({', '.join(counts.values())}), and a file of weights does not say what its "
+                "classes are called; import weights of one of these, and train on your own classes from them"
+            )
+        del document["model"]["taxonomy"]  # the profile's
+    if "taxonomy" in model:
+        del document["model"]["parsing_classes"]
     for key, value in model.items():
         document["model"][key] = {**document["model"][key], **value} if isinstance(value, dict) else value
     try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parsing_rcnn_client.names import real_path
+
 if TYPE_CHECKING:
     from parsing_rcnn_client.predict.drawings import Drawings
     from parsing_rcnn_client.predict.sources import Source
@@ -192,12 +194,12 @@ class TablesChoice:
         if len(standard) + as_json * bool(standard) > 1:
             names = [*(f"{name} -" for name in standard), *["--json"] * as_json]
             raise InvalidOptions(f"{' and '.join(names)} both write to standard output: name a file")
-        places = {} if coco is None else {coco.resolve(): f"--coco {coco}"}
+        places = {} if coco is None else {real_path(coco): f"--coco {coco}"}
         for name, path in self._paths():
             if path == STANDARD:
                 continue
             check_result(path, name, sources)
-            other = places.setdefault(path.resolve(), f"{name} {path}")
+            other = places.setdefault(real_path(path), f"{name} {path}")
             if other != f"{name} {path}":
                 raise InvalidOptions(f"{other} and {name} {path} both write one file: choose another name for one")
 

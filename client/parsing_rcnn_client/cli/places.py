@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parsing_rcnn_client.cli.options import require_folder
+from parsing_rcnn_client.names import real_path
 
 STANDARD = Path("-")
 """Standard output."""
@@ -104,7 +105,7 @@ def _check_npz(folder: Path | None) -> None:
 
     if folder is not None:
         require_empty(folder)
-        require_folder(folder.resolve().parent, str(folder))
+        require_folder(real_path(folder).parent, str(folder))
 
 
 def _check_source(source: str) -> None:
@@ -158,7 +159,7 @@ def check_place(path: Path, source: str = "", named: str = "") -> None:
         path.with_name(f".{path.name}.part").exists()  # the unfinished file has a longer name, perhaps too long
     except OSError as error:
         raise InvalidOptions(f"{named}: cannot be written ({error.strerror}); choose another name") from None
-    require_folder(path.resolve().parent, named)
+    require_folder(real_path(path).parent, named)
 
 
 def _check_file(path: Path, source: str, named: str) -> None:
@@ -177,7 +178,7 @@ def _check_beside(folder: Path | None, paths: Sequence[Path | None]) -> None:
     from parsing_rcnn.errors import InvalidOptions
 
     for path in filter(None, paths):
-        if folder is not None and folder.resolve() in path.resolve().parents:
+        if folder is not None and real_path(folder) in real_path(path).parents:
             raise InvalidOptions(
                 f"{path} lies in {folder}, which is for the arrays of --npz alone: choose another place"
             )
@@ -189,7 +190,7 @@ def _check_apart(paths: Sequence[Path | None]) -> None:
 
     places: dict[Path, Path] = {}
     for path in filter(None, paths):
-        other = places.setdefault(path.resolve(), path)
+        other = places.setdefault(real_path(path), path)
         if other is not path:
             both = f"two outputs both write {path}" if other == path else f"{other} and {path} both write one file"
             raise InvalidOptions(f"{both}: choose another name for one of them")

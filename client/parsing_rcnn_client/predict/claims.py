@@ -1,4 +1,6 @@
-"""Runs of `predict` that write into one folder: each tells the others there which results are its own."""
+"""Lets several runs of `predict` share one output folder: each run lists there the results that it is going to write,
+and a run that would write one of them as well is refused.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,22 @@ from parsing_rcnn_client.predict.sources import Source
 from parsing_rcnn_client.unfinished import Unfinished, held, is_written
 
 _NAME = ".predict"
-_PATIENCE, _PAUSE = 5.0, 0.02  # seconds: whoever looks around in the folder holds it for less
+_PATIENCE, _PAUSE = 5.0, 0.02  # seconds to keep trying for the folder's lock, which a claim holds for far less
 
 
 @contextmanager
 def claimed(out: Path, sources: Sequence[Source]) -> Iterator[None]:
-    """While it is open no other run begins that writes a result of one of these pictures into the folder.
+    """Within the `with` block, no other run can begin that would write results of the same pictures into this folder.
 
-    Runs of other pictures do. OUT/.predict.part (.predict.2.part, and so on, where there are more of them) has the
-    names; what a killed run left of it is replaced. Where there are no locks nothing is known of others.
+    Runs of other pictures can. The names are listed in OUT/.predict.part (for further runs .predict.2.part, and so on);
+    the file of a killed run is replaced. On systems without file locks nothing is checked.
 
     Args:
-        out: folder of the results, which is there.
+        out: folder of the results; it must exist.
         sources: the pictures.
 
     Raises:
-        InvalidOptions: another run writes one of the results, or nothing can be written there.
+        InvalidOptions: another run writes one of the results, or the folder is not writable.
     """
     try:
         claim = _claim(out, sources)
@@ -44,16 +46,16 @@ def claimed(out: Path, sources: Sequence[Source]) -> Iterator[None]:
 
 
 def _claim(out: Path, sources: Sequence[Source]) -> Unfinished | None:
-    """What tells of these pictures; None where there are no locks."""
-    own = {os.fsencode(source.target.relative_to(out)): source for source in sources}
-    place = _held(out)  # so that of two runs that begin at once the second one sees the first
-    if place is None:
+    """Write the file that claims these pictures; None where there are no locks."""
+    results = {os.fsencode(source.target.relative_to(out)): source for source in sources}
+    lock = _held(out)  # of two runs that begin at the same time, the second then sees the claim of the first
+    if lock is None:
         return None
     try:
         for other in sorted(out.glob(f"{_NAME}*.part")):
-            taken = own.keys() & _claimed_by(other)
+            taken = results.keys() & _claimed_by(other)
             if taken:
-                first = min((own[name] for name in taken), key=lambda source: source.target)
+                first = min((results[name] for name in taken), key=lambda source: source.target)
                 more = f" and {len(taken) - 1} more" * (len(taken) > 1)
                 raise InvalidOptions(
                     f"-o {out}: another run writes the results of {first.path}{more} there: wait for its end, or "
@@ -61,28 +63,29 @@ def _claim(out: Path, sources: Sequence[Source]) -> Unfinished | None:
                 )
         claim = Unfinished(out / _NAME, f"{_NAME}.part")
         try:
-            _write(claim, b"\0".join(own))
+            _write(claim, b"\0".join(results))
         except OSError:
             claim.drop()
             raise
     finally:
-        os.close(place)
+        os.close(lock)
     return claim
 
 
 def _held(out: Path) -> int | None:
+    """Lock the folder, waiting a little if another run has the lock; None where there are no locks."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:
             return held(out)
         except InvalidOptions:
-            if time.monotonic() > end:  # it is no run of pictures, but one that holds the folder for the arrays
+            if time.monotonic() > end:  # not a claim, then: a run with --npz holds the lock until its end
                 raise
         time.sleep(_PAUSE)
 
 
 def _claimed_by(path: Path) -> frozenset[bytes]:
-    """What a run has claimed; nothing where it has ended."""
+    """The results that a run has claimed; none if it has ended."""
     with suppress(OSError):
         if is_written(path):
             return frozenset(path.read_bytes().split(b"\0"))

@@ -1,4 +1,4 @@
-"""COCO files: entries one after the other, so that many of them take no more memory than few."""
+"""Writes COCO files entry by entry, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from typing import IO, Any, Self
 
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.codecs.json import dumps
+from parsing_rcnn_client.names import real_path
 from parsing_rcnn_client.unfinished import Unfinished
 
 
 class CocoFile:
-    """`images` and `annotations` behind a head. They wait in files beside the result, each run in its own.
+    """A COCO file: the head (`categories`, for example), then `images` and `annotations`.
+
+    Until the file is closed the entries are kept in temporary files beside it.
 
     Args:
-        path: of the file; its folder is made.
-        head: what else it has, `categories` for example.
+        path: of the file; its folder is created.
+        head: the other keys of the file.
 
     Raises:
-        InvalidOptions: a stream writes the file.
-        OSError: of every method, nothing can be written there.
+        InvalidOptions: a live stream writes into the file.
+        OSError: by every method, if nothing can be written there.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        self._whole = path.resolve()  # a link stays, what it points to is replaced
+        self._whole = real_path(path)  # a link stays; the file that it points to is replaced
         self._head, self._count = dict(head), 0
         folder = self._whole.parent
         folder.mkdir(parents=True, exist_ok=True)
-        # now, so that nobody learns at the end that the file is another run's
+        # already now, so that a file that belongs to another run is reported before the work, not after it
         self._part = Unfinished(self._whole, f"{self._whole.name}.part")
         try:
             self._images = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the last entry
@@ -50,24 +53,24 @@ class CocoFile:
             if kind is None:
                 self.close()
         finally:
-            self.abort()  # does nothing to what is finished
+            self.abort()  # does nothing to a finished file
 
     def image(self, entry: Mapping[str, Any]) -> None:
-        """Add one of `images`."""
+        """Add an entry of `images`."""
         _append(self._images, entry)
 
     def annotation(self, entry: Mapping[str, Any]) -> int:
-        """Add one of `annotations`. Returns its `id`, which it is given here, from 1."""
+        """Add an entry of `annotations`. Returns the `id` that it gets here; ids count from 1."""
         self._count += 1
         _append(self._annotations, {"id": self._count, **entry})
         return self._count
 
     def head(self, more: Mapping[str, Any]) -> None:
-        """Add to the head what only the entries show."""
+        """Add keys to the head that are known only after the entries."""
         self._head |= more
 
     def close(self) -> None:
-        """Write the file, which then takes its name. Safe to call twice."""
+        """Write the file and give it its final name. Safe to call twice."""
         if self._images.closed:
             return
         try:
@@ -83,10 +86,10 @@ class CocoFile:
             whole.flush()
             self._part.finish()
         finally:
-            self._part.drop()  # does nothing to what is finished
+            self._part.drop()  # does nothing to a finished file
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished."""
+        """Stop and leave no file behind, unless it is finished."""
         self._part.drop()
         for entries in (self._images, self._annotations):
             with contextlib.suppress(OSError):
@@ -94,13 +97,13 @@ class CocoFile:
 
 
 def found(box: tuple[float, float, float, float], score: float, mask: rle.RLE | None, category: int) -> dict[str, Any]:
-    """What an annotation says of somebody, or of a part of them.
+    """The fields of an annotation that describe a person, or a part of a person.
 
     Args:
         box: x1, y1, x2, y2 in pixels.
         score: 0..1.
-        mask: of the whole picture; None where no maps were computed.
-        category: one of the file's `categories`.
+        mask: in the size of the whole picture; None where no maps were computed.
+        category: the id of one of the file's `categories`.
     """
     x1, y1, x2, y2 = (round(float(edge), 2) for edge in box)
     entry: dict[str, Any] = {

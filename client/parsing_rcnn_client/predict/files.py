@@ -1,4 +1,4 @@
-"""Folders and patterns to the files that they stand for, and where those lie."""
+"""Finds the files that folders and patterns stand for, and the real paths of files behind links."""
 
 from __future__ import annotations
 
@@ -9,40 +9,46 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from parsing_rcnn_client.names import real_path
+
 _SEPARATOR = f"[{re.escape(os.sep + (os.altsep or ''))}]"
 _DEEP = re.compile(rf"(?:^|(?<={_SEPARATOR}))\*\*(?:{_SEPARATOR}+|$)")
 
 
 class Real:
-    """Where files lie, links followed: of each folder found out once, as a folder may have very many."""
+    """Finds the real paths of files, with links followed.
+
+    Each folder is resolved only once, because a folder may hold very many files. A link that leads back to itself is no
+    error here: it stays in the path, and whoever opens the path gets the system's error.
+    """
 
     def __init__(self) -> None:
         self._folders: dict[Path, Path] = {}
 
     def name(self, path: Path) -> Path:
-        """The path with its folder's links followed; its last name stays."""
+        """The path with the links of its folder followed; the last name stays, even if it is a link."""
         folder = path.parent
         if folder not in self._folders:
-            self._folders[folder] = folder.resolve()
+            self._folders[folder] = real_path(folder)
         return self._folders[folder] / path.name
 
     def file(self, path: Path) -> Path:
-        """`path.resolve()`."""
-        return path.resolve() if path.name in ("", "..") or os.path.islink(path) else self.name(path)
+        """The path with all links followed."""
+        return real_path(path) if path.name in ("", "..") or os.path.islink(path) else self.name(path)
 
 
 def beneath(folder: str) -> Iterator[str]:
-    """All files below a folder, those of folders that links lead to as well.
+    """All files below a folder, including those in folders that links lead to.
 
-    Each folder is looked into once, by the name without a link where there is one, so that links which lead back end.
+    Each folder is visited once, by its path without links if it has one, so links that form a loop do no harm.
     """
     for place in _folders(folder, hidden=True):
         yield from (entry.path for entry in _entries(place) if not _is_folder(entry))
 
 
 def matches(pattern: str) -> Iterator[str]:
-    """What a pattern of the shell stands for; ** is any number of folders, those as in `beneath`. Names that begin
-    with a dot are named by patterns alone that do so.
+    """The paths that match a shell pattern. ** matches any number of folders and follows links as `beneath` does. Names
+    that begin with a dot match only a pattern that begins with a dot, too.
     """
     deep = _DEEP.search(pattern)
     if deep is None:
@@ -55,7 +61,7 @@ def matches(pattern: str) -> Iterator[str]:
 
 
 def _folders(top: str, *, hidden: bool) -> Iterator[str]:
-    """A folder and all below it: those that no link leads to before the others."""
+    """A folder and all folders below it; those reached through links come last."""
     waiting, seen = deque([top]), set()
     while waiting:
         links: list[str] = []
@@ -64,7 +70,7 @@ def _folders(top: str, *, hidden: bool) -> Iterator[str]:
             place = stack.pop()
             try:
                 state = os.stat(place)
-            except OSError:  # it has gone, or may not be looked at
+            except OSError:  # it is gone, or access is denied
                 continue
             if (state.st_dev, state.st_ino) in seen:
                 continue
@@ -87,5 +93,5 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:  # it may not be looked into
+    except OSError:  # access is denied
         return []

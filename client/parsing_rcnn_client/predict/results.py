@@ -1,4 +1,4 @@
-"""One COCO file for all pictures of a `predict` run, including those that an earlier run did."""
+"""One COCO file for all pictures of a `predict` run, including those whose results are from an earlier run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parsing_rcnn.codecs import rle
 from parsing_rcnn.convert import PERSON_CATEGORY
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn_client.cli.places import STANDARD, check_place
-from parsing_rcnn_client.names import legible
+from parsing_rcnn_client.names import legible, real_path
 from parsing_rcnn_client.predict.coco import CocoFile, found
 from parsing_rcnn_client.predict.files import Real
 from parsing_rcnn_client.predict.outputs import read, stem_of
@@ -40,9 +40,9 @@ class CocoResults:
 
     Attributes:
         path: of the file.
-        images: (id, file name) of each source, in their order.
-        classes: names of the part classes by class id; with them every part gets an annotation as well. Empty where
-            the engine does not name them: then the file names those that are found. None for no parts.
+        images: (id, file name) of each source, in the order of the sources.
+        classes: the name of each part class, by class id: every part gets an annotation of its own. Empty if the engine
+            does not name the classes; then the file lists those that occur. None for people without their parts.
     """
 
     path: Path
@@ -58,17 +58,17 @@ class CocoResults:
         ids: Path | None = None,
         classes: Sequence[str] | None = None,
     ) -> CocoResults:
-        """The results of these pictures, with ids from 1 in their order, or with the ids that another COCO file has.
+        """The COCO file of these pictures. Their ids count from 1 in their order, or are taken from another COCO file.
 
         Args:
-            path: of the results.
+            path: of the file.
             sources: the pictures.
             out: folder of their other results; see `Source.name`.
-            ids: COCO file whose `images` have `id` and `file_name`.
-            classes: see above.
+            ids: COCO file whose `images` have `id` and `file_name`; None to count.
+            classes: as the attribute.
 
         Raises:
-            InvalidOptions: the file cannot be written there, or `ids` is no COCO file, or lacks a picture.
+            InvalidOptions: the file cannot be written there, or `ids` is not a COCO file or lacks a picture.
         """
         _check_place(path, sources, ids)
         names = [source.name(out) for source in sources]
@@ -76,17 +76,17 @@ class CocoResults:
         return cls(path, list(zip(numbers, names, strict=True)), classes)
 
     def begin(self) -> CocoFile:
-        """Begin the file now, so that nobody learns after hours that it cannot be written.
+        """Begin the file already before the analysis: if it cannot be written, that shows now and not after hours.
 
         Raises:
-            InvalidOptions: another run writes it.
+            InvalidOptions: another run writes the file.
             ParsingRCNNError: nothing can be written there.
         """
         try:
             return CocoFile(self.path, {})
         except OSError as error:
-            said = f"--coco {self.path}: cannot be written ({error.strerror or error}); name another file"
-            raise ParsingRCNNError(said) from None
+            message = f"--coco {self.path}: cannot be written ({error.strerror or error}); name another file"
+            raise ParsingRCNNError(message) from None
 
     def write(
         self, file: CocoFile, sources: Sequence[Source], failed: Collection[str], tasks: frozenset[str] | None = None
@@ -94,17 +94,17 @@ class CocoResults:
         """Write the file from the JSON files of these pictures.
 
         Args:
-            file: as it was begun; it is finished here.
-            sources: all of `images`.
-            failed: paths of pictures to leave out: there may be results of an earlier run, but not of this one.
-            tasks: leave out what other tasks computed in an earlier run; None leaves out nothing.
+            file: from `begin`; it is finished here.
+            sources: the pictures of `images`.
+            failed: paths of pictures to leave out, although results of an earlier run may be there.
+            tasks: take only what these tasks computed; None takes everything.
 
         Returns:
-            How many pictures the file has.
+            The number of pictures in the file.
 
         Raises:
-            OSError: it cannot be written, or a result cannot be read.
-            ValueError: a result is no JSON.
+            OSError: the file cannot be written, or a result cannot be read.
+            ValueError: a result is not JSON.
         """
         names = {k: name for k, name in enumerate(self.classes or ()) if k}
         count = 0
@@ -152,18 +152,18 @@ def _labels(text: str) -> NDArray[np.uint8]:
 
 
 def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
-    """Refuse a file for all pictures, before anything is analysed, if it cannot be written or is needed.
+    """Check, before the analysis, that the file for all pictures can be written and replaces nothing that is needed.
 
     Args:
         path: of the file.
-        option: name of the option that gave it.
+        option: the option that names it.
         sources: the pictures.
 
     Raises:
-        InvalidOptions: the file is a picture or its result, or cannot be written.
+        InvalidOptions: the file is one of the pictures or one of their results, or cannot be written.
     """
     check_place(path, named=f"{option} {path}")
-    whole, real = path.resolve(), Real()
+    whole, real = real_path(path), Real()
     own = stem_of(whole.name.removesuffix(".part"))
     for source in sources:
         target = real.name(source.target)
@@ -172,18 +172,19 @@ def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
 
 
 def _check_place(path: Path, sources: Sequence[Source], ids: Path | None) -> None:
-    """Check the place of the COCO file."""
+    """Refuse a path of the COCO file that cannot be written, or is needed."""
     if path == STANDARD:
         raise InvalidOptions(f"--coco {path}: name a file")
-    if ids is not None and ids.resolve() == path.resolve():
+    if ids is not None and real_path(ids) == real_path(path):
         check_place(path, named=f"--coco {path}")
         raise InvalidOptions(f"--coco {path} is the file of --image-ids: name another one")
     check_result(path, "--coco", sources)
 
 
 def _looked_up(ids: Path, names: Sequence[str]) -> list[int | str]:
-    """The ids that a COCO file has for pictures: by the whole name, or by the name without folders if that is unique on
-    both sides."""
+    """The ids of these pictures in a COCO file. A picture is looked up by its whole name, or else by its name without
+    folders, if only one picture has that name on either side.
+    """
     known = _ids_of(ids)
     short = Counter(PurePosixPath(name).name for name in known)
     bare = {PurePosixPath(name).name: number for name, number in known.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError, UnsupportedImage
-from parsing_rcnn_client.names import legible
+from parsing_rcnn_client.names import legible, real_path
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.files import Real, beneath, matches
 from parsing_rcnn_client.predict.outputs import FILES, drawn_before, is_output, stem_of
@@ -274,4 +274,4 @@ def _apart(sources: list[Source], links: set[Path]) -> list[Source]:
 
 
 def _folder(source: Source) -> Path | None:
-    return source.path.parent.resolve() if source.data is None else None
+    return real_path(source.path.parent) if source.data is None else None

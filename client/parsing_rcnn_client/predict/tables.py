@@ -1,4 +1,4 @@
-"""What `predict` writes of all pictures while it runs: a JSON line for each, a CSV row for each part of a person."""
+"""Tables that `predict` writes while it runs: a JSON line for each picture, a CSV row for each part of a person."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from typing import Any, Self
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client.cli.places import STANDARD
+from parsing_rcnn_client.names import real_path
 from parsing_rcnn_client.unfinished import Unfinished
 
 COLUMNS = ("file_name", "person", "x1", "y1", "x2", "y2", "score", "class_id", "class", "part_score", "area")
 
-# a cell that begins so is computed by spreadsheets; the last four are the wide ones of East Asian keyboards
+# spreadsheets take a cell that begins with one of these for a formula; the last four are full-width = + - @
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _QUOTED = frozenset(',"\r\n')
 
 
 class TableFailed(ParsingRCNNError):
-    """A table cannot be written; the message says which and why."""
+    """A table cannot be written; the message says which one and why."""
 
 
 class Table(ABC):
-    """A file that grows beside its name, FILE.part, and takes the name when it is finished. Where another run is at
-    that one it is FILE.2.part, and so on.
+    """A file that is written as FILE.part and gets its final name when it is finished. If another run is writing
+    FILE.part, this one writes FILE.2.part, and so on.
 
     Args:
-        path: of the file, whose folder is made; `STANDARD` is standard output.
+        path: of the file; its folder is created. `STANDARD` is standard output.
 
     Raises:
-        InvalidOptions: a stream writes the file.
-        TableFailed: of every method, nothing can be written there.
+        InvalidOptions: a live stream writes into the file.
+        TableFailed: by every method, if nothing can be written there.
     """
 
     option: str
@@ -47,7 +48,7 @@ class Table(ABC):
             if path == STANDARD:
                 self._file = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives until the last picture
             else:
-                whole = path.resolve()  # a link stays, what it points to is replaced
+                whole = real_path(path)  # a link stays; the file that it points to is replaced
                 whole.parent.mkdir(parents=True, exist_ok=True)
                 self._part = Unfinished(whole, f"{whole.name}.part")
                 self._file = self._part.file
@@ -56,7 +57,7 @@ class Table(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Let the file have its name; where something unforeseen came, leave none."""
+        """Finish the file; after an error, leave none behind."""
         if error is None:
             self.finish()
         elif self._part is not None:
@@ -66,14 +67,14 @@ class Table(ABC):
 
     @abstractmethod
     def add(self, name: str, document: Mapping[str, Any]) -> None:
-        """A picture, by its name, and its JSON."""
+        """Add a picture: its name, and the JSON document of its results."""
 
     @abstractmethod
     def fail(self, name: str, reason: str) -> None:
-        """A picture that has no result."""
+        """Add a picture that failed, so that it has no result."""
 
     def finish(self) -> None:
-        """Let the file have its name. Safe to call twice."""
+        """Give the file its final name. Safe to call twice."""
         with self._telling():
             if self._part is not None:
                 self._part.finish()
@@ -81,7 +82,7 @@ class Table(ABC):
                 self._file.close()
 
     def _write(self, data: bytes) -> None:
-        """All of a picture at once, so that an interrupt comes before it or after it."""
+        """Write everything about a picture at once, so that an interrupt comes either before or after it."""
         with self._telling():
             while data:
                 data = data[os.write(self._file.fileno(), data) :]
@@ -95,30 +96,34 @@ class Table(ABC):
 
 
 class PictureLines(Table):
-    """One JSON line a picture: `file_name`, `width`, `height` and `people`, each with `box` (x1, y1, x2, y2), `score`
-    and, of what was computed, `parts` (class -> pixels), `part_scores` (class -> mean probability) and `rle` (the
-    silhouette): what `annotate --jsonl` has by the same names. Of a picture that failed `file_name` and `error`.
+    """One JSON line for each picture: `file_name`, `width`, `height` and `people`.
+
+    Each person has `box` (x1, y1, x2, y2), `score` and, where computed, `parts` (class -> pixels), `part_scores` (class
+    -> mean probability) and `rle` (the silhouette). The names are those of `annotate --jsonl`. The line of a picture
+    that failed has `file_name` and `error`.
     """
 
     option = "--jsonl"
 
     def add(self, name: str, document: Mapping[str, Any]) -> None:
-        """A picture, by its name, and its JSON."""
+        """Add the line of a picture, from the JSON document of its results."""
         people = [_line_of(person) for person in document["predictions"]]
         size = document["image"]
         line = {"file_name": name, "width": size["width"], "height": size["height"], "people": people}
         self._write(dumps(line) + b"\n")
 
     def fail(self, name: str, reason: str) -> None:
-        """A picture that has no result."""
+        """Add the line of a picture that failed."""
         self._write(dumps({"file_name": name, "error": reason}) + b"\n")
 
 
 class PartsTable(Table):
-    """CSV in UTF-8 with `COLUMNS`: a row for each part of each person, and one without a part for whoever has none.
+    """CSV in UTF-8 with `COLUMNS`: a row for each part of each person. A person without parts has one row, whose part
+    columns are empty.
 
-    `person` counts from 1, as _INDS.png does; boxes are in pixels, `area` in pixels of the picture. A name that a
-    spreadsheet would compute begins with ./ here, by which it is the same file; a class, with an apostrophe.
+    `person` counts from 1, as in _INDS.png; boxes are in pixels, `area` in pixels of the picture. Values that a
+    spreadsheet would take for a formula are made harmless: a file name gets ./ in front, so that it still names the
+    same file, and a class gets an apostrophe.
     """
 
     option = "--csv"
@@ -128,20 +133,20 @@ class PartsTable(Table):
         self._write(_row(COLUMNS))
 
     def add(self, name: str, document: Mapping[str, Any]) -> None:
-        """A picture, by its name, and its JSON."""
+        """Add the rows of a picture, from the JSON document of its results."""
         name = f"./{name}" if name.startswith(_FORMULA) else name
         rows = []
         for number, person in enumerate(document["predictions"], 1):
-            whose = name, number, *person["bbox"], person["confidence"]
+            first = name, number, *person["bbox"], person["confidence"]
             parts = [
                 (part["class_id"], _text(part["class"]), part.get("score", ""), part["area"])
                 for part in person.get("parts", ())
             ]
-            rows += [_row((*whose, *part)) for part in parts or [("",) * 4]]
+            rows += [_row((*first, *part)) for part in parts or [("",) * 4]]
         self._write(b"".join(rows))
 
     def fail(self, name: str, reason: str) -> None:
-        """A picture that has no result has no row."""
+        """Do nothing: a picture that failed has no row."""
 
 
 def _line_of(person: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +162,7 @@ def _text(value: str) -> str:
 
 
 def _row(values: tuple[object, ...]) -> bytes:
-    """A row of CSV: as RFC 4180 has it, but that its end is one character."""
+    """A row of CSV as in RFC 4180, except that it ends with a line feed alone."""
     cells = [str(value) for value in values]
     quoted = ['"' + cell.replace('"', '""') + '"' if _QUOTED & set(cell) else cell for cell in cells]
     return (",".join(quoted) + "\n").encode()

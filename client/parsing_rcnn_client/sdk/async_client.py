@@ -44,6 +44,7 @@ class AsyncClient:
     def __init__(self, engine: AsyncAnalyzer, in_flight: int = 8) -> None:
         refuse_address("AsyncClient", engine)
         self.engine = engine
+        self._about: ModelInfo | None = None
         self._room = asyncio.Semaphore(in_flight)
         self._in_flight = in_flight
 
@@ -128,6 +129,12 @@ class AsyncClient:
         """What runs."""
         return await self.engine.info()
 
+    async def _known(self) -> ModelInfo:
+        """What ran when a picture first had to know."""
+        if self._about is None:
+            self._about = await self.info()
+        return self._about
+
     async def analyze(
         self,
         picture: Picture,
@@ -141,7 +148,7 @@ class AsyncClient:
         async with self._room:
             at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
             image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
-            return await analyze_async(self.engine, image, options, rest)
+            return await analyze_async(self.engine, self._known, image, options, rest)
 
     async def analyze_many(
         self,

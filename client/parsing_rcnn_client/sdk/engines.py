@@ -7,7 +7,7 @@ every other engine takes finished `Options`, so its `info` is asked here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, Unpack
@@ -93,11 +93,15 @@ def analyze(
 
 
 async def analyze_async(
-    engine: AsyncAnalyzer, image: bytes | NDArray[np.uint8], options: Options | None, keywords: Mapping[str, Any]
+    engine: AsyncAnalyzer,
+    about: Callable[[], Awaitable[ModelInfo]],
+    image: bytes | NDArray[np.uint8],
+    options: Options | None,
+    keywords: Mapping[str, Any],
 ) -> People:
-    """As `analyze`."""
+    """As `analyze`; `about` tells the engine's `info`, which may be a request, without one for each picture."""
     if isinstance(engine, AsyncGateway | Threaded):
         return await engine.analyze(image, options, **keywords)
     if tasks_named(options, keywords):
         return await engine.analyze(image, Options.of(options, keywords))
-    return await engine.analyze(image, heads.resolve_options(await engine.info(), None, keywords))
+    return await engine.analyze(image, heads.resolve_options(await about(), None, keywords))

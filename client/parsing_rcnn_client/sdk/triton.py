@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import math
 import threading
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from parsing_rcnn import ensembles
 from parsing_rcnn.analyzer import TASKS, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.ensembles import Trouble
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.models import name_of, requests_of, sizes_of
@@ -29,7 +27,16 @@ from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tensors import from_tensors
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
 from parsing_rcnn_client.sdk.retries import Outage, retrying, seconds_left
-from parsing_rcnn_client.sdk.triton_card import card_of, default_tasks, taxonomy_with, trained_in, untrained_in
+from parsing_rcnn_client.sdk.triton_card import (
+    card_of,
+    default_tasks,
+    lacks,
+    require_model,
+    taxonomy_with,
+    trained_in,
+    untrained_in,
+)
+from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of, too_late
 from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, hidden
 
 _log = logging.getLogger("parsing_rcnn_client")
@@ -37,8 +44,6 @@ _log = logging.getLogger("parsing_rcnn_client")
 _LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
 _CLOSING = 30.0  # seconds for which `close` waits for late answers
 _BESIDE = 32  # the most requests for a second size at once
-# a broken connection: where an answer is cut short, tritonclient's HTTP raises no OSError
-_BROKEN = (OSError, http.client.HTTPException)
 
 
 class Triton:
@@ -77,6 +82,7 @@ class Triton:
         self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
         self.model, self._retry, self._outage = model, retry, Outage()
         self._card: dict[str, Any] | None = None  # what the server says of its model card, once it was asked
+        self._told = ""  # why it did not say it, as the log has it
         self._beside = ThreadPoolExecutor(_BESIDE, "triton")
         self._left: list[Future[Any]] = []  # late answers, which the server still computes
         self._grpc = parts.scheme == "grpc"
@@ -127,21 +133,20 @@ class Triton:
             present = {task: ask("is_model_ready", ensembles.ensemble_of({task})) for task in TASKS}
             ready = [ensembles.ensemble_of({task}) for task in TASKS if present[task]]
             model = ask("get_model_metadata", ready[0], **self._as_json) if ready else {}
-        except (self._failure, *_BROKEN) as error:
-            raise self._lost(error) from None
+        except (self._failure, *BROKEN) as error:
+            raise meaning_of(error, self.url) from None
         card = self._card_with(self.model, ready[0], end) if ready else {}
-        trained = trained_in(card)
         shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
         try:
             classes = int(shapes["PART_SCORES"][-1]) if "PART_SCORES" in shapes else None
-            taxonomy = taxonomy_with(classes, card, self.taxonomy)
+            card, taxonomy = self._fitting(classes, card, "".join(ready[:1]), end)
         except ValueError as error:
             raise self._misfit(str(error)) from None
         return ModelInfo(
             name=name_of({"name": "human_analysis"} | card, self.model),
             version=card.get("version") or ", ".join(model.get("versions", ())),
             runtime=f"{server['name']} {server['version']} at {self.url}",
-            tasks={task: there and trained.get(task, True) for task, there in present.items()},
+            tasks={**present, **trained_in(card)},  # a head that is loaded again is trained, though not ready
             classes=() if taxonomy is None else taxonomy.classes,
             canvases=(),
             card=card,
@@ -193,8 +198,8 @@ class Triton:
         return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
     def _card_with(self, model: str | None, ensemble: str, end: float) -> dict[str, Any]:
-        """What the server says of its model card: see `card_of`. It is kept, and asked for again where it has no such
-        model, for the server may have got others since.
+        """What the server says of its model card: see `card_of`. It is kept, and asked for again after an outage, and
+        where it has no such model, for the server may have got others since.
 
         Args:
             model: the name that has to be there; None for any.
@@ -205,18 +210,28 @@ class Triton:
             EngineUnavailable: nobody answers, or not in time.
             InvalidOptions: the server says its models, and this is none of them.
         """
-        if self._card is None or _lacks(self._card, model):
-            self._card = card_of(self._configuration(ensemble, end))
         card = self._card
-        if _lacks(card, model):
-            names = list(card["models"])
-            raise InvalidOptions(
-                f"model: {self.url} has no {str(model)[:60]!r}; choose from {', '.join(names)}, or leave it out"
-            )
+        if card is None or lacks(card, model):
+            card = self._asked(ensemble, end)
+        require_model(card, model, self.url)
         return card
 
-    def _configuration(self, ensemble: str, end: float) -> dict[str, Any]:
-        """The configuration of an ensemble; empty where the server keeps it to itself.
+    def _fitting(
+        self, classes: int | None, card: dict[str, Any], ensemble: str, end: float
+    ) -> tuple[dict[str, Any], Taxonomy | None]:
+        """The card and the taxonomy of part maps of so many classes: see `taxonomy_with`. Where these do not fit the
+        card, it is asked for again, once: the server may have got another since."""
+        try:
+            return card, taxonomy_with(classes, card, self.taxonomy)
+        except ValueError:
+            if self.taxonomy is not None:
+                raise
+            card = self._asked(ensemble, end)
+            return card, taxonomy_with(classes, card, None)
+
+    def _asked(self, ensemble: str, end: float) -> dict[str, Any]:
+        """What the configuration of an ensemble says of the card, asked for now. Nothing where the server keeps that to
+        itself, or cannot say it at the moment: that is kept only when it says the same twice.
 
         Raises:
             EngineUnavailable: nobody answers, or not in time.
@@ -230,11 +245,16 @@ class Triton:
         except EngineUnavailable:
             raise
         except ParsingRCNNError as error:
+            if error.detail == self._told:
+                self._card = {}  # so it stays
+                return {}
             _log.warning("%s does not tell the configuration of %s, so its model card is unknown: %s",
                          hidden(self.url), ensemble, error.detail)  # fmt: skip
+            self._told, self._card = error.detail, None
             return {}
-        configuration: dict[str, Any] = answer.get("config", answer)  # over gRPC it is a field of the answer
-        return configuration
+        card = card_of(answer.get("config", answer))  # over gRPC it is a field of the answer
+        self._told, self._card = "", card
+        return card
 
     @property
     def _as_json(self) -> dict[str, Any]:
@@ -265,7 +285,7 @@ class Triton:
                 raise
             self._client.close()  # half an answer is on its connection
             del self._local.client
-            raise self._too_late() from None
+            raise too_late(self.url) from None
 
     def _at_one_size(self, data: bytes, options: Options, end: float, card: dict[str, Any]) -> People:
         """One request, until `end` of time.monotonic(); `card`: what is known of the server's."""
@@ -277,7 +297,7 @@ class Triton:
         parameters = ensembles.parameters_of(options)
         answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
         try:
-            return self._people({name: answer.as_numpy(name) for name in names}, card)
+            return self._people({name: answer.as_numpy(name) for name in names}, card, model, end)
         except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
             raise self._misfit(f"{model}: {error}") from None
 
@@ -302,9 +322,11 @@ class Triton:
                 left = seconds_left(end, self.url, last)
                 try:
                     answer = ask(left)
-                except (self._failure, *_BROKEN) as error:
-                    found = self._lost(error)
+                except (self._failure, *BROKEN) as error:
+                    found = meaning_of(error, self.url)
                     last = found if isinstance(found, EngineUnavailable) else None
+                    if last is not None and not isinstance(last, Busy | DeadlineExceeded):
+                        self._card = None  # what comes back may have another
                     if last is None or isinstance(last, ModelMissing):  # a refusal is an answer
                         self._outage.over()
                     raise found from None
@@ -340,12 +362,13 @@ class Triton:
             return answer.result(seconds)
         except TimeoutError:
             self._left = [*(left for left in self._left if not left.done()), answer]
-            raise self._too_late() from None
+            raise too_late(self.url) from None
 
-    def _people(self, arrays: dict[str, NDArray[Any]], card: dict[str, Any]) -> People:
+    def _people(self, arrays: dict[str, NDArray[Any]], card: dict[str, Any], ensemble: str, end: float) -> People:
         height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
         scores = arrays.get("PART_SCORES")
-        taxonomy = taxonomy_with(None if scores is None else scores.shape[-1], card, self.taxonomy)
+        classes = None if scores is None else scores.shape[-1]
+        card, taxonomy = self._fitting(classes, card, ensemble, end)
         arrays["BOXES"] = arrays["BOXES"].astype(np.float32).reshape(-1, 4)
         arrays["SCORES"] = arrays["SCORES"].astype(np.float32).reshape(-1)
         size = int(height), int(width)
@@ -362,28 +385,3 @@ class Triton:
         self._beside.shutdown(cancel_futures=True)
         wait(self._left, timeout=_CLOSING)
         self._client.close()
-
-    def _too_late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"{self.url}: no answer in time; allow more with `timeout`")
-
-    def _lost(self, error: Exception) -> Exception:
-        status = str(getattr(error, "status", lambda: None)() or "")
-        message = str(getattr(error, "message", lambda: None)() or error or type(error).__name__)
-        refusal = ensembles.refusal_of(message)
-        if refusal is not None:
-            return refusal
-        trouble = ensembles.trouble_of(status, message)
-        if trouble is Trouble.LATE:
-            return self._too_late()
-        if trouble is Trouble.FULL:
-            return Busy(f"the queue of {self.url} is full ({message}): come back later", 1.0)
-        if trouble is Trouble.MISSING:
-            return ModelMissing(f"{self.url} has no such model ({message}): is it this project's repository?")
-        if trouble is Trouble.AWAY or isinstance(error, _BROKEN):
-            return EngineUnavailable(f"{self.url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
-        return GatewayError(502, "triton", f"{self.url}: {message}")
-
-
-def _lacks(card: dict[str, Any], model: str | None) -> bool:
-    """Whether a card that names its models has none of this name."""
-    return model is not None and "models" in card and model not in list(card["models"])

@@ -10,6 +10,7 @@ from typing import Any
 from parsing_rcnn.analyzer import TASKS
 from parsing_rcnn.card import WEIGHTS, fault, taxonomy_of
 from parsing_rcnn.ensembles import CLASSES, IDENTITY, MODELS
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 
 
@@ -32,11 +33,17 @@ def card_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
     if f"{IDENTITY}trained" in texts:
         trained = {name.strip() for name in texts[f"{IDENTITY}trained"].split(",")}
         card["tasks"] = {task: {"trained": task in trained} for task in TASKS}
-    with suppress(ValueError):
-        card["taxonomy"] = json.loads(texts.get(f"{IDENTITY}{CLASSES}", ""))
-    with suppress(ValueError):
-        card["models"] = json.loads(texts.get(MODELS, ""))
-    return {key: value for key, value in card.items() if value and fault({key: value}) is None}
+    for key, parameter in (("taxonomy", f"{IDENTITY}{CLASSES}"), ("models", MODELS)):
+        with suppress(ValueError, RecursionError):
+            card[key] = json.loads(texts.get(parameter, ""))
+    return {key: value for key, value in card.items() if value and _is_sound(key, value)}
+
+
+def _is_sound(key: str, value: Any) -> bool:
+    try:
+        return fault({key: value}) is None
+    except RecursionError:  # its message would be too deep
+        return False
 
 
 def trained_in(card: Mapping[str, Any]) -> Mapping[str, bool]:
@@ -52,6 +59,22 @@ def untrained_in(card: Mapping[str, Any]) -> frozenset[str]:
 def default_tasks(card: Mapping[str, Any]) -> frozenset[str]:
     """The tasks to compute where nobody names any: those whose head is trained, or all where none is known to be."""
     return (frozenset(TASKS) - untrained_in(card)) or frozenset(TASKS)
+
+
+def lacks(card: Mapping[str, Any], model: str | None) -> bool:
+    """Whether a card that names its models has none of this name."""
+    return model is not None and "models" in card and model not in list(card["models"])
+
+
+def require_model(card: Mapping[str, Any], model: str | None, url: str) -> None:
+    """Refuse a name that is none of the models of the card of the server at `url`.
+
+    Raises:
+        InvalidOptions: as it says.
+    """
+    if lacks(card, model):
+        names = ", ".join(card["models"])
+        raise InvalidOptions(f"model: {url} has no {str(model)[:60]!r}; choose from {names}, or leave it out")
 
 
 def taxonomy_with(classes: int | None, card: Mapping[str, Any], given: Taxonomy | None) -> Taxonomy | None:

@@ -366,7 +366,7 @@ def read_info(body: bytes, url: str) -> ModelInfo:
 
 
 def taxonomy_of(info: ModelInfo, where: str) -> Taxonomy:
-    """The taxonomy of what runs: CIHP or MHP by the names of its classes, or the one of its own that its card holds.
+    """The taxonomy of what runs, by the names of its classes: that of its card, or else CIHP or MHP.
 
     Raises:
         GatewayError: none of these has its classes.
@@ -375,7 +375,7 @@ def taxonomy_of(info: ModelInfo, where: str) -> Taxonomy:
         own = card.taxonomy_of(info.card)
     except ValueError:
         own = CIHP
-    for known in (CIHP, MHP, own):
+    for known in (own, CIHP, MHP):  # own classes may be called as these, in other colours
         if known.classes == info.classes:
             return known
     said = f"{len(info.classes)} part classes, neither CIHP's nor MHP's, nor those of its model card"

@@ -1,4 +1,4 @@
-"""Waiting longer after every failure, and never exactly as long as everybody else."""
+"""Pauses between retries: longer after every failure, and random, so that not everybody comes back at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Backoff:
 
     Args:
         first: seconds of the first pause, before jitter.
-        longest: seconds that a pause grows to.
+        longest: seconds of the longest pause, before jitter.
 
     Example:
         >>> pauses = Backoff(1.0, longest=4.0)
@@ -25,10 +25,10 @@ class Backoff:
         self._first, self._longest, self._pause = first, longest, first
 
     def next(self) -> float:
-        """Seconds to wait now: half to one and a half of the pause, so that many do not come back at once."""
+        """Seconds to wait now: 0.5 to 1.5 times the pause."""
         pause, self._pause = self._pause, min(2 * self._pause, self._longest)
         return pause * random.uniform(0.5, 1.5)
 
     def reset(self) -> None:
-        """It worked: begin with the first pause again."""
+        """Begin with the first pause again, after a success."""
         self._pause = self._first

@@ -1,15 +1,15 @@
-"""Times of a source's pictures that only grow, whatever its clock does."""
+"""Makes the times of a source's pictures increase, whatever its clock does."""
 
 from __future__ import annotations
 
-_BACK = 1.0  # seconds; pictures out of order by less do not count as a clock that was set back
+_BACK = 1.0  # seconds by which a time must go back before the clock counts as set back; less is only disorder
 
 
 class Clock:
-    """Times that only grow, from a source that may have none, twice the same, or a clock that is set back.
+    """Gives increasing times, although those of the source may be missing, repeated, or set back.
 
     Args:
-        step: seconds between two pictures where nothing better is known.
+        step: seconds between two pictures if nothing better is known.
 
     Example:
         >>> clock = Clock(0.5)
@@ -20,10 +20,10 @@ class Clock:
     def __init__(self, step: float) -> None:
         self._step, self._last, self._shift = step, float("-inf"), 0.0
         self.set_back: float | None = None
-        """The time of the last picture before it was first set back, as where two recordings are put together."""
+        """The time of the last picture before the clock was first set back, as in two recordings put together."""
 
     def next(self, moment: float | None) -> float:
-        """The time of a picture, from what the source says."""
+        """The time of the next picture, seconds; `moment` is what the source says, None for nothing."""
         if moment is not None:
             moment += self._shift
             if moment < self._last - _BACK:
@@ -36,9 +36,9 @@ class Clock:
         return self._last
 
     def note(self, sound: bool) -> str | None:
-        """The message about a clock that was set back."""
+        """The message about a clock that was set back; None if it was not. `sound`: whether the source has sound."""
         if self.set_back is None:
             return None
-        said = f"its clock is set back after {self.set_back:.1f} s"
+        message = f"its clock is set back after {self.set_back:.1f} s"
         remedy = "ffmpeg -i IN -c copy OUT.mkv gives both one clock"
-        return f"{said}, and the sound is not in step from there: {remedy}" if sound else said
+        return f"{message}, and the sound is not in step from there: {remedy}" if sound else message

@@ -9,23 +9,23 @@ from pathlib import Path
 from parsing_rcnn.errors import InvalidOptions
 
 CODECS = {"h264": "libx264", "h265": "libx265"}
-"""Names and FFmpeg's encoders of them."""
+"""Our name of a codec -> FFmpeg's name of its encoder."""
 
-_CRF = {"h264": 20, "h265": 24}  # looks alike
+_CRF = {"h264": 20, "h265": 24}  # which look about the same
 _WORST = 51
 _H265 = (".mp4", ".mov", ".mkv")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A codec and how much it may lose.
+    """The codec and the quality.
 
     Attributes:
-        codec: of `CODECS`: h265 takes about half of the bytes and three times the work.
-        crf: 0 (the best) to 51 (the smallest); None for 20, or 24 of h265.
+        codec: one of `CODECS`; h265 takes about half the bytes and three times the work.
+        crf: quality, from 0 (the best) to 51 (the smallest file); None for 20 with h264 and 24 with h265.
 
     Raises:
-        InvalidOptions: another codec, or another number.
+        InvalidOptions: an unknown codec, or a number out of range.
     """
 
     codec: str = "h264"
@@ -38,14 +38,14 @@ class Encoding:
             raise InvalidOptions(f"--crf {self.crf}: choose from 0 (the best) to {_WORST} (the smallest)")
 
     def check(self, target: Path, encoders: Collection[str]) -> None:
-        """Hold it against a file and what can encode here.
+        """Check that the file's container holds the codec, and that its encoder is installed.
 
         Args:
             target: the file.
-            encoders: FFmpeg's names of those that are there.
+            encoders: FFmpeg's names of the installed encoders.
 
         Raises:
-            InvalidOptions: what is possible instead.
+            InvalidOptions: one of them is not the case; the message says what is possible instead.
         """
         if self.codec == "h265" and target.suffix.lower() not in _H265:
             raise InvalidOptions(f"{target}: does not hold h265: name a {', '.join(_H265)}, or --codec h264")
@@ -57,16 +57,16 @@ class Encoding:
 
     @property
     def encoder(self) -> str:
-        """FFmpeg's name."""
+        """FFmpeg's name of the encoder."""
         return CODECS[self.codec]
 
     @property
     def options(self) -> dict[str, str]:
-        """Of the encoder, by FFmpeg's names."""
+        """Options of the encoder, by FFmpeg's names."""
         crf = _CRF[self.codec] if self.crf is None else self.crf
         quiet = {"x265-params": "log-level=error"} if self.codec == "h265" else {}
         return {"preset": "superfast", "crf": str(crf), **quiet}
 
     def tag(self, target: str) -> str | None:
-        """What the container calls it, where it has to be said: Apple's players know hvc1 alone."""
+        """The codec's tag in the container; None for FFmpeg's choice. Apple's players play H.265 only as hvc1."""
         return "hvc1" if self.codec == "h265" and Path(target).suffix.lower() in (".mp4", ".mov") else None

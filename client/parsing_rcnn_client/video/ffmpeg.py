@@ -1,7 +1,7 @@
-"""Reading and writing video by the program ffmpeg in a process of its own: no codec is linked into this one.
+"""Reads and writes video with the program ffmpeg in a process of its own, so that no codec is linked into this one.
 
-Frames come and go as raw RGB on pipes. Their times come from the filter `showinfo`, on ffmpeg's standard error, and go
-out in Matroska, so a variable frame rate, a late start and sound that is copied beside stay in step.
+Frames travel through pipes as raw RGB. Their times come from the filter `showinfo`, on ffmpeg's standard error, and are
+sent in Matroska. So a variable frame rate and a late start are kept, and copied sound stays in step.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from parsing_rcnn_client.video.programs import hidden, input_options, is_live, p
 from parsing_rcnn_client.video.span import Lead, Span, packets_of, seeking
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
-"""Suffixes of files that hold H.264 and the times of the frames, which AVI does not."""
-_SHIFT = 3600.0  # seconds added on the pipe and taken off behind it: Matroska has no negative times
-_PATIENCE = 10.0  # seconds that an address may take nothing
-_GOODBYE = 5.0  # for the end of a stream, or of a file that takes no picture any more
-_TERMINATED = 255  # ffmpeg's exit code when it was told to end
-_OF_THE_PIPE = "increasing dts to muxer"  # two pictures at one time, which are two all the same
+"""Suffixes of containers that hold H.264 and the time of each frame (AVI has no times)."""
+_SHIFT = 3600.0  # seconds added before the pipe and subtracted behind it, as Matroska has no negative times
+_PATIENCE = 10.0  # seconds to wait for an address that takes no data
+_GOODBYE = 5.0  # seconds to wait for the end of a stream, or of a file that takes no picture any more
+_TERMINATED = 255  # ffmpeg's exit code after SIGTERM
+_OF_THE_PIPE = "increasing dts to muxer"  # a harmless complaint: two pictures have the same time
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _SAYS_NOTHING = ": Invalid argument"
-_SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # which part of ffmpeg says it
-_Picture = tuple[float | None, NDArray[np.uint8]]  # its time, and what is seen
+_SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # the part of ffmpeg that a message comes from
+_Picture = tuple[float | None, NDArray[np.uint8]]  # its time, seconds, and its pixels
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
-_CLOCK = re.compile(r"config in time_base: (\d+)/(\d+)")  # showinfo says it, behind a line that may not have ended
+_CLOCK = re.compile(r"config in time_base: (\d+)/(\d+)")  # from showinfo; the line before may not have ended
 
 
 class FFmpegReader:
@@ -48,10 +48,10 @@ class FFmpegReader:
 
     Args:
         source: a path, a URL, or the number of a camera.
-        live: newest pictures matter more than all of them.
+        live: whether the newest picture matters more than getting every picture; None decides by the source.
         pace: play a file at its own speed.
-        loop: how often a file is repeated (for trials); 0 plays it once.
-        span: the piece of a file that is read; frames keep the numbers and times that they have in the whole.
+        loop: how often a file is repeated (for tests); 0 plays it once.
+        span: the piece of a file to read; frames keep their indices and times in the whole file.
 
     Raises:
         VideoError: the source cannot be opened.
@@ -71,7 +71,7 @@ class FFmpegReader:
         self.live = is_live(source) if live is None else live
         self._info = probe(source, live=self.live)
         size = f"{self._info.width}:{self._info.height}"
-        camera = source.isdigit() or source.startswith("/dev/video")  # theirs is BT.601 at any size
+        camera = source.isdigit() or source.startswith("/dev/video")  # cameras use BT.601 at any size
         size += f":in_color_matrix={self._info.matrix}" if self._info.matrix and not camera else ""
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info", "-copyts"]
         command += ["-re"] if pace else []
@@ -81,33 +81,33 @@ class FFmpegReader:
         filters = tones.filters(hdr=self._info.hdr)
         filters = f"trim={span.between(self._info.start)},{filters}" if span else filters
         command += ["-vf", f"{filters}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
-        # on a clock of 1/fps two pictures of a variable rate may have one time, and ffmpeg complains of it
+        # on a clock of 1/fps, two pictures of a variable rate may get the same time, and ffmpeg would complain
         self._command = [*command, "-enc_time_base", "-1", "-f", "rawvideo", "-"]
         self._lead = Lead(packets_of(source), self._info.start, span) if span and span.start else None
         self._closed = False
         self._open(None if self._lead is None else self._lead.seek)
         self.damaged: str | None = None
-        """What ffmpeg complained about while the rest could be read, for example a broken tail."""
+        """What was wrong with a source that could still be read, for example a broken tail; None if nothing was."""
 
     @property
     def info(self) -> VideoInfo:
-        """What ffprobe said."""
+        """What ffprobe says about the source."""
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in order of their times.
 
         Raises:
-            InvalidOptions: none lies in the span.
+            InvalidOptions: no frame lies in the span.
             SourceLost: ffmpeg was killed, or crashed.
-            VideoError: not one frame could be decoded, or ffmpeg does not say what its times mean.
+            VideoError: no frame could be decoded, or ffmpeg does not report the unit of its times.
         """
         index, clock = 0, Clock(1 / self._info.fps)
-        begin, got = self._first()
-        while got is not None:
-            yield Frame(begin + index, clock.next(got[0]), got[1], time.monotonic())
+        begin, picture = self._first()
+        while picture is not None:
+            yield Frame(begin + index, clock.next(picture[0]), picture[1], time.monotonic())
             index += 1
-            got = self._next()
+            picture = self._next()
         code = self._process.wait()
         self._listener.join(5)
         if self._closed:
@@ -117,7 +117,7 @@ class FFmpegReader:
                 f"{hidden(self.source)}: ffmpeg was ended by signal {-code} after {index} frames; where memory ran out "
                 "have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
             )
-        complaint = next((line for line in reversed(self._said)), None)
+        complaint = next((line for line in reversed(self._complaints)), None)
         if index == 0 and self.span is not None and (complaint is None or (self._lead and self._lead.empty)):
             raise self.span.empty(hidden(self.source))
         if index == 0:
@@ -135,33 +135,33 @@ class FFmpegReader:
         self._times.put(None)
 
     def _open(self, seek: float | None) -> None:
-        """Start ffmpeg at a time of the container's clock, or at the beginning."""
+        """Start ffmpeg at a time of the container's clock, seconds; None is the beginning."""
         command = [self._command[0], *([] if seek is None else seeking(seek)), *self._command[1:]]
         self._times: queue.Queue[float | VideoError | None] = queue.Queue()
-        self._said: deque[str] = deque(maxlen=20)
+        self._complaints: deque[str] = deque(maxlen=20)
         self._process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self._listener = threading.Thread(target=self._listen, name="ffmpeg-times", daemon=True)
         self._listener.start()
-        if self._closed:  # by another thread, which may have ended the one before
+        if self._closed:  # by another thread, which may have stopped the process before this one
             self.close()
 
     def _first(self) -> tuple[int, _Picture | None]:
-        """The number of the first picture, and the picture. Where a piece has earlier ones, by its packets, the source
-        is read from the beginning: some decoders give nothing for a while after a key frame.
+        """The first picture, with its index in the whole file. If the packets show that earlier pictures of the piece
+        are missing, the source is read from the beginning: some decoders skip pictures after a key frame.
         """
-        got, lead = self._next(), self._lead
+        picture, lead = self._next(), self._lead
         if lead is None:
-            return 0, got
-        if lead.seek is not None and lead.lost(got is not None, got and got[0]):
+            return 0, picture
+        if lead.seek is not None and lead.lost(picture is not None, picture and picture[0]):
             self._process.kill()
             self._listener.join(5)
             self._process.wait()
             self._open(None)
-            got = self._next()
-        return lead.number(got and got[0]), got
+            picture = self._next()
+        return lead.number(picture and picture[0]), picture
 
     def _next(self) -> _Picture | None:
-        """The next picture with its time; None is the end."""
+        """The next picture with its time; None at the end."""
         pipe = self._process.stdout
         assert pipe is not None
         image = np.empty((self._info.height, self._info.width, 3), np.uint8)
@@ -177,20 +177,20 @@ class FFmpegReader:
         clock: Fraction | None = None
         for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()
-            if (found := _CLOCK.search(line)) is not None:
-                clock = Fraction(int(found[1]), int(found[2]))
-            elif (found := _PTS.search(line)) is not None:
-                if self._lead is not None and found[1] == "0":  # what lies before a piece may lack what it needs
-                    self._said.clear()
-                self._times.put(None if found[2] == "NOPTS" else self._moment(int(found[2]), clock))
+            if (match := _CLOCK.search(line)) is not None:
+                clock = Fraction(int(match[1]), int(match[2]))
+            elif (match := _PTS.search(line)) is not None:
+                if self._lead is not None and match[1] == "0":  # complaints about what lies before the piece
+                    self._complaints.clear()
+                self._times.put(None if match[2] == "NOPTS" else self._moment(int(match[2]), clock))
             elif ("[error]" in line or "[fatal]" in line) and _OF_THE_PIPE not in line:
-                self._said.append(
+                self._complaints.append(
                     line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden(self.source))
                 )
         self._times.put(None)
 
     def _moment(self, ticks: int, clock: Fraction | None) -> float | VideoError:
-        """The time of a picture, seconds; without the clock its ticks would pass for any time."""
+        """The time of a picture, seconds; an error if the clock is unknown, as its ticks could then mean any time."""
         if clock is None:
             return VideoError(
                 f"{hidden(self.source)}: ffmpeg does not say what the times of its pictures mean; take another version "
@@ -200,7 +200,7 @@ class FFmpegReader:
 
 
 def _fill(pipe: IO[bytes], buffer: memoryview) -> bool:
-    """Read a whole frame; False at the end, where a part of a frame is dropped."""
+    """Read a whole frame into a buffer; False at the end, even if there was still a part of a frame."""
     at = 0
     while at < len(buffer):
         got = pipe.readinto(buffer[at:])  # type: ignore[attr-defined]
@@ -215,14 +215,14 @@ class FFmpegWriter:
 
     Args:
         target: a path, or an rtsp:// or rtmp:// address.
-        info: of the source: size and clock.
-        sound_of: a file whose sound is copied, or made AAC where the container does not hold it as it is.
-        codec: of the pictures, by ffmpeg's name.
+        info: of the source; gives the size and the clock.
+        sound_of: a file whose sound is copied, or converted to AAC if the container cannot hold it.
+        codec: ffmpeg's name of the encoder.
         options: further options of the encoder.
-        span: the piece of the source whose sound is taken; the file begins at 0 with it.
+        span: the piece of the source whose sound is taken; its beginning becomes 0 in the file.
 
     Raises:
-        VideoError: ffmpeg refuses.
+        VideoError: the file cannot be begun, or ffmpeg refuses.
         VideoToolMissing: ffmpeg is not installed.
     """
 
@@ -248,19 +248,19 @@ class FFmpegWriter:
         command += ["-c:v", codec, *options]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
-        # the pictures go to the clock of the sound, and both back from there together
+        # pictures are moved to the clock of the sound, and then both together back to 0
         back = info.start + (span.start if span else 0.0)
         command += ["-output_ts_offset", f"{-back:.6f}"] if back else []
         command += self._container()
         self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
         self._closed, self._sound = False, sound_of is not None
         self._first: float | None = None  # time of the first frame
-        self._length = 0.0  # seconds from there to the end of the last
-        self._waited: float | None = None  # seconds for what did not come, where that was the end of it
+        self._length = 0.0  # seconds from there to the end of the last frame
+        self._waited: float | None = None  # seconds after which ffmpeg was ended because the target took nothing
         self._send(matroska.header(info.width, info.height))
 
     def _container(self) -> list[str]:
-        """Options of the output, and where it goes."""
+        """The options of the output, and its target."""
         if self.target.startswith(("rtsp://", "rtsps://")):
             return ["-f", "rtsp", "-rtsp_transport", "tcp", self.target]
         if self.target.startswith("rtmp://"):
@@ -269,7 +269,7 @@ class FFmpegWriter:
         exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
         scale = clock.denominator if exact else 90000
         mp4 = Path(self.target).suffix.lower() in (".mp4", ".m4v", ".mov")
-        # the last picture lasts as long as the one before; a single one that lasted no time could not be read again
+        # the last picture lasts as long as the one before; a single one needs a duration, or it could not be read again
         single = max(round((scale if mp4 else 1000) / self.info.fps), 1)
         lasts = ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,{single})"]
         return [
@@ -282,7 +282,7 @@ class FFmpegWriter:
         """Add a frame.
 
         Raises:
-            VideoError: ffmpeg has stopped, and the message is its own; or an address takes nothing any more.
+            VideoError: ffmpeg has stopped (the message says why), or an address takes no data any more.
         """
         pixels = np.ascontiguousarray(image)
         with self._in_time():
@@ -292,10 +292,10 @@ class FFmpegWriter:
         self._length = time - self._first + 1 / self.info.fps
 
     def close(self, *, cut: bool = False) -> None:
-        """Finish the file, which then takes its name, or the stream. Safe to call twice.
+        """Finish the stream, or the file, which then gets its final name. Safe to call twice.
 
         Args:
-            cut: end the sound with the last picture; without it the sound is whole, however long.
+            cut: end the sound with the last picture; without it all the sound is kept.
 
         Raises:
             VideoError: ffmpeg could not finish it.
@@ -305,17 +305,17 @@ class FFmpegWriter:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:  # a long file may take its time; an address that takes nothing would take for ever
+        try:  # a long file may need time; but an address that takes no data would never end
             code = self._process.wait(_GOODBYE if self._part is None else None)
         except subprocess.TimeoutExpired:
             code = self._stop(_GOODBYE)
-        self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
+        self._closed = True  # only now, so that `abort` still works if this is interrupted
         if code != 0:
             raise self._failed()
         self._take_name(cut=cut and self._sound)
 
     def interrupt(self) -> None:
-        """Finish while another thread waits in `write`, which fails there: a file ends with the picture before.
+        """Finish while another thread hangs in `write`, which then fails: a file ends with the picture before.
 
         Raises:
             VideoError: ffmpeg could not finish the file.
@@ -326,7 +326,7 @@ class FFmpegWriter:
         if self._part is None:
             self._stop()
             return
-        self._process.terminate()  # which makes ffmpeg end the file, whole
+        self._process.terminate()  # ffmpeg then completes the file
         try:
             code = self._process.wait(_GOODBYE)
         except subprocess.TimeoutExpired:
@@ -336,7 +336,7 @@ class FFmpegWriter:
         self._take_name()
 
     def abort(self) -> None:
-        """Stop and leave no file."""
+        """Stop and leave no file behind."""
         if not self._closed:
             self._closed = True
             self._stop()
@@ -345,8 +345,8 @@ class FFmpegWriter:
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
-        """Around what waits for an address: a server that hangs, or a network that loses all, would hold it for ever.
-        Of a file nobody knows how long it may take.
+        """Limits the time to send to an address, as a server that hangs, or a dead network, would block forever. A file
+        has no limit, because nobody knows how long it may take.
         """
         if self._part is not None:
             yield
@@ -360,7 +360,7 @@ class FFmpegWriter:
             watch.cancel()
 
     def _stop(self, waited: float | None = None) -> int:
-        """End ffmpeg, after seconds of waiting for it, and return its exit code."""
+        """Kill ffmpeg and return its exit code; `waited`, for the message: seconds for which it took nothing."""
         self._waited = waited
         self._process.kill()
         return self._process.wait()
@@ -378,7 +378,7 @@ class FFmpegWriter:
             while left:
                 left = left[self._process.stdin.write(left) :]
         except OSError:
-            if self._closed:  # by another thread, to which the file belongs now
+            if self._closed:  # by another thread, which now owns the file
                 raise VideoError(f"{hidden(self.target)}: was stopped") from None
             self._closed = True
             self._process.wait()
@@ -389,11 +389,11 @@ class FFmpegWriter:
             self._unfinished.drop()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        # ffmpeg's last lines say that it gave up, one before them says why
-        telling = [
+        # ffmpeg's last lines only say that it gave up; a line before them says why
+        reasons = [
             line for line in lines if not line.startswith(_GIVES_UP) and not line.endswith(_SAYS_NOTHING)
         ] or lines
-        reason = _SPEAKER.sub("", telling[-1]) if telling else "it gave no reason"
+        reason = _SPEAKER.sub("", reasons[-1]) if reasons else "it gave no reason"
         reason = reason if self._waited is None else f"nothing was taken there for {self._waited:.0f} s"
         reason = reason.replace(str(self._part), self.target).replace(self.target, hidden(self.target))
         return VideoError(f"{hidden(self.target)}: ffmpeg cannot write it ({reason})")

@@ -1,4 +1,4 @@
-"""Live sources: the newest frame counts, old ones are dropped and counted, a lost source is opened again."""
+"""Live sources: the newest frame is analysed, older ones are dropped and counted, a lost source is opened again."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from parsing_rcnn_client.video.zones import ZoneCounter, Zones
 
 MODES = ("align", "low-latency")
 _PATIENCE = 30.0  # seconds to wait for frames that are at the engine
-_WRITING = 5.0  # seconds, at least, to wait for pictures on their way to an output
+_WRITING = 5.0  # seconds, at least, to wait for pictures that are being written to an output
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How to annotate live.
+    """How to annotate live sources.
 
     Attributes:
         look: what to draw.
         confidence: the lowest score that starts a track.
-        max_people: of a frame.
-        smoothing: how steady; None for maps as they come.
-        mode: "align" shows each analysed frame with its own result, late by the time of the analysis; "low-latency"
-            shows every newest frame at once, with the people of the last result carried into it.
-        reconnect: open a source again when it ends; without it its end ends the work on it.
+        max_people: the most people in a frame.
+        smoothing: how much to steady boxes and maps; None leaves them as the engine gives them.
+        mode: "align" shows each analysed frame with its own result, later by the duration of the analysis;
+            "low-latency" shows the newest frame at once, with the people of the last result carried into it.
+        reconnect: open a source again when it ends or is lost; False ends the work on it.
         pause: seconds before the first try to open it again; doubled up to 10, with jitter.
-        tasks: to compute beside those of the look, for the records.
-        zones: areas and lines to count people in, of every source.
-        max_side: analyse frames scaled down to this longest side.
+        tasks: to compute for the records, in addition to those that the look needs.
+        zones: zones and lines in which to count people, for every source.
+        max_side: scale frames for the analysis down to this longest side, pixels; None does not scale.
     """
 
     look: Look = field(default_factory=Look)
@@ -62,16 +62,17 @@ class LiveSettings:
 
 
 class Source:
-    """One live source: a thread that reads, a thread that follows, draws and shows.
+    """One live source, with two threads: one reads; the other one analyses, tracks, draws and shows.
 
     Args:
         name: for messages.
-        open_reader: opens it; called again after every loss.
-        open_sink: opens the output, when the size is known; None shows nothing.
-        records: take every frame that is shown, also while the output is away, in the thread of this source: while one
-            is slow, newer frames are dropped. Whatever one raises ends the source. They are not closed here.
-        ask: puts a frame to the engine.
-        settings: how.
+        open_reader: opens the source; called again after every loss.
+        open_sink: opens the output as soon as the size is known; None shows nothing.
+        records: get every frame that is shown, even while the output is away. They are called in a thread of this
+            source: while one is slow, newer frames are dropped. An error of one ends the source. They are not closed
+            here.
+        ask: gives a frame to the engine.
+        settings: how to annotate.
         stop: ends everything when set.
     """
 
@@ -90,10 +91,10 @@ class Source:
         self._settings, self._stop, self._ended = settings, stop, threading.Event()
         self._mailbox = Mailbox()
         self._sink: Sink | None = None
-        self._output = threading.Lock()  # held while the sink is used
-        self._closed = False  # nobody waits for the threads any more
-        self._info: VideoInfo | None = None  # of the pictures for which the sink was opened
-        self._counter: ZoneCounter | None = None  # made when the sink is opened
+        self._output = threading.Lock()  # held while the sink or the records are used
+        self._closed = False  # set when nobody waits for the threads any more
+        self._info: VideoInfo | None = None  # of the pictures for which the output was opened
+        self._counter: ZoneCounter | None = None  # created when the output is opened
         self._reader: Reader | None = None
         self._follower = Follower(settings.confidence, settings.smoothing, max_people=settings.max_people)
         self._begin = time.monotonic()
@@ -104,11 +105,15 @@ class Source:
 
     @property
     def running(self) -> bool:
-        """Whether anything can still come."""
+        """Whether a thread of the source is still running."""
         return any(thread.is_alive() for thread in self._threads)
 
     def close(self, patience: float, writing: float) -> None:
-        """Stop, wait, at most `patience` seconds for the threads and `writing` for a picture, and finish the output.
+        """Stop the source and finish its output.
+
+        Args:
+            patience: seconds to wait for the threads.
+            writing: seconds to wait for a picture that is being written.
 
         Raises:
             ParsingRCNNError: the output failed, or the source never gave a picture.
@@ -120,13 +125,13 @@ class Source:
         for thread in self._threads:
             thread.join(max(begin + patience - time.monotonic(), 0))
         idle = self._output.acquire(timeout=max(begin + writing - time.monotonic(), 0))
-        self._closed = True  # a thread that still waits for the engine must not touch a finished output
+        self._closed = True  # a thread that still waits for the engine must not use a finished output
         if idle:
             self._output.release()
         try:
             if self._sink is not None:
                 self._sink.close() if idle else self._sink.abort()
-        except Exception as error:  # what failed before it is why
+        except Exception as error:  # an earlier failure is the cause of this one
             self._failure = self._failure or error
         if self._failure is not None:
             self._fail(self._failure)  # again, as the source may have set another problem meanwhile
@@ -135,7 +140,7 @@ class Source:
             raise VideoError(self.state.problem)
 
     def _fail(self, error: Exception) -> None:
-        """End this source. The error is raised when it is closed."""
+        """End this source. `close` raises the error."""
         self._failure = error
         self.state.problem = error.detail if isinstance(error, ParsingRCNNError) else str(error)
         self._ended.set()
@@ -175,12 +180,12 @@ class Source:
         self._reader = reader
         try:
             for frame in reader:
-                if self._done():  # a failure elsewhere stays the problem
+                if self._done():  # do not clear the problem: it may be a failure of the other thread
                     break
                 if self._info is None and not self._begin_output(reader):
                     break
                 self.state.connected, self.state.problem = True, None
-                # the clock and the size stay the same through all reconnects
+                # the clock and the size stay the same when the source is opened again
                 image, time = self._fitted(frame.image), frame.arrived - self._begin
                 moved = Frame(self.state.frames, time, image, frame.arrived, self.state.reconnects)
                 self.state.frames += 1
@@ -190,7 +195,7 @@ class Source:
             reader.close()
 
     def _begin_output(self, reader: Reader) -> bool:
-        """Open the output. If that fails the source ends, for the output would not come back with it."""
+        """Open the output. If that fails the source ends: opening the source again would not help."""
         try:
             with self._output:
                 if not self._done():  # else it may be closed already
@@ -204,7 +209,7 @@ class Source:
         return self._info is not None
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture in the size of the output, if the source came back with another size."""
+        """The picture, resized to the output if the source came back with another size."""
         assert self._info is not None
         size = self._info.width, self._info.height
         if image.shape[1::-1] == size:
@@ -241,7 +246,7 @@ class Source:
                 raise
             self.state.failed += 1
             self.state.engine_problem = error.detail
-            if self._settings.mode == "align":  # otherwise this frame was shown already, and newer ones after it
+            if self._settings.mode == "align":  # else this frame, and newer ones, have been shown already
                 self._show(self._follower.follow(frame, None))
             return
         self.state.analysed += 1
@@ -251,7 +256,7 @@ class Source:
             self._show(tracked)
 
     def _meanwhile(self, frame: Frame, future: Future[People]) -> None:
-        """Show frames that come while the engine works, with the people of earlier ones."""
+        """Show the frames that come while the engine works, with the people of the last result."""
         while True:
             self._show(self._follower.follow(frame, None))
             newer = None
@@ -272,7 +277,7 @@ class Source:
             problem = None
             if self._sink is not None and picture is not None:
                 problem = self._sink.show(picture, tracked.frame.time)
-            if not self._closed:  # else `close` has given up waiting for the output, and closes the records itself
+            if not self._closed:  # else `close` has given up waiting for the output, and the records may be closed
                 for record in self._records:
                     record.add(tracked)
             self.state.output_problem = problem
@@ -285,13 +290,14 @@ class Source:
 
 
 class Live:
-    """Many sources on one engine. Each has at most one frame waiting there and they are served in turn, so a fast
-    source takes nothing from a slow one.
+    """Many sources that share one engine. Each has at most one frame waiting for it, and they are served in turn, so
+    that a fast source takes nothing from a slow one.
 
     Args:
-        engine: shared by all. One that asks a server again and again holds its frame meanwhile: `retry=False` there.
-        settings: of all.
-        in_flight: frames at the engine at once.
+        engine: shared by all sources. A client of a server should be opened with `retry=False`, because a frame that is
+            tried again holds up all others.
+        settings: for all sources.
+        in_flight: how many frames are at the engine at once.
     """
 
     def __init__(self, engine: Analyzer, settings: LiveSettings, in_flight: int = 1) -> None:
@@ -318,7 +324,7 @@ class Live:
         endless: bool = True,
         records: Sequence[Record] = (),
     ) -> Source:
-        """Start a source; arguments as in `Source`. One that is not endless, a file, may end without being lost."""
+        """Start a source; arguments as in `Source`. One that is not endless, such as a file, is not opened again."""
         settings = replace(self._settings, reconnect=self._settings.reconnect and endless)
         source = Source(name, open_reader, open_sink, records, self.ask, settings, self._stop)
         self.sources.append(source)
@@ -331,32 +337,32 @@ class Live:
 
     @property
     def running(self) -> bool:
-        """Whether any source is still at work."""
+        """Whether any source is still running."""
         return any(source.running for source in self.sources)
 
     def close(self, *, within: float = _PATIENCE) -> None:
         """Stop all sources and finish their outputs.
 
         Args:
-            within: seconds that frames at the engine are waited for, those of all sources together. Who takes longer,
-                as who reads no more of what is written does, is not waited for: `running` says so.
+            within: seconds to wait for frames at the engine, of all sources together. Whatever takes longer, such as an
+                output that nobody reads any more, is left alone; `running` is then still True.
 
         Raises:
-            ParsingRCNNError: a source or an output failed; the others are finished all the same.
+            ParsingRCNNError: a source or an output failed; the others are finished nevertheless.
         """
         self._stop.set()
         failures: list[Exception] = []
         begin = time.monotonic()
-        for source in self.sources:  # all of them may wait for one reader who has stopped
+        for source in self.sources:  # all of them may be waiting for the same reader, who has stopped
             passed = time.monotonic() - begin
             try:
                 source.close(max(within - passed, 0), max(within, _WRITING) - passed)
             except Exception as error:  # the first is raised when all are finished
                 failures.append(error)
         self._pool.shutdown(wait=not self.running, cancel_futures=True)
-        if failures:  # wrong options count least
+        if failures:  # other errors are more important than wrong options
             raise next((failure for failure in failures if not isinstance(failure, InvalidOptions)), failures[0])
 
     def ask(self, frame: Frame) -> Future[People]:
-        """Give a frame to the engine, behind those that wait already."""
+        """Give a frame to the engine, behind those that are already waiting."""
         return self._pool.submit(self._engine.analyze, frame.image, self._options)

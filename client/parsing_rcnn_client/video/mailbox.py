@@ -8,7 +8,7 @@ from parsing_rcnn_client.video.media import Frame
 
 
 class Mailbox:
-    """Holds one frame; a newer one replaces a frame that was not taken. Thread-safe.
+    """Holds one frame. A newer frame replaces one that has not been taken. Thread-safe.
 
     Attributes:
         dropped: how many frames were replaced.
@@ -20,14 +20,14 @@ class Mailbox:
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> None:
-        """Leave the newest frame."""
+        """Put in the newest frame."""
         with self._changed:
             self.dropped += self._frame is not None
             self._frame = frame
             self._changed.notify()
 
     def get(self, timeout: float) -> Frame | None:
-        """Take the newest frame; None when none comes within `timeout` seconds."""
+        """Take the newest frame; None if none comes within `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._frame is not None, timeout)
             frame, self._frame = self._frame, None

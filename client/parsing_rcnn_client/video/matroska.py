@@ -1,11 +1,11 @@
-"""Frames with their times on a pipe: the least of Matroska (RFC 9559) that carries uncompressed pictures."""
+"""Sends frames with their times through a pipe: the smallest subset of Matroska (RFC 9559) for raw pictures."""
 
 from __future__ import annotations
 
 import struct
 
 TICK = 1_000
-"""Nanoseconds of one tick: times on the pipe are exact to a microsecond."""
+"""Nanoseconds of one tick, so times on the pipe are exact to a microsecond."""
 
 
 def _element(name: str, payload: bytes) -> bytes:
@@ -17,7 +17,7 @@ def _number(name: str, value: int) -> bytes:
 
 
 def header(width: int, height: int) -> bytes:
-    """The beginning of a stream of one RGB24 track, of unknown length."""
+    """The header of a stream of unknown length with one RGB24 track."""
     ebml = _element("1a45dfa3", _element("4282", b"matroska") + _number("4287", 4) + _number("4285", 2))
     segment = bytes.fromhex("18538067") + b"\x01" + b"\xff" * 7
     info = _element("1549a966", _number("2ad7b1", TICK) + _element("4d80", b"pipe") + _element("5741", b"pipe"))
@@ -28,11 +28,11 @@ def header(width: int, height: int) -> bytes:
 
 
 def frame_head(time: float, size: int) -> bytes:
-    """What stands before the bytes of one frame: a cluster of its own.
+    """The bytes in front of a frame, which gets a cluster of its own.
 
     Args:
         time: seconds, at least 0.
-        size: bytes of the frame.
+        size: of the frame, bytes.
     """
     ticks = _number("e7", round(time * 1_000_000_000 / TICK))
     block = b"\x81\x00\x00\x80"  # track 1, at the cluster's time, a key frame

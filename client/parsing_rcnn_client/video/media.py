@@ -1,4 +1,4 @@
-"""The interfaces of video: readers give frames with their times, writers and sinks take them, with any backend."""
+"""The interfaces that every video backend has: readers give frames with their times; writers and sinks take them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import EngineUnavailable, ParsingRCNNError
+from parsing_rcnn_client.names import real_path
 from parsing_rcnn_client.unfinished import Unfinished
 
 
 class VideoError(ParsingRCNNError):
-    """A source cannot be read, or an output cannot be written; the message says which and why."""
+    """A source cannot be read, or an output cannot be written; the message says which one and why."""
 
     status = 400
     code = "video"
@@ -25,7 +26,7 @@ class VideoError(ParsingRCNNError):
 
 
 class SourceLost(VideoError):
-    """The program that read a source has died: the frames before are good, but there were more."""
+    """The program that reads a source has died: the frames so far are good, but there would have been more."""
 
 
 class VideoToolMissing(EngineUnavailable):
@@ -34,10 +35,10 @@ class VideoToolMissing(EngineUnavailable):
 
 @contextmanager
 def writing(target: str | Path) -> Iterator[None]:
-    """Around what writes a file.
+    """Turns errors of the system while a file is written into `VideoError`.
 
     Raises:
-        VideoError: instead of the system's error.
+        VideoError: instead of an OSError.
     """
     try:
         yield
@@ -46,22 +47,25 @@ def writing(target: str | Path) -> Iterator[None]:
 
 
 def begun(target: str) -> Unfinished | None:
-    """A file beside the target until it is whole, in a folder that is made; None for addresses.
+    """Begin the file beside a target that becomes the target when it is complete. The folder is created.
+
+    Returns:
+        The file; None if the target is an address.
 
     Raises:
-        InvalidOptions: a stream writes its lines into the target.
-        VideoError: there can be no such file.
+        InvalidOptions: a live stream is writing its lines into the target.
+        VideoError: the file cannot be created.
     """
     if "://" in target:
         return None
-    path = Path(target).resolve()  # of a link, the file that it points to is replaced
+    path = real_path(Path(target))  # a link stays; the file that it points to is replaced
     with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
         return Unfinished(path, f".{path.stem}.part{Path(target).suffix}")
 
 
 def dropped(part: Path | None) -> None:
-    """Delete an unfinished file. Errors are ignored, for the caller has a more important one to report."""
+    """Delete an unfinished file. Errors are ignored: callers have a more important one to report."""
     if part is not None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -73,14 +77,14 @@ class VideoInfo:
 
     Attributes:
         width, height: of the upright picture, in square pixels.
-        fps: nominal frames a second; the times of the frames are what counts.
+        fps: nominal frames a second; only the times of the frames are exact.
         time_base: seconds of one tick of the source's clock.
-        frames: how many, where the source says; an estimate.
+        frames: estimated number of frames; None if the source does not say.
         audio: whether there is sound to copy.
-        live: a camera or a stream, which has no end and cannot wait.
-        matrix: by which luma and chroma become colours where the source does not say; None where it does.
-        hdr: brightness by PQ or HLG, more than a screen has.
-        start: seconds that are taken off all times, of pictures and sound alike: where the container's clock begins.
+        live: whether it is a camera or a stream, which has no end and cannot wait.
+        matrix: the colour matrix (luma and chroma to RGB) to assume if the source names none; None if it names one.
+        hdr: whether the brightness is coded by PQ or HLG, beyond the range of an ordinary screen.
+        start: where the container's clock begins, seconds. It is subtracted from all times, of pictures and of sound.
     """
 
     width: int
@@ -96,11 +100,12 @@ class VideoInfo:
 
 
 ANY_CLOCK = frozenset({"mpegts", "mpeg", "hls"})
-"""FFmpeg's names of containers whose clock begins anywhere, for example hours after 0; in others the start counts."""
+"""FFmpeg's names of containers whose clock may begin anywhere, hours after 0 for example. In all others a late start
+is meant and is kept."""
 
 
 def assumed_matrix(width: int, height: int) -> str:
-    """The colour matrix of a video that names none: players take BT.709 from 720 lines on, which FFmpeg never does.
+    """The colour matrix of a video that names none: BT.709 from 720 lines on, as players assume and FFmpeg does not.
 
     Example:
         >>> assumed_matrix(1280, 720), assumed_matrix(720, 576)
@@ -110,7 +115,11 @@ def assumed_matrix(width: int, height: int) -> str:
 
 
 def squared(width: int, aspect: Fraction | None) -> int:
-    """The width of a picture when its pixels, `aspect` times as wide as high, become square; even where it changes.
+    """The width of a picture after its pixels are made square; an even number if it changes.
+
+    Args:
+        width: of the stored picture, pixels.
+        aspect: width of a pixel divided by its height; None if the source does not say.
 
     Example:
         >>> squared(720, Fraction(16, 15)), squared(101, None)
@@ -127,10 +136,10 @@ class Frame:
 
     Attributes:
         index: from 0.
-        time: of presentation in the source's own clock, seconds; since its beginning where that clock begins anywhere.
+        time: of presentation, seconds of the source's own clock; if that clock may begin anywhere, since its beginning.
         image: uint8 [H,W,3] RGB, upright.
         arrived: time.monotonic() when it was read.
-        opened: how often its source had been opened before: nobody is followed from one time to the next.
+        opened: how often its source had been opened before; tracks do not go on from one opening to the next.
     """
 
     index: int
@@ -145,11 +154,11 @@ class Reader(Protocol):
 
     @property
     def info(self) -> VideoInfo:
-        """What is known of the source."""
+        """What is known about the source."""
         ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames; once."""
+        """The frames. Can be iterated once."""
         ...
 
     def close(self) -> None:
@@ -165,29 +174,37 @@ class Writer(Protocol):
         ...
 
     def close(self, *, cut: bool = False) -> None:
-        """Finish the output, with all the sound of its source or, `cut`, that of the pictures. Safe to call twice."""
+        """Finish the output. Safe to call twice.
+
+        Args:
+            cut: end the sound with the last picture; without it all the sound of the source is kept.
+        """
         ...
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished."""
+        """Stop and leave no file behind, unless it is finished."""
         ...
 
 
 class SinkClosed(Exception):
-    """Nobody watches any more, as after a window was closed: the work ends, without an error."""
+    """Nobody watches any more, for example because the window was closed: the work ends, without an error."""
 
 
 class Sink(Protocol):
     """Where annotated frames go."""
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
-        """uint8 [H,W,3] RGB, seconds since the start.
+        """Show or send a picture.
+
+        Args:
+            image: uint8 [H,W,3] RGB.
+            seconds: since the start.
 
         Returns:
-            why the picture is lost, where the output will be tried again.
+            None, or why the picture was lost although the output goes on: it will be tried again.
 
         Raises:
-            SinkClosed: nobody looks any more.
+            SinkClosed: nobody watches any more.
             VideoError: the output failed.
         """
         ...
@@ -197,5 +214,5 @@ class Sink(Protocol):
         ...
 
     def abort(self) -> None:
-        """Finish while another thread is still in `show`: that call ends, and its picture is lost."""
+        """Finish while another thread is still in `show`: that call then ends, and its picture is lost."""
         ...

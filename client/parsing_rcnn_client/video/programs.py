@@ -1,4 +1,4 @@
-"""The programs ffmpeg, ffprobe and ffplay: where they are, how they are started, what they say about a source."""
+"""Finds and starts the programs ffmpeg, ffprobe and ffplay, and asks ffprobe about sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides
 
 _HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
 
-_FASTEST = 240  # frames a second that a source is believed to have where it only says how fine its clock is
+_FASTEST = 240  # frames a second; if no average is known, a higher r_frame_rate is taken for a clock, not a rate
 
 
 def tool(name: str) -> str:
@@ -33,25 +33,25 @@ def tool(name: str) -> str:
     Raises:
         VideoToolMissing: it is not installed.
     """
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise VideoToolMissing(
             f"{name} is not installed, and video needs it: sh scripts/install_ffmpeg.sh, or the package ffmpeg"
         )
-    return found
+    return path
 
 
 def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
-    """Run ffmpeg or ffplay in a session of its own.
+    """Start ffmpeg or ffplay in a session of its own.
 
-    Ctrl-C in a terminal goes to a whole process group, and ffmpeg must outlive it to finish its file. It ends by itself
-    when its pipe does, whatever became of this process.
+    Ctrl-C in a terminal goes to the whole process group, but ffmpeg must go on to finish its file. It ends by itself
+    when its pipe is closed, whatever happens to this process.
     """
     return subprocess.Popen(command, start_new_session=True, **pipes)
 
 
 def hidden(source: str) -> str:
-    """A source without user name and password, for messages; the name of a file stays as it is."""
+    """A source without user name and password, for messages; the name of a file is not changed."""
     return wire.hidden(source) if "://" in source else source
 
 
@@ -61,14 +61,20 @@ def is_live(source: str) -> bool:
 
 
 def is_endless(source: str) -> bool:
-    """Whether a source comes as it happens, cameras of http:// included: it sets the pace itself, and is opened again
-    when it is lost. What is none, a file, is played at its own speed and ends.
+    """Whether a source is a camera or an address, http:// included: it sets the pace itself, and is opened again when
+    it is lost. Anything else is a file, which is played at its own speed and ends.
     """
     return is_live(source) or ("://" in source and not source.startswith("file://"))
 
 
 def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[str]:
-    """ffmpeg's options that open a source."""
+    """ffmpeg's options to open a source.
+
+    Args:
+        source: a path, an address, or the number of a camera.
+        live: whether low delay matters more than a thorough analysis of the source.
+        patience: seconds to wait for an address.
+    """
     if source.isdigit() or source.startswith("/dev/video"):
         return ["-f", "v4l2", "-i", f"/dev/video{source}" if source.isdigit() else source]
     options = []
@@ -82,19 +88,19 @@ def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[st
 
 
 def local(source: str) -> str:
-    """A source as FFmpeg takes it: a file named 12:30.mp4 would be an address, of the protocol 12."""
+    """A source as FFmpeg understands it: it would take a file named 12:30.mp4 for an address with the protocol 12."""
     if "://" in source or ":" not in source.partition("/")[0]:
         return source
-    with suppress(OSError):  # no system has a file of such a name
+    with suppress(OSError):  # the name is too long, for example: no file
         return f"file:{source}" if Path(source).exists() else source
     return source
 
 
 def encoders() -> frozenset[str]:
-    """Names of all that ffmpeg can encode with.
+    """The names of ffmpeg's encoders.
 
     Raises:
-        VideoToolMissing: it is not installed.
+        VideoToolMissing: ffmpeg is not installed.
     """
     done = subprocess.run([tool("ffmpeg"), "-hide_banner", "-encoders"], capture_output=True, check=False)
     lines = done.stdout.decode(errors="replace").splitlines()
@@ -130,7 +136,7 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
     if swaps_sides(_display_matrix(stream)):
         width, height = height, width
     untagged = stream.get("color_space", "unknown") == "unknown"
-    least = _fraction(stream.get("r_frame_rate"))  # in which all times can be told: 1000 where they are milliseconds
+    least = _fraction(stream.get("r_frame_rate"))  # the lowest rate that fits all times: 1000 for milliseconds
     rate = _fraction(stream.get("avg_frame_rate")) or (least if least and least <= _FASTEST else Fraction(25))
     seconds = float(stream.get("duration") or container.get("duration") or 0)
     frames = int(stream.get("nb_frames") or round(seconds * rate)) or None
@@ -143,7 +149,7 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
 
 
 def _display_matrix(stream: dict[str, Any]) -> list[int]:
-    """The nine numbers, which ffprobe prints in three lines: "00000000:  0  65536  0"."""
+    """The nine numbers of the display matrix, which ffprobe prints in three lines: "00000000:  0  65536  0"."""
     text = next((d["displaymatrix"] for d in stream.get("side_data_list", []) if "displaymatrix" in d), "")
     numbers = [int(number) for line in text.splitlines() for number in line.partition(":")[2].split()]
     return numbers if len(numbers) == len(UPRIGHT) else UPRIGHT

@@ -1,7 +1,7 @@
-"""Video by PyAV, the optional extra `pyav`: FFmpeg's libraries in this process instead of the program beside it.
+"""Reads and writes video with PyAV, the optional extra `pyav`: FFmpeg's libraries in this process, not the program.
 
-It spares copying every frame through a pipe. It is not the default because its wheels bundle codecs under the GPL and
-because a file that crashes a decoder here takes the whole process along.
+This saves copying every frame through a pipe. It is not the default because its wheels bundle codecs under the GPL, and
+because a file that crashes a decoder then ends the whole process.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from parsing_rcnn_client.video.programs import hidden, is_live, local
 from parsing_rcnn_client.video.span import ROUNDED, Lead, Span
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides, upright
 
-_UNKNOWN = 2  # FFmpeg's number of the matrix that is not named
-_HDR = 16, 18  # of the transfer curves PQ and HLG
+_UNKNOWN = 2  # FFmpeg's number of an unspecified colour matrix
+_HDR = 16, 18  # FFmpeg's numbers of the transfer curves PQ and HLG
 _MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
 
@@ -64,7 +64,7 @@ class PyAVReader:
     def __init__(self, source: str, *, live: bool | None = None, pace: bool = False, span: Span | None = None) -> None:
         self.source, self.span, self._pace, self._closed = source, span, pace, False
         self.damaged: str | None = None
-        """What went wrong while the rest could be read, for example a broken tail."""
+        """What was wrong with a source that could still be read, for example a broken tail; None if nothing was."""
         self._av = library()
         live = is_live(source) if live is None else live
         options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"} if live else {}
@@ -76,7 +76,7 @@ class PyAVReader:
                 raise VideoError(f"{hidden(source)}: cannot be read as video (it has no pictures)")
             self._stream.thread_type = "SLICE" if live else "AUTO"
             self._frames = self._decoded()
-            self._first: Any = next(self._frames, None)  # how it is turned is known of frames only
+            self._first: Any = next(self._frames, None)  # only frames tell how they are to be turned
         except (self._av.FFmpegError, OSError) as error:
             raise VideoError(f"{hidden(source)}: cannot be read as video ({error.strerror or 'no video'})") from None
         if self._first is None:
@@ -87,28 +87,28 @@ class PyAVReader:
 
     @property
     def info(self) -> VideoInfo:
-        """What the container and its first frame say."""
+        """What the container and its first frame say about the source."""
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in order of their times.
 
         Raises:
-            InvalidOptions: none lies in the span.
+            InvalidOptions: no frame lies in the span.
         """
         if self._lead is not None:
             self._go_to(self._lead)
         index, begin, clock = 0, time.monotonic(), Clock(1 / self._info.fps)
         size = self._info.width, self._info.height
         while self._first is not None and not self._closed:
-            told = self._told()
-            if self.span is not None and told is not None:
-                if told < self.span.start - ROUNDED:
+            shown_at = self._next_time()
+            if self.span is not None and shown_at is not None:
+                if shown_at < self.span.start - ROUNDED:
                     self._first = next(self._frames, None)
                     continue
-                if self.span.end is not None and told >= self.span.end - ROUNDED:
+                if self.span.end is not None and shown_at >= self.span.end - ROUNDED:
                     break
-            moment = clock.next(told)
+            moment = clock.next(shown_at)
             begin = begin - moment if index == 0 else begin
             if self._pace:
                 time.sleep(max(begin + moment - time.monotonic(), 0))
@@ -127,6 +127,7 @@ class PyAVReader:
         self._closed = True
 
     def _packets(self, until: float) -> Iterator[tuple[float, bool]]:
+        """The source's packets up to a time, as `span.Packets`."""
         with self._av.open(local(self.source)) as container:
             stream = container.streams[self._stream.index]
             for packet in container.demux(stream):
@@ -137,24 +138,24 @@ class PyAVReader:
                     yield float(ticks * packet.time_base), packet.is_keyframe
 
     def _go_to(self, lead: Lead) -> None:
-        """Go to the first picture of the piece. Where there are earlier ones, by its packets, the source is read from
-        the beginning: some decoders give nothing for a while after a key frame.
+        """Go to the first picture of the piece. If the packets show that earlier pictures of it are missing, the source
+        is read from the beginning: some decoders skip pictures after a key frame.
         """
         start = 0.0 if self.span is None else self.span.start
         for place in (lead.seek, None):
-            # MPEG-TS is sought by the times of decoding, which begin before those of the pictures
+            # MPEG-TS seeks by decoding times, which begin before the times of the pictures
             self._container.seek(int((max(self._info.start - 1, 0) if place is None else place) * 10**6))
             self._frames = self._decoded()
             self._first = next(self._frames, None)
-            while (told := self._told()) is not None and told < start - ROUNDED and not self._closed:
+            while (shown_at := self._next_time()) is not None and shown_at < start - ROUNDED and not self._closed:
                 self._first = next(self._frames, None)
-            if place is None or self._closed or not lead.lost(self._first is not None, told):
+            if place is None or self._closed or not lead.lost(self._first is not None, shown_at):
                 break
-        self._begin = lead.number(told)
-        self.damaged = None  # what lies before a piece may lack what it needs
+        self._begin = lead.number(shown_at)
+        self.damaged = None  # it was about what lies before the piece
 
-    def _told(self) -> float | None:
-        """The time of the picture that comes next, where it says one."""
+    def _next_time(self) -> float | None:
+        """The time of the next picture, seconds; None if it has none, or there is no next picture."""
         return None if getattr(self._first, "time", None) is None else float(self._first.time) - self._info.start
 
     def _decoded(self) -> Iterator[Any]:
@@ -164,12 +165,12 @@ class PyAVReader:
                     break
                 try:
                     yield from packet.decode()
-                except self._av.FFmpegError as error:  # one bad packet; the next key frame is whole again
+                except self._av.FFmpegError as error:  # one bad packet; from the next key frame on all is well again
                     self.damaged = str(error.strerror)
         except self._av.FFmpegError as error:
             self.damaged = str(error.strerror)
         finally:
-            if self.span is None:  # else it is read from another place on
+            if self.span is None:  # else it is read again from another place
                 self._container.close()
 
     def _describe(self, live: bool) -> VideoInfo:
@@ -183,7 +184,7 @@ class PyAVReader:
         frames = stream.frames or round(length * rate) or None
         audio = bool(self._container.streams.audio)
         matrix = assumed_matrix(first.width, first.height) if first.colorspace == _UNKNOWN else None
-        hdr = matrix is None and int(first.color_trc) in _HDR  # said here, and not brought to a screen's range
+        hdr = matrix is None and int(first.color_trc) in _HDR  # reported only: there is no tone mapping here
         anywhere = not live and not ANY_CLOCK.isdisjoint(self._container.format.name.split(","))
         start = (self._container.start_time or 0) / 10**6 if anywhere else 0.0
         clock = stream.time_base
@@ -195,11 +196,12 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _display_matrix(frame: Any) -> list[int]:
-    found = frame.side_data.get("DISPLAYMATRIX")
-    return UPRIGHT if found is None else np.frombuffer(found, np.int32).tolist()
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else np.frombuffer(matrix, np.int32).tolist()
 
 
 def _picture(frame: Any, size: tuple[int, int], matrix: str | None) -> NDArray[np.uint8]:
+    """The upright picture, uint8 [H,W,3] RGB; `size` is its (width, height)."""
     display = _display_matrix(frame)
     wide, high = size[::-1] if swaps_sides(display) else size
     colours = None if matrix is None else _MATRICES[matrix]
@@ -250,7 +252,7 @@ class PyAVWriter:
             self._stream.codec_context.color_primaries, self._stream.codec_context.color_trc = 1, 1
             if sound_of is not None:
                 self._open_sound(sound_of)
-            self._container.start_encoding()  # the container refuses here, and not after the first analysis
+            self._container.start_encoding()  # so that the container refuses now, not after the first analysis
         except (self._av.FFmpegError, OSError, ValueError) as error:
             hint = "" if self._sound is None else "; a container may not hold the sound of its source: .mkv does"
             raise self._failed(error, hint) from None
@@ -277,10 +279,10 @@ class PyAVWriter:
             raise self._failed(error) from None
 
     def close(self, *, cut: bool = False) -> None:
-        """Finish the file, which then takes its name. Safe to call twice.
+        """Finish the file, which then gets its final name. Safe to call twice.
 
         Args:
-            cut: end the sound with the last picture; without it the sound is whole, however long.
+            cut: end the sound with the last picture; without it all the sound is kept.
         """
         if self._closed:
             return
@@ -294,13 +296,13 @@ class PyAVWriter:
         finally:
             if self._sound is not None:
                 self._sound.close()
-        self._closed = True  # now, so that one whose finishing was interrupted can still be stopped
+        self._closed = True  # only now, so that `abort` still works if this is interrupted
         if self._unfinished is not None:
             with writing(self.target):
                 self._unfinished.finish()
 
     def abort(self) -> None:
-        """Stop and leave no file."""
+        """Stop and leave no file behind."""
         if not self._closed:
             self._closed = True
             self._container.close()
@@ -329,7 +331,7 @@ class PyAVWriter:
 
     def _mux(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
-            # of the last picture no other one tells it: a file of one picture would last no time
+            # for the last picture, which has no next one: else a file with a single picture would last no time
             packet.duration = round(1 / self.info.fps / packet.time_base)
             self._container.mux(packet)
 

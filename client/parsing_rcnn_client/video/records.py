@@ -1,4 +1,4 @@
-"""Records of a video besides the pictures: a JSON line per frame, COCO annotations of the whole video, and arrays."""
+"""Data files of a video: a JSON line for each frame, COCO annotations of the whole video, arrays of each frame."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.codecs.json import dumps, to_json
 from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.names import legible
+from parsing_rcnn_client.names import legible, real_path
 from parsing_rcnn_client.predict.coco import CocoFile, found
 from parsing_rcnn_client.unfinished import Unfinished, growing, held
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing
 
 INCLUDE = ("iuv",)
-"""Optional data about each person in a line: some names of `codecs.json.INCLUDE`."""
+"""Optional data about each person in a JSON line; the names are those of `codecs.json.INCLUDE`."""
 
 
 class Record(Protocol):
     """Takes the frames of a video in order."""
 
     def add(self, tracked: Tracked) -> None:
-        """One frame."""
+        """Add a frame."""
         ...
 
 
@@ -44,44 +44,48 @@ class RecordFile(Record, Protocol):
         ...
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished."""
+        """Stop and leave no file behind, unless it is finished."""
         ...
 
 
 class JsonLines:
-    """One line a frame: `frame`, `time` in seconds, `analysed`, and `people` with `track`, `box` (steadied, in pixels
-    of the upright picture and within it), `score`, `parts` (pixels of each class) and `rle` (the silhouette in the full
-    frame). Live also `source`, and of one among several `number` (`of`), and of what is no file `at`, when the frame
-    came, in UTC as RFC 3339 has it; with zones or lines, `zones`: name -> people in it now, and `lines`: name -> `in`
-    and `out`, how often somebody passed it so far.
+    """A JSON line for each frame: `frame`, `time` in seconds, `analysed` and `people`.
 
-    Several sources may share one, each in its own thread.
+    Each person has `track`, `box` (steadied; in pixels of the upright picture and cut to it), `score`, and, where
+    computed, `parts` (class -> pixels) and `rle` (the silhouette in the full frame). Further keys:
+
+    - `source`, live; with it `number` if there are several sources (`of`), and `at` unless the source is a file: when
+      the frame came, in UTC as in RFC 3339.
+    - `zones` and `lines`, if there are any: zone -> people in it now; line -> `in` and `out`, how often somebody has
+      crossed it so far.
+
+    Several sources may share one object, each in its own thread.
 
     Args:
         path: of the file; None is standard output.
-        live: each line goes at once into the file itself, as it always does to standard output, and stays whatever
-            happens later; without it the file is there when it is whole.
-        include: of `INCLUDE`, what else each person has. "iuv": `offset` and `densepose` as of `codecs.json.to_json`,
-            where IUV was computed.
+        live: write each line at once into the file itself, where it stays whatever happens later. Without it the file
+            appears when it is complete. Standard output always gets each line at once.
+        include: optional data of each person, from `INCLUDE`. "iuv" adds `offset` and `densepose` as in
+            `codecs.json.to_json`, where IUV was computed.
 
     Raises:
-        InvalidOptions: another run writes the file.
+        InvalidOptions: another run is writing the file.
     """
 
     def __init__(self, path: Path | None, *, live: bool = False, include: Collection[str] = ()) -> None:
         self._path, self._include = path or "standard output", include
-        self._whole = None if path is None else path.resolve()  # of a link, the file that it points to is replaced
+        self._whole = None if path is None else real_path(path)  # a link stays; its file is replaced
         self._part: Unfinished | None = None
         self._lock = threading.Lock()
         with writing(self._path):
             self._file = self._opened(live)
 
     def of(self, number: int) -> Record:
-        """This record for one of several sources. Its lines have the source's number, for names may be equal."""
+        """This record for one of several sources. Its lines have the source's number, as names may be the same."""
         return _Numbered(self, number)
 
     def add(self, tracked: Tracked, number: int | None = None) -> None:
-        """Take a frame of the source with this number."""
+        """Add a frame; `number` is that of its source among several."""
         line: dict[str, Any] = {"source": legible(tracked.source)} if tracked.source else {}
         if number is not None:
             line["number"] = number
@@ -101,7 +105,7 @@ class JsonLines:
             self._write(dumps(line) + b"\n")
 
     def close(self) -> None:
-        """Finish the file, which then takes its name. Safe to call twice."""
+        """Finish the file and give it its final name. Safe to call twice."""
         if self._part is None:
             self.abort()
         elif not self._file.closed:
@@ -110,15 +114,15 @@ class JsonLines:
                 self._part.finish()
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished, or live."""
+        """Stop and leave no file behind, unless it is finished, or live."""
         if self._part is not None:
             self._part.drop()
-        elif self._lock.acquire(blocking=False):  # else a thread is stuck in `add`, as nobody reads the output
+        elif self._lock.acquire(blocking=False):  # else a thread hangs in `add`, because nobody reads the output
             self._file.close()
             self._lock.release()
 
     def _opened(self, live: bool) -> IO[bytes]:
-        """A file to write, in a folder that is made; or standard output, which stays open."""
+        """Open the file, whose folder is created; or standard output, which stays open when this is closed."""
         if self._whole is None:
             return open(1, "wb", buffering=0, closefd=False)
         self._whole.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,7 @@ class JsonLines:
         if self._part is not None:
             self._file.write(line)
             return
-        while line:  # unbuffered, so that nothing is left to be written at the end
+        while line:  # without a buffer, so that nothing is left to write at the end
             line = line[os.write(self._file.fileno(), line) :]
 
     def _person(self, tracked: Tracked, index: int) -> dict[str, Any]:
@@ -148,29 +152,30 @@ class JsonLines:
             entry["rle"] = person_rle(people, index)
         if "iuv" in self._include and people.iuv is not None:
             alone = replace(people.select([index]), parts=None, part_scores=None, part_probs=None)
-            (own,) = to_json(alone, include=("iuv",))["predictions"]
-            entry |= {name: own[name] for name in ("offset", "densepose")}
+            (document,) = to_json(alone, include=("iuv",))["predictions"]
+            entry |= {name: document[name] for name in ("offset", "densepose")}
         return entry
 
 
 class _Numbered:
-    """`JsonLines` for one of several sources."""
+    """The `JsonLines` of one of several sources."""
 
     def __init__(self, lines: JsonLines, number: int) -> None:
         self._lines, self._number = lines, number
 
     def add(self, tracked: Tracked) -> None:
-        """One frame."""
+        """Add a frame."""
         self._lines.add(tracked, self._number)
 
 
 class CocoVideo:
-    """COCO annotations of a video, as of COCO's instances with what video datasets add.
+    """COCO annotations of a video: COCO's format of instances, with the keys that video datasets add.
 
-    `videos` has one entry (`id`, `name`, `width`, `height`, `fps`), `images` one for each frame (`video_id`, `frame_id`
-    from 0, `time` in seconds), `annotations` one for each person in each frame: `track_id`, `bbox` (x, y, width,
-    height; steadied), `score`, and, where maps were computed, `segmentation` (RLE of the full frame) and `area`. The
-    entries wait in files beside the result, so that a long video takes no more memory than a short one.
+    `videos` has one entry (`id`, `name`, `width`, `height`, `fps`). `images` has one for each frame (`video_id`,
+    `frame_id` from 0, `time` in seconds). `annotations` has one for each person in each frame: `track_id`, `bbox` (x,
+    y, width, height; steadied), `score`, and, where maps were computed, `segmentation` (RLE of the full frame) and
+    `area`.
+    Until the end the entries are kept in temporary files, so that a long video takes no more memory than a short one.
     """
 
     def __init__(self, path: Path, name: str, info: VideoInfo) -> None:
@@ -180,7 +185,7 @@ class CocoVideo:
             self._file = CocoFile(path, {"videos": [video], "categories": [{"id": 1, "name": "person"}]})
 
     def add(self, tracked: Tracked) -> None:
-        """One frame."""
+        """Add a frame."""
         people, frame = tracked.people, tracked.frame
         height, width = people.image_size
         image = {
@@ -197,40 +202,41 @@ class CocoVideo:
                 self._file.annotation(self._annotation(tracked, index, frame.index + 1))
 
     def close(self) -> None:
-        """Write the file, which then takes its name. Safe to call twice."""
+        """Write the file and give it its final name. Safe to call twice."""
         with writing(self._path):
             self._file.close()
 
     def abort(self) -> None:
-        """Stop and leave no file, unless it is finished."""
+        """Stop and leave no file behind, unless it is finished."""
         self._file.abort()
 
     def _annotation(self, tracked: Tracked, index: int, image_id: int) -> dict[str, Any]:
         people = tracked.people
         maps = people.parts is not None or people.iuv is not None
         mask = person_rle(people, index) if maps else None
-        whose = {"image_id": image_id, "video_id": 1, "track_id": int(tracked.numbers[index])}
-        return whose | found(tracked.shown[index], people.scores[index], mask, PERSON_CATEGORY)
+        ids = {"image_id": image_id, "video_id": 1, "track_id": int(tracked.numbers[index])}
+        return ids | found(tracked.shown[index], people.scores[index], mask, PERSON_CATEGORY)
 
 
 class NpzFolder:
-    """FOLDER/000000.npz and so on, by the index of the frame: what `People.save` writes of everybody in the picture,
-    for training and avatars, with the numbers of their tracks in `tracker_id`. A frame without anybody has a file, too.
+    """A file for each frame, FOLDER/000000.npz and so on by the frame's index, for training and avatars.
 
-    Each file is whole or not there. Boxes are those that the maps lie in, which may reach out of the picture.
+    Each has what `People.save` writes about the people in view, with their track numbers in `tracker_id`. Frames
+    without people have a file, too. A file is either complete or not there. The boxes are those that the maps cover;
+    they may reach beyond the picture.
 
     Args:
-        folder: for the files; it is made.
+        folder: for the files; it is created.
 
     Raises:
-        InvalidOptions: there are files in it, or another run writes into it.
-        VideoError: there can be no such folder.
+        InvalidOptions: the folder is not empty, or another run writes into it.
+        VideoError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         require_empty(folder)
         self._folder, self._made = folder, not folder.exists()
-        self._written: list[int] | None = []  # until it is finished
+        self._written: list[int] | None = []  # indices of the frames; None when finished
         with writing(folder):
             self._held = held(folder)
         try:
@@ -240,7 +246,7 @@ class NpzFolder:
             raise
 
     def add(self, tracked: Tracked) -> None:
-        """One frame."""
+        """Write the file of a frame."""
         numbered = replace(tracked.people, tracker_id=tracked.numbers.astype(np.int32)).select(tracked.in_view)
         path = self._at(tracked.frame.index)
         part = path.with_name(path.name + ".part")
@@ -254,18 +260,18 @@ class NpzFolder:
             self._written.append(tracked.frame.index)
 
     def close(self) -> None:
-        """Keep what there is. Safe to call twice."""
+        """Keep the files. Safe to call twice."""
         self._written = None
         self._let_go()
 
     def abort(self) -> None:
-        """Delete the files that were written, and the folder if it was made here, unless it is finished."""
+        """Delete the written files, and the folder if it was created here, unless `close` was called."""
         if self._written is None:
             return
         for index in self._written:
             dropped(self._at(index))
         if self._made:
-            with contextlib.suppress(OSError):  # somebody else's file lies there
+            with contextlib.suppress(OSError):  # there is a file of somebody else
                 self._folder.rmdir()
         self._written = None
         self._let_go()
@@ -280,10 +286,10 @@ class NpzFolder:
 
 
 def require_empty(folder: Path) -> None:
-    """Refuse a folder that is not empty, so that the frames of two runs are not mixed, and nothing is deleted.
+    """Refuse a folder that is not empty, so that the frames of two runs do not mix, and no other file is deleted.
 
     Raises:
-        InvalidOptions: something lies in the folder, or it is a file or cannot be looked into.
+        InvalidOptions: the folder is not empty, or is a file, or cannot be read.
     """
     try:
         if folder.exists() and next(folder.iterdir(), None) is not None:

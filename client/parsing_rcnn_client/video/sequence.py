@@ -1,4 +1,4 @@
-"""Frames in numbered files: where a number is missing, ffmpeg ends there and does not say what it looked for."""
+"""Frames in numbered files. If a number is missing, ffmpeg ends there without a message; this finds the gap."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def gap(source: str, read: int) -> str | None:
-    """Which file is missing in a source like frames/f%04d.jpg, and how many frames lie behind it.
+    """Find the first missing file of a source like frames/f%04d.jpg.
 
     Args:
-        source: any; of one that is no sequence there is nothing to say.
-        read: frames that were read, which may have ended before.
+        source: any source.
+        read: how many frames were read.
+
+    Returns:
+        A message with the missing file and the number of frames behind it. None if there is no gap, if the reading
+        ended before it, or if the source is not a sequence.
     """
     path = Path(source)
     parts = _NUMBER.split(path.name)
@@ -25,8 +29,8 @@ def gap(source: str, read: int) -> str | None:
     one = re.compile(f"{re.escape(before)}(\\d{{{width},}}){re.escape(after)}")
     numbers: set[int] = set()
     with suppress(OSError):
-        if not path.exists():  # else it is the name of one file
-            numbers = {int(found[1]) for file in path.parent.iterdir() if (found := one.fullmatch(file.name))}
+        if not path.exists():  # else it is the name of a single file
+            numbers = {int(match[1]) for file in path.parent.iterdir() if (match := one.fullmatch(file.name))}
     if not numbers:
         return None
     first = missing = min(numbers)

@@ -1,4 +1,4 @@
-"""Where live pictures go: a window, a file or a stream, a page in the browser."""
+"""Where live pictures go: a file or a stream, a window, or a page in the browser."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
 from parsing_rcnn_client.video.media import Sink, SinkClosed, VideoError, VideoInfo
 from parsing_rcnn_client.video.programs import hidden, start, tool
 
-_GOODBYE = 2.0  # seconds for a window to close itself
+_GOODBYE = 2.0  # seconds that a window gets to close itself
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
 
 
 class FileSink:
-    """A file, or an rtsp:// or rtmp:// address, by ffmpeg."""
+    """A file, or an rtsp:// or rtmp:// address, written by ffmpeg."""
 
     def __init__(self, target: str, info: VideoInfo) -> None:
         hurry = ("-preset", "ultrafast", "-tune", "zerolatency", "-g", "50", "-crf", "23")
@@ -44,17 +44,20 @@ class FileSink:
         self._writer.close()
 
     def abort(self) -> None:
-        """Finish the file without the picture that is on its way, or leave the address."""
+        """Finish the file without the picture that is being written, or leave the address."""
         self._writer.interrupt()
 
 
 class LastingSink:
-    """An address that may go away and come back: sent to again after growing pauses, its pictures lost meanwhile.
+    """An address that may go away and come back. It is tried again after growing pauses; pictures meanwhile are lost.
 
     Args:
-        open_sink: opens it; called again after every loss.
-        lasted: seconds after which an opened one counts as having worked. One that fails sooner at the very first
-            time is wrong and not lost.
+        open_sink: opens the address; called again after every loss.
+        lasted: seconds after which an opened address counts as having worked. If the first try fails sooner, the
+            address is taken to be wrong, and is not tried again.
+
+    Attributes:
+        losses: how often the address was lost.
     """
 
     def __init__(self, open_sink: Callable[[], Sink], lasted: float = 3.0) -> None:
@@ -69,7 +72,7 @@ class LastingSink:
         """Send a picture, or drop it while the address is away.
 
         Returns:
-            why it was dropped.
+            None, or why the picture was dropped.
 
         Raises:
             VideoError: the address never worked.
@@ -107,7 +110,7 @@ class LastingSink:
 
 
 class WindowSink:
-    """A window of ffplay; closing the window ends the work.
+    """A window of ffplay. Closing it ends the work.
 
     Raises:
         InvalidOptions: there is no screen.
@@ -119,21 +122,25 @@ class WindowSink:
         command = [tool("ffplay"), "-loglevel", "error", "-fflags", "nobuffer", "-flags", "low_delay", "-f", "rawvideo"]
         command += ["-pixel_format", "rgb24", "-video_size", f"{info.width}x{info.height}", "-framerate", "120"]
         command += ["-window_title", title, "-i", "-"]
-        # without a buffer: its lock would be held as long as a paused window takes no picture, and closing wants it
+        # without a buffer: its lock would be held while a paused window takes no picture, and `close` needs that lock
         self._process = start(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
 
     @staticmethod
     def require_screen() -> None:
-        """Refuse early: without a screen ffplay draws into nothing and says nothing."""
+        """Refuse early if there is no screen: ffplay itself would then draw nothing and report nothing.
+
+        Raises:
+            InvalidOptions: there is no screen.
+        """
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise InvalidOptions("there is no screen here (DISPLAY is not set): try --out mjpeg:8090")
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
-        """Show a picture. While the window is paused (p, or the space bar) this waits for it.
+        """Show a picture. This waits while the window is paused (p, or the space bar).
 
         Raises:
             SinkClosed: the window was closed.
-            VideoError: it could not be opened.
+            VideoError: the window could not be opened.
         """
         assert self._process.stdin is not None
         left = np.ascontiguousarray(image).data.cast("B")
@@ -150,12 +157,12 @@ class WindowSink:
         self._process.terminate()
         try:
             self._process.wait(_GOODBYE)
-        except subprocess.TimeoutExpired:  # stopped, or its screen hangs
+        except subprocess.TimeoutExpired:  # the process is stopped, or the screen hangs
             self._process.kill()
             self._process.wait()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.close()  # last: whoever still writes must have failed before the number is free
+            self._process.stdin.close()  # last: `show` in another thread must fail before the descriptor is reused
 
     def abort(self) -> None:
         """As `close`."""
@@ -163,12 +170,17 @@ class WindowSink:
 
 
 class MjpegPage:
-    """A web page with all sources, each as motion JPEG at /N.mjpg. A slow browser misses pictures, nobody waits for it.
+    """A web page with all sources, each as motion JPEG at /N.mjpg. A slow browser misses pictures and holds up nobody.
 
     Args:
-        port: to listen on; 0 chooses one.
-        host: to listen on.
+        port: to listen on; 0 chooses a free one.
+        host: address to listen on.
         quality: of the JPEGs.
+
+    Attributes:
+        url: address of the page.
+        sinks: the sources on the page, in order.
+        closed: whether `close` was called.
 
     Raises:
         InvalidOptions: the port is taken.
@@ -187,7 +199,7 @@ class MjpegPage:
         threading.Thread(target=self._server.serve_forever, name="mjpeg", daemon=True).start()
 
     def sink(self, name: str) -> MjpegSink:
-        """A place on the page."""
+        """Add a source to the page."""
         self.sinks.append(MjpegSink(name, self))
         return self.sinks[-1]
 
@@ -210,7 +222,7 @@ class MjpegSink:
         self._closed = False
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
-        """The newest picture."""
+        """Set the newest picture."""
         with self._changed:
             self._image, self._count = image, self._count + 1
             self._changed.notify_all()
@@ -222,11 +234,15 @@ class MjpegSink:
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """As `close`: nobody waits for a browser."""
+        """As `close`, which never waits for a browser."""
         self.close()
 
     def newest(self, after: int) -> tuple[int, bytes] | None:
-        """(number, JPEG) of a picture newer than `after`, waiting for it; None at the end. Encoded once for all."""
+        """Wait for a picture with a number above `after`. It is encoded once for all browsers.
+
+        Returns:
+            (number, JPEG); None at the end.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._count > after)
             if self._closed or self._image is None:
@@ -271,12 +287,12 @@ def _handler(page: MjpegPage) -> type[BaseHTTPRequestHandler]:
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             number = 0
-            while (found := sink.newest(number)) is not None:
-                number, jpeg = found
+            while (newest := sink.newest(number)) is not None:
+                number, jpeg = newest
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the command shows what happens."""
+            """Log nothing: the command itself shows what happens."""
 
     return Handler

@@ -1,8 +1,8 @@
-"""Steady boxes, parts and IUV: every track remembers its maps, moves them with the picture and lets them vote.
+"""Steadies boxes, parts and IUV: every track remembers its maps, moves them with the picture and lets them vote.
 
-What a track remembers lies in the last frame; where each of its pixels went is found by optical flow (DIS, Kroeger et
-al., ECCV 2016) on a small grey picture of the person. A remembered label gives way only when new labels outvote it;
-where the pictures do not match (something came in front, a limb moved too fast) the new label counts at once.
+The remembered maps belong to the last frame. Where each of their pixels went is found by optical flow (DIS, Kroeger et
+al., ECCV 2016) on a small grey picture of the person. A remembered label is replaced only when new labels outvote it;
+where the two pictures do not match (something came in front, a limb moved too fast) the new label counts at once.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from parsing_rcnn_client.video.votes import Averages, Keep, Votes, grid, look_up
 
 Box = NDArray[np.float32]
 
-_MARGIN = 0.015  # of a box, that maps reach beyond it
-_SHORTEST = 1e-3  # seconds between two frames, were their times the same
-_STILL = 0.05  # box heights a second, the speed that the noise of a standing box has
-_MISMATCH = 11.0  # grey levels between a moved picture and the new one, beyond which the memory is not believed
+_MARGIN = 0.015  # of a box's size, by which maps reach beyond it on each side
+_SHORTEST = 1e-3  # seconds assumed between two frames with the same time
+_STILL = 0.05  # box heights a second: the speed that noise gives to a standing box
+_MISMATCH = 11.0  # grey levels between the moved picture and the new one; beyond that the memory is not believed
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How much memory.
+    """How long tracks remember.
 
     Attributes:
-        labels: share of a label's standing that survives 1/30 s, 0..1, where an engine says labels only. At 30 frames
-            a second a steady label gives way after k frames of another, labels**k < 1/2: 0.92 needs nine.
-        shares: the same of the probabilities of the parts, where an engine says them (`Options.part_probs`).
-        outline: the same between a person and the background.
-        uv: the same of U and V.
-        steady: cut-off frequency of the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
+        labels: share of a label's standing that survives 1/30 s, 0..1, if the engine gives labels only. At 30 frames a
+            second, k frames of another label replace a steady one as soon as labels**k < 1/2: with 0.92, nine frames.
+        shares: the same for the probabilities of the parts, if the engine gives them (`Options.part_probs`).
+        outline: the same where the choice is between a person and the background.
+        uv: the same for U and V.
+        steady: cut-off frequency for the boxes of people who stand still, Hz (the one-euro filter of Casiez et al.,
             CHI 2012).
-        agile: how much the cut-off grows with speed, Hz per box height and second.
+        agile: how much the cut-off grows with speed, Hz for one box height per second.
     """
 
     labels: float = 0.92
@@ -48,7 +48,7 @@ class Smoothing:
     agile: float = 60.0
 
     def keep(self, gap: float) -> Keep:
-        """What survives `gap` times 1/30 s."""
+        """The shares that survive `gap` times 1/30 s."""
         return Keep(self.labels**gap, self.shares**gap, self.outline**gap)
 
 
@@ -56,13 +56,13 @@ STEADY = Smoothing()
 
 
 class Grey:
-    """A frame in grey at several sizes, made when needed."""
+    """A frame in grey, at several sizes that are made when needed."""
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self._levels = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)]
 
     def cells(self, box: Box, side: int) -> NDArray[np.uint8]:
-        """What lies under a box, uint8 [side,side]."""
+        """The picture under a box, scaled to uint8 [side,side]."""
         width, height = float(box[2] - box[0]), float(box[3] - box[1])
         level = int(np.clip(np.log2(max(width, height, 1.0) / side), 0, 3))
         while len(self._levels) <= level:
@@ -74,20 +74,20 @@ class Grey:
             [[step_x, 0, shift[0] + step_x / 2 - 0.5], [0, step_y, shift[1] + step_y / 2 - 0.5]], np.float64
         )
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        found = cv2.warpAffine(
+        cells = cv2.warpAffine(
             self._levels[level], transform, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
-        return np.asarray(found, np.uint8)
+        return np.asarray(cells, np.uint8)
 
 
 @dataclass
 class Memory:
     """What is remembered of one track."""
 
-    box: Box  # that the maps cover, in the last frame
+    box: Box  # in the last frame, covered by the maps
     shown: Box  # the steadied box
-    speed: NDArray[np.float64]
-    time: float
+    speed: NDArray[np.float64]  # [4] of the edges, box heights a second
+    time: float  # of the last analysed frame with this track, seconds
     score: float
     parts: Votes | Averages | None
     charts: Votes | None
@@ -100,7 +100,7 @@ class Smoother:
     """The memory of all tracks. Feed it every frame in order.
 
     Args:
-        settings: how much memory; None turns votes and steadying off but still carries maps to frames in between.
+        settings: how long to remember; None turns votes and steadying off, but `carry` and `linger` still move maps.
     """
 
     def __init__(self, settings: Smoothing | None = STEADY) -> None:
@@ -118,12 +118,12 @@ class Smoother:
         Args:
             image: uint8 [H,W,3] RGB of the frame.
             people: found in it.
-            numbers: [n] of their tracks; 0 is nobody's and passes as it is.
+            numbers: [n] track numbers; a person with 0 has no track and stays unchanged.
             time: of the frame, seconds.
 
         Returns:
-            (the people with steadied maps, which lie in boxes a little larger, and without `part_probs`; steadied boxes
-            float32 [n,4] to show).
+            (the people, whose maps are steadied and lie in slightly larger boxes, without `part_probs`; steadied boxes,
+            float32 [n,4], to show).
         """
         frame = Grey(image)
         parts = None if people.parts is None else people.parts.copy()
@@ -144,19 +144,19 @@ class Smoother:
         return replace(people, boxes=boxes, parts=parts, part_probs=None, iuv=iuv), shown
 
     def forget(self, alive: Sequence[int]) -> None:
-        """Drop every track that is not among `alive`."""
+        """Forget every track that is not among `alive`."""
         self._memories = {number: memory for number, memory in self._memories.items() if number in set(alive)}
 
     def carry(
         self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box], fresh: float
     ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
-        """A frame that was not analysed: the remembered people, moved to where the picture went.
+        """The remembered people in a frame that was not analysed, moved as the picture moved.
 
         Args:
             image: uint8 [H,W,3] RGB of the frame.
-            blank: People of this frame's size with the taxonomy; nobody in it.
+            blank: an empty `People` with the size of the frame and the taxonomy.
             boxes: track -> predicted box.
-            fresh: tracks not seen since this time are left out.
+            fresh: tracks that were not seen since this time, seconds, are left out.
 
         Returns:
             (people, their track numbers, boxes to show).
@@ -169,11 +169,11 @@ class Smoother:
     def linger(
         self, image: NDArray[np.uint8], blank: People, boxes: dict[int, Box]
     ) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
-        """Who was missed in a frame that was analysed, moved there as by `carry`. Call it before `update`.
+        """The people whom the analysis of a frame missed, moved into it as by `carry`. Call it before `update`.
 
         Args:
             image: uint8 [H,W,3] RGB of the frame.
-            blank: People of this frame's size with the taxonomy; nobody in it.
+            blank: an empty `People` with the size of the frame and the taxonomy.
             boxes: missed track -> predicted box.
 
         Returns:
@@ -208,7 +208,7 @@ class Smoother:
             None if people.part_scores is None else people.part_scores[index],
             None if people.iuv_scores is None else people.iuv_scores[index],
         )
-        # a memory of seconds, not of frames: fewer analyses a second each count for more, and more of them for less
+        # memory fades by seconds, not by frames: the fewer analyses a second, the more each of them counts
         gap = 1.0 if memory is None else float(np.clip(time - memory.time, _SHORTEST, 1)) * 30
         keep = Keep(0, 0, 0) if self.settings is None else self.settings.keep(gap)
         if memory is None or self._last is None or self.settings is None:
@@ -216,7 +216,7 @@ class Smoother:
             charts = None if iuv is None else Votes.first(iuv[0], keep)
             return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], *sure)
         shown, speed = self._steadied(memory, box, time)
-        # maps lie in the steadied box as well: in the shaking one their cells would shake
+        # the maps are moved into the steadied box, too: in the trembling one their cells would tremble
         cells = _grown(shown)
         voted, charts, uv = None, None, None
         some = labels if labels is not None else iuv
@@ -252,14 +252,14 @@ class Smoother:
         return charts, np.rint(uv).astype(np.uint8)
 
     def _moved(self, frame: Grey, memory: Memory, predicted: Box) -> Memory:
-        """The memory carried into a frame without an analysis: the box by what its pixels did."""
+        """The memory in a frame without an analysis. The box moves as most of the person's pixels did."""
         votes = memory.parts or memory.charts
         if votes is None or self._last is None:
             return replace(memory, box=predicted, shown=predicted)
         side = votes.labels.shape[-1]
         flow = self._went(frame.cells(predicted, side), self._last.cells(predicted, side))
         cell = (predicted[2:] - predicted[:2]) / side
-        # cells of the prediction that show the person now are those whose place in the last frame was the person
+        # a cell of the predicted box shows the person if it showed the person in the last frame
         inside = look_up(votes.labels, _cells(predicted, flow, memory.box, side)) > 0
         if inside.sum() >= 16:
             back = np.median(flow[inside], axis=0) * cell  # from now to the last frame, pixels
@@ -279,7 +279,7 @@ class Smoother:
         )
 
     def _where(self, frame: Grey, before: Box, now: Box, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """For each cell under the box now: its place among the cells of the box before, and whether to believe it."""
+        """For each cell of the box `now`: its place in the cells of the box `before`, and whether to believe it."""
         assert self._last is not None
         new, old = frame.cells(now, side), self._last.cells(now, side)
         flow = self._went(new, old)
@@ -287,15 +287,15 @@ class Smoother:
         where = _cells(now, flow, before, side)
         inside = cv2.inRange(where, (-0.5, -0.5), (side - 0.5, side - 0.5)) > 0
         believed = (difference < _MISMATCH) & inside
-        # a third of the pixels inexplicable: another scene, where the other matches are chance
+        # a third of the pixels cannot be explained: this is another scene, and the other matches are chance
         return where, believed if believed.mean() > 2 / 3 else np.zeros_like(believed)
 
     def _went(self, new: NDArray[np.uint8], old: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Where in `old` each pixel of `new` was, relative to it: float32 [S,S,2] of (x, y)."""
+        """The optical flow: from each pixel of `new` to its place in `old`, float32 [S,S,2] of (x, y)."""
         return np.asarray(self._flow.calc(new, old, np.zeros((*new.shape, 2), np.float32)), np.float32)
 
     def _steadied(self, memory: Memory, box: Box, time: float) -> tuple[Box, NDArray[np.float64]]:
-        """The one-euro filter: little smoothing while moving, so little lag; much while standing."""
+        """The one-euro filter: much smoothing while standing; little while moving, so that there is little lag."""
         assert self.settings is not None
         seconds = max(time - memory.time, _SHORTEST)
         height = max(float(box[3] - box[1]), 1.0)
@@ -307,7 +307,7 @@ class Smoother:
 
 
 def _mismatch(new: NDArray[np.uint8], old: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Grey levels that the moved picture differs by, averaged over 5x5 cells."""
+    """By how many grey levels the moved picture differs from the new one, averaged over 5x5 cells."""
     moved = sample(old, grid(len(new)) + flow, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.blur(cv2.absdiff(new, moved), (5, 5)), np.uint8)
 
@@ -317,11 +317,11 @@ def _share(cutoff: NDArray[np.float64] | float, seconds: float) -> NDArray[np.fl
 
 
 def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArray[np.float32]:
-    """Cells of `now` moved by `flow`, as cells of `before`: float32 [S,S,2]."""
+    """The cells of the box `now`, moved by `flow`, in the cells of the box `before`: float32 [S,S,2] of (x, y)."""
     size_now, size_before = now[2:] - now[:2], np.maximum(before[2:] - before[:2], np.float32(1e-3))
     scale = size_now / size_before
     offset = (now[:2] - before[:2]) * side / size_before + (scale - 1) / 2
-    # rows of pairs: NumPy is slow where its last axis is two long
+    # as rows of pairs, because NumPy is slow if the last axis has a length of two
     rows = (grid(side) + flow).reshape(side, 2 * side)
     rows *= np.tile(scale, side)
     rows += np.tile(offset, side)
@@ -329,18 +329,18 @@ def _cells(now: Box, flow: NDArray[np.float32], before: Box, side: int) -> NDArr
 
 
 def _grown(box: Box) -> Box:
-    """A little larger: the steadied box is late, and what it cut off would be lost."""
+    """A box a little larger: the steadied box lags behind, and what it cut off would be lost."""
     margin = _MARGIN * (box[2:] - box[:2])
     return np.concatenate([box[:2] - margin, box[2:] + margin]).astype(np.float32)
 
 
 def _places(box: Box, cells: Box, side: int) -> NDArray[np.float32]:
-    """Where the cells of one box lie among those of another: float32 [S,S,2]."""
+    """The places of the cells of the box `cells` in the cells of `box`: float32 [S,S,2] of (x, y)."""
     return _cells(cells, np.zeros((side, side, 2), np.float32), box, side)
 
 
 def _laid(maps: NDArray[np.uint8], box: Box, cells: Box) -> NDArray[np.uint8]:
-    """Maps [k,S,S] of one box in the cells of another."""
+    """Maps [k,S,S] of a box, resampled to the cells of the box `cells`."""
     where = _places(box, cells, maps.shape[-1])
     return np.stack([look_up(plane, where) for plane in maps])
 
@@ -354,11 +354,11 @@ def _voted(
     believed: NDArray[np.bool_],
     keep: Keep,
 ) -> Votes | Averages:
-    """The memory of parts after new labels and, where an engine says them, probabilities [classes,S,S].
+    """The memory of parts after new labels and, if the engine gives them, probabilities [classes,S,S].
 
     Args:
-        lies: where the cells lie in the new maps, as `_places` says.
-        where: and in the memory.
+        lies: places of the cells in the new maps, from `_places`.
+        where: places of the cells in the memory.
     """
     labels = look_up(labels, lies)
     if memory is not None and memory.labels.shape != labels.shape:

@@ -1,4 +1,4 @@
-"""A piece of a video: from one time of its clock to another."""
+"""A piece of a video, from one time to another, and how to find its first picture."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.programs import local, tool
 
 EARLIER = 10.0
-"""Seconds before a piece at which reading its sound begins: not every container finds a packet exactly."""
+"""Seconds before a piece at which the reading of its sound begins, as some containers cannot seek exactly."""
 ROUNDED = 1e-6
-"""Seconds by which times differ that are written in decimals."""
-_TO_A_KEY = 1.0  # seconds before a key frame at which reading begins: some containers go by the time of its decoding
-_MIXED = 2.0  # seconds by which packets may be out of the order of their pictures
+"""Seconds by which equal times may differ after they were written as decimals."""
+_TO_A_KEY = 1.0  # seconds before a key frame at which reading begins: some containers seek by decoding times
+_MIXED = 2.0  # seconds by which the order of packets may differ from that of their pictures
 
 Packets = Callable[[float], Iterable[tuple[float, bool]]]
-"""Until a time of the container's clock -> (time, whether it is a key frame) of every picture that is to be shown."""
+"""A time of the container's clock -> (time, whether it is a key frame) of every picture up to it that is shown."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """From `start` to before `end`, in seconds of the source's clock, as `Frame.time` has them; None is its end.
+    """From `start` until before `end`, in seconds of the source's clock, as in `Frame.time`. None is the source's end.
 
     Raises:
-        InvalidOptions: nothing lies between them.
+        InvalidOptions: `end` is not after `start`.
     """
 
     start: float = 0.0
@@ -40,10 +40,10 @@ class Span:
 
     @classmethod
     def parse(cls, start: str | None, end: str | None) -> Self | None:
-        """What the command line has; None where it names neither.
+        """From the command line; None if it names neither time.
 
         Raises:
-            InvalidOptions: one of them is no time.
+            InvalidOptions: one of them is not a time, or the end is not after the start.
         """
         if start is None and end is None:
             return None
@@ -53,36 +53,45 @@ class Span:
 
     @property
     def seek(self) -> float:
-        """Where to begin to read its sound, seconds; 0 is the beginning."""
+        """Where to begin to read the sound, seconds; 0 is the source's beginning."""
         return max(self.start - EARLIER, 0.0)
 
     def frames(self, whole: int | None, fps: float) -> int | None:
-        """How many frames it has, of a video with so many of which not all need to be there; an estimate."""
+        """Estimated number of frames in the span.
+
+        Args:
+            whole: number of frames of the whole video, itself an estimate; None if unknown.
+            fps: frames a second.
+
+        Returns:
+            None if neither the span nor the video has a known end.
+        """
         last = math.inf if whole is None else whole / fps
         last = last if self.end is None else min(last, self.end)
         return None if last == math.inf else max(round((last - self.start) * fps), 1)
 
     def between(self, begin: float) -> str:
-        """Options of ffmpeg's filters trim and atrim, which look at the times themselves.
+        """Options of ffmpeg's filters trim and atrim, which go by the container's own clock.
 
         Args:
-            begin: seconds of the container's clock that are taken off all times (`VideoInfo.start`).
+            begin: where that clock begins, seconds (`VideoInfo.start`).
         """
         until = "" if self.end is None else f":end={begin + self.end:.6f}"
         return f"start={begin + self.start:.6f}{until}"
 
     def empty(self, source: str) -> InvalidOptions:
-        """The error where the source has no picture in it."""
+        """The error to raise if the source has no picture in the span."""
         until = "" if self.end is None else f" and before {self.end:g} s"
         return InvalidOptions(f"{source}: no picture lies at {self.start:g} s or later{until}: name an earlier --start")
 
 
 class Lead:
-    """What lies before a piece, and how to get there, by the packets of the source: none is decoded.
+    """What comes before a piece: how many pictures, and where to begin to read. Found from the packets of the source,
+    without decoding any.
 
     Args:
         packets: of the source.
-        begin: seconds of the container's clock that are taken off all times (`VideoInfo.start`).
+        begin: where the container's clock begins, seconds (`VideoInfo.start`).
         span: the piece.
     """
 
@@ -90,32 +99,41 @@ class Lead:
         self._packets, self._begin, self._span = packets, begin, span
         known = [(time - begin, key) for time, key in packets(begin + span.start + 2 * _MIXED)]
         self._times = sorted(time for time, _ in known)
-        # MPEG-TS is sought to any picture, and what comes before a key frame cannot be decoded
+        # the last key frame before the piece: seeking in MPEG-TS may end at any picture, and decoding needs a key frame
         self._key = max((time for time, key in known if key and time <= span.start), default=0.0)
 
     @property
     def seek(self) -> float | None:
-        """The time of the container's clock at which to begin to read, before the key frame that the piece needs; None
-        is the beginning.
+        """Where to begin to read, in seconds of the container's clock: before the key frame that the piece needs. None
+        is the source's beginning.
         """
         return self._begin + self._key - _TO_A_KEY if self._key > _TO_A_KEY else None
 
     @property
     def empty(self) -> bool:
-        """Whether no packet has a picture of the piece."""
+        """Whether the source has no packet with a picture of the piece."""
         end = self._span.start + _MIXED if self._span.end is None else self._span.end
         return self._before(end) == self._before(self._span.start)
 
     def number(self, first: float | None) -> int:
-        """The number of the first picture that came, from its time (`Frame.time`); None where it has none."""
+        """The index in the whole video of the first picture that was read.
+
+        Args:
+            first: its time (`Frame.time`); None if it has none.
+        """
         return self._before(self._span.start if first is None else first)
 
     def lost(self, came: bool, first: float | None) -> bool:
-        """Whether the piece has pictures before the first one that came, or any where none did."""
+        """Whether pictures of the piece are missing before the first one that was read.
+
+        Args:
+            came: whether any picture was read.
+            first: the time of the first; None if it has none.
+        """
         return self.number(first) > self.number(None) if came else not self.empty
 
     def _before(self, moment: float) -> int:
-        """How many pictures there are before a time."""
+        """The number of pictures before a time."""
         times = self._times
         if moment > self._span.start + _MIXED:
             times = sorted(time - self._begin for time, _ in self._packets(self._begin + moment + _MIXED))
@@ -123,35 +141,35 @@ class Lead:
 
 
 def packets_of(source: str) -> Packets:
-    """The packets of a file as ffprobe tells them."""
+    """The packets of a file, as ffprobe lists them."""
 
     def packets(until: float) -> Iterator[tuple[float, bool]]:
         shown = ["-select_streams", "V:0", "-show_entries", "packet=pts_time,dts_time,flags", "-of", "csv=p=0"]
         command = [tool("ffprobe"), "-v", "error", *shown, "-read_intervals", f"%{until:.6f}", "-i", local(source)]
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        for line in done.stdout.decode(errors="replace").split():  # of MPEG-TS there are empty lines between
+        for line in done.stdout.decode(errors="replace").split():  # split at blank lines, too, which MPEG-TS has
             pts, dts, flags, *_ = [*line.split(","), "", "", ""]
             time = next((float(text) for text in (pts, dts) if text not in ("", "N/A")), 0.0)
-            if "D" not in flags:  # D: in the file, and not to be shown
+            if "D" not in flags:  # D: to be decoded, but not shown
                 yield time, "K" in flags
 
     return packets
 
 
 def seeking(moment: float) -> list[str]:
-    """ffmpeg's options that begin to read a file near a time of its clock, and not after it."""
+    """ffmpeg's options to begin reading a file shortly before a time of its clock."""
     return ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{moment:.6f}"]
 
 
 def seconds_of(text: str, option: str) -> float:
-    """A time as one writes it.
+    """Read a time from the command line.
 
     Args:
-        text: seconds, or HH:MM:SS or MM:SS, with a fraction or none.
-        option: that it is of, for the message.
+        text: seconds, HH:MM:SS or MM:SS, with or without a fraction.
+        option: name of the option, for messages.
 
     Raises:
-        InvalidOptions: it is none.
+        InvalidOptions: the text is not a time.
 
     Example:
         >>> seconds_of("1:02:03.5", "--start"), seconds_of("90", "--start")

@@ -1,4 +1,4 @@
-"""A pipeline of threads with short queues between them: all stages run at once, and the order is kept."""
+"""A pipeline of threads with short queues between them: all stages run at once, and items keep their order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ B = TypeVar("B")
 
 
 class Stages:
-    """A pipeline of threads. Close it, or leave its `with` block, to stop all of them.
+    """A pipeline of threads. `close`, or the end of its `with` block, stops them.
 
     Attributes:
-        busy: stage -> seconds of work, waiting left out.
+        busy: stage -> seconds of work, without waiting.
     """
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class Stages:
         self._threads: list[threading.Thread] = []
 
     def run(self, name: str, source: Iterable[A], work: Callable[[A], B], room: int) -> Iterator[B]:
-        """Apply `work` to every item of `source` in a thread of its own; results in order.
+        """Add a stage: apply `work` to every item of `source` in a new thread.
 
         Args:
             name: of the stage.
-            source: an iterator, for example of another stage.
-            work: of one item.
-            room: results that may wait; then the stage itself waits.
+            source: the items, for example the results of another stage.
+            work: for one item.
+            room: how many results may wait to be taken; when there are so many, the stage pauses.
 
-        Raises:
-            Exception: whatever the stage or one before it raised, where the results are taken.
+        Returns:
+            The results, in the order of the items. Taking them raises whatever this stage or an earlier one raised.
         """
         results: queue.Queue[tuple[str, Any]] = queue.Queue(room)
         self.busy[name] = 0.0
@@ -52,7 +52,7 @@ class Stages:
                 if not self._put(results, ("item", result)):
                     return
             self._put(results, ("end", None))
-        except Exception as error:  # raised to the thread that takes the results
+        except Exception as error:  # raised again in the thread that takes the results
             self._put(results, ("error", error))
 
     def _put(self, results: queue.Queue[Any], result: tuple[str, Any]) -> bool:
@@ -77,7 +77,7 @@ class Stages:
             yield value
 
     def close(self, patience: float = 30) -> None:
-        """Stop every stage and wait for it, at most `patience` seconds for each. Safe to call twice."""
+        """Stop all stages, and wait at most `patience` seconds for each. Safe to call twice."""
         self._stop.set()
         for thread in self._threads:
             thread.join(patience)

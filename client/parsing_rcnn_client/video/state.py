@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass
 class State:
-    """What a live source did so far, and what is wrong with it.
+    """What a live source has done so far, and what is wrong with it.
 
     Attributes:
         name: of the source, without a password.
-        frames: that came.
-        shown: that left.
-        dropped: that were too old when there was time for them.
-        analysed: answered by the engine.
-        failed: that the engine did not answer.
-        lost: that an output did not take which was away.
-        reconnects: times that the source was opened again.
-        connected: whether it delivers now.
-        problem: of the source, until it delivers again, or what ended the work on it.
-        engine_problem: why the last frame had no answer of the engine, until one has.
-        output_problem: why the last picture was lost, until one leaves.
-        lag: seconds between the arrival of a frame and its showing, the longest of late.
+        frames: number of frames that came.
+        shown: number of frames that were shown or sent.
+        dropped: number of frames that a newer one replaced before they could be used.
+        analysed: number of frames with a result of the engine.
+        failed: number of frames for which the engine gave no result.
+        lost: number of pictures that were lost because the output was away.
+        reconnects: how often the source was opened again.
+        connected: whether the source delivers frames now.
+        problem: what is wrong with the source, until it delivers again; or what ended the work on it.
+        engine_problem: why the engine gave no result for the last frame, until it gives one again.
+        output_problem: why the last picture was lost, until one is sent again.
+        lag: seconds between the arrival of a frame and its showing, the longest of the last frames.
     """
 
     name: str

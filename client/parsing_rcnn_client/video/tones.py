@@ -1,4 +1,4 @@
-"""HDR as an ordinary picture: without it, it looks dull and grey."""
+"""Tone mapping of HDR video to the range of an ordinary screen; without it the pictures look dull and grey."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import subprocess
 
 from parsing_rcnn_client.video.programs import tool
 
-# white is 203 nits there (ITU-R BT.2408); the curve leaves what is darker nearly as it is
+# white is 203 nits in HDR (ITU-R BT.2408); the curve mobius hardly changes what is darker
 _TONES = (
     "zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius:desat=0,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
 )
 
 
 def filters(*, hdr: bool) -> str:
-    """ffmpeg's filters that bring HDR to the range of a screen, with a comma behind; none where it lacks them."""
+    """ffmpeg's filters that map HDR to the range of a screen, followed by a comma.
+
+    Args:
+        hdr: whether the source is HDR.
+
+    Returns:
+        "" if the source is not HDR, or this ffmpeg lacks the filters.
+    """
     if not hdr:
         return ""
     done = subprocess.run([tool("ffmpeg"), "-hide_banner", "-filters"], capture_output=True, check=False)

@@ -1,6 +1,6 @@
-"""How a picture is turned and mirrored before it is shown: what a container's display matrix asks for.
+"""Turns and mirrors pictures as the display matrix of their container demands.
 
-The same as the program ffmpeg does by itself: quarter turns and mirrors move pixels, an angle between turns the picture
+The result is that of the program ffmpeg: quarter turns and mirrors only move pixels; any other angle turns the picture
 within its frame.
 """
 
@@ -18,7 +18,7 @@ UPRIGHT = [1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30]
 
 
 def turn(matrix: Sequence[int]) -> int:
-    """Whole degrees that a picture is turned by, clockwise, 0..359, as ffmpeg rounds them.
+    """By how many degrees a picture is to be turned clockwise: an integer, 0..359, rounded as ffmpeg does.
 
     Args:
         matrix: the nine numbers of a display matrix, row by row.
@@ -34,12 +34,12 @@ def turn(matrix: Sequence[int]) -> int:
 
 
 def swaps_sides(matrix: Sequence[int]) -> bool:
-    """Whether a picture's width becomes its height: a quarter turn only, no other angle."""
+    """Whether width and height change places, as they do with a quarter turn only."""
     return turn(matrix) in (90, 270)
 
 
 def upright(image: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
-    """A picture uint8 [H,W,3] as it is meant to be seen."""
+    """A picture, uint8 [H,W,3], turned and mirrored by a display matrix."""
     degrees = turn(matrix)
     if degrees == 90:
         image = image.transpose(1, 0, 2)

@@ -1,7 +1,7 @@
-"""What a track remembers of its labels: votes where an engine says labels only, averages where it says how sure it is.
+"""The labels that a track remembers: votes if the engine gives labels only, averages if it gives probabilities, too.
 
-Averages are worth more. Where an engine calls a dress a coat in every other frame, the label that came more often wins
-the vote; in the average the one that it was surer of does.
+Averages are better. If an engine calls a dress a coat in every other frame, a vote is won by the label that came more
+often, an average by the label that the engine was surer of.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 Number = TypeVar("Number", np.uint8, np.float32)
 
 Planes = Callable[[Sequence[int]], list[NDArray[np.uint8]]]
-"""Probabilities of some classes, uint8 [S,S] each, times 255."""
+"""Class ids -> their probabilities, uint8 [S,S] each, 255 for 1."""
 
-_FAINT = 64.0  # of 255: a class that is not seen now, and remembered nowhere as likelier than this, is forgotten
-_LOYALTY = 25.0  # of 255, that another label has to be likelier than the one shown
+_FAINT = 64.0  # of 255: a class that is not seen now and is nowhere remembered as more likely than this is forgotten
+_LOYALTY = 25.0  # of 255: another label replaces the one shown only if it is more likely by this much
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Shares of a memory that survive one frame, 0..1.
+    """The shares of a memory that survive one frame, 0..1.
 
     Attributes:
-        labels: of votes.
-        shares: of averages.
-        outline: of averages, where the old or the new label is the background: what a person uncovers is seen sooner,
-            and engines are surer of outlines than of clothes.
+        labels: for votes.
+        shares: for averages.
+        outline: for averages where the old or the new label is the background. It may be lower: engines are surer of
+            outlines than of clothes, and what a person uncovers should show soon.
     """
 
     labels: float
@@ -42,7 +42,7 @@ class Keep:
 
 @dataclass
 class Votes:
-    """Labels with their standing: uint8 [S,S] and float32 [S,S] in 0..1."""
+    """Labels, uint8 [S,S], and their standing, float32 [S,S]: how firmly each is believed, 0..1."""
 
     labels: NDArray[np.uint8]
     standing: NDArray[np.float32]
@@ -57,7 +57,7 @@ class Votes:
         return Votes(look_up(self.labels, where), look_up(self.standing, where))
 
     def heard(self, labels: NDArray[np.uint8], believed: NDArray[np.bool_], keep: Keep) -> Votes:
-        """After new labels; where the memory is not believed they stand alone."""
+        """The votes after new labels. Where `believed` is False the memory is discarded, and the new label counts."""
         stay, gain = np.float32(keep.labels), np.float32(1 - keep.labels)
         standing = stay * self.standing + np.where(labels == self.labels, gain, -gain)
         new = (standing < 0) | ~believed
@@ -67,12 +67,12 @@ class Votes:
 
 @dataclass
 class Averages:
-    """Labels with the probabilities behind them.
+    """Labels with the averaged probabilities that they come from.
 
     Attributes:
         labels: uint8 [S,S].
-        classes: those remembered, ascending.
-        shares: float32 [S,S] in 0..255, of each of them.
+        classes: ids of the remembered classes, ascending.
+        shares: float32 [S,S] for each of `classes`: its averaged probability, 0..255.
     """
 
     labels: NDArray[np.uint8]
@@ -90,7 +90,7 @@ class Averages:
         return Averages(look_up(self.labels, where), self.classes, moved_planes(self.shares, where))
 
     def heard(self, labels: NDArray[np.uint8], planes: Planes, believed: NDArray[np.bool_], keep: Keep) -> Averages:
-        """After new labels and their probabilities; where the memory is not believed they stand alone."""
+        """The averages after new labels and probabilities; where `believed` is False these count alone."""
         seen, remembered = _present(labels), zip(self.classes, self.shares, strict=True)
         before = {c: plane for c, plane in remembered if c in seen or plane.max() >= _FAINT}
         classes = sorted(before.keys() | seen)
@@ -100,7 +100,7 @@ class Averages:
         best, winner, shares = np.full(labels.shape, -1, np.float32), np.zeros_like(labels), []
         for name, plane in zip(classes, planes(classes), strict=True):
             share = plane.astype(np.float32)
-            # the mean of both, by their weights
+            # the weighted mean of the new probability and the remembered one
             change = before[name] - share if name in before else -share
             change *= stay
             share += change
@@ -112,25 +112,33 @@ class Averages:
 
 
 def look_up(plane: NDArray[Number], where: NDArray[np.float32]) -> NDArray[Number]:
-    """The nearest cells of a plane [S,S] at `where` float32 [S,S,2] of (x, y); 0 beyond it."""
+    """A plane [S,S], looked up at the nearest cells of `where`, float32 [S,S,2] of (x, y); 0 outside the plane."""
     return sample(plane, where, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
 def moved_planes(planes: Sequence[NDArray[Number]], where: NDArray[np.float32]) -> list[NDArray[Number]]:
-    """Planes [S,S], bilinearly at `where`; 0 beyond them."""
-    found: list[NDArray[Number]] = []
+    """Planes [S,S], interpolated bilinearly at `where`, float32 [S,S,2] of (x, y); 0 outside the planes."""
+    results: list[NDArray[Number]] = []
     for start in range(0, len(planes), 4):  # four at a time cost little more than one
         together = np.asarray(cv2.merge(list(planes[start : start + 4])), planes[0].dtype)
         moved = cv2.split(sample(together, where, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT))
-        found += [np.asarray(plane, together.dtype) for plane in moved]
-    return found
+        results += [np.asarray(plane, together.dtype) for plane in moved]
+    return results
 
 
 def sample(plane: NDArray[Number], where: NDArray[np.float32], how: int, border: int) -> NDArray[Number]:
-    """A plane [S,S] or [S,S,c] at `where` float32 [S,S,2] of (x, y), by OpenCV's interpolation and border."""
-    # one map of pairs, so the second is None, which OpenCV's types forget; an empty array in its place gives rubbish
-    found = cv2.remap(plane, where, None, how, borderMode=border, borderValue=0)  # type: ignore[call-overload]
-    return np.asarray(found, plane.dtype)
+    """A plane [S,S] or [S,S,c], looked up at `where`, float32 [S,S,2] of (x, y).
+
+    Args:
+        plane: of any kind that OpenCV takes.
+        where: the places.
+        how: OpenCV's interpolation.
+        border: OpenCV's border mode.
+    """
+    # the second map is None, because the first one has pairs; OpenCV's type stubs lack that, and an empty array instead
+    # of None gives garbage
+    sampled = cv2.remap(plane, where, None, how, borderMode=border, borderValue=0)  # type: ignore[call-overload]
+    return np.asarray(sampled, plane.dtype)
 
 
 @lru_cache(4)
@@ -141,5 +149,5 @@ def grid(side: int) -> NDArray[np.float32]:
 
 
 def _present(labels: NDArray[np.uint8]) -> set[int]:
-    """The classes of a map, background always."""
+    """The class ids in a map, and always the background, 0."""
     return {0, *np.flatnonzero(np.bincount(labels.ravel())).tolist()}

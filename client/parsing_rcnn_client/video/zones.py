@@ -1,4 +1,4 @@
-"""Who is where: people in areas of the picture, and people who pass lines, by the numbers of their tracks."""
+"""Counts the people in zones of the picture, and those who cross lines, by their track numbers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from parsing_rcnn.errors import InvalidOptions
 
 Length = float | str
-"""Pixels, or a string of a number and %, of the picture's width or height."""
+"""Pixels, or a percentage of the picture's width or height as a string ("50%")."""
 
-_BAND = 0.02  # of somebody's height: nearer to a line than this they stand on it, and boxes tremble by less
-_REMEMBERED = 1024  # people whose last place is known; only those of late are kept
+_BAND = 0.02  # of a box's height: whoever is nearer to a line stands on it; boxes tremble by less than that
+_REMEMBERED = 1024  # people whose last place is remembered; beyond that the oldest are dropped
 
 
 @dataclass(frozen=True)
 class _Shape(ABC):
-    """A name and points."""
+    """What zones and lines share: a name and points."""
 
     name: str
     points: Sequence[tuple[Length, Length]]
     kind: ClassVar[str]
     dimensions: ClassVar[int]
-    flat: ClassVar[str]  # what points of fewer dimensions are
+    flat: ClassVar[str]  # for messages: what is wrong with points of fewer dimensions
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -41,14 +41,14 @@ class _Shape(ABC):
 
     @abstractmethod
     def _check_count(self) -> None:
-        """Refuse too few points, or too many."""
+        """Raise InvalidOptions for too few points, or too many."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """What the command line has: `NAME=x,y,x,y,...`, each number in pixels or, with a % behind it, in percent.
+        """From the command line: `NAME=x,y,x,y,...`. Numbers are in pixels or, with a % behind them, in percent.
 
         Raises:
-            InvalidOptions: it is not that.
+            InvalidOptions: the text does not have this form.
         """
         name, equals, listed = text.partition("=")
         if not equals:
@@ -62,10 +62,10 @@ class _Shape(ABC):
         return cls(name.strip(), list(zip(values[::2], values[1::2], strict=True)))
 
     def pixels(self, image_size: tuple[int, int]) -> NDArray[np.float32]:
-        """The points in a picture of (height, width), float32 [k,2] of x, y.
+        """The points in a picture of this (height, width), as float32 [k,2] of x, y in pixels.
 
         Raises:
-            InvalidOptions: one of them lies outside, or a zone has no area and a line no length.
+            InvalidOptions: a point lies outside the picture, or the zone has no area, or the line no length.
         """
         height, width = image_size
         points = [(self._scaled(x, width), self._scaled(y, height)) for x, y in self.points]
@@ -92,14 +92,14 @@ class _Shape(ABC):
 
 
 class Zone(_Shape):
-    """An area, with three corners or more; somebody on its edge is in it.
+    """An area with three corners or more. Whoever stands on its edge is in it.
 
     Args:
-        name: of it.
-        points: its corners (x, y), in pixels of the upright picture or strings in percent of it.
+        name: for records and pictures.
+        points: the corners (x, y), in pixels of the upright picture, or as strings in percent of it.
 
     Raises:
-        InvalidOptions: too few corners, or what is no number.
+        InvalidOptions: there are too few corners, or one of them is not a number.
 
     Example:
         >>> Zone("door", [(0, 0), ("50%", 0), (0, "100%")]).pixels((480, 640)).tolist()
@@ -116,10 +116,10 @@ class Zone(_Shape):
 
 
 class Line(_Shape):
-    """A line between two points. Seen from the first to the second, its right side is in and its left side is out: of a
-    line from left to right, what lies below it in the picture is in.
+    """A line between two points, with the same arguments as `Zone`.
 
-    Arguments as of `Zone`.
+    Looking from the first point to the second, "in" is on the right and "out" on the left. So for a line drawn from
+    left to right, "in" is below it in the picture.
     """
 
     kind, dimensions, flat = "line", 1, "one and the same: name two"
@@ -131,10 +131,10 @@ class Line(_Shape):
 
 @dataclass(frozen=True)
 class Zones:
-    """All that is counted in a video.
+    """The zones and lines of a video.
 
     Raises:
-        InvalidOptions: two zones, or two lines, have one name.
+        InvalidOptions: two zones, or two lines, have the same name.
     """
 
     zones: Sequence[Zone] = ()
@@ -149,11 +149,11 @@ class Zones:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one frame.
+    """The counts at one frame.
 
     Attributes:
-        inside: zone -> numbers of the people who are in it.
-        lines: line -> {"in": times, "out": times} that somebody passed it, since the beginning.
+        inside: zone -> track numbers of the people in it.
+        lines: line -> {"in": n, "out": n}, how often somebody has crossed it in each direction since the beginning.
     """
 
     inside: dict[str, list[int]] = field(default_factory=dict)
@@ -161,24 +161,24 @@ class Counts:
 
     @property
     def zones(self) -> dict[str, int]:
-        """Zone -> how many are in it."""
+        """Zone -> how many people are in it."""
         return {name: len(numbers) for name, numbers in self.inside.items()}
 
 
 class ZoneCounter:
     """Counts in one video, frame by frame.
 
-    A person is where the middle of the lower edge of the box is. A line is passed by whoever was on one side of it and
-    is on the other now, if the way between leads through it, not past its ends. On the line, nearer to it than 2 % of
-    the height of the box, one is on neither side, so that nobody who stops there is counted again and again. Where the
-    camera jumped, the line is elsewhere in the scene: nobody passes it by that.
+    The place of a person is the middle of the box's lower edge. A person crosses a line by moving from one side to the
+    other through the line, not past its ends. Whoever is nearer to the line than 2 % of the box's height is on neither
+    side, so that somebody who stops on it is not counted again and again. When the camera jumps, the line lies
+    elsewhere in the scene; that alone makes nobody cross it.
 
     Args:
-        zones: what to count.
+        zones: the zones and lines.
         image_size: (height, width) of all frames.
 
     Raises:
-        InvalidOptions: something lies outside the picture.
+        InvalidOptions: a point lies outside the picture.
 
     Example:
         >>> counter = ZoneCounter(Zones(lines=[Line("gate", [(0, 50), (100, 50)])]), (100, 100))
@@ -192,16 +192,17 @@ class ZoneCounter:
         self.corners = {zone.name: zone.pixels(image_size) for zone in zones.zones}
         self.ends = {line.name: line.pixels(image_size) for line in zones.lines}
         self._passed = {name: {"in": 0, "out": 0} for name in self.ends}
-        self._last: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in self.ends}  # off the line
+        # line -> track number -> the last place that was not on the line
+        self._last: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in self.ends}
         self._view = 0
 
     def update(self, numbers: NDArray[np.intp], boxes: NDArray[np.float32], view: int = 0) -> Counts:
-        """The next frame.
+        """Count in the next frame.
 
         Args:
-            numbers: [n] of tracks.
+            numbers: [n] track numbers.
             boxes: float32 [n,4] of the same people.
-            view: another number where the scene lies elsewhere in the picture than in the frame before.
+            view: number of the camera's view; it changes when the scene jumps within the picture.
         """
         if view != self._view:
             self._view, self._last = view, {name: {} for name in self.ends}
@@ -218,13 +219,14 @@ class ZoneCounter:
         return Counts(inside, {name: dict(passed) for name, passed in self._passed.items()})
 
     def _move(self, name: str, number: int, foot: tuple[float, float], band: float) -> None:
+        """Note where a person is now, and whether the way there crossed a line; `band` in pixels."""
         (ax, ay), (bx, by) = self.ends[name].tolist()
-        ahead, aside = (bx - ax, by - ay), math.hypot(bx - ax, by - ay)
-        now = _cross(ahead, (foot[0] - ax, foot[1] - ay)) / aside  # pixels to the right of it
+        ahead, length = (bx - ax, by - ay), math.hypot(bx - ax, by - ay)
+        now = _cross(ahead, (foot[0] - ax, foot[1] - ay)) / length  # pixels to the right of the line
         if abs(now) <= band:
             return
         if (last := self._last[name].get(number)) is not None:
-            before = _cross(ahead, (last[0] - ax, last[1] - ay)) / aside
+            before = _cross(ahead, (last[0] - ax, last[1] - ay)) / length
             way = foot[0] - last[0], foot[1] - last[1]
             ends = _cross(way, (ax - last[0], ay - last[1])), _cross(way, (bx - last[0], by - last[1]))
             if (before > 0) != (now > 0) and min(ends) <= 0 <= max(ends):
@@ -232,7 +234,7 @@ class ZoneCounter:
         self._last[name][number] = foot
 
     def _forget(self, name: str, present: set[int]) -> None:
-        """Numbers are never used again: of very many, those who came long ago and are gone."""
+        """If very many people are remembered, drop those who are gone and came long ago; numbers are never reused."""
         last = self._last[name]
         if len(last) > _REMEMBERED:
             newest = max(last) - _REMEMBERED // 2
@@ -240,6 +242,7 @@ class ZoneCounter:
 
 
 def _cross(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """The cross product: positive if b points to the right of a (y grows downwards)."""
     return a[0] * b[1] - a[1] * b[0]
 
 

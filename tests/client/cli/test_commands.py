@@ -79,6 +79,26 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, photo_jpe
     assert f"-o {tmp_path / 'file'}: no folder can be made there (File exists)" in done.stderr
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_folder_that_is_a_link_to_itself_is_named(tmp_path: Path, photo_jpeg: bytes, below: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo_jpeg)
+    (tmp_path / "loop").symlink_to("loop")
+    out = tmp_path / "loop" / below
+    said = refused("predict", str(tmp_path / "a.jpg"), "-o", str(out))
+    assert f"{out}: cannot be read (Too many levels of symbolic links)" in said
+    assert said.rstrip().endswith("name another folder with -o")
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--csv", "--coco"])
+def test_a_file_below_a_link_to_itself_is_named(tmp_path: Path, photo_jpeg: bytes, option: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo_jpeg)
+    (tmp_path / "loop").symlink_to("loop")
+    file = tmp_path / "loop" / "all"
+    said = refused("predict", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "out"), option, str(file))
+    assert f"{option} {file}: no folder can be made there" in said
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_files_agree_with_each_other(predicted: tuple[Path, dict[str, object], int]) -> None:
     out = predicted[0]
     arrays = np.load(out / "astronaut.npz")

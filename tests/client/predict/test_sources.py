@@ -181,6 +181,12 @@ def test_standard_input_is_a_picture_or_names(tree: Path, monkeypatch: pytest.Mo
     assert [s.path.name for s in found] == ["a.webp", "gone.jpg"]
     with pytest.raises(FileNotFoundError):
         found[1].read()
+    (tree / "itself").symlink_to("itself")
+    given(f"{tree / 'itself'}\n{tree / 'itself' / 'a.jpg'}\n{tree / 'b.jpg'}\n".encode())
+    found = find_sources(["-"], Path("out"))
+    assert [s.path.name for s in found] == ["itself", "a.jpg", "b.jpg"]
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        found[1].read()
 
 
 def test_standard_input_may_be_anything(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

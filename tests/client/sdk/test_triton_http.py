@@ -136,7 +136,7 @@ def test_a_refusal_ends_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     unknown = whole(400, {"error": "Request for unknown model: 'human_analysis' is not found"})
     odd = whole(400, {"error": "unexpected inference input"})
     with (
-        answering(SILENT, b"", b"", unknown, b"", b"", odd, b"", b"", NOBODY) as (url, _),
+        answering(SILENT, b"", b"", unknown, SILENT, b"", b"", odd, SILENT, b"", b"", NOBODY) as (url, _),
         Client.triton(url) as client,
     ):
         with pytest.raises(EngineUnavailable, match="has no such model"):

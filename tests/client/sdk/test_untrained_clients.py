@@ -19,7 +19,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.ensembles import identity
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
-from parsing_rcnn.taxonomy import MHP
+from parsing_rcnn.taxonomy import CIHP, MHP
 from parsing_rcnn_client import AsyncClient, Client
 from tests.client.conftest import gateway
 
@@ -242,3 +242,50 @@ def test_annotate_draws_no_charts_of_an_untrained_head_of_triton(addresses: dict
     done = CliRunner().invoke(build(), [*common, "--layers", "anonymise"])
     assert done.exit_code == 0, done.stderr
     assert "note: the head of densepose is not trained in this model, so it is left out" in done.stderr
+
+
+def test_a_head_that_triton_loads_again_is_trained_all_the_same(
+    pipeline: Pipeline, photo: Path, clip: Path, tmp_path: Path
+) -> None:
+    """It is not ready for a moment, and is there again for the pictures."""
+
+    class Reloading(Telling):
+        ModelReady = Ensembles.ModelReady  # `densepose` is not ready
+
+    servicer = Reloading(pipeline, identity(pipeline.info.card))
+    with serving(servicer) as url:
+        with Client.triton(url) as each:
+            assert dict(each.info.tasks) == {"parsing": True, "densepose": True}
+        out = ("-o", str(tmp_path / "out"), "--write", "npz")
+        done = CliRunner().invoke(build(), ["predict", str(photo), *out, "--triton", url])
+        assert (done.exit_code, "note:" in done.stderr) == (0, False), done.stderr
+        assert People.load(tmp_path / "out" / "photo.npz").iuv is not None
+        done = CliRunner().invoke(build(), ["annotate", str(clip), "--jsonl", "-", "--triton", url, "--layers", "iuv"])
+        assert (done.exit_code, "note:" in done.stderr) == (0, False), done.stderr
+    with serving(Reloading(pipeline, {})) as url, Client.triton(url) as each:  # where nothing tells, it is asked for
+        assert dict(each.info.tasks) == {"parsing": True, "densepose": False}
+
+
+@pytest.mark.parametrize("parameter", ["card.classes", "models"])
+def test_what_triton_says_too_deeply_is_not_known(pipeline: Pipeline, photo_jpeg: bytes, parameter: str) -> None:
+    said = identity(pipeline.info.card) | {parameter: "[" * 100_000}
+    with serving(Telling(pipeline, said)) as url, Client.triton(url) as each:
+        assert each.analyze(photo_jpeg, tasks="parsing").taxonomy == CIHP
+
+
+def test_an_engine_of_ones_own_is_asked_once_what_it_is(parts_pipeline: Pipeline, photo: Path) -> None:
+    class Counting(AsyncProtocol):
+        asked = 0
+
+        async def info(self) -> ModelInfo:
+            self.asked += 1
+            return await super().info()
+
+    async def ask() -> int:
+        engine = Counting(parts_pipeline)
+        async with AsyncClient(engine) as each:
+            for _ in range(3):
+                require_parts_alone(await each.analyze(photo))
+        return engine.asked
+
+    assert asyncio.run(ask()) == 1

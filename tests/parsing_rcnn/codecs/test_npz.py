@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs import npz
+from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import MHP
+from parsing_rcnn.taxonomy import DENSEPOSE, MHP, Taxonomy
 
 
 def people() -> People:
@@ -219,3 +220,58 @@ def test_a_file_may_have_any_number_of_people(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_no_bad_archive(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         npz.decode(tmp_path / "none.npz")
+
+
+def of(taxonomy: Taxonomy) -> People:
+    """Somebody whose every part is the last class."""
+    count = len(taxonomy)
+    parts, sure = np.full((1, 4, 4), count - 1, np.uint8), np.ones((1, count), np.float32)
+    return replace(people()[:1], parts=parts, part_scores=sure, taxonomy=taxonomy)
+
+
+def coloured(classes: tuple[str, ...], name: str = "mine") -> Taxonomy:
+    return Taxonomy(name, classes, np.arange(3 * len(classes), dtype=np.uint8).reshape(-1, 3))
+
+
+@pytest.mark.parametrize(
+    "taxonomy",
+    [
+        coloured(("Background", "Hat"), "my own classes"),
+        coloured(("Nobody", "Hat")),
+        coloured(("Background", "Hat", "Hat")),
+        coloured(tuple(f"Class {number}" for number in range(200))),
+        coloured(("Background", "\ud800")),
+        DENSEPOSE,
+    ],
+    ids=["name", "background", "twice", "many", "surrogate", "built-in"],
+)
+def test_classes_that_no_card_could_have_are_given_to_who_reads(taxonomy: Taxonomy, tmp_path: Path) -> None:
+    before = of(taxonomy)
+    assert "taxonomy" not in npz.to_arrays(before)
+    before.save(tmp_path / "a.npz")
+    for after in (npz.decode(npz.encode(before), taxonomy), People.load(tmp_path / "a.npz", taxonomy)):
+        assert after.taxonomy == taxonomy
+        np.testing.assert_array_equal(after.parts, before.parts)  # type: ignore[arg-type]
+
+
+def test_without_them_their_number_is_said() -> None:
+    with pytest.raises(ValueError, match="its parts are of 2 classes that it does not name: give their `taxonomy`"):
+        npz.decode(npz.encode(of(coloured(("Nobody", "Hat")))))
+
+
+def test_the_longest_names_are_read_back() -> None:
+    longest = [f"{number:03}" + "\U00020000" * 57 for number in range(127)]
+    pairs = [[longest[row], longest[row + 1]] for row in range(0, 126, 2)]
+    taxonomy = read_taxonomy({"name": "lang", "classes": ["Background", *longest], "pairs": pairs})
+    assert npz.decode(npz.encode(of(taxonomy))).taxonomy == taxonomy
+
+
+@pytest.mark.parametrize(
+    ("told", "says"), [(b"{", "taxonomy: Expecting"), (b"[" * 100_000, "nested too deeply"), (b"7", "7 is none of")]
+)
+def test_a_damaged_taxonomy_is_named_and_one_that_is_given_counts(told: bytes, says: str) -> None:
+    taxonomy = read_taxonomy({"name": "mine", "classes": ["Background", "Hat"]})
+    arrays = npz.to_arrays(of(taxonomy)) | {"taxonomy": np.frombuffer(told, np.uint8)}
+    with pytest.raises(ValueError, match=f"{says}.*; give the `taxonomy` of its parts"):
+        npz.decode(archive(**arrays))
+    assert npz.decode(archive(**arrays), taxonomy).taxonomy is taxonomy

@@ -14,7 +14,8 @@ from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
-from server.supervisor.launch import Installation, Launch, Supervisor
+from server.supervisor.installation import Installation
+from server.supervisor.launch import Launch, Supervisor
 
 
 @dataclass

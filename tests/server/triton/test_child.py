@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import InvalidOptions
 from server.supervisor.child import spawn
-from server.supervisor.launch import Installation, Launch, Supervisor
+from server.supervisor.installation import Installation
+from server.supervisor.launch import Launch, Supervisor
 
 ENTRIES = """\
 I1128 13:17:36.910237 21827 server.cc:674] "ready: \\"light\\""

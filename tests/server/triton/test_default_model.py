@@ -15,7 +15,7 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.settings import Settings
-from server.supervisor.launch import Installation
+from server.supervisor.installation import Installation
 from tests.server.triton.conftest import Running, supervised
 from tests.server.triton.test_gateway_triton import NPZ, close, until
 

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.serving import free_ports
 from export.triton_repository import Shapes, files
-from server.supervisor.launch import Installation
+from server.supervisor.installation import Installation
 from server.supervisor.probes import Prober
 
 CANVASES = ((64, 96), (96, 64))

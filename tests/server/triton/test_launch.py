@@ -17,12 +17,14 @@ from typing import ClassVar, Literal, cast
 import cv2
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from benchmarks.frames import drawn_person
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
-from server.supervisor.launch import Installation, Launch, Supervisor, choose_profile, forward_signals
+from server.supervisor.installation import Installation
+from server.supervisor.launch import Launch, Supervisor, choose_profile, forward_signals
 from server.supervisor.probes import Prober
 from tests.server.triton.conftest import supervised
 
@@ -186,6 +188,30 @@ def test_a_repository_without_configurations_is_refused(
     (tmp_path / "model_card.json").symlink_to(repository / "model_card.json")
     with pytest.raises(InvalidOptions, match="--target triton"):
         Supervisor(Launch(tmp_path), anywhere)
+
+
+@pytest.mark.parametrize("more", [("--allow-metrics=false",), ("--allow-grpc", "false"), ("--allow-metrics=true",)])
+def test_what_the_server_is_asked_by_stays_on(repository: Path, anywhere: Installation, more: tuple[str, ...]) -> None:
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
+    name = more[0].partition("=")[0]
+    with pytest.raises(InvalidOptions, match=f"{name}: .* so it stays on; {name.replace('allow-', '')}-port is where"):
+        Supervisor(launch, anywhere)
+
+
+def test_a_server_that_ends_while_it_is_told_to_stop_is_said_to_have_ended(
+    installation: Installation, repository: Path
+) -> None:
+    """Its time was not over, nor did anybody keep asking."""
+    with capture_logs() as lines, supervised(installation, repository, drain_seconds=120) as running:
+        server = running.supervisor.pid
+        assert server is not None
+        os.kill(server, signal.SIGSTOP)  # it would be idle soon
+        running.supervisor.stop()
+        os.kill(server, signal.SIGKILL)
+        running.stop()
+    said = [(line["event"], line.get("status")) for line in lines if line["log_level"] in ("warning", "error")]
+    assert said == [("the server ended", -signal.SIGKILL)]
 
 
 def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repository: Path) -> None:

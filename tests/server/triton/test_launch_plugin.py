@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
-from server.supervisor.launch import Installation, Launch, Supervisor
+from server.supervisor.installation import Installation
+from server.supervisor.launch import Launch, Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from benchmarks.serving import free_ports
-from server.supervisor.launch import Installation
+from server.supervisor.installation import Installation
 
 
 def test_a_server_that_answers_nobody_is_killed_and_started_again(installation: Installation, repository: Path) -> None:

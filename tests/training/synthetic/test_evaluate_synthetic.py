@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.synthetic.conftest import write_people
 from training.data.iuv import MIRRORED
 from training.data.synthetic.generator import Generator, Source
 from training.evaluation.consistency import agreement, measure_consistency
+from training.evaluation.evaluate import evaluate
+from training.evaluation.report import write_report
 from training.evaluation.synthetic import evaluate_synthetic
 
 SIDE = 128
@@ -107,6 +111,38 @@ def test_nothing_said_scores_nothing(folder: Path) -> None:
     figures, _ = evaluate_synthetic(TruthTeller(folder, np.zeros_like), folder, plain)
     assert figures["part_accuracy"] == 0
     assert figures["gps_ap"] == 0
+
+
+class OfOtherClasses(TruthTeller):
+    """The same people, whose parts are all the last one of three."""
+
+    own = read_taxonomy({"name": "clothes", "classes": ["Background", "Skin", "Cloth"]})
+    info = replace(TruthTeller.info, classes=own.classes)
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        people = super().analyze(image, options)
+        assert people.parts is not None
+        return replace(people, parts=np.where(people.parts > 0, np.uint8(2), np.uint8(0)), taxonomy=self.own)
+
+
+def test_what_other_classes_leave_out_is_said(folder: Path, tmp_path: Path) -> None:
+    result = evaluate(OfOtherClasses(folder), tmp_path, None, folder)
+    assert result.figures["synthetic"]["part_accuracy"] > 0.97  # of DensePose's charts
+    assert np.isnan(result.figures["synthetic"]["miou"])
+    assert "consistency" not in result.figures
+    for name in ("photos", "consistency", "parts of the synthetic people"):
+        assert "CIHP's classes, and this model has others" in result.absent[name]
+    write_report(result, tmp_path)
+    assert (
+        "parts of the synthetic people left out: the labels are of CIHP's" in (tmp_path / "evaluation.md").read_text()
+    )
+    known = evaluate(TruthTeller(folder), tmp_path, None, folder)
+    assert (
+        known.absent["consistency"]
+        == known.absent["photos"]
+        == f"no {tmp_path / 'ccp/images'}: " + ("--data is the folder that holds ccp")
+    )
+    assert "parts of the synthetic people" not in known.absent
 
 
 class Threshold:
