@@ -1,6 +1,6 @@
 """The Triton transport on the wire: a gRPC server of the Open Inference Protocol that answers with the real engine.
 
-It speaks what the ensembles of DESIGN.md do; the tests of the real tritonserver are in tests/server/triton.
+It speaks what the ensembles of docs/architecture.md do; the tests of the real tritonserver are in tests/server/triton.
 """
 
 from __future__ import annotations
