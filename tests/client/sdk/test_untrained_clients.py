@@ -230,7 +230,9 @@ def test_predict_writes_no_maps_of_an_untrained_head_of_triton(
 
 def test_tasks_may_come_from_a_generator(parts_pipeline: Pipeline, photo_jpeg: bytes) -> None:
     each = Client(parts_pipeline)
-    for people in each.analyze_many([photo_jpeg] * 2, tasks=(task for task in ("parsing", "densepose"))):
+    answers = list(each.analyze_many([photo_jpeg] * 2, tasks=(task for task in ("parsing", "densepose"))))
+    assert len(answers) == 2
+    for people in answers:
         require_both(people)
 
 
