@@ -105,7 +105,7 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
     if keypoints:
         state = _after_keypoints(state, model.state_dict())
     anew = _of_other_classes(state, model.state_dict()) if other_classes else {}
-    if other_classes and not anew and not keypoints and isinstance(model, ParsingRCNN) and _has_recipe(path):
+    if other_classes and not anew and not keypoints and isinstance(model, ParsingRCNN) and has_recipe(path):
         before, now = load_recipe(path).model.taxonomy, model.config.taxonomy
         if before.classes != now.classes:  # as many
             anew = {name: value for name, value in model.state_dict().items() if name.startswith(_CLASS_LAYER)}
@@ -157,7 +157,8 @@ def load_recipe(path: Path) -> Config:
         raise CheckpointError(f"{beside}: holds no {key} that this version reads: {' '.join(said)}") from error
 
 
-def _has_recipe(path: Path) -> bool:
+def has_recipe(path: Path) -> bool:
+    """Whether a recipe lies beside weights; in a model repository it is in the card."""
     return path.is_dir() or path.with_suffix(".json").is_file()
 
 
@@ -172,7 +173,7 @@ def compare_recipes(path: Path, config: Config) -> None:
     Raises:
         CheckpointError: naming what differs, and what makes it equal; or a recipe that cannot be read.
     """
-    if not _has_recipe(path):
+    if not has_recipe(path):
         return
     before, now = load_recipe(path), config
     keys = [*_ARITHMETIC, *(["stride_in_1x1"] if now.model.backbone.startswith("res") else [])]

@@ -70,7 +70,8 @@ def train(
         if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
             typer.echo(said, err=True)
         if not fresh and trainer.resume() and world.leads:
-            typer.echo(f"resuming {out} at step {trainer.step}", err=True)
+            ended = f"{out} is finished, at {trainer.finished}: a longer recipe goes on from there, --fresh begins anew"
+            typer.echo(ended if trainer.finished else f"resuming {out} at step {trainer.step}", err=True)
         trainer.run()
         leave()
         if world.leads:

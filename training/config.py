@@ -264,9 +264,12 @@ class TrainConfig(_Strict):
     """Optimiser, schedule and processes.
 
     Attributes:
-        warm_start: weights that a run begins from, as `train --warm-start` names them (which holds over this).
-        parsing, densepose: train these branches.
-        only: train nothing but this part, on the features of the rest as they are: at a third of the cost.
+        warm_start: weights that a run begins from, as `train --warm-start` names them (which holds over this, and is
+            recorded as this).
+        parsing, densepose: train these branches. With `only` a run records those that are trained, be it by the weights
+            that it began from.
+        only: train nothing but this part, on the features of the rest as they are: at a third of the cost. The rest
+            has to be somebody's (`warm_start`).
         half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
         weigh_rare: rare CIHP classes weigh more in the parsing loss (not in the paper); others all weigh the same.
         optimizer, learning_rate, bias_rate: SGD has momentum 0.9; biases and norms have `bias_rate` times the rate.

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from training.beginning import left_alone
 from training.config import Config
 from training.tensor_files import CheckpointError
 
@@ -33,7 +34,8 @@ def compare(
     """Refuse a checkpoint of another recipe, of other data, or whose steps saw another number of pictures.
 
     Data may have moved: it counts as the same if it has as many pictures as before. Colours of part classes may change.
-    Keys that the checkpoint lacks are newer than it, and have defaults under which everything computes as before.
+    Whether a branch that `train.only` leaves alone is trained does not count: the checkpoint says it. Keys that it
+    lacks are newer than it, and have defaults under which everything computes as before.
 
     Args:
         path, state: of the checkpoint.
@@ -47,7 +49,8 @@ def compare(
     """
     before, now = _flat(_completed(state["recipe"])), _flat(json.loads(recipe.digest_json()))
     counted: dict[str, list[int]] | None = state.get("counts")  # none: written before data could move
-    changed = [key for key in sorted({*now, *before} - _FREE) if _learnt(now.get(key)) != _learnt(before.get(key))]
+    free = _FREE | {f"train.{branch}" for branch in left_alone(recipe.train)}
+    changed = [key for key in sorted({*now, *before} - free) if _learnt(now.get(key)) != _learnt(before.get(key))]
     moved = [key for key in changed if key in _MAY_MOVE and counted is not None]
     other = [key for key in changed if key not in moved]
     if other:

@@ -69,7 +69,7 @@ class RunLog:
             left = min(left, self.config.time_budget_minutes - elapsed / 60)
         row = {"step": step, "s/batch": round(seconds, 2), "minutes": round(elapsed / 60, 1), **values}
         self._write(row)
-        print(f"{json.dumps(row)} eta {left:.0f} min", flush=True)
+        print(f"{json.dumps(row)} eta {max(left, 0.0):.0f} min", flush=True)  # the last step goes beyond a budget
 
     def validated(self, step: int, measure: Callable[[], dict[str, dict[str, float]]]) -> None:
         """Call `measure` for figures by split, and log them as a row of their own. Its time counts for no step.

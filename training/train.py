@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from training.beginning import recalled, recorded, refuse_random_rest
 from training.checkpoint import compare_recipes, load_state, load_weights, save_state, save_weights
 from training.config import Config, ConfigError, TrainConfig
 from training.data.batch import Batch
@@ -96,13 +97,12 @@ class Trainer:
         fresh: bool = False,
     ) -> None:
         self.world = world or World()
-        self.recipe = config
-        train = scaled(config.train, self.world.size)
-        self.config = config.model_copy(update={"train": train})
+        self._take(config)
         self.out, self.fresh = out, fresh
         make_folder(out)
-        torch.manual_seed(train.seed)
-        self.model = self._first_model(warm_start or train.warm_start)
+        torch.manual_seed(config.train.seed)
+        self.model = self._first_model(warm_start or config.train.warm_start)
+        train = self.config.train
         prepare(self.model, train)
         layout = memory_format(self.config, self.world.device)
         self.model.to(self.world.device, memory_format=layout)
@@ -131,18 +131,27 @@ class Trainer:
         self.parallel = self._over_processes()
         self.step, self.elapsed = 0, 0.0
 
+    def _take(self, recipe: Config) -> None:
+        """The recipe as it is recorded, and `config`, which is scaled to the processes."""
+        self.recipe = recipe
+        self.config = recipe.model_copy(update={"train": scaled(recipe.train, self.world.size)})
+
     def _first_model(self, warm_start: Path | None) -> ParsingRCNN:
         """The network, with the weights that the run begins from, unless a checkpoint will replace them (`resume`).
 
         Raises:
+            ConfigError: it needs weights to begin from (`train.only`), and there are none.
             CheckpointError: the weights cannot be read or do not fit.
             BackboneWeightsError: likewise, ImageNet's.
         """
         begins = self.fresh or not (self.out / "state.pt").is_file()
+        if begins and warm_start is None:
+            refuse_random_rest(self.config.train)
         model = build_model(self.config.model, imagenet=begins and warm_start is None)
         if begins and warm_start is not None:
             anew = load_weights(warm_start, model, other_classes=True)
             compare_recipes(warm_start, self.config)
+            self._take(recorded(self.recipe, warm_start, other_classes=bool(anew)))
             if anew and self.world.leads:
                 classes = self.config.model.parsing_classes
                 print(
@@ -191,6 +200,7 @@ class Trainer:
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.step, self.elapsed = state["step"], state["elapsed"]
+            self._take(recalled(self.recipe, state["recipe"]))
         except CheckpointError:
             raise
         except (RuntimeError, KeyError, ValueError) as error:
@@ -198,6 +208,8 @@ class Trainer:
             raise CheckpointError(
                 f"{path}: a run of another recipe ({first_lines}); take another --out, or --fresh"
             ) from error
+        if self.validation is not None:
+            self.validation.config = self.config
         for sentence in moved if self.world.leads else ():
             print(sentence, file=sys.stderr)
         return True
@@ -206,6 +218,20 @@ class Trainer:
     def pictures(self) -> int:
         """Pictures of a step, over all processes."""
         return (self.config.train.images_per_process or 1) * self.batches
+
+    @property
+    def _time_is_over(self) -> bool:
+        budget = self.config.train.time_budget_minutes
+        return budget is not None and self.elapsed > budget * 60
+
+    @property
+    def finished(self) -> str | None:
+        """Where the run has ended ("step 4000 of 4000"); None while there is something left to train."""
+        config = self.config.train
+        if self.step < config.iterations and not self._time_is_over:
+            return None
+        budget = f", after train.time_budget_minutes={config.time_budget_minutes:g}" if self._time_is_over else ""
+        return f"step {self.step} of {config.iterations}{budget}"
 
     def save(self) -> None:
         """Write a checkpoint: the average as weights.safetensors, which is exported, and all else as state.pt."""
@@ -232,7 +258,7 @@ class Trainer:
         save_weights(self.out / name, self.average.model, self.recipe, facts)
 
     def run(self) -> None:
-        """Train to the end of the schedule.
+        """Train to the end of the schedule. A run that has got there (`finished`) stays as it is.
 
         Raises:
             DatasetError: a picture is missing or broken, or `out` cannot be written.
@@ -240,6 +266,10 @@ class Trainer:
             TrainingStopped: SIGTERM, SIGUSR1 or Ctrl-C asked for it; a checkpoint is written.
         """
         config = self.config.train
+        if self.finished is not None:
+            if not (self.out / "weights.safetensors").is_file():  # only state.pt was taken along
+                self.save()
+            return
         numbers = range(self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size)
         with ExitStack() as stack:
             report = stack.enter_context(RunLog(self.out, config, self.step)) if self.world.leads else None
@@ -254,7 +284,7 @@ class Trainer:
                 self.elapsed = time.monotonic() - begin
                 if config.time_budget_minutes is not None:  # one clock for all: the same rates and the same end
                     self.elapsed = self.world.of_leader(self.elapsed)
-                over = config.time_budget_minutes is not None and self.elapsed > config.time_budget_minutes * 60
+                over = self._time_is_over
                 last = over or self.step == config.iterations
                 if report is not None:
                     report.step(self.step, self.elapsed, losses, last=last)

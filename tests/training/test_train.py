@@ -18,7 +18,15 @@ import torch
 
 from parsing_rcnn import __version__
 from tests.training.helpers import LIGHT, SMALL, measuring, published, recipe
-from training.checkpoint import CheckpointError, load_model, load_recipe, load_state, load_weights, save_state
+from training.checkpoint import (
+    CheckpointError,
+    load_model,
+    load_recipe,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from training.config import Config, ConfigError, TrainConfig, load_config
 from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
@@ -250,9 +258,10 @@ def test_a_shared_trunk_follows_as_its_heads_do() -> None:
 
 @pytest.mark.parametrize("only", ["parsing", "densepose"])
 def test_one_head_alone_is_not_trained_on_a_trunk_of_both(tmp_path: Path, data_folder: Path, only: str) -> None:
-    options = ["model.share_trunk=true", f"train.only={only}", "train.densepose=true"]
+    config = recipe("model.share_trunk=true", f"train.only={only}", "train.densepose=true", "model.pretrained=false")
+    save_weights(tmp_path / "weights.safetensors", build_model(config.model), config, {})
     with pytest.raises(ConfigError, match=rf"train\.only={only}.*model\.share_trunk"):
-        Trainer(recipe(*options), data_folder, tmp_path)
+        Trainer(config, data_folder, tmp_path / "run", tmp_path / "weights.safetensors")
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -516,7 +525,8 @@ def test_a_branch_alone(branch: str, tmp_path: Path, data_folder: Path, rendered
         "data.sources={rendered: 1.0, photos: 1.0, empty: 1.0}",
         f"data.rendered={rendered_folder}",
     )
-    trainer = Trainer(config, data_folder, tmp_path / "run")
+    save_weights(tmp_path / "weights.safetensors", build_model(config.model), config, {})
+    trainer = Trainer(config, data_folder, tmp_path / "run", tmp_path / "weights.safetensors")
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     changed = {n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])}
