@@ -10,6 +10,8 @@ from parsing_rcnn_client import Client
 
 def main(folder: str, gateway: str) -> None:
     pictures = sorted(Path(folder).glob("*.jpg"))
+    if not pictures:
+        sys.exit(f"error: {folder}: no *.jpg there: name a folder of photos")
     with Client.connect(gateway) as client:
         answers = client.analyze_many(pictures, in_flight=4, tasks=(), confidence=0.7)  # boxes are enough to count
         for path, people in zip(pictures, answers, strict=True):

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 
-from parsing_rcnn.errors import ParsingRCNNError
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.live import Live, LiveSettings
@@ -13,7 +13,10 @@ from parsing_rcnn_client.video.sinks import MjpegPage
 
 
 def main(source: str, port: str = "8090") -> None:
-    page = MjpegPage(int(port))
+    try:
+        page = MjpegPage(int(port))
+    except (InvalidOptions, OverflowError, ValueError):  # it is taken, or none
+        sys.exit(f"error: no page can be shown at port {port}: choose another, python examples/live.py SOURCE PORT")
     place = page.sink(source)
     camera = is_endless(source)  # else a file, which is played at its own speed and ends
     live = Live(Pipeline(), LiveSettings(mode="low-latency"))
@@ -27,9 +30,7 @@ def main(source: str, port: str = "8090") -> None:
                 told = state.problem
                 print(told or "live", flush=True)
     try:
-        live.close()
-    except ParsingRCNNError as error:  # also where it never worked
-        sys.exit(f"error: {error}")
+        live.close()  # raises what ended it, also where it never worked
     finally:
         page.close()
     print(f"{state.shown} frames shown, {state.dropped} dropped")
@@ -38,4 +39,7 @@ def main(source: str, port: str = "8090") -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

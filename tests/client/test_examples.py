@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -52,7 +53,7 @@ def test_live(clip: Path) -> None:
     assert "frames shown" in run("live.py", clip, 0)
 
 
-def test_live_opens_a_camera_of_http_again(photo: Path) -> None:
+def test_live_opens_a_camera_of_http_again(photo: Path, kept_port: int) -> None:
     """A motion JPEG camera, which is lost and comes back."""
     import cv2
     import numpy as np
@@ -75,24 +76,24 @@ def test_live_opens_a_camera_of_http_again(photo: Path) -> None:
         threading.Thread(target=show, args=(page,), daemon=True).start()
         return page
 
-    camera = plug(0)
+    camera = plug(kept_port)
     command = [sys.executable, str(ROOT / "examples" / "live.py"), f"{camera.url}/0.mjpg", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-    hangs = threading.Timer(60, process.kill)
+    hangs = threading.Timer(200, process.kill)
     hangs.start()
     assert process.stdout is not None
     try:
         watched = process.stdout.readline().split()[-1]
-        with urlopen(f"{watched}/0.mjpg", timeout=50) as pictures:
+        with urlopen(f"{watched}/0.mjpg", timeout=100) as pictures:
             assert pictures.read(1000)
         camera.close()
         lost = process.stdout.readline()
-        camera = plug(int(camera.url.rpartition(":")[2]))
+        camera = plug(kept_port)
         while (said := process.stdout.readline()) not in ("live\n", ""):
             pass
     finally:
         process.send_signal(signal.SIGINT)
-        last, _ = process.communicate(timeout=60)
+        last, _ = process.communicate(timeout=120)
         hangs.cancel()
         camera.close()
     assert lost == "the source ended\n"
@@ -108,7 +109,7 @@ def test_live_tells_of_a_source_that_does_not_work() -> None:
     assert process.stdout is not None
     said = [process.stdout.readline(), process.stdout.readline()]
     process.send_signal(signal.SIGINT)
-    _, last = process.communicate(timeout=60)
+    _, last = process.communicate(timeout=120)
     assert said[0].startswith("watch at http://")
     assert "cannot be read as video" in said[1]
     assert last.startswith("error: rtsp://127.0.0.1:9/none: cannot be read as video")
@@ -117,7 +118,7 @@ def test_live_tells_of_a_source_that_does_not_work() -> None:
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_without_arguments_it_says_how_it_is_called(example: str) -> None:
     command = [sys.executable, str(ROOT / "examples" / example)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
     assert done.returncode == 1
     assert f"python examples/{example} " in done.stderr
     assert "Traceback" not in done.stderr
@@ -133,13 +134,37 @@ def test_bad_input_ends_in_the_message_of_the_library(example: str, says: str, t
     bad.write_text("neither a picture nor a video")
     for source in (bad, gone):
         command = [sys.executable, str(ROOT / "examples" / example), str(source), str(tmp_path / "out.mp4")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
         if source == bad:
             assert says in done.stderr
     assert not (tmp_path / "out.mp4").exists()
+
+
+def refused(example: str, *arguments: object) -> str:
+    """What an example says that cannot begin."""
+    command = [sys.executable, str(ROOT / "examples" / example), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+def test_live_says_that_its_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for port in (other.getsockname()[1], "99999", "none"):
+            assert refused("live.py", tmp_path / "walk.mp4", port) == (
+                f"error: no page can be shown at port {port}: choose another, python examples/live.py SOURCE PORT\n"
+            )
+
+
+def test_a_folder_without_photos_is_said(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "gone"):
+        said = refused("folder.py", folder, "http://127.0.0.1:9")
+        assert said == f"error: {folder}: no *.jpg there: name a folder of photos\n"
 
 
 def test_they_use_only_what_the_packages_promise(tmp_path: Path) -> None:

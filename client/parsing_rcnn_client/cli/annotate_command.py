@@ -165,7 +165,7 @@ def _with_progress(
     from parsing_rcnn_client.video.media import SourceLost
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with ExitStack() as shown, Progress(*columns, console=Console(stderr=True)) as progress:
         whole, fps = reader.info.frames, reader.info.fps
         bar = progress.add_task("frames", total=whole if span is None else span.frames(whole, fps))
         try:
@@ -185,7 +185,7 @@ def _with_progress(
                     writer.close(cut=True)
                 for record in records:
                     record.close()
-                say(_stopped(frames, files))
+                shown.callback(say, _stopped(frames, files))  # when the bar is gone, or it would be in the bar's line
             raise
         if writer is not None:
             writer.close(cut=span is not None and span.end is not None)

@@ -238,7 +238,10 @@ def _stop(report: Report) -> NoReturn:
     """Say why a run ended before the last picture, and end."""
     count = len(report.pictures)
     said = f"stopped after {count} picture{'s' * (count != 1)}"
-    say(said if report.interrupted else f"error: {said}: {report.stopped}")
+    if report.interrupted:
+        say(said if report.stopped == "interrupted" else f"{said}: {report.stopped}")
+    else:
+        say(f"error: {said}: {report.stopped}")
     say("the same command with --resume goes on from there")
     if report.interrupted:
         leave(INTERRUPTED)
@@ -255,7 +258,14 @@ def _written(
     except (OSError, ValueError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         say(f"error: --coco {results.path}: cannot be written ({reason})")
-        say("the pictures are done: the same command with --resume writes it of them")
+        if report.failed:
+            count = len(report.pictures) + len(report.earlier)
+            say(
+                f"{count} of {len(sources)} pictures done: the same command with --resume tries the others again, and "
+                "writes it"
+            )
+        else:
+            say("the pictures are done: the same command with --resume writes it of them")
         return False
     except KeyboardInterrupt:
         say(f"stopped before {results.path} was whole: the same command with --resume writes it")

@@ -24,7 +24,10 @@ from parsing_rcnn_client.predict.drawings import Drawings
 LAST = ".json"
 """Suffix of the JSON, which is written last."""
 
-_BEGUN = ".json.part"
+_PART = ".part"
+"""Suffix of a file until it is whole."""
+
+_BEGUN = LAST + _PART
 """Suffix of the same JSON while the other files are written. It comes first, so that it lists the files even if the run
 is stopped."""
 
@@ -60,8 +63,8 @@ def write_outputs(
     """Write TARGET.npz, .json, _parts.png, _IUV.png and _INDS.png, except for what was not computed, and the pictures
     that `drawings` ask for: _overlay.png, _hidden.jpg, _cutout.png, _person1.jpg and so on.
 
-    The JSON lists all of them, and the files of earlier runs that stay. Pictures of people that earlier runs drew are
-    deleted: they may show people whom this run hides or does not find.
+    The JSON lists all of them, and the files of earlier runs that stay. Pictures of people that earlier runs drew, or
+    began, are deleted: they may show people whom this run hides or does not find.
 
     Args:
         target: folder and stem.
@@ -81,7 +84,7 @@ def write_outputs(
 
     Raises:
         InvalidOptions: another program's JSON has the name of the picture's.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written; it names that file.
     """
     _require_own(target.with_name(target.name + LAST))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,9 @@ def write_outputs(
     stale = drawn_before(target)
     with leave_waits():  # a signal that ends the process lets all files be written, if that is quick
         begun = _put(target, _BEGUN, json.dumps(document))
-        for suffix in [*stale, LAST]:  # without the JSON, nobody takes a run that is stopped from here on for done
+        parts = [suffix + _PART for suffix in stale]  # of a run that was killed
+        # without the JSON, nobody takes a run that is stopped from here on for done
+        for suffix in [*stale, *parts, LAST]:
             target.with_name(target.name + suffix).unlink(missing_ok=True)
         written = [_put(target, suffix, data) for suffix, data in made.items()]
         written.append(begun.replace(target.with_name(target.name + LAST)))
@@ -106,9 +111,15 @@ def write_outputs(
 def _put(target: Path, suffix: str, data: bytes) -> Path:
     """Write a file whole or not at all."""
     path = target.with_name(target.name + suffix)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    return part.replace(path)
+    part = path.with_name(path.name + _PART)
+    try:
+        part.write_bytes(data)
+        return part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(path).removesuffix(_PART), None  # of a full disk the system names no file
+        raise
 
 
 def _kept(target: Path) -> list[str]:

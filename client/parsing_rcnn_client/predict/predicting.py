@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,7 +96,7 @@ class _Run:
     def __init__(
         self, job: _Job, sources: Sequence[Source], skipped: frozenset[Path], in_flight: int, tables: Sequence[Table]
     ) -> None:
-        self._job, self._skipped, self._in_flight, self._tables = job, skipped, in_flight, tables
+        self._job, self._skipped, self._in_flight, self._tables = job, skipped, in_flight, list(tables)
         self._report = Report(skipped=len(skipped))
         self._rest = deque(sources)
         self._waiting: deque[tuple[Source, Future[_Done] | None]] = deque()  # a picture that is skipped has no future
@@ -111,8 +110,6 @@ class _Run:
                 self._analyse(pool, partial(progress.advance, bar))
         except (EngineUnavailable, TableFailed) as error:
             report.stopped = error.detail
-            if isinstance(error, TableFailed):
-                self._tables = ()
         except KeyboardInterrupt:
             report.stopped, report.interrupted = "interrupted", True
         finally:
@@ -147,8 +144,12 @@ class _Run:
         for source, future in self._waiting:
             earlier = future is None and not self._report.interrupted
             if earlier or (future is not None and future.done() and not future.cancelled()):
-                with suppress(EngineUnavailable, TableFailed):
+                try:
                     self._settle(source, future)
+                except TableFailed as error:
+                    self._report.stopped = f"{self._report.stopped}; {error.detail}"
+                except EngineUnavailable:
+                    pass
 
     def _settle(self, source: Source, future: Future[_Done] | None) -> None:
         """Report a picture and tell the tables of it; one that is skipped has no future.
@@ -171,12 +172,26 @@ class _Run:
             reason = f"{where}{error.strerror or error}"
         else:
             (report.earlier if future is None else report.pictures).append(done.entry)
-            for table in self._tables:
-                table.add(done.entry["file_name"], done.document or {})
+            self._tell(lambda table: table.add(done.entry["file_name"], done.document or {}))
             return
         report.failed[str(source.path)] = reason
+        self._tell(lambda table: table.fail(self._job.name(source), reason))
+
+    def _tell(self, about: Callable[[Table], None]) -> None:
+        """Tell every table of a picture. One that cannot be written is told of no further ones, and the others are.
+
+        Raises:
+            TableFailed: which ones, after all have been told.
+        """
+        failed: dict[Table, str] = {}
         for table in self._tables:
-            table.fail(self._job.name(source), reason)
+            try:
+                about(table)
+            except TableFailed as error:
+                failed[table] = error.detail
+        self._tables = [table for table in self._tables if table not in failed]
+        if failed:
+            raise TableFailed("; ".join(failed.values()))
 
 
 def _progress() -> Progress:

@@ -184,7 +184,10 @@ def _is_picture(data: bytes) -> bool:
 def _names(data: bytes) -> list[str] | None:
     """The names that standard input lists; None where it is no list, but a file of an unknown type for example."""
     text = data.decode("utf-8", "surrogateescape")
-    lines = text.split("\0") if "\0" in text else text.splitlines()
+    # by line feeds alone: what else `splitlines` takes for an end of a line may be in a name
+    lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    if not _is_there(lines[0]):
+        lines[0] = lines[0].removeprefix("\ufeff")  # editors and spreadsheets put this mark before UTF-8
     if "\0" in text and not _is_there(lines[0]):
         return None
     if any(len(line) > _LONGEST_NAME for line in lines):

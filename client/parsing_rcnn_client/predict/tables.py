@@ -29,7 +29,8 @@ class TableFailed(ParsingRCNNError):
 
 class Table(ABC):
     """A file that is written as FILE.part and gets its final name when it is finished. If another run is writing
-    FILE.part, this one writes FILE.2.part, and so on.
+    FILE.part, this one writes FILE.2.part, and so on. Where nothing more can be written it is deleted, and FILE stays
+    as it is.
 
     Args:
         path: of the file; its folder is created. `STANDARD` is standard output.
@@ -44,6 +45,7 @@ class Table(ABC):
     def __init__(self, path: Path) -> None:
         self._named = f"{self.option} {path}"
         self._part: Unfinished | None = None
+        self._begins = self._ends = 0  # bytes before the last picture's lines, and with them
         with self._telling():
             if path == STANDARD:
                 self._file = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives until the last picture
@@ -74,24 +76,36 @@ class Table(ABC):
         """Add a picture that failed, so that it has no result."""
 
     def finish(self) -> None:
-        """Give the file its final name. Safe to call twice."""
+        """Give the file its final name, unless it could not be written. Safe to call twice."""
         with self._telling():
-            if self._part is not None:
-                self._part.finish()
-            else:
+            if self._part is None:
                 self._file.close()
+                return
+            self._cut_back()
+            self._part.finish()
 
     def _write(self, data: bytes) -> None:
         """Write everything about a picture at once, so that an interrupt comes either before or after it."""
         with self._telling():
+            self._cut_back()
+            self._begins, self._ends = self._ends, self._ends + len(data)
             while data:
                 data = data[os.write(self._file.fileno(), data) :]
+
+    def _cut_back(self) -> None:
+        """Take away a torn line, which an interrupt leaves between a part of a picture's lines and the rest."""
+        if self._part is not None and not self._file.closed and os.fstat(self._file.fileno()).st_size < self._ends:
+            self._ends = self._begins
+            self._file.truncate(self._ends)
+            self._file.seek(self._ends)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if self._part is not None:
+                self._part.drop()
             raise TableFailed(f"{self._named}: cannot be written ({error.strerror or error})") from None
 
 

@@ -207,6 +207,25 @@ def test_standard_input_may_be_anything(tree: Path, monkeypatch: pytest.MonkeyPa
         find_sources([long], Path("out"))
 
 
+def test_a_list_ends_its_names_by_line_feeds_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"x{mark}y.jpg" for mark in "\u2028\x85\x0b\x0c\x1c"]
+    for ends in ("\n", "\r\n"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(name + ends for name in names).encode())))
+        assert [s.path.name for s in find_sources(["-"], Path("out"))] == names
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_a_mark_before_a_list_is_in_no_name_unless_a_file_has_it(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    given = f"\ufeffb.jpg{end}a.PNG{end}".encode()
+    monkeypatch.chdir(tree)
+    for first in ("b.jpg", "\ufeffb.jpg"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert [s.path.name for s in find_sources(["-"], Path("out"))] == [first, "a.PNG"]
+        (tree / "\ufeffb.jpg").write_bytes(b"")
+
+
 def test_folders_that_links_lead_to_are_searched_once_and_links_that_lead_back_end(tree: Path) -> None:
     """Each of the links doubles the ways to a file, so that who follows all of them never ends."""
     (tree / "a.PNG").unlink()
