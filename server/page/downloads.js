@@ -1,6 +1,7 @@
 // The answer for one photo as files.
 import { request } from "./gateway.js";
 import { notice, patiently } from "./messages.js";
+import { due, same } from "./models.js";
 import { full, mend, whole } from "./picture.js";
 import { $, least, query, shown, state } from "./state.js";
 import { paint } from "./view.js";
@@ -15,13 +16,16 @@ const DOWNLOADS = {
   iuv: ["image/png", { exact: "true", render: "iuv", tasks: "densepose" }, "_IUV.png"],
 };
 
+// the gateway was started again with a model whose names, colours and tasks are not known here
+export class AnotherModel extends Error {}
+
 // `picture`: what it is of; the overlay is of what is seen
 export async function download(kind, words, picture) {
   const own = Symbol(kind);
   const say = (text, linger) => notice(text, linger, own);
   say(`Making the ${words}…`);
   try {
-    const stem = (picture?.name || "webcam").replace(/\.[^.]+$/, "");
+    const stem = (picture?.name || state.stream?.source.name || "photo").replace(/\.[^.]+$/, "");
     if (kind === "png") save(await overlay(), `${stem}_overlay.png`);
     else save(await analysed(picture, kind, say), `${stem}${DOWNLOADS[kind][2]}`);
   } finally {
@@ -49,6 +53,7 @@ async function analysed(picture, kind, say) {
   const [accept, extra] = DOWNLOADS[kind];
   const hiding = kind === "anonymised" ? Object.fromEntries(new URLSearchParams($("hiding").value)) : {};
   const path = `/v1/analyze?${query(least(), { ...extra, ...hiding })}`;
+  const wanted = due();
   let body;
   const send = async () => {
     body = await whole(picture);
@@ -60,6 +65,8 @@ async function analysed(picture, kind, say) {
     if (picture === state.picture) $("converted").textContent = picture.converted;
     return patiently(send, null, say);
   });
+  const [name, version] = (response.headers.get("X-Model") ?? "").split("/").map(decodeURIComponent);
+  if (!same({ name, version }, wanted)) throw new AnotherModel();
   return response.blob();
 }
 

@@ -1,116 +1,29 @@
-// Takes a photo or the webcam, asks the gateway once for each picture, and draws everything here: layers, opacity and
-// higher scores then cost no request.
-import { Camera } from "./camera.js";
-import { download } from "./downloads.js";
-import { Problem, askWith, get, key, listen, request } from "./gateway.js";
+// Takes a photo, a video or the webcam, asks the gateway once for each picture, and draws everything here: layers,
+// opacity and higher scores then cost no request.
+import { AnotherModel, download } from "./downloads.js";
+import { Film } from "./film.js";
+import { Problem, request } from "./gateway.js";
 import { decodeAll } from "./layers.js";
+import { Live } from "./live.js";
 import { busy, fail, forget, notice, noticed, patiently } from "./messages.js";
-import { due, offer, same, tell } from "./models.js";
+import { due, same, tell } from "./models.js";
 import { choose, mend, read, still } from "./picture.js";
-import { $, LEAST, least, query, sized, state, trained } from "./state.js";
+import { CHANGES, gone, mendable, ready, unsteady } from "./ready.js";
+import { $, LEAST, least, query, state, trained } from "./state.js";
 import { draw } from "./view.js";
-
-async function start() {
-  $("model").textContent = "connecting…";
-  try {
-    const [model] = await whenReady();
-    const taxonomies = await get("/v1/taxonomies");
-    const own = taxonomies.find((t) => JSON.stringify(t.classes) === JSON.stringify(model.classes)) ?? taxonomies[0];
-    state.palette = own.palette;
-    state.classes = model.classes;
-    state.charts = taxonomies.find((t) => t.name === "densepose").classes;
-    if (same(model, state.model)) state.model = model; // what it offers may be something else
-    else replace(model);
-    offer();
-    for (const element of document.querySelectorAll("[data-needs]")) {
-      element.hidden = !element.dataset.needs.split(" ").some((task) => model.tasks[task]);
-    }
-  } catch (error) {
-    $("model").textContent = error.status === 401 ? "a key is needed" : "not connected";
-    throw error;
-  }
-}
-
-// What is shown of the model before has other names and colours. Where there are no parts to be seen, IUV is.
-function replace(model) {
-  const parts = (tasks) => tasks?.parsing ?? true;
-  if (parts(state.model?.tasks) !== parts(model.tasks)) $("iuv").checked = !parts(model.tasks);
-  Object.assign(state, { model, people: [], answer: null, highlight: 0 });
-  $("panel").hidden = true;
-  draw();
-}
-
-const CHANGES = 3; // of models in a row, after which waiting for one that stays is given up
-const unsteady = () => new Problem({ detail: "The gateway answers with one model and then with another. Try again in a moment." });
-
-let reason = ""; // why the gateway is not ready
-const awaited = () => Boolean(state.camera) || !$("busy").hidden;
-const explain = (text) => text && awaited() && notice(text);
-async function whenReady() {
-  for (;;) {
-    try {
-      const models = await get("/v1/models");
-      reason = "";
-      return models;
-    } catch (error) {
-      if (error.status === 401) throw error;
-      $("model").textContent = error.reason;
-      reason = `${error.reason}${/[.?]$/.test(error.reason) ? "" : "."} This page asks again each second.`;
-      explain(reason);
-      await new Promise((done) => setTimeout(done, 700));
-    }
-  }
-}
-
-askWith((detail) => {
-  keyed();
-  $("key-detail").textContent = detail;
-  $("key").value = "";
-  $("key-dialog").showModal();
-  return new Promise((done) => {
-    $("key-dialog").addEventListener("close", () => done($("key-dialog").returnValue === "use" ? $("key").value.trim() : null), { once: true });
-  });
-});
-// a link cannot carry a key
-const keyed = () => (document.querySelector("[href='/metrics']").hidden = true);
-if (key()) keyed();
-let started = start();
-const again = () => ready().catch((error) => fail(error, again));
-started.catch((error) => fail(error, again));
-
-// `anew`: another model has answered
-async function ready(anew = false) {
-  const end = listen(explain);
-  explain(reason);
-  try {
-    if (anew) await (started = start());
-    else await started.catch(() => (started = start())); // the key was refused before; ask again
-  } finally {
-    end();
-    notice("");
-  }
-}
-
-// Whether the model that is chosen is none of the gateway's any more, as where that was started again: then its own is
-// chosen.
-async function gone() {
-  const { model } = sized();
-  if (!model) return false;
-  await ready(true);
-  return sized().model !== model;
-}
-// what was refused for that model can be asked for once more
-const mendable = async (error) => error.status === 422 && (await gone());
+import { Webcam } from "./webcam.js";
 
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), ...(trained().length ? ["inds"] : [])].join(","), mask_format: "none" });
 const followed = () => ({ ...maps(), track: "true" }); // numbers and colours stay with people from frame to frame
 
 async function open(files) {
-  const { file, chosen } = choose([...files]);
+  const { file, chosen, film } = choose([...files]);
   if (!file) return;
-  state.refused = null;
-  state.camera?.stop();
+  if (!film) state.refused = null;
+  state.stream?.stop();
+  leave();
+  if (film) return watch((state.film = new Film(file)));
   const ticket = ++state.ticket;
   state.work.abort(); // whoever waits for the photo before is not there any more
   forget();
@@ -120,15 +33,20 @@ async function open(files) {
   let error = null;
   const picture = await read(file, chosen).catch((reason) => ((error = reason), null));
   if (ticket !== state.ticket) return;
+  show(picture);
+  if (picture) return analyze(picture, ticket, least());
+  busy(false);
+  fail(error);
+}
+
+// null: there is nothing to be seen
+function show(picture) {
   state.photo?.close?.();
   Object.assign(state, { picture, photo: picture?.photo, people: [], answer: null, probe: null, pointed: null });
   $("drop").hidden = Boolean(state.photo);
   $("viewer").hidden = $("another").hidden = !state.photo;
   $("panel").hidden = true;
   draw();
-  if (picture) return analyze(picture, ticket, least());
-  busy(false);
-  fail(error);
 }
 
 async function analyze(picture, ticket, confidence) {
@@ -195,15 +113,15 @@ async function lower() {
   if (!state.answer || least() >= state.asked) return;
   if (state.live) {
     state.asked = LEAST;
-    state.camera.ask(query(LEAST, followed()));
+    state.stream.ask(query(LEAST, followed()));
   } else if ($("busy").hidden) {
     forget();
     await analyze(state.picture, ++state.ticket, LEAST);
   }
 }
 
-async function webcam() {
-  if (state.camera) return state.camera.stop();
+// The webcam, or a video (`source`), until it is stopped or has come to its end.
+async function watch(source) {
   forget();
   const pace = { last: null, interval: null, latency: null };
   const smooth = (old, now) => (old === null ? now : 0.9 * old + 0.1 * now);
@@ -211,14 +129,14 @@ async function webcam() {
   let confidence;
   let changes = 0;
   let renewal = null;
-  // the same webcam for another model, whose tasks may be others
+  // the same source for another model, whose tasks may be others
   async function renew() {
     try {
       if (++changes > CHANGES) throw unsteady();
       await ready(true);
-      if (!camera.stopped) camera.ask(query(state.live ? state.asked : confidence, followed()));
+      if (!stream.stopped) stream.ask(query(state.live ? state.asked : confidence, followed()));
     } catch (error) {
-      camera.stop(error);
+      stream.stop(error);
     } finally {
       renewal = null;
     }
@@ -226,12 +144,12 @@ async function webcam() {
   const answered = async (answer, photo, milliseconds) => {
     const wanted = due(); // what is asked for may be another one when it is decoded
     const people = await decodeAll(answer);
-    if (state.camera !== camera || newest > answer.frame_id) return;
+    if (state.stream !== stream || newest > answer.frame_id) return;
     newest = answer.frame_id;
     if (!same(answer.model, wanted)) return (renewal ??= renew());
     if (renewal) return; // of the tasks of the model before
     changes = 0;
-    if (!state.live) goLive(confidence);
+    if (!state.live) goLive(source, confidence);
     const now = performance.now();
     if (pace.last !== null) pace.interval = smooth(pace.interval, now - pace.last);
     pace.last = now;
@@ -241,56 +159,105 @@ async function webcam() {
     $("viewer").hidden = $("another").hidden = $("panel").hidden = false;
     $("drop").hidden = true;
     const fps = pace.interval === null ? "–" : (1000 / pace.interval).toFixed(1);
-    $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from camera to picture · ${camera.skipped + camera.dropped} frames left out`;
+    $("figures").textContent = `${fps} fps · ${pace.latency.toFixed(0)} ms from frame to picture · ${stream.skipped + stream.dropped} frames left out`;
     draw();
     lower();
   };
   const anew = async () => ((await gone()) ? query(state.live ? state.asked : confidence, followed()) : null);
-  const camera = (state.camera = new Camera(answered, notice, stopped, anew));
-  showCamera(true);
+  const stream = (state.stream = new Live(source, answered, notice, stopped, anew));
+  showSource();
   try {
     await ready();
     confidence = least();
-    await camera.start(query(confidence, followed()));
-    const several = await camera.several();
-    $("turn").hidden = !several || state.camera !== camera;
+    await stream.start(query(confidence, followed()));
+    const several = await source.several?.();
+    $("turn").hidden = !several || state.stream !== stream;
   } catch (error) {
-    camera.stop(error);
+    stream.stop(error);
   }
 }
 
-// With the first frame that was answered, and no earlier, the webcam takes the place of a photo: it may be refused.
-function goLive(confidence) {
+// With the first frame that was answered, and no earlier, the source takes the place of a photo: it may be refused.
+function goLive(source, confidence) {
   state.ticket++; // an answer to the photo comes too late now
   state.work.abort();
   Object.assign(state, { picture: null, asked: confidence, refused: null, probe: null, pointed: null, live: true });
   busy(false);
   for (const name of ["chosen", "converted"]) $(name).textContent = "";
+  if (source === state.film) showFilm(state.film);
+  else leave();
   showLive();
 }
 
-function showCamera(running) {
-  for (const button of document.querySelectorAll("[data-action=webcam]")) button.textContent = running ? "Stop the webcam" : "Open the webcam";
-  if (!running) $("turn").hidden = true;
+const filmed = () => state.stream?.source === state.film; // a video, not the webcam
+function showSource() {
+  const { stream, film } = state;
+  const stop = stream && !filmed() ? stream.source.stop : "Open the webcam";
+  for (const button of document.querySelectorAll("[data-action=webcam]")) button.textContent = stop;
+  $("play").textContent = film && filmed() ? film.stop : "Play the video";
+  if (!stream || filmed()) $("turn").hidden = true;
 }
 
 // files but the overlay are made by the gateway, of one picture
 function showLive() {
   document.body.classList.toggle("live", state.live);
+  document.body.classList.toggle("filming", state.live && !filmed()); // somebody is
+  if (state.live) $("while-live").textContent = `${state.stream.source.stop} for the others: they are of its last frame.`;
   for (const button of document.querySelectorAll("[data-kind]:not([data-kind=png]), #hiding")) button.disabled = state.live;
 }
 
 // The last frame stays, as a photo that can be downloaded and analysed again.
 function stopped(error) {
-  const { live } = state;
-  Object.assign(state, { camera: null, live: false });
+  const { live, stream, film } = state;
+  Object.assign(state, { stream: null, live: false });
   showLive();
-  showCamera(false);
+  showSource();
   notice("", 0);
   forget();
   if (error ?? state.refused) beside(error ?? state.refused.error);
-  if (live) state.picture = still(state.photo);
+  if (live) state.picture = still(state.photo, stream.source.name);
+  if (film && $("film").hidden) leave(); // nothing of it was seen
   draw();
+}
+
+// What a video is controlled by, from its first frame on until something else is opened.
+function showFilm({ video }) {
+  $("film").hidden = false;
+  const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+  const now = () => {
+    const known = Number.isFinite(video.duration); // not of what a browser has recorded, before its end was seen
+    $("seek").hidden = !known;
+    if (known) Object.assign($("seek"), { max: video.duration, value: video.currentTime });
+    $("when").textContent = minutes(video.currentTime) + (known ? ` of ${minutes(video.duration)}` : "");
+    $("seek").ariaValueText = $("when").textContent;
+  };
+  video.ontimeupdate = video.ondurationchange = now;
+  now();
+}
+
+function leave() {
+  state.film?.discard();
+  state.film = null;
+  $("film").hidden = true;
+}
+
+// The frame at the place that was chosen, as a photo, where the video is paused.
+async function seek() {
+  const { film } = state;
+  const seconds = Number($("seek").value);
+  forget();
+  const ticket = ++state.ticket;
+  state.work.abort();
+  try {
+    const frame = await film.seek(seconds);
+    if (ticket !== state.ticket) return;
+    const picture = still(frame, film.name);
+    show(picture);
+    $("panel").hidden = false; // it comes again at once
+    await analyze(picture, ticket, least());
+  } catch (error) {
+    fail(error);
+  }
 }
 
 // An error that is not the photo's takes nothing from it: it can be tried again still.
@@ -302,18 +269,31 @@ $("file").addEventListener("change", (event) => {
   open(event.target.files);
   event.target.value = "";
 });
-for (const button of document.querySelectorAll("[data-action=webcam]")) button.addEventListener("click", webcam);
+for (const button of document.querySelectorAll("[data-action=webcam]")) {
+  button.addEventListener("click", () => {
+    const other = !state.stream || filmed();
+    state.stream?.stop();
+    if (other) watch(new Webcam());
+  });
+}
 $("turn").addEventListener("click", () => {
-  const { camera } = state;
+  const { stream } = state;
   $("turn").disabled = true;
-  camera.turn().catch((error) => camera.stop(error)).finally(() => ($("turn").disabled = false));
+  stream.source.turn().catch((error) => stream.stop(error)).finally(() => ($("turn").disabled = false));
 });
+$("play").addEventListener("click", () => {
+  const playing = filmed();
+  state.stream?.stop();
+  if (!playing) watch(state.film);
+});
+$("seek").addEventListener("input", () => state.stream && (state.film.video.currentTime = $("seek").value));
+$("seek").addEventListener("change", () => state.stream || seek());
 $("score").addEventListener("input", () => lower());
 // what is seen is asked for anew: the webcam's next frames, and a photo that they have not replaced
 $("size").addEventListener("change", () => {
   tell();
   $("lost").textContent = "";
-  state.camera?.ask(query(state.live ? state.asked : least(), followed()));
+  state.stream?.ask(query(state.live ? state.asked : least(), followed()));
   if (!state.picture) return;
   state.work.abort();
   forget();
@@ -323,12 +303,16 @@ function load(button, picture = state.picture) {
   forget();
   button.ariaBusy = "true";
   const done = () => (button.ariaBusy = "false");
+  let changes = 0;
   const make = () => download(button.dataset.kind, button.textContent, picture);
   const again = async (error) => {
-    if (!(await mendable(error))) throw error;
+    if (error instanceof AnotherModel) {
+      if (++changes > CHANGES) throw unsteady();
+      await ready(true);
+    } else if (!(await mendable(error))) throw error;
     // what is saved is what is seen
     if (picture === state.picture) await analyze(picture, ++state.ticket, Math.min(least(), state.asked));
-    return make();
+    return make().catch(again);
   };
   make().catch(again).catch((error) => fail(error, () => load(button, picture))).finally(done);
 }

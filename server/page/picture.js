@@ -6,12 +6,13 @@ const QUALITY = 0.95;
 const HELD = 2 ** 28; // bytes: what is larger is no photo, which the gateway says
 const SIGNS = { JPEG: /^\xff\xd8\xff/, PNG: /^\x89PNG/, WebP: /^RIFF[^]{4}WEBP/ }; // what the gateway reads
 
-// The first of what was dropped or pasted that looks like a photo, and how many did. Types that the browser does not
-// know have no name here: it is tried where there is nothing better.
+// The first of what was dropped or pasted that looks like a photo, and how many did, or else the first video. Types that
+// the browser does not know have no name here: it is tried where there is nothing better.
 export function choose(files) {
-  const photos = files.filter(({ type }) => type.startsWith("image/"));
-  const [file] = [...photos, ...files];
-  return { file, chosen: photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "" };
+  const [photos, films] = ["image/", "video/"].map((kind) => files.filter(({ type }) => type.startsWith(kind)));
+  const [file] = [...photos, ...films, ...files];
+  const chosen = photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "";
+  return { file, chosen, film: films.includes(file) };
 }
 
 // {file: its bytes, name, width, height (upright, of all of it), photo: what is drawn (null: only the gateway may know
@@ -52,11 +53,13 @@ async function held(file) {
   }
 }
 
-// the webcam's last frame
-export function still(frame) {
-  const photo = drawn(frame, frame.width, frame.height);
+// a frame of the webcam or of a video, as it is shown or as the video has it
+export function still(frame, name) {
+  const sides = frame instanceof HTMLVideoElement ? [frame.videoWidth, frame.videoHeight] : [frame.width, frame.height];
+  const scale = Math.min(1, LONGEST / Math.max(...sides));
+  const photo = drawn(frame, ...sides.map((side) => Math.max(1, Math.round(side * scale))));
   const small = photo.convertToBlob({ type: "image/png" });
-  return { file: null, name: "webcam", width: photo.width, height: photo.height, photo, small, whole: small, chosen: "", converted: "", took: 0 };
+  return { file: null, name, width: photo.width, height: photo.height, photo, small, whole: small, chosen: "", converted: "", took: 0 };
 }
 
 // What the downloads are of: the file, or all of it as the browser has decoded it.

@@ -1,7 +1,7 @@
 // What is seen of the answer: the picture with its layers, the legend, and the name of what is pointed at.
 import { write } from "./curl.js";
 import { at, before, visible } from "./layers.js";
-import { $, least, shown, state } from "./state.js";
+import { $, least, shown, state, words } from "./state.js";
 
 const LAYERS = ["parts", "iuv", "contours"];
 
@@ -91,12 +91,6 @@ function tell(people) {
   for (const item of $("legend").children) item.classList.toggle("on", state.highlight === Number(item.dataset.id));
 }
 
-// "UpperClothes" and "Torso-skin" alike: the first letter is a capital
-function words(name) {
-  const text = name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/-/g, " ");
-  return text[0] + text.slice(1).toLowerCase();
-}
-
 function entry(id, name) {
   const item = document.createElement("li");
   item.tabIndex = 0;
@@ -108,7 +102,9 @@ function entry(id, name) {
   const square = document.createElementNS(space, "rect");
   for (const [name, value] of [["width", 14], ["height", 14], ["fill", `rgb(${r},${g},${b})`]]) square.setAttribute(name, value);
   svg.append(square);
-  item.append(svg, words(name));
+  const text = document.createElement("span");
+  text.textContent = state.told(name);
+  item.append(svg, text);
   return item;
 }
 
@@ -124,7 +120,7 @@ function name([x, y], people) {
     const found = at(one, x, y);
     if (!found) continue;
     const parts = [];
-    if (found.label) parts.push(words(state.classes[found.label]));
+    if (found.label) parts.push(state.told(state.classes[found.label]));
     const score = one.person.parts?.find(({ class_id }) => class_id === found.label)?.score;
     if (score !== undefined && !state.live) parts.push(`score ${score.toFixed(2)}`);
     const place = state.live ? "" : `, U\u00a0${found.u.toFixed(2)} V\u00a0${found.v.toFixed(2)}`;

@@ -16,7 +16,7 @@ from PIL import Image
 
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_page import By, browser, page, photo, text, until, upload
+from tests.server.test_page import By, browser, is_saved, page, photo, text, until, upload
 from tests.server.test_page_layers import picture
 from tests.server.test_page_webcam import press
 
@@ -36,7 +36,7 @@ def save(page: Any, kind: str, name: str) -> bytes:
     path: Path = page.downloads / name
     path.unlink(missing_ok=True)
     page.find_element(By.CSS_SELECTOR, f"[data-kind={kind}]").click()
-    until(lambda: path.exists() and path.stat().st_size > 0)
+    until(lambda: is_saved(path))
     return path.read_bytes()
 
 
@@ -54,7 +54,9 @@ def test_large_photos_are_analysed_small_and_saved_whole(page: Any, live: Live, 
     assert whole >= server
     headers = {"Accept": "image/png"}
     query = "tasks=parsing&confidence=0.50&render=parts&exact=true"
-    direct = httpx.post(f"http://{live.address}/v1/analyze?{query}", content=large.read_bytes(), headers=headers)
+    direct = httpx.post(
+        f"http://{live.address}/v1/analyze?{query}", content=large.read_bytes(), headers=headers, timeout=60
+    )
     assert save(page, "parts", "large_parts.png") == direct.content
     overlay = Image.open(io.BytesIO(save(page, "png", "large_overlay.png"))).convert("RGB")
     assert overlay.size == (2400, 1600)
@@ -254,8 +256,8 @@ def test_of_several_files_the_first_photo_is_taken(page: Any, photo_jpeg: bytes)
 
 
 def test_who_has_no_mouse_is_not_told_to_drop(page: Any) -> None:
-    assert "Drop a photo here" in text(page, "drop")
-    assert "Finds everybody in a photo" in text(page, "drop")
+    assert "Drop a photo or a video here" in text(page, "drop")
+    assert "Finds everybody in it" in text(page, "drop")
     page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
         assert "Drop" not in text(page, "drop")
@@ -271,7 +273,7 @@ def test_people_are_hidden_or_cut_out_as_by_the_gateway(page: Any, live: Live, p
 
     def direct(accept: str, query: str) -> bytes:
         address = f"http://{live.address}/v1/analyze?confidence=0.50&{query}"
-        return httpx.post(address, content=photo_jpeg, headers={"Accept": accept}).content
+        return httpx.post(address, content=photo_jpeg, headers={"Accept": accept}, timeout=60).content
 
     seen = set()
     ways = page.find_elements(By.CSS_SELECTOR, "#hiding option")

@@ -1,67 +1,41 @@
-// Webcam -> WS /v1/stream -> people. At most two frames are on their way: one in work, one waiting for its turn.
+// A source of frames (webcam.js, film.js) -> WS /v1/stream -> people. At most two frames are on their way: one in work,
+// one waiting for its turn.
 import { Problem, Silence, frame, get, stream } from "./gateway.js";
 
 const LONGEST = 960; // pixels: the network sees fewer
 const ON_THE_WAY = 2;
-const GIVE_UP = 30; // seconds without an answer, after which the webcam is stopped
+const GIVE_UP = 30; // seconds without an answer, after which this is stopped
 
-export class Camera {
-  // onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
+export class Live {
+  // source: {video, noun, open(end): its first frame can be drawn, run(): frames may come, close()}; it calls end(error)
+  // when no more frames come, with null where that is no error.
+  // await onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
   // something to wait for ("" when that is over), onStop(error or null) once; anew() has the query to ask with where a
   // stream was refused for its options, or null
-  constructor(onAnswer, onNotice, onStop, anew) {
-    Object.assign(this, { onAnswer, onNotice, onStop, anew, number: 0, skipped: 0, dropped: 0, sent: new Map(), stopped: false });
+  constructor(source, onAnswer, onNotice, onStop, anew) {
+    Object.assign(this, { source, onAnswer, onNotice, onStop, anew });
+    Object.assign(this, { number: 0, skipped: 0, dropped: 0, sent: new Map(), ended: false, stopped: false });
     Object.assign(this, { silence: new Silence((text) => this.say(text)), until: 0, said: "" }); // until: when to send again
   }
 
   // it may be stopped while the browser asks: what comes open after that is closed at once
   async start(query) {
     if (this.stopped) return;
-    if (!navigator.mediaDevices) throw new Problem({ detail: "Browsers give the webcam to pages on https or localhost only." });
-    this.video = document.createElement("video");
-    Object.assign(this.video, { muted: true, playsInline: true });
-    await this.film({ facingMode: { ideal: "environment" } }); // of a phone's the one that sees what is before the visitor
-    if (this.stopped) return;
+    await this.source.open((error) => (error ? this.stop(error) : this.end()));
+    if (this.stopped) return this.source.close();
     this.query ??= query; // others may have been asked for meanwhile
     this.run();
-  }
-
-  async film(wanted) {
-    try {
-      this.media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 }, ...wanted } });
-    } catch (error) {
-      const reasons = { NotAllowedError: "this page may not use it: allow it in the browser", NotFoundError: "none was found", NotReadableError: "another program uses it" };
-      throw new Problem({ detail: `The webcam could not be opened: ${reasons[error.name] ?? error.message}.` });
-    }
-    if (this.stopped) return this.release();
-    this.media.getVideoTracks()[0].addEventListener("ended", () => this.stop(new Problem({ detail: "The webcam was unplugged." })));
-    this.video.srcObject = this.media;
-    await this.video.play();
-  }
-
-  // browsers tell it when one of them is open
-  async several() {
-    return (await cameras()).length > 1;
-  }
-
-  // The one on the other side; where sides are not known, the next one.
-  async turn() {
-    const { deviceId, facingMode } = this.media.getVideoTracks()[0].getSettings();
-    const ids = (await cameras()).map((other) => other.deviceId);
-    const next = { deviceId: { exact: ids[(ids.indexOf(deviceId) + 1) % ids.length] } };
-    this.release(); // phones open one at a time
-    await this.film(facingMode ? { facingMode: { ideal: facingMode === "user" ? "environment" : "user" } } : next);
   }
 
   connect() {
     const socket = (this.socket = stream(this.query));
     const own = (act) => (event) => socket === this.socket && act(event);
-    socket.addEventListener("open", own(() => this.watch(socket)));
+    socket.addEventListener("open", own(() => this.opened(socket)));
     socket.addEventListener("message", own((event) => this.answered(JSON.parse(event.data))));
     socket.addEventListener("close", own(() => this.closed()));
   }
 
-  // other options: another stream, with the same webcam, when the old one has given its place back
+  // other options: another stream, of the same source, when the old one has given its place back
   ask(query) {
     const old = this.socket;
     if (!old) return void (this.query = query); // another stream is to come already
@@ -71,21 +45,29 @@ export class Camera {
     old.close();
   }
 
+  async opened(socket) {
+    if (this.ended) return this.end();
+    this.watch(socket);
+    await this.source.run().catch((error) => this.stop(error));
+  }
+
   watch(socket) {
-    if (this.stopped || socket !== this.socket) return;
-    this.video.requestVideoFrameCallback(() => this.watch(socket));
+    if (this.stopped || this.ended || socket !== this.socket) return;
+    this.source.video.requestVideoFrameCallback(() => this.watch(socket));
     if (this.sent.size >= ON_THE_WAY || performance.now() < this.until) this.skipped++;
     else this.send();
   }
 
   async send() {
+    const { video } = this.source;
+    if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
     const [number, socket] = [this.number++, this.socket];
-    const scale = Math.min(1, LONGEST / Math.max(this.video.videoWidth, this.video.videoHeight));
-    const [width, height] = [this.video.videoWidth, this.video.videoHeight].map((side) => Math.round(side * scale));
+    const scale = Math.min(1, LONGEST / Math.max(video.videoWidth, video.videoHeight));
+    const [width, height] = [video.videoWidth, video.videoHeight].map((side) => Math.round(side * scale));
     const taken = { at: performance.now(), bitmap: null };
     this.sent.set(number, taken);
     const canvas = new OffscreenCanvas(width, height);
-    canvas.getContext("2d").drawImage(this.video, 0, 0, width, height);
+    canvas.getContext("2d").drawImage(video, 0, 0, width, height);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
     taken.bitmap = canvas.transferToImageBitmap();
     const message = frame(number, await blob.arrayBuffer());
@@ -106,10 +88,26 @@ export class Camera {
     if (problem) {
       this.until = now + 1000 * wait;
       this.say(`${problem.reason}. The next frame is sent in ${wait} s.`);
-      return;
+    } else {
+      if (now >= this.until) this.say("");
+      if (taken) this.shown = this.onAnswer(answer, taken.bitmap, now - taken.at);
     }
-    if (now >= this.until) this.say("");
-    if (taken) this.onAnswer(answer, taken.bitmap, now - taken.at);
+    if (this.ended && this.sent.size === 0) this.finish(problem || null);
+  }
+
+  // No more frames come: what is on its way is waited for, and the last frame is shown however short the film was.
+  end() {
+    if (this.stopped) return;
+    this.ended = true;
+    if (this.socket?.readyState !== WebSocket.OPEN) return; // `opened` comes here again
+    if (this.number === 0) this.send();
+    if (this.sent.size === 0) this.finish();
+  }
+
+  // when the last answer is seen, which has to be decoded first
+  async finish(error = null) {
+    await Promise.resolve(this.shown).catch(() => {});
+    this.stop(error);
   }
 
   say(text) {
@@ -119,7 +117,7 @@ export class Camera {
   // every second
   tick() {
     this.silence.count(this.sent.size > 0 || this.socket?.readyState !== WebSocket.OPEN);
-    if (this.silence.seconds >= GIVE_UP) this.stop(new Problem({ detail: `${this.silence.text}: the webcam was stopped.` }));
+    if (this.silence.seconds >= GIVE_UP) this.stop(new Problem({ detail: `${this.silence.text}: the ${this.source.noun} was stopped.` }));
   }
 
   // a browser does not tell why a WebSocket was refused, a request by HTTP does
@@ -148,13 +146,7 @@ export class Camera {
     this.stopped = true;
     clearInterval(this.clock);
     this.socket?.close();
-    this.release();
+    this.source.close();
     this.onStop(error);
   }
-
-  release() {
-    this.media?.getTracks().forEach((track) => track.stop());
-  }
 }
-
-const cameras = async () => (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
