@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from server.settings import Settings
 
+_OTHER_FILES = 200  # beside connections: models, pictures on their way, the connections to Triton
+_FEWEST_CONNECTIONS = 16  # the least that --max-connections takes
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands. The web stack and Triton's clients are imported when they run, not before."""
@@ -126,8 +129,9 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
     if not is_loopback(settings.host):
         lacks = "encryption" if settings.keys else "keys or encryption"
         _warn(style, f"reachable from other machines, without {lacks}")
-    _allow_files(settings.max_connections + 200, style)
-    return uvicorn.Server(configuration(application, settings)), listener
+    connections = _allow_connections(settings.max_connections, style)
+    limited = settings.model_copy(update={"max_connections": connections})
+    return uvicorn.Server(configuration(application, limited)), listener
 
 
 def _open_standard_files() -> None:
@@ -213,16 +217,29 @@ def _listen(host: str, port: int, style: str) -> socket.socket:
         raise typer.Exit(1) from error
 
 
-def _allow_files(wanted: int, style: str) -> None:
-    """Raise this process's limit of open files if it is too low: each connection is one."""
+def _allow_connections(wanted: int, style: str) -> int:
+    """Raise this process's limit of open files if it is too low for so many connections: each is one.
+
+    Returns:
+        how many connections there may be, so that files are left for models and for the way to Triton.
+    """
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
-            _warn(style, f"{allowed} files may be open here, fewer than --max-connections needs")
+    needed = wanted + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return wanted
+    fewer = max(allowed - _OTHER_FILES, _FEWEST_CONNECTIONS)
+    _warn(
+        style,
+        f"{allowed} files may be open here (`ulimit -Hn`), so at most {fewer} connections at the same time instead of "
+        f"--max-connections {wanted}, which needs {needed}",
+    )
+    return fewer
 
 
 def key(
@@ -266,7 +283,7 @@ def triton(
     grpc_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
     profile: Annotated[str, typer.Option(help="auto, gpu (TensorRT), ort_gpu or cpu.")] = "auto",
-    drain_seconds: Annotated[int, typer.Option(min=1, help="For accepted requests after SIGTERM.")] = 20,
+    drain_seconds: Annotated[int, typer.Option(min=1, max=3600, help="For accepted requests after SIGTERM.")] = 20,
     log_format: Annotated[str, typer.Option(help="console or json: Triton's own lines, too.")] = "console",
     log_level: Annotated[str, typer.Option(help="The least that is logged: debug, info, warning or error.")] = "info",
 ) -> None:

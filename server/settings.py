@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parsing_rcnn.codecs.image import ImageLimits
-from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
+from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TIMEOUT_MS
 
 PREFIX = "PARSING_RCNN_"
 _OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # variables of the runtimes and of the client
@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     only_model: bool = Field(False, description="Whether requests may not name another model than that.")
     engine: Literal["embedded", "triton"] = Field("embedded", description="What computes: this process, or Triton.")
     triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
-    triton_timeout: float = Field(30.0, gt=0, description="Seconds that Triton may take for one picture.")
+    triton_timeout: float = Field(
+        30.0, gt=0, le=MAX_TIMEOUT_MS / 1000, description="Seconds that Triton may take for one picture."
+    )
     triton_in_flight: int = Field(32, ge=1, description="Pictures on their way to Triton; one more is refused.")
     triton_shared_memory: bool = Field(False, description="Pictures and answers through /dev/shm: Triton is here, too.")
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
@@ -44,7 +46,7 @@ class Settings(BaseSettings):
     workers: int = Field(4, ge=1, le=64, description="Pictures analysed at the same time.")
     queue: int = Field(16, ge=0, description="Pictures that may wait; one more is refused with 503.")
     keys: Path | None = Field(None, description="File of API keys; None: nobody needs one.")
-    rate: float | None = Field(None, gt=0, description="Pictures a second for each caller (None: no limit).")
+    rate: float | None = Field(None, ge=1e-6, le=1e6, description="Pictures a second for each caller (None: no limit).")
     burst: int = Field(20, ge=1, description="Pictures at once for each caller, where there is a rate.")
     trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For counts, by commas.")
     cors: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
@@ -53,13 +55,13 @@ class Settings(BaseSettings):
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
     max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
     max_streams: int = Field(8, ge=0, description="Streams that are open at the same time.")
-    max_connections: int = Field(1000, ge=16, description="Connections that are open at the same time.")
-    upload_seconds: float = Field(30.0, gt=0, description="How long a body may take to arrive.")
+    max_connections: int = Field(1000, ge=16, le=1_000_000, description="Connections that are open at the same time.")
+    upload_seconds: float = Field(30.0, gt=0, le=3600, description="How long a body may take to arrive.")
     upload_memory: int = Field(512 * 1024 * 1024, ge=1024, description="Bytes of all bodies together.")
     max_bytes: int = Field(MAX_IMAGE_BYTES, ge=1024, description="Bytes of an encoded picture.")
     max_pixels: int = Field(MAX_PIXELS, ge=1024, description="Pixels of a picture.")
     max_side: int = Field(MAX_SIDE, ge=32, description="Longest side of a picture, pixels.")
-    drain_seconds: int = Field(20, ge=0, description="How long accepted requests may take after SIGTERM.")
+    drain_seconds: int = Field(20, ge=0, le=3600, description="How long accepted requests may take after SIGTERM.")
     otlp: str | None = Field(None, description="OpenTelemetry collector (OTLP over HTTP) for traces.")
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
@@ -83,8 +85,11 @@ class Settings(BaseSettings):
     @classmethod
     def _addresses(cls, value: str) -> str:
         for address in value.split(","):
-            if not re.fullmatch(r"\s*([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}\s*", address):
+            found = re.fullmatch(r"\s*([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})\s*", address)
+            if found is None:
                 raise ValueError("each address is host:port, as in 127.0.0.1:8001, separated by commas")
+            if not 1 <= int(found[2]) <= 65535:
+                raise ValueError(f"ports are 1 to 65535, as in 127.0.0.1:8001; {found[2]} is none")
         return value
 
     @field_validator("cors")

@@ -150,13 +150,15 @@ class _Lines(structlog.PrintLogger):
 
 # what uvicorn says beside our own line about a stream that is refused before it opens
 _SAID = "ASGI callable returned without completing handshake."
+# grpc of its own message "Too many open files", behind which it leaves raw bytes; the engine logs that message
+_UNREADABLE = ("grpc._cython.cygrpc", "Invalid encoding on %s")
 
 
 class _Forward(logging.Handler):
     """Sends the lines of libraries the same way as ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage() == _SAID:
+        if record.getMessage() == _SAID or (record.name, record.msg) == _UNREADABLE:
             return
         log = structlog.get_logger(record.name)
         log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

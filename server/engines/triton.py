@@ -176,6 +176,7 @@ class TritonEngine:
             await unregister(upstream, await orphans(upstream))
 
     def _eject(self, upstream: Upstream, reason: str) -> None:
+        reason = reason.partition("\n")[0]  # behind "Too many open files" grpc leaves raw bytes
         if reason not in upstream.told and len(upstream.told) < _MOST_TOLD:
             upstream.told.add(reason)
             log.warning("triton gets no pictures", url=upstream.url, reason=reason)

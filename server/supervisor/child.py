@@ -115,6 +115,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
             stdin=theirs.fileno(),
             stdout=subprocess.PIPE if wrapped else None,
             stderr=subprocess.STDOUT if wrapped else None,
+            restore_signals=False,  # SIGPIPE stays ignored: a server whose log has lost its reader goes on
         )
     guard = int(ours.recv(_NUMBER) or 0) or None
     if process.stdout is None:

@@ -26,8 +26,10 @@ from server.engines.shared_memory import FOLDER, sweep
 from server.settings import address
 from server.supervisor.child import Child, spawn
 from server.supervisor.installation import UNPACKED, Installation
+from server.supervisor.options import refuse_own
 from server.supervisor.ports import refuse_taken
 from server.supervisor.probes import Prober
+from server.supervisor.stubs import OldStubs
 
 Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
@@ -35,7 +37,6 @@ _PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds that a server may take to load its models, large engines included
 _POLL = 0.2
-_ASKED = {"--allow-grpc": "grpc", "--allow-metrics": "metrics"}  # without them no server is ready, or ever idle
 _IDLE = 3.0  # seconds; an idle server that has not ended by then never will
 
 log = structlog.get_logger("triton")
@@ -163,7 +164,7 @@ class Supervisor:
         _refuse_missing_backend(self.profile, installation)
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
-        _refuse_own_options(launch, installation, self.profile)
+        refuse_own(launch.more, replace(launch, silent=(), more=()).command(installation, self.profile)[1:])
         self._child: Child | None = None
         self._ended: list[Child] = []  # their orphans may be our children
         self._healed = self._idle = self._silent = False
@@ -258,7 +259,10 @@ class Supervisor:
                 loading.join(_POLL)
 
     def _reload(self, prober: Prober, model: str) -> None:
+        old = None if self.pid is None else OldStubs(self.pid, model, self.launch.prefix)
         failed = prober.reload(model)
+        if failed is None and old is not None and (killed := old.end()):
+            log.warning("processes of the model from before were killed", model=model, pids=killed)
         if failed is not None and not self._stopping.is_set():
             log.error("a model cannot be loaded", model=model, reason=failed)
 
@@ -328,25 +332,6 @@ def _refuse_missing_plugin(launch: Launch) -> None:
             f"{_PLUGIN}: no such file in {places}, and the engine of {graph.parent} needs it; `make plugin "
             f"TENSORRT_INCLUDE_DIR=folder of NvInfer.h` builds it in {launch.built}, --profile ort_gpu does without"
         )
-
-
-def _refuse_own_options(launch: Launch, installation: Installation, profile: Profile) -> None:
-    """Refuse options that contradict ours: nobody would ask the server on another port, for example."""
-    own = {part.partition("=")[0] for part in replace(launch, silent=(), more=()).command(installation, profile)[1:]}
-    for position, option in enumerate(launch.more):
-        name = option.partition("=")[0]
-        if not position and not option.startswith("-"):
-            raise InvalidOptions(
-                f"{option!r} is no option of tritonserver: they begin with hyphens, as --log-verbose=1"
-            )
-        if name in _ASKED:
-            raise InvalidOptions(
-                f"{name}: this command asks the server by it, so it stays on; --{_ASKED[name]}-port is where"
-            )
-        if name in own - {"--backend-config"}:
-            raise InvalidOptions(
-                f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
-            )
 
 
 def forward_signals(supervisor: Supervisor) -> None:

@@ -133,6 +133,45 @@ def test_whoever_is_full_is_told_from_what_is_down(outcome: str, fires: str | No
     fire(series, "15m", expected, tmp_path)
 
 
+NAMES = [f"triton-{k}.triton:8001" for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("names", "targets", "fires"),
+    [
+        # in Kubernetes gateways know four names; two servers run while there is little to do
+        ("1100", "11", None),
+        ("1000", "11", 1),  # one serves another model
+        ("1000", "10", 1),  # one is down
+        ("1111", "1111", None),
+        # without Kubernetes the servers of prometheus.yml are those that are named
+        ("11", "11", None),
+        ("10", "10", 1),
+        ("0", "0", 0),
+        ("11", "111", 2),  # a third one whose name the gateway was not given
+        ("", "11", None),  # the gateway computes itself
+    ],
+)
+@pytest.mark.parametrize("namespace", [{}, {"namespace": "parsing-rcnn"}])
+def test_a_triton_is_away_where_it_is_there(
+    names: str, targets: str, fires: int | None, namespace: dict[str, str], tmp_path: Path
+) -> None:
+    def named_series(metric: str, **labels: str) -> str:
+        return metric + "{" + ",".join(f'{k}="{v}"' for k, v in (labels | namespace).items()) + "}"
+
+    gateway = {"instance": "gateway:8080"}
+    series = {named_series("parsing_rcnn_triton_up", url=NAMES[k], **gateway): f"{up}x40" for k, up in enumerate(names)}
+    for k, up in enumerate(targets):
+        series[named_series("up", job="triton", instance=f"triton-{k}:8002")] = f"{up}x40"
+    series[named_series("up", job="gateway", **gateway)] = "1x40"
+    series['up{job="triton",instance="other:8002",namespace="other"}'] = "1x40"
+    alert = named("ParsingRcnnTritonAway")
+    text = alert["annotations"]
+    summary = text["summary"].replace("{{ $labels.instance }}", "gateway:8080").replace("{{ $value }}", str(fires))
+    told = {"exp_labels": alert["labels"] | gateway | namespace, "exp_annotations": text | {"summary": summary}}
+    fire(series, "9m", {alert["alert"]: [told] if fires is not None else []}, tmp_path)
+
+
 def named(name: str) -> dict[str, Any]:
     """An alert of the rules."""
     rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
+from tests.server.helpers import spare_ports
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Running:
     def stop(self) -> None:
         """Tell the server to end, and wait for that."""
         self.supervisor.stop()
-        self.thread.join(60)
+        self.thread.join(120)
         assert not self.thread.is_alive()
 
     @property
@@ -51,14 +51,14 @@ def supervised(
     installation: Installation, repository: Path, *, drain_seconds: int, interval: float = 2.0
 ) -> Iterator[Running]:
     """A server that is ready, ended at the end."""
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     launch = Launch(repository, **ports, profile="cpu", drain_seconds=drain_seconds)
     supervisor, ready = Supervisor(launch, installation, interval), threading.Event()
     running = Running(launch, supervisor, ready, threading.Thread(target=supervisor.run, args=(ready.set,)))
     running.thread.start()
     try:
-        assert ready.wait(120), "the server did not become ready; its log is above"
+        assert ready.wait(300), "the server did not become ready; its log is above"
         yield running
     finally:
         running.stop()

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.serving import free_ports
 from parsing_rcnn.errors import InvalidOptions
 from server.supervisor.child import spawn
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
+from tests.server.helpers import spare_ports
 
 ENTRIES = """\
 I1128 13:17:36.910237 21827 server.cc:674] "ready: \\"light\\""
@@ -36,13 +36,13 @@ Traceback (most recent call last):
 NO_MEMORY = Path("/dev/shm/nothing_of_this_name")
 
 
-def said(program: str) -> list[tuple[str, str, str | None]]:
+def said(program: str, *arguments: str) -> list[tuple[str, str, str | None]]:
     """(level, words, place in Triton's code) of what a python program says."""
     with capture_logs() as lines:
-        child = spawn([sys.executable, "-c", program], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
+        child = spawn([sys.executable, "-c", program, *arguments], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
         assert child.lines is not None
         child.lines.join(60)
-        assert child.process.wait(10) == 0
+        assert child.process.wait(60) == 0
         child.clear_up()
     assert {line["source"] for line in lines} <= {"tritonserver"}
     return [(line["log_level"], line["event"], line.get("at")) for line in lines]
@@ -69,10 +69,11 @@ def test_more_than_a_pipe_holds_stops_nobody_and_is_all_there() -> None:
         "import os, subprocess, sys\n"
         "for k in range(20000): print(f'I1128 13:17:36.910237 1 a.cc:1] {k} ' + 'x' * 40, file=sys.stderr)\n"
         "print('y' * 70000, file=sys.stderr)\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(0.5); print(\"the last\")'])\n"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())])\n"
         "sys.stderr.write('half a'); os._exit(0)\n"
     )
-    words = [line for _, line, _ in said(program)]
+    left = "import os, sys, time\nwhile os.getppid() == int(sys.argv[1]): time.sleep(0.01)\nprint('the last')"
+    words = [line for _, line, _ in said(program, left)]
     assert words[:20000] == [f"{k} " + "x" * 40 for k in range(20000)]
     assert "".join(words[20000:]) == "y" * 70000 + "half athe last"
 
@@ -179,7 +180,7 @@ def test_whom_an_ended_server_leaves_to_the_supervisor_is_no_zombie(failing: lis
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stderr is not None
         assert supervisor.stdout is not None
-        guard = threading.Timer(120, supervisor.kill)
+        guard = threading.Timer(300, supervisor.kill)
         guard.start()
         try:
             said: list[dict[str, str | int]] = []
@@ -198,7 +199,7 @@ def test_whom_an_ended_server_leaves_to_the_supervisor_is_no_zombie(failing: lis
 
 def test_every_line_of_a_log_of_json_is_json(installation: Installation, repository: Path) -> None:
     """From the start to the end; and what follows `--` is tritonserver's."""
-    ports = free_ports(3)
+    ports = spare_ports(3)
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
     supervisor = subprocess.Popen(
@@ -206,13 +207,13 @@ def test_every_line_of_a_log_of_json_is_json(installation: Installation, reposit
     )
     assert supervisor.stderr is not None
     lines: list[dict[str, str]] = []
-    guard = threading.Timer(120, supervisor.kill)
+    guard = threading.Timer(300, supervisor.kill)
     guard.start()
     for line in supervisor.stderr:
         lines.append(json.loads(line))
         if lines[-1]["event"].startswith("Triton is ready"):
             supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(60) == 0
+    assert supervisor.wait(120) == 0
     guard.cancel()
     theirs = [line for line in lines if line.get("source") == "tritonserver"]
     assert any("named-here" in line["event"] for line in theirs)
@@ -234,7 +235,7 @@ def test_every_line_of_a_log_of_json_is_json(installation: Installation, reposit
 def test_options_that_would_contradict_ours_are_refused(
     more: tuple[str, ...], words: str, repository: Path, installation: Installation
 ) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
     with pytest.raises(InvalidOptions, match=words):
         Supervisor(launch, installation)
@@ -247,7 +248,7 @@ def failing(tmp_path: Path, repository: Path) -> list[str]:
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), free_ports(3), strict=True)]
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
     path = f"PATH={program.parent}{os.pathsep}{os.environ['PATH']}"
     command = ["env", path, sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--log-format", "json"]
     return [*command, "--repository", str(repository), *named]
@@ -256,7 +257,7 @@ def failing(tmp_path: Path, repository: Path) -> list[str]:
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
 def test_what_is_no_option_is_refused_at_every_level_of_the_log(level: str, failing: list[str]) -> None:
     command = [*failing, "--log-level", level, "--", "verbose"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert "'verbose' is no option of tritonserver" in json.loads(ended.stderr.splitlines()[-1])["event"]
 

@@ -34,7 +34,7 @@ def large(installation: Installation, repository: Path, tmp_path_factory: pytest
 def test_the_gateway_names_the_model_that_answers(large: Running) -> None:
     photo = cv2.imencode(".png", drawn_person())[1].tobytes()
     with TestClient(create_app(Settings(engine="triton", triton_url=large.grpc))) as client:
-        until(lambda: client.get("/readyz").status_code == 200, 60)
+        until(lambda: client.get("/readyz").status_code == 200, 120)
         (model,) = client.get("/v1/models").json()
         assert (model["name"], model["model"], model["canvases"][0]) == ("light large", "large", [512, 832])
         assert model["models"] == ["fast", "large", "accurate"]
@@ -48,7 +48,7 @@ def test_the_gateway_names_the_model_that_answers(large: Running) -> None:
 def test_a_gateways_own_model_is_said_whatever_the_servers_is(large: Running) -> None:
     settings = Settings(engine="triton", triton_url=large.grpc, model="fast")
     with TestClient(create_app(settings)) as client:
-        until(lambda: client.get("/readyz").status_code == 200, 60)
+        until(lambda: client.get("/readyz").status_code == 200, 120)
         assert client.get("/v1/models").json()[0]["model"] == "fast"
 
 
@@ -56,12 +56,12 @@ def test_of_two_servers_that_would_answer_by_other_models_one_gets_no_pictures(l
     settings = Settings(engine="triton", triton_url=f"{triton.grpc},{large.grpc}")
     with TestClient(create_app(settings)) as client:
         engine = client.app.state.engine  # type: ignore[attr-defined]
-        until(lambda: client.get("/readyz").status_code == 200, 60)
+        until(lambda: client.get("/readyz").status_code == 200, 120)
 
         def reasons() -> list[str]:
             return [upstream.reason for upstream in engine._upstreams if not upstream.healthy]
 
-        until(lambda: any("where none is named" in reason for reason in reasons()), 60)
+        until(lambda: any("where none is named" in reason for reason in reasons()), 120)
         (other,) = reasons()
         assert "'fast'" in other
         assert "'large'" in other

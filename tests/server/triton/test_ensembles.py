@@ -118,7 +118,7 @@ def test_refusals_name_the_reason(
 
 def statistics(triton: Running, model: str) -> tuple[int, int, int]:
     """(requests, people, executions) of a model so far."""
-    with urllib.request.urlopen(f"http://{triton.http}/v2/models/{model}/stats", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{triton.http}/v2/models/{model}/stats", timeout=60) as answer:
         (found,) = json.load(answer)["model_stats"]
     return int(found["inference_stats"]["success"]["count"]), found["inference_count"], found["execution_count"]
 
@@ -241,6 +241,6 @@ def test_what_waits_longer_than_its_caller_is_dropped(triton: Running, photo: by
 def test_the_dashboards_metrics_are_the_servers(triton: Running) -> None:
     board = Path(__file__).parents[3] / "deploy" / "grafana" / "dashboards" / "parsing_rcnn.json"
     named = set(re.findall(r"\bnv_inference_\w+", board.read_text()))
-    with urllib.request.urlopen(f"http://{triton.metrics}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{triton.metrics}/metrics", timeout=60) as answer:
         exposed = set(re.findall(r"^(nv_\w+)", answer.read().decode(), re.MULTILINE))
     assert named <= exposed

@@ -16,10 +16,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from benchmarks.serving import free_ports
 from export.triton_repository import Shapes, files
 from server.supervisor.installation import Installation
 from server.supervisor.probes import Prober
+from tests.server.helpers import spare_ports
 
 CANVASES = ((64, 96), (96, 64))
 MODEL = """
@@ -73,7 +73,7 @@ def test_triton_takes_them_and_warms_every_canvas_and_bucket(
     """Of a repository for one or two people, whose batches hold no more."""
     shapes = Shapes(channels=4, roi=8, cells=16, classes=3, canvases=CANVASES, rows=-1, buckets=(1, 2))
     models = repository(tmp_path / "models", shapes)
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     command = [str(installation.program), f"--model-repository={models}", *installation.arguments]
     command += [f"--backend-directory={installation.backends}", "--disable-auto-complete-config"]
     command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]

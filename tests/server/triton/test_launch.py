@@ -20,12 +20,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from benchmarks.frames import drawn_person
-from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor, choose_profile, forward_signals
 from server.supervisor.probes import Prober
+from tests.server.helpers import spare_ports
 from tests.server.triton.conftest import supervised
 
 
@@ -87,7 +87,7 @@ def test_engines_are_chosen_only_where_every_graph_has_one(gpu_and_engine: Path,
 def test_a_profile_that_triton_has_no_backend_for_is_refused(
     repository: Path, anywhere: Installation, profile: Literal["gpu", "ort_gpu"], backend: str
 ) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile=profile)
     with pytest.raises(EngineUnavailable, match=f"--profile {profile} needs Triton's {backend} backend"):
         Supervisor(launch, anywhere)
@@ -115,7 +115,7 @@ def test_an_ipv6_address_is_written_as_each_service_wants_it(repository: Path, a
 def test_signals_stop_it_and_nohup_lets_the_terminal_go(
     repository: Path, anywhere: Installation, sent: signal.Signals
 ) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     supervisor = Supervisor(Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics), anywhere)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
@@ -134,7 +134,7 @@ def test_signals_stop_it_and_nohup_lets_the_terminal_go(
 
 def test_a_stop_does_not_wait_for_a_load(repository: Path, anywhere: Installation) -> None:
     """Loading may take two minutes; here it takes until the test lets it end."""
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics)
     supervisor, ended = Supervisor(launch, anywhere), threading.Event()
 
@@ -165,7 +165,7 @@ def test_what_is_missing_is_named(tmp_path: Path, anywhere: Installation, monkey
 def test_who_holds_a_taken_port_is_named(repository: Path, anywhere: Installation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        http, metrics = free_ports(2)
+        http, metrics = spare_ports(2)
         holder = rf"by process {os.getpid()} \(.+\): `kill {os.getpid()}` ends it, or"
         with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{port}: .*{holder} choose another with --grpc-port"):
             Supervisor(Launch(repository, http_port=http, grpc_port=port, metrics_port=metrics), anywhere)
@@ -174,7 +174,7 @@ def test_who_holds_a_taken_port_is_named(repository: Path, anywhere: Installatio
 def test_an_address_that_this_machine_has_not_is_refused_without_a_holder(
     repository: Path, anywhere: Installation
 ) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, "192.0.2.1", http_port=http, grpc_port=grpc, metrics_port=metrics)
     with pytest.raises(EngineUnavailable, match=f"192.0.2.1:{http}: [^()`]*; choose another with --http-port"):
         Supervisor(launch, anywhere)
@@ -192,7 +192,7 @@ def test_a_repository_without_configurations_is_refused(
 
 @pytest.mark.parametrize("more", [("--allow-metrics=false",), ("--allow-grpc", "false"), ("--allow-metrics=true",)])
 def test_what_the_server_is_asked_by_stays_on(repository: Path, anywhere: Installation, more: tuple[str, ...]) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
     name = more[0].partition("=")[0]
     with pytest.raises(InvalidOptions, match=f"{name}: .* so it stays on; {name.replace('allow-', '')}-port is where"):
@@ -203,7 +203,7 @@ def test_a_server_that_ends_while_it_is_told_to_stop_is_said_to_have_ended(
     installation: Installation, repository: Path
 ) -> None:
     """Its time was not over, nor did anybody keep asking."""
-    with capture_logs() as lines, supervised(installation, repository, drain_seconds=120) as running:
+    with capture_logs() as lines, supervised(installation, repository, drain_seconds=600) as running:
         server = running.supervisor.pid
         assert server is not None
         os.kill(server, signal.SIGSTOP)  # it would be idle soon
@@ -221,7 +221,7 @@ def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repo
     tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
     done: list[object] = []
     count = 12
-    with supervised(installation, repository, drain_seconds=10) as running:
+    with supervised(installation, repository, drain_seconds=120) as running:
         client = library.InferenceServerClient(running.grpc)
         for _ in range(count):
             client.async_infer("human_analysis", [tensor], lambda result, error: done.append(error or result))
@@ -242,7 +242,7 @@ def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installat
     def processes(*which: str) -> list[str]:
         return subprocess.run(["pgrep", *which], capture_output=True, text=True, check=False).stdout.split()
 
-    with supervised(installation, repository, drain_seconds=120, interval=0.5) as running:
+    with supervised(installation, repository, drain_seconds=600, interval=0.5) as running:
         server = str(running.supervisor.pid)
         parsing = partial(processes, "-P", server, "-f", "parsing_0_0")
         (dead,) = parsing()
@@ -300,7 +300,7 @@ class Callers:
 
 def test_a_stop_does_not_wait_for_those_who_keep_asking(installation: Installation, repository: Path) -> None:
     """Nor for all the time that Triton has, where somebody asks an ensemble while it is told to end."""
-    with supervised(installation, repository, drain_seconds=120) as running, Callers(running.grpc) as callers:
+    with supervised(installation, repository, drain_seconds=600) as running, Callers(running.grpc) as callers:
         running.stop()
     refused = {answer for answer in callers.answers if answer != "answered"}
     assert any("has no available versions" in answer for answer in refused)
@@ -311,11 +311,11 @@ def test_a_stop_does_not_wait_for_those_who_keep_asking(installation: Installati
 @pytest.mark.parametrize("style", ["console", "json"])
 def test_a_killed_supervisor_takes_its_server_along(style: str, installation: Installation, repository: Path) -> None:
     """Under load, and also a server whose words it read: the pipe has no reader then."""
-    ports = free_ports(3)
+    ports = spare_ports(3)
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository), *named,
-         "--log-format", style, "--drain-seconds", "120"],
+         "--log-format", style, "--drain-seconds", "600"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     pattern = f"bin/tritonserver .*--grpc-port={ports[1]} "  # the supervisor names the port as well
@@ -334,7 +334,7 @@ def test_a_killed_supervisor_takes_its_server_along(style: str, installation: In
 
     try:
         with Prober.connect(f"127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", repository) as prober:
-            assert within(120, prober.server_ready)
+            assert within(300, prober.server_ready)
         (server,) = found("-f", "--", pattern)
         assert memory()
         with Callers(f"127.0.0.1:{ports[1]}"):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
+from tests.server.helpers import spare_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +34,7 @@ def launch(tmp_path: Path, repository: Path) -> Launch:
     for name in ("model.onnx", "model.int8.onnx"):
         (version / name).symlink_to(repository / "detector" / "1" / name)
     (version / "model.tensorrt.onnx").write_bytes(b"\x12\x0fPyramidRoiAlign\x1a")
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     built = tmp_path / "clone" / "build" / "plugin"
     return Launch(models, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="gpu", built=built)
 

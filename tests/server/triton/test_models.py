@@ -52,7 +52,7 @@ def gateways(triton: Running) -> Iterator[dict[str, TestClient]]:
     accurate = settings.model_copy(update={"model": "accurate", "triton_shared_memory": True})
     with TestClient(create_app(large)) as one, TestClient(create_app(accurate)) as other:
         for client in (one, other):
-            until(lambda client=client: client.get("/readyz").status_code == 200, 60)
+            until(lambda client=client: client.get("/readyz").status_code == 200, 120)
         yield {"large": one, "accurate": other}
 
 
@@ -157,10 +157,10 @@ def test_many_pictures_at_two_sizes_get_their_own_answer_and_their_slots_back(
     engine = client.app.state.engine  # type: ignore[attr-defined]
     (upstream,) = engine._upstreams
     assert engine._held == 0
-    until(lambda: upstream.in_flight == 0, 30)
-    until(lambda: len(engine._memory.unused()) == len(list(FOLDER.glob(f"{PREFIX}{os.getpid()}_*"))) >= 2, 30)
+    until(lambda: upstream.in_flight == 0, 120)
+    until(lambda: len(engine._memory.unused()) == len(list(FOLDER.glob(f"{PREFIX}{os.getpid()}_*"))) >= 2, 120)
     assert client.post("/v1/analyze", content=pictures[0][:3000]).status_code == 400  # both are refused
-    until(lambda: upstream.in_flight == 0, 30)
+    until(lambda: upstream.in_flight == 0, 120)
 
 
 @pytest.mark.parametrize("model", ["fast", "large", "accurate"])

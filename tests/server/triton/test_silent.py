@@ -10,19 +10,19 @@ import sys
 import threading
 from pathlib import Path
 
-from benchmarks.serving import free_ports
 from server.supervisor.installation import Installation
+from tests.server.helpers import spare_ports
 
 
 def test_a_server_that_answers_nobody_is_killed_and_started_again(installation: Installation, repository: Path) -> None:
     """Soon: it does not get the time that one has which still answers what it accepted."""
-    ports = free_ports(3)
+    ports = spare_ports(3)
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
     supervisor = subprocess.Popen(
         [*command, *named, "--log-format", "json", "--drain-seconds", "600"], stderr=subprocess.PIPE, text=True
     )
-    limit = threading.Timer(240, supervisor.kill)
+    limit = threading.Timer(480, supervisor.kill)
     limit.start()
     assert supervisor.stderr is not None
     lines, servers, left = [], [], ""

@@ -1,0 +1,130 @@
+"""Options, ports and times that a supervised server could not run with are refused before it starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving import free_ports
+from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
+from server.settings import Settings
+from server.supervisor.installation import Installation
+from server.supervisor.launch import Launch, Supervisor
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "tritonserver", tmp_path / "backends")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--grpc-use-ssl=true",), "--grpc-use-ssl: this command asks the server without encryption"),
+        (("--grpc-use-ssl-mutual", "true"), "--grpc-use-ssl-mutual: this command asks the server without encryption"),
+        (
+            ("--backend-config=python,shm-region-prefix-name=mine",),
+            "--backend-config=python,shm-region-prefix-name is what this command gives",
+        ),
+        (
+            ("--log-verbose=1", "--backend-config", "python,shm-region-prefix-name=mine"),
+            "--backend-config=python,shm-region-prefix-name is what this command gives",
+        ),
+    ],
+)
+def test_what_the_command_could_not_work_with_is_refused(
+    repository: Path, anywhere: Installation, more: tuple[str, ...], words: str
+) -> None:
+    http, grpc, metrics = free_ports(3)
+    launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
+    with pytest.raises(InvalidOptions, match=re.escape(words)):
+        Supervisor(launch, anywhere)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--backend-config=python,stub-timeout-seconds=60",),
+        ("--backend-config", "onnxruntime,default-max-batch-size=4"),
+        ("--http-thread-count=4",),
+    ],
+)
+def test_other_options_are_the_callers(repository: Path, anywhere: Installation, more: tuple[str, ...]) -> None:
+    http, grpc, metrics = free_ports(3)
+    Supervisor(Launch(repository, "127.0.0.1", http, grpc, metrics, "cpu", more=more), anywhere)
+
+
+@pytest.mark.parametrize(("same", "names"), [((0, 0, 1), "http grpc"), ((0, 1, 1), "grpc metrics")])
+def test_each_service_has_a_port_of_its_own(
+    repository: Path, anywhere: Installation, same: tuple[int, ...], names: str
+) -> None:
+    ports = free_ports(2)
+    one, other = names.split()
+    with pytest.raises(InvalidOptions, match=rf"--{one}-port and --{other}-port are both \d+: give each"):
+        Supervisor(Launch(repository, "127.0.0.1", *(ports[which] for which in same)), anywhere)
+
+
+def test_the_time_for_a_stop_has_a_limit() -> None:
+    """The same for the gateway and for Triton, which takes no larger number than 32 bits hold."""
+    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--drain-seconds", "99999999999999999999"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 2
+    assert "--drain-seconds" in ended.stderr
+    assert "less than or equal to 3600" in ended.stderr
+    assert Settings(drain_seconds=3600).drain_seconds == 3600
+    with pytest.raises(ValueError, match="less than or equal to 3600"):
+        Settings(drain_seconds=3601)
+
+
+# a server that listens where it is told, and says nothing
+_LISTENS = """\
+#!{python}
+import socket, sys, time
+(port,) = [part.partition("=")[2] for part in sys.argv if part.startswith("--grpc-port=")]
+with socket.create_server(("127.0.0.1", int(port))):
+    time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def supervised_elsewhere(tmp_path: Path, repository: Path) -> Iterator[tuple[int, int]]:
+    """(process, gRPC port) of another `parsing-rcnn triton` whose server listens."""
+    program = tmp_path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text(_LISTENS.format(python=sys.executable))
+    program.chmod(0o755)
+    http, grpc, metrics = free_ports(3)
+    named = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
+    environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen([*command, *named], env=environment, stderr=subprocess.DEVNULL) as supervisor:
+        try:
+            yield supervisor.pid, grpc
+        finally:
+            supervisor.kill()
+
+
+def test_of_a_supervised_server_the_supervisor_is_what_ends_it(
+    supervised_elsewhere: tuple[int, int], repository: Path, anywhere: Installation
+) -> None:
+    """It would start its server again."""
+    supervisor, port = supervised_elsewhere
+    http, metrics = free_ports(2)
+    wanted = f"which `parsing-rcnn triton` keeps as process {supervisor}: `kill {supervisor}` ends both, or choose"
+    end, said = time.monotonic() + 120, ""
+    while wanted not in said:
+        assert time.monotonic() < end, said
+        try:
+            Supervisor(Launch(repository, "127.0.0.1", http, port, metrics), anywhere)
+        except EngineUnavailable as error:
+            said = error.detail
+        threading.Event().wait(0.1)
+    assert "--grpc-port" in said
