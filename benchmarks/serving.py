@@ -35,9 +35,12 @@ def gateway(arguments: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
     Raises:
         RuntimeError: it did not get ready; the message ends with what it said.
     """
-    (port,) = free_ports(1)
-    with _running(["serve", "--port", str(port), *arguments], port, "/readyz") as pid:
-        yield port, pid
+    with socket.socket() as kept:  # nobody else gets the port before the gateway listens there
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        with _running(["serve", "--port", str(port), *arguments], port, "/readyz") as pid:
+            yield port, pid
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def label_map(people: People, exact: bool = False) -> NDArray[np.uint8]:
 
 
 def instance_map(people: People, exact: bool = False) -> Instances:
-    """Whose each pixel is; the same people are in front as in `label_map`.
+    """Whose each pixel is; of two people the same one is in front as in `label_map`.
 
     Args:
         exact: as in `People.mask`.
@@ -76,7 +76,7 @@ def instance_map(people: People, exact: bool = False) -> Instances:
 
 
 def iuv_map(people: People, exact: bool = False) -> tuple[NDArray[np.uint8], Instances]:
-    """IUV; the same people are in front as in `label_map`.
+    """IUV; of two people the same one is in front as in `label_map`, where both have I > 0.
 
     Args:
         exact: as in `People.iuv_crop`.

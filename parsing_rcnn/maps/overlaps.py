@@ -52,8 +52,8 @@ def assign_contested_pixels(people: People, labels: Sequence[NDArray[np.uint8] |
     as a share of the map's side, so that a child counts as much as a grown-up. The silhouette is where a part is, or
     where I > 0; with both maps the depth is the mean of the two, but an untrained head's map does not count beside
     another. Where depths are equal, or two silhouettes are so alike that they are one person found twice, the higher
-    score wins, and of equal scores the first. So who is in front depends on the people alone, not on how their maps
-    are pasted.
+    score wins, and of equal scores the first. So which of two people is in front does not depend on how their maps are
+    pasted. Three or more are compared two by two, and who claims nothing in a map hides nobody in it.
 
     Args:
         people: with parts, IUV or part_probs where two overlap.

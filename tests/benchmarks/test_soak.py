@@ -8,9 +8,11 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +57,27 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> 
     assert "--triton" in capsys.readouterr().err
 
 
+def slow_clock(monkeypatch: pytest.MonkeyPatch, enough: Callable[[Counter[str]], bool]) -> None:
+    """A soak's clock goes on when its clients have seen enough, however long that takes."""
+    seen: Counter[str] = Counter()
+    now, add = 0.0, Seen.add
+
+    def counted(own: Seen, outcome: str, ms: float | None = None) -> None:
+        add(own, outcome, ms)
+        seen[outcome] += 1
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        end = time.monotonic() + 120
+        while not enough(seen):
+            assert time.monotonic() < end, seen
+            time.sleep(0.02)
+        now += seconds
+
+    monkeypatch.setattr(Seen, "add", counted)
+    monkeypatch.setattr(soak, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+
+
 class Cut(BaseHTTPRequestHandler):
     """Answers that end before they are whole."""
 
@@ -81,8 +104,9 @@ def not_json(stream: ServerConnection) -> None:
     ids=["answers", "frames"],
 )
 def test_broken_answers_are_faults_every_time(
-    server: Callable[[], ThreadingHTTPServer | Server], fault: str, tmp_path: Path
+    server: Callable[[], ThreadingHTTPServer | Server], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slow_clock(monkeypatch, lambda seen: seen[fault] > 1)
     out = tmp_path / "soak.json"
     with server() as broken:
         thread = threading.Thread(target=broken.serve_forever)
@@ -99,9 +123,11 @@ def test_broken_answers_are_faults_every_time(
 
 def test_all_kinds_of_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "PEOPLE", (1, 2))  # compiled when the gateway is ready
+    kinds = {"200", "frame", "left", "415", "400", "422"}
+    slow_clock(monkeypatch, lambda seen: kinds <= seen.keys())
     out = tmp_path / "soak.json"
     main(["--minutes", "0.2", "--every", "2", "--pause", "0.2", "--out", str(out)])
     document = json.loads(out.read_text())
     assert len(document["rows"]) >= 4
     outcomes = document["summary"]["outcomes"]
-    assert {"200", "frame", "left", "415", "400", "422"} <= outcomes.keys(), outcomes
+    assert kinds <= outcomes.keys(), outcomes

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from benchmarks import perf
 from benchmarks.crowd import NobodyFound, crowd, cut_out
 from benchmarks.perf import threads_load
 from benchmarks.triton import STEPS, WORKERS, differences, main
@@ -71,16 +73,28 @@ def test_load_counts_every_answer_of_every_thread() -> None:
     assert closed == [1, 1, 1]
 
 
-def test_the_last_answers_are_waited_for_and_not_counted() -> None:
-    begin = time.perf_counter()
-    asked: list[float] = []
+def test_the_last_answers_are_waited_for_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only answers move: they take 10 ms each, and the last ones a second."""
+    clock, lock, begun = SimpleNamespace(now=0.0, asked=0), threading.Lock(), threading.Event()
+
+    def perf_counter() -> float:
+        if threading.current_thread() is threading.main_thread():
+            begun.set()
+        return clock.now
 
     def ask() -> None:
-        asked.append(time.perf_counter() - begin)
-        time.sleep(0.01 if asked[-1] < 0.19 else 1)
+        with lock:
+            clock.asked += 1
+            if clock.asked <= 2:  # before the measurement
+                return
+        assert begun.wait(60)
+        with lock:
+            clock.now += 0.01 if clock.now < 0.19 else 1
 
+    monkeypatch.setattr(perf, "time", SimpleNamespace(perf_counter=perf_counter))
     load = threads_load(lambda: ask, 2, 0.2)
-    assert load.per_second > 2 * len(asked) / (time.perf_counter() - begin)
+    assert clock.now > 1
+    assert load.per_second > 2 * clock.asked / clock.now
 
 
 def test_a_client_that_fails_ends_the_measurement() -> None:

@@ -42,6 +42,15 @@ def serving(app: Any, port: int = 0) -> Iterator[str]:
         listener.close()
 
 
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """A port that nobody else gets while nobody listens at it, and where one server after the other may listen."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do; then both may have it
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def serve_app() -> Callable[..., AbstractContextManager[str]]:
     """The context manager `serving(app, port=0)`."""

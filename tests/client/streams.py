@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Client, Streamed
+from parsing_rcnn_client.sdk import retries, streaming
 from tests.server.conftest import INFO, Slow
 
 
@@ -47,6 +51,35 @@ class Told(os.PathLike[str]):
         return str(self.path)
 
 
+class Clock:
+    """The clock of streams that are opened from now on; it may `jump`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead, self._loops = 0.0, list[asyncio.AbstractEventLoop]()
+        new_loop = asyncio.new_event_loop
+
+        def with_this_clock() -> asyncio.AbstractEventLoop:
+            loop = new_loop()
+            loop.time = self.now  # type: ignore[method-assign]
+            self._loops.append(loop)
+            return loop
+
+        for module in (asyncio, asyncio.events):
+            monkeypatch.setattr(module, "new_event_loop", with_this_clock)
+        for module in (retries, streaming):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.now))
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """Have so many seconds passed, and let everybody see it who waits."""
+        self._ahead += seconds
+        for loop in self._loops:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(lambda: None)
+
+
 def by_threads(url: str, frames: Iterable[Picture], options: dict[str, Any], **given: Any) -> Iterator[Streamed]:
     with Client.connect(url, **given) as client:
         yield from client.stream(frames, **options)
@@ -67,7 +100,7 @@ def by_asyncio(url: str, frames: Iterable[Picture], options: dict[str, Any], **g
 
     thread = threading.Thread(target=asyncio.run, args=(ask(),))
     thread.start()
-    while (answer := answers.get(timeout=60)) is not None:
+    while (answer := answers.get(timeout=120)) is not None:
         if isinstance(answer, Exception):
             raise answer
         yield answer

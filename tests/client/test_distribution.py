@@ -56,7 +56,7 @@ def run(*arguments: str, packages: list[Path]) -> subprocess.CompletedProcess[st
     command = [sys.executable, "-S", "-m", "parsing_rcnn", *arguments]  # -S: without this environment's own packages
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, packages))}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=packages[0]
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=packages[0]
     )
 
 

@@ -44,7 +44,7 @@ def build(folder: Path, to: str, write: str = WRITE) -> subprocess.CompletedProc
     return subprocess.run(
         [str(ROOT / "scripts" / "build_engines.sh"), "from", to],
         cwd=folder, env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server's wh
 def install(script: Path, folder: str, cwd: Path, python: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHON": str(python)}
     return subprocess.run(
-        ["sh", str(script), folder], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["sh", str(script), folder], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -35,7 +35,7 @@ def make(folder: Path, target: str, python: str | Path) -> subprocess.CompletedP
         if not (folder / name).exists():
             copy(ROOT / name, folder / name)  # type: ignore[operator]
     command = ["make", target, f"PYTHON={python}", "PIP=-c pass"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.mark.parametrize("target", [".venv/.serve", ".venv-torch/.train", ".venv-deploy/.ready"])

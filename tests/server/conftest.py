@@ -18,6 +18,7 @@ from parsing_rcnn.people import People
 from server.app import create_app
 from server.connection import ConnectionLimits, configuration
 from server.settings import Settings
+from tests.server.clock import Clock
 
 INFO = ModelInfo("slow", "1", "none", {"parsing": True}, ("Background",), ((64, 64),), {})
 
@@ -33,7 +34,7 @@ class Slow:
     def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
         if isinstance(image, bytes):
             self.begun.release()
-            assert self.gate.wait(30)
+            assert self.gate.wait(120)
         return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
 
     def close(self) -> None: ...
@@ -58,7 +59,7 @@ def client(pipeline) -> Iterator[TestClient]:  # type: ignore[no-untyped-def]
 
 
 class Live:
-    """The gateway on a real socket, for what an in-process client cannot show."""
+    """The gateway on a real socket, for what an in-process client cannot show; its connections may have a clock."""
 
     def __init__(
         self,
@@ -66,9 +67,13 @@ class Live:
         load: Callable[[], Analyzer] | None,
         connections: ConnectionLimits | None = None,
         port: int = 0,
+        clock: Clock | None = None,
     ) -> None:
         self.app = create_app(settings, load)
-        self.server = uvicorn.Server(configuration(self.app, settings, connections))
+        configured = configuration(self.app, settings, connections)
+        if clock is not None:
+            configured.http, configured.ws = map(clock.of, (configured.http, configured.ws))  # type: ignore[arg-type,assignment]
+        self.server = uvicorn.Server(configured)
         self.socket = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port = self.socket.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -84,7 +89,7 @@ class Live:
 
     def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(120)
         self.socket.close()
         assert not self._thread.is_alive()
 

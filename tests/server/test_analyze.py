@@ -65,9 +65,9 @@ def test_a_picture_waits_for_no_thread_but_the_engine_s(photo_jpeg: bytes) -> No
         assert client.portal is not None
         client.portal.call(take_all)
         try:
-            assert pool.submit(client.post, URL, content=photo_jpeg).result(30).status_code == 200
+            assert pool.submit(client.post, URL, content=photo_jpeg).result(120).status_code == 200
             files = [("file", ("a.jpg", photo_jpeg))]
-            assert pool.submit(client.post, f"{URL}/batch", files=files).result(30).status_code == 200
+            assert pool.submit(client.post, f"{URL}/batch", files=files).result(120).status_code == 200
         finally:  # whoever waits is let go
             client.portal.call(give_more)
 

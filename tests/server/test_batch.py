@@ -28,6 +28,7 @@ from parsing_rcnn_client.predict.outputs import write_outputs
 from server.app import create_app
 from server.responses import answers
 from server.settings import Settings
+from tests.server.clock import Deadlines
 from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.helpers import metric, post, refused, until
 
@@ -170,14 +171,14 @@ def test_a_batch_keeps_its_place_among_others(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=4), lambda: slow) as live, ThreadPoolExecutor(2) as pool:
         files = [("file", (f"{k}.jpg", photo_jpeg)) for k in range(3)]
-        answer = pool.submit(httpx.post, f"http://{live.address}{URL}", files=files, timeout=30)
-        assert slow.begun.acquire(timeout=10)
+        answer = pool.submit(httpx.post, f"http://{live.address}{URL}", files=files, timeout=120)
+        assert slow.begun.acquire(timeout=60)
         assert metric(live, "parsing_rcnn_held") == 1
         others = [post(live, photo_jpeg) for _ in range(4)]
         until(lambda: metric(live, "parsing_rcnn_held") == 5)
         beyond = post(live, photo_jpeg)
         assert beyond.recv(4000).startswith(b"HTTP/1.1 503")  # from now on fewer may wait
-        late = httpx.post(f"http://{live.address}{URL}", files=files)
+        late = httpx.post(f"http://{live.address}{URL}", files=files, timeout=60)
         assert (late.status_code, late.headers["retry-after"]) == (503, "1")
         slow.gate.set()
         assert [result["status"] for result in answer.result().json()["results"]] == [200, 200, 200]
@@ -195,14 +196,16 @@ def test_a_batch_whose_client_goes_frees_its_place(photo_jpeg: bytes) -> None:
         body = json.dumps({"images": [image] * 3}).encode()
         head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", live.port), timeout=60) as connection:
             connection.sendall(head.encode() + body)
-            assert slow.begun.acquire(timeout=10)
+            assert slow.begun.acquire(timeout=60)
         until(lambda: metric(live, "parsing_rcnn_held") == 0)
         cancelled = 'parsing_rcnn_requests_total{outcome="cancelled",route="batch"}'
-        assert metric(live, cancelled) == 3  # those that had not begun, too
+        until(lambda: metric(live, cancelled) == 3)  # those that had not begun, too
         slow.gate.set()
-        assert httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg).status_code == 200
+        answer = httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg, timeout=60)
+        assert answer.status_code == 200
+        assert metric(live, cancelled) == 3
         assert sum(slow.begun.acquire(blocking=False) for _ in range(3)) == 1  # that one: the batch's rest never began
 
 
@@ -211,11 +214,13 @@ def test_a_picture_that_is_late_has_no_files_in_the_archive(
 ) -> None:
     """Its document is written when the deadline comes, and its overlay is drawn after the answer."""
     render, drawing, answered = answers.render, threading.Event(), threading.Event()
+    deadlines = Deadlines(monkeypatch)
 
     def late(image: bytes, *arguments: Any) -> bytes:
         if image == slow:
             drawing.set()
-            assert answered.wait(30)
+            deadlines.come()
+            assert answered.wait(120)
         return render(image, *arguments)
 
     slow = photo_jpeg + b"\0"

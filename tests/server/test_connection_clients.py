@@ -7,7 +7,6 @@ import logging
 import re
 import socket
 import struct
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -22,78 +21,83 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.people import People
 from server.connection import ConnectionLimits
 from server.settings import Settings
+from tests.server.clock import Clock
 from tests.server.conftest import Live, Slow
 from tests.server.helpers import metric, post, until
-from tests.server.test_connection import NPZ, QUERY, Talkative, asking, everything, opened, problem
+from tests.server.test_connection import NPZ, QUERY, Talkative, asking, closed, come, everything, opened, problem
 
 UPLOAD = 16_000_000  # bytes, more than sockets hold by themselves
 
 
-def talkative(limits: ConnectionLimits, held: int, keep_alive: int = 75) -> Live:
+def talkative(limits: ConnectionLimits, clock: Clock, held: int, keep_alive: int = 75) -> Live:
     """A gateway with an answer of 2 MB, of which the system holds so much."""
-    live = Live(Settings(), Talkative, limits)
+    live = Live(Settings(), Talkative, limits, clock=clock)
     live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, held)
     live.server.config.timeout_keep_alive = keep_alive
     return live
 
 
-def read(connection: socket.socket, pace: float) -> int:
-    """Read an answer at so many bytes a second. Returns how many of its body are missing."""
+def read(connection: socket.socket, clock: Clock, pace: float) -> int:
+    """Read an answer at so many bytes a second of the clock. Returns how many of its body are missing."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(1024)
     head, _, body = received.partition(b"\r\n\r\n")
     found = re.search(rb"content-length: (\d+)", head)
     assert found is not None
-    left, begin, taken = int(found[1]) - len(body), time.monotonic(), 0
+    left = int(found[1]) - len(body)
     while left and (piece := connection.recv(min(left, 16384))):
-        left, taken = left - len(piece), taken + len(piece)
-        time.sleep(max(begin + taken / pace - time.monotonic(), 0))
+        left -= len(piece)
+        clock.forward(len(piece) / pace)
     return left
 
 
 def test_an_answer_is_not_cut_off_for_being_read_longer_than_connections_may_rest(photo_jpeg: bytes) -> None:
-    with talkative(ConnectionLimits(), 65536, keep_alive=1) as live, asking(live, photo_jpeg) as connection:
-        assert read(connection, 600_000) == 0
+    clock = Clock()
+    with talkative(ConnectionLimits(), clock, 65536, keep_alive=1) as live, asking(live, photo_jpeg) as connection:
+        assert read(connection, clock, 600_000) == 0
+        clock.forward(1)
         assert everything(connection) == b""  # and then it is closed
 
 
 def test_behind_an_answer_that_was_read_slowly_comes_the_next_one(photo_jpeg: bytes) -> None:
-    limits = ConnectionLimits(head_seconds=0.5)
-    with talkative(limits, 65536) as live, asking(live, photo_jpeg) as connection:
+    limits, clock = ConnectionLimits(head_seconds=0.5), Clock()
+    with talkative(limits, clock, 65536) as live, asking(live, photo_jpeg) as connection:
+        assert connection.recv(1, socket.MSG_PEEK)
         connection.sendall(b"GET /heal")  # while the other one is on its way
-        assert read(connection, 1_000_000) == 0
+        come(live, len(b"GET /heal"))
+        assert read(connection, clock, 1_000_000) == 0
         connection.sendall(b"thz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert everything(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_who_has_not_read_all_does_not_make_room(photo_jpeg: bytes) -> None:
-    with talkative(ConnectionLimits(connections=2), 65536) as live, asking(live, photo_jpeg) as reading:
+    clock = Clock()
+    with talkative(ConnectionLimits(connections=2), clock, 65536) as live, asking(live, photo_jpeg) as reading:
         assert reading.recv(12) == b"HTTP/1.1 200"
         silent = opened(live)  # which has said nothing for a shorter time
         until(lambda: len(live.server.server_state.connections) == 2)
-        time.sleep(0.02)  # the loop's clock counts milliseconds
         assert everything(opened(live, QUERY + "Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
         assert everything(silent) == b""
-        assert read(reading, 10_000_000) == 0
+        assert read(reading, clock, 10_000_000) == 0
 
 
 def test_a_reader_is_not_let_go_for_what_the_system_holds(photo_jpeg: bytes) -> None:
     """It takes more only when a third of its share is gone: for longer than `read_seconds` here."""
-    limits = ConnectionLimits(read_seconds=0.5)  # so 128 KiB a second
-    with talkative(limits, 1_000_000) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
-        assert read(connection, 350_000) == 0
-    assert not [line for line in lines if line["event"] == "closed"]
+    limits, clock = ConnectionLimits(read_seconds=0.5), Clock()  # so 128 KiB a second
+    with talkative(limits, clock, 1_000_000) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
+        assert read(connection, clock, 350_000) == 0
+    assert not closed(lines)
 
 
 def test_the_log_says_whose_answer_was_not_read(photo_jpeg: bytes) -> None:
-    limits = ConnectionLimits(read_seconds=0.5)
-    with talkative(limits, 65536) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
+    limits, clock = ConnectionLimits(read_seconds=0.5), Clock()
+    with talkative(limits, clock, 65536) as live, asking(live, photo_jpeg) as connection, capture_logs() as lines:
         head = connection.recv(2000)
-        until(lambda: any(line["event"] == "closed" for line in lines), 20)
-    (closed,) = [line for line in lines if line["event"] == "closed"]
-    assert closed["client"] == "127.0.0.1"
-    assert f"\r\nx-request-id: {closed['request_id']}\r\n".encode() in head
+        until(lambda: closed(lines) or clock.forward(limits.read_seconds))
+    (line,) = closed(lines)
+    assert line["client"] == "127.0.0.1"
+    assert f"\r\nx-request-id: {line['request_id']}\r\n".encode() in head
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -124,10 +128,10 @@ def test_urllib_reads_why_it_is_refused(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=0), lambda: slow, ConnectionLimits(linger_seconds=30)) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         for _ in range(5):
             with pytest.raises(urllib.error.HTTPError) as refusal:
-                urllib.request.urlopen(f"http://{live.address}/v1/analyze", data=bytes(UPLOAD), timeout=20)
+                urllib.request.urlopen(f"http://{live.address}/v1/analyze", data=bytes(UPLOAD), timeout=60)
             assert refusal.value.code == 503
         slow.gate.set()
         assert first.recv(4000).startswith(b"HTTP/1.1 200")
@@ -144,11 +148,11 @@ def test_who_leaves_with_requests_behind_the_one_in_work_cancels_them(
     with Live(Settings(), lambda: slow) as live, capture_logs() as lines, caplog.at_level(logging.ERROR):
         size = f"Content-Length: {buffer.tell()}\r\n"
         request = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n{size}\r\n".encode() + buffer.getvalue()
-        connection = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", live.port), timeout=60)
         if leave == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(request + (request if behind == "POST" else (QUERY + "\r\n").encode()))
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         connection.close()
         until(lambda: metric(live, 'parsing_rcnn_requests_total{outcome="cancelled",route="analyze"}') == 1)
         slow.gate.set()
@@ -182,13 +186,14 @@ class Several(Talkative):
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_who_wants_the_connection_closed_and_does_not_read_is_let_go(photo_jpeg: bytes, version: str) -> None:
     """Whatever the system does not hold of the answer: of one of these sizes that is less than 64 KiB."""
-    live = Live(Settings(workers=1, queue=64), Several, ConnectionLimits(read_seconds=0.5))
+    limits, clock = ConnectionLimits(read_seconds=0.5), Clock()
+    live = Live(Settings(workers=1, queue=64), Several, limits, clock=clock)
     live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
 
     def ask(people: int) -> socket.socket:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(("127.0.0.1", live.port))
         head = f"POST /v1/analyze?max_people={people} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n"
         head += f"{NPZ}Content-Length: {len(photo_jpeg)}\r\n\r\n"
@@ -198,13 +203,13 @@ def test_who_wants_the_connection_closed_and_does_not_read_is_let_go(photo_jpeg:
     with live, ExitStack() as held:
         for people in range(1, 16):
             with ask(people) as reading:
-                assert read(reading, 4_000_000) == 0
+                assert read(reading, clock, 4_000_000) == 0
                 assert everything(reading) == b""
         with capture_logs() as lines:
             state = live.server.server_state
             wanted = state.total_requests + 15
             for people in range(1, 16):
                 held.enter_context(ask(people))
-            until(lambda: state.total_requests == wanted, 20)
-            until(lambda: not state.connections, 20)
-        assert any(line["event"] == "closed" for line in lines)
+            until(lambda: state.total_requests == wanted)
+            until(lambda: not state.connections or clock.forward(limits.read_seconds))
+        assert closed(lines)

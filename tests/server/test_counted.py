@@ -16,7 +16,7 @@ from parsing_rcnn_client.sdk.wire import Busy, read_error
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.helpers import metric, open_gate, post, until
+from tests.server.helpers import answered, metric, open_gate, post, until
 
 
 def counted(live: Live, route: str, outcome: str) -> float:
@@ -25,7 +25,7 @@ def counted(live: Live, route: str, outcome: str) -> float:
 
 def busy(refused: socket.socket, words: str) -> None:
     """Hold a refusal against what callers and the SDK make of it."""
-    head, _, body = refused.recv(4000).partition(b"\r\n\r\n")
+    head, _, body = answered(refused).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1\r\n" in head
     assert json.loads(body)["type"] == "urn:parsing-rcnn:busy"
@@ -52,7 +52,7 @@ def test_a_refusal_for_memory(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         second = post(live, photo_jpeg[:2000], declared=len(photo_jpeg))
         busy(second, "--upload-memory")
         assert counted(live, "analyze", "busy") == 1
@@ -66,7 +66,7 @@ def test_a_refusal_for_want_of_a_place(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=0), lambda: slow) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         second = post(live, photo_jpeg)
         busy(second, "in work or waiting")
         assert counted(live, "analyze", "busy") == 1
@@ -80,7 +80,7 @@ def test_a_batch_beyond_the_share() -> None:
     """Its pictures are counted while they are read."""
     with Live(Settings(rate=1, burst=1), open_gate) as live:
         images = [{"type": "base64", "value": "aaaa"}] * 2
-        answer = httpx.post(f"http://{live.address}/v1/analyze/batch", json={"images": images})
+        answer = httpx.post(f"http://{live.address}/v1/analyze/batch", json={"images": images}, timeout=60)
         assert answer.status_code == 429
         assert counted(live, "batch", "rate-limited") == 1
 
@@ -103,7 +103,7 @@ def test_a_body_that_is_too_large(path: str, route: str) -> None:
         for body in (bytes(30_000), (bytes(10_000) for _ in range(3))):
             before = counted(live, route, "body-too-large")
             headers = {"Content-Type": "application/json"}
-            answer = httpx.post(f"http://{live.address}{path}", content=body, headers=headers)
+            answer = httpx.post(f"http://{live.address}{path}", content=body, headers=headers, timeout=60)
             assert answer.status_code == 413
             assert counted(live, route, "body-too-large") == before + 1
 
@@ -118,7 +118,7 @@ def test_a_body_that_is_too_large(path: str, route: str) -> None:
 )
 def test_an_upload_whose_client_goes(path: str, route: str, kind: str) -> None:
     with Live(Settings(), open_gate) as live:
-        gone = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        gone = socket.create_connection(("127.0.0.1", live.port), timeout=60)
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x"
         gone.sendall(head.encode())
         gone.close()
@@ -128,8 +128,8 @@ def test_an_upload_whose_client_goes(path: str, route: str, kind: str) -> None:
 def test_a_stream_too_many() -> None:
     with Live(Settings(max_streams=1), open_gate) as live:
         address = f"ws://{live.address}/v1/stream"
-        with connect(address, proxy=None), pytest.raises(InvalidStatus) as refusal:
-            connect(address, proxy=None)
+        with connect(address, proxy=None, open_timeout=60), pytest.raises(InvalidStatus) as refusal:
+            connect(address, proxy=None, open_timeout=60)
         assert refusal.value.response.status_code == 503
         assert json.loads(refusal.value.response.body)["status"] == 503
         assert counted(live, "stream", "busy") == 1

@@ -42,7 +42,7 @@ def test_what_get_may_not_head_may_not(client: TestClient, tmp_path: Path) -> No
 
 
 def test_the_connection_goes_on_after_head(live: Live) -> None:
-    connection = http.client.HTTPConnection(live.address, timeout=30)
+    connection = http.client.HTTPConnection(live.address, timeout=60)
     for method, path in (("HEAD", "/docs"), ("HEAD", "/assets/page.js"), ("HEAD", "/v1/analyze"), ("GET", "/healthz")):
         connection.request(method, path)
         answer = connection.getresponse()

@@ -7,13 +7,14 @@ import time
 import httpx
 
 from tests.parsing_rcnn.codecs.test_header import flat, hidden
-from tests.server.test_gateway import _free_port, _serve
+from tests.server.helpers import spare_port
+from tests.server.test_gateway import _serve
 
 FRAMES = {kind: b"\xff\xd8" + flat(kind) for kind in (0xC3, 0xC7, 0xCB, 0xCF)}
 
 
 def test_no_jpeg_ends_the_process(photo_jpeg: bytes) -> None:
-    port = _free_port()
+    port = spare_port()
     process = _serve("--port", str(port))
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -32,7 +33,7 @@ def test_no_jpeg_ends_the_process(photo_jpeg: bytes) -> None:
         assert process.poll() is None
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def _ready(client: httpx.Client) -> bool:

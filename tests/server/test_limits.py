@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -21,12 +22,13 @@ from server.engines.embedded import EmbeddedEngine
 from server.requests.call import Call
 from server.responses.problems import RateLimited
 from server.settings import Settings
+from tests.server.clock import Deadlines
 from tests.server.conftest import Live, Slow, wait_until_ready
-from tests.server.helpers import metric, post, refused, until
+from tests.server.helpers import answered, metric, post, refused, until
 
 
-def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
-    slow = Slow()
+def test_a_deadline_ends_the_wait(photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, deadlines = Slow(), Deadlines(monkeypatch)
     with TestClient(create_app(Settings(workers=1, queue=4), lambda: slow)) as client:
         wait_until_ready(client)
         answers = []
@@ -37,8 +39,11 @@ def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
         threads = [threading.Thread(target=send) for _ in range(2)]
         for thread in threads:
             thread.start()
+        until(lambda: slow.begun._value == 1 and "parsing_rcnn_held 2.0" in client.get("/metrics").text)
+        deadlines.come()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
+        assert len(answers) == 2
         for answer in answers:
             refused(answer, 504, "X-Timeout-Ms")
         slow.gate.set()
@@ -53,12 +58,16 @@ def test_a_deadline_ends_the_wait(photo_jpeg: bytes) -> None:
         assert batch.json()["results"][0]["status"] == 200
 
 
-def test_after_a_deadline_no_picture_of_a_batch_is_begun(photo_jpeg: bytes) -> None:
-    slow = Slow()
-    with TestClient(create_app(Settings(workers=4, queue=4), lambda: slow)) as client:
+def test_after_a_deadline_no_picture_of_a_batch_is_begun(photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, deadlines = Slow(), Deadlines(monkeypatch)
+    app = create_app(Settings(workers=4, queue=4), lambda: slow)
+    with TestClient(app) as client, ThreadPoolExecutor(1) as sender:
         wait_until_ready(client)
         files = [("file", (f"{name}.jpg", photo_jpeg)) for name in "abcd"]
-        answer = client.post("/v1/analyze/batch", files=files, headers={"X-Timeout-Ms": "500"})
+        sent = sender.submit(client.post, "/v1/analyze/batch", files=files, headers={"X-Timeout-Ms": "500"})
+        until(lambda: slow.begun._value)
+        deadlines.come()
+        answer = sent.result(120)
         assert [result["status"] for result in answer.json()["results"]] == [504] * 4
         slow.gate.set()
         assert sum(slow.begun.acquire(timeout=0.1) for _ in range(4)) == 1
@@ -94,7 +103,7 @@ def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=4), lambda: slow) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         second = post(live, photo_jpeg)
         until(lambda: metric(live, "parsing_rcnn_held") == 2)
         second.close()
@@ -109,10 +118,14 @@ def test_who_waits_and_goes_is_never_computed(photo_jpeg: bytes) -> None:
 def test_an_upload_must_end(photo_jpeg: bytes) -> None:
     with Live(Settings(upload_seconds=0.5), Slow) as live:
         lazy = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
-        answer = lazy.recv(4000)
+        answer = answered(lazy)
         assert answer.startswith(b"HTTP/1.1 408")
-        assert b"upload-timeout" in answer + lazy.recv(4000)
+        assert b"upload-timeout" in answer
         lazy.close()
+
+
+def test_an_upload_that_its_client_ends_is_no_fault_of_ours(photo_jpeg: bytes) -> None:
+    with Live(Settings(upload_seconds=600), Slow) as live:
         with capture_logs() as lines:
             aborted = post(live, photo_jpeg[:100], declared=len(photo_jpeg))
             aborted.close()
@@ -125,7 +138,7 @@ def test_uploads_together_are_bounded(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(upload_memory=len(photo_jpeg) + 1000), lambda: slow) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         second = post(live, photo_jpeg, "Connection: close\r\n")
         answer = b""
         with suppress(ConnectionResetError):  # a connection is reset that is closed with some of the upload unread
@@ -156,7 +169,7 @@ def test_full_is_said_before_the_body_comes(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(workers=1, queue=0), lambda: slow) as live:
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         refused_early = post(live, b"", declared=len(photo_jpeg))  # not a byte of its body was sent
         assert refused_early.recv(4000).startswith(b"HTTP/1.1 503")
         slow.gate.set()
@@ -172,7 +185,7 @@ def test_full_is_also_said_to_who_was_let_in_before(photo_jpeg: bytes) -> None:
         late = post(live, b"", "Expect: 100-continue\r\n", declared=len(photo_jpeg))
         assert late.recv(4000).startswith(b"HTTP/1.1 100")
         first = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         late.sendall(photo_jpeg)
         assert late.recv(4000).startswith(b"HTTP/1.1 503")
         assert metric(live, "parsing_rcnn_held") == 1
@@ -186,7 +199,7 @@ def test_two_hundred_silent_connections_harm_nobody(photo_jpeg: bytes) -> None:
     slow = Slow()
     slow.gate.set()
     with Live(Settings(), lambda: slow) as live:
-        silent = [socket.create_connection(("127.0.0.1", live.port), timeout=10) for _ in range(200)]
+        silent = [socket.create_connection(("127.0.0.1", live.port), timeout=60) for _ in range(200)]
         busy = post(live, photo_jpeg)
         assert busy.recv(4000).startswith(b"HTTP/1.1 200")
         for connection in (*silent, busy):
@@ -313,11 +326,9 @@ def test_calm_or_not_no_more_than_every_place_is_taken() -> None:
 
 
 def test_a_deadline_ends_a_slow_upload_too(photo_jpeg: bytes) -> None:
-    with Live(Settings(), Slow) as live:
-        begin = time.monotonic()
+    with Live(Settings(upload_seconds=600), Slow) as live:  # for so long nobody waits here
         lazy = post(live, photo_jpeg[:100], "X-Timeout-Ms: 300\r\n", declared=len(photo_jpeg))
         assert lazy.recv(4000).startswith(b"HTTP/1.1 504")
-        assert time.monotonic() - begin < 10
         lazy.close()
 
 
@@ -325,7 +336,7 @@ def test_what_is_no_picture_does_not_wait_for_one(photo_jpeg: bytes) -> None:
     slow = Slow()
     with Live(Settings(queue=4), lambda: slow) as live:
         busy = post(live, photo_jpeg)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=60)
         for body, status in ((b"junk", 415), (photo_jpeg[:3], 400)):  # answered while the engine is at work
             wrong = post(live, body)
             assert wrong.recv(4000).startswith(f"HTTP/1.1 {status}".encode())

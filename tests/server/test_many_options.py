@@ -79,7 +79,7 @@ def test_a_list_has_few_values(client: TestClient) -> None:
 def test_a_stream_names_eight(live: Live) -> None:
     query = "&".join(f"{name}=0" for name in names(500))  # a stream's address has 8 KiB
     with pytest.raises(InvalidStatus) as refusal:
-        connect(f"ws://{live.address}/v1/stream?{query}", proxy=None)
+        connect(f"ws://{live.address}/v1/stream?{query}", proxy=None, open_timeout=60)
     answer = refusal.value.response
     assert answer.status_code == 422
     assert json.loads(answer.body)["detail"].count("there is no such option") == 8

@@ -107,7 +107,7 @@ def test_a_name_that_is_none_is_refused_with_the_choices(client: TestClient, liv
         client.post(URL, **form),  # type: ignore[arg-type]
         client.post(f"{URL}/batch", **form),  # type: ignore[arg-type]
         client.post(f"{URL}?model=huge", content=photo_jpeg, headers={"Accept": "image/png"}),
-        httpx.get(f"http://{live.address}/v1/stream?model=huge", headers=upgrade()),
+        httpx.get(f"http://{live.address}/v1/stream?model=huge", headers=upgrade(), timeout=60),
     ):
         refused(answer, 422, CHOICES)
     form["data"] = {"options": '{"model": 7}'}

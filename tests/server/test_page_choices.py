@@ -21,6 +21,7 @@ from tests.server.test_page import By, Keys, browser, page, photo, text, until, 
 from tests.server.test_page_layers import tick
 from tests.server.test_page_pictures import save
 from tests.server.test_page_sizes import idle
+from tests.server.test_page_waiting import SAID
 
 __all__ = ["browser", "page", "photo"]  # fixtures
 
@@ -169,11 +170,12 @@ def test_the_command_is_copied_or_marked(page: Any, photo: Path) -> None:
     upload(page, photo)
     until(lambda: idle(page))
     wanted = commands(page)
+    page.execute_script(SAID)  # it does not stand for long
     page.find_element(By.ID, "copy").click()
-    until(lambda: text(page, "notice") == "Copied.")
+    until(lambda: page.execute_script("return said.includes('Copied.')"))
     page.execute_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.find_element(By.ID, "copy").click()
-    until(lambda: text(page, "notice").startswith("Marked"))
+    until(lambda: page.execute_script("return said.some((text) => text.startsWith('Marked'))"))
     assert page.execute_script("return String(getSelection())").strip() == wanted
 
 

@@ -104,7 +104,9 @@ def test_who_is_in_front_is_who_is_so_in_every_map(browser: Any, photo: Path) ->
                 pictures.append(picture(browser))
         people = crowd.analyze(photo.read_bytes(), Options(part_probs=True))
         headers, query = {"Accept": "image/png"}, "?render=inds&exact=true"
-        answer = httpx.post(f"http://{live.address}/v1/analyze{query}", content=photo.read_bytes(), headers=headers)
+        answer = httpx.post(
+            f"http://{live.address}/v1/analyze{query}", content=photo.read_bytes(), headers=headers, timeout=60
+        )
         owners = {"parts": people.instance_map(exact=True), "iuv": values(answer.content)}
         claims = {"parts": people.masks(exact=True), "iuv": replace(people, parts=None).masks(exact=True)}
         for look, (*each, together) in alone.items():

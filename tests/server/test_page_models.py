@@ -14,6 +14,7 @@ from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from server.settings import Settings
 from tests.server.conftest import Live
+from tests.server.helpers import spare_port
 from tests.server.test_page import By, browser, photo, set_score, text, until, upload
 from tests.server.test_page_layers import named
 from tests.server.test_page_webcam import button, press
@@ -112,7 +113,7 @@ def test_a_photo_for_a_model_that_is_new_since_has_its_names_and_colours(
     browser: Any, photo: Path, pipeline: Any, turned: bool
 ) -> None:
     old, new = (("cihp", CIHP), ("mhp", MHP))[:: -1 if turned else 1]
-    with Live(Settings(), lambda: Renamed(pipeline, *old)) as live:
+    with Live(Settings(), lambda: Renamed(pipeline, *old), port=spare_port()) as live:
         opened(browser, live)
         analysed(browser, photo)
         assert_shows(browser, *old)
@@ -128,7 +129,7 @@ def test_a_photo_for_a_model_that_is_new_since_has_its_names_and_colours(
 
 
 def test_of_a_model_that_is_new_since_only_what_is_trained_is_asked(browser: Any, photo: Path, pipeline: Any) -> None:
-    with Live(Settings(), lambda: Renamed(pipeline, "both")) as live:
+    with Live(Settings(), lambda: Renamed(pipeline, "both"), port=spare_port()) as live:
         opened(browser, live)
         analysed(browser, photo)
     with Live(
@@ -149,7 +150,8 @@ STATE = "const done = arguments[0]; import('/assets/state.js').then(({ state }) 
 
 
 def test_a_model_without_parts_offers_none_and_shows_iuv(browser: Any, photo: Path, pipeline: Any) -> None:
-    with Live(Settings(), lambda: Renamed(pipeline, "iuv", tasks={"parsing": False, "densepose": True})) as live:
+    charts = Renamed(pipeline, "iuv", tasks={"parsing": False, "densepose": True})
+    with Live(Settings(), lambda: charts, port=spare_port()) as live:
         opened(browser, live)
         analysed(browser, photo)
         assert "green and blue are U and V" in text(browser, "iuv-words")
@@ -195,7 +197,7 @@ def test_models_that_take_turns_are_not_waited_for_for_ever(
             upload(browser, photo)
         else:
             press(browser)
-        until(lambda: "with one model and then with another" in text(browser, "error"), 20)
+        until(lambda: "with one model and then with another" in text(browser, "error"))
         assert browser.find_element(By.ID, "again").is_displayed() == (source == "photo")
         assert button(browser) == "Open the webcam"
         assert not browser.find_element(By.ID, "busy").is_displayed()

@@ -15,7 +15,8 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.people import People
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_page import By, Keys, browser, page, photo, text, until, upload
+from tests.server.helpers import spare_port
+from tests.server.test_page import By, Keys, browser, is_saved, page, photo, text, until, upload
 from tests.server.test_page_models import STATE, complaints, opened
 from tests.server.test_page_webcam import press
 
@@ -77,7 +78,7 @@ def test_the_photo_is_analysed_anew_by_the_model_that_is_chosen(noting: tuple[An
     assert text(page, "size-words").startswith("every picture at both sizes")
     page.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
     saved = page.downloads / "astronaut.json"
-    until(saved.is_file)
+    until(lambda: is_saved(saved))
     assert json.loads(saved.read_bytes())["model"]["name"] == "light accurate"
     saved.unlink()
     upload(page, photo)  # the next photo too
@@ -103,7 +104,7 @@ def test_the_webcam_goes_on_with_the_model_that_is_chosen(noting: tuple[Any, Not
 
 def test_a_choice_outlives_the_gateway_whose_default_it_was(browser: Any, photo: Path, pipeline: Any) -> None:
     """A gateway that is started again with another model answers with the one that the page shows."""
-    with Live(Settings(), lambda: pipeline) as live:
+    with Live(Settings(), lambda: pipeline, port=spare_port()) as live:
         opened(browser, live)
         upload(browser, photo)
         until(lambda: idle(browser))
@@ -137,7 +138,7 @@ def shown(page: Any) -> str | None:
 def test_a_choice_that_a_gateway_which_was_started_again_has_no_more_is_given_up(
     browser: Any, photo: Path, pipeline: Any, asked: str
 ) -> None:
-    with Live(Settings(), lambda: pipeline) as live:
+    with Live(Settings(), lambda: pipeline, port=spare_port()) as live:
         opened(browser, live)
         pick(browser, photo, "large")
     with Live(Settings(only_model=True), lambda: pipeline, port=live.port):
@@ -148,7 +149,7 @@ def test_a_choice_that_a_gateway_which_was_started_again_has_no_more_is_given_up
         elif asked == "download":
             browser.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
             saved = browser.downloads / "astronaut.json"
-            until(saved.is_file)
+            until(lambda: is_saved(saved))
             assert json.loads(saved.read_bytes())["model"]["name"] == "light"
             saved.unlink()
         else:

@@ -105,11 +105,11 @@ def test_a_batch_says_how_many_failed_and_why(client: TestClient, photo_jpeg: by
 
 def test_a_stream_says_what_it_was_when_it_ends(photo_jpeg: bytes) -> None:
     with Live(Settings(), open_gate) as live, capture_logs() as lines:
-        with connect(f"ws://{live.address}/v1/stream", proxy=None) as socket:
+        with connect(f"ws://{live.address}/v1/stream", proxy=None, open_timeout=60) as socket:
             sent = 0
             for number, picture in enumerate((photo_jpeg, b"junk", photo_jpeg)):
                 socket.send(struct.pack("<II", number, 0) + picture)
-                sent += len(str(socket.recv(10)))
+                sent += len(str(socket.recv(60)))
         until(lambda: any(line["event"] == "request" for line in lines))
     (line,) = [line for line in lines if line["event"] == "request"]
     assert (line["status"], line["pictures"], line["failed"], line["bytes"]) == (101, 3, 1, sent)

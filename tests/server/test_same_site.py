@@ -20,7 +20,7 @@ PICTURES = ("/v1/analyze", "/v1/analyze/batch", "/v2/models/densepose/infer")
 
 
 def post(live: Live, picture: bytes, **headers: str) -> httpx.Response:
-    return httpx.post(f"http://{live.address}/v1/analyze", content=picture, headers=headers)
+    return httpx.post(f"http://{live.address}/v1/analyze", content=picture, headers=headers, timeout=60)
 
 
 def test_a_foreign_page_has_nothing_computed(photo_jpeg: bytes) -> None:
@@ -66,8 +66,9 @@ def test_a_name_that_was_made_to_lead_here_is_refused(photo_jpeg: bytes) -> None
         name = f"elsewhere.example:{live.port}"
         refused(post(live, photo_jpeg, Host=name, Origin=f"http://{name}"), 421, "--hosts")
         assert post(live, photo_jpeg, Host="[").status_code == 421
-        assert httpx.get(f"http://{live.address}/v1/models", headers={"Host": name}).status_code == 421
-        to = socket.create_connection(("127.0.0.1", live.port), timeout=10)
+        answer = httpx.get(f"http://{live.address}/v1/models", headers={"Host": name}, timeout=60)
+        assert answer.status_code == 421
+        to = socket.create_connection(("127.0.0.1", live.port), timeout=60)
         with to, pytest.raises(InvalidStatus) as refusal:
             connect(f"ws://{name}/v1/stream", sock=to)
         assert refusal.value.response.status_code == 421

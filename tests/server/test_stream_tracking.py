@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,12 @@ from starlette.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs import image as codecs
 from parsing_rcnn.codecs import jpeg, npz
+from parsing_rcnn.people import People
+from parsing_rcnn.pipeline import Pipeline
+from server.settings import Settings
 from tests.server.conftest import Live
 
 QUERY = "include=&track=true&confidence=0.9"
@@ -52,7 +57,7 @@ def scene() -> Scene:
 
 
 def opened(live: Live, query: str = QUERY) -> ClientConnection:
-    return connect(f"ws://{live.address}/v1/stream?{query}", max_size=None)
+    return connect(f"ws://{live.address}/v1/stream?{query}", max_size=None, open_timeout=60)
 
 
 def send(socket: ClientConnection, number: int, picture: bytes) -> None:
@@ -123,17 +128,44 @@ def test_people_keep_their_numbers_where_the_camera_is_knocked(live: Live, scene
     assert found == [found[0]] * 5
 
 
-def test_frames_that_are_no_pictures_or_are_dropped_change_nothing(live: Live, scene: Scene) -> None:
-    with opened(live) as socket:
+class Held:
+    """The real engine, which computes nothing while its gate is closed."""
+
+    def __init__(self, engine: Pipeline) -> None:
+        self.engine, self.gate, self.begun = engine, threading.Event(), threading.Semaphore(0)
+        self.gate.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def analyze(self, image: Any, options: Options) -> People:
+        self.begun.release()
+        assert self.gate.wait(60)
+        return self.engine.analyze(image, options)
+
+    def close(self) -> None: ...
+
+
+def test_frames_that_are_no_pictures_or_are_dropped_change_nothing(pipeline: Pipeline, scene: Scene) -> None:
+    engine = Held(pipeline)
+    with Live(Settings(), lambda: engine) as live, opened(live) as socket:  # type: ignore[arg-type,return-value]
         assert whose(ask(socket, scene(red=0, blue=560))).keys() == {"left", "right"}
         before = whose(ask(socket, scene(red=10, blue=550)))
         assert ask(socket, b"no picture")["problem"]["status"] == 415
-        for number in range(1, 5):
+        while engine.begun.acquire(blocking=False):
+            pass
+        engine.gate.clear()
+        send(socket, 1, scene(red=20, blue=540))
+        assert engine.begun.acquire(timeout=60)
+        for number in range(2, 5):
             send(socket, number, scene(red=10 + 10 * number, blue=550 - 10 * number))
-        while (answer := json.loads(socket.recv(60)))["frame_id"] < 4:
-            assert whose(answer) == before
-        assert whose(answer) == before
-        assert answer["dropped"] >= 1
+        socket.send(b"sync")  # its complaint comes after all frames were seen
+        assert json.loads(socket.recv(60))["problem"]["status"] == 400
+        engine.gate.set()
+        answers = [json.loads(socket.recv(60)) for _ in range(2)]
+        assert [answer["frame_id"] for answer in answers] == [1, 4]
+        assert [whose(answer) for answer in answers] == [before] * 2
+        assert answers[1]["dropped"] == 2
 
 
 def test_who_is_known_is_answered_below_the_confidence_and_nobody_else(

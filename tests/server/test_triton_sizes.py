@@ -58,7 +58,7 @@ class Sized(Played):
         context.add_callback(self.over.set)
         self.begun.release()
         if model in self.held:
-            self.gate.wait(60)
+            self.gate.wait(120)
         self.lost |= self.dies
         if self.lost:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
@@ -123,11 +123,11 @@ def test_both_sizes_are_on_their_way_at_once_each_on_the_least_loaded_server(
             server.gate.clear()
         answer = sender.submit(client.post, URL, content=photo_jpeg)
         for server in servers:
-            assert server.begun.acquire(timeout=10)
+            assert server.begun.acquire(timeout=60)
         assert sorted(server.models["picture"] for server in servers) == [["fast"], ["large"]]
         for server in servers:
             server.gate.set()
-        assert len(found_in(answer.result(30))) == 2
+        assert len(found_in(answer.result(120))) == 2
 
 
 def test_a_size_that_a_server_loses_is_tried_on_another(servers: list[Sized], photo_jpeg: bytes) -> None:
@@ -151,7 +151,7 @@ def test_a_server_that_is_lost_before_the_sizes_are_asked_is_no_fault_of_ours(se
         engine = TritonEngine([servers[0].address], None, 4, 30.0, model="accurate")
         await engine.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while engine.not_ready is not None:
                     await asyncio.sleep(0.01)
             asyncio.get_running_loop().call_soon(engine._eject, engine._upstreams[0], "Connection reset")
@@ -192,7 +192,7 @@ def test_a_caller_who_goes_leaves_both_requests_to_triton(servers: list[Sized], 
     with Live(settings_of(server, model="accurate"), None) as live:
         connection = post(live, photo_jpeg)
         for _ in range(2):
-            assert server.begun.acquire(timeout=10)
+            assert server.begun.acquire(timeout=60)
         (upstream,) = live.app.state.engine._upstreams
         connection.close()
         until(lambda: live.app.state.engine._held == 0)
@@ -211,7 +211,7 @@ def test_both_sizes_have_the_time_of_the_picture(servers: list[Sized], photo_jpe
         answer = client.post(URL, content=photo_jpeg, headers={"X-Timeout-Ms": "500"})
         assert answer.status_code in (503, 504), answer.text
         (upstream,) = client.app.state.engine._upstreams  # type: ignore[attr-defined]
-        assert upstream.in_flight == 1
+        until(lambda: upstream.in_flight == 1)  # the other size, which is not held, may be late as well
         server.gate.set()
         until(lambda: upstream.in_flight == 0)
 
@@ -227,10 +227,10 @@ def test_a_server_whose_code_is_older_than_the_parameter_is_not_ready(
         "confidence, max_people, max_side): run Triton with the gateway's --repository and version of parsing_rcnn"
     )
     with TestClient(create_app(settings_of(server, model=model))) as client:
-        until(lambda: said in client.get("/readyz").json().get("detail", ""), 30)
+        until(lambda: said in client.get("/readyz").json().get("detail", ""))
         refused(client.post(URL, content=photo_jpeg), 503, said)
         server.old = False
-        until(lambda: client.get("/readyz").status_code == 200, 30)
+        until(lambda: client.get("/readyz").status_code == 200)
         server.old = True  # it was started again with other code: not the caller's fault
         refused(client.post(URL, content=photo_jpeg), 503, said)
         refused(client.get("/readyz"), 503, said)

@@ -8,7 +8,6 @@ import os
 import re
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from starlette.testclient import TestClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.serving import free_ports
 from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
@@ -27,6 +25,7 @@ from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from server.app import create_app
 from server.settings import Settings
 from tests.server.conftest import Live, wait_until_ready
+from tests.server.helpers import spare_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PERF_ANALYZER = ROOT / ".triton" / "perf_analyzer" / "perf_analyzer"
@@ -102,16 +101,13 @@ def test_the_index_says_what_is_not_ready(client: TestClient) -> None:
         return {(model["state"], model["reason"]) for model in of.post("/v2/repository/index").json()}
 
     assert states(client) == {("READY", "")}
-    (dead,) = free_ports(1)
+    dead = spare_port()
     for settings, load, reason in (
         (Settings(), failing, "the memory has gone"),
         (Settings(engine="triton", triton_url=f"127.0.0.1:{dead}"), None, f"127.0.0.1:{dead}"),
     ):
         with TestClient(create_app(settings, load)) as broken:
-            end = time.monotonic() + 30
-            while reason not in broken.get("/readyz").text:
-                assert time.monotonic() < end
-                time.sleep(0.02)
+            until(lambda reason=reason, broken=broken: reason in broken.get("/readyz").text)
             assert broken.get("/v2/health/ready").status_code == 503
             ((state, said),) = states(broken)
             assert state == "UNAVAILABLE"
@@ -279,7 +275,7 @@ def test_perf_analyzer_runs_against_the_gateway(live: Live, photo_jpeg: bytes, t
     command = [str(PERF_ANALYZER), "-m", "human_analysis", "-u", live.address, "-i", "http", "--shape", "IMAGE:1"]
     command += ["--input-data", str(tmp_path / "in.json"), "--request-count", "8", "-f", str(tmp_path / "out.csv")]
     environment = {**os.environ, "LD_LIBRARY_PATH": str(PERF_ANALYZER.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     head, values = (tmp_path / "out.csv").read_text().splitlines()[:2]
     row = dict(zip(head.split(","), values.split(","), strict=False))

@@ -7,16 +7,19 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
@@ -62,30 +65,55 @@ def environment(threads: str = "1") -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+@contextmanager
+def started(
+    arguments: list[str],
+    end: Callable[[subprocess.Popen[str]], None] = subprocess.Popen.kill,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> Iterator[subprocess.Popen[str]]:
+    """A program that does not outlive the test: of torchrun `end` has to be `Popen.terminate`, which ends all."""
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        env=env or environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            end(process)  # nothing, where it has ended
+
+
+def ended(arguments: list[str]) -> tuple[int, str]:
+    """(exit status, what it said on stderr) of a program."""
+    over = subprocess.Popen.terminate if arguments[: len(TORCHRUN)] == TORCHRUN else subprocess.Popen.kill
+    with started(arguments, over) as process:
+        said = process.communicate(timeout=280)[1]
+    return process.returncode, said
+
+
 def run(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, *arguments], check=False, env=environment(), capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    status, said = ended(arguments)
+    assert status == 0, said[-3000:]
 
 
 def side_by_side(*each: list[str]) -> list[tuple[int, str]]:
-    """(exit status, what it said on stderr) of the processes of one run, as torchrun starts them, without its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    world = {**environment(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(len(each))}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, arguments in enumerate(each)
-    ]
-    said = [process.communicate(timeout=280)[1] for process in processes]
+    """`ended` of the processes of one run, as torchrun starts them, without its own: they meet at a store of ours."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    world = {**environment(), **meeting, "WORLD_SIZE": str(len(each))}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(started(arguments, env={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+            for rank, arguments in enumerate(each)
+        ]
+        said = [process.communicate(timeout=280)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
@@ -99,8 +127,7 @@ def run_here(data: Path, out: Path, *overrides: str) -> None:
 def test_two_processes_take_the_steps_of_one_that_accumulates(tmp_path: Path, data_folder: Path) -> None:
     short = ("train.iterations=3", "train.ema_decay=0")
     run_here(data_folder, tmp_path / "one", *short, "train.accumulate=2")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    run([*torchrun, *command(data_folder, tmp_path / "two", *short)])
+    run([*TORCHRUN, *command(data_folder, tmp_path / "two", *short)])
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():
@@ -162,28 +189,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[s
     return load_file(out / "weights.safetensors")
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path, whole: dict[str, torch.Tensor]) -> None:
-    steps = ("train.iterations=12", "train.checkpoint_every=3")
-    log = tmp_path / "killed" / "log.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, *command(data_folder, tmp_path / "killed", *steps)],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    begin = time.monotonic()
-    while not (log.is_file() and log.read_text().strip()):  # ten steps are done
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() - begin < 240
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert json.loads(log.read_text().splitlines()[0])["step"] == 10
-    run_here(data_folder, tmp_path / "killed", *steps)
-    resumed = load_file(tmp_path / "killed" / "weights.safetensors")
-    assert resumed.keys() == whole.keys()
-    for name, value in whole.items():
-        assert torch.equal(resumed[name], value), name
+HELD = """
+import sys, time
+from pathlib import Path
+from parsing_rcnn.cli import main
+from training.run_log import RunLog
+
+let_go, write = Path(sys.argv.pop(1)), RunLog._write
+
+def held(log, row):
+    write(log, row)
+    while not let_go.exists():
+        time.sleep(0.01)
+
+RunLog._write = held
+main()
+"""
+
+
+def held_at_step_ten(folder: Path, *arguments: str) -> list[str]:
+    """The command, which goes no further than the first row of its log before there is a file `let_go`."""
+    script = folder / "held.py"
+    script.write_text(HELD)
+    return [str(script), str(folder / "let_go"), *arguments]
 
 
 def until_step_ten(process: subprocess.Popen[str], log: Path) -> None:
@@ -194,29 +222,39 @@ def until_step_ten(process: subprocess.Popen[str], log: Path) -> None:
         time.sleep(0.05)
 
 
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, data_folder: Path, whole: dict[str, torch.Tensor]) -> None:
+    steps = ("train.iterations=12", "train.checkpoint_every=3")
+    log = tmp_path / "killed" / "log.jsonl"
+    with started(held_at_step_ten(tmp_path, *words(data_folder, tmp_path / "killed", *steps))) as process:
+        until_step_ten(process, log)
+        process.kill()
+        process.wait()
+    assert json.loads(log.read_text().splitlines()[0])["step"] == 10
+    assert load_state(tmp_path / "killed" / "state.pt")["step"] == 9
+    run_here(data_folder, tmp_path / "killed", *steps)
+    resumed = load_file(tmp_path / "killed" / "weights.safetensors")
+    assert resumed.keys() == whole.keys()
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals and process groups")
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(
     tmp_path: Path, data_folder: Path, whole: dict[str, torch.Tensor]
 ) -> None:
-    steps = ("train.iterations=12", "train.checkpoint_every=1000")
-    stopped = [sys.executable, *command(data_folder, tmp_path / "stopped", *steps, "train.workers=1")]
-    process = subprocess.Popen(
-        stopped,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    until_step_ten(process, tmp_path / "stopped" / "log.jsonl")
-    os.killpg(process.pid, signal.SIGTERM)  # as schedulers do: the process that reads pictures gets it as well
-    _, said = process.communicate(timeout=240)
+    steps = ("train.iterations=12", "train.checkpoint_every=1000", "train.workers=1")
+    stopped = words(data_folder, tmp_path / "stopped", *steps)
+    with started(held_at_step_ten(tmp_path, *stopped), start_new_session=True) as process:
+        until_step_ten(process, tmp_path / "stopped" / "log.jsonl")
+        os.killpg(process.pid, signal.SIGTERM)  # as schedulers do: the process that reads pictures gets it as well
+        (tmp_path / "let_go").touch()
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 75, said[-3000:]
     assert "SIGTERM asked to stop" in said
     assert "the same command goes on" in said
     assert "Traceback" not in said
     assert 10 <= load_state(tmp_path / "stopped" / "state.pt")["step"] < 24
-    run(stopped[1:])
+    run(["-m", "parsing_rcnn", *stopped])
     resumed = load_file(tmp_path / "stopped" / "weights.safetensors")
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
@@ -228,20 +266,15 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path: Path, data_fol
     """With --fresh, which would begin anew once more; the terminal interrupts those that read pictures as well."""
     overrides = ("train.iterations=100000", "train.checkpoint_every=100000", "train.workers=2")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # one that is ignored is so in what is started
-    try:
-        process = subprocess.Popen(
-            [sys.executable, *command(data_folder, tmp_path, *overrides), "--fresh"],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-    until_step_ten(process, tmp_path / "log.jsonl")
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=240)
+    with ExitStack() as stack:
+        try:
+            arguments = [*command(data_folder, tmp_path, *overrides), "--fresh"]
+            process = stack.enter_context(started(arguments, start_new_session=True))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        until_step_ten(process, tmp_path / "log.jsonl")
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said[-3000:]
     assert "Ctrl-C again ends at once" in said
     assert "SIGINT asked to stop" in said
@@ -250,25 +283,28 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path: Path, data_fol
     assert load_state(tmp_path / "state.pt")["step"] >= 10
 
 
+# torchrun ends all when one leaves, the first perhaps before it has said anything: each waits for the other to be done
+TOGETHER = """
+(echo $BASHPID > pid$RANK; exec {train}) &
+wait $!
+status=$?; touch over$RANK
+until [ -e over$((1 - RANK)) ]; do sleep 0.1; done
+exit $status
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_processes_agree_where_to_stop(tmp_path: Path, data_folder: Path) -> None:
     """The second one alone is signalled: the first, which saves, stops at the same step."""
     overrides = ("train.iterations=100000", "train.checkpoint_every=100000")
     train = shlex.join([sys.executable, *command(data_folder, tmp_path / "run", *overrides)])
-    each = f"echo $BASHPID > {shlex.quote(str(tmp_path))}/pid$RANK; exec {train}"
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python", "bash", "-c", each]
-    process = subprocess.Popen(
-        [sys.executable, *torchrun], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    torchrun = [*TORCHRUN, "--no-python", "bash", "-c", TOGETHER.format(train=train)]
+    with started(torchrun, subprocess.Popen.terminate, cwd=tmp_path) as process:
         until_step_ten(process, tmp_path / "run" / "log.jsonl")
         os.kill(int((tmp_path / "pid1").read_text()), signal.SIGUSR1)
         _, said = process.communicate(timeout=240)
-    finally:
-        process.terminate()  # torchrun ends its processes
-        process.wait()
     assert "the same command goes on" in said, said[-3000:]
-    assert "exitcode  : 75" in said  # of who left last, torchrun may have ended the way out
+    assert "exitcode  : 75" in said
     step = load_state(tmp_path / "run" / "state.pt")["step"]
     assert step >= 10
     assert step % 10 == 0
@@ -280,18 +316,11 @@ def test_a_broken_picture_ends_a_run_and_the_processes_that_read(tmp_path: Path,
     for path in (data / "groups/images").glob("*.jpg"):
         path.write_bytes(b"no")
     only = ("data.sources={groups: 1}", "train.workers=2")
-    done = subprocess.run(
-        [sys.executable, *command(data, tmp_path / "run", *only)],
-        check=False,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert f"error: {data / 'groups/images'}/g" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "worker process" not in done.stderr
+    status, said = ended(command(data, tmp_path / "run", *only))
+    assert status == 1
+    assert f"error: {data / 'groups/images'}/g" in said
+    assert "Traceback" not in said
+    assert "worker process" not in said
 
 
 def test_who_is_left_by_another_process_says_so(tmp_path: Path, data_folder: Path) -> None:
@@ -301,35 +330,20 @@ def test_who_is_left_by_another_process_says_so(tmp_path: Path, data_folder: Pat
     names = sorted(path.name for path in (data / "groups/images").glob("*.jpg"))
     broken = groups_split(names)[0][0]
     (data / "groups/images" / broken).write_bytes(b"no")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     only = ("data.sources={groups: 1}", "train.iterations=1000")
-    done = subprocess.run(
-        [sys.executable, *torchrun, *command(data, tmp_path / "run", *only)],
-        check=False,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 1
-    assert f"{broken}: not a JPEG" in done.stderr
-    assert "error: another process of this run has ended" in done.stderr
-    assert "[rank" not in done.stderr  # tracebacks
+    status, said = ended([*TORCHRUN, *command(data, tmp_path / "run", *only)])
+    assert status == 1
+    assert f"{broken}: not a JPEG" in said
+    assert "error: another process of this run has ended" in said
+    assert "[rank" not in said  # tracebacks
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_asking_for_a_gpu_where_there_is_none_says_so(tmp_path: Path, data_folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, *command(data_folder, tmp_path, "train.device=cuda")],
-        check=False,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert "train.device=cpu" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, said = ended(command(data_folder, tmp_path, "train.device=cuda"))
+    assert status == 1
+    assert "train.device=cpu" in said
+    assert "Traceback" not in said
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

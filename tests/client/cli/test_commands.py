@@ -174,7 +174,7 @@ def test_a_folder_of_other_types_is_told_of(tmp_path: Path) -> None:
 def test_a_picture_of_another_type_on_standard_input_is_refused_as_such(tmp_path: Path, gateway_url: str) -> None:
     _, picture = cv2.imencode(".bmp", np.zeros((8, 8, 3), np.uint8))
     command = [sys.executable, "-m", "parsing_rcnn", "predict", "-", "-o", str(tmp_path), "--server", gateway_url]
-    done = subprocess.run(command, cwd=ROOT, input=picture.tobytes(), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, input=picture.tobytes(), capture_output=True, timeout=120, check=False)
     said = done.stderr.decode()
     assert done.returncode == 1
     assert "failed: -: the bytes are BMP: JPEG, PNG and WebP are accepted" in said
@@ -211,7 +211,7 @@ def test_names_on_standard_input_a_server_and_resuming(tmp_path: Path, photo_jpe
 
 def test_a_server_that_is_gone_ends_the_run_and_says_how_to_go_on(tmp_path: Path, photo_jpeg: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(photo_jpeg)
-    gone = ("--server", "http://127.0.0.1:9", "--timeout", "0.2")
+    gone = ("--server", "http://127.0.0.1:9", "--timeout", "2")
     done = run("predict", str(tmp_path), "-o", str(tmp_path / "out"), *gone)
     assert done.returncode == 1
     assert "is the gateway running" in done.stderr
@@ -223,7 +223,7 @@ def test_a_server_that_is_gone_ends_the_run_and_says_how_to_go_on(tmp_path: Path
 
 def test_it_is_said_that_a_server_does_not_answer_while_it_is_asked_again(tmp_path: Path, photo_jpeg: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(photo_jpeg)
-    gone = ("--server", "http://127.0.0.1:9", "--timeout", "3")
+    gone = ("--server", "http://127.0.0.1:9", "--timeout", "8")
     for command in (("predict", str(tmp_path), "-o", str(tmp_path / "out")), ("info",)):
         done = run(*command, *gone)
         assert done.returncode == 1
@@ -392,14 +392,15 @@ def test_stream_does_not_tell_of_each_frame_that_a_busy_server_refuses(
 
 
 def test_stream_goes_on_while_its_server_is_away(clip: Path, tmp_path: Path) -> None:
-    out = tmp_path / "live.mp4"
+    out, longer = tmp_path / "live.mp4", tmp_path / "longer.mp4"  # of which a busy machine may miss seconds
+    subprocess.run(["ffmpeg", "-v", "error", "-stream_loop", "6", "-i", clip, "-c", "copy", longer], check=True)
     away = ("--server", "http://127.0.0.1:9", "--timeout", "60")
-    done = run("stream", str(clip), "-o", str(out), *away, "--json")
+    done = run("stream", str(longer), "-o", str(out), *away, "--json")
     assert done.returncode == 0, done.stderr
     (state,) = json.loads(done.stdout)
     assert state["failed"] >= 3  # not one picture that is asked about again and again
     assert state["shown"] >= 3
-    assert f"{clip}: http://127.0.0.1:9: no answer" in done.stderr
+    assert f"{longer}: http://127.0.0.1:9: no answer" in done.stderr
     assert f", {state['failed']} without an answer\n" in done.stderr
 
 
@@ -407,7 +408,7 @@ def began(command: list[str], sign: Path, **environment: str) -> subprocess.Pope
     """Start a command as a terminal does, in a process group of its own, and wait until it writes."""
     around, pipes = {**os.environ, **environment}, {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, cwd=ROOT, env=around, **pipes, text=True, start_new_session=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not sign.exists() or not sign.stat().st_size:
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
@@ -448,7 +449,7 @@ def test_a_signal_finishes_the_output(
     arguments += ["--jsonl", str(lines)] if command == "annotate" else []
     process = began([sys.executable, "-m", "parsing_rcnn", *arguments], tmp_path / ".out.part.mp4")
     os.killpg(process.pid, sent)  # a terminal sends it to the whole group
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
     assert "Traceback" not in said
     frames = frames_of(out)
@@ -475,7 +476,7 @@ sleep 2
     process = began(command, sign, PATH=path)
     for sent in (signal.SIGTERM, signal.SIGINT):
         process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert frames_of(out) == 10
 
@@ -520,7 +521,7 @@ def test_a_second_signal_changes_nothing(endless: Path, tmp_path: Path) -> None:
     for sent in [signal.SIGTERM, *[signal.SIGINT] * 20]:
         os.killpg(process.pid, sent)
         time.sleep(0.01)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert abs(told_frames(said, f"{out} and {lines} hold them") - frames_of(out)) <= 1
 
@@ -558,14 +559,28 @@ def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
             for _ in range(3):
                 assert process.stdout.readline()
             engine.hangs.set()
-            assert engine.asked.wait(30)
+            assert engine.asked.wait(120)
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=120)
         finally:
             engine.answers.set()
             process.kill()
     assert process.returncode == 130, said
     assert abs(told_frames(said, f"{out} and standard output hold them") - frames_of(out)) <= 1
+
+
+class HangingSoon(Hanging):
+    """`Hanging` from the second picture on."""
+
+    def __init__(self, pipeline: Pipeline, picture: bytes) -> None:
+        super().__init__(pipeline)
+        self._picture = picture
+
+    def analyze(self, image: Any, *arguments: Any, **options: Any) -> Any:
+        people = super().analyze(image, *arguments, **options)
+        if isinstance(image, bytes) and image == self._picture:
+            self.hangs.set()
+        return people
 
 
 def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
@@ -576,7 +591,7 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
 
     for name in "abcdef":
         (tmp_path / f"{name}.jpg").write_bytes(photo_jpeg)
-    out, engine, coco = tmp_path / "out", Hanging(pipeline), tmp_path / "all.json"
+    out, engine, coco = tmp_path / "out", HangingSoon(pipeline, photo_jpeg), tmp_path / "all.json"
     coco.write_text("of an earlier run")
     with serve_app(create_app(Settings(), lambda: engine)) as url:
         options = ["-o", str(out), "--server", url, "--timeout", "600", "--in-flight", "1", "--json"]
@@ -586,6 +601,7 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
+            assert engine.asked.wait(120)
             while not (out / "a.json").is_file():
                 assert process.poll() is None
                 time.sleep(0.01)
@@ -593,11 +609,9 @@ def test_an_interrupted_predict_tells_what_is_done_and_waits_for_nobody(
                 "all.json.part",
                 ".predict.part",
             }
-            engine.hangs.set()
-            assert engine.asked.wait(30)
             for _ in range(3):
                 os.killpg(process.pid, signal.SIGINT)
-            told, said = process.communicate(timeout=30)
+            told, said = process.communicate(timeout=120)
         finally:
             engine.answers.set()
             process.kill()
@@ -626,9 +640,9 @@ def test_an_interrupted_stream_does_not_wait_for_an_engine_that_hangs(
         process = began([*command, "--json"], tmp_path / ".out.part.mp4")
         try:
             engine.hangs.set()
-            assert engine.asked.wait(30)
+            assert engine.asked.wait(120)
             process.send_signal(signal.SIGTERM)
-            states, said = process.communicate(timeout=30)
+            states, said = process.communicate(timeout=120)
         finally:
             engine.answers.set()
             process.kill()
@@ -660,13 +674,13 @@ def test_nohup_lets_the_terminal_go(endless: Path, tmp_path: Path) -> None:
     time.sleep(0.5)
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert frames_of(out) > 0
 
 
 def test_a_server_that_goes_for_good_leaves_what_is_done(
-    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
+    endless: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any, kept_port: int
 ) -> None:
     import httpx2
 
@@ -674,19 +688,19 @@ def test_a_server_that_goes_for_good_leaves_what_is_done(
     from server.settings import Settings
 
     out, lines = tmp_path / "out" / "out.mp4", tmp_path / "out" / "out.jsonl"
-    with serve_app(create_app(Settings(), lambda: pipeline)) as url:
+    with serve_app(create_app(Settings(), lambda: pipeline), kept_port) as url:
         while httpx2.get(f"{url}/readyz").status_code != 200:
             time.sleep(0.05)
         options = ["-o", str(out), "--jsonl", str(lines), "--server", url, "--timeout", "3"]
         command = [sys.executable, "-m", "parsing_rcnn", "annotate", str(endless), *options]
         process = began(command, out.with_name(".out.part.mp4"))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert "is the gateway running" in said
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.mp4"]
     assert frames_of(out) >= 1
     # and where nothing is done nothing is left
-    options = ["-o", str(tmp_path / "none" / "o.mp4"), "--server", url, "--timeout", "0.2"]
+    options = ["-o", str(tmp_path / "none" / "o.mp4"), "--server", url, "--timeout", "2"]
     done = run("annotate", str(endless), *options)
     assert (done.returncode, "is the gateway running" in done.stderr) == (1, True)
     assert list((tmp_path / "none").iterdir()) == []
@@ -706,8 +720,8 @@ def test_ffmpeg_ends_when_the_command_is_killed(endless: Path, tmp_path: Path) -
 
     assert len(left()) >= 3
     process.kill()
-    process.communicate(timeout=60)
-    end = time.monotonic() + 30
+    process.communicate(timeout=120)
+    end = time.monotonic() + 90
     while left():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -721,12 +735,23 @@ def _read(path: Path) -> bytes:
 
 
 def test_stream_tells_of_a_source_that_never_came_and_prints_its_json(clip: Path) -> None:
-    gone = ("http://127.0.0.1:9/none.mjpg", "-o", "mjpeg:0", "--seconds", "2", "--threads", "1", "--json")
-    done = run("stream", *gone)
-    assert done.returncode == 1
-    assert "cannot be read as video" in done.stderr
-    assert "Traceback" not in done.stderr
-    (state,) = json.loads(done.stdout)
+    gone = ("http://127.0.0.1:9/none.mjpg", "-o", "mjpeg:0", "--seconds", "600", "--threads", "1", "--json")
+    command = [sys.executable, "-m", "parsing_rcnn", "stream", *gone]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            said = ""
+            while "cannot be read as video" not in said:  # seconds, where the machine is busy
+                said = process.stderr.readline()
+                assert said, "it ended before it told"
+            process.send_signal(signal.SIGINT)
+            states, last = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert "cannot be read as video" in last.splitlines()[-1]
+    assert "Traceback" not in last
+    (state,) = json.loads(states)
     assert (state["frames"], state["connected"]) == (0, False)
 
 
@@ -739,7 +764,7 @@ def test_stream_tells_of_a_source_that_does_not_work_while_it_tries(tmp_path: Pa
     assert process.stderr is not None
     said = [process.stderr.readline(), process.stderr.readline()]
     process.send_signal(signal.SIGINT)
-    _, last = process.communicate(timeout=60)
+    _, last = process.communicate(timeout=120)
     assert said[0].startswith("watch at http://")
     assert said[1].startswith(f"{source}: cannot be read as video (")
     assert last.splitlines()[:2] == ["stopping", f"{source}: 0 frames, 0 shown, 0 dropped"]

@@ -84,7 +84,7 @@ from pathlib import Path
 import numpy as np
 from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.outputs import write_outputs
-from parsing_rcnn_client.cli.signals import leave
+from parsing_rcnn_client.cli import signals
 
 target = Path(sys.argv[1])
 labels = np.random.default_rng(0).integers(0, 20, (9, 128, 128), np.uint8)
@@ -92,9 +92,16 @@ people = People(np.tile(np.float32([0, 0, 8, 8]), (9, 1)), np.ones(9, np.float32
 pipe = target.with_name("a.npz.part")
 os.mkfifo(pipe)  # whoever writes it is at it until all is read
 threading.Thread(target=write_outputs, args=(target, people, np.zeros((8, 8, 3), np.uint8))).start()
-reader = pipe.open("rb")
-threading.Thread(target=reader.read).start()
-leave(130)
+reader, wait_for = pipe.open("rb"), signals._changed.wait_for
+
+
+def read_and_wait(*arguments):
+    threading.Thread(target=reader.read).start()
+    return wait_for(*arguments)
+
+
+signals._changed.wait_for, signals._LONGEST = read_and_wait, 60
+signals.leave(130)
 """
 
 

@@ -44,17 +44,17 @@ class Finds(Patient):
         return somebody(CIHP if self.info.classes == CIHP.classes else MHP)
 
 
-def live(taxonomy: Taxonomy, port: int = 0) -> Live:
+def live(taxonomy: Taxonomy, port: int) -> Live:
     return Live(Settings(drain_seconds=1), lambda: Finds(taxonomy), port=port)
 
 
 @pytest.mark.parametrize(("before", "after"), [(MHP, CIHP), (CIHP, MHP)], ids=lambda t: t.name)
-def test_pictures_after_it(photo_jpeg: bytes, before: Taxonomy, after: Taxonomy) -> None:
-    with live(before) as first:
+def test_pictures_after_it(photo_jpeg: bytes, before: Taxonomy, after: Taxonomy, kept_port: int) -> None:
+    with live(before, kept_port) as first:
         client = Client.connect(f"http://{first.address}", timeout=30)
         assert client.analyze(photo_jpeg).taxonomy is before
         assert client.info.name == before.name
-    with client, live(after, first.port):
+    with client, live(after, kept_port):
         people = client.analyze(photo_jpeg)
         assert people.taxonomy is after
         assert people.part_scores is not None
@@ -63,13 +63,13 @@ def test_pictures_after_it(photo_jpeg: bytes, before: Taxonomy, after: Taxonomy)
         assert client.analyze(photo_jpeg).taxonomy is after
 
 
-def test_pictures_after_it_by_asyncio(photo_jpeg: bytes) -> None:
+def test_pictures_after_it_by_asyncio(photo_jpeg: bytes, kept_port: int) -> None:
     async def ask() -> None:
-        with live(MHP) as first:
+        with live(MHP, kept_port) as first:
             client = AsyncClient.connect(f"http://{first.address}", timeout=30)
             assert (await client.analyze(photo_jpeg)).taxonomy is MHP
         async with client:
-            with live(CIHP, first.port):
+            with live(CIHP, kept_port):
                 assert (await client.analyze(photo_jpeg)).taxonomy is CIHP
                 assert (await client.info()).name == "cihp"
 
@@ -77,15 +77,15 @@ def test_pictures_after_it_by_asyncio(photo_jpeg: bytes) -> None:
 
 
 @both
-def test_frames_after_it(photo_jpeg: bytes, ask: Ask) -> None:
+def test_frames_after_it(photo_jpeg: bytes, ask: Ask, kept_port: int) -> None:
     frames: SimpleQueue[bytes | None] = SimpleQueue()
-    with live(MHP) as first:
+    with live(MHP, kept_port) as first:
         answers = ask(f"http://{first.address}", iter(frames.get, None), {}, timeout=60)
         frames.put(photo_jpeg)
         found = next(answers).people
         assert isinstance(found, People)
         assert found.taxonomy is MHP
-    with live(CIHP, first.port):
+    with live(CIHP, kept_port):
         seen: object = None
         while not isinstance(seen, People):  # the first may be lost with the connection
             frames.put(photo_jpeg)

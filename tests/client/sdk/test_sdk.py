@@ -104,7 +104,7 @@ def test_a_deadline_holds_and_nobody_there_is_said() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(EngineUnavailable, match="is the gateway running"):
-            Gateway(url, timeout=0.3).analyze(b"x")
+            Gateway(url, timeout=2).analyze(b"x")
         free.listen()  # accepts, never answers
         with pytest.raises(DeadlineExceeded, match="in time"):
             Gateway(url, timeout=0.3).analyze(b"x")
@@ -120,6 +120,7 @@ class Trickle:
 
     def __init__(self, takes: bool) -> None:
         self._takes, self._gone = takes, threading.Event()
+        self.moved = 0  # bytes
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
@@ -135,9 +136,10 @@ class Trickle:
                 peer.sendall(self.HEAD)
             while not self._gone.wait(0.02 if self._takes else 0.05):
                 if self._takes:
-                    peer.recv(65536)
+                    self.moved += len(peer.recv(65536))
                 else:
                     peer.sendall(b" ")
+                    self.moved += 1
 
     def close(self) -> None:
         self._gone.set()
@@ -166,11 +168,10 @@ def test_a_deadline_holds_for_a_peer_that_trickles(
         client._info = await AsyncGateway(gateway_url).info()
         await client.analyze(picture)
 
-    begin = time.monotonic()
     try:
         with pytest.raises(DeadlineExceeded, match="allow more with `timeout`"):
             by_threads() if kind == "threads" else asyncio.run(by_asyncio())
-        assert time.monotonic() - begin < 6  # the whole would take 12 s and more
+        assert peer.moved < (len(picture) if takes else 300) / 2  # the whole would take 12 s and more
     finally:
         peer.close()
 
@@ -261,7 +262,7 @@ except GatewayError as error:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
     with serve_app(busy_once) as url:
         command = [sys.executable, "-c", script, url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert (done.stdout, done.stderr) == ("404\n404\n", "")
     assert asked == 4
 
@@ -291,9 +292,9 @@ def test_a_picture_s_own_timeout_holds_from_the_first_one_on(nobody: str) -> Non
 
 def test_pictures_in_flight_wait_for_no_other_s_deadline(nobody: str) -> None:
     started = time.monotonic()
-    with Client.connect(nobody, timeout=3) as client:
+    with Client.connect(nobody, timeout=8) as client:
         answers = list(client.analyze_many([b"x"] * 12, in_flight=12))
-    # one after the other they took 36 seconds
+    # one after the other they took 96 seconds
     assert time.monotonic() - started < 20
     for answer in answers:
         assert isinstance(answer, EngineUnavailable)
@@ -301,11 +302,11 @@ def test_pictures_in_flight_wait_for_no_other_s_deadline(nobody: str) -> None:
 
 
 def test_that_nobody_answers_is_told_once_however_many_wait(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
-    with Client.connect(nobody, timeout=3) as client:
+    with Client.connect(nobody, timeout=8) as client:
         list(client.analyze_many([b"x"] * 8, in_flight=8))
 
     async def ask() -> None:
-        async with AsyncClient.connect(nobody, timeout=3) as client:
+        async with AsyncClient.connect(nobody, timeout=8) as client:
             await asyncio.gather(*(client.analyze(b"x") for _ in range(8)), return_exceptions=True)
 
     asyncio.run(ask())
@@ -314,7 +315,9 @@ def test_that_nobody_answers_is_told_once_however_many_wait(nobody: str, caplog:
     assert all(f"{nobody}: no answer" in said and "trying for" in said for said in told)
 
 
-def test_after_an_answer_the_next_outage_is_told_too(serve_app: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_an_answer_the_next_outage_is_told_too(
+    serve_app: Any, caplog: pytest.LogCaptureFixture, kept_port: int
+) -> None:
     about = {
         "name": "n",
         "version": "1",
@@ -342,17 +345,16 @@ def test_after_an_answer_the_next_outage_is_told_too(serve_app: Any, caplog: pyt
                 client.analyze(b"x", timeout=1)
         return len([record for record in caplog.records if record.name == "parsing_rcnn_client"])
 
-    with serve_app(nobody_in_it) as url:
-        client = Gateway(url, timeout=3)
+    with serve_app(nobody_in_it, kept_port) as url:
+        client = Gateway(url, timeout=60)
         assert len(client.analyze(b"x")) == 0
-    port = int(url.rpartition(":")[2])
     assert tell() == 1
-    with serve_app(nobody_in_it, port):
+    with serve_app(nobody_in_it, kept_port):
         assert len(client.analyze(b"x")) == 0
     assert tell() == 2
     for status, told in ((400, 3), (502, 3)):  # a refusal is an answer; a proxy's word is none of the gateway
         answers["/v1/analyze"] = status
-        with serve_app(nobody_in_it, port), pytest.raises(GatewayError, match=f"HTTP {status}"):
+        with serve_app(nobody_in_it, kept_port), pytest.raises(GatewayError, match=f"HTTP {status}"):
             client.analyze(b"x")
         assert tell() == told
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Busy, Client, Streamed
+from parsing_rcnn_client.sdk import latest_frame
 from parsing_rcnn_client.sdk.wire import frame_message, is_of, read_streamed
+from server import admission
 from server.settings import Settings
 from tests.client.streams import Ask, Patient, Told, both, by_threads, one_by_one
 from tests.server.conftest import Live
@@ -102,9 +105,9 @@ def test_the_newest_frame_waits_and_older_ones_are_dropped(photo: Path, ask: Ask
 
     def camera() -> Iterator[Picture]:
         yield photo
-        assert engine.begun.acquire(timeout=30)
+        assert engine.begun.acquire(timeout=60)
         yield second
-        assert second.read.wait(30)  # both places are taken
+        assert second.read.wait(60)  # both places are taken
         yield from itertools.repeat(photo, 4)
         engine.gate.set()
 
@@ -124,7 +127,7 @@ def test_who_is_slow_to_take_answers_has_few_frames_analysed(photo_jpeg: bytes) 
     with Live(Settings(), lambda: engine) as live, Client.connect(f"http://{live.address}") as client:
         answers = client.stream(camera())
         first = next(answers)
-        assert ended.wait(30)
+        assert ended.wait(60)
         time.sleep(0.3)
         assert engine.count <= 3  # the one that was taken, and two
         found = [first, *answers]
@@ -168,11 +171,24 @@ def test_a_frame_beyond_the_limit_is_said_and_the_stream_goes_on(photo_jpeg: byt
     assert f"a frame of {len(photo_jpeg)} bytes is beyond the limit" in str(found[1].people)
 
 
-def test_a_busy_gateway_is_left_alone_for_as_long_as_it_wants(photo_jpeg: bytes) -> None:
-    engine = Patient(opened=True)
+def test_a_busy_gateway_is_left_alone_for_as_long_as_it_wants(
+    photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock goes on when it has refused a frame; ours is real."""
+    engine, clock, answered = Patient(opened=True), SimpleNamespace(now=0.0), threading.Semaphore(0)
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def camera() -> Iterator[bytes]:
+        for _ in range(3):
+            yield photo_jpeg
+            assert answered.acquire(timeout=60)
+
     with Live(Settings(rate=1, burst=1), lambda: engine) as live:
-        begin = time.monotonic()
-        found = one_by_one(by_threads, f"http://{live.address}", [photo_jpeg] * 3)
+        begin, found = time.monotonic(), []
+        for answer in by_threads(f"http://{live.address}", camera(), {}):
+            found.append(answer)
+            clock.now += isinstance(answer.people, Busy)
+            answered.release()
     assert [type(answer.people) for answer in found] == [People, Busy, People]
     assert found[1].people.retry_after == 1  # type: ignore[union-attr]
     assert time.monotonic() - begin >= 1
@@ -229,10 +245,11 @@ def test_frames_that_wait_for_what_is_cancelled_end_the_stream(url: str, photo_j
             with pytest.raises(RuntimeError, match="was cancelled"):
                 await anext(answers)
 
-    asyncio.run(asyncio.wait_for(ask(), 30))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
-def test_leaving_the_loop_ends_the_stream(url: str, photo_jpeg: bytes) -> None:
+def test_leaving_the_loop_ends_the_stream(url: str, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latest_frame, "_PATIENCE", 60.0)
     running = set(threading.enumerate())
     with Client.connect(url) as client:
         for answer in client.stream(itertools.repeat(photo_jpeg), tasks=()):
@@ -247,7 +264,7 @@ def test_leaving_the_loop_ends_the_stream(url: str, photo_jpeg: bytes) -> None:
                     break
                 await asyncio.sleep(0.1)
                 tasks = asyncio.all_tasks() - {asyncio.current_task()}
-                await asyncio.wait_for(asyncio.gather(*tasks), 10)
+                await asyncio.wait_for(asyncio.gather(*tasks), 60)
                 return {thread.name for thread in threading.enumerate() if thread not in running}
 
         assert "frames" not in asyncio.run(leave())
@@ -263,7 +280,7 @@ def test_a_stream_that_is_forgotten_ends_whoever_collects_it(url: str, photo_jpe
             cycle.append(cycle)
             del answers, cycle
             collect()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while {thread.name for thread in threading.enumerate() if thread not in running} & {"stream", "frames"}:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -287,7 +304,7 @@ except Exception as error:
 """
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
     command = [sys.executable, "-c", script, "http://127.0.0.1:9"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.stderr == ""
     said = "EngineUnavailable http://127.0.0.1:9: live streams need the package websockets: "
     assert done.stdout.splitlines() == [f"{said}pip install 'parsing-rcnn-client[stream]'"] * 2
@@ -302,7 +319,7 @@ print(type(next(answers).people).__name__)
 """
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
     command = [sys.executable, "-c", script, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "UnsupportedImage\n", "")
 
 

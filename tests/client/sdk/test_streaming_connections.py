@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import shlex
@@ -10,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +26,7 @@ from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import Busy, Client, GatewayError
 from server.keys import add_key
 from server.settings import Settings
-from tests.client.streams import Ask, Patient, Told, both, by_threads
+from tests.client.streams import Ask, Clock, Patient, Told, both, by_threads
 from tests.server.conftest import Live
 
 
@@ -54,17 +54,19 @@ def test_keys(photo_jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @both
-def test_a_gateway_that_is_started_again_goes_on_with_the_newest_frame(photo_jpeg: bytes, ask: Ask) -> None:
+def test_a_gateway_that_is_started_again_goes_on_with_the_newest_frame(
+    photo_jpeg: bytes, ask: Ask, kept_port: int
+) -> None:
     before, after = Patient(opened=True), Patient(opened=True)
     frames: SimpleQueue[bytes | None] = SimpleQueue()
-    with Live(Settings(drain_seconds=1), lambda: before) as live:
+    with Live(Settings(drain_seconds=1), lambda: before, port=kept_port) as live:
         answers = ask(f"http://{live.address}", iter(frames.get, None), {}, timeout=60)
         frames.put(photo_jpeg)
         assert isinstance(next(answers).people, People)
         before.gate.clear()
-        assert before.begun.acquire(timeout=30)
+        assert before.begun.acquire(timeout=60)
         frames.put(photo_jpeg)
-        assert before.begun.acquire(timeout=30)
+        assert before.begun.acquire(timeout=60)
         live.server.should_exit = True
         lost = next(answers)
         before.gate.set()
@@ -72,7 +74,9 @@ def test_a_gateway_that_is_started_again_goes_on_with_the_newest_frame(photo_jpe
     assert "the connection was lost" in str(lost.people)
     for _ in range(3):
         frames.put(photo_jpeg)
-    with Live(Settings(), lambda: after, port=live.port):
+    while not frames.empty():  # the newest of them waits
+        time.sleep(0.01)
+    with Live(Settings(), lambda: after, port=kept_port):
         found = next(answers)
         frames.put(None)
         assert isinstance(found.people, People)
@@ -81,15 +85,20 @@ def test_a_gateway_that_is_started_again_goes_on_with_the_newest_frame(photo_jpe
 
 
 @both
-@pytest.mark.parametrize("given", [{"timeout": 0.5}, {"timeout": 60, "retry": False}])
-def test_a_gateway_that_stays_away_ends_the_stream(photo_jpeg: bytes, ask: Ask, given: dict[str, Any]) -> None:
-    engine, frames = Patient(opened=True), SimpleQueue[bytes]()
+@pytest.mark.parametrize("given", [{"timeout": 20}, {"timeout": 60, "retry": False}])
+def test_a_gateway_that_stays_away_ends_the_stream(
+    photo_jpeg: bytes, ask: Ask, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, engine, frames = Clock(monkeypatch), Patient(opened=True), SimpleQueue[bytes]()
     with Live(Settings(), lambda: engine) as live:
         answers = ask(f"http://{live.address}", iter(frames.get, b"end"), {}, **given)
         frames.put(photo_jpeg)
         assert isinstance(next(answers).people, People)
+    late = threading.Timer(0.5, clock.jump, (20,))  # in no hurry: without it this takes that long
+    late.start()
     with pytest.raises(EngineUnavailable, match=r"no answer|connection was lost"):
         next(answers)
+    late.join()
     frames.put(b"end")
 
 
@@ -115,14 +124,15 @@ def test_an_outage_is_told_to_who_follows_a_stream(
     assert all(f"{url}: no answer" in said and "trying for" in said for said in told)
 
 
-def test_a_frame_has_its_deadline_and_the_stream_goes_on(photo_jpeg: bytes) -> None:
-    engine, frames = Patient(), SimpleQueue[bytes | None]()
+def test_a_frame_has_its_deadline_and_the_stream_goes_on(photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, engine, frames = Clock(monkeypatch), Patient(), SimpleQueue[bytes | None]()
     with (
         Live(Settings(drain_seconds=1), lambda: engine) as live,
-        Client.connect(f"http://{live.address}", timeout=0.5) as client,
+        Client.connect(f"http://{live.address}", timeout=15) as client,
     ):
         answers = client.stream(iter(frames.get, None))
         frames.put(photo_jpeg)
+        threading.Thread(target=late, args=(clock, engine)).start()
         assert isinstance(next(answers).people, DeadlineExceeded)
         engine.gate.set()
         frames.put(photo_jpeg)
@@ -130,18 +140,26 @@ def test_a_frame_has_its_deadline_and_the_stream_goes_on(photo_jpeg: bytes) -> N
         assert [type(answer.people) for answer in answers] == [People]
 
 
+def late(clock: Clock, engine: Patient) -> None:
+    """The deadline of a frame passes while the engine has it."""
+    assert engine.begun.acquire(timeout=60)
+    clock.jump(16)
+
+
 @both
-def test_a_frame_that_waits_for_another_one_has_its_own_time(serve_app: Any, photo: Path, ask: Ask) -> None:
+def test_a_frame_that_waits_for_another_one_has_its_own_time(
+    serve_app: Any, photo: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def camera() -> Iterator[Picture]:
-        for _ in range(3):
+        for _ in range(4):
             frame = Told(photo)
             yield frame
-            assert frame.read.wait(30)
+            assert frame.read.wait(60)
 
-    gateway = Scripted(slow(2.6))
+    gateway = Scripted(slow(Clock(monkeypatch), 12))
     with serve_app(gateway) as url:
-        found = [(answer.number, type(answer.people)) for answer in ask(url, camera(), {}, timeout=4)]
-    assert found == [(0, People), (1, People), (2, People)]
+        found = [(answer.number, type(answer.people)) for answer in ask(url, camera(), {}, timeout=18)]
+    assert found == [(number, People) for number in range(4)]
     assert gateway.opened == 1
 
 
@@ -149,7 +167,7 @@ def test_too_many_streams_wait_for_a_place(photo_jpeg: bytes) -> None:
     engine = Patient(opened=True)
     with Live(Settings(max_streams=1), lambda: engine) as live:
         url, frames = f"http://{live.address}", SimpleQueue[bytes | None]()
-        with Client.connect(url) as client, Client.connect(url, timeout=0.5) as hurried:
+        with Client.connect(url) as client, Client.connect(url, retry=False) as hurried:
             answers = client.stream(iter(frames.get, None))
             frames.put(photo_jpeg)
             next(answers)
@@ -248,29 +266,19 @@ async def second_alone(receive: Any, send: Any) -> None:
     await receive()
 
 
-def slow(seconds: float) -> Part:
-    """One frame is in work, and the newest of the others waits for it."""
+def slow(clock: Clock, seconds: float) -> Part:
+    """One of four frames is in work for so long, and the next one waits for it. The last one takes no time."""
 
     async def work(receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
-        waiting: list[bytes] = []
-
-        async def answer(frame: bytes) -> None:
-            while True:
-                await asyncio.sleep(seconds)
-                await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
-                if not waiting:
-                    return
-                frame = waiting.pop()
-
-        working: asyncio.Task[None] | None = None
-        while (frame := (await receive()).get("bytes")) is not None:
-            if working is None or working.done():  # also where the next one is there before this one has begun
-                working = asyncio.create_task(answer(frame))
-            else:
-                waiting[:] = [frame]
-        if working is not None:
-            working.cancel()
+        waiting = [(await receive())["bytes"] for _ in range(2)]
+        for number in range(4):
+            clock.jump(seconds if number < 3 else 0)
+            frame = waiting.pop(0)
+            await send({"type": "websocket.send", "bytes": frame[:8] + npz.encode(People.empty((4, 4)))})
+            if number < 2:  # it comes when the answer is there
+                waiting.append((await receive())["bytes"])
+        await receive()
 
     return work
 
@@ -306,7 +314,7 @@ def test_what_a_gateway_drops_is_counted_too(serve_app: Any, photo: Path) -> Non
 
     def camera() -> Iterator[Picture]:
         yield first
-        assert first.read.wait(30)
+        assert first.read.wait(60)
         yield photo
 
     with serve_app(Scripted(second_alone)) as url:
@@ -314,10 +322,20 @@ def test_what_a_gateway_drops_is_counted_too(serve_app: Any, photo: Path) -> Non
     assert [(answer.number, answer.dropped) for answer in found] == [(1, 1)]
 
 
-def test_a_gateway_that_closes_at_once_is_not_asked_for_ever(serve_app: Any, photo_jpeg: bytes) -> None:
-    gateway = Scripted(closing(1001))
+def test_a_gateway_that_closes_at_once_is_not_asked_for_ever(
+    serve_app: Any, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, gateway = Clock(monkeypatch), Scripted(closing(1001))
+
+    def two_seconds() -> None:
+        end = time.monotonic() + 2
+        while time.monotonic() < end or gateway.opened < 2:
+            time.sleep(0.05)
+        clock.jump(60)
+
+    threading.Thread(target=two_seconds, daemon=True).start()
     with serve_app(gateway) as url:
-        answers = by_threads(url, itertools.repeat(photo_jpeg), {}, timeout=2)
+        answers = by_threads(url, itertools.repeat(photo_jpeg), {}, timeout=60)
         with pytest.raises(EngineUnavailable, match=r"the connection was lost \(1001|no answer"):
             assert all(isinstance(answer.people, EngineUnavailable) for answer in answers)
     assert 2 <= gateway.opened < 20
@@ -351,7 +369,7 @@ def test_https_is_wss(photo_jpeg: bytes, tmp_path: Path, monkeypatch: pytest.Mon
     with live:
         url = f"https://{live.address}"
         with pytest.raises(EngineUnavailable, match="certificate"):
-            list(by_threads(url, [photo_jpeg], {}, timeout=0.3))
+            list(by_threads(url, [photo_jpeg], {}, retry=False))
         trusted = SimpleNamespace(openssl_cafile=str(certificate), openssl_capath="")
         monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: trusted)  # as if the system trusted it
         (answer,) = by_threads(url, [photo_jpeg], {})

@@ -166,23 +166,23 @@ def test_keywords_are_the_same_to_all_three_clients(
                 each.analyze(photo_jpeg, max_people=2.5)
 
 
-def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo_jpeg: bytes) -> None:
-    def start(port: int) -> tuple[Any, int]:
+def test_a_server_that_dies_and_returns_is_asked_again(pipeline: Pipeline, photo_jpeg: bytes, kept_port: int) -> None:
+    def start() -> Any:
         server = grpc.server(ThreadPoolExecutor(2))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Ensembles(pipeline), server)
-        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        assert server.add_insecure_port(f"127.0.0.1:{kept_port}") == kept_port
         server.start()
-        return server, port
+        return server
 
-    first, port = start(0)
-    client = Client.triton(f"grpc://127.0.0.1:{port}", timeout=60)
+    first = start()
+    client = Client.triton(f"grpc://127.0.0.1:{kept_port}", timeout=60)
     assert len(client.analyze(photo_jpeg)) >= 1
     first.stop(None).wait()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.analyze, photo_jpeg)
         time.sleep(0.5)
         assert not answer.done()
-        second, _ = start(port)
+        second = start()
         assert len(answer.result(60)) >= 1
     client.close()
     second.stop(None)

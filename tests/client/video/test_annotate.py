@@ -108,14 +108,15 @@ def test_every_third_frame_analysed_and_the_rest_carried(walk_video: Path, pipel
     follows(seen.frames, 12)
 
 
-def test_a_server_that_dies_and_returns_loses_no_frame(walk_video: Path, pipeline: Pipeline, serve_app: Any) -> None:
+def test_a_server_that_dies_and_returns_loses_no_frame(
+    walk_video: Path, pipeline: Pipeline, serve_app: Any, kept_port: int
+) -> None:
     from server.app import create_app
     from server.settings import Settings as ServerSettings
 
     app = lambda: create_app(ServerSettings(), lambda: pipeline)  # noqa: E731
     stack, seen, killed = ExitStack(), Seen(), threading.Event()
-    url = stack.enter_context(serve_app(app()))
-    port = int(url.rpartition(":")[2])
+    url = stack.enter_context(serve_app(app(), kept_port))
 
     def on_frame(done: int) -> None:
         if done == 8:
@@ -125,7 +126,7 @@ def test_a_server_that_dies_and_returns_loses_no_frame(walk_video: Path, pipelin
         killed.wait()
         stack.close()
         time.sleep(0.4)
-        stack.enter_context(serve_app(app(), port))
+        stack.enter_context(serve_app(app(), kept_port))
 
     thread = threading.Thread(target=restart)
     thread.start()

@@ -27,20 +27,33 @@ BOXES = Look(layers=("boxes",))
 
 
 class Walker:
-    """A camera before which a bright square, 16 wide and 32 high, comes down by 2 pixels a frame, and ends."""
+    """A camera before which a bright square, 16 wide and 32 high, comes down by 2 pixels a frame, and ends. It waits
+    until each frame has been shown or lost, and by its clock a frame comes every 0.03 seconds, however long that took.
+    """
 
-    def __init__(self, frames: int = 12, first: int = 0) -> None:
+    def __init__(self, live: Live, frames: int = 12, first: int = 0, source: int = 0) -> None:
         self.info = VideoInfo(64, 96, 50, live=True)
-        self._frames, self._first, self._closed = frames, first, threading.Event()
+        self._live, self._source, self._closed = live, source, threading.Event()
+        self._frames, self._first = frames, first
 
     def __iter__(self) -> Iterator[Frame]:
+        begin = time.monotonic()
         for index in range(self._frames):
             if self._closed.wait(0.03):
                 return
             image = np.zeros((96, 64, 3), np.uint8)
             top = 2 * (self._first + index)
             image[top : top + 32, 24:40] = 255
-            yield Frame(index, index / 50, image, time.monotonic())
+            yield Frame(index, index / 50, image, begin + 0.03 * index)
+            while not self._is_seen():
+                if self._closed.wait(0.002):
+                    return
+
+    def _is_seen(self) -> bool:
+        if len(self._live.sources) <= self._source:  # it begins before `add` returns
+            return False
+        state = self._live.sources[self._source].state
+        return state.shown + state.lost >= state.frames
 
     def close(self) -> None:
         self._closed.set()
@@ -96,7 +109,7 @@ class Screen:
 @pytest.mark.parametrize("mode", ["align", "low-latency"])
 def test_a_record_has_every_frame_that_is_shown_with_everybodys_number(mode: str) -> None:
     live, kept, screen = Live(Sees(), LiveSettings(BOXES, mode=mode)), Kept(), Screen()
-    live.add("door", Walker, lambda reader: screen, endless=False, records=[kept])
+    live.add("door", lambda: Walker(live), lambda reader: screen, endless=False, records=[kept])
     until(lambda: not live.running)
     live.close()
     assert len(kept.frames) == len(screen.shown) == live.sources[0].state.shown > 6
@@ -109,7 +122,7 @@ def test_a_record_has_every_frame_that_is_shown_with_everybodys_number(mode: str
 
 def test_without_an_output_records_alone_are_made() -> None:
     live, kept = Live(Sees(), LiveSettings(BOXES)), Kept()
-    live.add("door", Walker, endless=False, records=[kept])
+    live.add("door", lambda: Walker(live), endless=False, records=[kept])
     until(lambda: not live.running)
     live.close()
     assert live.sources[0].state.shown == len(kept.frames) > 6
@@ -117,8 +130,9 @@ def test_without_an_output_records_alone_are_made() -> None:
 
 
 def test_lines_go_on_when_the_source_comes_back_and_while_the_output_is_away(tmp_path: Path) -> None:
-    path, cameras = tmp_path / "live.jsonl", iter([Walker(8), Walker(8), Walker(10**6)])
+    path = tmp_path / "live.jsonl"
     live, record = Live(Sees(), LiveSettings(BOXES, pause=0.02)), JsonLines(path, live=True)
+    cameras = iter([Walker(live, 8), Walker(live, 8), Walker(live, 10**6)])
     source = live.add("door", lambda: next(cameras), lambda reader: Screen("away"), records=[record])
     until(lambda: source.state.reconnects == 2 and source.state.frames > 20)
     assert source.state.shown == 0
@@ -135,8 +149,8 @@ def test_lines_go_on_when_the_source_comes_back_and_while_the_output_is_away(tmp
 def test_sources_share_a_file_and_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "live.jsonl"
     live, record = Live(Sees(), LiveSettings(BOXES)), JsonLines(path, live=True)
-    for name in ("door", "hall"):
-        live.add(name, Walker, endless=False, records=[record])
+    for number, name in enumerate(("door", "hall")):
+        live.add(name, lambda number=number: Walker(live, source=number), endless=False, records=[record])  # type: ignore[misc]
     until(lambda: not live.running)
     live.close()
     record.close()
@@ -148,7 +162,7 @@ def test_sources_share_a_file_and_are_told_apart(tmp_path: Path) -> None:
 def test_records_ask_for_the_tasks_that_they_need() -> None:
     engine = Sees()
     live = Live(engine, LiveSettings(BOXES, tasks=frozenset({"densepose"})))
-    live.add("door", Walker, endless=False)
+    live.add("door", lambda: Walker(live), endless=False)
     until(lambda: not live.running)
     live.close()
     assert {options.tasks for options in engine.options} == {frozenset({"densepose"})}
@@ -160,7 +174,7 @@ def test_what_a_record_raises_ends_its_source_and_is_told() -> None:
             raise RuntimeError("the database is gone")
 
     live = Live(Sees(), LiveSettings(BOXES))
-    live.add("door", lambda: Walker(10**6), records=[Broken()])
+    live.add("door", lambda: Walker(live, 10**6), records=[Broken()])
     until(lambda: not live.running)
     with pytest.raises(RuntimeError, match="the database is gone"):
         live.close()
@@ -172,7 +186,7 @@ def test_each_source_counts_by_itself_and_its_counts_are_drawn() -> None:
     live = Live(Sees(), LiveSettings(BOXES, zones=zones))
     kept, screens = [Kept(), Kept()], [Screen(), Screen()]
     for number, first in enumerate((0, 20)):
-        open_reader = lambda first=first: Walker(12, first)  # noqa: E731
+        open_reader = lambda first=first, number=number: Walker(live, 12, first, number)  # noqa: E731
         screen = screens[number]
         live.add(str(number), open_reader, lambda _, s=screen: s, endless=False, records=[kept[number]])  # type: ignore[misc]
     until(lambda: not live.running)
@@ -185,7 +199,7 @@ def test_each_source_counts_by_itself_and_its_counts_are_drawn() -> None:
 
 def test_a_zone_outside_the_picture_ends_the_source_and_is_told() -> None:
     live = Live(Sees(), LiveSettings(BOXES, zones=Zones([Zone.parse("door=0,0,65,0,0,9")])))
-    live.add("door", lambda: Walker(10**6), records=[Kept()])
+    live.add("door", lambda: Walker(live, 10**6), records=[Kept()])
     until(lambda: not live.running)
     with pytest.raises(InvalidOptions, match="zone door: 65,0 lies outside the picture of 64x96 pixels"):
         live.close()
@@ -197,7 +211,7 @@ def test_who_stands_there_when_a_source_comes_back_is_somebody_new(mode: str) ->
         """Somebody who stands where the one stood before whom the source was lost, in the same room."""
 
         def __init__(self, frames: int, scale: int = 1) -> None:
-            super().__init__(frames)
+            super().__init__(live, frames)
             self.info, self._scale = VideoInfo(64 * scale, 96 * scale, 50, live=True), scale
 
         def __iter__(self) -> Iterator[Frame]:
@@ -206,8 +220,8 @@ def test_who_stands_there_when_a_source_comes_back_is_somebody_new(mode: str) ->
                 image[20:52, 24:40] = 255
                 yield Frame(frame.index, frame.time, image.repeat(self._scale, 0).repeat(self._scale, 1), frame.arrived)
 
-    cameras, kept = iter([Standing(8), Standing(8, scale=2), Standing(10**6)]), Kept()
     live = Live(Sees(), LiveSettings(BOXES, mode=mode, pause=0.01))
+    cameras, kept = iter([Standing(8), Standing(8, scale=2), Standing(10**6)]), Kept()
     source = live.add("door", lambda: next(cameras), records=[kept])
     until(lambda: source.state.reconnects == 2 and source.state.frames > 24)
     live.close()

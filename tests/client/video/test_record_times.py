@@ -20,7 +20,7 @@ from tests.client.video.test_live_records import BOXES, Sees, Walker
 @pytest.mark.parametrize("camera", [True, False])
 def test_lines_of_a_camera_say_when_and_those_of_a_file_do_not(tmp_path: Path, camera: bool) -> None:
     def opened() -> Walker:
-        walker = Walker()
+        walker = Walker(live)
         walker.info = replace(walker.info, live=camera)
         return walker
 
@@ -49,7 +49,7 @@ def test_lines_of_a_camera_say_when_and_those_of_a_file_do_not(tmp_path: Path, c
 def test_frames_are_analysed_at_the_size_that_is_asked_for() -> None:
     engine = Sees()
     live = Live(engine, LiveSettings(BOXES, max_side=48))
-    live.add("door", Walker, endless=False)
+    live.add("door", lambda: Walker(live), endless=False)
     until(lambda: not live.running)
     live.close()
     assert {options.max_side for options in engine.options} == {48}

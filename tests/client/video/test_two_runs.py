@@ -82,7 +82,7 @@ def test_the_second_of_two_streams_is_refused_at_the_start(walk_video: Path, tmp
     path = tmp_path / "live.jsonl"
     command = [sys.executable, "-m", "parsing_rcnn", "stream", str(walk_video), "--jsonl", str(path), "--threads", "1"]
     with another_run("growing", path):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, path.read_bytes()) == (2, b"theirs")
     assert f"error: {path}: another run writes this file: wait for its end, or name another file" in done.stderr
     assert "Traceback" not in done.stderr

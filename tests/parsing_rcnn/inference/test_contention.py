@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
+from parsing_rcnn.inference import contention as module
 from parsing_rcnn.inference.contention import Contention, Siblings, Threads, children_busy
 
 _SIBLING = """
@@ -41,9 +42,12 @@ for process in (one, other):
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Triton's models are processes of Linux")
 
 
-def forget() -> None:
-    """Wait until other inferences are forgotten."""
-    time.sleep(0.05)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands still, but for what a test adds to `now`."""
+    own = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: own.now))
+    return own
 
 
 def test_a_single_inference_is_alone_every_time() -> None:
@@ -53,7 +57,7 @@ def test_a_single_inference_is_alone_every_time() -> None:
             assert alone
 
 
-def test_threads_see_each_other_and_the_first_was_alone() -> None:
+def test_threads_see_each_other_and_the_first_was_alone(clock: SimpleNamespace) -> None:
     contention, inside, leave = Threads(), threading.Event(), threading.Event()
     first = []
 
@@ -61,19 +65,20 @@ def test_threads_see_each_other_and_the_first_was_alone() -> None:
         with contention.running() as alone:
             first.append(alone)
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=compute)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     with contention.running() as second:
         leave.set()
         assert not second
-    thread.join(10)
+    thread.join(60)
     assert first == [True]
+    clock.now += 0.014
     with contention.running() as soon:  # the other one is remembered for a moment
         assert not soon
-    forget()
+    clock.now += 0.002
     with contention.running() as later:
         assert later
 
@@ -95,6 +100,7 @@ def test_contention_can_be_assumed(contention: type[Contention]) -> None:
         assert alone
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_lack_of_contention_can_be_assumed() -> None:
     contention = Threads()
     with contention.running(), contention.running() as alone:

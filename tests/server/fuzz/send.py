@@ -88,7 +88,7 @@ class Sender:
     def _frame(self, one: Case) -> str:
         if self._stream is None:
             address = f"ws://{self.host}:{self.port}/v1/stream{QUERY}"
-            self._stream = self._open.enter_context(connect(address, max_size=None, proxy=None))
+            self._stream = self._open.enter_context(connect(address, max_size=None, proxy=None, open_timeout=60))
         try:
             self._stream.send(one.body)
             answer = json.loads(self._stream.recv(SECONDS))

@@ -57,7 +57,7 @@ def test_a_batch(client: TestClient, photo_jpeg: bytes) -> None:
 
 
 def test_a_stream(live: Live, photo_jpeg: bytes) -> None:
-    with connect(f"ws://{live.address}/v1/stream?include=inds&track=true", max_size=None) as socket:
+    with connect(f"ws://{live.address}/v1/stream?include=inds&track=true", max_size=None, open_timeout=60) as socket:
         socket.send(struct.pack("<II", 7, 0) + photo_jpeg)
         answer = socket.recv(60)
         assert "inds_png" in json.loads(answer)
