@@ -658,7 +658,8 @@ def test_the_flags_of_the_documentation_exist(page: str) -> None:
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", (root / page).read_text()))
     elsewhere = {"--data-binary", "--input-data", "--concurrency-range", "--file"}  # of curl, perf_analyzer, `key`
     elsewhere |= {"--another", "--list", "--revoke"}  # of `key`
-    elsewhere |= {"--version", "--out", "--log-verbose", "--grpc-port"}  # of `export`, of tritonserver
+    elsewhere |= {"--version", "--out"}  # of `export`
+    elsewhere |= {"--log-verbose", "--grpc-port", "--grpc-use-ssl"}  # of tritonserver
     elsewhere |= {"--server", "--key"}  # of the client
     elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size"}  # of docker
     elsewhere |= {"--strict", "--from-literal"}  # of kubernetes-validate, kubectl
