@@ -125,9 +125,7 @@ class Trainer:
         # every process reads its own batches of a step, and several where gradients are accumulated
         self.batches = train.accumulate * self.world.size
         self.mixture = Mixture(data, self.config, self.batches)
-        # all processes refuse what cannot be measured on: they would wait for one that alone has ended. One measures
-        validation = Validation(self.config) if train.evaluate_every is not None else None
-        self.validation = validation if self.world.leads else None
+        self.validation = self._measured_on() if self._begins else None  # `resume` knows what a run that goes on trains
         self.parallel = self._over_processes()
         self.step, self.elapsed = 0, 0.0
 
@@ -144,7 +142,7 @@ class Trainer:
             CheckpointError: the weights cannot be read or do not fit.
             BackboneWeightsError: likewise, ImageNet's.
         """
-        begins = self.fresh or not (self.out / "state.pt").is_file()
+        begins = self._begins
         if begins and warm_start is None:
             refuse_random_rest(self.config.train)
         model = build_model(self.config.model, imagenet=begins and warm_start is None)
@@ -168,6 +166,16 @@ class Trainer:
             device_ids=[self.world.device] if self.world.device.type == "cuda" else None,
             find_unused_parameters=True,  # a batch without people leaves the branches out
         )
+
+    @property
+    def _begins(self) -> bool:
+        """Whether the run has no checkpoint to go on from, or is not to."""
+        return self.fresh or not (self.out / "state.pt").is_file()
+
+    def _measured_on(self) -> Validation | None:
+        """What one process measures on. All refuse what it cannot: they would wait for one that has ended."""
+        validation = Validation(self.config) if self.config.train.evaluate_every is not None else None
+        return validation if self.world.leads else None
 
     def resume(self) -> bool:
         """Go on from the last checkpoint in the run's folder. Returns whether there was one.
@@ -208,8 +216,7 @@ class Trainer:
             raise CheckpointError(
                 f"{path}: a run of another recipe ({first_lines}); take another --out, or --fresh"
             ) from error
-        if self.validation is not None:
-            self.validation.config = self.config
+        self.validation = self._measured_on()
         for sentence in moved if self.world.leads else ():
             print(sentence, file=sys.stderr)
         return True

@@ -40,14 +40,15 @@ export class Film {
     return this.video;
   }
 
-  // it can be opened again
-  close() {
+  // it can be opened again, and may be already: then it is not of who has closed it
+  close(end) {
+    if (end !== this.end) return;
     this.end = null;
     this.video.pause();
   }
 
   discard() {
-    this.close();
+    this.close(this.end);
     URL.revokeObjectURL(this.video.src);
     this.video.removeAttribute("src");
     this.video.load();

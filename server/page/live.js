@@ -7,22 +7,23 @@ const ON_THE_WAY = 2;
 const GIVE_UP = 30; // seconds without an answer, after which this is stopped
 
 export class Live {
-  // source: {video, noun, open(end): its first frame can be drawn, run(): frames may come, close()}; it calls end(error)
-  // when no more frames come, with null where that is no error.
+  // source: {video, noun, open(end): its first frame can be drawn, run(): frames may come, close(end)}; it calls
+  // end(error) when no more frames come, with null where that is no error.
   // await onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
   // something to wait for ("" when that is over), onStop(error or null) once; anew() has the query to ask with where a
   // stream was refused for its options, or null
   constructor(source, onAnswer, onNotice, onStop, anew) {
     Object.assign(this, { source, onAnswer, onNotice, onStop, anew });
     Object.assign(this, { number: 0, skipped: 0, dropped: 0, sent: new Map(), ended: false, stopped: false });
+    this.over = (error) => (error ? this.stop(error) : this.end());
     Object.assign(this, { silence: new Silence((text) => this.say(text)), until: 0, said: "" }); // until: when to send again
   }
 
   // it may be stopped while the browser asks: what comes open after that is closed at once
   async start(query) {
     if (this.stopped) return;
-    await this.source.open((error) => (error ? this.stop(error) : this.end()));
-    if (this.stopped) return this.source.close();
+    await this.source.open(this.over);
+    if (this.stopped) return this.source.close(this.over);
     this.query ??= query; // others may have been asked for meanwhile
     this.run();
   }
@@ -146,7 +147,7 @@ export class Live {
     this.stopped = true;
     clearInterval(this.clock);
     this.socket?.close();
-    this.source.close();
+    this.source.close(this.over);
     this.onStop(error);
   }
 }

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.image import decode
-from tests.server.test_page import By, analysed, browser, page, photo, pixels, text, until, upload
+from tests.server.test_page import By, analysed, browser, is_saved, page, photo, pixels, text, until, upload
 
 __all__ = ["browser", "page", "photo"]  # fixtures
 
@@ -92,13 +92,34 @@ def test_a_video_plays_to_its_end_and_again(page: Any, film: MakeFilm, somebody:
     assert text(page, "error") == ""
 
 
+PLAY_PAUSE_PLAY = """
+const [done] = arguments;
+const play = document.getElementById("play");
+const { state } = await import("/assets/state.js");
+state.film.video.addEventListener("seeking", () => (play.click(), play.click(), done()), { once: true });
+play.click();
+"""
+
+
+def test_who_changes_their_mind_sees_it_play(page: Any, film: MakeFilm) -> None:
+    """Play, pause and play, faster than the browser finds the beginning again."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 90, 160, 3), np.uint8)
+    upload(page, film("clip.webm", [cv2.resize(frame, (1280, 720)) for frame in noise]))
+    until(lambda: button(page) == "Play the video")  # it has come to its end
+    page.execute_script(PLACES)
+    page.execute_async_script(PLAY_PAUSE_PLAY)
+    until(lambda: "0:04 of 0:04" in page.execute_script("return places"))
+    until(lambda: button(page) == "Play the video")
+    assert text(page, "error") == ""
+
+
 def test_of_a_single_frame_the_answer_is_seen_and_saved(page: Any, film: MakeFilm, somebody: Any) -> None:
     upload(page, film("one.webm", [somebody]))
     until(lambda: people(page))
     until(lambda: button(page) == "Play the video")
     page.find_element(By.CSS_SELECTOR, "[data-kind=json]").click()
     saved = page.downloads / "one.json"
-    until(saved.exists)
+    until(lambda: is_saved(saved))
     answer = json.loads(saved.read_text())
     assert (answer["image"]["width"], answer["image"]["height"]) == (384, 384)
     assert len(answer["predictions"]) > 0

@@ -15,7 +15,7 @@ from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.helpers import spare_port
-from tests.server.test_page import By, browser, photo, text, until
+from tests.server.test_page import By, browser, is_saved, photo, text, until
 from tests.server.test_page_layers import named
 from tests.server.test_page_models import Renamed, analysed, complaints, names, opened
 
@@ -66,7 +66,7 @@ def test_what_is_saved_is_of_the_model_that_is_shown(browser: Any, photo: Path, 
     with Live(Settings(), lambda: Renamed(pipeline, "shipped"), port=live.port):
         browser.find_element(By.CSS_SELECTOR, "[data-kind=parts]").click()
         saved = browser.downloads / "astronaut_parts.png"
-        until(saved.exists)
+        until(lambda: is_saved(saved))
         assert text(browser, "model").startswith("shipped ")
         assert {"Hair", "Face"} <= names(browser)
         palette = np.array(Image.open(io.BytesIO(saved.read_bytes())).getpalette() or ()).reshape(-1, 3)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD
-from tests.training.helpers import recipe
+from tests.training.helpers import measuring, published, recipe
 from training.beginning import recorded
 from training.checkpoint import CheckpointError, load_recipe, save_weights
 from training.config import Config
@@ -161,3 +161,15 @@ def test_no_time_is_left_once_the_budget_is_over(tmp_path: Path, data_folder: Pa
     budget = recipe("train.iterations=50", "train.time_budget_minutes=0.0001")
     result = train(budget, data_folder, tmp_path / "run")
     assert " eta 0 min" in result.output
+
+
+def test_a_run_that_measures_what_it_trains_goes_on_with_it(tmp_path: Path, data_folder: Path) -> None:
+    """The labels that it is measured on have fewer classes than the parsing head, which the weights never trained."""
+    data, both = published(tmp_path / "cihp"), ("train.densepose=true", "model.parsing_classes=59")
+    weights = trained(tmp_path / "first" / "weights.safetensors", "train.parsing=false", *both)
+    given = ("train.only=detector", *both, "train.evaluate_every=1", "train.evaluate_pictures=1")
+    warm = (f"--warm-start={weights}",)
+    for count, words, told in ((1, warm, "box_ap"), (2, (), "at step 1"), (2, (), "is finished, at step 2 of 2")):
+        done = train(measuring(data, f"train.iterations={count}", *given), data_folder, tmp_path / "run", *words)
+        assert done.exit_code == 0, done.output
+        assert told in done.output

@@ -118,8 +118,8 @@ def _put(target: Path, suffix: str, data: bytes) -> Path:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        error.filename, error.filename2 = str(path).removesuffix(_PART), None  # of a full disk the system names no file
-        raise
+        # of a full disk the system names no file
+        raise OSError(error.errno, error.strerror, str(path).removesuffix(_PART)) from error
 
 
 def _kept(target: Path) -> list[str]:

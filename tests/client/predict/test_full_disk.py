@@ -150,6 +150,22 @@ def test_an_interrupt_within_a_line_leaves_whole_ones(tmp_path: Path) -> None:
     assert told == ["0", "1", "2", "3"]
 
 
+def test_a_line_behind_a_torn_one_is_whole(tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGXFSZ, interrupt)
+    try:
+        with PictureLines(tmp_path / "t.jsonl") as table:
+            with room_for(50), pytest.raises(KeyboardInterrupt):
+                table.fail("torn" * 20, "no picture")
+            table.fail("next", "no picture")
+    finally:
+        signal.signal(signal.SIGXFSZ, before)
+    told = [json.loads(line)["file_name"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert told == ["next"]
+
+
 def test_a_table_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
     with room_for(20), pytest.raises(TableFailed, match=r"--csv .*: cannot be written"):
         PartsTable(tmp_path / "t.csv")  # its head has 84 bytes

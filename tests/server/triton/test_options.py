@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving import free_ports
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from server.settings import Settings
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
+from tests.server.helpers import spare_ports
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def anywhere(tmp_path: Path) -> Installation:
 def test_what_the_command_could_not_work_with_is_refused(
     repository: Path, anywhere: Installation, more: tuple[str, ...], words: str
 ) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
     with pytest.raises(InvalidOptions, match=re.escape(words)):
         Supervisor(launch, anywhere)
@@ -58,7 +58,7 @@ def test_what_the_command_could_not_work_with_is_refused(
     ],
 )
 def test_other_options_are_the_callers(repository: Path, anywhere: Installation, more: tuple[str, ...]) -> None:
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     Supervisor(Launch(repository, "127.0.0.1", http, grpc, metrics, "cpu", more=more), anywhere)
 
 
@@ -66,7 +66,7 @@ def test_other_options_are_the_callers(repository: Path, anywhere: Installation,
 def test_each_service_has_a_port_of_its_own(
     repository: Path, anywhere: Installation, same: tuple[int, ...], names: str
 ) -> None:
-    ports = free_ports(2)
+    ports = spare_ports(2)
     one, other = names.split()
     with pytest.raises(InvalidOptions, match=rf"--{one}-port and --{other}-port are both \d+: give each"):
         Supervisor(Launch(repository, "127.0.0.1", *(ports[which] for which in same)), anywhere)
@@ -101,7 +101,7 @@ def supervised_elsewhere(tmp_path: Path, repository: Path) -> Iterator[tuple[int
     program.parent.mkdir()
     program.write_text(_LISTENS.format(python=sys.executable))
     program.chmod(0o755)
-    http, grpc, metrics = free_ports(3)
+    http, grpc, metrics = spare_ports(3)
     named = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
     command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
     environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -117,7 +117,7 @@ def test_of_a_supervised_server_the_supervisor_is_what_ends_it(
 ) -> None:
     """It would start its server again."""
     supervisor, port = supervised_elsewhere
-    http, metrics = free_ports(2)
+    http, metrics = spare_ports(2)
     wanted = f"which `parsing-rcnn triton` keeps as process {supervisor}: `kill {supervisor}` ends both, or choose"
     end, said = time.monotonic() + 120, ""
     while wanted not in said:
