@@ -20,7 +20,7 @@ from tests.server.conftest import Live
 from tests.server.triton.conftest import Running
 
 PATIENCE = (0.4, 0.7, 0.95, 1.3, 1.7, 2.5)  # of what a call takes alone: in a queue, in the midst of a model, between
-CALLS = 150  # the server was gone after 11 to 76 when they were cancelled there
+CALLS = 100  # the server was gone after 11 to 76 when they were cancelled there
 
 
 @pytest.fixture(scope="module")
