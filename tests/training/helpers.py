@@ -1,16 +1,14 @@
-"""What several tests of training use: a run of seconds, an analyzer that knows the truth, a full disk."""
+"""What several tests of training use: a run of seconds, an analyzer that knows the truth."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import ModelInfo, Options
@@ -101,15 +99,3 @@ class TruthTeller:
 
     def close(self) -> None:
         pass
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes: writing fails in the middle, as on a full disk."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.cli import build
 from parsing_rcnn.people import People
-from tests.training.helpers import TruthTeller, recipe, room_for
+from tests.full_disk import room_for
+from tests.training.helpers import TruthTeller, recipe
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import load_state, save_weights
 from training.data.sources import DatasetError

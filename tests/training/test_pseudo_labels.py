@@ -19,7 +19,7 @@ from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
-from tests.training.helpers import room_for
+from tests.full_disk import room_for
 from training.data.sources import DatasetError
 from training.pseudo_labels import label, write_labels
 

@@ -14,7 +14,7 @@ import simplejpeg
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
-from tests.training.helpers import room_for
+from tests.full_disk import room_for
 from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
 from training.data.splits import ccp_split
 

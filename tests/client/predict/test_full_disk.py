@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -23,22 +21,12 @@ from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.predicting import Report, predict_all
 from parsing_rcnn_client.predict.sources import Source
 from parsing_rcnn_client.predict.tables import PartsTable, PictureLines, Table, TableFailed
+from tests.full_disk import room_for
 
 resource = pytest.importorskip("resource")
 
 ROOT = Path(__file__).resolve().parents[3]
 PICTURE = png.encode_rgb(np.zeros((40, 40, 3), np.uint8))
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes: writing fails in the middle, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def predict(*arguments: object, room: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
