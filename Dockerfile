@@ -19,7 +19,7 @@ WORKDIR /opt/parsing-rcnn
 COPY requirements/serve.txt requirements/serve.txt
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r requirements/serve.txt
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY client client
 COPY parsing_rcnn parsing_rcnn
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . -e client \

@@ -105,6 +105,24 @@ def test_the_wheel_holds_the_package_and_its_licence(wheel: zipfile.ZipFile) -> 
     assert any(name.endswith(".dist-info/licenses/NOTICE") for name in names)
 
 
+@pytest.mark.parametrize(("folder", "package"), [(".", "parsing_rcnn"), ("client", "parsing_rcnn_client")])
+def test_a_wheel_holds_no_module_that_is_gone(folder: str, package: str, tmp_path: Path) -> None:
+    """pip builds in the clone and leaves `build` there: an upgrade would bring back what an update removed."""
+    source = tmp_path / "source"
+    (source / package).mkdir(parents=True)
+    shutil.copy(ROOT / folder / "setup.py", source)
+    project = f'[project]\nname = "{package}"\nversion = "1"\n[tool.setuptools]\npackages = ["{package}"]\n'
+    (source / "pyproject.toml").write_text(project)
+    for name in ("__init__.py", "old.py"):
+        (source / package / name).touch()
+    before = built(source)
+    Path(before.filename or "").unlink()
+    (source / package / "old.py").rename(source / package / "new.py")
+    assert f"{package}/old.py" in before.namelist()
+    modules = {name for name in built(source).namelist() if name.endswith(".py")}
+    assert modules == {f"{package}/__init__.py", f"{package}/new.py"}
+
+
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     about = Parser().parsestr(wheel.read(name).decode())

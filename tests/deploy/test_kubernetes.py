@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from server.keys import KeyFile
+from server.keys import KeyFile, count_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
@@ -202,6 +202,7 @@ def test_the_secret_that_the_documentation_makes_is_what_the_monitor_reads(tmp_p
 
 
 def test_the_key_file_of_the_base_lets_nobody_in() -> None:
+    assert count_keys(MANIFESTS / "base" / "keys.txt") == {}
     keys = KeyFile(MANIFESTS / "base" / "keys.txt")
     assert keys.name_of("") is None
     assert keys.name_of("nobody") is None
