@@ -10,6 +10,9 @@ REFUSALS := tests/training/test_importers_refusals.py # with those of export, so
 IDLE := nice -n 19 # most tests of serving wait for programs: those that keep a core busy have the time between
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
+# Paths may hold spaces and quotes, so recipes read them from the shell: "$$PWD", and "$$DATA" of `make train DATA=...`,
+# which make puts into the environment of its recipes.
+
 # $(call environment,FOLDER): one whose Python runs and is new enough stays; else it is made (anew)
 define environment
 @$(1)/bin/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) $(NEW_ENOUGH) || \
@@ -28,18 +31,18 @@ serve: $(VENV)/.serve ## install and start the gateway on the embedded engine wi
 	$(VENV)/bin/parsing-rcnn serve $(if $(PORT),--port $(PORT))
 
 serve-triton: $(VENV)/.serve ## a Triton server and the gateway before it (Linux x86-64)
-	PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
-	exec env PYTHON=$(abspath $(VENV))/bin/python scripts/serve_triton.sh
+	PYTHON="$$PWD/$(VENV)/bin/python" scripts/install_triton.sh
+	exec env PYTHON="$$PWD/$(VENV)/bin/python" scripts/serve_triton.sh
 
 bench: $(VENV)/.bench ## embedded engine, Triton and gateway side by side (half an hour); PHOTO=one whole person
-	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh
-	$(VENV)/bin/python -m benchmarks.triton $(if $(PHOTO),--photo $(PHOTO)) --out out/benchmarks/triton
+	-PYTHON="$$PWD/$(VENV)/bin/python" scripts/install_triton.sh
+	$(VENV)/bin/python -m benchmarks.triton $(if $(PHOTO),--photo "$$PHOTO") --out out/benchmarks/triton
 
 bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) beside torchvision's Mask R-CNN
 	$(TORCH)/bin/python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
 test: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready $(TORCH)/.train ## install and run all tests
-	-PYTHON=$(abspath $(VENV))/bin/python scripts/install_triton.sh # its tests are left out where it cannot be
+	-PYTHON="$$PWD/$(VENV)/bin/python" scripts/install_triton.sh # its tests are left out where it cannot be
 	@echo 'four parts side by side: each is shown when it is done, after ten to fifteen minutes'
 	$(MAKE) --no-print-directory --output-sync=target -j4 test-server test-client test-training test-export
 
@@ -68,7 +71,7 @@ test-slow: $(TORCH)/.train ## every network learns eight pictures; parity of the
 lint: $(VENV)/.test ## style, types, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client examples export
+	$(VENV)/bin/mypy parsing_rcnn server client/parsing_rcnn_client examples export training benchmarks
 	PYTHONPATH=.:client $(VENV)/bin/lint-imports
 
 format: $(VENV)/.test
@@ -78,14 +81,15 @@ format: $(VENV)/.test
 train-env: $(TORCH)/.train ## the environment for training and export: .venv-torch/bin/parsing-rcnn
 
 train: data-given $(TORCH)/.train data/rendered/densepose.json ## train the recipe that the shipped weights began with; DATA=folder with ccp/, groups/, backgrounds/
-	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data $(DATA) --out runs/light
+	$(TORCH)/bin/parsing-rcnn train training/configs/light.yaml --data "$$DATA" --out runs/light
 
 data-given:
-	@test -d "$(DATA)/backgrounds" || { echo "error: make train DATA=folder: a folder that holds ccp/, groups/ and backgrounds/"; exit 2; }
+	@test -d "$$DATA/backgrounds" || { echo "error: make train DATA=folder: a folder that holds ccp/, groups/ and backgrounds/"; exit 2; }
 
 data/rendered/densepose.json: $(TORCH)/.train
+	if [ -d "$$DATA/makehuman_cc0" ]; then set -- --assets "$$DATA/makehuman_cc0"; fi; \
 	$(TORCH)/bin/parsing-rcnn render -o data/rendered --count 3600 --seed 1 --size 512x512 --size 640x416 \
-		--size 416x608 --backgrounds $(DATA)/backgrounds $(if $(wildcard $(DATA)/makehuman_cc0),--assets $(DATA)/makehuman_cc0)
+		--size 416x608 --backgrounds "$$DATA/backgrounds" "$$@"
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(VENV))
@@ -114,7 +118,7 @@ $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml $$(
 
 plugin: ## PyramidRoiAlign into build/plugin: CPU; CUDA where nvcc is; TensorRT with TENSORRT_INCLUDE_DIR=folder of NvInfer.h
 	cmake -S export/plugin -B build/plugin -DPRCNN_CUDA=$(if $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null),ON,OFF) \
-		-DTENSORRT_INCLUDE_DIR=$(TENSORRT_INCLUDE_DIR)
+		"-DTENSORRT_INCLUDE_DIR=$$TENSORRT_INCLUDE_DIR"
 	cmake --build build/plugin
 
 plugin-test: $(TORCH)/.train ## its tests: sanitizers, golden numbers, torchvision and ONNX Runtime

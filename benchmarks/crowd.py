@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.frames import HEIGHT, WIDTH, jpeg
 from parsing_rcnn.analyzer import Analyzer, Options
+from training.data.sample import mask_box
 
 
 class NobodyFound(ValueError):
@@ -32,17 +33,18 @@ def cut_out(analyzer: Analyzer, photo: NDArray[np.uint8]) -> tuple[NDArray[np.ui
     """
     people = analyzer.analyze(np.ascontiguousarray(photo[:, :, ::-1]), Options(frozenset({"parsing"}), max_people=1))
     labels = people.label_map() > 0
-    if not labels.any():
+    box = mask_box(labels)
+    if box is None:
         raise NobodyFound("nobody was found in the photo: give one of a whole, standing person with --photo")
-    rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
-    inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    x1, y1, x2, y2 = box.astype(int).tolist()
+    inside = np.s_[y1:y2, x1:x2]
     soft = cv2.GaussianBlur(labels.astype(np.float32), (0, 0), 1.5)
     return photo[inside], np.asarray(soft[inside][:, :, None], np.float32)
 
 
 def crowd(photo: NDArray[np.uint8], person: tuple[NDArray[np.uint8], NDArray[np.float32]], count: int) -> bytes:
     """A 1080p JPEG with the person `count` times, in one row up to eight and in two above."""
-    frame = cv2.GaussianBlur(cv2.resize(photo, (WIDTH, HEIGHT)), (0, 0), 60)
+    frame = np.asarray(cv2.GaussianBlur(cv2.resize(photo, (WIDTH, HEIGHT)), (0, 0), 60), np.uint8)
     pixels, share = person
     rows = 1 if count <= 8 else 2
     columns = max(math.ceil(count / rows), 1)

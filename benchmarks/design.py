@@ -2,10 +2,10 @@
 
     python -m benchmarks.design --out out/benchmarks/design
 
-Every design is `training/configs/light.yaml` with an override, random weights, exported and run by the embedded engine
-in a process of its own, in turns with all others: a 1080p JPEG in, boxes, parts and IUV of as many people as asked for
-out. This measures speed and size alone: accuracy takes training (`benchmarks.pareto` puts both together). Writes
-design.json and a Markdown table. It runs in the training environment.
+Every design is `training/configs/light.yaml` with an override and random weights, exported and run by the embedded
+engine in a process of its own, in turns with all others: a 1080p JPEG in, boxes, parts and IUV of --people people out.
+This measures speed and size alone: accuracy takes training (`benchmarks.pareto` puts both together). Writes design.json
+and a Markdown table. It runs in the training environment.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedded import machine
-from benchmarks.environment import require_torch
+from benchmarks.environment import machine, require_torch
 from benchmarks.frames import drawn_person, frame_of, jpeg
-from benchmarks.rounds import ROOT, Worker, answer, interleave, ratios, summarise
+from benchmarks.rounds import ROOT, answer, ratios, side_by_side, summarise
 from benchmarks.runtimes_prepare import COMMAND, run
 
 RECIPE = ROOT / "training" / "configs" / "light.yaml"
@@ -50,7 +49,8 @@ def write_design(overrides: Sequence[str], out: Path) -> dict[str, float]:
     """Export one design with random weights into `out`, by the project's own command.
 
     Returns:
-        what that says: megabytes of the files (weights in fp16), GFLOP of a 384x640 canvas, and of both heads a person.
+        what the command printed: "mb", megabytes of the files (weights in fp16); "gflop_canvas", GFLOP of a 384x640
+        canvas; "gflop_person", GFLOP of both heads for one person.
 
     Raises:
         RuntimeError: the command failed; its words are in the message.
@@ -59,15 +59,15 @@ def write_design(overrides: Sequence[str], out: Path) -> dict[str, float]:
     from training.random_weights import write_random
 
     checkpoint = write_random(RECIPE, out, lambda _: load_config(RECIPE, tuple(overrides)))
-    told = run([*COMMAND, "export", str(checkpoint), "--out", str(out), "--version", "random"])
+    printed = run([*COMMAND, "export", str(checkpoint), "--out", str(out), "--version", "random"])
 
-    def said(pattern: str) -> float:
-        return sum(float(number) for number in re.findall(pattern, told))
+    def total(pattern: str) -> float:
+        return sum(float(number) for number in re.findall(pattern, printed))
 
     return {
-        "mb": said(r"\(([\d.]+) MB"),
-        "gflop_canvas": said(r"384x640 (\S+) GFLOP"),
-        "gflop_person": said(r"a person (\S+) GFLOP"),
+        "mb": total(r"\(([\d.]+) MB"),
+        "gflop_canvas": total(r"384x640 (\S+) GFLOP"),
+        "gflop_person": total(r"a person (\S+) GFLOP"),
     }
 
 
@@ -77,7 +77,7 @@ def prepare(
     """(facts, a function that takes the encoded picture to `People` and returns its stage times).
 
     Raises:
-        RuntimeError: other than `people` came out.
+        RuntimeError: another number of people came out.
     """
     from parsing_rcnn.analyzer import Options
     from parsing_rcnn.pipeline import Pipeline
@@ -117,20 +117,17 @@ def _folder(out: Path, name: str) -> Path:
 
 
 def _side_by_side(options: argparse.Namespace, frame: Path, people: int) -> dict[str, dict[str, Any]]:
-    workers: list[Worker] = []
-    try:
-        for name in options.designs:
-            arguments = [str(_folder(options.out, name)), str(frame), str(people), str(options.threads)]
-            command = [sys.executable, "-m", "benchmarks.design", "--worker", *arguments]
-            workers.append(Worker(command, options.threads))
-        answers = interleave(workers, [options.frames] * len(workers), options.rounds)
-    finally:
-        for worker in workers:
-            worker.close()
-    shipped = answers[options.designs.index(AS_SHIPPED)]
+    """{design: its figures}, with so many people."""
+    worker = [sys.executable, "-m", "benchmarks.design", "--worker"]
+    commands = [
+        [*worker, str(_folder(options.out, name)), str(frame), str(people), str(options.threads)]
+        for name in options.designs
+    ]
+    results = side_by_side(commands, options.threads, [options.frames] * len(commands), options.rounds)
+    _, shipped = results[options.designs.index(AS_SHIPPED)]
     return {
-        name: {**worker.about, **summarise(own), "times_the_time": ratios(shipped, own)}
-        for name, worker, own in zip(options.designs, workers, answers, strict=True)
+        name: {**about, **summarise(answers), "times_the_time": ratios(shipped, answers)}
+        for name, (about, answers) in zip(options.designs, results, strict=True)
     }
 
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import why_no_torch
+from benchmarks.environment import machine, why_no_torch
 from benchmarks.frames import HEIGHT, WIDTH, frame_of, jpeg, read_photo
-from benchmarks.rounds import Worker, WorkerError, answer, interleave, ratios, summarise
+from benchmarks.rounds import WorkerError, answer, ratios, side_by_side, summarise
 
 
 def prepare(options: argparse.Namespace) -> tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]:
@@ -54,18 +52,6 @@ def prepare(options: argparse.Namespace) -> tuple[Mapping[str, Any], Callable[[]
     return about, step
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load_before": load}
-
-
 def measure(options: argparse.Namespace, frame: Path) -> dict[str, Any]:
     """Run the engine, and the peer where an interpreter for it was given; figures of both."""
     before = machine()
@@ -78,19 +64,13 @@ def measure(options: argparse.Namespace, frame: Path) -> dict[str, Any]:
     if options.torch_python:
         peer = [options.torch_python, "-m", "benchmarks.peer_maskrcnn", str(frame)]
         commands.append([*peer, "--sides", *map(str, options.sides), "--threads", str(options.threads)])
-    workers: list[Worker] = []
-    try:
-        for command in commands:
-            workers.append(Worker(command, options.threads))
-        answers = interleave(workers, (options.frames, options.peer_frames), options.rounds)
-    finally:
-        for worker in workers:
-            worker.close()
+    results = side_by_side(commands, options.threads, (options.frames, options.peer_frames), options.rounds)
     document: dict[str, Any] = {"machine": before, "frame": f"{WIDTH}x{HEIGHT} JPEG, {frame.stat().st_size} bytes"}
-    for name, worker, given in zip(("engine", "peer"), workers, answers, strict=False):
-        document[name] = {**worker.about, **summarise(given)}
-    if len(answers) == 2:
-        document["times_faster"] = ratios(*answers)
+    for name, (about, answers) in zip(("engine", "peer"), results, strict=False):
+        document[name] = {**about, **summarise(answers)}
+    if len(results) == 2:
+        (_, ours), (_, theirs) = results
+        document["times_faster"] = ratios(ours, theirs)
     return document
 
 

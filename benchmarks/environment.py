@@ -1,15 +1,29 @@
-"""What a benchmark needs of its interpreter, looked for before the work."""
+"""The machine that a benchmark runs on, and what it needs of its interpreter, looked for before the work."""
 
 from __future__ import annotations
 
+import os
+import platform
 import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
-
-from benchmarks.rounds import ROOT
+from pathlib import Path
+from typing import Any
 
 _REMEDY = "`make train-env` makes one, .venv-torch/bin/python"
+
+
+def machine() -> dict[str, Any]:
+    """What figures were measured on: CPU, its cores, Python, and the load before (1 minute; None on Windows)."""
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load_before": load}
 
 
 def require_torch(benchmark: str) -> None:
@@ -53,7 +67,7 @@ def why_no_torch(python: str) -> str | None:
         "import sys; from importlib.util import find_spec; sys.exit(None in map(find_spec, ('torch', 'torchvision')))"
     )
     try:
-        done = subprocess.run([python, "-c", looks], cwd=ROOT, capture_output=True, check=False)
+        done = subprocess.run([python, "-c", looks], capture_output=True, check=False)
     except OSError as error:
         return f"{shlex.quote(python)} cannot be run ({error.strerror}): name an interpreter with torch; {_REMEDY}"
     return (

@@ -1,4 +1,4 @@
-"""The 1080p JPEG that benchmarks ask about: around a photo, or around a drawn figure where there is none."""
+"""The 1080p JPEG that benchmarks analyse: a photo or, without one, a drawn figure, with its own blur around it."""
 
 from __future__ import annotations
 

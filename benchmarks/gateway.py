@@ -2,14 +2,16 @@
 
     python -m benchmarks.gateway --photo PHOTO --out out/benchmarks/gateway.json
 
-Starts a gateway of its own on the embedded engine and posts a 1080p JPEG with five people (`--people`) one after
-another, in turns for each kind of answer. The client's milliseconds less those of the detector and the heads
-(`Server-Timing`) are what the gateway adds: decoding, sending, pasting and encoding. Then requests arrive at twice the
-rate that it can answer, whether answers come or not: latencies of those accepted and those refused, counted from when
-they were due, and memory. What is accepted in the first moments, while the places for bursts fill, is told apart.
+Starts a gateway with the embedded engine and posts a 1080p JPEG with five people (`--people`), one request after
+another, the kinds of answers in turns. The client's milliseconds minus those of the detector and the heads
+(`Server-Timing`) are what the gateway adds: decoding, sending, pasting and encoding.
 
-PHOTO should show as many people: where it shows fewer, the boxes of the others are what the detector likes next, and
-what they cost to encode says nothing.
+Then requests arrive at twice the rate that the gateway can answer, whether or not earlier ones have been answered. It
+reports the latencies of accepted and of refused requests, counted from when each was due, and the gateway's memory.
+Requests accepted in the first moments, while the places for bursts fill, are reported separately.
+
+PHOTO should show that many people. Where it shows fewer, the detector's next best boxes make up for the others, and the
+cost of encoding those says nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.embedded import machine
+from benchmarks.environment import machine
 from benchmarks.frames import HEIGHT, WIDTH, frame_of, jpeg, read_photo
+from benchmarks.rounds import percentile
 from benchmarks.serving import gateway
 
 ENGINE = ("detector", "parsing", "densepose")
@@ -42,13 +45,21 @@ KINDS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("PNG, overlay", "image/png", {}),
     ("JPEG, overlay", "image/jpeg", {}),
 )
-ONSET = 1.5  # seconds of the overload that are told apart
+ONSET = 1.5  # first seconds of the overload, reported separately
 SENDERS = 64  # connections of the overload: more than the gateway has places
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, milliseconds of the client, and those of each stage; when it was due (time.perf_counter)."""
+    """One answer, as the client saw it.
+
+    Attributes:
+        status: of HTTP; 0 where the answer did not arrive whole.
+        ms: from when the request was due to the end of the answer.
+        stages: milliseconds by stage, from `Server-Timing`.
+        size: of the body, bytes.
+        due: when the request was due (time.perf_counter).
+    """
 
     status: int
     ms: float
@@ -59,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked of a gateway: its port, the JPEG, and how many people of it are read."""
+    """The request to repeat: the gateway's port, a JPEG, and how many people the answer is to have."""
 
     port: int
     body: bytes
@@ -67,9 +78,9 @@ class Work:
 
 
 class Gateway:
-    """A connection that is kept; answers are about so many people, whatever the picture shows.
+    """A kept-alive connection. Answers have `people` people, whatever the picture shows.
 
-    The lowest scores make up for people who are absent.
+    Where it shows fewer, boxes of low scores make up for the others.
     """
 
     def __init__(self, port: int, people: int = 5) -> None:
@@ -77,7 +88,11 @@ class Gateway:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def post(self, body: bytes, accept: str, options: Mapping[str, Any], due: float | None = None) -> Answer:
-        """Send a picture and read the answer: status 0 if it is not whole. The time begins when it was due (now)."""
+        """Send a picture and read the answer.
+
+        Args:
+            due: when the request was due, from which its time counts (time.perf_counter); None: now.
+        """
         begin = time.perf_counter() if due is None else due
         address = "/v1/analyze?" + urlencode({**self._people, **options})
         try:
@@ -94,24 +109,18 @@ class Gateway:
         return Answer(response.status, ms, {name: float(value) for name, value in timing}, len(data), begin)
 
 
-def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that `part` of them do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-
-
 def memory_mb(process: int) -> dict[str, float]:
-    """Resident memory of a process now, and at most so far (Linux)."""
+    """Resident memory of a process, MB: "now", and the "peak" so far (Linux)."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
     return {"now": kilobytes["VmRSS"] / 1024, "peak": kilobytes["VmHWM"] / 1024}
 
 
 def overheads(work: Work, rounds: int) -> list[dict[str, Any]]:
-    """One row for each kind of answer: milliseconds of the client, of the engine and of everything else."""
+    """One row for each kind of answer: milliseconds seen by the client, of the engine, and of everything else."""
     client = Gateway(work.port, work.people)
     given: list[list[Answer]] = [[] for _ in KINDS]
-    for turn in range(rounds + 3):  # the first ones meet cold caches
+    for turn in range(rounds + 3):  # the first three meet cold caches and do not count
         for answers, (_, accept, options) in zip(given, KINDS, strict=True):
             answer = client.post(work.body, accept, options)
             if answer.status != 200:
@@ -139,7 +148,7 @@ def overheads(work: Work, rounds: int) -> list[dict[str, Any]]:
 
 
 def at_once(work: Work, clients: int, seconds: float) -> list[Answer]:
-    """Answers of so many clients, each of which asks again as soon as it was answered."""
+    """Answers to `clients` clients, each of which sends its next request as soon as it has its answer."""
     answers: list[Answer] = []
     end = time.perf_counter() + seconds
 
@@ -157,7 +166,7 @@ def at_once(work: Work, clients: int, seconds: float) -> list[Answer]:
 
 
 def arriving(work: Work, rate: float, seconds: float) -> list[Answer]:
-    """Answers to requests that arrive at a rate, whether answers come or not."""
+    """Answers to requests that arrive at `rate` a second, whether or not earlier ones have been answered."""
     due: queue.SimpleQueue[float | None] = queue.SimpleQueue()
     answers: list[Answer] = []
 
@@ -182,7 +191,10 @@ def arriving(work: Work, rate: float, seconds: float) -> list[Answer]:
 
 
 def overload(work: Work, seconds: float) -> dict[str, Any]:
-    """Latencies of one client alone, and of requests at twice the rate that can be answered."""
+    """Latencies of one client alone, and of requests at twice the rate that can be answered.
+
+    A kind of answer that nobody got has a count of 0 and no latencies; without accepted ones `p99_ratio` is None.
+    """
     alone = [a.ms for a in at_once(work, 1, seconds)]
     most = len(at_once(work, 2, seconds)) / seconds
     answers = arriving(work, 2 * most, 2 * seconds)
@@ -192,18 +204,22 @@ def overload(work: Work, seconds: float) -> dict[str, Any]:
     first = [a.ms for a in answers if a.status == 200 and a.due < onset]
     refused = [a.ms for a in answers if a.status == 503]
     return {
-        "alone": {"count": len(alone), "ms_median": statistics.median(alone), "ms_p99": percentile(alone, 0.99)},
+        "alone": _latencies(alone),
         "most_per_second": most,
         "offered_per_second": 2 * most,
         "onset": {"seconds": ONSET, "count": len(first), "ms_most": max(first, default=0.0)},
-        "accepted": {"count": len(good), "ms_median": statistics.median(good), "ms_p99": percentile(good, 0.99)},
+        "accepted": _latencies(good),
         "accepted_per_second": len(good) / (2 * seconds - ONSET),
-        "refused": {"count": len(refused), "ms_median": statistics.median(refused), "ms_p99": percentile(refused, 0.99)}
-        if refused
-        else {"count": 0},
+        "refused": _latencies(refused),
         "neither": len(answers) - len(first) - len(good) - len(refused),
-        "p99_ratio": percentile(good, 0.99) / percentile(alone, 0.99),
+        "p99_ratio": percentile(good, 0.99) / percentile(alone, 0.99) if good else None,
     }
+
+
+def _latencies(ms: Sequence[float]) -> dict[str, Any]:
+    if not ms:
+        return {"count": 0}
+    return {"count": len(ms), "ms_median": statistics.median(ms), "ms_p99": percentile(ms, 0.99)}
 
 
 def table(document: Mapping[str, Any]) -> str:
@@ -222,10 +238,8 @@ def table(document: Mapping[str, Any]) -> str:
         "",
         f"One client alone: {load['alone']['ms_median']:.0f} ms, p99 {load['alone']['ms_p99']:.0f} ms. "
         f"Two at once: {load['most_per_second']:.1f} pictures a second.",
-        f"{load['offered_per_second']:.1f} a second offered: {load['accepted_per_second']:.1f} answered, "
-        f"{load['accepted']['ms_median']:.0f} ms, p99 {load['accepted']['ms_p99']:.0f} ms "
-        f"({load['p99_ratio']:.1f} times that of one alone); in the first {load['onset']['seconds']:g} s, when "
-        f"the places for bursts fill, up to {load['onset']['ms_most']:.0f} ms.",
+        f"{load['offered_per_second']:.1f} a second offered: {_answered(load)}; in the first "
+        f"{load['onset']['seconds']:g} s, when the places for bursts fill, up to {load['onset']['ms_most']:.0f} ms.",
     ]
     if load["refused"]["count"]:
         refused = load["refused"]
@@ -238,11 +252,21 @@ def table(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _answered(load: Mapping[str, Any]) -> str:
+    accepted = load["accepted"]
+    if not accepted["count"]:
+        return "none answered"
+    return (
+        f"{load['accepted_per_second']:.1f} answered, {accepted['ms_median']:.0f} ms, p99 {accepted['ms_p99']:.0f} ms "
+        f"({load['p99_ratio']:.1f} times that of one alone)"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, help="a picture of people; default: a drawn figure")
-    parser.add_argument("--people", type=int, default=5, help="so many of the picture are read, 1 to 64")
+    parser.add_argument("--people", type=int, default=5, help="how many people every answer has, 1 to 64")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each kind of answer")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load; twice as long for the overload")
     parser.add_argument("--out", type=Path, help="where to write everything as JSON")

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.environment import require_torch
+from benchmarks.rounds import ROOT
 
-CONFIGS = Path(__file__).resolve().parent.parent / "training" / "configs" / "ladder"
+CONFIGS = ROOT / "training" / "configs" / "ladder"
 PAPER = {"1_baseline": 47.2, "2_pss": 48.2, "3_err": 50.7, "4_gce": 52.7, "5_ipbc": 53.5}
 """mIoU of table 6: CIHP, ResNet-50."""
 FIGURES = {
@@ -133,11 +134,8 @@ def main() -> None:
     require_torch("ladder")
     import torch
 
-    from training.checkpoint import CheckpointError
-    from training.config import ConfigError
-    from training.data.sources import DatasetError
+    from training.errors import TrainingError
     from training.interruption import TrainingStopped
-    from training.model.backbones import BackboneWeightsError
     from training.train import TrainingDiverged
 
     torch.set_num_threads(options.threads)
@@ -147,14 +145,7 @@ def main() -> None:
             for rung in options.rungs:
                 runs.append(train_rung(rung, seed, options))
                 print(f"{rung} seed {seed}: {runs[-1].minutes:.1f} min, {runs[-1].figures}", flush=True)
-    except (
-        ConfigError,
-        DatasetError,
-        CheckpointError,
-        BackboneWeightsError,
-        TrainingDiverged,
-        TrainingStopped,
-    ) as error:
+    except (TrainingError, TrainingDiverged, TrainingStopped) as error:
         sys.exit(f"ladder: {error}")
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [{"rung": r.rung, "seed": r.seed, "minutes": r.minutes, **r.figures} for r in runs]

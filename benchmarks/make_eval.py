@@ -31,7 +31,10 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import CIHP
 from training.data.datasets.records import read_pixels
-from training.data.sources import DatasetError, read_map
+from training.data.sample import mask_box
+from training.data.sources import read_map
+from training.data.splits import background_split, ccp_split
+from training.errors import DatasetError
 
 CANVASES = ((341, 512), (512, 341), (384, 512), (512, 384), (448, 448))  # (height, width)
 MOST_PEOPLE = 5
@@ -75,16 +78,6 @@ class Placed:
         return np.asarray(self.alpha >= 0.5)
 
 
-def held_out_photos(names: list[str]) -> list[str]:
-    """The validation photos of clothing-co-parsing (the rule of training/data/splits.py)."""
-    return [name for name in sorted(names) if int(Path(name).stem) % 10 == 3]
-
-
-def held_out_backgrounds(names: list[str]) -> list[str]:
-    """The validation backgrounds (the rule of training/data/splits.py)."""
-    return sorted(names)[::3]
-
-
 def clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The person without far-off speckle, or None when the mask falls apart (a label map that lacks a garment).
 
@@ -106,9 +99,11 @@ def cut_out(source: str, image: NDArray[np.uint8], labels: NDArray[np.uint8]) ->
     mask = clean_mask(labels != 0)
     if mask is None:
         return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    mask, image, labels = mask[box], image[box], np.where(mask, labels, 0).astype(np.uint8)[box]
+    box = mask_box(mask)
+    assert box is not None
+    x1, y1, x2, y2 = box.astype(int).tolist()
+    inside = np.s_[y1:y2, x1:x2]
+    mask, image, labels = mask[inside], image[inside], np.where(mask, labels, 0).astype(np.uint8)[inside]
     weight = cv2.blur(mask.astype(np.float32), (7, 7))
     outline = cv2.blur(image * mask[..., None].astype(np.float32), (7, 7)) / np.maximum(weight, 1e-6)[..., None]
     return CutOut(source, np.where(mask[..., None], image, outline).clip(0, 255).astype(np.uint8), labels)
@@ -121,7 +116,7 @@ def read_cut_outs(folder: Path) -> list[CutOut]:
         FileNotFoundError: the folder holds no held-out photo.
         DatasetError: a photo or a label map is missing or damaged.
     """
-    names = held_out_photos([path.name for path in (folder / "images").glob("*.jpg")])
+    _, names = ccp_split(path.name for path in (folder / "images").glob("*.jpg"))
     if not names:
         raise FileNotFoundError(
             f"{folder / 'images'}: no photo with id % 10 == 3; point --data at the folder that holds ccp"
@@ -186,7 +181,14 @@ def place(person: CutOut, canvas: tuple[int, int], rng: np.random.Generator) -> 
     paint = cv2.warpAffine(image, shift, extent, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, extent, flags=cv2.INTER_NEAREST), (3, 3), 0)
     labels = cv2.warpAffine(labels, shift, extent, flags=cv2.INTER_NEAREST)
-    return Placed(person.source, top + height, paint, labels, alpha, whole_area)
+    return Placed(
+        person.source,
+        top + height,
+        np.asarray(paint, np.uint8),
+        np.asarray(labels, np.uint8),
+        np.asarray(alpha, np.float32),
+        whole_area,
+    )
 
 
 def visible_fractions(people: list[Placed]) -> list[float]:
@@ -266,7 +268,7 @@ def write_crowd_test(data: Path, out: Path, *, seed: int = 0, count: int = 200) 
         FileNotFoundError: `data` lacks ccp or backgrounds.
     """
     cut_outs = read_cut_outs(data / "ccp")
-    names = held_out_backgrounds([path.name for path in (data / "backgrounds").glob("*.jpg")])
+    _, names = background_split(path.name for path in (data / "backgrounds").glob("*.jpg"))
     if not names or not cut_outs:
         raise FileNotFoundError(f"{data}: needs ccp/images, ccp/labels and backgrounds/*.jpg with held-out pictures")
     for name in ("images", "labels", "instances"):

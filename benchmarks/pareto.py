@@ -1,4 +1,4 @@
-"""Accuracy against speed: one point a design, and for each measure the line of those that no other beats in both.
+"""Accuracy against speed: a point for each design, and for each measure the line of those that none beats in both.
 
     python -m benchmarks.pareto --out docs/pictures/pareto.png \\
         --point fast out/evaluation/fast/results.json out/benchmarks/fast.json \\
@@ -43,7 +43,7 @@ MEASURES = {
     "groups": "groups: person AP50, %",
     "gps": "synthetic people: GPS AP, %",
 }
-"""Of a point, and what the plot calls them."""
+"""Accuracies of a `Point`: attribute -> label in the plot."""
 
 
 def read_point(name: str, evaluation: Path, speed: Path) -> Point:

@@ -17,25 +17,26 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.rounds import percentile
+from benchmarks.rounds import ROOT, percentile
 
-UNPACKED = Path(__file__).resolve().parent.parent / ".triton" / "perf_analyzer"
+UNPACKED = ROOT / ".triton" / "perf_analyzer"
 TRANSPORTS = ("grpc", "http", "shared memory")
 _ANSWER = 4 * 1024 * 1024  # bytes of the largest output: IUV of 64 people takes 3.1 MB
 
 
 _TOO_SHORT = ("larger time window", "increase the --measurement-interval")
-"""What perf_analyzer says of windows in which too little, or not always something, was answered."""
+"""Parts of perf_analyzer's messages where too little was answered within a window."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What was answered: pictures a second, milliseconds."""
+    """Throughput, pictures a second, and latencies, milliseconds."""
 
     per_second: float
     p50_ms: float
@@ -44,17 +45,20 @@ class Load:
 
 @functools.cache
 def find_perf_analyzer() -> tuple[str, dict[str, str]] | None:
-    """(program, environment) of the one that scripts/install_triton.sh unpacked or that is on PATH; None: none runs."""
+    """(program, environment) of a perf_analyzer that runs; None where there is none.
+
+    The one that scripts/install_triton.sh unpacked comes before one on PATH.
+    """
     unpacked = UNPACKED / "perf_analyzer"
     found = [(str(unpacked), {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED)})] if unpacked.is_file() else []
     on_path = shutil.which("perf_analyzer")
     found += [(on_path, dict(os.environ))] if on_path else []
     for program, environment in found:
         try:
-            asked = subprocess.run([program, "--version"], env=environment, capture_output=True, check=False)
+            version = subprocess.run([program, "--version"], env=environment, capture_output=True, check=False)
         except OSError:
             continue
-        if asked.returncode == 0:
+        if version.returncode == 0:
             return program, environment
     return None
 
@@ -62,7 +66,7 @@ def find_perf_analyzer() -> tuple[str, dict[str, str]] | None:
 def triton_load(
     transport: str, http: str, grpc: str, model: str, photo: bytes, concurrency: int, seconds: float
 ) -> tuple[Load, str]:
-    """(what an ensemble answered, by which client) to so many requests at a time.
+    """(load of an ensemble with `concurrency` requests at a time, the client: "pa" or "python").
 
     Args:
         transport: one of `TRANSPORTS`; shared memory goes with gRPC. http, grpc: Triton's addresses.
@@ -73,10 +77,10 @@ def triton_load(
 
 
 def perf_analyzer(transport: str, address: str, model: str, photo: bytes, concurrency: int, seconds: float) -> Load:
-    """One run of perf_analyzer: three windows, longer ones where not enough was answered within one.
+    """One run of perf_analyzer: three windows of `seconds`, longer ones where not enough was answered within one.
 
     Raises:
-        RuntimeError: it failed; the message ends with what it said.
+        RuntimeError: it failed; the message ends with its output.
     """
     found = find_perf_analyzer()
     if found is None:
@@ -96,36 +100,36 @@ def perf_analyzer(transport: str, address: str, model: str, photo: bytes, concur
         ]  # fmt: skip
         if transport == "shared memory":
             command += ["--shared-memory", "system", "--output-shared-memory-size", str(_ANSWER)]
-        said = ""
+        output = ""
         for window in (seconds, 4 * seconds, 16 * seconds):
             timed = [*command, "--measurement-interval", str(int(1000 * window))]
             ended = subprocess.run(timed, env=environment, capture_output=True, text=True, check=False)
-            said = (ended.stderr or ended.stdout)[-2000:]
-            if report.is_file() or not any(word in said for word in _TOO_SHORT):
+            output = (ended.stderr or ended.stdout)[-2000:]
+            if report.is_file() or not any(word in output for word in _TOO_SHORT):
                 break
         if not report.is_file():
-            raise RuntimeError(f"perf_analyzer ended with status {ended.returncode}: {said}")
+            raise RuntimeError(f"perf_analyzer ended with status {ended.returncode}: {output}")
         with report.open() as file:
             (row,) = csv.DictReader(file)
     return Load(float(row["Inferences/Second"]), float(row["p50 latency"]) / 1000, float(row["p95 latency"]) / 1000)
 
 
 def python_client(transport: str, address: str, model: str, photo: bytes, concurrency: int, seconds: float) -> Load:
-    """The same by tritonclient, each thread with its own connection; it takes more of the machine than C++ does."""
-    return threads_load(lambda: _asker(transport, address, model, photo), concurrency, seconds)
+    """The same by tritonclient, each thread with its own connection. It takes more of the machine than C++ does."""
+    return threads_load(lambda: _client_call(transport, address, model, photo), concurrency, seconds)
 
 
-def _asker(transport: str, address: str, model: str, photo: bytes) -> Callable[[], Any]:
+def _client_call(transport: str, address: str, model: str, photo: bytes) -> Callable[[], Any]:
+    """A function that has one picture analysed, over a connection of its own."""
     library = importlib.import_module("tritonclient.http" if transport == "http" else "tritonclient.grpc")
     client = library.InferenceServerClient(address)
     tensor = library.InferInput("IMAGE", [1], "BYTES")
     if transport != "shared memory":
         tensor.set_data_from_numpy(np.array([photo], dtype=np.object_))
         return functools.partial(client.infer, model, [tensor])
-    from multiprocessing.shared_memory import SharedMemory
-
     names = [output.name for output in client.get_model_metadata(model).outputs]
     memory = SharedMemory(create=True, size=len(photo) + 4 + _ANSWER * len(names))
+    assert memory.buf is not None
     memory.buf[:4], memory.buf[4 : 4 + len(photo)] = len(photo).to_bytes(4, "little"), photo
     client.register_system_shared_memory(memory.name, f"/{memory.name}", memory.size)
     tensor.set_shared_memory(memory.name, len(photo) + 4)
@@ -133,23 +137,31 @@ def _asker(transport: str, address: str, model: str, photo: bytes) -> Callable[[
     for index, output in enumerate(outputs):
         output.set_shared_memory(memory.name, _ANSWER, len(photo) + 4 + _ANSWER * index)
 
-    def ask() -> None:
-        client.infer(model, [tensor], outputs=outputs)
+    return _SharedMemoryCall(client, memory, functools.partial(client.infer, model, [tensor], outputs=outputs))
 
-    def close() -> None:
-        client.unregister_system_shared_memory(memory.name)
-        memory.close()
-        memory.unlink()
 
-    ask.close = close  # type: ignore[attr-defined]
-    return ask
+@dataclass(frozen=True)
+class _SharedMemoryCall:
+    """A request whose picture and answers lie in shared memory, which `close` gives back."""
+
+    client: Any
+    memory: SharedMemory
+    infer: Callable[[], Any]
+
+    def __call__(self) -> None:
+        self.infer()
+
+    def close(self) -> None:
+        self.client.unregister_system_shared_memory(self.memory.name)
+        self.memory.close()
+        self.memory.unlink()
 
 
 def threads_load(make: Callable[[], Callable[[], Any]], concurrency: int, seconds: float) -> Load:
-    """Answers to threads that each ask one after another; `make` gives each thread its own function.
+    """The load of `concurrency` threads, each of which sends one request after another; `make` gives each its function.
 
-    Answers a second are those until the time is up: what is on its way then is answered with ever fewer others beside
-    it, and the last ones wait for half a second in Triton 2.51, which sees that a model is free when others come.
+    Only answers within `seconds` count for the throughput. Those on their way at the end have ever fewer others beside
+    them, and the last ones wait for half a second in Triton 2.51, which notices a free model when a request arrives.
     """
     times: list[float] = []
     moments: list[float] = []

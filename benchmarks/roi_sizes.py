@@ -2,11 +2,11 @@
 
     python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
-One picture of 384x640, network alone, no decoding. For each row competitors in turns, each in its own process: the
-light network in eager torch, torchvision's Mask R-CNN (ResNet-50-FPN, eager) with RoIs of as many cells, and for 32
-cells and 100 proposals, as it was exported, the light network on OpenVINO. All compute masks or parts of as many people
-(--people), whatever they see. Weights of the eager networks are random: this measures speed alone. Runs in the training
-environment.
+One picture of 384x640, the network alone, no decoding. For each row these take turns, each in a process of its own: the
+light network in eager torch; torchvision's Mask R-CNN (ResNet-50-FPN, eager) with RoIs of as many cells; and, for the
+32 cells and 100 proposals that the shipped graphs have, the light network on OpenVINO. All compute masks or parts of
+`--people` people, whatever they see. Weights of the eager networks are random: this measures speed alone. Runs in the
+training environment.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.embedded import machine
-from benchmarks.environment import require_torch
-from benchmarks.rounds import Worker, answer, interleave, summarise
+from benchmarks.environment import machine, require_torch
+from benchmarks.rounds import ROOT, answer, side_by_side, summarise
 
 HEIGHT, WIDTH = 384, 640
 ROWS = ((14, 1000), (32, 1000), (32, 100), (64, 1000))  # cells of a RoI, proposals
-RECIPE = Path(__file__).resolve().parent.parent / "training" / "configs" / "light.yaml"
+RECIPE = ROOT / "training" / "configs" / "light.yaml"
 Step = Callable[[], Mapping[str, float]]
 
 
@@ -110,19 +109,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     before, rows = machine(), []
     for cells, proposals in options.rows:
         kinds = ["light", "peer", *(["exported"] if (cells, proposals) == (32, 100) else [])]
-        workers: list[Worker] = []
-        try:
-            for kind in kinds:
-                arguments = [kind, str(cells), str(proposals), str(options.people), str(options.threads)]
-                workers.append(
-                    Worker([sys.executable, "-m", "benchmarks.roi_sizes", "--worker", *arguments], options.threads)
-                )
-            answers = interleave(workers, [options.frames] * len(workers), options.frames)
-        finally:
-            for worker in workers:
-                worker.close()
-        for worker, given in zip(workers, answers, strict=True):
-            rows.append({**worker.about, **summarise(given)})
+        numbers = [str(number) for number in (cells, proposals, options.people, options.threads)]
+        commands = [[sys.executable, "-m", "benchmarks.roi_sizes", "--worker", kind, *numbers] for kind in kinds]
+        results = side_by_side(commands, options.threads, [options.frames] * len(kinds), options.frames)
+        for about, answers in results:
+            rows.append({**about, **summarise(answers)})
             print(f"{rows[-1]['name']}, {cells} cells: {rows[-1]['ms_median']:.0f} ms", file=sys.stderr, flush=True)
     return {"machine": before, "threads": options.threads, "rows": rows}
 

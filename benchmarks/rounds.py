@@ -15,10 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60.0  # seconds that a worker gets to end, and again after SIGTERM
 
 
 class WorkerError(RuntimeError):
@@ -26,7 +28,7 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """One competitor in its own process.
+    """One competitor in its own process; as a context, it ends the process.
 
     Args:
         command: interpreter and arguments of a process that calls `answer`.
@@ -34,15 +36,28 @@ class Worker:
 
     Attributes:
         about: what the worker said about itself when it was ready.
+
+    Raises:
+        WorkerError: it ended before it was ready.
     """
 
     def __init__(self, command: Sequence[str], threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
         self._command = " ".join(command)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )
-        self.about: dict[str, Any] = self._read()
+        try:
+            self.about: dict[str, Any] = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def run(self, frames: int) -> dict[str, Any]:
         """Let the worker process `frames` pictures and return its answer."""
@@ -55,10 +70,18 @@ class Worker:
         return self._read()
 
     def close(self) -> None:
-        """End the worker. Safe to call twice."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
+        """End the worker: by the end of its input, else by SIGTERM, else by SIGKILL. Safe to call twice."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait(timeout=60)
+        for end in (self._process.terminate, self._process.kill):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+                break
+            end()
+        self._process.wait()
+        self._process.stdout.close()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -69,8 +92,8 @@ class Worker:
         return answer
 
     def _ended(self) -> WorkerError:
-        status = self._process.wait(timeout=60)
-        return WorkerError(f"`{self._command}` ended with status {status}: its reason stands above")
+        self.close()
+        return WorkerError(f"`{self._command}` ended with status {self._process.returncode}: its reason stands above")
 
 
 def answer(prepare: Callable[[], tuple[Mapping[str, Any], Callable[[], Mapping[str, float]]]]) -> None:
@@ -114,7 +137,7 @@ def percentile(values: Sequence[float], part: float) -> float:
 
 
 def summarise(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures of one competitor over all rounds: milliseconds, frames per second, stages, peak memory."""
+    """Figures of one competitor over all rounds: milliseconds, frames a second, stages (ms), peak memory (MB)."""
     times = [ms for answer in answers for ms in answer["ms"]]
     stages: dict[str, list[float]] = {}
     for answer in answers:
@@ -140,7 +163,10 @@ def _total_last(stage: str) -> bool:
 
 
 def ratios(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """How many times faster `ours` is: of the medians, and the least and greatest of the rounds (interleaved pairs)."""
+    """How many times faster `ours` is than `theirs`: over all rounds, and in the round with the least and the greatest.
+
+    Each is a ratio of medians. A round pairs what both did in the same turn.
+    """
     rounds = [
         statistics.median(b["ms"]) / statistics.median(a["ms"])
         for a, b in zip(ours, theirs, strict=True)
@@ -164,3 +190,23 @@ def interleave(workers: Sequence[Worker], frames: Sequence[int], rounds: int) ->
             share = frames[index] * (turn + 1) // rounds - frames[index] * turn // rounds
             answers[index].append(worker.run(share))
     return answers
+
+
+def side_by_side(
+    commands: Sequence[Sequence[str]], threads: int, frames: Sequence[int], rounds: int
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Start a worker for each command, run them in turns, and end them all.
+
+    Args:
+        threads: see `Worker`. frames, rounds: see `interleave`.
+
+    Returns:
+        for each command: what its worker said about itself, and its answers, one per round.
+
+    Raises:
+        WorkerError: one of them ended early.
+    """
+    with ExitStack() as running:
+        workers = [running.enter_context(Worker(command, threads)) for command in commands]
+        answers = interleave(workers, frames, rounds)
+        return [(worker.about, given) for worker, given in zip(workers, answers, strict=True)]

@@ -2,10 +2,10 @@
 
     python -m benchmarks.runtimes --photos DATA/ccp/images --out out/benchmarks/runtimes.json
 
-Four works: the trunk (ResNet-50, FPN, RPN at 800x1344), the parsing head (5 and 20 people), everything from JPEG to
-people beside torchvision's Mask R-CNN, and the machine's ceiling (the densest convolutions there are), of which shares
-are reckoned. Weights are random (`training.random_weights`): this measures speed alone. Every runtime has its own
-process; they are called in turns.
+Four pieces of work (`--works`): the trunk (ResNet-50, FPN, RPN at 800x1344); the parsing head (5 and 20 people);
+everything from JPEG to people, beside torchvision's Mask R-CNN; and the machine's ceiling, the densest convolutions
+there are, which the others' TFLOP/s are compared with. Weights are random (`training.random_weights`): this measures
+speed alone. Every runtime has a process of its own; they are called in turns.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedded import machine
-from benchmarks.environment import require_torch
+from benchmarks.environment import machine, require_torch
 from benchmarks.frames import frame_of, jpeg, read_photo
-from benchmarks.rounds import Worker, WorkerError, interleave, ratios, summarise
+from benchmarks.rounds import ROOT, WorkerError, ratios, side_by_side, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
 from parsing_rcnn.inference.cores import usable_cores
 
-RECIPE = Path("training/configs/paper/cihp_r50_1x.yaml")
+RECIPE = ROOT / "training" / "configs" / "paper" / "cihp_r50_1x.yaml"
 WORKER = (sys.executable, "-m", "benchmarks.runtimes_worker")
 
 
@@ -61,7 +60,11 @@ def precisions(models: Models, able: set[str]) -> tuple[dict[str, Path], dict[st
 
 
 def rows(options: argparse.Namespace, models: Models, ways: Mapping[str, Path], frame: Path) -> list[Row]:
-    """Every competitor of the works that are asked for; the first of a work is what the others are measured by."""
+    """Every competitor of `options.works`.
+
+    Args:
+        ways: OpenVINO's precisions with the repository of each, see `precisions`. frame: the JPEG of the full run.
+    """
     threads = ("--threads", str(options.threads))
     canvas = ("--canvas", *map(str, options.canvas))
     found: list[Row] = []
@@ -110,20 +113,14 @@ def measure(found: Sequence[Row], options: argparse.Namespace) -> list[dict[str,
     results = []
     for work in dict.fromkeys(row.work for row in found):
         own = [row for row in found if row.work == work]
-        workers: list[Worker] = []
-        try:
-            for row in own:
-                workers.append(Worker(row.command, options.threads))
-            answers = interleave(workers, [options.runs] * len(own), options.rounds)
-        finally:
-            for worker in workers:
-                worker.close()
-        for row, worker, given in zip(own, workers, answers, strict=True):
-            about, figures = worker.about, summarise(given)
-            result = {**about, **figures, "work": work, "name": row.name, "faster_than": {}}
-            for other, theirs in zip(own, answers, strict=True):
+        measured = side_by_side(
+            [row.command for row in own], options.threads, [options.runs] * len(own), options.rounds
+        )
+        for row, (about, answers) in zip(own, measured, strict=True):
+            result = {**about, **summarise(answers), "work": work, "name": row.name, "faster_than": {}}
+            for other, (_, theirs) in zip(own, measured, strict=True):
                 if other is not row:
-                    result["faster_than"][other.name] = ratios(given, theirs)
+                    result["faster_than"][other.name] = ratios(answers, theirs)
             results.append(result)
             print(f"{work:22} {row.name:44} {_ms(result)}", flush=True)
     return _with_shares(results)
@@ -196,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, measure, print, write JSON and Markdown."""
     options = parse(arguments)
     require_torch("runtimes")
-    before = machine()
+    before, recipe = machine(), options.recipe
     try:
         photo = read_photo(options.photo)
     except OSError as error:
@@ -204,9 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     high, wide = options.canvas
     try:
-        models = prepare_models(
-            options.recipe, options.models, [(high, wide), (wide, high)], options.photos, options.count
-        )
+        models = prepare_models(recipe, options.models, [(high, wide), (wide, high)], options.photos, options.count)
         ways, left_out = precisions(models, capabilities())
         with tempfile.TemporaryDirectory() as folder:
             frame = Path(folder) / "frame.jpg"
@@ -217,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     document = {
         "machine": before,
-        "recipe": str(options.recipe),
+        "recipe": str(recipe.relative_to(ROOT) if recipe.is_relative_to(ROOT) else recipe),
         **{key: getattr(options, key) for key in ("threads", "runs", "rounds")},
         "rows": results,
         "left_out": left_out,

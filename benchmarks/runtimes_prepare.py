@@ -6,6 +6,7 @@ Runs the project's own commands, so that what is measured is what they write.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,12 +62,13 @@ def prepare_models(
 
 
 def run(command: Sequence[str]) -> str:
-    """What a command writes to standard output.
+    """What a command, a module of this repository, writes to standard output.
 
     Raises:
         RuntimeError: it failed; its words are in the message.
     """
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"`{' '.join(command)}` ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return done.stdout

@@ -3,12 +3,12 @@
     python -m benchmarks.soak --minutes 30 --photo PHOTO --out out/soak.json --plot out/soak.png
     python -m benchmarks.soak --minutes 30 --triton ...      # before a Triton server of its own
 
-Starts a gateway of its own (or watches the one of --url and --pid). Memory is what all watched processes hold, with
---triton the server's and its models' as well, a shared page counted once (PSS). Pictures of every answer format and of
-one to many people, a video stream, clients that hang up while they send, bodies that are no pictures and wrong options
-go on together; every few seconds its memory, open files and threads are noted with the latencies and outcomes since
-then. It ends with status 1 when a client saw what it should not: a status of 500, or no answer. --plot
-needs matplotlib (requirements/bench.txt).
+Starts a gateway (or watches the one of --url and --pid). These clients run at the same time: pictures in every answer
+format with one to many people, a video stream, connections that are cut while they send, bodies that are no pictures,
+and wrong options. Every few seconds (--every) it notes memory, open files and threads, and the latencies and outcomes
+since the last note. Memory is that of all watched processes, with --triton also the server's and its models'; a shared
+page counts once (PSS). It exits with status 1 when a client saw what it should not: a status of 500, or no answer.
+--plot needs matplotlib (requirements/bench.txt).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from websockets.sync.client import connect
 
 from benchmarks.environment import require_matplotlib
 from benchmarks.frames import frame_of, jpeg, read_photo
-from benchmarks.gateway import KINDS, Gateway, percentile
+from benchmarks.gateway import KINDS, Gateway
+from benchmarks.rounds import percentile
 from benchmarks.serving import family, gateway, triton_server
 
 ALLOWED = frozenset({200, 400, 413, 415, 422, 503})
@@ -49,14 +50,14 @@ class Seen:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: str, ms: float | None = None) -> None:
-        """Note one outcome; the latency only of what was answered."""
+        """Note one outcome, and the latency (ms) of a request that was answered."""
         with self.lock:
             self.outcomes[outcome] += 1
             if ms is not None:
                 self.latencies.append(ms)
 
     def take(self) -> tuple[list[float], dict[str, int]]:
-        """Everything so far, and begin anew."""
+        """Latencies and outcomes since the last call."""
         with self.lock:
             taken = self.latencies, dict(self.outcomes)
             self.latencies, self.outcomes = [], Counter()
@@ -212,7 +213,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What is asked for, if it goes together."""
+    """The command line. Ends with a message where options contradict each other."""
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
     parser.add_argument("--pause", type=float, default=0.05, help="seconds that a client waits after an answer")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import require_torch
-from benchmarks.rounds import Worker, interleave, ratios, summarise
+from benchmarks.rounds import ratios, side_by_side, summarise
 
 PAIRS = ("none", "all")  # of heads
 
@@ -31,31 +31,25 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     quotients = {}
     for heads in PAIRS:
-        workers = [_start(who, [*common, "--heads", heads], options.threads) for who in ("ours", "torchvision")]
-        try:
-            ours, theirs = interleave(workers, [options.steps] * 2, options.rounds)
-        finally:
-            for worker in workers:
-                worker.close()
-        rows += [_row(worker, answers) for worker, answers in zip(workers, (ours, theirs), strict=True)]
+        commands = [_command(who, [*common, "--heads", heads]) for who in ("ours", "torchvision")]
+        pair = side_by_side(commands, options.threads, [options.steps] * 2, options.rounds)
+        rows += [_row(about, answers) for about, answers in pair]
+        (_, ours), (_, theirs) = pair
         quotients[heads] = ratios(ours, theirs)
-    worker = _start("loader", common, options.threads)
-    try:
-        rows.append(_row(worker, [worker.run(options.steps * 2)]))
-    finally:
-        worker.close()
+    alone = side_by_side([_command("loader", common)], options.threads, [options.steps * 2], 1)
+    rows += [_row(about, answers) for about, answers in alone]
     return {"short_side": options.short_side, "rows": rows, "ours_over_torchvision": quotients}
 
 
-def _start(who: str, arguments: Sequence[str], threads: int) -> Worker:
-    return Worker([sys.executable, "-W", "ignore", "-m", "benchmarks.training_worker", who, *arguments], threads)
+def _command(who: str, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "benchmarks.training_worker", who, *arguments]
 
 
-def _row(worker: Worker, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _row(about: dict[str, Any], answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     figures = summarise(answers)
-    speed = 1000 * worker.about["pictures"] / figures["ms_median"]
+    speed = 1000 * about["pictures"] / figures["ms_median"]
     held = [frame["gpu_mb"] for answer in answers for frame in answer["stages"] if "gpu_mb" in frame]
-    return {**worker.about, **figures, "pictures_per_second": speed, "peak_gpu_mb": max(held, default=None)}
+    return {**about, **figures, "pictures_per_second": speed, "peak_gpu_mb": max(held, default=None)}
 
 
 def table(result: dict[str, Any]) -> str:

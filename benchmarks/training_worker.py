@@ -27,13 +27,13 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from benchmarks.rounds import answer
+from benchmarks.rounds import ROOT, answer
 from training.config import load_config
 from training.data.batch import Batch
 from training.data.sample import Sample
 from training.train import Trainer
 
-CONFIG = Path(__file__).resolve().parent.parent / "training" / "configs" / "paper" / "cihp_r50_1x.yaml"
+CONFIG = ROOT / "training" / "configs" / "paper" / "cihp_r50_1x.yaml"
 Step = Callable[[], Mapping[str, float]]
 _PROPOSALS = 2000
 

@@ -2,12 +2,15 @@
 
     python -m benchmarks.triton --photo PHOTO --out out/benchmarks/triton
 
-PHOTO shows one whole person (default: a drawn figure). Starts a Triton server (or takes the one of --grpc and --http)
-and a gateway before it, and one with the engine in its own process. Rows: the embedded engine, as its gateway runs it:
-four pictures at once; the ensemble by perf_analyzer over gRPC, HTTP and shared memory, or by tritonclient where
-that program does not run; the gateways, answering npz; each at every concurrency. People per execution of a head, and
-what each step takes, are differences of Triton's statistics. Writes OUT.json, OUT.csv, OUT.md, and with matplotlib
-OUT.png: latency against throughput, and the steps.
+PHOTO shows one whole person (default: a drawn figure). Starts a Triton server (or uses the one of --grpc and --http), a
+gateway before it, and a gateway with the engine in its own process. Measured at every concurrency are:
+
+- the embedded engine as its gateway runs it, four pictures at once;
+- the ensemble over gRPC, HTTP and shared memory, by perf_analyzer, or by tritonclient where that program does not run;
+- the gateways, answering npz.
+
+How many people a head computes at once, and how long each step takes, are differences of Triton's statistics. Writes
+OUT.json, OUT.csv, OUT.md, and with matplotlib OUT.png: latency against throughput, and the steps.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crowd import NobodyFound, crowd, cut_out
-from benchmarks.embedded import machine
+from benchmarks.environment import machine
 from benchmarks.frames import read_photo
 from benchmarks.perf import TRANSPORTS, Load, threads_load, triton_load
 from benchmarks.serving import gateway, triton_server
 from benchmarks.triton_report import write
+from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Client
 
@@ -46,10 +51,13 @@ class Row:
     """One measurement.
 
     Attributes:
-        system: what answered; people: that the engine finds in the picture, of `asked` that were drawn.
+        system: what answered.
+        asked, people: how many were drawn into the picture, and how many of them the engine finds.
+        concurrency: requests at a time.
+        per_second, p50_ms, p95_ms: throughput, and latencies in milliseconds.
         client: "pa" (perf_analyzer), "python", or "sdk".
-        people_per_execution: that a head computed at once; stages: milliseconds of a request by step, waiting apart.
-            Both of Triton alone.
+        people_per_execution: how many people a head computed at once, on average; Triton only.
+        stages: milliseconds of a request by step, and by its waiting time ("STEP queue"); Triton only.
     """
 
     system: str
@@ -84,7 +92,7 @@ def statistics_of(http: str) -> dict[str, dict[str, int]]:
 def differences(
     before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
 ) -> tuple[float | None, dict[str, float]]:
-    """(people that a head computed at once, milliseconds of each step and of waiting for it) in between."""
+    """(people that a head computed at once, milliseconds of each step and of waiting for it) between two readings."""
     moved = {step: {name: value - before[step][name] for name, value in own.items()} for step, own in after.items()}
     executions = sum(moved[head]["executions"] for head in HEADS)
     people = sum(moved[head]["people"] for head in HEADS) / executions if executions else None
@@ -97,18 +105,20 @@ def differences(
 
 
 def rows_of(options: argparse.Namespace, pictures: Sequence[Picture], pipeline: Pipeline) -> Iterator[Row]:
-    """Everything, one row at a time."""
+    """Measure everything; each row comes as soon as it is measured."""
 
     def row(system: str, picture: Picture, concurrency: int, load: Load, **more: Any) -> Row:
         asked, people, _ = picture
         return Row(system, asked, people, concurrency, load.per_second, load.p50_ms, load.p95_ms, **more)
 
     with ThreadPoolExecutor(WORKERS) as engine:
+
+        def analyze(photo: bytes) -> People:
+            return engine.submit(pipeline.analyze, photo).result()
+
         for picture, concurrency in product(pictures, options.concurrency):
-            ask = lambda photo=picture[2]: engine.submit(pipeline.analyze, photo).result()  # noqa: E731
-            yield row(
-                "embedded engine", picture, concurrency, threads_load(lambda a=ask: a, concurrency, options.seconds)
-            )
+            load = photo_load(analyze, picture[2], concurrency, options.seconds)
+            yield row("embedded engine", picture, concurrency, load)
     with ExitStack() as running:
         http, grpc = options.http, options.grpc
         if grpc is None:
@@ -135,9 +145,14 @@ def rows_of(options: argparse.Namespace, pictures: Sequence[Picture], pipeline: 
                 running.close()  # Triton makes room
             with gateway(arguments) as (port, _), Client.connect(f"http://127.0.0.1:{port}") as sdk:
                 for picture, concurrency in product(pictures, options.concurrency):
-                    asked_sdk = lambda photo=picture[2]: sdk.analyze(photo)  # noqa: E731
-                    load = threads_load(lambda a=asked_sdk: a, concurrency, options.seconds)
+                    load = photo_load(sdk.analyze, picture[2], concurrency, options.seconds)
                     yield row(name, picture, concurrency, load, client="sdk")
+
+
+def photo_load(analyze: Callable[[bytes], People], photo: bytes, concurrency: int, seconds: float) -> Load:
+    """The load of `concurrency` threads that have one photo analysed again and again."""
+    ask = partial(analyze, photo)
+    return threads_load(lambda: ask, concurrency, seconds)
 
 
 def product(pictures: Sequence[Picture], concurrency: Sequence[int]) -> Iterator[tuple[Picture, int]]:

@@ -28,21 +28,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.make_eval import held_out_backgrounds, read_cut_outs
+from benchmarks.make_eval import read_cut_outs
 from benchmarks.walk import Truth, Walk
 from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.geometry import iou
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look, paint
 from parsing_rcnn_client.video.media import Frame, VideoInfo
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+from training.data.splits import background_split
+from training.metrics.confusion import ConfusionMatrix
 
 FPS = 30
-CLASSES = 20
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Score:
     missed: int = 0
     changed: int = 0
     compared: int = 0
-    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((CLASSES, CLASSES), np.int64))
+    classes: ConfusionMatrix = field(default_factory=lambda: ConfusionMatrix(len(CIHP)))
     offsets: list[float] = field(default_factory=list)
     seconds: float = 0.0
     _owner: dict[int, int] = field(default_factory=dict)
@@ -63,9 +65,7 @@ class Score:
     def add(self, truth: Truth, tracked: Tracked) -> None:
         """Take the next frame."""
         labels = tracked.people.label_map()
-        self.confusion += np.bincount(
-            truth.labels.ravel().astype(np.int64) * CLASSES + labels.ravel(), minlength=CLASSES**2
-        ).reshape(CLASSES, CLASSES)
+        self.classes.add(truth.labels, labels)
         self._identities(truth, tracked)
         if self._last is not None:
             changed, compared = flicker(*self._last, truth, labels)
@@ -96,10 +96,7 @@ class Score:
     @property
     def miou(self) -> float:
         """Mean IoU of the classes that the walk holds."""
-        hit = np.diag(self.confusion)
-        union = self.confusion.sum(0) + self.confusion.sum(1) - hit
-        held = self.confusion.sum(1) > 0
-        return float((hit[held] / union[held]).mean())
+        return self.classes.mean_iou(true_classes=True)
 
     def report(self) -> dict[str, float | int]:
         """The figures."""
@@ -258,7 +255,7 @@ def make_walks(data: Path, frames: int, seed: int) -> tuple[Walk, Walk]:
     people = read_cut_outs(data / "ccp")
     rng = np.random.default_rng(seed)
     chosen = [people[i] for i in rng.choice(len(people), 3, replace=False)]
-    names = held_out_backgrounds([path.name for path in (data / "backgrounds").glob("*.jpg")])
+    _, names = background_split(path.name for path in (data / "backgrounds").glob("*.jpg"))
     if not names:
         raise FileNotFoundError(
             f"{data / 'backgrounds'}: no picture; point --data at the folder that holds backgrounds"

@@ -72,15 +72,16 @@ def measure(data: Path, frames: int, every: int, threads: int | None) -> list[tu
         writer.close()
         reader = FFmpegReader(source, loop=frames // PERIOD - 1)
         out = FFmpegWriter(f"{folder}/out.mp4", reader.info)
-        records = [JsonLines(Path(f"{folder}/a.jsonl")), CocoVideo(Path(f"{folder}/a.json"), "walk", reader.info)]
+        lines = JsonLines(Path(f"{folder}/a.jsonl"))
+        coco = CocoVideo(Path(f"{folder}/a.json"), "walk", reader.info)
 
         def progress(done: int) -> None:
             if done % (frames // 100) == 0:
                 notes.append((done, *resident()))
 
         settings = Settings(every=every)
-        summary = annotate(Pipeline(threads=threads), reader, out, settings, records=records, progress=progress)
-        for finished in (out, *records):
+        summary = annotate(Pipeline(threads=threads), reader, out, settings, records=[lines, coco], progress=progress)
+        for finished in (out, lines, coco):
             finished.close()
         if summary.frames != frames:
             raise RuntimeError(f"{summary.frames} frames of {frames} came")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.make_eval import CutOut
+from training.metrics.detection import box_coverage
 
 MOST_OVERLAP = 0.10  # of the smaller of two boxes
 NOISE = 2.0  # grey levels
@@ -60,11 +61,12 @@ class Gait:
         y = self.ground - 0.008 * self.height * abs(np.sin(stride)) * (self.reach > 0)
         lean = 0.03 * np.sin(stride) * (self.reach > 0)
         # feet stay on the ground: the cut-out's bottom centre goes to (x, y), higher rows are sheared by the lean
-        return np.array([[scale, lean * scale, 0.0], [0.0, scale, 0.0]]) + np.array(
+        return np.array(
             [
-                [0, 0, x - scale * shape[1] / 2 - lean * scale * shape[0]],
-                [0, 0, y - scale * shape[0]],
-            ]
+                [scale, lean * scale, x - scale * shape[1] / 2 - lean * scale * shape[0]],
+                [0.0, scale, y - scale * shape[0]],
+            ],
+            np.float64,
         )
 
 
@@ -109,7 +111,7 @@ class Walk:
         height, width = self.size
         image = self._background.copy()
         labels, instances = np.zeros(self.size, np.uint8), np.zeros(self.size, np.uint8)
-        places = np.stack([g.place(index, p.labels.shape) for g, p in zip(self.gaits, self.people, strict=True)])  # type: ignore[arg-type]
+        places = np.stack([g.place(index, p.labels.shape) for g, p in zip(self.gaits, self.people, strict=True)])
         for k in np.argsort([gait.ground for gait in self.gaits], kind="stable").tolist():
             person, place = self.people[k], places[k]
             solid = (person.labels > 0).astype(np.uint8) * np.uint8(255)
@@ -152,11 +154,9 @@ class Walk:
         worst = 0.0
         for index in range(0, self.frames, 3):
             boxes = _boxes(gaits, self.people, index)
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-            for a in range(len(boxes)):
-                for b in range(a):
-                    low, high = np.maximum(boxes[a, :2], boxes[b, :2]), np.minimum(boxes[a, 2:], boxes[b, 2:])
-                    worst = max(worst, float(np.clip(high - low, 0, None).prod() / min(areas[a], areas[b])))
+            shares = box_coverage(boxes, boxes)
+            np.fill_diagonal(shares, 0.0)
+            worst = max(worst, float(shares.max()))
         return worst
 
 

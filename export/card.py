@@ -26,7 +26,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """What a card says; it may lack fields.
 
     Raises:
-        CardError: it cannot be read, or a field of it is nothing that a card may say.
+        CardError: it cannot be read, or a field has a value that no card may have.
     """
     try:
         card = read(path)
@@ -34,22 +34,25 @@ def read_card(path: Path) -> dict[str, Any]:
         raise CardError(f"{error}; {_REMEDY}") from error
     if not isinstance(card, dict):
         raise CardError(f"{path}: no JSON object, but {type(card).__name__}; {_REMEDY}")
-    said = fault(card)
-    if said is not None:
-        raise CardError(f"{path}: {said}")
+    problem = fault(card)
+    if problem is not None:
+        raise CardError(f"{path}: {problem}")
     return card
 
 
 def completed(
     path: Path, card: Mapping[str, Any], config: Config, options: ExportOptions, tasks: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A card with the tasks that it does not name, and without the canvases that the options say otherwise.
+    """The card, with entries for tasks that it does not name, and without canvases where the options set sizes.
 
-    Classes are those of the weights. What they are called together, their colours and their pairs are the card's, and
-    the weights' where it says nothing.
+    The classes are those of the weights. The name of the taxonomy, its colours and its left-right pairs are the card's;
+    where it lacks them, those of the weights.
 
     Args:
-        path: of the card; config: the recipe of the weights; tasks: what is known of them.
+        path: of the card, for messages.
+        config: the recipe of the weights.
+        options: of the export.
+        tasks: for each task what is known about the weights, "trained" at least.
 
     Raises:
         CardError: its classes are not those of the weights.
@@ -79,6 +82,6 @@ def digest_of(repository: Path) -> str:
 
 
 def unfounded(card: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[str]:
-    """Tasks that a card calls trained, though what is known of the weights does not."""
+    """Tasks that a card calls trained, but `tasks`, which is what is known about the weights, does not."""
     known = {name for name, task in tasks.items() if task["trained"]}
     return [name for name, task in card["tasks"].items() if task["trained"] and name not in known]

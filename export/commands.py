@@ -156,20 +156,22 @@ def verify(
     ] = None,
 ) -> None:
     """Compare torch and every installed runtime with each other on rendered scenes; exit 1 beyond the stated limits."""
+    from export.files import claim_report
     from export.parity.report import to_markdown, write_report
     from export.parity.situations import UnknownSituation, chosen_situations
     from export.parity.verify import verify as run
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
-    from training.data.sources import DatasetError
-    from training.evaluation.report import progress_bar
-    from training.tensor_files import CheckpointError
+    from training.errors import TrainingError
+    from training.progress import progress_bar
 
     try:
         opened = ModelRepository.open(repository)
         chosen = chosen_situations(opened.canvases, situation or ())
+        if out is not None:
+            claim_report(out)
         with progress_bar() as progress:
-            report, found, situations = run(
+            report, answers, situations = run(
                 repository,
                 photos,
                 count,
@@ -179,13 +181,13 @@ def verify(
                 situations=chosen,
                 progress=progress,
             )
+        typer.echo(to_markdown(report, repository=repository))
+        if out is not None:
+            write_report(report, out, answers, situations, opened.taxonomy, repository)
     except UnknownSituation as error:
         raise typer.BadParameter(str(error)) from error
-    except (CheckpointError, DatasetError, FileNotFoundError, ParsingRCNNError) as error:
+    except (TrainingError, FileNotFoundError, ParsingRCNNError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(to_markdown(report, repository=repository))
-    if out is not None:
-        write_report(report, out, found, situations, opened.taxonomy, repository)
     if not report["passed"]:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import nn
 from torch.export import Dim
 
 from export.card import digest_of, read_card
+from export.files import save_graph
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.options import ExportOptions
 from export.precision import to_precision
@@ -30,6 +32,7 @@ from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.repository import CARD
 from training.collection import nothing_collected
 from training.config import Config
+from training.files import make_folder, write_text
 from training.model.parsing_rcnn import ParsingRCNN
 
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
@@ -57,13 +60,14 @@ def export_repository(
 
     Args:
         model: weights of `config`, on the CPU.
-        card: what the card says beside the recipe and the files: tasks, data, licences, figures, limits.
+        card: the fields of the card that recipe and files do not give: tasks, data, licences, figures, limits.
 
     Returns:
         {graph: its file}.
 
     Raises:
         RepositoryError: the network pools RoIs as no graph here does.
+        OutputError: a file cannot be written.
     """
     config = options.recipe(config)
     model = model.eval()
@@ -73,12 +77,12 @@ def export_repository(
             f"{list(config.model.branch.levels)}, decoder {config.model.branch.decoder} and roi_size "
             f"{config.model.branch.roi_size}; evaluate --checkpoint runs it in torch"
         )
+    make_folder(out)  # before the work
     files, built_for = {}, _engine_shapes(out)
     for name, proto in graphs(model, options).items():
         path = out / name / "1" / "model.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if path.is_file() else b""
-        onnx.save(to_precision(proto, options.precision), path)
+        save_graph(to_precision(proto, options.precision), path)
         files[name] = path
         if path.read_bytes() != before:
             remove_made(path.parent)
@@ -91,7 +95,7 @@ def export_repository(
 
 
 def _engine_shapes(repository: Path) -> dict[str, tuple[Any, ...]]:
-    """{graph: the shapes that the card has engines built for}; nothing where no card says so."""
+    """{graph: the shapes that its engine is built for, by the card}; empty where there is no usable card."""
     try:
         card = json.loads((repository / CARD).read_text(encoding="utf-8"))
         buckets = people_buckets(card)
@@ -200,12 +204,17 @@ def _name_dimensions(proto: onnx.ModelProto) -> None:
             dimension.dim_param = symbol
 
 
+def stored_in_half(shape: Sequence[int]) -> bool:
+    """Whether an fp32 tensor of this shape is stored as fp16: matrices and kernels, but no vectors or small tensors."""
+    return len(shape) >= 2 and math.prod(shape) >= _HALF_FROM
+
+
 def halve_weights(proto: onnx.ModelProto) -> None:
     """Store large fp32 initializers as fp16 followed by a Cast, which runtimes fold when they load the file."""
     graph = proto.graph
     renamed, casts = {}, []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or int(np.prod(tensor.dims)) < _HALF_FROM:
+        if tensor.data_type != TensorProto.FLOAT or not stored_in_half(tensor.dims):
             continue
         values = numpy_helper.to_array(tensor)
         name = tensor.name
@@ -230,7 +239,7 @@ def write_card(
     card: Mapping[str, Any],
     options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> None:
-    """Write model_card.json: identity, recipe, files with sha256, and what `card` says beside what they say."""
+    """Write model_card.json: identity, recipe, files with their sha256, and the fields of `card`."""
     described = {
         name: {
             "file": str(path.relative_to(out)),
@@ -250,13 +259,14 @@ def write_card(
         "files": described,
         "recipe": _without_places(config.model_dump(mode="json")),
     }
-    (out / CARD).write_text(json.dumps(content, indent=1) + "\n")
+    write_text(out / CARD, json.dumps(content, indent=1) + "\n")
 
 
 def taken_over(repository: Path, options: ExportOptions) -> dict[str, Any]:
-    """What the card of a repository says of its weights, for another export of them.
+    """The fields of a repository's card that hold for its weights, for another export of them.
 
-    All but what an export says of itself; canvases and `models`, which name canvases, unless `options` has sizes.
+    Left out are those that describe the export itself, and, where `options` has sizes, canvases and `models`, which
+    name canvases.
 
     Raises:
         CardError: see `read_card`.

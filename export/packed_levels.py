@@ -3,8 +3,8 @@
 The form that is exported pools every RoI on every level and keeps one result: with four levels three quarters of the
 work are thrown away. Here the levels are stacked, each with its last row and column repeated (what RoIAlign reads
 beyond the last cell is that cell), and each RoI is moved to where its level lies. For boxes within the canvas, as
-proposals are, the numbers are the same, but for boxes at the right or lower edge that are thinner than a cell of their
-level: RoIAlign widens them beyond the edge and reads 0 there, and here it reads the last cell.
+proposals are, the numbers are the same. The exception is boxes at the right or lower edge that are thinner than a cell
+of their level: RoIAlign widens them beyond the edge, where it reads 0; here it reads the last cell.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets
+from export.tensorrt.profiles import ENGINE, canvas_profiles, canvases, people_buckets
 from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, models_of, outputs
 from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.repository import CARD, GRAPHS
@@ -171,7 +171,7 @@ def files(shapes: Shapes) -> dict[str, str]:
         # one instance of a head computes the people of several pictures together
         cpu = _instances("KIND_CPU", 1 if heads else 2) + _queue(_PEOPLE if heads else _PICTURES)
         profiles = {
-            "config.pbtxt": _backend("tensorrt", "model.plan") + engine,
+            "config.pbtxt": _backend("tensorrt", ENGINE) + engine,
             "configs/ort_gpu.pbtxt": _backend("onnxruntime", "model.onnx") + cuda,
             "configs/cpu.pbtxt": _backend("python") + cpu,  # warms itself
         }

@@ -10,6 +10,7 @@ Run by .ci/run.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -59,7 +60,7 @@ def main() -> None:
             os.killpg(server.pid, signal.SIGINT)  # what a terminal sends
             server.wait(END)
             wait_until_gone(ports)
-        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        except (RuntimeError, OSError, http.client.HTTPException, ValueError, subprocess.TimeoutExpired) as error:
             log.seek(0)
             sys.exit(f"{log.read()[-4000:]}\nerror: {error}")
         finally:
@@ -85,10 +86,16 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], begin: float) ->
 
 
 def kill(command: str, server: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for the process of this command line in the server's session."""
-    asked = ["pgrep", "--session", str(server.pid), "--full", "--", command]
-    (found,) = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(found), signal.SIGKILL)
+    """SIGKILL for the process of this command line in the server's session.
+
+    Raises:
+        RuntimeError: there is none, or more than one.
+    """
+    listing = ["pgrep", "--session", str(server.pid), "--full", "--", command]
+    processes = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
+    if len(processes) != 1:
+        raise RuntimeError(f"processes of `{command}`: {', '.join(processes) or 'none'}; one should run")
+    os.kill(int(processes[0]), signal.SIGKILL)
 
 
 def wait_until_served(url: str, server: subprocess.Popen[bytes], begin: float) -> Counter[str]:
@@ -104,7 +111,7 @@ def wait_until_served(url: str, server: subprocess.Popen[bytes], begin: float) -
             if error.code != 503 or not error.headers.get("Retry-After"):
                 raise
             refused["503"] += 1
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter: an answer that was cut off
             refused[type(getattr(error, "reason", error)).__name__] += 1
         well_since = None
         if server.poll() is not None:

@@ -17,7 +17,7 @@ esac
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 
-fail() { echo "error: $*" >&2; exit 1; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # .installing: of a run that was cut off
 [ ! -e "$folder" ] || [ -d "$folder" ] || fail "$folder: not a folder"
@@ -25,6 +25,10 @@ fail() { echo "error: $*" >&2; exit 1; }
 	fail "$folder: not empty and not made by this script; name another, or remove it"
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "$(uname -s) $(uname -m): the server's wheel is for Linux x86-64 only; use an image of tritonserver"
 [ -x "$(command -v "$python")" ] || fail "$python: no such interpreter; run \`make serve\` once, or set PYTHON"
+# Triton's Python backend puts the paths of its own program and of the models into a command line of bash, unquoted
+case $PWD$folder in
+*[]\ \'\"\\\$\`\&\|\;\<\>\(\)\*\?[]*) fail "$PWD: Triton cannot start its models in a folder with a space, a quote or another sign of the shell in its path; move this clone" ;;
+esac
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 case $version in
 3.11 | 3.12) ;;
@@ -77,7 +81,8 @@ ln -sf "$libraries"/libcudart-*.so.12* "$folder/perf_analyzer/libcudart.so.12"
 site=$("$folder/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-index --find-links "$wheels" \
 	--target "$site" -r requirements/triton_python.txt
-echo "import site; site.addsitedir('$packages')" >"$site/serving.pth"
+# the path as Python writes it: it may hold a quote
+"$python" -c 'import sys; print(f"import site; site.addsitedir({sys.argv[1]!a})")' "$packages" >"$site/serving.pth"
 touch "$stamp"
 rm "$folder/.installing"
 echo "$folder: Triton 2.51.0 and perf_analyzer; start it with: parsing-rcnn triton"

@@ -1,6 +1,8 @@
-"""The page as a visitor sees it, for docs/pictures: needs selenium, Chromium and a gateway that runs.
+"""The page as a visitor sees it, as a PNG file: needs selenium, Chromium and a gateway that runs.
 
-python scripts/screenshot_page.py PHOTO docs/pictures/page.png --url http://127.0.0.1:8080 [--dark] [--phone]
+    python scripts/screenshot_page.py PHOTO desk.png --url http://127.0.0.1:8080 [--dark] [--phone]
+
+docs/pictures/page.jpg shows two of them side by side, one of a desk and one of a phone.
 """
 
 from __future__ import annotations

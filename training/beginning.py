@@ -8,8 +8,8 @@ from typing import Any
 
 from parsing_rcnn.card import CARD, fault, read
 from training.checkpoint import has_recipe, load_recipe
-from training.config import Config, ConfigError, TrainConfig
-from training.tensor_files import CheckpointError
+from training.config import Config, TrainConfig
+from training.errors import CheckpointError, ConfigError
 
 _BRANCHES = ("parsing", "densepose")
 
@@ -38,8 +38,8 @@ def left_alone(train: TrainConfig) -> tuple[str, ...]:
 def recorded(config: Config, warm_start: Path, *, other_classes: bool) -> Config:
     """The recipe of a run that begins from weights, as it is recorded.
 
-    It names them. Of the branches that are left alone it trains those that the weights have trained, as far as the
-    recipe or the card beside them says.
+    It names them. Of the branches that are left alone it trains those that the weights have trained, by the recipe
+    or the card beside them; where neither is there, what it says itself.
 
     Args:
         other_classes: the last layer of `parsing_head` begins anew.
@@ -48,7 +48,7 @@ def recorded(config: Config, warm_start: Path, *, other_classes: bool) -> Config
         CheckpointError: the recipe or the card cannot be read.
     """
     there = _trained(warm_start) | ({"parsing": False} if other_classes else {})
-    kept = {branch: getattr(config.train, branch) and there.get(branch, True) for branch in left_alone(config.train)}
+    kept = {branch: there.get(branch, getattr(config.train, branch)) for branch in left_alone(config.train)}
     return _with(config, {**kept, "warm_start": _place(warm_start)})
 
 

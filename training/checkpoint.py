@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from parsing_rcnn import __version__
 from parsing_rcnn.repository import CARD
 from training.config import Config
+from training.errors import CheckpointError
 from training.files import replacing, write_text
 from training.model.parsing_rcnn import ParsingRCNN, build_model
-from training.tensor_files import CheckpointError, reason
+from training.tensor_files import reason
 
 # by which modules each exported graph calls its weights (export/graphs.py), and by which the network does
 _GRAPHS = {
@@ -50,7 +51,7 @@ def save_weights(path: Path, model: nn.Module, config: Config, facts: dict[str, 
     Replaces atomically.
 
     Raises:
-        DatasetError: they could not be written; what was there is whole.
+        OutputError: they could not be written; what was there is whole.
     """
     tensors = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
     document = {"version": __version__, "revision": revision(), "config": config.model_dump(mode="json"), **facts}
@@ -245,7 +246,7 @@ def save_state(path: Path, state: dict[str, Tensor | Any]) -> None:
     """Optimiser and random state, replaced atomically.
 
     Raises:
-        DatasetError: it could not be written; what was there is whole.
+        OutputError: it could not be written; what was there is whole.
     """
     with replacing(path) as partial, partial.open("wb") as file:
         try:

@@ -49,23 +49,21 @@ def train(
     from training.collection import nothing_collected
 
     with nothing_collected():
-        from training.config import ConfigError, load_config
-        from training.data.sources import DatasetError
+        from training.config import load_config
         from training.distributed import World, is_parting, join, leave
+        from training.errors import TrainingError
         from training.files import held
         from training.interruption import TrainingStopped
-        from training.model.backbones import BackboneWeightsError
         from training.optimisation import linear_scaling
         from training.report import sheet_pictures, write_report
-        from training.tensor_files import CheckpointError
         from training.train import Trainer, TrainingDiverged
 
-    world, own = World(), ExitStack()
+    world, lock = World(), ExitStack()
     try:
         recipe = load_config(config, tuple(set_ or ()))
         world = join(recipe.train.device)
         if world.leads:
-            own.enter_context(held(out))
+            lock.enter_context(held(out))
         trainer = Trainer(recipe, data, out, warm_start, world, fresh=fresh)
         if world.leads and (said := linear_scaling(recipe.train, trainer.config.train, world.size)):
             typer.echo(said, err=True)
@@ -79,7 +77,7 @@ def train(
             sheet = " and sheet.png (a minute or two)" if pictures else ""
             typer.echo(f"{out}/weights.safetensors is whole; drawing curves.png{sheet}", err=True)
             write_report(out, pictures)
-    except (ConfigError, DatasetError, CheckpointError, TrainingDiverged, BackboneWeightsError) as error:
+    except (TrainingError, TrainingDiverged) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except TrainingStopped as stopped:
@@ -92,51 +90,62 @@ def train(
         typer.echo("error: another process of this run has ended; its message, here or on its host, says why", err=True)
         raise typer.Exit(1) from error
     finally:
-        own.close()
+        lock.close()
         leave()
 
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds ccp/, groups/ and backgrounds/.")] = Path("data"),
     repository: Annotated[Path | None, typer.Option(help="Model repository (default: the shipped one).")] = None,
-    model: Annotated[str | None, typer.Option(help="Of the repository: fast, large, accurate.")] = None,
-    crowd: Annotated[Path, typer.Option(help="What benchmarks/make_eval.py wrote.")] = Path("data/eval/crowd"),
-    synthetic: Annotated[Path, typer.Option(help="Likewise, synthetic people.")] = Path("data/eval/synthetic"),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out/evaluation"),
+    model: Annotated[str | None, typer.Option(help="Model of the repository: fast, large or accurate.")] = None,
+    crowd: Annotated[Path, typer.Option(help="Crowd test that benchmarks/make_eval.py wrote.")] = Path(
+        "data/eval/crowd"
+    ),
+    synthetic: Annotated[Path, typer.Option(help="Synthetic test that it wrote.")] = Path("data/eval/synthetic"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the results to.")] = Path("out/evaluation"),
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights of a run (safetensors), in torch.")] = None,
-    device: Annotated[str, typer.Option(help="Of --checkpoint: cpu or cuda.")] = "cpu",
-    scales: Annotated[str, typer.Option(help="Of --checkpoint: further short sides, as 512,640.")] = "",
-    flip: Annotated[bool, typer.Option("--flip", help="Of --checkpoint: mirrored views too.")] = False,
-    uv_symmetry: Annotated[
-        Path | None, typer.Option(help="Of --flip: DensePose's UV_symmetry_transforms.mat (default: the recipe's).")
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Measure the weights of a run (safetensors), in torch.")
     ] = None,
-    server: Annotated[str | None, typer.Option(help="A running gateway, as http://127.0.0.1:8080.")] = None,
+    device: Annotated[str, typer.Option(help="With --checkpoint: cpu or cuda.")] = "cpu",
+    scales: Annotated[
+        str, typer.Option(help="With --checkpoint: further short sides in pixels, such as 512,640.")
+    ] = "",
+    flip: Annotated[bool, typer.Option("--flip", help="With --checkpoint: mirrored views, too.")] = False,
+    uv_symmetry: Annotated[
+        Path | None, typer.Option(help="With --flip: DensePose's UV_symmetry_transforms.mat (default: the recipe's).")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Measure a running gateway, such as http://127.0.0.1:8080.")
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
             help="API key of --server (default: PARSING_RCNN_API_KEY, which no list of processes shows).", metavar="KEY"
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Of --server: seconds for one picture.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="With --server: seconds allowed for one picture.")] = 60.0,
     dataset: Annotated[
-        Path | None, typer.Option(help="Instead of --data: a published dataset, as `datasets check` knows it.")
+        Path | None, typer.Option(help="Measure on a published dataset that `datasets check` knows, instead of --data.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Of --dataset: pictures of a COCO annotation file.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="With --dataset: folder of the pictures of a COCO annotation file.")
+    ] = None,
     surface: Annotated[
-        Path | None, typer.Option(help="Of --dataset: surface.npz, or the folder of SMPL's files, for GPS.")
+        Path | None, typer.Option(help="With --dataset: surface.npz, or the folder of SMPL's files, to measure GPS on.")
     ] = None,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Of --dataset: mIoU without pictures where nobody is found.")
+        bool, typer.Option("--skip-missing", help="With --dataset: leave pictures where nobody is found out of mIoU.")
     ] = False,
     exact_paste: Annotated[
-        bool, typer.Option("--exact-paste", help="Of --dataset: parts pasted and people ranked as by the paper's code.")
+        bool,
+        typer.Option("--exact-paste", help="With --dataset: paste parts and rank people as the paper's code does."),
     ] = False,
 ) -> None:
     """Measure a model on held-out pictures: exported, in torch, or served."""
     from parsing_rcnn.errors import ParsingRCNNError
-    from training.data.sources import DatasetError
+    from training.errors import TrainingError
     from training.evaluation.analyzers import open_analyzer
     from training.evaluation.run import run_datasets, run_evaluate
     from training.metrics.confusion import MissingPredictions
@@ -165,7 +174,7 @@ def evaluate(
                 run_evaluate(analyzer, data, crowd, synthetic, out)
         finally:
             analyzer.close()
-    except (DatasetError, ParsingRCNNError, typer.BadParameter) as error:
+    except (TrainingError, ParsingRCNNError, typer.BadParameter) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -180,12 +189,14 @@ def _sides(text: str) -> tuple[int, ...]:
 def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the dataset; with --sheet, the PNG file.")],
     count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 1000,
-    size: Annotated[list[str] | None, typer.Option(help="HEIGHTxWIDTH in pixels; several are drawn from.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="HEIGHTxWIDTH in pixels; of several, each picture has one by chance.")
+    ] = None,
     people: Annotated[
-        int | None, typer.Option(min=1, max=6, help="People a picture (default: 1..6 by chance).")
+        int | None, typer.Option(min=1, max=6, help="People in each picture (default: 1..6 by chance).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
     assets: Annotated[
         Path | None, typer.Option(help="Folder of MakeHuman clothes, hair, skins and poses (default: none).")
     ] = None,
@@ -197,22 +208,24 @@ def render(
     also: Annotated[
         list[str] | None, typer.Option(help="A further layout of the same pictures: parsing-rcnn or mhp, in OUT/NAME.")
     ] = None,
-    sheet: Annotated[bool, typer.Option(help="Only a sheet of 24 pictures, to look at.")] = False,
+    sheet: Annotated[bool, typer.Option(help="Render only a sheet of 24 pictures, to look at.")] = False,
 ) -> None:
     """Render synthetic people: a dataset in the CIHP layout with DensePose-COCO annotations, or a contact sheet."""
-    from training.data.sources import DatasetError, background_photos
-    from training.evaluation.report import progress_bar
+    from training.data.sources import background_photos
+    from training.errors import TrainingError
+    from training.progress import progress_bar
 
     try:
         from training.data.synthetic.generator import Generator, Source
         from training.data.synthetic.layouts import layout_of, write_layout
-        from training.data.synthetic.writer import Job, contact_sheet, write_dataset, write_sheet
+        from training.data.synthetic.writer import Job, claim_sheet, contact_sheet, write_dataset, write_sheet
 
         layouts = [layout_of(name) for name in also or ()]
         sizes = tuple(_size(text) for text in size or ["384x384"])
         pictures = background_photos(backgrounds, validation=held_out)
         source = Source(assets, cache, pictures, sizes, seed, held_out)
         if sheet:
+            claim_sheet(out)
             write_sheet(contact_sheet(Generator(source), 4, 6), out)
             return
         with progress_bar() as progress:
@@ -222,7 +235,7 @@ def render(
             next(steps, None)
         for layout in layouts:
             write_layout(out, layout, out / layout)
-    except (DatasetError, typer.BadParameter) as error:
+    except (TrainingError, typer.BadParameter) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -244,8 +257,9 @@ def pseudo_label(
 ) -> None:
     """Label photos by the present model, where it is sure, for self-training (data.pseudo_labels of a recipe)."""
     from parsing_rcnn.pipeline import Pipeline
-    from training.data.sources import DatasetError, unlabelled_photos
-    from training.evaluation.report import progress_bar
+    from training.data.sources import unlabelled_photos
+    from training.errors import TrainingError
+    from training.progress import progress_bar
     from training.pseudo_labels import check_repository, write_labels
 
     try:
@@ -253,13 +267,17 @@ def pseudo_label(
         analyzer = Pipeline(repository)
         check_repository(analyzer.repository)
         with progress_bar() as progress:
-            kept = write_labels(analyzer, found, out, progress(found, "photos"))
-    except DatasetError as error:
+            written = write_labels(analyzer, found, out, progress(found, "photos"))
+    except TrainingError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"{kept} of {len(found)} photos labelled in {out}")
-    if kept < len(found):
-        typer.echo(f"{len(found) - kept} without a label: nobody is found, or nobody surely", err=True)
+    typer.echo(f"{written.kept} of {len(found)} photos labelled in {out}")
+    if unsure := len(found) - written.kept - len(written.broken):
+        typer.echo(f"{unsure} without a label: nobody is found, or nobody surely", err=True)
+    for said in written.broken[:_SHOWN]:
+        typer.echo(said, err=True)
+    if len(written.broken) > _SHOWN:
+        typer.echo(f"and {len(written.broken) - _SHOWN} more that cannot be read", err=True)
     others = [path for path in photos.iterdir() if path.is_file() and path not in found]
     if others:
         kinds = ", ".join(sorted({path.suffix or path.name for path in others}))
@@ -271,22 +289,24 @@ def import_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights to write; their recipe comes beside them.")],
     source: Annotated[str, typer.Option(help="detectron2, torchvision or zoo (default: by its names).")] = "auto",
     eps: Annotated[
-        float | None, typer.Option(min=0.0, help="Of the file's batch norms, where it is not its kind's.")
+        float | None,
+        typer.Option(
+            min=0.0, help="Epsilon of the file's batch norms, where it is not the one that its kind of file has."
+        ),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Write even where parts are missing; they begin anew.")
+        bool, typer.Option("--partial", help="Write even if parts are missing; those start from random weights.")
     ] = False,
 ) -> None:
     """Bring in weights of detectron2's DensePose, torchvision's R50-FPN detectors or Parsing R-CNN's zoo."""
-    from training.data.sources import DatasetError
+    from training.errors import TrainingError
     from training.importers.importer import SOURCES, import_checkpoint
-    from training.tensor_files import CheckpointError
 
     if source not in SOURCES:
         raise typer.BadParameter(f"--source {source!r}: choose one of {', '.join(SOURCES)}")
     try:
         report = import_checkpoint(file, out, source, eps, partial=partial)
-    except (CheckpointError, DatasetError) as error:
+    except TrainingError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(report.text())
@@ -302,20 +322,21 @@ def check_datasets(
     path: Annotated[Path, typer.Argument(help="A dataset folder (CIHP, MHP v2, rendered), or a COCO annotation file.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures of a COCO file.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe whose model.taxonomy has classes of your own: what the maps hold.")
+        Path | None,
+        typer.Option(help="A recipe whose model.taxonomy names classes of your own, which the label maps hold."),
     ] = None,
 ) -> None:
-    """Read every picture as training would; says what is there, and exactly what is missing or broken (exit code 1)."""
+    """Read every picture as training would, and say what is there and what is missing or broken (exit code 1)."""
     from parsing_rcnn.taxonomy import CIHP
-    from training.config import ConfigError, load_config
+    from training.config import load_config
     from training.data.datasets.check import check, find_datasets
-    from training.data.sources import DatasetError
-    from training.evaluation.report import progress_bar
+    from training.errors import TrainingError
+    from training.progress import progress_bar
 
     try:
         taxonomy = CIHP if recipe is None else load_config(recipe).model.taxonomy
         readers = find_datasets(path, images, taxonomy)
-    except (ConfigError, DatasetError) as error:
+    except TrainingError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     broken = 0
@@ -337,22 +358,22 @@ def shrink_datasets(
     data: Annotated[Path, typer.Argument(help="Folder that holds ccp/, groups/, backgrounds/, makehuman_cc0/.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the copy.")],
     side: Annotated[int, typer.Option(min=64, help="Longest side of a picture, in pixels.")] = 320,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs.")] = 85,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the JPEGs.")] = 85,
     label_shift: Annotated[
         float, typer.Option(min=-2, max=2, help="The recipe's data.label_shift, which the copy keeps.")
     ] = 0.0,
 ) -> None:
-    """A small copy of the photos to train on elsewhere: labels and boxes shrink with them, the splits stay."""
+    """Make a small copy of the photos, to train elsewhere: labels and boxes shrink with them, the splits stay."""
     from training.data.shrink import left_out, shrink
-    from training.data.sources import DatasetError
-    from training.evaluation.report import progress_bar
+    from training.errors import TrainingError
+    from training.progress import progress_bar
 
     if out.resolve() == data.resolve():
         raise typer.BadParameter(f"--out {out}: this is the folder that is copied; name another")
     try:
         with progress_bar() as progress:
             written = shrink(data, out, side, quality, progress, label_shift=label_shift)
-    except DatasetError as error:
+    except TrainingError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     for folder, size in written.items():

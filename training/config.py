@@ -10,15 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from parsing_rcnn.own_classes import BUILT_IN
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.config_layers import merged, override
+from training.config_layers import cause, merged, override
 from training.config_types import Amount, Canvases, Count, Labels, Levels, Paths, Positive, Share, Whole
+from training.errors import ConfigError
 
 Norm = Literal["none", "batch", "group"]
 _GROUPS = 8  # of group norms, the least: what their channels have to be a multiple of
-
-
-class ConfigError(ValueError):
-    """A configuration file has a key, a type or a range that does not fit. The message names the key."""
 
 
 class _Strict(BaseModel):
@@ -266,8 +263,8 @@ class TrainConfig(_Strict):
     Attributes:
         warm_start: weights that a run begins from, as `train --warm-start` names them (which holds over this, and is
             recorded as this).
-        parsing, densepose: train these branches. With `only` a run records those that are trained, be it by the weights
-            that it began from.
+        parsing, densepose: train these branches. With `only` a run records those that are trained: of the others, those
+            that the weights it began from have trained.
         only: train nothing but this part, on the features of the rest as they are: at a third of the cost. The rest
             has to be somebody's (`warm_start`).
         half_size_losses: of the branches, before the last x2: a third less time, edges are learnt later.
@@ -332,8 +329,8 @@ class Config(_Strict):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
 
-    def digest_json(self) -> str:
-        """The recipe as JSON, for checkpoints and model cards."""
+    def as_json(self) -> str:
+        """All keys of the recipe as JSON, as a checkpoint keeps them."""
         return self.model_dump_json()
 
 
@@ -363,7 +360,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     and its taxonomy without the number of classes of theirs.
 
     Raises:
-        ConfigError: naming the key that is unknown or out of range, and the file.
+        ConfigError: naming the key that is unknown or out of range, and the file or the override that says it.
     """
     raw = _read(path, ())
     try:
@@ -374,5 +371,17 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         return Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        keys = [str(part) for part in first["loc"]]
+        source = _source(path, keys, overrides)
+        raise ConfigError(f"{source}: {'.'.join(keys)}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _source(path: Path, keys: list[str], overrides: tuple[str, ...]) -> str:
+    """What makes the value of a key wrong: an override, several of them together, or the file."""
+    if (item := cause(keys, overrides)) is not None:
+        return f"--set {item!r}"
+    try:
+        Config.model_validate(_read(path, ()))
+    except ValidationError:
+        return str(path)
+    return f"{path} with {' '.join(f'--set {item!r}' for item in overrides)}"

@@ -30,7 +30,7 @@ def plot_curves(log: Path, out: Path) -> None:
     """Draw log.jsonl as a PNG: a panel for each loss, and one for each validation split that was measured.
 
     Raises:
-        DatasetError: `out` cannot be written.
+        OutputError: `out` cannot be written.
     """
     import matplotlib as mpl
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed
 
-from training.config import ConfigError
+from training.errors import ConfigError
 
 _PARTED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out")
 

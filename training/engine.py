@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs.image import check
+from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
 from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
 from training.checkpoint import load_model
 from training.config import Config
+from training.errors import CheckpointError
 from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
-from training.tensor_files import CheckpointError
 
 LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side
@@ -39,7 +40,8 @@ class TorchGraphs:
 
     def detector(self, canvas: NDArray[np.uint8], limits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
-        return self.detect(canvas, limits, (canvas.shape[0], canvas.shape[1]))
+        answer: dict[str, NDArray[Any]] = self.detect(canvas, limits, (canvas.shape[0], canvas.shape[1]))
+        return answer
 
     @torch.inference_mode()
     def detect(
@@ -66,7 +68,8 @@ class TorchGraphs:
         """See `Graphs`."""
         maps = self.model.densepose(torch.from_numpy(features).to(self.model.mean.device), half=True)
         background = self.model.config.densepose_background
-        answer = (iuv_answer(*map(doubled, maps), background), iuv_scores(*maps[:2], background))
+        coarse, index, u, v = (doubled(plane) for plane in maps)
+        answer = (iuv_answer(coarse, index, u, v, background), iuv_scores(maps[0], maps[1], background))
         return {name: t.cpu().numpy() for name, t in zip(DENSEPOSE_OUTPUTS, answer, strict=True)}
 
 
@@ -130,12 +133,13 @@ class TorchAnalyzer(GraphPipeline):
 
     def preprocess(
         self,
-        image: bytes | NDArray[np.uint8],
+        image: Picture,
         options: Options,
         watch: Stopwatch,
         canvases: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.uint8], Window]:
         """See `GraphPipeline`."""
+        image = load(image)
         data = self.config.data
         own = canvases is None and data.test_short_side is not None
         if canvases is None and data.test_short_side is not None:
@@ -161,7 +165,8 @@ class TorchAnalyzer(GraphPipeline):
     def _detector(
         self, canvas: NDArray[np.uint8], window: Window, limits: NDArray[np.float32]
     ) -> dict[str, NDArray[Any]]:
-        return self._torch.detect(canvas, limits, self.extent(canvas, window))
+        answer: dict[str, NDArray[Any]] = self._torch.detect(canvas, limits, self.extent(canvas, window))
+        return answer
 
     def _size(self, image: bytes | NDArray[np.uint8]) -> tuple[int, int]:
         if isinstance(image, np.ndarray):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.sources import DatasetError
+from training.errors import OutputError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a file to write to, NAME.partial beside `path`, and move it to `path` if all goes well.
+def replacing(path: Path, option: str = "--out") -> Iterator[Path]:
+    """Yield the path of a new file beside `path`, and move that file to `path` if all goes well.
+
+    Each process writes a file of its own name, so that several may write `path` at once: the last one stays.
+
+    Args:
+        option: of the command that names the place, for the message.
 
     Raises:
-        DatasetError: it could not be written; `path` is unchanged.
+        OutputError: it could not be written; `path` is unchanged.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        with writing(path, option):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def unwritable(path: Path, error: OSError) -> DatasetError:
+@contextmanager
+def writing(path: Path, option: str = "--out") -> Iterator[None]:
+    """Turn an `OSError` into an `OutputError` that names `path` and `option`."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, option) from error
+
+
+def unwritable(path: Path, error: OSError, option: str = "--out") -> OutputError:
     """The error for a file or folder that could not be written."""
     why = error.strerror or str(error)[:200]  # shutil.Error lists all the files of a folder
-    return DatasetError(
-        f"{path}: cannot be written ({why}); make room or get the right to write there, or name another --out"
+    return OutputError(
+        f"{path}: cannot be written ({why}); make room or get the right to write there, or name another {option}"
     )
 
 
@@ -47,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8.
 
     Raises:
-        DatasetError: see `replacing`.
+        OutputError: see `replacing`.
     """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -57,34 +71,35 @@ def write_json(path: Path, document: Any) -> None:
     """Write JSON for people to read.
 
     Raises:
-        DatasetError: see `replacing`.
+        OutputError: see `replacing`.
     """
     write_text(path, json.dumps(document, indent=2) + "\n")
 
 
-def write_png(path: Path, image: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture (BGR, as OpenCV has it) or a label map. Unlike `cv2.imwrite`, it leaves no half-written file.
 
     Raises:
-        DatasetError: see `replacing`.
+        OutputError: see `replacing`.
     """
-    data = cv2.imencode(".png", image, options)[1].tobytes()
+    data = cv2.imencode(".png", image)[1].tobytes()
     with replacing(path) as partial:
         partial.write_bytes(data)
 
 
-def make_folder(out: Path) -> None:
+def make_folder(out: Path, option: str = "--out") -> None:
     """Make a folder and check that files can be written there, before the work whose results they hold.
 
+    Args:
+        option: of the command that names the folder, for the message.
+
     Raises:
-        DatasetError: they cannot.
+        OutputError: they cannot.
     """
-    try:
+    with writing(out, option):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(bytes(4096))
-    except OSError as error:
-        raise unwritable(out, error) from error
 
 
 @contextmanager
@@ -95,7 +110,7 @@ def held(out: Path) -> Iterator[None]:
     hold it. On Windows, and on file systems without locks, nothing is locked.
 
     Raises:
-        DatasetError: another process has it, or nothing can be written there.
+        OutputError: another process has it, or nothing can be written there.
     """
     make_folder(out)
     try:
@@ -104,15 +119,13 @@ def held(out: Path) -> Iterator[None]:
         yield
         return
     path = out / ".lock"
-    try:
+    with writing(path):
         file = path.open("a")
-    except OSError as error:
-        raise unwritable(path, error) from error
     with file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise DatasetError(
+            raise OutputError(
                 f"{out}: another run is writing here; wait for its end or stop it, or name another --out"
             ) from error
         except OSError:  # no locks here

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.data.batch import Batch
 from training.data.mixture import Mixture
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 from training.interruption import obey_parent_alone
 
 

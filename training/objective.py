@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parsing_rcnn.taxonomy import CIHP
+from training.config import Config
 from training.data.batch import Batch
 from training.data.iuv import possible_parts
 from training.data.sample import IGNORE_LABEL, PlacedPoints
@@ -31,6 +32,13 @@ _RARE = {"Hat": 2.0, "Gloves": 4.0, "Sunglasses": 3.0, "Socks": 2.5, "Scarf": 3.
 def class_weights() -> Tensor:
     """Cross-entropy weights of the CIHP classes, fp32 [20]."""
     return torch.tensor([_RARE.get(name, 1.0) for name in CIHP.classes])
+
+
+def memory_format(config: Config, device: torch.device) -> torch.memory_format:
+    """How maps lie in memory: channels last, except for a ResNet in fp32 on a CPU. There RoIAlign and its gradient need
+    channels first, and converting costs more than the convolutions gain."""
+    plain = device.type == "cpu" and config.train.autocast == "none"
+    return torch.contiguous_format if plain and config.model.backbone.startswith("res") else torch.channels_last
 
 
 class Objective(nn.Module):
@@ -57,7 +65,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = layout
-        self.model, self.only, self.half = model, only, half
+        self.model, self.only, self.half_size = model, only, half
         self.parsing, self.densepose = parsing and only != "densepose", densepose and only != "parsing"
         self.config = model.config
         self.output = (2 if half else 4) * self.config.branch.roi_size
@@ -165,9 +173,11 @@ class Objective(nn.Module):
         if self.model.keypoint_head is not None:
             losses["keypoints"] = self._keypoints(features, batch, drawn)
         if self.parsing:
-            losses["parsing"] = parsing_loss(self.model.parsing(features, half=self.half), drawn.parts, self.weights)
+            losses["parsing"] = parsing_loss(
+                self.model.parsing(features, half=self.half_size), drawn.parts, self.weights
+            )
         if self.densepose:
-            losses |= self._densepose(self.model.densepose(features, half=self.half), batch, drawn)
+            losses |= self._densepose(self.model.densepose(features, half=self.half_size), batch, drawn)
         return losses
 
     def _nobody(self, pyramid: dict[int, Tensor]) -> Tensor:
@@ -183,17 +193,17 @@ class Objective(nn.Module):
         height, width = (4 * side for side in pyramid[2].shape[2:])
         canvas = torch.tensor([[0.0, 0, 0, width, height]], device=pyramid[2].device)
         features = self.model.roi_features(pyramid, canvas)
-        maps = [] if keypoint_head is None else [self.model.keypoints(features, half=self.half)]
-        maps += [self.model.parsing(features, half=self.half)] if self.parsing else []
-        maps += self.model.densepose(features, half=self.half) if self.densepose else ()
+        maps = [] if keypoint_head is None else [self.model.keypoints(features, half=self.half_size)]
+        maps += [self.model.parsing(features, half=self.half_size)] if self.parsing else []
+        maps += self.model.densepose(features, half=self.half_size) if self.densepose else ()
         return torch.stack([m.sum() * 0 for m in maps]).sum()
 
     def _keypoints(self, features: Tensor, batch: Batch, drawn: _Drawn) -> Tensor:
         if batch.keypoints is None or not bool(drawn.jointed.any()):
-            return self.model.keypoints(features[:1], half=self.half).sum() * 0
+            return self.model.keypoints(features[:1], half=self.half_size).sum() * 0
         known = drawn.jointed
         keypoints = batch.keypoints[drawn.pictures, drawn.owners][known]
-        logits = self.model.keypoints(features[known], half=self.half)
+        logits = self.model.keypoints(features[known], half=self.half_size)
         return keypoint_loss(logits, *keypoint_targets(keypoints, drawn.rois[known], self.output))
 
     def _labelled(self, batch: Batch, boxes: Tensor, owners: Tensor, there: Tensor) -> _Drawn:

@@ -1,4 +1,4 @@
-"""Optimiser, learning rates, their schedules, and how both scale with the batch size of a run."""
+"""What learns, at which rates: optimiser, schedules, and how they scale with the batch size of a run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,39 @@ import torch
 from torch import nn
 
 from training.config import TrainConfig
+from training.errors import ConfigError
 from training.model.parsing_rcnn import ParsingRCNN
 
 _STEP_FACTOR = 0.1  # of the rate at each of `train.steps`
+
+
+def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
+    """Freeze what the recipe does not train, and set the mode of every layer."""
+    model.train()
+    if config.only is not None:
+        if config.only != "detector" and model.config.share_trunk:
+            raise ConfigError(
+                f"train.only={config.only} would train one head on a trunk that both have (model.share_trunk): leave "
+                "one of the two out"
+            )
+        prefixes = ("rpn.", "box.") if config.only == "detector" else (f"{config.only}_",)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        model.eval()
+        for name, child in model.named_children():
+            if f"{name}.".startswith(prefixes):
+                child.train()
+        return
+    backbone = model.backbone
+    if config.backbone_norm in ("statistics", "frozen"):
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+                if config.backbone_norm == "frozen":
+                    module.requires_grad_(False)
+    if config.frozen_stages:
+        for part in (backbone.stem, *list(backbone.stages)[: config.frozen_stages - 1]):
+            part.eval().requires_grad_(False)
 
 
 def parameter_groups(model: ParsingRCNN, config: TrainConfig) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ reads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.codecs.header import peek
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.geometry import turn_upright
 from parsing_rcnn.maps.paste import interpolate, pixel_window
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
-from training.data.sources import DatasetError, read_jpeg
+from training.data.sources import read_jpeg
+from training.errors import DatasetError
 from training.files import make_folder, write_png
 from training.metrics.detection import box_iou
 
@@ -77,7 +80,7 @@ def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | N
     flip = plain.taxonomy.flip_table()
     other = probability_map(mirrored, int(overlaps.argmax()))[flip][:, :, ::-1]
     mean = (probability_map(plain, main) + other) / 2
-    labels = mean.argmax(0).astype(np.uint8)
+    labels = np.asarray(mean.argmax(0), np.uint8)
     labels[mean.max(0) < _SURE] = IGNORE_LABEL
     # unsure pixels far from the person are background, which needs no 255
     box = plain.boxes[main].round().astype(int)
@@ -87,24 +90,56 @@ def label(analyzer: Analyzer, image: NDArray[np.uint8]) -> NDArray[np.uint8] | N
     return labels
 
 
-def write_labels(analyzer: Analyzer, photos: Sequence[Path], out: Path, progress: Iterable[Path] | None = None) -> int:
-    """Label photos into `out`/STEM.png. Returns how many were sure enough.
+@dataclass(frozen=True)
+class Written:
+    """What `write_labels` has done.
+
+    Attributes:
+        kept: how many photos were sure enough.
+        broken: a sentence for each photo that cannot be read, naming it.
+    """
+
+    kept: int
+    broken: tuple[str, ...]
+
+
+def write_labels(
+    analyzer: Analyzer, photos: Sequence[Path], out: Path, progress: Iterable[Path] | None = None
+) -> Written:
+    """Label photos into `out`/STEM.png. Photos that cannot be read are left out.
 
     The model sees a photo upright, as its EXIF says. The map is turned back to the pixels as stored, which training
     reads.
 
     Raises:
-        DatasetError: there are no photos, or a map could not be written.
+        DatasetError: there are no photos.
+        OutputError: a map could not be written.
     """
     if not photos:
         raise DatasetError("no JPEG photos to label; point --photos at a folder that has some")
     make_folder(out)
-    kept = 0
+    kept, broken = 0, []
     for path in progress or photos:
-        image = read_jpeg(path)
-        turn = peek(path.read_bytes()).orientation
+        try:
+            image, turn = _read(path)
+        except DatasetError as error:
+            broken.append(str(error))
+            continue
         labels = label(analyzer, turn_upright(image, turn))
         if labels is not None and (labels > 0).any():
             write_png(out / f"{path.stem}.png", turn_upright(labels, _BACK.get(turn, turn)))
             kept += 1
-    return kept
+    return Written(kept, tuple(broken))
+
+
+def _read(path: Path) -> tuple[NDArray[np.uint8], int]:
+    """(pixels as stored, EXIF orientation) of a JPEG.
+
+    Raises:
+        DatasetError: missing, or no JPEG.
+    """
+    image = read_jpeg(path)
+    try:
+        return image, peek(path.read_bytes()).orientation
+    except ParsingRCNNError as error:
+        raise DatasetError(f"{path}: not a JPEG that can be read ({error})") from error

@@ -52,7 +52,8 @@ def random_model(config: Config, canvas: tuple[int, int] = (256, 320), seed: int
     _settle(model.train(), _picture(canvas, generator))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _settle(model: ParsingRCNN, picture: Tensor) -> None:

@@ -16,8 +16,9 @@ from training.config import Config
 from training.curves import plot_curves
 from training.data.datasets.check import find_datasets
 from training.data.datasets.records import Reader, read_pixels
-from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, RenderedPeople
+from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople
 from training.engine import TorchAnalyzer, load_checkpoint
+from training.errors import DatasetError
 from training.files import write_png
 
 _CELL = 288  # pixels, both sides of a picture's place on the sheet
@@ -28,14 +29,19 @@ _PICTURES = 24
 def write_report(run: Path, pictures: Sequence[Path]) -> None:
     """Write curves.png into the folder of a run and, of `pictures` (see `sheet_pictures`), sheet.png.
 
-    The sheet shows what the average weights find on each of them, once for every trained branch. A picture that cannot
-    be read is left out, and named on standard error.
+    Without log.jsonl, where only state.pt was taken along, there are no curves, which is said on standard error. The
+    sheet shows what the average weights find on each of the pictures, once for every trained branch. A picture that
+    cannot be read is left out, and named on standard error.
 
     Raises:
-        DatasetError: a file cannot be written.
+        OutputError: a file cannot be written.
         CheckpointError: the weights of the run cannot be read.
     """
-    plot_curves(run / "log.jsonl", run / "curves.png")
+    log = run / "log.jsonl"
+    if log.is_file():
+        plot_curves(log, run / "curves.png")
+    else:
+        print(f"there is no curves.png: it is drawn from {log}, which is not there", file=sys.stderr)
     if not pictures:
         return
     analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
@@ -106,7 +112,7 @@ def _rendered(folder: Path | None) -> list[Path]:
 
 def _evenly(length: int, count: int) -> list[int]:
     """At most `count` indices, evenly spaced over a sequence of this length."""
-    return np.linspace(0, length - 1, min(length, count)).astype(int).tolist()
+    return [int(index) for index in np.linspace(0, length - 1, min(length, count))]
 
 
 def _cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

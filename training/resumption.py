@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from training.beginning import left_alone
 from training.config import Config
-from training.tensor_files import CheckpointError
+from training.errors import CheckpointError
 
 _REMEDY = "take another --out, or --fresh; --warm-start begins a new run from its weights"
 # keys of `train` that a run may change when it goes on; any other makes it another run
@@ -47,7 +47,7 @@ def compare(
     Raises:
         CheckpointError: naming what differs.
     """
-    before, now = _flat(_completed(state["recipe"])), _flat(json.loads(recipe.digest_json()))
+    before, now = _flat(_completed(state["recipe"])), _flat(json.loads(recipe.as_json()))
     counted: dict[str, list[int]] | None = state.get("counts")  # none: written before data could move
     free = _FREE | {f"train.{branch}" for branch in left_alone(recipe.train)}
     changed = [key for key in sorted({*now, *before} - free) if _learnt(now.get(key)) != _learnt(before.get(key))]
@@ -72,7 +72,7 @@ def compare(
 def _completed(recipe: str) -> Any:
     """A saved recipe, with defaults for the keys that it lacks. Where it has keys that no longer exist, unchanged."""
     try:
-        return json.loads(Config.model_validate_json(recipe).digest_json())
+        return json.loads(Config.model_validate_json(recipe).as_json())
     except ValidationError:
         return json.loads(recipe)
 

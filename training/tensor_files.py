@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.arrays_only import ArraysOnly
+from training.errors import CheckpointError
 
 # what readers raise for files that are cut off, altered or malicious; none of their code is run in any case
 _BROKEN = (
@@ -22,10 +23,6 @@ _BROKEN = (
 )  # fmt: skip
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _NAMED = 8  # tensors that a message names
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is absent or does not fit the network; the message names the file."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

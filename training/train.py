@@ -16,61 +16,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.beginning import recalled, recorded, refuse_random_rest
 from training.checkpoint import compare_recipes, load_state, load_weights, save_state, save_weights
-from training.config import Config, ConfigError, TrainConfig
+from training.config import Config
 from training.data.batch import Batch
 from training.data.mixture import Mixture
 from training.distributed import World
 from training.ema import WeightAverage
-from training.files import make_folder
+from training.errors import CheckpointError, ConfigError
+from training.files import make_folder, writing
 from training.interruption import StopRequest, TrainingStopped
 from training.loading import read_batches
 from training.model.parsing_rcnn import ParsingRCNN, build_model
-from training.objective import Objective
-from training.optimisation import build_optimizer, scaled, schedule
+from training.objective import Objective, memory_format
+from training.optimisation import build_optimizer, prepare, scaled, schedule
 from training.resumption import compare
-from training.run_log import REPORT_EVERY, RunLog
-from training.tensor_files import CheckpointError
+from training.run_log import REPORT_EVERY, RunLog, is_measured
 from training.validation import Validation
 
 
 class TrainingDiverged(RuntimeError):
     """A loss is not finite; the message names the batch and the loss."""
-
-
-def prepare(model: ParsingRCNN, config: TrainConfig) -> None:
-    """Freeze what the recipe does not train, and set the mode of every layer."""
-    model.train()
-    if config.only is not None:
-        if config.only != "detector" and model.config.share_trunk:
-            raise ConfigError(
-                f"train.only={config.only} would train one head on a trunk that both have (model.share_trunk): leave "
-                "one of the two out"
-            )
-        prefixes = ("rpn.", "box.") if config.only == "detector" else (f"{config.only}_",)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith(prefixes))
-        model.eval()
-        for name, child in model.named_children():
-            if f"{name}.".startswith(prefixes):
-                child.train()
-        return
-    backbone = model.backbone
-    if config.backbone_norm in ("statistics", "frozen"):
-        for module in backbone.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-                if config.backbone_norm == "frozen":
-                    module.requires_grad_(False)
-    if config.frozen_stages:
-        for part in (backbone.stem, *list(backbone.stages)[: config.frozen_stages - 1]):
-            part.eval().requires_grad_(False)
-
-
-def memory_format(config: Config, device: torch.device) -> torch.memory_format:
-    """How maps lie in memory: channels last, except for a ResNet in fp32 on a CPU. There RoIAlign and its gradient need
-    channels first, and converting costs more than the convolutions gain."""
-    plain = device.type == "cpu" and config.train.autocast == "none"
-    return torch.contiguous_format if plain and config.model.backbone.startswith("res") else torch.channels_last
 
 
 class Trainer:
@@ -254,7 +218,7 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "step": self.step,
                 "elapsed": self.elapsed,
-                "recipe": self.recipe.digest_json(),
+                "recipe": self.recipe.as_json(),
                 "pictures": self.pictures,
                 "counts": self.mixture.counts(),
             },
@@ -265,22 +229,38 @@ class Trainer:
         save_weights(self.out / name, self.average.model, self.recipe, facts)
 
     def run(self) -> None:
-        """Train to the end of the schedule. A run that has got there (`finished`) stays as it is.
+        """Train to the end of the schedule. A run that has got there (`finished`) only gets what it lacks.
 
         Raises:
-            DatasetError: a picture is missing or broken, or `out` cannot be written.
+            DatasetError: a picture is missing or broken.
+            OutputError: `out` cannot be written.
             TrainingDiverged: a loss is not finite.
             TrainingStopped: SIGTERM, SIGUSR1 or Ctrl-C asked for it; a checkpoint is written.
         """
-        config = self.config.train
-        if self.finished is not None:
-            if not (self.out / "weights.safetensors").is_file():  # only state.pt was taken along
-                self.save()
-            return
+        with StopRequest() as request:
+            measured = self._train(request) if self.finished is None else self._complete(request)
+        if self.world.any(not measured):  # the others wait for the first process, which may still be saving
+            raise self._stopped(request, "measures its weights")
+
+    def _complete(self, request: StopRequest) -> bool:
+        """Write the weights of a finished run where only state.pt was taken along, and measure its last step where that
+        was stopped. Returns whether it is measured now, as far as the recipe asks for it."""
+        if not all((self.out / name).is_file() for name in ("weights.safetensors", "weights.json")):
+            self.save()
+        if self.validation is None or is_measured(self.out, self.step):
+            return True
+        with RunLog(self.out, self.config.train, self.step) as report:
+            return self._validate(report, request)
+
+    def _train(self, request: StopRequest) -> bool:
+        """The loop of `run`. Returns whether the last step is measured, as far as the recipe asks for it."""
+        config, measured = self.config.train, True
+        if self.fresh and self.step == 0 and self.world.leads:
+            with writing(self.out):  # a kill before the first checkpoint must not leave the run that lay here to go on
+                (self.out / "state.pt").unlink(missing_ok=True)
         numbers = range(self.step * self.batches + self.world.rank, config.iterations * self.batches, self.world.size)
         with ExitStack() as stack:
             report = stack.enter_context(RunLog(self.out, config, self.step)) if self.world.leads else None
-            request = stack.enter_context(StopRequest())
             if config.workers:  # a fork does not copy OpenCV's threads, and a worker that ends them would wait for ever
                 stack.callback(cv2.setNumThreads, cv2.getNumThreads())
                 cv2.setNumThreads(1)
@@ -295,26 +275,26 @@ class Trainer:
                 last = over or self.step == config.iterations
                 if report is not None:
                     report.step(self.step, self.elapsed, losses, last=last)
-                measured = config.evaluate_every is not None and (last or self.step % config.evaluate_every == 0)
-                if measured or self.step % config.checkpoint_every == 0:  # before measuring, which may fail
+                due = config.evaluate_every is not None and (last or self.step % config.evaluate_every == 0)
+                if due or self.step % config.checkpoint_every == 0:  # before measuring, which may fail
                     self.save()
                 if config.keep_every is not None and self.step % config.keep_every == 0 and self.world.leads:
                     self._save_weights(f"weights_{self.step}.safetensors")
-                if measured and report is not None:
-                    self._validate(report, request)
+                if due and report is not None:
+                    measured = self._validate(report, request)
                 if over:
                     break
                 self._stop_if_asked(request)
         self.save()
-        self.world.any(False)  # wait for the first process, which may still be measuring and saving
+        return measured
 
-    def _validate(self, report: RunLog, request: StopRequest) -> None:
-        """Measure the average weights and log the figures. A signal stops this before the next picture."""
+    def _validate(self, report: RunLog, request: StopRequest) -> bool:
+        """Measure the average weights and log the figures. A signal stops this before the next picture: then False."""
         if self.validation is None:
-            return
+            return True
         try:
             measure = partial(self.validation.measure, self.average.model, lambda: request.signal is not None)
-            report.validated(self.step, measure)
+            return report.validated(self.step, measure)
         finally:
             prepare(self.model, self.config.train)  # without an average, the network itself was measured, in eval mode
 
@@ -329,12 +309,15 @@ class Trainer:
         if self.world.any(request.signal is not None):
             self.save()
             self.world.any(False)  # wait for the first process: torchrun ends all when one leaves
-            raise TrainingStopped(
-                f"{request.signal or 'a signal to another process'} asked to stop: step {self.step} of "
-                f"{self.config.train.iterations} is saved in {self.out}, and the same command "
-                f"{'without --fresh ' if self.fresh else ''}goes on from there",
-                by_hand=request.signal == "SIGINT",
-            )
+            raise self._stopped(request, "goes on from there")
+
+    def _stopped(self, request: StopRequest, then: str) -> TrainingStopped:
+        return TrainingStopped(
+            f"{request.signal or 'a signal to another process'} asked to stop: step {self.step} of "
+            f"{self.config.train.iterations} is saved in {self.out}, and the same command "
+            f"{'without --fresh ' if self.fresh else ''}{then}",
+            by_hand=request.signal == "SIGINT",
+        )
 
     def update(self, batches: list[Batch]) -> dict[str, Tensor]:
         """One step on this process's batches: the mean of their losses, detached.

@@ -9,8 +9,8 @@ from typing import Any
 
 from training.config import Config
 from training.data.datasets.check import find_datasets
-from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer
+from training.errors import DatasetError
 from training.evaluation.datasets import evaluate_dataset
 from training.evaluation.keypoint_analyzer import KeypointAnalyzer
 from training.model.parsing_rcnn import ParsingRCNN

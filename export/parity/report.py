@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from export import files
 from export.parity.comparison import Difference, Tensors
 from export.parity.situations import NAMES, Situation
 from export.parity.verify import Answers
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
+from training.files import replacing
 
 _TILE = 160  # pixels, height of a picture of a sheet
 
@@ -178,8 +180,10 @@ def write_report(
     """Write `out` (Markdown) and the same name with .json.
 
     With `found` and `taxonomy` also a sheet of pictures for each runtime, in pictures/ beside the page.
+
+    Raises:
+        OutputError: a file cannot be written.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     sheets = []
     if found is not None and taxonomy is not None:
         reference = report["reference"]
@@ -188,12 +192,17 @@ def write_report(
                 continue
             sheet = difference_sheet(situations, found[reference], found[name], taxonomy)
             path = out.parent / "pictures" / f"{out.stem}_{_slug(name)}.jpg"
-            path.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+            with replacing(path) as partial:
+                partial.write_bytes(_jpeg(sheet))
             sheets.append(str(path.relative_to(out.parent)))
-    out.write_text(to_markdown(report, sheets, out, repository))
     finite = json.loads(json.dumps(report), parse_constant=lambda _: None)  # JSON knows no infinity
-    out.with_suffix(".json").write_text(json.dumps(finite, indent=1) + "\n")
+    files.write_report(out, to_markdown(report, sheets, out, repository), finite)
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture uint8 [H,W,3] RGB, encoded."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
 
 
 def _slug(name: str) -> str:

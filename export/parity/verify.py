@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 
+from export.onnx import stored_in_half
 from export.parity.backends import MIOU_TOLERANCES, TOLERANCES, Backend, open_backends, precision_of, tolerance_of
 from export.parity.comparison import Tensors, answers, compare
 from export.parity.situations import Situation, photo_situation, rendered_situations
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.repository import ModelRepository
 from training.checkpoint import load_model, load_weights
-from training.evaluation.common import Progress
 from training.evaluation.evaluate import Evaluation, measure_photos, refuse_other_classes
 from training.model.parsing_rcnn import ParsingRCNN
+from training.progress import Progress
 
 # name of a backend -> for each situation its answers, picture by picture; None where it does not take such canvases
 Answers = dict[str, list[list[Tensors] | None]]
@@ -156,5 +157,5 @@ def _load_rounded(checkpoint: Path, model: ParsingRCNN) -> None:
     """
     load_weights(checkpoint, model)
     for value in model.state_dict().values():
-        if value.dtype == torch.float32 and value.ndim >= 2 and value.numel() >= 256:
+        if value.dtype == torch.float32 and stored_in_half(value.shape):
             value.copy_(value.half())

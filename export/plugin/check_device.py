@@ -1,4 +1,4 @@
-"""Checks the CUDA kernel on a GPU: its numbers against the CPU library, its speed against torchvision and the memory's.
+"""Checks the CUDA kernel on a GPU: its numbers against the CPU library, its speed against torchvision and the memory.
 
     make plugin && python -m export.plugin.check_device --out docs/plugin.json
 

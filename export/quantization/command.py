@@ -57,6 +57,7 @@ def quantize(
     ] = None,
 ) -> None:
     """Write a repository with INT8 graphs, and report what INT8 costs, part by part, and whether to ship it."""
+    from export.files import claim_report
     from export.plugin.node import PluginNodeError
     from export.quantization.calibration import CalibrationError
     from export.quantization.quantize import Request
@@ -64,7 +65,7 @@ def quantize(
     from export.tensorrt.graph import TensorRTGraphError
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import GRAPHS, ModelRepository
-    from training.data.sources import DatasetError
+    from training.errors import TrainingError
     from training.evaluation.evaluate import refuse_other_classes
 
     if target not in ("onnx", "tensorrt"):
@@ -87,12 +88,13 @@ def quantize(
             threads=threads,
         )
         page = report or out / "quantization.md"
+        claim_report(page, "--report" if report else "--out")
         repeat = _command(request, data, page, repository, sensitivity, times=times)
         _run(request, data, sensitivity, times, page, repeat)
         if target == "tensorrt":
             write_triton(out)
             write_engines(out, plugin, print_trtexec, precision="int8")
-    except (CalibrationError, DatasetError, ParsingRCNNError, PluginNodeError, TensorRTGraphError) as error:
+    except (CalibrationError, TrainingError, ParsingRCNNError, PluginNodeError, TensorRTGraphError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -138,21 +140,22 @@ def _command(
     return shlex.join(["parsing-rcnn", "quantize", *words, *(["--no-times"] if not times else [])])
 
 
-def _run(request: object, data: Path | None, sensitivity: int, times: bool, path: Path, repeat: str) -> None:
+def _run(request: Request, data: Path | None, sensitivity: int, times: bool, path: Path, repeat: str) -> None:
+    """Quantise, measure, print the report and write it to `path`; `repeat` is the command line for it."""
     import onnx
 
+    from export.files import write_report
     from export.quantization.calibration import other_photos
-    from export.quantization.quantize import Request, quantise_repository, threads_of
-    from export.quantization.report import analyzers, measure_accuracy, measure_times, to_markdown, write
+    from export.quantization.quantize import quantise_repository, threads_of
+    from export.quantization.report import analyzers, measure_accuracy, measure_times, to_markdown
     from export.quantization.report import report as describe
     from export.quantization.sensitivity import measure_sensitivity
     from parsing_rcnn.codecs.image import decode
     from parsing_rcnn.geometry import fit
     from parsing_rcnn.repository import GRAPHS
-    from training.evaluation.report import progress_bar
+    from training.progress import progress_bar
 
-    assert isinstance(request, Request)
-    count, source = threads_of(request), request.source
+    threads, source = threads_of(request), request.source
     with progress_bar() as progress:
         done = quantise_repository(request, progress)
         errors = []
@@ -163,14 +166,15 @@ def _run(request: object, data: Path | None, sensitivity: int, times: bool, path
             if others:
                 canvases = [fit(decode(p.read_bytes()), source.canvases)[0] for p in others]
                 plain = {name: onnx.load(source.graph(name)) for name in GRAPHS}
-                errors = measure_sensitivity(done.ranged, plain, canvases, count, progress, request.activations)
+                errors = measure_sensitivity(done.ranged, plain, canvases, threads, progress, request.activations)
             else:
                 typer.echo("note: every photo calibrates: no sensitivity report; ask for fewer with --count", err=True)
         accuracy = None
         if data is not None:
-            accuracy = measure_accuracy(analyzers(source, done, count), data, progress)
+            accuracy = measure_accuracy(analyzers(source, done, threads), data, progress)
         # no CPU runtime takes the graphs for TensorRT
-        spent = measure_times(done, count, progress) if times and done.repository.quantised_for == "cpu" else None
+        spent = measure_times(done, threads, progress) if times and done.repository.quantised_for == "cpu" else None
     document = describe(source, done, accuracy, errors, spent, repeat)
-    write(document, path)
-    typer.echo(to_markdown(document))
+    text = to_markdown(document)
+    typer.echo(text)  # first: it is there even where the file cannot be written
+    write_report(path, text, document)

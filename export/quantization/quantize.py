@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
+from export.files import save_graph
 from export.onnx import MADE, remove_made
 from export.quantization.calibration import Calibration, CalibrationError, calibrate, find_photos
 from export.quantization.qdq import WEIGHT_BITS, Activations, Ranged, measure_ranges, quantise
 from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Runtime
-from training.evaluation.common import Progress
+from training.files import make_folder, write_text, writing
+from training.progress import Progress
 
 QUANTISED_FILE = "model.int8.onnx"
 
@@ -81,6 +81,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
 
     Raises:
         CalibrationError: the photos do not serve, or an option names no graph or part of one.
+        OutputError: a file cannot be written.
     """
     source, out = request.source, request.out
     unknown = [name for name in request.graphs if name not in GRAPHS]
@@ -97,6 +98,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
         for folder in request.photos
         for path in find_photos(folder, request.count, request.excluded, request.twins)
     ]
+    make_folder(out)  # before the work
     # ONNX Runtime compiles nothing for a new size: quicker here, where every size comes once
     calibration = calibrate(source, Runtime(source, "onnxruntime", "fp32", request.threads), photos)
     ranged = {
@@ -112,7 +114,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
     _copy(source.path, out, MADE if request.activations == "int8" else (QUANTISED_FILE,))
     written = {name: out / name / "1" / QUANTISED_FILE for name in graphs}
     for name, graph in graphs.items():
-        onnx.save(graph, written[name])
+        save_graph(graph, written[name])
     card = {
         **source.card,
         "quantization": {
@@ -125,7 +127,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
             "files": {name: _described(out, path) for name, path in written.items()},
         },
     }
-    (out / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    write_text(out / CARD, json.dumps(card, indent=1) + "\n")
     return Quantised(ModelRepository.open(out), ranged, chosen, calibration)
 
 
@@ -145,7 +147,8 @@ def _copy(source: Path, out: Path, made: Sequence[str]) -> None:
     Compiled files of Triton's Python models stay behind, too: a server writes them beside the models that it runs.
     """
     if out.resolve() != source.resolve():
-        shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *made))
+        with writing(out):
+            shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *made))
     for name in GRAPHS:
         remove_made(out / name / "1", made)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -23,8 +22,8 @@ from parsing_rcnn.inference.compiled import openvino_core
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import no_int8
-from training.evaluation.common import Progress
 from training.evaluation.evaluate import Evaluation, measure_photos
+from training.progress import Progress
 
 MOST_LOST = 0.005  # of mIoU: half a point
 _ROUNDS = 3
@@ -62,7 +61,7 @@ def decide(runtime: str, lost: float | None, plain_ms: float | None, int8_ms: fl
 
 
 def analyzers(source: ModelRepository, quantised: Quantised, threads: int) -> dict[str, Analyzer]:
-    """What is compared, by name: fp32, the reference; INT8 as an exact device computes it; OpenVINO's INT8 kernels."""
+    """What is compared, by name: fp32, the reference; INT8 as an exact device computes it; INT8 kernels of OpenVINO."""
     fp32 = Pipeline(source.path, runtime="onnxruntime", precision="fp32", threads=threads)
     protos = {name: onnx.load(quantised.repository.graph(name, "int8")) for name in GRAPHS}
     found: dict[str, Analyzer] = {
@@ -250,10 +249,3 @@ def _sensitivity(errors: list[dict[str, Any]]) -> list[str]:
             f"| {d.box_median:.2f} / {d.box:.1f} | {d.score:.3f} | {100 * d.parts:.2f} | {100 * d.iuv:.2f} |"
         )
     return [*lines, ""]
-
-
-def write(document: dict[str, Any], out: Path) -> None:
-    """Write `out` (Markdown) and the same name with .json."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(to_markdown(document))
-    out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")

@@ -13,7 +13,7 @@ from export.memory_graphs import MemoryGraphs
 from export.parity.comparison import Difference, answers, compare
 from export.quantization.calibration import LIMITS
 from export.quantization.qdq import Activations, Ranged, quantise
-from training.evaluation.common import Progress
+from training.progress import Progress
 
 
 @dataclass(frozen=True)

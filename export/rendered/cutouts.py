@@ -33,7 +33,7 @@ def load_people() -> list[NDArray[np.uint8]]:
     return [people[:, left:right] for left, right in edges.reshape(-1, 2)]
 
 
-def cut_people(seed: int = 0) -> list[NDArray[np.uint8]]:
+def cut_people() -> list[NDArray[np.uint8]]:
     """Render upright people, wholly in their picture, without assets: uint8 [384,w,4] RGBA each."""
     from training.data.synthetic.assets import Assets
     from training.data.synthetic.body import load_body, load_shapes
@@ -44,12 +44,12 @@ def cut_people(seed: int = 0) -> list[NDArray[np.uint8]]:
 
     body = load_body()
     with tempfile.TemporaryDirectory() as cache:
-        shapes = load_shapes(Path(cache), seed, COUNT)
+        shapes = load_shapes(Path(cache), 0, COUNT)
     cast = Cast(body, shapes, Wardrobe(body, build_atlas(body), Assets.none()), Poser(body, {}))
     people: list[NDArray[np.uint8]] = []
     number = 0
     while len(people) < COUNT:
-        scene = draw_scene(np.random.default_rng([seed, number]), cast, np.full((*_CANVAS, 3), _GREY, np.uint8), (), 1)
+        scene = draw_scene(np.random.default_rng([0, number]), cast, np.full((*_CANVAS, 3), _GREY, np.uint8), (), 1)
         number += 1
         if scene.people[0]["style"] in _UPRIGHT and (cut := _cut(scene.image, scene.instance > 0)) is not None:
             people.append(cut)

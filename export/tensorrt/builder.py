@@ -17,11 +17,11 @@ from typing import Any
 
 from export.plugin import BUILD, TENSORRT_LIBRARY
 from export.plugin.node import OPERATOR, VERSION
-from export.tensorrt.profiles import Profile
+from export.tensorrt.profiles import ENGINE, Profile
+from training.files import replacing
 
 VERSIONS = (10, 11)
-WORKSPACE = 4 << 30
-ENGINE = "model.plan"  # what the Triton configurations name
+WORKSPACE = 4 << 30  # bytes that layers may use while they run
 GRAPH = "model.tensorrt.onnx"
 PLUGIN = BUILD / TENSORRT_LIBRARY
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -88,6 +88,7 @@ def build_engines(plans: Sequence[Plan], plugin: Path = PLUGIN, cache: Path | No
 
     Raises:
         TensorRTError: one of its subclasses.
+        OutputError: a file cannot be written.
     """
     trt = load_tensorrt()
     capability = compute_capability()
@@ -102,10 +103,9 @@ def build_engines(plans: Sequence[Plan], plugin: Path = PLUGIN, cache: Path | No
         known = timings.read_bytes() if timings is not None and timings.is_file() else b""
         engine, taken = build(trt, logger, plan, known)
         if timings is not None:
-            timings.parent.mkdir(parents=True, exist_ok=True)
-            _replace(timings, taken)
+            _write(timings, taken)
         path = plan.folder / f"model_{mark}.plan"
-        _replace(path, engine)
+        _write(path, engine)
         _same_file(path, plan.folder / ENGINE)
         written.append(path)
     return written
@@ -176,12 +176,11 @@ def load_plugin(trt: Any, path: Path) -> None:
         raise PluginMissing(f"{path}: TensorRT {trt.__version__} does not take it; build it against its headers: {how}")
 
 
-def build(trt: Any, logger: Any, plan: Plan, timings: bytes = b"", workspace: int = WORKSPACE) -> tuple[bytes, bytes]:
+def build(trt: Any, logger: Any, plan: Plan, timings: bytes = b"") -> tuple[bytes, bytes]:
     """Parse a graph and build its engine.
 
     Args:
         timings: TensorRT's timings of earlier builds.
-        workspace: bytes that layers may use while they run.
 
     Returns:
         the engine; and the timings with those of this build added.
@@ -191,7 +190,7 @@ def build(trt: Any, logger: Any, plan: Plan, timings: bytes = b"", workspace: in
     """
     builder = trt.Builder(logger)
     network = parse(trt, logger, builder, plan)
-    config = configure(trt, builder, plan, timings, workspace)
+    config = configure(trt, builder, plan, timings, WORKSPACE)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BuildFailed(
@@ -265,11 +264,9 @@ def _by(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+def _write(path: Path, data: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def _same_file(path: Path, name: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from export.files import save_graph
 from export.plugin.node import DOMAIN
 from export.tensorrt.builder import GRAPH, Plan
 from export.tensorrt.graph import for_tensorrt
@@ -33,7 +34,7 @@ def write_plans(path: Path, precision: str = "fp32") -> list[Plan]:
         source = repository.graph(name, precision)
         folder = source.parent
         graph = for_tensorrt(onnx.load(source), proposals=proposals, people=people)
-        onnx.save(graph, folder / GRAPH)
+        save_graph(graph, folder / GRAPH)
         if name == "detector":
             profiles = canvas_profiles(canvases(card))
         else:

@@ -9,6 +9,7 @@ from typing import Any
 # Upper ends of the ranges of people that a head's engine is made for: 1, 2-4, 5-16, 17-64. OpenVINO's shapes are fixed:
 # its numbers are `parsing_rcnn.runtime.PEOPLE_BUCKETS`.
 TENSORRT_PEOPLE = (1, 4, 16, 64)
+ENGINE = "model.plan"  # the engine beside a graph, under the name that Triton looks for
 Canvas = tuple[int, int]
 
 

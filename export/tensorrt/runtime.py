@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from export.named_graphs import NamedGraphs
 from export.tensorrt.builder import PLUGIN, load_plugin
+from export.tensorrt.profiles import ENGINE
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 
@@ -31,7 +32,7 @@ def unavailable(repository: ModelRepository) -> str | None:
 
 def plan_of(repository: ModelRepository, name: str) -> Path:
     """Where the engine of a graph lies."""
-    return repository.path / name / "1" / "model.plan"
+    return repository.path / name / "1" / ENGINE
 
 
 class _Engine:

@@ -23,14 +23,15 @@ def test_every_design_changes_the_network() -> None:
     assert len({model.model_dump_json() for model in models.values()}) == len(models)
 
 
-def test_a_design_computes_as_many_people_as_asked_for(tmp_path: Path) -> None:
+def test_a_design_computes_as_many_people_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.design import DESIGNS, RECIPE, prepare, write_design
     from export.cost import gigaflops
     from training.config import load_config
     from training.model.parsing_rcnn import build_model
 
     # a quarter of the arithmetic between the heads' own channels, half of it at their borders, the detector as it was
-    cost = write_design(DESIGNS["heads of half the width"], tmp_path / "narrow")
+    monkeypatch.chdir(tmp_path)  # from any folder, and relative to it
+    cost = write_design(DESIGNS["heads of half the width"], Path("narrow"))
     whole = gigaflops(build_model(load_config(RECIPE).model), [(384, 640)])
     heads = whole["parsing"]["a person"] + whole["densepose_head"]["a person"]
     assert cost["gflop_canvas"] == pytest.approx(whole["detector"]["384x640"], rel=0.01)  # three digits are said

@@ -36,11 +36,15 @@ def test_a_photo_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.skipif(not shipped_models(), reason="no exported models in model_repository")
-def test_two_frames_of_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_frames_of_the_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo, out = tmp_path / "figure.png", tmp_path / "speed" / "embedded.json"
     cv2.imwrite(str(photo), drawn_person())
-    arguments = ["--photo", str(photo), "--frames", "2", "--peer-frames", "1", "--rounds", "1", "--out", str(out)]
-    assert main(arguments) == 0
+    monkeypatch.chdir(tmp_path)  # from any folder, and relative to it
+    (tmp_path / "models").symlink_to(ModelRepository.open().path)
+    arguments = ["--photo", "figure.png", "--frames", "2", "--peer-frames", "1", "--rounds", "1"]
+    assert main([*arguments, "--repository", "models", "--out", "speed/embedded.json"]) == 0
     document = json.loads(out.read_text())
     assert document["engine"]["frames"] == 2
     assert {"detector", "parsing", "densepose", "total"} <= set(document["engine"]["stages_ms_median"])

@@ -21,8 +21,9 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.runtime import Runtime
-from training.checkpoint import CheckpointError, load_model
+from training.checkpoint import load_model
 from training.config import Config, DataConfig, ModelConfig, load_config
+from training.errors import CheckpointError
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 
 CONTRACT = {

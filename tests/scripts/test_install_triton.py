@@ -55,6 +55,18 @@ def test_a_python_without_wheels_is_refused_before_anything_is_fetched(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("name", ["a clone", "it's", "a(b)", "a[b]", "$a", "a\\b"])
+def test_a_folder_in_which_triton_could_not_start_its_models_is_refused(
+    script: Path, offline: Path, tmp_path: Path, name: str
+) -> None:
+    """Its Python backend runs `bash -c` with the paths of models in it, unquoted."""
+    script.parents[1].rename(tmp_path / name)
+    ended = install(tmp_path / name / "scripts" / script.name, ".triton", tmp_path, offline)
+    assert ended.returncode == 1
+    assert f"{tmp_path / name}: Triton cannot start its models in a folder with a space" in ended.stderr
+    assert not (tmp_path / ".triton").exists()
+
+
 @pytest.mark.parametrize("relative", [True, False])
 def test_a_folder_of_something_else_is_refused(script: Path, offline: Path, tmp_path: Path, relative: bool) -> None:
     mine = tmp_path / "here" / "mine"
@@ -64,6 +76,21 @@ def test_a_folder_of_something_else_is_refused(script: Path, offline: Path, tmp_
     assert ended.returncode == 1
     assert "not made by this script" in ended.stderr
     assert (mine / "precious").exists()
+
+
+def test_an_interpreter_may_lie_in_a_folder_with_a_quote(tmp_path: Path) -> None:
+    """The line of the script that puts its packages into the environment of Triton's models, and what that reads."""
+    packages = tmp_path / 'it\'s "mine" é' / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "of_the_user.py").touch()
+    own = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", own], check=True)
+    site = next(own.glob("lib/python*/site-packages"))
+    lines = (ROOT / "scripts" / "install_triton.sh").read_text().splitlines()
+    (line,) = [line for line in lines if "serving.pth" in line]
+    given = {**os.environ, "python": sys.executable, "packages": str(packages), "site": str(site)}
+    subprocess.run(["sh", "-c", line], env=given, check=True)
+    subprocess.run([own / "bin" / "python", "-c", "import of_the_user"], check=True)
 
 
 def test_without_a_network_an_older_server_stays(script: Path, offline: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`make` and the environments that it makes: which Python they get."""
+"""`make`: which Python its environments get, and paths with spaces and quotes in them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def old(tmp_path: Path) -> Path:
     return program
 
 
-def make(folder: Path, target: str, python: str | Path) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, target: str, python: str | Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Everything but the installation of packages."""
     for name in ("Makefile", "pyproject.toml", "client/pyproject.toml", "requirements"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         if not (folder / name).exists():
             copy(ROOT / name, folder / name)  # type: ignore[operator]
-    command = ["make", target, f"PYTHON={python}", "PIP=-c pass"]
+    command = ["make", target, f"PYTHON={python}", "PIP=-c pass", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
 
 
@@ -85,3 +85,49 @@ def test_an_environment_whose_python_has_gone_is_made_anew(
     assert made.returncode == 0, made.stderr
     subprocess.run([python, "-c", "pass"], check=True)
     assert "up to date" in make(folder, target, sys.executable).stdout
+
+
+@pytest.fixture
+def odd_clone(tmp_path: Path) -> Path:
+    """A clone in a folder with a space and a quote in its name. Whatever its recipes run tells its arguments."""
+    folder = tmp_path / "it's a clone"
+    for environment in (".venv", ".venv-torch"):
+        python = folder / environment / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+    program = '#!/bin/sh\nprintf "<%s>" "$0" "$PYTHON" "$@"\necho\n"$PYTHON" -c pass\n'
+    for name in ("scripts/install_triton.sh", "scripts/serve_triton.sh", ".venv-torch/bin/parsing-rcnn"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(program)
+        (folder / name).chmod(0o755)
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "triton.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    return folder
+
+
+def test_a_clone_may_lie_in_a_folder_with_a_space(odd_clone: Path) -> None:
+    python = odd_clone / ".venv" / "bin" / "python"
+    served = make(odd_clone, "serve-triton", sys.executable)
+    assert served.returncode == 0, served.stderr
+    for script in ("scripts/install_triton.sh", "scripts/serve_triton.sh"):
+        assert f"<{script}><{python}>" in served.stdout
+
+
+def test_a_photo_may_have_a_space_in_its_name(odd_clone: Path) -> None:
+    done = make(odd_clone, "bench", sys.executable, "PHOTO=my photo's.jpg")
+    assert done.returncode == 0, done.stderr
+    assert str(["--photo", "my photo's.jpg", "--out", "out/benchmarks/triton"]) in done.stdout
+
+
+@pytest.mark.parametrize("bodies", [False, True])
+def test_a_data_folder_may_have_a_space_in_its_name(odd_clone: Path, tmp_path: Path, bodies: bool) -> None:
+    data = tmp_path / "my photo's data"
+    (data / "backgrounds").mkdir(parents=True)
+    if bodies:
+        (data / "makehuman_cc0").mkdir()
+    done = make(odd_clone, "train", sys.executable, f"DATA={data}")
+    assert done.returncode == 0, done.stderr
+    rendered, trained = [line for line in done.stdout.splitlines() if line.startswith("<.venv-torch/bin/parsing-rcnn>")]
+    assert rendered.endswith(f"<{data}/backgrounds>" + (f"<--assets><{data}/makehuman_cc0>" if bodies else ""))
+    assert f"<--data><{data}>" in trained
+    assert make(odd_clone, "train", sys.executable).returncode != 0  # without DATA

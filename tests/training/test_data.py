@@ -13,8 +13,9 @@ import pytest
 from training.config import Config, DataConfig, TrainConfig
 from training.data.mixture import Mixture
 from training.data.sample import FILL, View, mask_box
-from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos
+from training.data.sources import GroupPhotos, LabelledPhotos
 from training.data.things import Things
+from training.errors import DatasetError
 
 
 def config(**sources: float) -> Config:

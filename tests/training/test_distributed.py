@@ -25,9 +25,9 @@ from typer.testing import CliRunner
 from parsing_rcnn.cli import build
 from tests.training.tiny import NARROW
 from training.checkpoint import load_state, save_state
-from training.config import ConfigError
 from training.data.splits import groups_split
 from training.distributed import join
+from training.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SMALL = (

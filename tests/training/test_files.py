@@ -22,7 +22,7 @@ from tests.full_disk import room_for
 from tests.training.helpers import TruthTeller, recipe
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import load_state, save_weights
-from training.data.sources import DatasetError
+from training.errors import OutputError
 from training.evaluation.run import run_datasets, run_evaluate
 from training.files import held, make_folder, write_png, write_text
 from training.train import Trainer
@@ -38,7 +38,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "map.png"
     write_png(path, np.zeros((9, 9), np.uint8))
     before = path.read_bytes()
-    with pytest.raises(DatasetError, match=r"map\.png: cannot be written"), room_for(5000):
+    with pytest.raises(OutputError, match=r"map\.png: cannot be written"), room_for(5000):
         write_png(path, noise(200))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -46,12 +46,42 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), noise(200))
 
 
+WRITES = """
+import sys
+from pathlib import Path
+from training.files import replacing
+with replacing(Path(sys.argv[1])) as partial:
+    partial.write_text("the first of two")
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    first = subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "written\n"
+    write_text(path, "the second")
+    assert path.read_text() == "the second"
+    first.communicate("")
+    assert first.returncode == 0
+    assert path.read_text() == "the first of two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DatasetError, match=r"cannot be written .*another --out"):
+        with pytest.raises(OutputError, match=r"cannot be written .*another --out"):
             make_folder(out)
-    with pytest.raises(DatasetError, match="cannot be written"), room_for(100):
+    with pytest.raises(OutputError, match="cannot be written"), room_for(100):
         make_folder(tmp_path / "new")
     make_folder(tmp_path / "new")
     assert not list((tmp_path / "new").iterdir())
@@ -66,9 +96,9 @@ class Unasked(TruthTeller):
 
 def test_an_evaluation_finds_out_before_it_measures(data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DatasetError, match="file: cannot be written"):
+    with pytest.raises(OutputError, match="file: cannot be written"):
         run_evaluate(Unasked(), data_folder, out=tmp_path / "file")
-    with pytest.raises(DatasetError, match="file: cannot be written"):
+    with pytest.raises(OutputError, match="file: cannot be written"):
         run_datasets(Unasked(), data_folder / "groups/annotations.json", None, None, tmp_path / "file")
 
 
@@ -90,7 +120,7 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_last_one(data_folder: Path, tmp_
     assert sizes["state.pt"] > sizes["weights.safetensors"] + 10_000
     there = sorted(path.name for path in tmp_path.iterdir())
     for name in names:
-        with pytest.raises(DatasetError, match=f"{name}: cannot be written"), room_for(sizes[name] - 5000):
+        with pytest.raises(OutputError, match=f"{name}: cannot be written"), room_for(sizes[name] - 5000):
             trainer.save()
     assert sorted(path.name for path in tmp_path.iterdir()) == there
     assert load_state(tmp_path / "state.pt")["step"] == 1

@@ -20,7 +20,8 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.taxonomy import MHP
 from tests.training.detectron2_reference import Variant
 from tests.training.zoo_names import flat, of_torchvision, zoo_state
-from training.checkpoint import CheckpointError, load_model
+from training.checkpoint import load_model
+from training.errors import CheckpointError
 from training.importers.importer import import_checkpoint
 from training.importers.translation import recipe_of
 from training.tensor_files import read_tensors

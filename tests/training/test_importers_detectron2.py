@@ -15,9 +15,10 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Stopwatch
 from tests.training.detectron2_reference import Tensors, Variant, detect, proposals
 from tests.training.zoo_names import flat
-from training.checkpoint import CheckpointError, load_model
+from training.checkpoint import load_model
 from training.config import Config
 from training.engine import TorchAnalyzer
+from training.errors import CheckpointError
 from training.evaluation.tta import AugmentedAnalyzer
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import Source, translate

@@ -17,10 +17,10 @@ from parsing_rcnn.cli import build
 from tests.training.detectron2_reference import Variant
 from tests.training.zoo_names import flat, of_torchvision, zoo_state
 from training.checkpoint import load_model, load_recipe
+from training.errors import CheckpointError
 from training.importers.importer import import_checkpoint
 from training.importers.layouts import translate
 from training.model.parsing_rcnn import build_model
-from training.tensor_files import CheckpointError
 
 Tensors = dict[str, Tensor]
 

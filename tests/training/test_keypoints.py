@@ -17,7 +17,7 @@ from parsing_rcnn.cli import build
 from training.config import Config, load_config
 from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 from training.losses.keypoints import keypoint_loss, keypoint_targets
 from training.train import Trainer
 

@@ -19,7 +19,8 @@ from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.mhp import RawMhp
 from training.data.shrink import shrink
-from training.data.sources import DatasetError, LabelledPhotos, read_map
+from training.data.sources import LabelledPhotos, read_map
+from training.errors import DatasetError
 
 LABELS = np.zeros((40, 60), np.uint8)
 LABELS[5:35, 10:50], LABELS[5:12, 10:50], LABELS[30:35, 10:50] = 5, 13, 255

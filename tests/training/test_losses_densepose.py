@@ -14,7 +14,7 @@ from scipy.io import savemat
 from parsing_rcnn.taxonomy import COARSE_OF_PART
 from training.data.iuv import PointSymmetry, possible_parts
 from training.data.sample import PlacedPoints
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 from training.losses.densepose import (
     COARSE_WEIGHT,
     INDEX_WEIGHT,

@@ -194,3 +194,9 @@ def test_points_alone_need_a_roi_that_is_near(joints: bool, monkeypatch: pytest.
     # the labels of who has joints are unknown, and of two RoIs one teaches nothing then
     taught = INDEX_WEIGHT * math.log(25 / 6) / (2 if joints else 1)
     assert float(losses["iuv_possible"]) == pytest.approx(taught, rel=1e-4)
+
+
+def test_an_objective_is_still_a_module_that_turns_to_half_precision() -> None:
+    """Whether its maps have half the size is said by another name than `nn.Module.half`."""
+    objective = Objective(tiny_network(tiny_recipe({})), half=True)
+    assert {p.dtype for p in objective.half().parameters()} == {torch.float16}

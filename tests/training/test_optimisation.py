@@ -9,8 +9,7 @@ import torch
 
 from training.config import Config, load_config
 from training.model.parsing_rcnn import build_model
-from training.optimisation import build_optimizer, linear_scaling, scaled, schedule
-from training.train import prepare
+from training.optimisation import build_optimizer, linear_scaling, prepare, scaled, schedule
 
 LIGHT = Path(__file__).parents[2] / "training" / "configs" / "light.yaml"
 

@@ -22,14 +22,13 @@ from parsing_rcnn.taxonomy import CIHP, MHP
 from tests.training.helpers import LIGHT, SMALL
 from tests.training.tiny import NARROW
 from training.checkpoint import load_recipe, load_weights, save_weights
-from training.config import Config, ConfigError, load_config
+from training.config import Config, load_config
 from training.data.datasets.check import find_datasets
 from training.data.mixture import Mixture
-from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer, load_checkpoint
+from training.errors import CheckpointError, ConfigError, DatasetError
 from training.model.parsing_rcnn import build_model
 from training.objective import Objective
-from training.tensor_files import CheckpointError
 from training.train import Trainer
 
 WORK = "{name: workwear, classes: [Background, Helmet, Vest, Left glove, Right glove], colours: {Vest: '#ff8800'}}"

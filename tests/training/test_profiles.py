@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.config import BranchConfig, ConfigError, load_config
+from training.config import BranchConfig, load_config
+from training.errors import ConfigError
 from training.model.branch import BranchTrunk, ParsingHead
 from training.model.parsing_rcnn import build_model
 from training.optimisation import scaled
@@ -156,6 +157,32 @@ def test_bases_are_merged_and_circles_are_refused(tmp_path: Path) -> None:
 def test_a_wrong_key_is_named(item: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         load_config(CONFIGS / "light.yaml", (item,))
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (("train.iteration=5",), "--set 'train.iteration=5': train.iteration: Extra inputs"),
+        (("train.seed=1", "train=3", "name=a"), "--set 'train=3': train: "),
+        (("train.seed=0", "train.seed=-1"), "--set 'train.seed=-1': train.seed: "),
+        (("train={seed: -1}",), "--set 'train={seed: -1}': train.seed: "),
+        (("name=a", "train.seed=-1", "train.seed=0", "name=[]"), "--set 'name=[]': name: "),
+        (("train=3", "train.seed=1"), "--set 'train.seed=1': train is one value by --set 'train=3', and holds no seed"),
+        (("=3",), "--set '=3': write it as section.key=value"),
+        (("train.=3",), "--set 'train.=3': write it as section.key=value"),
+        # of levels and sizes, one each, the levels are set
+        (("model.rpn.levels=[2, 3]",), "own.yaml with --set 'model.rpn.levels=[2, 3]': model.rpn.anchor_sizes: "),
+    ],
+)
+def test_a_wrong_override_is_named_and_not_the_file(items: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\n")
+    with pytest.raises(ConfigError) as refusal:
+        load_config(path, items)
+    assert str(refusal.value).removeprefix(f"{tmp_path}/").startswith(says)
+    path.write_text("train: {iterations: 0}\n")
+    with pytest.raises(ConfigError, match=r"^.*own\.yaml: train\.iterations: "):
+        load_config(path, ("train.seed=1",))
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "base: 3", "base: [3]", "just words"])

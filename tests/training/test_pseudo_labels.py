@@ -20,7 +20,7 @@ from parsing_rcnn.people import People
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.taxonomy import CIHP
 from tests.full_disk import room_for
-from training.data.sources import DatasetError
+from training.errors import DatasetError, OutputError
 from training.pseudo_labels import label, write_labels
 
 SIDE = 64
@@ -81,7 +81,7 @@ def test_files(tmp_path: Path) -> None:
         write_labels(Painter(), [], tmp_path)
     cv2.imwrite(str(tmp_path / "1.jpg"), picture())
     cv2.imwrite(str(tmp_path / "2.jpg"), np.zeros((50, 50, 3), np.uint8))
-    assert write_labels(Painter(), [tmp_path / "1.jpg", tmp_path / "2.jpg"], tmp_path / "labels") == 1
+    assert write_labels(Painter(), [tmp_path / "1.jpg", tmp_path / "2.jpg"], tmp_path / "labels").kept == 1
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["1.png"]
 
 
@@ -89,10 +89,10 @@ def test_a_full_disk_is_no_success(tmp_path: Path) -> None:
     image = np.zeros((1200, 900, 3), np.uint8)
     image[200:1000, 200:700] = np.random.default_rng(0).choice([150, 255], (100, 100, 1)).repeat(8, 0).repeat(5, 1)
     cv2.imwrite(str(tmp_path / "1.jpg"), image)
-    with pytest.raises(DatasetError, match=r"1\.png: cannot be written"), room_for(4096):
+    with pytest.raises(OutputError, match=r"1\.png: cannot be written"), room_for(4096):
         write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels")
     assert not list((tmp_path / "labels").iterdir())
-    assert write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels") == 1
+    assert write_labels(Painter(), [tmp_path / "1.jpg"], tmp_path / "labels").kept == 1
 
 
 def test_weights_that_cannot_label_are_refused(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_photo_is_seen_upright_and_labelled_as_stored(tmp_path: Path, turn: in
     exif = Image.Exif()
     exif[0x0112] = turn
     stored.save(tmp_path / "a.JPG", exif=exif, quality=95)
-    assert write_labels(Painter(), [tmp_path / "a.JPG"], tmp_path / "labels") == 1
+    assert write_labels(Painter(), [tmp_path / "a.JPG"], tmp_path / "labels").kept == 1
     found = cv2.imread(str(tmp_path / "labels/a.png"), cv2.IMREAD_UNCHANGED)
     assert found.shape == stored.size[::-1]
     assert truth is not None
@@ -149,3 +149,23 @@ def test_photos_that_get_no_label_are_counted(tmp_path: Path) -> None:
     assert "0 of 3 photos labelled" in said
     assert "3 without a label: nobody is found, or nobody surely" in said
     assert "2 files left out (.png, .txt): photos to train on are JPEGs" in said
+
+
+def test_photos_that_cannot_be_read_are_named_and_the_others_labelled(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "labels"
+    photos.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        cv2.imwrite(str(photos / name), picture())
+    (photos / "a.jpg").write_bytes(b"no")
+    (photos / "c.jpg").write_bytes((photos / "c.jpg").read_bytes()[:-400])
+    written = write_labels(Painter(), sorted(photos.iterdir()), out)
+    assert written.kept == 2
+    assert [said.partition(": ")[0] for said in written.broken] == [str(photos / "a.jpg"), str(photos / "c.jpg")]
+    assert sorted(path.name for path in out.iterdir()) == ["b.png", "d.png"]
+    done = CliRunner().invoke(build(), ["pseudo-label", "--photos", str(photos), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    said = done.output.replace("\n", " ")
+    assert "0 of 4 photos labelled" in said
+    assert "2 without a label" in said
+    for name in ("a.jpg", "c.jpg"):
+        assert f"{photos / name}: not a JPEG that can be read" in said

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.training.helpers import recipe
-from training.checkpoint import CheckpointError, load_state, save_state
+from training.checkpoint import load_state, save_state
+from training.errors import CheckpointError
 from training.train import Trainer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.sources import LabelledPhotos
-from training.data.splits import CCP_TWINS, ccp_split
+from training.data.splits import CCP_TWINS, background_split, ccp_split
 
 
 def test_a_photo_that_is_held_out_under_another_id_is_in_neither_part() -> None:
@@ -18,6 +18,14 @@ def test_a_photo_that_is_held_out_under_another_id_is_in_neither_part() -> None:
     assert not {f"{stem}.jpg" for stem in CCP_TWINS} & {*train, *validation}
     assert {f"{stem}.jpg" for stem in CCP_TWINS.values()} <= set(validation)
     assert len(train) + len(validation) + 2 == len(names)
+
+
+def test_every_third_picture_without_people_is_held_out() -> None:
+    names = [f"c{number}.jpg" for number in range(67)]
+    train, validation = background_split(reversed(names))
+    assert validation == sorted(names)[::3]
+    assert len(validation) == 23
+    assert sorted([*train, *validation]) == sorted(names)
 
 
 def test_pseudo_labels_of_such_photos_are_left(tmp_path: Path) -> None:

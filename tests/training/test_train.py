@@ -15,29 +15,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from parsing_rcnn import __version__
 from tests.training.helpers import LIGHT, SMALL, measuring, published, recipe
-from training.checkpoint import (
-    CheckpointError,
-    load_model,
-    load_recipe,
-    load_state,
-    load_weights,
-    save_state,
-    save_weights,
-)
-from training.config import Config, ConfigError, TrainConfig, load_config
+from training.checkpoint import load_model, load_recipe, load_state, load_weights, save_state, save_weights
+from training.config import Config, TrainConfig, load_config
 from training.data.batch import Batch
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.records import Record
-from training.data.sources import DatasetError
 from training.ema import WeightAverage
 from training.engine import TorchAnalyzer, load_checkpoint
+from training.errors import BackboneWeightsError, CheckpointError, ConfigError, DatasetError
 from training.evaluation.datasets import evaluate_dataset
 from training.interruption import TrainingStopped
-from training.model.backbones import BackboneWeightsError, ResNet
+from training.model.backbones import ResNet
 from training.model.parsing_rcnn import build_model
 from training.report import sheet_pictures, write_report
 from training.run_log import RunLog
@@ -447,6 +440,37 @@ def test_measuring_can_be_interrupted(
     assert resumed.resume()
     resumed.run()
     assert list(validations(out)) == [4]
+
+
+@pytest.mark.parametrize("end", ["train.iterations=10", "train.time_budget_minutes=0.0001"])
+def test_figures_of_the_last_step_that_a_signal_stopped_are_made_up_for(end: str, tmp_path: Path) -> None:
+    data, out = published(tmp_path / "CIHP"), tmp_path / "run"
+    config = measuring(data, "train.iterations=50", end, "train.evaluate_every=100")
+
+    def opened() -> tuple[Trainer, Interrupting]:
+        trainer, reader = Trainer(config, tmp_path, out), Interrupting(data / "Validation")
+        trainer.resume()
+        assert trainer.validation is not None
+        trainer.validation.readers = {reader.name: reader}
+        return trainer, reader
+
+    for _ in range(2):  # the first is stopped as well while it makes up for them
+        trainer, reader = opened()
+        with pytest.raises(TrainingStopped, match=r"^SIGTERM asked to stop: step \d+ of .* the same command measures"):
+            trainer.run()
+        assert (trainer.finished is not None, reader.reads) == (True, [0])
+        assert not validations(out)
+    weights = (out / "weights.safetensors").read_bytes()
+    for _ in range(2):
+        trainer = Trainer(config, tmp_path, out)
+        assert trainer.resume()
+        trainer.run()
+        assert list(validations(out)) == [trainer.step]
+    assert (out / "weights.safetensors").read_bytes() == weights
+    assert len((out / "log.jsonl").read_text().splitlines()) == 2  # the last step, and its figures, once
+    board = EventAccumulator(str(out)).Reload()
+    assert [event.step for event in board.Scalars("loss/parsing")] == [trainer.step]
+    assert [event.step for event in board.Scalars("CIHP, Validation/box_ap")] == [trainer.step]
 
 
 def test_splits_of_one_name_are_told_apart(tmp_path: Path) -> None:

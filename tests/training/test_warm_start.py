@@ -15,10 +15,10 @@ from parsing_rcnn.cli import build
 from tests.training.tiny import tiny_recipe
 from training.checkpoint import compare_recipes, load_weights, save_weights
 from training.config import Config, load_config
+from training.errors import CheckpointError
 from training.importers.layouts import translate
 from training.importers.translation import recipe_of
 from training.model.parsing_rcnn import build_model
-from training.tensor_files import CheckpointError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "training" / "configs"

@@ -13,7 +13,7 @@ from training.data.datasets.coco import LEAST_KEYPOINTS
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, read_pixels
 from training.data.iuv import PointSymmetry, mirror_regions
 from training.data.sample import FILL, MIRRORED_KEYPOINTS, PlacedPoints, Sample, View, no_boxes, random_view
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 _LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
 _LEAST_PIXELS = (12, 5)  # height and width of a person on a drawn canvas; whole pictures (paper) keep everybody
@@ -52,6 +52,7 @@ class AnnotatedPictures:
             least = f"; one counts from {LEAST_KEYPOINTS} labelled keypoints" if keypoints else ""
             raise DatasetError(f"{listed}: nobody {'with keypoints ' if keypoints else ''}in any picture{least}")
         _fits(recipe, [reader for reader, chosen in zip(self.readers, self.chosen, strict=True) if len(chosen)])
+        self._refuse_nobody()
         self.flip_table = flip_table
         self.symmetry = PointSymmetry.read(config.uv_symmetry) if config.uv_symmetry else PointSymmetry()
         self._wide: NDArray[np.bool_] | None = None
@@ -63,6 +64,31 @@ class AnnotatedPictures:
     def _where(self, index: int) -> tuple[Reader, int]:
         reader = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.readers[reader], int(self.chosen[reader][index - int(self.starts[reader])])
+
+    def _refuse_nobody(self) -> None:
+        """Refuse maps of which none has a person: a run would only learn that nobody is anywhere.
+
+        Mostly the first picture has one. A picture that cannot be read is left to whoever draws it.
+
+        Raises:
+            DatasetError: naming what is wrong with the first picture, if that is known.
+        """
+        doubt = None
+        for index in range(len(self)):
+            reader, own = self._where(index)
+            if reader.classes is None:  # `useful` has looked
+                return
+            try:
+                record = reader.read(own)
+            except DatasetError:
+                return
+            if any(not person.crowd for person in record.people):
+                return
+            doubt = doubt or record.doubt
+        listed = ", ".join(reader.name for reader in self.readers)
+        raise DatasetError(
+            f"{listed}: nobody in any picture; {doubt or '`parsing-rcnn datasets check` says what is in its maps'}"
+        )
 
     def record(self, index: int) -> Record:
         """Picture `index` of all."""
@@ -122,7 +148,8 @@ class AnnotatedPictures:
         if view.flipped:
             parts = self.flip_table[parts]
         # nobody learns from a person of whom others in front leave nothing
-        people = [p for p in record.people if p.parts is None or bool((record.instances == p.label).any())]
+        front = record.instances
+        people = [p for p in record.people if p.parts is None or front is None or (front == p.label).any()]
         boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
         crowd = np.array([person.crowd for person in people], bool)
         labels, points, keypoints = self._points(people, view)
@@ -174,8 +201,8 @@ class AnnotatedPictures:
         x = box[0] + points.x / side * (box[2] - box[0])
         y = box[1] + points.y / side * (box[3] - box[1])
         moved = view.matrix[:, :2] @ np.stack([x, y]) + view.matrix[:, 2:]
-        frame = view.matrix[:, :2] @ box.reshape(2, 2).T + view.matrix[:, 2:]
-        frame = np.concatenate([frame.min(1), frame.max(1)]).astype(np.float32)
+        corners = view.matrix[:, :2] @ box.reshape(2, 2).T + view.matrix[:, 2:]
+        frame = np.concatenate([corners.min(1), corners.max(1)]).astype(np.float32)
         part, u, v, regions = points.part, points.u, points.v, points.regions
         if view.flipped:
             part, u, v = self.symmetry.mirror(part, u, v)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 MIRRORED = DENSEPOSE.flip_table()
 FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other

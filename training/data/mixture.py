@@ -16,16 +16,9 @@ from training.data.annotated import AnnotatedPictures
 from training.data.iuv import mirror_values
 from training.data.photometric import degrade, jitter_colour
 from training.data.sample import FILL, Sample, View, mask_box, no_boxes, random_view
-from training.data.sources import (
-    DatasetError,
-    GroupPhotos,
-    LabelledPhotos,
-    RenderedPeople,
-    background_photos,
-    people_free,
-    read_jpeg,
-)
+from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople, background_photos, people_free, read_jpeg
 from training.data.things import Things
+from training.errors import DatasetError
 
 Size = tuple[int, int]
 
@@ -139,6 +132,7 @@ class Mixture(Dataset[list[Sample]]):
         """A photo, its labels, by people or by the model, and how far they lie off it; rare classes more often."""
         if self.pseudo is not None and rng.random() < self.config.data.pseudo_fraction:
             return (*self._drawn(self.pseudo, rng), 0.0)  # the model's lie where it sees the person
+        assert self.photos is not None
         return (*self._drawn(self.photos, rng), self.config.data.label_shift)
 
     @staticmethod
@@ -249,22 +243,24 @@ class Mixture(Dataset[list[Sample]]):
 
     def _group(self, rng: np.random.Generator, size: Size) -> Sample:
         """A real group photo with person boxes."""
-        index = int(rng.integers(len(self.groups.images)))
-        image = read_jpeg(self.groups.images[index])
+        groups = self.groups
+        assert groups is not None
+        index = int(rng.integers(len(groups.images)))
+        image = read_jpeg(groups.images[index])
         scale = min(size[0] / image.shape[0], size[1] / image.shape[1]) * float(np.exp(rng.uniform(-0.35, 0.6)))
         anchor = (image.shape[1] * rng.uniform(0.3, 0.7), image.shape[0] * rng.uniform(0.3, 0.7))
-        aspect = 1.33 if self.groups.stretched[index] else 1.1
+        aspect = 1.33 if groups.stretched[index] else 1.1
         view = random_view(rng, anchor, (size[1] / 2, size[0] / 2), scale, aspect=aspect, degrees=0.0)
         sample = self._blank(view.warp(image, size, labels=False, fill=FILL))
-        sample.background_certain = self.groups.complete[index]
-        moved = view.boxes(self.groups.boxes[index], size)
-        before = self._area(self.groups.boxes[index]) * abs(np.linalg.det(view.matrix[:, :2]))
+        sample.background_certain = groups.complete[index]
+        moved = view.boxes(groups.boxes[index], size)
+        before = self._area(groups.boxes[index]) * abs(np.linalg.det(view.matrix[:, :2]))
         visible = self._area(moved) / np.maximum(before, 1.0)
         small = (moved[:, 3] - moved[:, 1] < 12) | (moved[:, 2] - moved[:, 0] < 5)
         keep = (visible > 0.35) & ~small
         sample.boxes = moved[keep]
         sample.instance_ids = np.zeros(int(keep.sum()), np.int64)
-        sample.ignore = np.concatenate([moved[~keep], view.boxes(self.groups.ignore[index], size)])
+        sample.ignore = np.concatenate([moved[~keep], view.boxes(groups.ignore[index], size)])
         return sample
 
     def _empty(self, rng: np.random.Generator, size: Size) -> Sample:
@@ -282,10 +278,12 @@ class Mixture(Dataset[list[Sample]]):
 
     def _beside_people(self, rng: np.random.Generator) -> NDArray[np.uint8] | None:
         """The largest of some random windows that no person's box touches; None when they are all small."""
+        groups = self.groups
+        assert groups is not None
         index = self.empty_groups[rng.integers(len(self.empty_groups))]
-        image = read_jpeg(self.groups.images[index])
+        image = read_jpeg(groups.images[index])
         height, width = image.shape[:2]
-        taken = np.concatenate([self.groups.boxes[index], self.groups.ignore[index]])
+        taken = np.concatenate([groups.boxes[index], groups.ignore[index]])
         corners = rng.random((64, 2, 2)) * (width, height)
         low, high = corners.min(1), corners.max(1)
         free = ((low[:, None] >= taken[None, :, 2:]) | (high[:, None] <= taken[None, :, :2])).any(2).all(1)
@@ -328,7 +326,8 @@ class Mixture(Dataset[list[Sample]]):
 
         Boxes that were there before (a real group under cut-outs) stay unless the cut-outs cover most of them.
         """
-        boxes, ids, ignore = [], [], [*sample.ignore]
+        boxes: list[NDArray[np.float32]] = []
+        ignore = [*sample.ignore]
         for box, covered in zip(sample.boxes, self._covered(sample), strict=True):
             (ignore if covered > 0.45 else boxes).append(box)
         ids = [0] * len(boxes)

@@ -84,7 +84,7 @@ class View:
         shrink = np.sqrt(abs(np.linalg.det(m[:, :2])))
         if not labels and shrink < 0.5:  # bilinear sampling of a strongly reduced picture aliases
             factor = int(min(4, 0.999 / shrink))
-            picture = cv2.blur(picture, (factor, factor))
+            picture = np.asarray(cv2.blur(picture, (factor, factor)), np.uint8)
             if factor % 2 == 0:  # its middle lies between pixels: OpenCV's result lies half a pixel right of and below
                 m[:, 2] -= m[:, :2] @ (0.5, 0.5)
         out = cv2.warpAffine(

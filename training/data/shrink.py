@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,24 +16,19 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from training.data.sources import (
-    DatasetError,
-    jpeg_size,
-    read_groups,
-    read_jpeg,
-    read_map,
-    unlabelled_photos,
-)
-from training.files import make_folder, replacing, unwritable, write_png, write_text
+from training.data.datasets.records import PICTURE_SUFFIXES
+from training.data.sources import jpeg_size, read_groups, read_jpeg, read_map, unlabelled_photos
+from training.errors import DatasetError
+from training.files import make_folder, replacing, write_png, write_text, writing
+from training.progress import Progress
 
 PHOTOS = ("ccp/images", "ccp/unlabelled", "groups/images", "backgrounds")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # suffixes of what may be meant as one
 _WHOLE = ("makehuman_cc0",)  # what `render` reads: copied as it is
 
-Track = Callable[[list[Path], str], Iterable[Path]]
 
-
-def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, label_shift: float = 0.0) -> dict[str, int]:
+def shrink(
+    data: Path, out: Path, side: int, quality: int, progress: Progress, *, label_shift: float = 0.0
+) -> dict[str, int]:
     """Copy the photos of `data` to `out`, the longer side at most `side` pixels; labels and boxes shrink with them.
 
     Args:
@@ -41,14 +36,15 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, labe
         quality: of the JPEGs, 1..100.
         label_shift: pixels that the label maps of ccp lie right of and below their photos (`data.label_shift`); in the
             copy it is as many of its own pixels, so that the same recipe holds.
-        track: wraps the files of a folder, as a progress bar does.
+        progress: wraps the files of each folder.
 
     Returns:
         {folder: bytes written}.
 
     Raises:
-        DatasetError: `data` holds none of these, a photo has no label map of its size, or a file cannot be read or
-            written. What is wrong with labels and boxes is found before anything is written.
+        DatasetError: `data` holds none of these, a photo has no label map of its size, or a file cannot be read. What
+            is wrong with labels and boxes is found before anything is written.
+        OutputError: a file cannot be written.
     """
     found = [name for name in (*PHOTOS, *_WHOLE) if (data / name).is_dir()]
     if not found:
@@ -61,18 +57,16 @@ def shrink(data: Path, out: Path, side: int, quality: int, track: Track, *, labe
     factors: dict[str, tuple[float, float]] = {}  # of the group photos, across and down
     for name in found:
         if name in _WHOLE:
-            try:
+            with writing(out / name):
                 shutil.copytree(data / name, out / name, dirs_exist_ok=True)
-            except OSError as error:  # of several files: shutil.Error
-                raise unwritable(out / name, error) from error
             continue
-        for path in track(photos[name], name):
+        for path in progress(photos[name], name):
             image = read_jpeg(path)
             small, own = _smaller(image, side), path.relative_to(data / name)
             _write_jpeg(out / name / own, small, quality)
             if name == "groups/images":
                 factors[own.as_posix()] = small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]
-    for path in track(photos["ccp/images"], "ccp/labels") if "ccp/images" in found else ():
+    for path in progress(photos["ccp/images"], "ccp/labels") if "ccp/images" in found else ():
         height, width = jpeg_size(out / "ccp/images" / path.name)
         labels = read_map(_labels_of(path))
         rows, columns = (_nearest(*sizes, label_shift) for sizes in zip(labels.shape, (height, width), strict=True))
@@ -91,7 +85,7 @@ def left_out(data: Path) -> list[Path]:
             found += [
                 path
                 for path in sorted((data / name).rglob("*"))
-                if path.suffix.lower() in _PICTURES and path not in copied
+                if path.suffix.lower() in PICTURE_SUFFIXES and path not in copied
             ]
     return found
 

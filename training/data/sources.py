@@ -22,14 +22,12 @@ from PIL import Image
 from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
 from training.data.splits import CCP_TWINS, background_split, ccp_split, groups_split
+from training.errors import DatasetError
 
 UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # in any case
+_REPEATED = 0.3  # photos with a class in fewer of them than this are drawn more often
 _REMEDY = "save the numbers of the classes or people as an 8-bit grey PNG"
-
-
-class DatasetError(ValueError):
-    """A dataset folder lacks a file or holds one that does not fit; the message names it."""
 
 
 def read_jpeg(path: Path) -> NDArray[np.uint8]:
@@ -76,7 +74,7 @@ def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error.strerror})") from error
-    found = _palette_indices(path, data)
+    found: NDArray[Any] | None = _palette_indices(path, data)
     if found is None and data:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
@@ -120,7 +118,7 @@ def _palette_indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: missing, or cannot be read as a picture ({error})") from error
     if (palette == palette[:, :1]).all():
-        return palette[indices.clip(max=len(palette) - 1), 0]
+        return np.asarray(palette[indices.clip(max=len(palette) - 1), 0])
     return indices
 
 
@@ -173,14 +171,14 @@ class LabelledPhotos:
         return cls(tuple(named[p.stem] for p in found), found, cls._repeat_factors(found))
 
     @staticmethod
-    def _repeat_factors(labels: tuple[Path, ...], threshold: float = 0.3) -> NDArray[np.float64]:
-        """Repeat-factor sampling (Gupta et al. 2019): sqrt(threshold / frequency) of the rarest class present."""
+    def _repeat_factors(labels: tuple[Path, ...]) -> NDArray[np.float64]:
+        """Repeat-factor sampling (Gupta et al. 2019): sqrt(0.3 / frequency) of the rarest class present."""
         present = np.zeros((len(labels), 256), bool)
         for row, path in enumerate(labels):
             present[row, np.unique(read_map(path, len(CIHP)))] = True
         present[:, IGNORE_LABEL] = False
         frequency = present.mean(0).clip(1e-6)
-        factor = np.maximum(1.0, np.sqrt(threshold / frequency)).clip(max=4.0)
+        factor = np.maximum(1.0, np.sqrt(_REPEATED / frequency)).clip(max=4.0)
         weights = np.where(present, factor, 1.0).max(1)
         return np.asarray(weights / weights.sum(), np.float64)
 
@@ -305,14 +303,18 @@ class RenderedPeople:
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """(image uint8 [H,W,3], parts uint8 [H,W], people uint8 [H,W], IUV uint8 [H,W,3])."""
         stem = self.stems[index]
-        maps = []
-        for folder in ("Category_ids", "Human_ids", "IUV"):
-            path = self.root / folder / f"{stem}.png"
-            found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            if found is None:
-                raise DatasetError(f"{path}: missing, or no PNG; render this folder again")
-            maps.append(np.asarray(found, np.uint8))
-        return read_jpeg(self.root / "Images" / f"{stem}.jpg"), *maps
+        parts, people, iuv = (
+            _read_png(self.root / name / f"{stem}.png") for name in ("Category_ids", "Human_ids", "IUV")
+        )
+        return read_jpeg(self.root / "Images" / f"{stem}.jpg"), parts, people, iuv
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    """A map of a rendered person as it is stored."""
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DatasetError(f"{path}: missing, or no PNG; render this folder again")
+    return np.asarray(found, np.uint8)
 
 
 def unlabelled_photos(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Which pictures are for training and which are held out: the one place that says so.
 
-Every rule depends on names alone, so it holds on any machine and for any order of listing. `benchmarks/make_eval.py`
-may not import `training`; it repeats the two rules that it needs and a test compares them with these.
+Every rule depends on names alone, so it holds on any machine and for any order of listing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.sample import random_view
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ def open_analyzer(
         raise InvalidOptions("--repository, --model, --runtime and --precision are of exported models: leave them out")
     if checkpoint is not None:
         from training.engine import TorchAnalyzer, load_checkpoint
+        from training.errors import CheckpointError
         from training.evaluation.keypoint_analyzer import KeypointAnalyzer
         from training.evaluation.tta import AugmentedAnalyzer
-        from training.tensor_files import CheckpointError
 
         try:
             loaded = load_checkpoint(checkpoint, device)

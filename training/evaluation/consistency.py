@@ -14,7 +14,8 @@ from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from training.data.iuv import mirror_values
 from training.data.sources import read_jpeg
-from training.evaluation.common import SURE, Progress
+from training.evaluation.common import SURE
+from training.progress import Progress
 
 _CROP = 0.1  # of each side, cut off all around
 

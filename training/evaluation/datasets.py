@@ -40,8 +40,8 @@ from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.datasets.check import refuse_cut_off
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
-from training.data.sources import DatasetError
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
+from training.errors import DatasetError, OutputError
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE
 from training.evaluation.evaluate import person_map
 from training.metrics.confusion import ConfusionMatrix, MissingPredictions
 from training.metrics.densepose import (
@@ -60,9 +60,10 @@ from training.metrics.matching import AREAS
 from training.metrics.parsing import ParsedPeople
 from training.metrics.regions import PartRegions
 from training.metrics.smpl import SmplSurface, SurfaceError
+from training.progress import Progress
 
 _ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # least score on the map of mIoU, by the number of classes
-_EVALUATED = 255.0  # the published evaluation divides dp_x by this; training divides by 256
+_EVALUATED = 255.0  # the published evaluation divides dp_x by this, although training divides by 256
 _FRAME = 256  # cells of a side of the annotated regions of a box
 _LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
 
@@ -82,7 +83,7 @@ class KeypointLocator(Analyzer, Protocol):
 
 @dataclass
 class _Collected:
-    """What the pictures of one split have given so far."""
+    """Results of the pictures of one split so far; `labelled` and `pointed` count pictures and people with labels."""
 
     classes: ConfusionMatrix
     parsed: ParsedPeople
@@ -215,18 +216,18 @@ def _boxes(people: People, annotated: Sequence[Annotated]) -> PictureBoxes:
 
 
 def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) -> float:
-    """Add the parts of a picture. Returns its mean IoU over classes."""
+    """Add the part labels of a picture. Returns its mean IoU over the classes."""
     assert record.parts is not None
     assert record.instances is not None
     found.labelled += 1
-    said = [person_map(people, index, exact=exact) for index in range(len(people))]
+    maps = [person_map(people, index, exact=exact) for index in range(len(people))]
     sure = np.flatnonzero(people.scores >= _ON_MAP.get(len(found.classes), SURE))
     shown = people.select(sure)
-    on_map = _painted(shown, [said[index] for index in sure])[0] if exact else shown.label_map()
+    on_map = _painted(shown, [maps[index] for index in sure])[0] if exact else shown.label_map()
     found.classes.add(record.parts, on_map if len(people) else None)
     truths = [person.map_in(record) for person in record.people if person.label]
-    found.parsed.add(said, people.scores if exact else people.map_scores("parsing"), truths)
-    everybody = _painted(people, said) if exact else (people.label_map(), people.instance_map())
+    found.parsed.add(maps, people.scores if exact else people.map_scores("parsing"), truths)
+    everybody = _painted(people, maps) if exact else (people.label_map(), people.instance_map())
     found.regions.add(*everybody, people.scores, record.parts, record.instances)
     own = ConfusionMatrix(len(found.classes))
     own.add(record.parts, on_map)
@@ -300,8 +301,8 @@ def _similarity(
     x = box[0] + points.x * (box[2] - box[0]) / _EVALUATED
     y = box[1] + points.y * (box[3] - box[1]) / _EVALUATED
     part, u, v = read_cells(people.iuv_cells(index), people.boxes[index], x, y)
-    said, true = surface.points(part, u, v), surface.points(points.part, points.u, points.v)
-    return float(point_similarity(surface.geodesic(said, true), points.part).mean())
+    predicted, true = surface.points(part, u, v), surface.points(points.part, points.u, points.v)
+    return float(point_similarity(surface.geodesic(predicted, true), points.part).mean())
 
 
 def _silhouette_iou(people: People, index: int, box: NDArray[np.float32], points: DensePosePoints) -> float:
@@ -314,8 +315,8 @@ def _silhouette_iou(people: People, index: int, box: NDArray[np.float32], points
     rows = np.floor((ys.ravel() - box[1]) / (box[3] - box[1]) * _FRAME).astype(int)
     inside = (columns >= 0) & (columns < _FRAME) & (rows >= 0) & (rows < _FRAME)
     painted = points.regions[rows.clip(0, _FRAME - 1), columns.clip(0, _FRAME - 1)] > 0
-    true, said = painted & inside, part > 0
-    return float((true & said).sum() / max((true | said).sum(), 1))
+    true, predicted = painted & inside, part > 0
+    return float((true & predicted).sum() / max((true | predicted).sum(), 1))
 
 
 def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str, Any]:
@@ -362,10 +363,13 @@ def open_surface(path: Path) -> Surface:
 
     Raises:
         DatasetError: neither is there, or it cannot be read.
+        OutputError: what SMPL's files are turned into cannot be written beside them.
     """
     try:
         if path.is_dir():
             return SmplSurface.load(path)
         return BodySurface.load(path)
+    except OutputError:
+        raise
     except (SurfaceError, OSError, KeyError, ValueError) as error:
         raise DatasetError(f"{path}: no body to measure GPS on ({error}); give surface.npz or SMPL's folder") from error

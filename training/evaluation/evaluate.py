@@ -33,10 +33,11 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from training.data.datasets.records import as_labelled
-from training.data.sample import IGNORE_LABEL
-from training.data.sources import DatasetError, GroupPhotos, LabelledPhotos, background_photos, read_map
+from training.data.sample import IGNORE_LABEL, mask_box
+from training.data.sources import GroupPhotos, LabelledPhotos, background_photos, read_map
 from training.data.splits import CCP_TWINS
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
+from training.errors import DatasetError
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE
 from training.evaluation.consistency import measure_consistency
 from training.evaluation.synthetic import SyntheticResult, evaluate_synthetic
 from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
@@ -48,12 +49,14 @@ from training.metrics.detection import (
     precision_recall,
 )
 from training.metrics.parsing import ParsedPeople
+from training.progress import Progress
 
 LEAST_OVERLAP = 0.5  # IoU of boxes from which the main person counts as found
 LEAST_HEIGHT = 64  # pixels: smaller people of group photos are ignored
 # pixels: CCP's photos were reduced by OpenCV's INTER_AREA, and its label maps by INTER_NEAREST, which reads the corners
 # of pixels, so that a label belongs to the point half a pixel left of and above the centre of its pixel
 LABEL_SHIFT = np.float32(0.5)
+_WRITTEN_BY = "write it by `python -m benchmarks.make_eval --data DATA"
 _UNTRAINED = "the parsing head of this model is not trained"
 _OTHER_CLASSES = (
     "the labels are of CIHP's classes, and this model has others; measure its parts by --dataset on pictures of its own"
@@ -134,7 +137,7 @@ def evaluate(
         if analyzer.info.classes != CIHP.classes:
             result.absent["parts of the crowd"] = _OTHER_CLASSES
     else:
-        result.absent["crowd"] = f"no {crowd}/annotations.json: write it by `python -m benchmarks.make_eval`"
+        result.absent["crowd"] = f"no {crowd}/annotations.json: {_WRITTEN_BY} --out {crowd}`"
     if not result.figures:
         raise DatasetError("nothing to measure: " + "; ".join(result.absent.values()))
     result.figures["model"] = model_facts(analyzer)
@@ -156,7 +159,7 @@ def _both_tasks(analyzer: Analyzer, data: Path, synthetic: Path | None, progress
         if analyzer.info.classes != CIHP.classes:
             result.absent["parts of the synthetic people"] = _OTHER_CLASSES
     else:
-        result.absent["synthetic"] = f"no {synthetic}/densepose.json: write it by `benchmarks.make_eval --synthetic`"
+        result.absent["synthetic"] = f"no {synthetic}/densepose.json: {_WRITTEN_BY} --synthetic {synthetic}`"
 
 
 def model_facts(analyzer: Analyzer) -> dict[str, Any]:
@@ -245,17 +248,13 @@ def gives_probabilities(analyzer: Analyzer, image: bytes | NDArray[np.uint8]) ->
 
 def _of_person(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where a label map has parts: bool [H,W]."""
-    return (truth != 0) & (truth != IGNORE_LABEL)
+    return np.asarray((truth != 0) & (truth != IGNORE_LABEL))
 
 
 def _overlaps(people: People, truth: NDArray[np.uint8]) -> NDArray[np.float64]:
     """IoU float64 [n] of each person with the box around all true parts; zeros where there are none."""
-    mask = _of_person(truth)
-    if not mask.any():
-        return np.zeros(len(people))
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
-    return np.asarray(box_iou(people.boxes, box)[:, 0])
+    box = mask_box(_of_person(truth))
+    return np.zeros(len(people)) if box is None else box_iou(people.boxes, box)[:, 0]
 
 
 def _backgrounds(analyzer: Analyzer, data: Path, progress: Progress, _: Evaluation) -> dict[str, Any]:

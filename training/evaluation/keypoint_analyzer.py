@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import Options
+from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
 from training.data.sample import MIRRORED_KEYPOINTS
@@ -26,7 +27,7 @@ class KeypointAnalyzer(AugmentedAnalyzer):
     @torch.inference_mode()
     def locate(
         self,
-        image: bytes | NDArray[np.uint8],
+        image: Picture,
         options: Options = Options(),  # noqa: B008
     ) -> tuple[People, NDArray[np.float32]]:
         """What `analyze` gives, and everybody's keypoints. The logits of several views are averaged.
@@ -50,5 +51,5 @@ class KeypointAnalyzer(AugmentedAnalyzer):
         watch.lap("keypoints")
         window = views[0].window
         offset, scale = (window.pad_left, window.pad_top), (window.scale_x, window.scale_y)
-        keypoints[..., :2] = (keypoints[..., :2] - np.float32(offset)) / np.float32(scale)
+        keypoints[..., :2] = (keypoints[..., :2] - np.array(offset, np.float32)) / np.array(scale, np.float32)
         return self.result(views, boxes[:count], scores[:count], answers, watch), keypoints

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from parsing_rcnn.analyzer import Analyzer
 from training.data.datasets.records import Reader
-from training.evaluation.common import Progress as ProgressWrapper
 from training.evaluation.datasets import DatasetResult
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.plots import plot_classes, plot_precision_recall
@@ -63,18 +60,6 @@ ROWS: tuple[tuple[str, str, str, float | None], ...] = (
     ("consistency", "crop_parts", "photos cropped by a tenth: same part labels", None),
     ("consistency", "crop_iuv", "photos cropped by a tenth: same I", None),
 )
-
-
-@contextmanager
-def progress_bar() -> Iterator[ProgressWrapper]:
-    """Yield a wrapper, (items, name) -> items, that shows a bar on standard error while they are walked."""
-    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-
-        def wrap(items: Sequence[Any], name: str) -> Iterable[Any]:
-            return bar.track(items, description=name)
-
-        yield wrap
 
 
 def print_table(result: Evaluation) -> None:

@@ -11,10 +11,11 @@ from parsing_rcnn.errors import InvalidOptions
 from training.data.datasets.check import find_datasets
 from training.evaluation.datasets import evaluate_dataset, open_surface
 from training.evaluation.evaluate import Evaluation, evaluate, model_facts
-from training.evaluation.report import print_datasets, print_table, progress_bar, write_datasets, write_report
+from training.evaluation.report import print_datasets, print_table, write_datasets, write_report
 from training.files import make_folder
 from training.metrics.confusion import MissingPredictions
 from training.metrics.smpl import SmplSurface
+from training.progress import progress_bar
 
 
 def run_evaluate(
@@ -27,7 +28,8 @@ def run_evaluate(
     """The command on the project's own sets: writes evaluation.md, results.json and sheets to `out`, prints the table.
 
     Raises:
-        DatasetError: none of the sets is there, or one is damaged, or `out` cannot be written.
+        DatasetError: none of the sets is there, or one is damaged.
+        OutputError: `out` cannot be written.
     """
     make_folder(out)
     with progress_bar() as progress:
@@ -60,8 +62,8 @@ def run_datasets(
         figures by split, also written to `out`/datasets.json, beside plots and a sheet of the worst pictures of each.
 
     Raises:
-        DatasetError: nothing that is known is at `path`, a picture is broken, the surface is not readable, or `out`
-            cannot be written.
+        DatasetError: nothing that is known is at `path`, a picture is broken, or the surface is not readable.
+        OutputError: `out` cannot be written.
         InvalidOptions: `exact` with a server as the analyzer, or mirrored views on SMPL's charts without their table.
     """
     make_folder(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,18 +22,25 @@ from training.evaluation.synthetic import SyntheticResult
 
 TILE = 256  # pixels, height of one picture of a sheet
 _GREY = 128
+_COLUMNS = 4  # tiles of a row
+_GROUPS = 15  # group photos of a sheet
+_Item = TypeVar("_Item")
 
 
-def photo_sheet(photos: list[PhotoResult], each: int = 4, *, maps_only: bool = False) -> NDArray[np.uint8]:
+def photo_sheet(photos: list[PhotoResult], *, maps_only: bool = False) -> NDArray[np.uint8]:
     """Best, median and worst photos: a row each, every tile photo | truth | prediction. uint8 [H,W,3] BGR.
 
     Args:
         maps_only: show the maps alone, with no pixel of the photo.
     """
-    ordered = sorted(photos, key=lambda photo: -photo.miou)
-    middle = max(0, len(ordered) // 2 - each // 2)
-    rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
+    rows = _best_median_worst(sorted(photos, key=lambda photo: -photo.miou))
     return _grid([[_photo_tile(photo, maps_only) for photo in row] for row in rows])
+
+
+def _best_median_worst(ordered: list[_Item]) -> list[list[_Item]]:
+    """Rows of the first, the middle and the last items."""
+    middle = max(0, len(ordered) // 2 - _COLUMNS // 2)
+    return [ordered[:_COLUMNS], ordered[middle : middle + _COLUMNS], ordered[-_COLUMNS:]]
 
 
 def _photo_tile(photo: PhotoResult, maps_only: bool) -> NDArray[np.uint8]:
@@ -48,16 +56,14 @@ def _photo_tile(photo: PhotoResult, maps_only: bool) -> NDArray[np.uint8]:
 
 
 def synthetic_sheet(
-    result: SyntheticResult, folder: Path, analyzer: Analyzer, each: int = 4, *, people_only: bool = False
+    result: SyntheticResult, folder: Path, analyzer: Analyzer, *, people_only: bool = False
 ) -> NDArray[np.uint8]:
     """Best, median and worst rendered pictures by right parts: picture | true I | found I. uint8 [H,W,3] BGR.
 
     Args:
         people_only: paint the background photos grey.
     """
-    ordered = sorted(result.pictures, key=lambda item: -item[1])
-    middle = max(0, len(ordered) // 2 - each // 2)
-    rows = [ordered[:each], ordered[middle : middle + each], ordered[-each:]]
+    rows = _best_median_worst(sorted(result.pictures, key=lambda item: -item[1]))
     return _grid([[_synthetic_tile(folder, analyzer, *item, people_only) for item in row] for row in rows])
 
 
@@ -73,9 +79,9 @@ def _synthetic_tile(folder: Path, analyzer: Analyzer, name: str, right: float, p
     return _caption(np.hstack([_to_height(p) for p in pictures]), f"{Path(name).stem}  right I {100 * right:.0f} %")
 
 
-def group_sheet(photos: list[GroupResult], count: int = 15) -> NDArray[np.uint8]:
+def group_sheet(photos: list[GroupResult]) -> NDArray[np.uint8]:
     """Evenly spaced group photos: truth white, ignored grey, found (score >= 0.5) green. uint8 [H,W,3] BGR."""
-    chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, count).astype(int))]
+    chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, _GROUPS).astype(int))]
     tiles = []
     for photo in chosen:
         image = _read(photo.path)
@@ -116,7 +122,7 @@ def _grid(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     return np.asarray(np.vstack(padded), np.uint8)
 
 
-def people_sheet(analyzer: Analyzer, photos: list[Path], columns: int = 4) -> NDArray[np.uint8]:
+def people_sheet(analyzer: Analyzer, photos: list[Path]) -> NDArray[np.uint8]:
     """Each photo | the 24 DensePose parts of everybody on it | lines of equal U and V. uint8 [H,W,3] BGR."""
     tiles = []
     for path in photos:
@@ -125,7 +131,7 @@ def people_sheet(analyzer: Analyzer, photos: list[Path], columns: int = 4) -> ND
         pictures = [image[..., ::-1], _painted(image[..., ::-1], part_map(people), DENSEPOSE.palette)]
         pictures.append(draw.contours(image, people)[..., ::-1])
         tiles.append(_caption(np.hstack([_to_height(p) for p in pictures]), path.stem))
-    return _grid([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
+    return _grid([tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)])
 
 
 def dataset_sheet(

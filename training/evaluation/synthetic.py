@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
-from training.data.sources import DatasetError
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE, Progress
+from training.errors import DatasetError
+from training.evaluation.common import LEAST_RANKED_SCORE, SURE
 from training.metrics.confusion import CIHP_TO_14, ConfusionMatrix
 from training.metrics.densepose import (
     MOST_DETECTIONS,
@@ -32,9 +32,11 @@ from training.metrics.densepose import (
     read_cells,
 )
 from training.metrics.detection import PictureBoxes, average_precision, box_iou
+from training.progress import Progress
 
-_LEAST_OVERLAP = 0.5
-_SMALL = 96  # pixels
+_LEAST_OVERLAP = 0.5  # IoU of boxes from which a person counts as found
+_LEAST_COMPARED = 0.1  # IoU of boxes from which a detection is compared with a person point by point
+_SMALL = 96  # pixels: people less tall are reported as small
 
 
 @dataclass
@@ -108,55 +110,83 @@ def _measure(
     maps: list[NDArray[np.uint8]],
     name: str,
 ) -> None:
+    """Add one picture to `result`: its annotations `rows`, the true maps of `_MAPS`, and its file name."""
     category, human, iuv = maps
     truth = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
     truth[:, 2:] += truth[:, :2]
     nobody = np.zeros((0, 4), np.float32)
     result.boxes.append(PictureBoxes(people.boxes, people.scores, truth, nobody))
     overlap = box_iou(people.boxes, truth)
-    similarity, silhouettes = np.zeros((2, len(people), len(rows)))
-    # what each person's points say, for every detection that overlaps enough to be his or hers
+    similarity, silhouettes = _similarities(surface, people, rows, overlap, human)
+    ranked_by = people.map_scores("densepose")
+    result.points.append(PicturePoints(ranked_by, similarity))
+    result.masked.append(PicturePoints(ranked_by, np.sqrt(similarity * silhouettes)))
+    if people.taxonomy == CIHP:  # as the labels are
+        result.classes.add(category, people.select(people.scores >= SURE).label_map())
+    accuracies = []
+    taken: set[int] = set()
     for column, row in enumerate(rows):
-        for index in np.flatnonzero(overlap[:, column] > 0.1):
+        index = _detection_of(people, overlap[:, column], taken)
+        mask = human == row["human"]
+        right, classes, gps = 0.0, 0.0, 0.0
+        if index is not None:
+            taken.add(index)
+            right = _right_parts(result, people, index, mask, iuv[..., 0])
+            classes = _right_classes(people, index, mask, category)
+            gps = float(similarity[index, column])
+            for part, error in zip(row["dp_I"], _distances(surface, people, index, row), strict=True):
+                result.errors[int(part)].append(float(error))
+        accuracies.append(right)
+        groups = _groups(row, len(rows), np.unique(iuv[..., 0][mask]))
+        result.people.append(PersonResult(groups, index is not None, right, classes, gps))
+    result.pictures.append((name, float(np.mean(accuracies)) if accuracies else 1.0))
+
+
+def _similarities(
+    surface: BodySurface,
+    people: People,
+    rows: list[dict[str, Any]],
+    overlap: NDArray[np.float64],
+    human: NDArray[np.uint8],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """GPS and IoU of silhouettes, float64 [n,m] each, of detections and people; 0 where their boxes hardly overlap."""
+    similarity, silhouettes = np.zeros((2, len(people), len(rows)))
+    for column, row in enumerate(rows):
+        for index in np.flatnonzero(overlap[:, column] > _LEAST_COMPARED):
             distance = _distances(surface, people, int(index), row)
             similarity[index, column] = point_similarity(distance, np.array(row["dp_I"], int)).mean()
             found = _full(people.iuv_crop(int(index))[0][0], people, int(index)) > 0
             true = human == row["human"]
             silhouettes[index, column] = (found & true).sum() / (found | true).sum()
-    ranked_by = people.map_scores("densepose")
-    result.points.append(PicturePoints(ranked_by, similarity))
-    result.masked.append(PicturePoints(ranked_by, np.sqrt(similarity * silhouettes)))
-    sure = people.select(people.scores >= SURE)
-    of_cihp = people.taxonomy == CIHP  # as the labels are
-    if of_cihp:
-        result.classes.add(category, sure.label_map())
-    accuracies = []
-    taken: set[int] = set()
-    for column, row in enumerate(rows):
-        candidates = [i for i in np.argsort(-overlap[:, column]) if i not in taken and people.scores[i] >= SURE]
-        index = int(candidates[0]) if candidates and overlap[candidates[0], column] >= _LEAST_OVERLAP else -1
-        mask = human == row["human"]
-        right, classes, gps = 0.0, 0.0, 0.0
-        if index >= 0:
-            taken.add(index)
-            found = _full(people.iuv_crop(index)[0][0], people, index)
-            hits = mask & (found == iuv[..., 0])
-            result.part_right += np.bincount(iuv[..., 0][hits], minlength=len(DENSEPOSE))
-            result.part_total += np.bincount(iuv[..., 0][mask], minlength=len(DENSEPOSE))
-            right = float(hits.sum() / mask.sum())
-            same = mask & (_full(people.crop(index)[0], people, index) == category)
-            classes = float(same.sum() / mask.sum()) if of_cihp else math.nan
-            gps = float(similarity[index, column])
-            true_part = np.array(row["dp_I"], int)
-            for part, error in zip(true_part, _distances(surface, people, index, row), strict=True):
-                result.errors[int(part)].append(float(error))
-        accuracies.append(right)
-        groups = _groups(row, len(rows), np.unique(iuv[..., 0][mask]))
-        result.people.append(PersonResult(groups, index >= 0, right, classes, gps))
-    result.pictures.append((name, float(np.mean(accuracies)) if accuracies else 1.0))
+    return similarity, silhouettes
+
+
+def _detection_of(people: People, overlap: NDArray[np.float64], taken: set[int]) -> int | None:
+    """The sure detection, not yet `taken`, with the highest `overlap` [n] with a person; None: the person is missed."""
+    candidates = [i for i in np.argsort(-overlap) if i not in taken and people.scores[i] >= SURE]
+    return int(candidates[0]) if candidates and overlap[candidates[0]] >= _LEAST_OVERLAP else None
+
+
+def _right_parts(
+    result: SyntheticResult, people: People, index: int, mask: NDArray[np.bool_], parts: NDArray[np.uint8]
+) -> float:
+    """The share of a person's pixels whose DensePose part is right; the pixels of each part are added to `result`."""
+    hits = mask & (_full(people.iuv_crop(index)[0][0], people, index) == parts)
+    result.part_right += np.bincount(parts[hits], minlength=len(DENSEPOSE))
+    result.part_total += np.bincount(parts[mask], minlength=len(DENSEPOSE))
+    return float(hits.sum() / mask.sum())
+
+
+def _right_classes(people: People, index: int, mask: NDArray[np.bool_], category: NDArray[np.uint8]) -> float:
+    """The share of a person's pixels whose CIHP class is right; NaN of a model with other classes."""
+    if people.taxonomy != CIHP:
+        return math.nan
+    same = mask & (_full(people.crop(index)[0], people, index) == category)
+    return float(same.sum() / mask.sum())
 
 
 def _full(crop: NDArray[np.uint8], people: People, index: int) -> NDArray[np.uint8]:
+    """A person's crop on the whole picture, [H,W]."""
     canvas = np.zeros(people.image_size, np.uint8)
     canvas[people.window(index).slices] = crop
     return canvas
@@ -167,12 +197,19 @@ def _distances(surface: BodySurface, people: People, index: int, row: dict[str, 
     left, top, width, height = row["bbox"]
     x, y = left + np.array(row["dp_x"]) * width / 256, top + np.array(row["dp_y"]) * height / 256
     part, u, v = read_cells(people.iuv_cells(index), people.boxes[index], x, y)
-    said = surface.points(part, u, v)
+    predicted = surface.points(part, u, v)
     true = surface.points(np.array(row["dp_I"], int), np.array(row["dp_U"]), np.array(row["dp_V"]))
-    return surface.geodesic(said, true)
+    return surface.geodesic(predicted, true)
 
 
 def _groups(row: dict[str, Any], count: int, parts: NDArray[np.uint8]) -> tuple[str, ...]:
+    """The groups of the report that a person belongs to.
+
+    Args:
+        row: the person's annotation.
+        count: people in the picture.
+        parts: DensePose parts of the person that can be seen.
+    """
     facts = row["synthetic"]
     head, feet = bool(np.isin(parts, (23, 24)).any()), bool(np.isin(parts, (5, 6)).any())
     legs, torso = bool(np.isin(parts, range(7, 15)).any()), bool(np.isin(parts, (1, 2)).any())
@@ -223,7 +260,10 @@ def _figures(result: SyntheticResult) -> dict[str, Any]:
 
 def _group(people: list[PersonResult]) -> dict[str, Any]:
     found = [person for person in people if person.found]
-    mean = (lambda name: float(np.mean([getattr(p, name) for p in found]))) if found else (lambda name: float("nan"))
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(person, name) for person in found])) if found else float("nan")
+
     return {
         "people": len(people),
         "found": len(found) / len(people),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
-from parsing_rcnn.analyzer import Options
+from parsing_rcnn.analyzer import OptionKeywords, Options
+from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.geometry import Window
+from parsing_rcnn.heads import resolve_options
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
@@ -33,20 +36,20 @@ Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class CanvasView:
     """A picture as the network sees it: canvas uint8 [H,W,3], the picture's place on it, and whether it is mirrored."""
 
     canvas: NDArray[np.uint8]
     window: Window
     flipped: bool = False
 
-    def mirrored(self) -> View:
+    def mirrored(self) -> CanvasView:
         """The view with the picture mirrored in its place; the padding stays."""
         canvas = self.canvas.copy()
         canvas[:, : self._columns] = canvas[:, : self._columns][:, ::-1]
-        return View(canvas, self.window, not self.flipped)
+        return CanvasView(canvas, self.window, not self.flipped)
 
-    def boxes_to(self, other: View, boxes: Tensor) -> Tensor:
+    def boxes_to(self, other: CanvasView, boxes: Tensor) -> Tensor:
         """Boxes [n,4] on this canvas -> the same boxes on the canvas of another view of the picture."""
         scale = [getattr(other.window, f"scale_{axis}") / getattr(self.window, f"scale_{axis}") for axis in "xyxy"]
         moved = self._turned(boxes) * boxes.new_tensor(scale)
@@ -118,20 +121,24 @@ class AugmentedAnalyzer(TorchAnalyzer):
         self._info = replace(self._info, runtime=", ".join([self._info.runtime, *views]))
 
     @torch.inference_mode()
-    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
-        """Find everybody in one picture.
-
-        Raises:
-            ParsingRCNNError: the image or an option is not usable.
-        """
+    def analyze(
+        self,
+        image: Picture,
+        options: Options | None = None,
+        *,
+        bgr: bool = False,
+        **keywords: Unpack[OptionKeywords],
+    ) -> People:
+        """See `GraphPipeline.analyze`."""
+        options = resolve_options(self._info, options, keywords)
         watch = Stopwatch()
-        views, features, boxes, scores, count = self.look(image, options, watch)
+        views, features, boxes, scores, count = self.look(load(image, bgr=bgr), options, watch)
         answers = self.answers(views, features, options, watch)
         return self.result(views, boxes[:count], scores[:count], answers, watch)
 
     def look(
-        self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch
-    ) -> tuple[list[View], list[Tensor], Tensor, Tensor, int]:
+        self, image: Picture, options: Options, watch: Stopwatch
+    ) -> tuple[list[CanvasView], list[Tensor], Tensor, Tensor, int]:
         """The views of a picture and the RoI features [n,C,S,S] of each, boxes [n,4] on the first view's canvas, scores
         [n], and how many are people: with none, n is still 1.
 
@@ -139,9 +146,9 @@ class AugmentedAnalyzer(TorchAnalyzer):
             ParsingRCNNError: the image or an option is not usable.
         """
         options.validate()
-        views = self._views(image, options, watch)
+        views = self._all_views(load(image), options, watch)
         pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
-        boxes, scores, count = self._detect(views, pyramids, options)
+        boxes, scores, count = self._detect_all(views, pyramids, options)
         features = [
             self.model.roi_features(pyramid, [views[0].boxes_to(view, boxes)])
             for view, pyramid in zip(views, pyramids, strict=True)
@@ -150,9 +157,9 @@ class AugmentedAnalyzer(TorchAnalyzer):
         return views, features, boxes, scores, count
 
     def answers(
-        self, views: Sequence[View], features: Sequence[Tensor], options: Options, watch: Stopwatch
+        self, views: Sequence[CanvasView], features: Sequence[Tensor], options: Options, watch: Stopwatch
     ) -> dict[str, Tensor]:
-        """What the heads say of RoIs over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
+        """Answers of the heads for RoIs, averaged over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
         answers: dict[str, Tensor] = {}
         if "parsing" in options.tasks:
             names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if options.part_probs else 2]
@@ -169,23 +176,28 @@ class AugmentedAnalyzer(TorchAnalyzer):
         return answers
 
     def result(
-        self, views: Sequence[View], boxes: Tensor, scores: Tensor, answers: Mapping[str, Tensor], watch: Stopwatch
+        self,
+        views: Sequence[CanvasView],
+        boxes: Tensor,
+        scores: Tensor,
+        answers: Mapping[str, Tensor],
+        watch: Stopwatch,
     ) -> People:
-        """People of boxes [n,4] on the first view's canvas and scores [n]; of the answers the first n rows."""
+        """The people with these boxes [n,4] on the first view's canvas, these scores [n], and n rows of `answers`."""
         maps = {name: answer[: len(boxes)].cpu().numpy() for name, answer in answers.items()}
         return self.people(views[0].window, boxes.cpu().numpy(), scores.cpu().numpy(), maps, watch)
 
-    def _views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[View]:
-        first = View(*self.preprocess(image, options, watch))
+    def _all_views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[CanvasView]:
+        first = CanvasView(*self.preprocess(image, options, watch))
         height, width = first.window.height, first.window.width
         shapes = [scaled_canvas(height, width, scale) for scale in self.scales]
-        views = [first, *(View(*self.preprocess(image, options, watch, [shape])) for shape in shapes)]
+        views = [first, *(CanvasView(*self.preprocess(image, options, watch, [shape])) for shape in shapes)]
         return [*views, *(view.mirrored() for view in views)] if self.flip else views
 
-    def _detect(
-        self, views: Sequence[View], pyramids: Sequence[dict[int, Tensor]], options: Options
+    def _detect_all(
+        self, views: Sequence[CanvasView], pyramids: Sequence[dict[int, Tensor]], options: Options
     ) -> tuple[Tensor, Tensor, int]:
-        """Boxes, scores and count of `look`."""
+        """Boxes, scores and count, as `look` returns them."""
         boxes, scores = [], []
         for view, pyramid in zip(views, pyramids, strict=True):
             found = self.model.detect(pyramid, self.extent(view.canvas, view.window))
@@ -197,7 +209,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         keep = nms(all_boxes, all_scores, self.model.config.box.nms_iou)[: options.max_people]
         return (*anybody, 0) if not len(keep) else (all_boxes[keep], all_scores[keep], len(keep))
 
-    def _parsing(self, views: Sequence[View], features: Sequence[Tensor]) -> Tensor:
+    def _parsing(self, views: Sequence[CanvasView], features: Sequence[Tensor]) -> Tensor:
         """Class logits [n,C,S,S]; of several views, the logarithms of their mean probabilities."""
         if len(features) == 1:
             return self.model.parsing(features[0])
@@ -207,7 +219,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         return torch.stack(turned).mean(0).log()
 
 
-def _mean(views: Sequence[View], found: Sequence[Maps], tables: Tensor | None) -> Maps:
+def _mean(views: Sequence[CanvasView], found: Sequence[Maps], tables: Tensor | None) -> Maps:
     """Mean probabilities of regions and parts, mean U and V, of the DensePose maps of each view."""
     turned = []
     for view, (coarse, index, u, v) in zip(views, found, strict=True):
@@ -222,4 +234,6 @@ def _tables(path: Path | None, model: ParsingRCNN) -> Tensor | None:
     if path is None:
         return None
     symmetry = PointSymmetry.read(path)
+    assert symmetry.u is not None
+    assert symmetry.v is not None
     return torch.from_numpy(np.stack([symmetry.u, symmetry.v])).to(model.mean.device)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from training.checkpoint import save_weights
 from training.config import Config
+from training.errors import CheckpointError
 from training.importers.layouts import Source, misplaced, source_of, translate
 from training.importers.translation import Tensors, Translation
 from training.model.parsing_rcnn import ParsingRCNN, build_model
-from training.tensor_files import CheckpointError, read_tensors, some
+from training.tensor_files import read_tensors, some
 
-SOURCES: tuple[str, ...] = ("auto", "detectron2", "torchvision", "zoo")
+SOURCES: tuple[Source | Literal["auto"], ...] = ("auto", "detectron2", "torchvision", "zoo")
 # parts of the network that each source has; that the others begin anew is no fault
 _PARTS: dict[Source, tuple[str, ...]] = {
     "detectron2": ("backbone", "fpn", "rpn", "box", "decoder", "densepose_trunk", "densepose_head"),
@@ -73,7 +75,7 @@ class ImportReport:
 
 
 def import_checkpoint(
-    file: Path, out: Path, source: str = "auto", eps: float | None = None, *, partial: bool = False
+    file: Path, out: Path, source: Source | Literal["auto"] = "auto", eps: float | None = None, *, partial: bool = False
 ) -> ImportReport:
     """Translate a checkpoint of detectron2's DensePose, of torchvision's detectors or of Parsing R-CNN's zoo.
 
@@ -178,9 +180,11 @@ def _write(out: Path, model: ParsingRCNN, recipe: Config, fitting: Tensors, fact
     save_weights(out, model, _trained(recipe, set(state) - set(fitting)), {"imported": facts})
 
 
-def _translated(file: Path, found: Tensors, source: str, eps: float | None) -> tuple[Source, Translation]:
+def _translated(
+    file: Path, found: Tensors, source: Source | Literal["auto"], eps: float | None
+) -> tuple[Source, Translation]:
     try:
-        kind: Source = source_of(found) if source == "auto" else source  # type: ignore[assignment]
+        kind = source_of(found) if source == "auto" else source
         return kind, translate(found, kind, eps)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error

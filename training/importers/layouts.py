@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.errors import CheckpointError
 from training.importers.translation import Tensors, Translation, depth, recipe_of
-from training.tensor_files import CheckpointError
 
 Source = Literal["detectron2", "torchvision", "zoo"]
 

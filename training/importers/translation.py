@@ -13,7 +13,7 @@ from torch import Tensor
 
 from parsing_rcnn.own_classes import BUILT_IN
 from training.config import Config, load_config
-from training.tensor_files import CheckpointError
+from training.errors import CheckpointError
 
 Tensors = Mapping[str, Tensor]
 

@@ -43,7 +43,6 @@ class ConfusionMatrix:
 
     Attributes:
         counts: int64 [C,C], rows = truth, columns = prediction.
-        skipped: pictures left out.
 
     Example:
         >>> matrix = ConfusionMatrix(2)
@@ -55,7 +54,6 @@ class ConfusionMatrix:
     def __init__(self, classes: int, missing_predictions: MissingPredictions = "background") -> None:
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
         self.missing_predictions = missing_predictions
-        self.skipped = 0
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -71,7 +69,6 @@ class ConfusionMatrix:
             ValueError: the shapes differ, or a predicted id is not a class.
         """
         if prediction is None and self.missing_predictions == "skip":
-            self.skipped += 1
             return
         if prediction is None:
             prediction = np.zeros(truth.shape, np.uint8)

@@ -15,7 +15,7 @@ from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, inter
 # metres: mean geodesic distance between annotators, by coarse part (1 torso, hands, feet ... 8 head)
 _SCALE = np.array([0, 0.351, 0.107, 0.126, 0.237, 0.173, 0.142, 0.128, 0.150])
 _SCALE_PART = np.array([0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8, 8])
-# metres: below, the straight line is better than the distance of the anchors; more would go through a hand
+# metres: below, the straight line is better than the distance of the anchors; a longer one would go through a hand
 _NEAR = 0.08
 _CHUNK = 2048
 _SAME_BOX = 0.8  # overlap from which an unmatched detection shows a person without points
@@ -65,7 +65,7 @@ def nearest_of_part(
 def read_cells(
     cells: NDArray[np.uint8], box: NDArray[np.floating], x: NDArray[np.floating], y: NDArray[np.floating]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """What IUV cells uint8 [3,S,S] that cover a box say at places [n] of the picture: (part, U, V); part 0 outside."""
+    """(part, U, V) at places [n] of the picture, from IUV cells uint8 [3,S,S] that cover a box; part 0 outside."""
     x1, y1, x2, y2 = (float(value) for value in box)
     columns = np.floor((x - x1) / max(x2 - x1, 1e-6) * cells.shape[2]).astype(int)
     rows = np.floor((y - y1) / max(y2 - y1, 1e-6) * cells.shape[1]).astype(int)
@@ -173,7 +173,7 @@ def _whom_the_box_fits(
     counts: NDArray[np.bool_],
     crowd: NDArray[np.bool_],
 ) -> NDArray[np.intp]:
-    """Of each detection unmatched at the highest threshold: the free person in the same box, [n]; else -1."""
+    """The free person in the same box as each detection [n] that is unmatched at the highest threshold; -1: nobody."""
     best = match(similarity, counts, crowd, COCO_IOUS[-1])
     free = crowd | ~np.isin(np.arange(len(counts)), best)
     found = np.full(len(best), -1, np.intp)

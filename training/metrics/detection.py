@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn import geometry
 from training.metrics.matching import (
     AREAS,
     COCO_IOUS,
@@ -19,6 +20,8 @@ from training.metrics.matching import (
     match,
     within,
 )
+
+_MOST = 100  # detections of a picture that count
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +44,21 @@ class PictureBoxes:
     areas: NDArray[np.floating] | None = None
 
 
-def _intersection(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    return np.asarray((high - low).clip(0).prod(2), np.float64)
-
-
 def box_areas(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     """Areas float64 [n] of boxes [n,4]."""
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1), np.float64)
 
 
 def box_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union float64 [n,m] of boxes [n,4] and [m,4]."""
-    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    inside = _intersection(a, b)
-    union = box_areas(a)[:, None] + box_areas(b)[None, :] - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    """`parsing_rcnn.geometry.iou` in float64, whatever the boxes are: [n,m] of boxes [n,4] and [m,4]."""
+    return geometry.iou(np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4))
 
 
 def box_coverage(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """Intersection over the area of `a`, float64 [n,m]: how COCO matches detections with crowd regions."""
     a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    inside = _intersection(a, b)
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inside = np.asarray((high - low).clip(0).prod(2), np.float64)
     area = np.broadcast_to(box_areas(a)[:, None], inside.shape)
     return np.divide(inside, area, out=np.zeros_like(inside), where=area > 0)
 
@@ -90,14 +85,12 @@ def precision_recall(
     *,
     iou: float = 0.5,
     min_height: float = 0.0,
-    max_detections: int = 100,
-    area: tuple[float, float] = AREAS["all"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Precision, recall and score after each detection of the set, by descending score; ignored detections left out.
 
     See `average_precision` for the arguments. Recall is NaN when there is nobody to find.
     """
-    return curve([judge(picture, iou, min_height, max_detections, area) for picture in pictures])
+    return curve([judge(picture, iou, min_height, _MOST, AREAS["all"]) for picture in pictures])
 
 
 def average_precision(
@@ -105,7 +98,7 @@ def average_precision(
     *,
     iou: float = 0.5,
     min_height: float = 0.0,
-    max_detections: int = 100,
+    max_detections: int = _MOST,
     area: tuple[float, float] = AREAS["all"],
 ) -> float:
     """COCO average precision of one class: precision, made monotone, read at 101 recalls.

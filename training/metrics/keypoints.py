@@ -77,7 +77,7 @@ def compare(
     areas: NDArray[np.floating],
     crowd: NDArray[np.bool_],
 ) -> PictureKeypoints:
-    """One picture: scores [n] and keypoints [n,17,2+] of the detections, and what is true of [m] people.
+    """One picture: scores [n] and keypoints [n,17,2+] of the detections, and the truth of [m] people.
 
     Args:
         truth: [m,17,3], x, y and visibility; boxes: [m,4]; areas: [m] pixels (COCO's are those of the silhouettes);

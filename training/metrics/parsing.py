@@ -18,18 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.metrics.confusion import ConfusionMatrix
+
 LEAST_SCORE = 0.001
 VOLUME = tuple(np.round(np.arange(0.1, 1.0, 0.1), 1).tolist())
 
 
 def class_ious(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:
     """IoU of each class of two maps uint8 [H,W], float64 [C]; NaN where absent from both; truth >= C is ignored."""
-    valid = truth < classes
-    pairs = truth[valid].astype(np.int64) * classes + prediction[valid]
-    counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-    correct = np.diag(counts).astype(np.float64)
-    union = counts.sum(0) + counts.sum(1) - correct
-    return np.asarray(np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0), np.float64)
+    matrix = ConfusionMatrix(classes)
+    matrix.add(truth, prediction)
+    return matrix.iou()
 
 
 def area_under_curve(right: NDArray[np.bool_], there: int) -> float:

@@ -5,8 +5,8 @@ one person: the pixels of the picture that have both. The choices that move the 
 - people are painted over each other, so that no two regions of a picture share a pixel: who is wholly covered has none;
 - a region scores what its person scores;
 - each region is compared with the true one of its class that it overlaps most; it is right when their IoU is strictly
-  above the threshold. Nobody asks whether another one has taken that region: two halves of one are both right up to a
-  threshold of .5, and AP^r_vol counts them twice, as in the published figures;
+  above the threshold, even if another one has taken that region: two halves of one are both right up to a threshold of
+  .5, and AP^r_vol counts them twice, as in the published figures;
 - AP of a class is the area under the monotone precision-recall curve at all points, over the whole set, and AP^r the
   mean over the classes of which there are true regions, without the background.
 """
@@ -53,28 +53,28 @@ class PartRegions:
 
         Args:
             parts: [H,W] predicted class ids.
-            people: [H,W] who has each pixel: 0 nobody, k the person with `scores[k - 1]`.
+            people: [H,W] the person at each pixel: 0 nobody, k the person with `scores[k - 1]`.
             true_parts, true_people: the same of the truth; pixels with a class >= C (255 by custom) are ignored.
         """
         known = true_parts < self.classes
-        said = self._numbered(parts[known], people[known])
+        predicted = self._numbered(parts[known], people[known])
         true = self._numbered(true_parts[known], true_people[known])
         width = int(true.max(initial=0)) + 1
-        height = int(said.max(initial=0)) + 1
-        shared = np.bincount(said * width + true, minlength=height * width).reshape(height, width)
-        said_area, true_area = shared.sum(1), shared.sum(0)
+        height = int(predicted.max(initial=0)) + 1
+        shared = np.bincount(predicted * width + true, minlength=height * width).reshape(height, width)
+        predicted_area, true_area = shared.sum(1), shared.sum(0)
         there = np.flatnonzero(true_area)
         np.add.at(self._true, there[there > 0] % self.classes, 1)
-        for region in np.flatnonzero(said_area):
+        for region in np.flatnonzero(predicted_area):
             if region:
                 person, label = divmod(int(region), self.classes)
                 same = slice(label, None, self.classes)
-                overlaps = shared[region, same] / (said_area[region] + true_area[same] - shared[region, same])
+                overlaps = shared[region, same] / (predicted_area[region] + true_area[same] - shared[region, same])
                 self._scores[label].append(float(scores[person - 1]))
                 self._overlaps[label].append(float(overlaps.max(initial=0.0)))
 
     def _numbered(self, parts: NDArray[np.uint8], people: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """Number of each pixel's region, person * C + class; 0 where there is none."""
+        """The number of each pixel's region, person * C + class; 0 where there is none."""
         numbers = people.astype(np.int64) * self.classes + parts
         return np.where((parts > 0) & (people > 0), numbers, 0)
 

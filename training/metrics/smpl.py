@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.arrays_only import ArraysOnly
+from training.files import replacing
 from training.metrics.densepose import nearest_of_part
 
 _NAME = "Pdist_matrix"
@@ -46,7 +47,8 @@ class SmplSurface:
         """Open a folder that holds the three files. The first time it writes Pdist_matrix.npy (1.5 GB) beside them.
 
         Raises:
-            SurfaceError: a file is missing or is not what its name says, or the folder cannot be written to.
+            SurfaceError: a file is missing or is not what its name says.
+            OutputError: the folder cannot be written to.
         """
         part, u, v = (_column(folder / "SMPL_subdiv.mat", f"{key}_subdiv") for key in ("Part_ID", "U", "V"))
         vertex = _column(folder / "SMPL_SUBDIV_TRANSFORM.mat", "index").astype(np.int64) - 1
@@ -97,7 +99,8 @@ def open_distances(folder: Path) -> NDArray[np.float32]:
     """The packed distances, mapped from Pdist_matrix.npy, which is written from .mat or .pkl when it is not there.
 
     Raises:
-        SurfaceError: none of the three is there or readable, or the folder cannot be written to.
+        SurfaceError: none of the three is there or readable.
+        OutputError: the folder cannot be written to.
     """
     mapped = folder / f"{_NAME}.npy"
     if not mapped.is_file():
@@ -105,10 +108,7 @@ def open_distances(folder: Path) -> NDArray[np.float32]:
         if source is None:
             raise SurfaceError(f"{folder / _NAME}.mat (or .pkl): missing; it comes with DensePose's evaluation data")
         blocks = _hdf5_blocks(source) if source.suffix == ".mat" else _pickle_blocks(source)
-        try:
-            _write(mapped, blocks)
-        except OSError as error:
-            raise SurfaceError(f"{mapped}: cannot be written ({error.strerror}): give a folder that can") from error
+        _write(mapped, blocks)
     try:
         found: NDArray[np.float32] = np.load(mapped, mmap_mode="r")
     except (OSError, ValueError) as error:
@@ -119,17 +119,12 @@ def open_distances(folder: Path) -> NDArray[np.float32]:
 
 
 def _write(path: Path, blocks: Iterator[NDArray[Any]]) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        count = int(next(blocks)[()])
-        with partial.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for block in blocks:
-                file.write(np.ascontiguousarray(block.ravel(), "<f4").data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    count = int(next(blocks)[()])
+    with replacing(path, "--surface") as partial, partial.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block.ravel(), "<f4").data)
 
 
 def _hdf5_blocks(path: Path) -> Iterator[NDArray[Any]]:

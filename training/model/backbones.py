@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet50, resnet101, resnext101_32x8d
 
-from training.tensor_files import CheckpointError, read_tensors, some
+from training.errors import BackboneWeightsError, CheckpointError
+from training.tensor_files import read_tensors, some
 
 # EfficientNet-Lite (Tan et al.): expansion, channels, blocks, stride, kernel of each stage of Lite0
 _LITE_STAGES = (
@@ -29,10 +30,6 @@ _LITE_TAPS = (1, 2, 4, 6)
 _LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
 
 _IN_TORCHVISION = re.compile(r"(conv1|bn1|layer[1-4])\.")  # tensors of its ResNets, without the classifier
-
-
-class BackboneWeightsError(ValueError):
-    """ImageNet weights are absent or do not fit; the message says where they come from."""
 
 
 class SameConv(nn.Module):

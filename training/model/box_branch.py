@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torchvision.ops import roi_align
 from training.config import BoxConfig
 from training.model import boxes as box_ops
 
-Rois = Tensor | list[Tensor]  # rows [r,5] of picture, x1, y1, x2, y2; or the boxes [r,4] of each picture
+Rois: TypeAlias = Tensor | list[Tensor]  # rows [r,5] of picture, x1, y1, x2, y2; or the boxes [r,4] of each picture
 
 
 def roi_align_level(feature: Tensor, rois: Rois, size: int, level: int) -> Tensor:

@@ -58,7 +58,8 @@ class ParsingRCNN(nn.Module):
 
     def pyramid(self, images: Tensor) -> dict[int, Tensor]:
         """RGB 0..255 [B,3,H,W] -> {2: P2, ..., 6: P6}."""
-        return self.fpn(self.backbone((images.float() - self.mean) / self.std))
+        levels: dict[int, Tensor] = self.fpn(self.backbone((images.float() - self.mean) / self.std))
+        return levels
 
     def roi_features(self, pyramid: Mapping[int, Tensor], rois: Rois) -> Tensor:
         """RoIs of all images -> [R,C,S,S]: from P2 alone by default (paper 3.1), S = 32 (3.2)."""
@@ -86,7 +87,8 @@ class ParsingRCNN(nn.Module):
 
     def densepose(self, features: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """RoI features [n,C,32,32] -> coarse, index, u, v maps at 128x128, or at 64x64 before the last x2 (`half`)."""
-        return self.densepose_head(self.densepose_trunk(features), half=half)
+        maps: tuple[Tensor, Tensor, Tensor, Tensor] = self.densepose_head(self.densepose_trunk(features), half=half)
+        return maps
 
     def detect(self, pyramid: Mapping[int, Tensor], size: tuple[int, int]) -> Detections:
         """All people of ONE canvas after NMS, no score limit: [n,4] and [n], by score."""

@@ -1,8 +1,8 @@
 // PyramidRoiAlign for TensorRT 10 and 11: IPluginV3 with its creator.
 //
 // Inputs: rois float [n,4], then one feature map [1,C,H,W] a level, float or half. Output: [n,C,size,size] of the same
-// type. RoIs are float whatever the features are: half moves a border at 1300 pixels by one. Half features may come
-// linear or channels-last (kHWC8); RoIs are linear. No constructor calls CUDA, so networks parse without a GPU.
+// type. RoIs are float whatever the features are: half moves a border at 1300 pixels by up to half a pixel. Half features
+// may come linear or channels-last (kHWC8); RoIs are linear. No constructor calls CUDA, so networks parse without a GPU.
 #include <array>
 #include <cstdint>
 #include <cstring>

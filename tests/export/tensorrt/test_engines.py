@@ -21,7 +21,7 @@ from export.targets import write_engines
 from export.tensorrt import builder
 from export.tensorrt.builder import BuildFailed, NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
 from export.tensorrt.plans import write_plans
-from export.tensorrt.profiles import Profile, canvas_profiles, canvases, people_profiles
+from export.tensorrt.profiles import ENGINE, Profile, canvas_profiles, canvases, people_profiles
 from export.triton_repository import files, read_shapes
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 
@@ -95,7 +95,7 @@ def test_engines_lie_where_triton_looks(repository: Path) -> None:
     written = files(read_shapes(repository))
     for plan in write_plans(repository):
         text = written[f"{plan.graph}/config.pbtxt"]
-        assert f'default_model_filename: "{builder.ENGINE}"' in text
+        assert f'default_model_filename: "{ENGINE}"' in text
         assert plan.folder == repository / plan.graph / "1"
         named = json.loads(text.split("profile: ")[1].split(" }]")[0])
         assert named == [str(k) for k in range(len(plan.profiles))]

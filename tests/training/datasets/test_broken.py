@@ -147,6 +147,20 @@ def test_a_list_with_a_byte_order_mark_is_read(mhp: Path) -> None:
     assert run(str(mhp))[0] == 0
 
 
+def test_a_list_names_a_picture_a_line(mhp: Path) -> None:
+    """With blanks in its name, and once."""
+    for path in (mhp / "train/images/12.jpg", *(mhp / "train/parsing_annos").glob("12_*.png")):
+        path.rename(path.with_name(f"on site {path.name}"))
+    (mhp / "list/train.txt").write_text("\non site 12 \n\n")
+    code, output = run(str(mhp))
+    assert (code, "MHP v2, train: 1 pictures, 2 people" in output) == (0, True), output
+    (mhp / "list/train.txt").write_text("on site 12\non site 12\n")
+    code, output = run(str(mhp))
+    assert (code, "MHP v2, train: 1 pictures, 2 people" in output) == (1, True), output
+    said = f"{mhp / 'list/train.txt'}: on site 12 is there more than once; it counts as one picture"
+    assert said in output.replace("\n", " ").replace("  ", " ")
+
+
 def test_points_at_the_edge_of_their_frame_and_chart_are_whole(densepose: Path) -> None:
     edges = {"dp_x": [0.0, 256.0], "dp_y": [255.0, 0.0], "dp_U": [0.0, 1.0], "dp_V": [1.0, 0.0], "dp_I": [1.0, 24.0]}
     densepose_rows(lambda d: d["annotations"][0].update(edges))(densepose)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.datasets.layouts import picture, run
 from training.data.datasets.check import find_datasets
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 Rows = list[dict[str, Any]]
 HEIGHT, WIDTH = 40, 60
@@ -49,6 +49,7 @@ def joint_fractions(rows: Rows) -> None:
         row["keypoints"] = [v / WIDTH if i % 3 < 2 else v for i, v in enumerate(row["keypoints"])]
 
 
+NO_POINTS = {key: [] for key in ("dp_I", "dp_x", "dp_y", "dp_U", "dp_V")}
 CASES: tuple[tuple[Callable[[Rows], object], str], ...] = (
     (fractions, "all boxes lie within 1.01667 pixels of the corner, like fractions"),
     (corners, "2 of 5 boxes end far outside their picture, the first of annotation 2, [7.0, -0.5, 61.0, 40.5]"),
@@ -58,6 +59,8 @@ CASES: tuple[tuple[Callable[[Rows], object], str], ...] = (
     (lambda rows: rows[0]["keypoints"].__setitem__(3, 9000), "1 of 4 people have labelled keypoints far outside their"),
     (lambda rows: rows.append(dict(rows[1], id=9)), "1 of 6 boxes are there twice in their picture"),
     (lambda rows: rows[2].update(id=1), "1 annotation ids are there more than once, the first 1"),
+    (lambda rows: [row.update(iscrowd=1) for row in rows], "nobody to learn from: all annotations have iscrowd 1"),
+    (lambda rows: rows[1].update(NO_POINTS), "dp_I is empty in all 1 annotations that have it: no IUV is learnt"),
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training.data.datasets.coco import CocoPeople
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 PICTURES, PEOPLE = 100, 2000
 
@@ -123,6 +123,14 @@ def test_points_without_masks_are_points(tmp_path: Path) -> None:
         changed(tmp_path / "densepose_train2014.json", **{**lists, "dp_U": None}).read(7)
 
 
+def test_empty_lists_of_points_are_no_densepose(tmp_path: Path) -> None:
+    empty: dict[str, object] = {key: [] for key in POINTS}
+    reader = changed(tmp_path / "densepose_train2014.json", **empty)
+    assert (reader.densepose, reader.name) == (False, "densepose_train2014.json (keypoints)")
+    one = {"dp_I": [2], "dp_x": [9.0], "dp_y": [8.0], "dp_U": [0.5], "dp_V": [0.5]}
+    assert changed(tmp_path / "densepose_train2014.json", **one).densepose
+
+
 def categories(path: Path, *names: str) -> CocoPeople:
     """The reader of a file whose annotations are of so many categories in turn."""
     document = json.loads(coco_file(path).read_text())
@@ -146,6 +154,18 @@ def categories(path: Path, *names: str) -> CocoPeople:
 def test_of_several_categories_people_are_persons(tmp_path: Path, names: tuple[str, ...], people: int) -> None:
     reader = categories(tmp_path / "instances_train2017.json", *names)
     assert sum(len(rows) for rows in reader.coco.rows) == people
+
+
+def test_annotations_of_which_none_is_of_a_person_are_refused(tmp_path: Path) -> None:
+    path = coco_file(tmp_path / "train.json")
+    document = json.loads(path.read_text())
+    document["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "person"}]
+    path.write_text(json.dumps(document))
+    with pytest.raises(DatasetError) as refusal:
+        CocoPeople.find(path, tmp_path)
+    assert str(refusal.value).startswith(
+        f"{path}: no annotation is of category person (id 2); they are of 1 (cat): give those of people"
+    )
 
 
 def test_several_categories_and_no_person_are_refused(tmp_path: Path) -> None:

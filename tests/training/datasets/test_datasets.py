@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.training.datasets.layouts import SIZE, per_person, picture, run, save, two_people
-from training.config import Config, ConfigError, DataConfig, ModelConfig, TrainConfig, load_config
+from training.config import Config, DataConfig, ModelConfig, TrainConfig, load_config
 from training.data.annotated import grouped
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
 from training.data.mixture import Mixture
-from training.data.sources import DatasetError
+from training.errors import ConfigError, DatasetError
 
 RECIPE = Path(__file__).parents[3] / "training/configs/paper/cihp_r50_1x.yaml"
 

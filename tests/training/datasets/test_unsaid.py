@@ -10,7 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.training.datasets.layouts import per_person, run, save, two_people
+from tests.training.helpers import recipe
 from training.data.datasets.check import find_datasets
+from training.data.mixture import Mixture
+from training.errors import DatasetError
 
 BOXES = [[4, 4, 18, 30], [30, 8, 44, 36]]
 
@@ -82,3 +85,38 @@ def test_masks_in_place_of_classes_are_named(cihp: Path) -> None:
     code, said = run(str(cihp))
     assert code == 1
     assert said.replace("\n", "").count("0000001.jpg: the person in") == 2
+
+
+def masks_of_people(root: Path, split: str, *names: str) -> list[Path]:
+    """Masks of somebody or not, 0 and 255, in place of the numbers of people."""
+    paths = [root / split / "Human_ids" / f"{name}.png" for name in names]
+    for path in paths:
+        save(path, (two_people()[1] > 0).astype(np.uint8) * 255)
+    return paths
+
+
+SAYS = "the only person number is 255, which means not known: nothing is learnt from this picture; number people 1, 2,"
+
+
+def test_masks_in_place_of_people_are_named(cihp: Path) -> None:
+    (path,) = masks_of_people(cihp, "Training", "0000001")
+    code, said = run(str(cihp))
+    assert code == 1
+    assert f"{path}: {SAYS}" in said.replace("\n", "")
+    assert said.count("the only person number") == 1
+    assert "CIHP, Training: 2 pictures, 2 people" in said
+
+
+def test_pictures_of_which_none_has_a_person_are_not_trained_on(cihp: Path) -> None:
+    """Losses would fall all the same: nobody is anywhere."""
+    config = recipe(f"data.annotated={cihp}", "data.sources={annotated: 1}")
+    first, second = masks_of_people(cihp, "Training", "0000000", "0000001")
+    with pytest.raises(DatasetError) as refusal:
+        Mixture(cihp, config)
+    assert str(refusal.value).startswith(f"CIHP, Training: nobody in any picture; {first}: {SAYS}")
+    save(second, two_people()[1])
+    assert len(Mixture(cihp, config).annotated or ()) == 2
+    for path in (first, second):
+        save(path, np.zeros_like(two_people()[1]))
+    with pytest.raises(DatasetError, match=r"nobody in any picture; `parsing-rcnn datasets check` says"):
+        Mixture(cihp, config)

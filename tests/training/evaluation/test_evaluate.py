@@ -21,7 +21,7 @@ from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from tests.training.helpers import SIDE, Spoil, TruthTeller, box_of
 from training.data.datasets.records import read_pixels
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.report import print_table, write_report
 

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from parsing_rcnn.analyzer import Options
+from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
+from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE_COARSE
 from tests.training.tiny import tiny_network, tiny_recipe
 from training.config import Config
 from training.data.iuv import PointSymmetry, mirror_values
-from training.data.sources import DatasetError
 from training.engine import TorchAnalyzer
-from training.evaluation.tta import AugmentedAnalyzer, View, scaled_canvas, unflip_iuv, unflip_parts
+from training.errors import DatasetError
+from training.evaluation.tta import AugmentedAnalyzer, CanvasView, scaled_canvas, unflip_iuv, unflip_parts
 from training.model.answers import iuv_answer, part_answer
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -65,6 +67,33 @@ def test_one_view_is_the_plain_engine(model: ParsingRCNN, image: NDArray[np.uint
         AugmentedAnalyzer(model, recipe(), canvases=CANVASES).analyze(jpeg, EVERYBODY),
         TorchAnalyzer(model, recipe(), canvases=CANVASES).analyze(jpeg, EVERYBODY),
     )
+
+
+def test_pictures_and_options_are_given_as_to_any_engine(
+    model: ParsingRCNN, image: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    analyzer = AugmentedAnalyzer(model, recipe(), canvases=CANVASES, scales=(64,))
+    wanted = analyzer.analyze(image, EVERYBODY)
+    keywords = {"confidence": 0.0, "max_people": 4, "part_probs": True}
+    same(analyzer.analyze(image, **keywords), wanted)
+    same(analyzer.analyze(image[..., ::-1].copy(), EVERYBODY, bgr=True), wanted)
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), image[..., ::-1])
+    same(analyzer.analyze(path, EVERYBODY), wanted)
+    same(analyzer.analyze(str(path), tasks=("parsing", "densepose"), **keywords), wanted)
+    parts_only = analyzer.analyze(image, tasks="parsing", **keywords)
+    assert parts_only.iuv is None
+    np.testing.assert_array_equal(parts_only.parts, wanted.parts)
+    with pytest.raises(TypeError):
+        analyzer.analyze(image, EVERYBODY, confidence=0.3)
+    with pytest.raises(InvalidOptions):
+        analyzer.analyze(image, model="accurate")
+
+
+def test_the_steps_of_the_plain_engine_are_untouched(model: ParsingRCNN, image: NDArray[np.uint8]) -> None:
+    augmented = AugmentedAnalyzer(model, recipe(), canvases=CANVASES, scales=(64,), flip=True)
+    plain = TorchAnalyzer(model, recipe(), canvases=CANVASES)
+    same(GraphPipeline.analyze(augmented, image, EVERYBODY), plain.analyze(image, EVERYBODY))
 
 
 def test_flip_makes_the_answer_of_the_mirrored_picture_the_mirrored_answer(
@@ -122,7 +151,7 @@ def test_boxes_move_between_views(model: ParsingRCNN) -> None:
     analyzer = AugmentedAnalyzer(model, recipe(), canvases=CANVASES, scales=(192,), flip=True)
     picture = np.zeros((50, 100, 3), np.uint8)
     picture[10:30, 20:40] = 255
-    views = analyzer._views(picture, Options(), _watch())
+    views = analyzer._all_views(picture, Options(), _watch())
     assert [view.canvas.shape[:2] for view in views] == [(96, 128), (192, 384), (96, 128), (192, 384)]
     box = torch.tensor([[20.0, 10.0, 40.0, 30.0]]) * 1.28  # where the bright square lies on the first canvas
     for view in views:
@@ -135,9 +164,7 @@ def test_boxes_move_between_views(model: ParsingRCNN) -> None:
         torch.testing.assert_close(view.boxes_to(views[0], views[0].boxes_to(view, box)), box)
 
 
-def _watch() -> object:
-    from parsing_rcnn.pipeline import Stopwatch
-
+def _watch() -> Stopwatch:
     return Stopwatch()
 
 
@@ -153,7 +180,7 @@ def test_mirrored_twice_is_the_picture() -> None:
     from parsing_rcnn.geometry import fit
 
     canvas, window = fit(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8), ((64, 96),))
-    once = View(canvas, window).mirrored()
+    once = CanvasView(canvas, window).mirrored()
     assert once.flipped
     np.testing.assert_array_equal(once.canvas[:, 80:], canvas[:, 80:])  # padding
     np.testing.assert_array_equal(once.canvas[:, :80], canvas[:, :80][:, ::-1])

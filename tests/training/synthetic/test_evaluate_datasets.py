@@ -27,9 +27,9 @@ from training.checkpoint import save_weights
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
 from training.data.datasets.coco import CocoPeople
-from training.data.sources import DatasetError
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import write_layout
+from training.errors import DatasetError
 from training.evaluation.analyzers import open_analyzer
 from training.evaluation.datasets import evaluate_dataset, open_surface
 from training.evaluation.sheets import dataset_sheet

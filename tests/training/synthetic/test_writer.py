@@ -16,19 +16,22 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART, MHP
+from tests.full_disk import room_for
 from tests.training.synthetic.conftest import write_people
 from training.data.datasets.check import find_datasets
 from training.data.datasets.cihp import RawCihp
-from training.data.sources import DatasetError, RenderedPeople
+from training.data.sources import RenderedPeople
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.layouts import LAYOUTS, write_layout
 from training.data.synthetic.writer import (
     Job,
+    _write_annotations,
     contact_sheet,
     write_dataset,
     write_picture,
     write_sheet,
 )
+from training.errors import DatasetError, OutputError
 
 COUNT = 4
 
@@ -227,8 +230,22 @@ def test_a_smaller_dataset_in_the_folder_of_a_greater_one(dataset: Path, source:
     assert len(mhp.read(0).people) == len(RawCihp(tmp_path).read(0).people)
 
 
+def test_a_disk_that_fills_up_is_an_error(dataset: Path, generator: Generator, source: Source, tmp_path: Path) -> None:
+    """Whatever is written last: a picture, surface.npz, the annotation file, or another layout."""
+    for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(OutputError, match=r"0000001\.jpg: cannot be written"), room_for(1000):
+        write_picture(generator.picture(0), tmp_path, 0)
+    with pytest.raises(OutputError, match=r"surface\.npz: cannot be written"), room_for(10_000):
+        next(write_dataset(Job(source, tmp_path / "new"), 1, workers=1))
+    with pytest.raises(OutputError, match=r"densepose\.json: cannot be written"), room_for(50):
+        _write_annotations(Job(source, tmp_path), [])
+    with pytest.raises(OutputError, match=r"0000001\.jpg: cannot be written"), room_for(4200):
+        write_layout(dataset, "mhp", tmp_path / "mhp")
+
+
 def test_a_map_that_cannot_be_written_is_an_error(generator: Generator, tmp_path: Path) -> None:
     for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(DatasetError, match="IUV"):
+    with pytest.raises(OutputError, match="IUV"):
         write_picture(generator.picture(0), tmp_path, 0)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from parsing_rcnn.taxonomy import CIHP, MHP, Taxonomy
 from training.data.datasets.cihp import PersonMaps, RawCihp
 from training.data.datasets.coco import CocoPeople
 from training.data.datasets.mhp import RawMhp
 from training.data.datasets.records import Reader, Record, header_size, image_size
-from training.data.sources import DatasetError
-
-_IGNORED = 255  # of a class map: nobody says what is there
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+from training.data.sample import IGNORE_LABEL
+from training.errors import DatasetError
+from training.progress import Progress
 
 
 @dataclass
@@ -27,7 +21,7 @@ class Findings:
     """What a split holds and what is wrong with it.
 
     Attributes:
-        name: of the split; pictures, people, points: counts of what could be read; classes: pixels of each class id.
+        name: of the split; pictures, people, points: counts of what could be read.
         problems: one sentence a broken picture or stray file, naming it.
     """
 
@@ -35,7 +29,6 @@ class Findings:
     pictures: int = 0
     people: int = 0
     points: int = 0
-    classes: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
 
@@ -96,10 +89,10 @@ def check(reader: Reader, progress: Progress) -> Findings:
         findings.pictures += 1
         findings.people += sum(not person.crowd for person in record.people)
         findings.points += sum(len(person.points.part) for person in record.people if person.points is not None)
+        if record.doubt is not None:
+            findings.problems.append(record.doubt)
         if record.parts is not None:
-            counts = np.bincount(record.parts.ravel())
-            findings.classes.update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
-            if not record.people and counts[1:_IGNORED].any():
+            if not record.people and ((record.parts > 0) & (record.parts < IGNORE_LABEL)).any():
                 findings.problems.append(f"{record.image}: parts, but nobody in Human_ids: nothing is learnt from them")
             findings.problems += _unsaid(record)
     findings.problems += list(reader.strays())
@@ -110,11 +103,12 @@ def _unsaid(record: Record) -> Iterator[str]:
     """People of whom no pixel has a class: of masks of 0 and 255 in place of classes."""
     for person in record.people:
         found = person.map_in(record)
-        if not ((found > 0) & (found < _IGNORED)).any():
+        if not ((found > 0) & (found < IGNORE_LABEL)).any():
             x1, y1, x2, y2 = person.box.astype(int).tolist()
             yield (
-                f"{record.image}: the person in ({x1}, {y1})-({x2}, {y2}) has no pixel of a class, only {_IGNORED}, "
-                "where nobody says what is there: no part is learnt from them; a label map holds the numbers of classes"
+                f"{record.image}: the person in ({x1}, {y1})-({x2}, {y2}) has no pixel of a class, only "
+                f"{IGNORE_LABEL}, where nobody says what is there: no part is learnt from them; a label map holds the "
+                "numbers of classes"
             )
 
 

@@ -18,7 +18,8 @@ from training.data.datasets.records import (
     strays_of,
 )
 from training.data.sample import IGNORE_LABEL
-from training.data.sources import DatasetError, read_map
+from training.data.sources import read_map
+from training.errors import DatasetError
 
 _FOLDERS = ("Images", "Category_ids", "Human_ids")
 _LISTED = "Images, Category_ids and Human_ids"
@@ -71,9 +72,15 @@ class RawCihp:
             raise DatasetError(f"{path}: {parts.shape} pixels, but {image.name} has {size}")
         people = people_of_maps(parts, human, human_path)
         unsaid = human == IGNORE_LABEL
+        doubt = None
+        if unsaid.any() and not people and not human[~unsaid].any():
+            doubt = (
+                f"{human_path}: the only person number is {IGNORE_LABEL}, which means not known: nothing is learnt "
+                "from this picture; number people 1, 2, ..."
+            )
         # a class of nobody in particular is none
         parts = np.where(unsaid & (parts > 0), np.uint8(IGNORE_LABEL), parts)
-        return Record(image, size, people, parts, np.where(unsaid, np.uint8(0), human))
+        return Record(image, size, people, parts, np.where(unsaid, np.uint8(0), human), doubt)
 
     @classmethod
     def find(cls, root: Path, taxonomy: Taxonomy = CIHP) -> list[RawCihp]:

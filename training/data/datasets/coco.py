@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.data.datasets.coco_doubts import doubts
 from training.data.datasets.coco_file import CocoFile, NoAnnotations
 from training.data.datasets.records import Annotated, Record
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 LEAST_KEYPOINTS = 10  # labelled ones of a picture for it to train keypoints, as in the paper's code
 _SPLITS = ("train2017", "val2017", "train2014", "val2014", "test2015")

@@ -34,7 +34,7 @@ def doubts(coco: CocoFile) -> Iterator[str]:
     """A sentence of each kind, naming the first annotation; what cannot be read at all is left to whoever reads it."""
     boxes, joints, again = _Doubt(), _Doubt(), _Doubt()
     ids: Counter[Any] = Counter()
-    everybody = jointed = 0
+    everybody = jointed = people = emptied = 0
     furthest = furthest_joint = 0.0
     for about, rows in zip(coco.images, coco.rows, strict=True):
         side = numbers([about.get("width"), about.get("height")])
@@ -45,6 +45,8 @@ def doubts(coco: CocoFile) -> Iterator[str]:
             if box.shape != (4,) or coco.flat(row):
                 continue
             everybody += 1
+            people += not row.get("iscrowd")
+            emptied += row.get("dp_I") == []
             ends = np.concatenate([box[:2], box[:2] + box[2:]])
             furthest = max(furthest, float(np.abs(ends).max()))
             if side.shape == (2,) and _beyond(ends.reshape(2, 2), side):
@@ -61,6 +63,10 @@ def doubts(coco: CocoFile) -> Iterator[str]:
                 if side.shape == (2,) and _beyond(places, side):
                     worst = places[np.abs(places / side - 0.5).max(1).argmax()]
                     joints.add(f"{name}, {worst.tolist()} in a picture of {side[0]:.0f}x{side[1]:.0f}")
+    if not people:
+        yield f"{coco.path}: nobody to learn from: all annotations have iscrowd 1, or no box with an extent"
+    if emptied and "dp_I" not in coco.keys:
+        yield f"{coco.path}: dp_I is empty in all {emptied} annotations that have it: no IUV is learnt from them"
     pixels = "pixels are wanted: multiply x by the picture's width and y by its height"
     if everybody and furthest <= _UNIT:
         yield f"{coco.path}: all boxes lie within {furthest:g} pixels of the corner, like fractions; {pixels}"

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.errors import ParsingRCNNError
 from training.data.datasets.records import DensePosePoints
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 _FRAME = 256  # DensePose-COCO: side of the frame in which regions are painted and points placed
 _SLACK, _SLACK_UV = 1, 1 / 255  # what rounding may put a point beyond its frame or chart: a pixel of either
 _KEYPOINTS = 17
+_SHOWN = 5  # categories that a message names
 _Values = NDArray[np.float32]
 # what is read of a COCO file's pictures and annotations: outlines, which nothing here asks for, are most of one
 _OF_IMAGE = ("id", "file_name", "height", "width")
@@ -61,7 +62,7 @@ class CocoFile:
     Attributes:
         images: what the file says of each picture, in the order of their ids.
         rows: the annotations of each, in the same order.
-        keys: that some annotation has.
+        keys: that some annotation has, and not as an empty list.
     """
 
     path: Path
@@ -79,7 +80,7 @@ class CocoFile:
         Raises:
             NoAnnotations: there are only pictures.
             DatasetError: no JSON, keys are absent, an id is no number or is there twice as a file's name may not be
-                either, or none of several categories is called person.
+                either, none of several categories is called person, or no annotation is of that one.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=_lean)
@@ -93,12 +94,12 @@ class CocoFile:
             named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
-            kind = NoAnnotations if isinstance(error, KeyError) and error.args == ("annotations",) else DatasetError
-            raise kind(f"{path}: not a COCO annotation file ({said})") from error
+            bare = isinstance(error, KeyError) and error.args == ("annotations",)
+            refusal = NoAnnotations if bare else DatasetError
+            raise refusal(f"{path}: not a COCO annotation file ({said})") from error
         if not rows:
             raise NoAnnotations(f"{path}: no picture has any annotation")
-        others = _not_people(path, named)
-        rows = [row for row in rows if row.get("category_id") not in others]
+        rows = _of_people(path, rows, named)
         known = {image["id"] for image in images}
         if len(known) < len(images):
             twice = next(a["id"] for a, b in pairwise(images) if a["id"] == b["id"])
@@ -114,7 +115,7 @@ class CocoFile:
             if row.get("image_id") not in known:
                 raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
             annotations[row["image_id"]].append(row)
-        keys = frozenset(key for row in rows for key in row)
+        keys = frozenset(key for row in rows for key, value in row.items() if value != [])
         for key in needed:
             if key not in keys:
                 raise DatasetError(f"{path}: no annotation has {key!r}")
@@ -267,6 +268,25 @@ def _not_people(path: Path, named: dict[Any, Any]) -> set[Any]:
             "others out"
         )
     return set()
+
+
+def _of_people(path: Path, rows: list[dict[str, Any]], named: dict[Any, Any]) -> list[dict[str, Any]]:
+    """The annotations of people.
+
+    Raises:
+        DatasetError: none is, or none of several categories is called person.
+    """
+    others = _not_people(path, named)
+    people = [row for row in rows if row.get("category_id") not in others]
+    if not people:
+        persons = ", ".join(f"id {number!r}" for number in named if number not in others)
+        there = [f"{number!r} ({named[number]})" for number in dict.fromkeys(row["category_id"] for row in rows)]
+        more = " and others" if len(there) > _SHOWN else ""
+        raise DatasetError(
+            f"{path}: no annotation is of category person ({persons}); they are of {', '.join(there[:_SHOWN])}{more}: "
+            "give those of people its category_id"
+        )
+    return people
 
 
 def _lean(read: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import MHP, Taxonomy
 from training.data.datasets.records import Record, header_size, record_of_files, strays_of
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 _MASKS = ("parsing_annos", "annotations")
 _SUFFIX = len("_00_00.png")  # number of people, number of the person
@@ -33,9 +33,13 @@ class RawMhp:
         self.keypoints = self.densepose = False
         folder = root / split
         self.masks = next(folder / name for name in _MASKS if (folder / name).is_dir())
-        listed = root / "list" / f"{_SPLITS[split]}.txt"
-        if listed.is_file():
-            self.stems = tuple(listed.read_text(encoding="utf-8-sig").split())
+        self.listed = root / "list" / f"{_SPLITS[split]}.txt"
+        self._twice: list[str] = []
+        if self.listed.is_file():
+            lines = self.listed.read_text(encoding="utf-8-sig").splitlines()
+            counts = Counter(line.strip() for line in lines if line.strip())
+            self.stems = tuple(counts)
+            self._twice = [stem for stem, count in counts.items() if count > 1]
         else:
             self.stems = tuple(sorted(path.stem for path in (folder / "images").glob("*.jpg")))
         if not self.stems:
@@ -56,11 +60,13 @@ class RawMhp:
         return header_size(self.root / self.split / "images" / f"{self.stems[index]}.jpg")
 
     def strays(self) -> Iterator[str]:
-        """See `Reader`: maps of a picture that is neither listed nor there."""
+        """See `Reader`: maps of a picture that is neither listed nor there, and pictures that are listed twice."""
         images = self.root / self.split / "images"
         pictures = {path.stem for path in images.glob("*.jpg")} | set(self.stems)
         absent = sorted(self.files.keys() - pictures)
         yield from strays_of(images, {path: stem for stem in absent for path in self.files[stem]})
+        for stem in self._twice:
+            yield f"{self.listed}: {stem} is there more than once; it counts as one picture, take the others out"
 
     def read(self, index: int) -> Record:
         """See `Reader`."""

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.codecs.header import peek
 from parsing_rcnn.errors import InvalidImage, ParsingRCNNError
-from training.data.sample import IGNORE_LABEL
-from training.data.sources import DatasetError, read_map
+from training.data.sample import IGNORE_LABEL, mask_box
+from training.data.sources import read_map
+from training.errors import DatasetError
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # suffixes of what may be meant as one
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # suffixes of what may be meant as one
 _HEADER_BYTES = 1 << 18  # enough for nearly all; a thumbnail in EXIF may come before the size
 
 
@@ -84,6 +85,7 @@ class Record:
         size: (height, width).
         people: everybody annotated.
         parts: uint8 [H,W] class ids of all people; instances: uint8 [H,W], `Annotated.label` of whoever is there.
+        doubt: a sentence on maps that can be read and are hardly right.
     """
 
     image: Path
@@ -91,6 +93,7 @@ class Record:
     people: tuple[Annotated, ...]
     parts: NDArray[np.uint8] | None = None
     instances: NDArray[np.uint8] | None = None
+    doubt: str | None = None
 
 
 class Reader(Protocol):
@@ -200,7 +203,7 @@ def people_of_maps(parts: NDArray[np.uint8], instances: NDArray[np.uint8], where
         raise DatasetError(f"{where}: {instances.shape} pixels, but the class map has {parts.shape}")
     people = []
     for label in np.unique(instances[(instances > 0) & (instances != IGNORE_LABEL)]):
-        box = _around((instances == label) & (parts > 0))
+        box = mask_box((instances == label) & (parts > 0))
         if box is not None:
             people.append(Annotated(box, label=int(label)))
     return tuple(people)
@@ -216,7 +219,7 @@ def strays_of(images: Path, maps: Mapping[Path, str]) -> Iterator[str]:
     lying = {
         path.stem: path
         for path in (sorted(images.rglob("*")) if named else ())
-        if path.stem in named and path.suffix.lower() in _PICTURES
+        if path.stem in named and path.suffix.lower() in PICTURE_SUFFIXES
     }
     for path in lying.values():
         yield f"{path}: not read, and so its maps are not; pictures are NAME.jpg in {images} itself: move or rename it"
@@ -225,20 +228,15 @@ def strays_of(images: Path, maps: Mapping[Path, str]) -> Iterator[str]:
             yield f"{path}: a map of no picture in {images}"
 
 
-def _around(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
-    """The box around a mask; None if it is empty."""
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        return None
-    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
-
-
-def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
+def record_of_files(image: Path, files: Sequence[Path], classes: int | None) -> Record:
     """A picture, which is not decoded, whose people have a class map each, as files; where two overlap, the later one
     is in front in the maps of the picture, and everybody keeps an own one.
 
     What is 255 in one of them belongs to nobody: it makes no box larger and hides no one. Somebody of whom nothing else
     is known is a region where people may be.
+
+    Args:
+        classes: see `read_map`.
 
     Raises:
         DatasetError: a file is missing, broken, or not of the picture's size.
@@ -254,11 +252,11 @@ def record_of_files(image: Path, files: Sequence[Path], classes: int) -> Record:
         mask = (own > 0) & ~ignored
         parts[mask], instances[mask] = own[mask], label
         unsaid |= ignored
-        box = _around(mask)
+        box = mask_box(mask)
         if box is not None:
             x1, y1, x2, y2 = box.astype(int)
             people.append(Annotated(box, label=label, parts=own[y1:y2, x1:x2].copy()))
-        elif (box := _around(ignored)) is not None:
+        elif (box := mask_box(ignored)) is not None:
             people.append(Annotated(box, crowd=True))
     parts[unsaid & (instances == 0)] = IGNORE_LABEL
     return Record(image, size, tuple(people), parts, instances)

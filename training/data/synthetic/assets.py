@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.sources import DatasetError
+from training.errors import DatasetError
 
 _TEXTURE = 512  # pixels: garments are never seen closer
 _PLAIN = (180, 180, 180)

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.synthetic.assets import read_groups
+from training.files import make_folder, replacing
 
 _INFLUENCES = 6  # bones a vertex follows; Anny has up to 12, the rest weigh less than a hundredth
 _BATCH = 16
 _STEP = 2.0**-11  # metres to which the shapes in the repository are rounded: half a millimetre, half the bytes
 _SHIPPED = Path(__file__).with_name("bodies.npz")
 _BODY = (
-    "bones", "parents", "template", "heads", "skin_index", "skin_weight", "faces", "uv", "tights", "skirt", "scalp",
+    "bones", "parents", "template", "heads", "skin_index", "skin_weight", "faces", "uv", "tights", "skirt",
 )  # fmt: skip
 _SHAPES = ("moved", "bank_heads", "gender", "age")
 
@@ -37,7 +38,7 @@ class Body:
         template: float32 [19158,3] rest vertices of the mean adult; heads: float32 [b,3] where its bones begin.
         skin_index, skin_weight: [19158,6] bones that each vertex follows and how much.
         faces: int32 [f,3] skin; uv: float32 [f,3,2] its texture coordinates, v upwards.
-        tights, skirt, scalp: int32 [f,3] helper surfaces around the trunk and limbs, the lap, the head.
+        tights, skirt: int32 [f,3] helper surfaces around the trunk and limbs, the lap.
     """
 
     bones: tuple[str, ...]
@@ -50,7 +51,6 @@ class Body:
     uv: NDArray[np.float32]
     tights: NDArray[np.int32]
     skirt: NDArray[np.int32]
-    scalp: NDArray[np.int32]
 
     def bone(self, name: str) -> int:
         """Index of a bone."""
@@ -86,6 +86,9 @@ def load_shapes(cache: Path, seed: int, count: int) -> ShapeBank:
     """Shapes of a seed: `count` from the cache or, the first time, from Anny (8 ms each).
 
     Without Anny there are the dozen in the repository: every other one for an odd seed.
+
+    Raises:
+        OutputError: the cache cannot be written.
     """
     path = cache / f"shapes_{seed}_{count}.npz"
     template = load_body().template
@@ -94,19 +97,15 @@ def load_shapes(cache: Path, seed: int, count: int) -> ShapeBank:
             arrays = {name: stored[name][seed % 2 :: 2] for name in _SHAPES}
     else:
         if not path.is_file():
-            _write(path, bake_shapes(seed, count))
+            make_folder(cache, "--cache")  # baking takes a minute or two
+            baked = bake_shapes(seed, count)
+            with replacing(path, "--cache") as partial, partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **baked)
         with np.load(path) as stored:
             arrays = {name: stored[name] for name in _SHAPES}
     return ShapeBank(
         arrays["moved"].astype(np.float32) + template, arrays["bank_heads"], arrays["gender"], arrays["age"]
     )
-
-
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
-    partial.replace(path)
 
 
 def _model() -> Any:
@@ -122,7 +121,7 @@ def bake(path: Path, shapes: int) -> None:
     body = _bake_body()
     bank = bake_shapes(0, shapes)
     bank["moved"] = (np.round(bank["moved"].astype(np.float32) / _STEP) * _STEP).astype(np.float16)
-    np.savez_compressed(path, **body, **bank)
+    np.savez_compressed(path, allow_pickle=False, **body, **bank)
 
 
 def _bake_body() -> dict[str, NDArray[Any]]:
@@ -148,7 +147,6 @@ def _bake_body() -> dict[str, NDArray[Any]]:
         "uv": points[model.face_texture_coordinate_indices.numpy()].astype(np.float32),
         "tights": groups["helper-tights"],
         "skirt": groups["helper-skirt"],
-        "scalp": groups["helper-hair"],
     }
 
 

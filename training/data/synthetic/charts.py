@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from training.data.iuv import MIRRORED
+from training.data.iuv import FLIPS_U, MIRRORED
 from training.data.synthetic.body import Body
 from training.data.synthetic.raster import Soup, Textures, rasterise
-from training.data.synthetic.surface import Surface
+from training.data.synthetic.surface import Surface, largest_piece
 
 PARTS = 24
 TORSO, HEAD = 0, 1
@@ -32,7 +31,6 @@ _RIGHT = {
     "upperarm": (16, 18),
     "lowerarm": (20, 22),
 }
-_FLIPS_U = (23, 24)  # back -> face on one side, face -> back on the other
 _LANDMARKS = 48
 _VIEWS = 400  # pixels of the pictures that tell which faces can be seen from outside
 
@@ -75,7 +73,7 @@ class Atlas:
         """U and V float32 [f,3,2] at the corners of faces beside the body, each of one part, points on the template."""
         keys, place = np.unique(faces.astype(np.int64) * 32 + part[:, None], return_inverse=True)
         found = self.nearest(points[keys // 32], (keys % 32).astype(np.uint8))
-        return found[place.reshape(faces.shape)]
+        return np.asarray(found[place.reshape(faces.shape)])
 
 
 def regions() -> list[str]:
@@ -129,7 +127,7 @@ def front_field(body: Body, region: int) -> NDArray[np.float32]:
         raise ValueError(f"{name} is one part: it has no front")
     first, last = (body.heads[body.bone(f"{bone}.{side}")] for bone in ends[kind])
     along = ((points - first) @ (last - first)) / ((last - first) @ (last - first))
-    return (first + along[:, None].clip(-0.3, 1.3) * (last - first))[:, 1] - points[:, 1]
+    return np.asarray((first + along[:, None].clip(-0.3, 1.3) * (last - first))[:, 1] - points[:, 1], np.float32)
 
 
 def _flank_depth(body: Body) -> NDArray[np.float32]:
@@ -230,9 +228,9 @@ def build_atlas(body: Body) -> Atlas:
     for number in range(1, PARTS + 1):
         if number not in laid:
             own, chart = laid[int(MIRRORED[number])]
-            if number in _FLIPS_U:
-                chart = chart * np.float32([-1, 1]) + np.float32([1, 0])
-            laid[number] = (own * np.float32([-1, 1, 1]), chart)
+            if number in FLIPS_U:
+                chart = chart * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
+            laid[number] = (own * np.array([-1, 1, 1], np.float32), chart)
     owners = tuple(laid[number] for number in range(1, PARTS + 1))
     atlas = Atlas(surface, part, np.zeros(0, np.float32), surface.carry(body.uv), skull, outer, fields, owners)
     return replace(atlas, chart=atlas.corner_charts(points, surface.faces, part))
@@ -240,11 +238,11 @@ def build_atlas(body: Body) -> Atlas:
 
 def _lay_out(
     body: Body, part: int, points: NDArray[np.float32], faces: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Vertices [k] of a part and their U, V in [0,1], float32 [k,2]."""
     used, local = np.unique(faces, return_inverse=True)
-    local = local.reshape(-1, 3).astype(np.int32)
-    kept = _largest_piece(local, len(used))
+    local = local.reshape(-1, 3)
+    kept = largest_piece(local.astype(np.int32), len(used))
     used, local = used[np.unique(local[kept])], np.unique(local[kept], return_inverse=True)[1].reshape(-1, 3)
     own = points[used]
     flat = _flatten(own, local.astype(np.int32))
@@ -253,14 +251,7 @@ def _lay_out(
     left, _, right = np.linalg.svd((flat - flat.mean(0)).T @ towards)
     turned = (flat - flat.mean(0)) @ (left @ right)
     low, high = np.quantile(turned, (0.001, 0.999), axis=0)
-    return used, ((turned - low) / (high - low)).clip(0, 1).astype(np.float32)
-
-
-def _largest_piece(faces: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    graph = csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    label = connected_components(graph, directed=False)[1][faces[:, 0]]
-    return np.asarray(label == np.bincount(label).argmax())
+    return used, np.asarray(((turned - low) / (high - low)).clip(0, 1), np.float32)
 
 
 def _flatten(points: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.sources import DatasetError, read_jpeg
+from training.data.sources import read_jpeg
 from training.data.splits import asset_split
 from training.data.synthetic.assets import Assets
 from training.data.synthetic.body import load_body, load_shapes
@@ -17,6 +17,7 @@ from training.data.synthetic.charts import build_atlas
 from training.data.synthetic.outfits import Wardrobe
 from training.data.synthetic.scene import Cast, Rendered, draw_scene
 from training.data.synthetic.skeleton import Poser
+from training.errors import DatasetError
 
 SHAPES = 256
 
@@ -53,8 +54,8 @@ class Generator:
         side = 1 if source.held_out else 0
         self.skins = tuple(asset_split(assets.skins)[side])
         poses = {name: assets.poses[name] for name in asset_split(assets.poses)[side]}
+        shapes = load_shapes(source.cache, self.seed, SHAPES)  # first, as it may refuse the cache
         wardrobe = Wardrobe(body, build_atlas(body), assets)
-        shapes = load_shapes(source.cache, self.seed, SHAPES)
         self.cast = Cast(body, shapes, wardrobe, Poser(body, poses))
 
     @property

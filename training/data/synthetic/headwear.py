@@ -14,6 +14,7 @@ from training.data.synthetic.wardrobe import Layer
 _NOWHERE = -1.0  # metres below a rim of what is not on the head
 _ROOM = 0.002  # metres that hats leave above the skin
 _SWELL = 0.8  # metres further from the skin for each metre below the rim
+_LOW = 0.01  # metres of a hat, from its lowest point on, that are the brim
 _BRIM = 0.005  # metres that a hat reaches below the middle of its brim
 _DEEP = 0.006  # metres above the rim from where hair is left out
 
@@ -24,16 +25,14 @@ def nearest_skin(body: Body, points: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(skin[cKDTree(body.template[skin]).query(points)[1]], np.int64)
 
 
-def above_brim(
-    hat: NDArray[np.float32], body: Body, on_head: NDArray[np.float32], low: float = 0.01
-) -> NDArray[np.float32]:
+def above_brim(hat: NDArray[np.float32], body: Body, on_head: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [19158]: metres that each base vertex lies above the plane of a hat's brim, `_NOWHERE` off the head.
 
     Args:
-        hat: float32 [v,3], the hat on the template; its lowest `low` metres are the brim.
+        hat: float32 [v,3], the hat on the template; its lowest centimetre is the brim.
         on_head: float32 [19158], how much a vertex follows the head.
     """
-    brim = hat[hat[:, 2] < hat[:, 2].min() + low]
+    brim = hat[hat[:, 2] < hat[:, 2].min() + _LOW]
     flat = np.column_stack([brim[:, :2], np.ones(len(brim))])
     plane = np.linalg.lstsq(flat, brim[:, 2], rcond=None)[0]
     above = body.template[:, 2] - body.template[:, :2] @ plane[:2] - plane[2] + _BRIM

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.sample import mask_box
-from training.data.sources import DatasetError
-from training.files import write_png
+from training.errors import DatasetError
+from training.files import make_folder, write_png, write_text, writing
 
 Layout = Literal["parsing-rcnn", "mhp"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -34,27 +34,29 @@ def layout_of(name: str) -> Layout:
     """
     if name not in LAYOUTS:
         raise DatasetError(f"--also {name}: a layout is one of {', '.join(LAYOUTS)}")
-    return cast("Layout", name)
+    return name
 
 
 def write_layout(dataset: Path, layout: Layout, out: Path) -> None:
     """Write a dataset of `parsing-rcnn render` in another layout; pictures are copied.
 
     Raises:
-        DatasetError: `dataset` is no rendered dataset, or a map could not be written.
+        DatasetError: `dataset` is no rendered dataset.
+        OutputError: a file could not be written.
     """
     stems = sorted(path.stem for path in (dataset / "Category_ids").glob("*.png"))
     if not stems:
         raise DatasetError(f"{dataset / 'Category_ids'}: no .png maps here; `parsing-rcnn render` writes them")
     images, maps = _folders(layout, out)
     for folder in (images, maps):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     table = _classes(layout)
     records: list[_Record] = []
     for number, stem in enumerate(stems, start=1):
-        shutil.copyfile(dataset / "Images" / f"{stem}.jpg", images / f"{stem}.jpg")
-        for path in maps.glob(f"{stem}_*_*.png"):  # an earlier dataset had other people there
-            path.unlink()
+        with writing(images / f"{stem}.jpg"):
+            shutil.copyfile(dataset / "Images" / f"{stem}.jpg", images / f"{stem}.jpg")
+            for path in maps.glob(f"{stem}_*_*.png"):  # an earlier dataset had other people there
+                path.unlink()
         size, people = _people(dataset, stem)
         for index, parts in enumerate(people, start=1):
             path = maps / f"{stem}_{len(people):02d}_{index:02d}.png"
@@ -62,11 +64,9 @@ def write_layout(dataset: Path, layout: Layout, out: Path) -> None:
             write_png(path, np.dstack([plane] * 3) if layout == "mhp" else plane)
         records.append((number, stem, size, people))
     if layout == "mhp":
-        (out / "list").mkdir(exist_ok=True)
-        (out / "list" / "train.txt").write_text("\n".join(stems) + "\n")
+        write_text(out / "list" / "train.txt", "\n".join(stems) + "\n")
     else:
-        (out / "annotations").mkdir(exist_ok=True)
-        (out / "annotations" / "CIHP_train.json").write_text(json.dumps(_document(records)))
+        write_text(out / "annotations" / "CIHP_train.json", json.dumps(_document(records)))
 
 
 def _folders(layout: Layout, out: Path) -> tuple[Path, Path]:

@@ -334,7 +334,8 @@ class Wardrobe:
 
     def eyewear(self, rest: NDArray[np.float32], moves: NDArray[np.float32]) -> Layer:
         """Sunglasses: two dark lenses and a bridge that follow the head."""
-        rims, faces = [], []
+        rims: list[NDArray[np.float64]] = []
+        faces: list[tuple[int, int, int]] = []
         eyes = [rest[eye] for eye in VERTICES]
         for eye in eyes:
             centre, front = eye.mean(0), eye[:, 1].min() - 0.012

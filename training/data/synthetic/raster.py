@@ -97,7 +97,19 @@ def rasterise(soup: Soup, textures: Textures, height: int, width: int) -> Hits:
 
 
 @numba.njit(cache=True, fastmath=True)
-def _draw(points, faces, uv, texture, culled, data, start, size, face, weights, depth):  # type: ignore[no-untyped-def]
+def _draw(
+    points: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    uv: NDArray[np.float32],
+    texture: NDArray[np.int32],
+    culled: NDArray[np.bool_],
+    data: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    size: NDArray[np.int32],
+    face: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    depth: NDArray[np.float32],
+) -> None:
     height, width = face.shape
     for f in range(faces.shape[0]):
         a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]

@@ -102,7 +102,7 @@ def _turn(person: Person, yaw: float, spot: tuple[float, float]) -> Person:
     shift = np.array([spot[0], spot[1], -floor], np.float32)
 
     def move(points: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ((points - centre * np.float32([1, 1, 0])) @ matrix.T + shift).astype(np.float32)
+        return np.asarray((points - centre * np.array([1, 1, 0], np.float32)) @ matrix.T + shift, np.float32)
 
     turned = [replace(layer, points=move(layer.points)) for layer in layers]
     return Person(turned, move(person.keypoints), person.facts)
@@ -253,7 +253,7 @@ def _compose(
     dark = cv2.GaussianBlur(cv2.resize(floor, size, interpolation=cv2.INTER_AREA), (0, 0), 1.5 + 0.004 * size[0])
     behind = background.astype(np.float32)
     if rng.random() < 0.3:
-        behind = cv2.GaussianBlur(behind, (0, 0), rng.uniform(0.5, 2.5))
+        behind = np.asarray(cv2.GaussianBlur(behind, (0, 0), rng.uniform(0.5, 2.5)), np.float32)
     image = people + behind * dark[..., None] * (1 - alpha)
     if rng.random() < 0.5:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))

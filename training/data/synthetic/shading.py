@@ -43,8 +43,13 @@ class Light:
         key = level * (0.25 + 0.75 * hard) * (1 + warmth)
         sky = level * (0.85 - 0.5 * hard) * (1 - warmth * rng.uniform(0, 1.2))
         ground = sky * rng.uniform(0.3, 0.9) * (1 + rng.normal(0, 0.05, 3))
-        values = [np.asarray(v, np.float32) for v in (towards, key, sky, ground)]
-        return cls(*values, ground_shadow=float(rng.uniform(0.1, 0.6) * hard) if rng.random() < 0.8 else 0.0)
+        return cls(
+            np.asarray(towards, np.float32),
+            np.asarray(key, np.float32),
+            np.asarray(sky, np.float32),
+            np.asarray(ground, np.float32),
+            ground_shadow=float(rng.uniform(0.1, 0.6) * hard) if rng.random() < 0.8 else 0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,16 @@ def shade(
 
 
 @numba.njit(cache=True, fastmath=False)
-def _lit(px, py, pz, axes, origin, scale, depth, bias):  # type: ignore[no-untyped-def]
+def _lit(
+    px: float,
+    py: float,
+    pz: float,
+    axes: NDArray[np.float32],
+    origin: NDArray[np.float32],
+    scale: np.float32,
+    depth: NDArray[np.float32],
+    bias: np.float32,
+) -> np.float32:
     """Share of the key light that reaches a point: four samples of the shadow map."""
     u = (px * axes[0, 0] + py * axes[0, 1] + pz * axes[0, 2] - origin[0]) * scale - 0.5
     v = (px * axes[1, 0] + py * axes[1, 1] + pz * axes[1, 2] - origin[1]) * scale - 0.5
@@ -163,10 +177,33 @@ def _lit(px, py, pz, axes, origin, scale, depth, bias):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True)
-def _shade(  # type: ignore[no-untyped-def]
-    face, weights, depth, faces, uv, texture, data, start, size, normals, position, axes, focal, towards, key, sky,
-    ground, ground_shadow, shadow_axes, origin, scale, shadow, bias, colour, floor,
-):  # fmt: skip
+def _shade(
+    face: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    uv: NDArray[np.float32],
+    texture: NDArray[np.int32],
+    data: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    size: NDArray[np.int32],
+    normals: NDArray[np.float32],
+    position: NDArray[np.float32],
+    axes: NDArray[np.float32],
+    focal: np.float32,
+    towards: NDArray[np.float32],
+    key: NDArray[np.float32],
+    sky: NDArray[np.float32],
+    ground: NDArray[np.float32],
+    ground_shadow: np.float32,
+    shadow_axes: NDArray[np.float32],
+    origin: NDArray[np.float32],
+    scale: np.float32,
+    shadow: NDArray[np.float32],
+    bias: np.float32,
+    colour: NDArray[np.float32],
+    floor: NDArray[np.float32],
+) -> None:
     height, width = face.shape
     for y in range(height):
         for x in range(width):

@@ -52,7 +52,12 @@ def transforms(body: Body, heads: NDArray[np.float32], pose: Rotations) -> NDArr
 
 
 @numba.njit(cache=True, fastmath=True)
-def skin(points, index, weight, moves):  # type: ignore[no-untyped-def]
+def skin(
+    points: NDArray[np.float32],
+    index: NDArray[np.int32],
+    weight: NDArray[np.float32],
+    moves: NDArray[np.float32],
+) -> NDArray[np.float32]:
     """Linear blend skinning: points float32 [v,3], bones int32 [v,k], weights float32 [v,k], moves float32 [b,3,4]."""
     out = np.empty_like(points)
     for v in range(points.shape[0]):

@@ -7,8 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, identity, vstack
+from scipy.sparse.csgraph import connected_components
 
 _LEAST = 1e-7
+
+
+def vertex_pieces(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+    """int32 [count]: the number of the connected piece that each of `count` vertices belongs to, by `faces` [f,3]."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    graph = csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def largest_piece(faces: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """bool [f]: which faces belong to the connected piece with most of them."""
+    label = vertex_pieces(faces, count)[faces[:, 0]]
+    return np.asarray(label == np.bincount(label).argmax())
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,7 @@ class Surface:
 
     def carry(self, corner_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Values at the corners of the uncut faces, [F,3,k] -> at the corners of these, [f,3,k]."""
-        return np.matmul(self.corners, corner_values[self.parent]).astype(np.float32)
+        return np.asarray(self.corners @ corner_values[self.parent], np.float32)
 
 
 @dataclass(frozen=True)
@@ -142,4 +156,4 @@ def vertex_normals(points: NDArray[np.float32], faces: NDArray[np.int32]) -> NDA
     for axis in range(3):
         for corner in range(3):
             total[:, axis] += np.bincount(faces[:, corner], area[:, axis], len(points)).astype(np.float32)
-    return total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12)
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12), np.float32)

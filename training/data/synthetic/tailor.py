@@ -119,10 +119,10 @@ class Tailor:
         x, z = np.abs(self.points[:, 0]), self.points[:, 2]
         top = self.neck[2] + collar - z
         if width <= 0:
-            return top.astype(np.float32)
+            return np.asarray(top, np.float32)
         deep = np.maximum(self.neck[2] - z, 0) / np.where(self.front > 0, front, back)
         hole = (x / width + deep if pointed else np.hypot(x / width, deep)) - 1
-        return np.minimum(top, hole * width).astype(np.float32)
+        return np.asarray(np.minimum(top, hole * width), np.float32)
 
     def cut(
         self,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from parsing_rcnn.taxonomy import CIHP
 from training.data.synthetic import fabrics
@@ -15,7 +14,7 @@ from training.data.synthetic.assets import Proxy
 from training.data.synthetic.body import Body
 from training.data.synthetic.charts import Atlas, split_into_parts
 from training.data.synthetic.skeleton import skin
-from training.data.synthetic.surface import Surface
+from training.data.synthetic.surface import Surface, vertex_pieces
 
 CLASS = {name: np.uint8(index) for index, name in enumerate(CIHP.classes)}
 LEFT_PARTS = (4, 5, 8, 10, 12, 14, 15, 17, 19, 21, 24)
@@ -81,7 +80,8 @@ def fit_proxy(proxy: Proxy, body: Body, atlas: Atlas, kind: str) -> Fitted:
     count = len(proxy.corners)
     points = proxy.fit(body.template)
     rows = np.repeat(np.arange(count), 3)
-    shares = proxy.weights / np.where(np.abs(s := proxy.weights.sum(1, keepdims=True)) < 1e-6, 1, s)
+    total = proxy.weights.sum(1, keepdims=True)
+    shares = np.asarray(proxy.weights / np.where(np.abs(total) < 1e-6, 1, total), np.float32)
     mixture = csr_matrix((shares.ravel(), (rows, proxy.corners.ravel())), shape=(count, len(body.template)))
     surface, part, _ = split_into_parts(proxy.mesh.faces, atlas.fields.mixed(mixture))
     cut_points = np.asarray(surface.points @ points, np.float32)
@@ -124,7 +124,7 @@ def _categories(
     rank = _piece_rank(proxy)[surface.parent]
     if proxy.name in _PIECES:
         table = np.array([CLASS[name] for name in _PIECES[proxy.name]] + [CLASS["UpperClothes"]] * 8)
-        return table[rank.clip(max=len(table) - 1)].astype(np.uint8)
+        return np.asarray(table[rank.clip(max=len(table) - 1)], np.uint8)
     if rank.max() == 0:
         low = points[surface.faces].mean(1)[:, 2] < _WAIST
         low &= ~np.isin(part, _ARM_PARTS)
@@ -136,9 +136,8 @@ def _categories(
 
 def _piece_rank(proxy: Proxy) -> NDArray[np.int64]:
     """int64 [f]: which connected piece a face belongs to, 0 = the one with most faces."""
-    faces, count = proxy.mesh.faces, len(proxy.mesh.vertices)
-    ends = (np.concatenate([faces[:, 0], faces[:, 1]]), np.concatenate([faces[:, 1], faces[:, 2]]))
-    label = connected_components(csr_matrix((np.ones(len(ends[0])), ends), shape=(count, count)), directed=False)[1]
+    faces = proxy.mesh.faces
+    label = vertex_pieces(faces, len(proxy.mesh.vertices))
     own = label[faces[:, 0]]
     order = np.argsort(-np.bincount(own, minlength=label.max() + 1))
     return np.argsort(order)[own]

@@ -32,11 +32,13 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import rle
 from parsing_rcnn.taxonomy import CIHP, COARSE_OF_PART
 from training.data.sample import mask_box
-from training.data.sources import UNFINISHED, DatasetError
+from training.data.sources import UNFINISHED
 from training.data.synthetic.generator import Generator, Source
 from training.data.synthetic.geodesics import kept_surface
 from training.data.synthetic.keypoints import NAMES, SKELETON
 from training.data.synthetic.scene import Rendered
+from training.errors import DatasetError
+from training.files import make_folder, replacing, writing
 
 _FRAME = 256  # DensePose-COCO paints regions and places points in a 256x256 frame of the box
 _POINTS = 100
@@ -68,18 +70,21 @@ def _one(index: int) -> tuple[int, dict[str, Any]]:
 
 
 def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
-    """Render pictures 0..pictures-1 in parallel and then the annotation file; yields how many are done.
+    """Render pictures 0..pictures-1 in parallel, then write the annotation file; yields how many pictures are done.
 
     Pictures that are there already are rendered again: the same seed gives the same bytes. Those beyond `pictures`,
     of an earlier dataset, are removed, and there is no annotation file until every picture is written.
 
     Raises:
-        DatasetError: a worker was killed, or a picture could not be written.
+        DatasetError: a worker was killed.
+        OutputError: a picture could not be written, or a baked body into the cache.
     """
     _make_room(job.out, pictures)
     generator = Generator(job.source)  # once, for all processes: it takes a second, and bakes what is missing
     cast = generator.cast
-    shutil.copyfile(kept_surface(job.source.cache, cast.body, cast.wardrobe.atlas), job.out / "surface.npz")
+    surface = kept_surface(job.source.cache, cast.body, cast.wardrobe.atlas)
+    with replacing(job.out / "surface.npz") as partial:
+        shutil.copyfile(surface, partial)
     records: dict[int, dict[str, Any]] = {}
     # each process has one core: threads of their matrix products would only wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -105,15 +110,16 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
 
 def _make_room(out: Path, pictures: int) -> None:
     """Folders for a dataset, without the annotation file and the further pictures of an earlier one."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / UNFINISHED).touch()
-    (out / "densepose.json").unlink(missing_ok=True)
-    rendered = (out / "IUV").is_dir()  # CIHP itself has pictures of such names, and no such folder
-    for folder in _FOLDERS:
-        (out / folder).mkdir(exist_ok=True)
-        for path in (out / folder).iterdir() if rendered else ():
-            if re.fullmatch(r"[0-9]{7}", path.stem) and int(path.stem) > pictures:
-                path.unlink()
+    make_folder(out)
+    with writing(out):
+        (out / UNFINISHED).touch()
+        (out / "densepose.json").unlink(missing_ok=True)
+        rendered = (out / "IUV").is_dir()  # CIHP itself has pictures of such names, and no such folder
+        for folder in _FOLDERS:
+            (out / folder).mkdir(exist_ok=True)
+            for path in (out / folder).iterdir() if rendered else ():
+                if re.fullmatch(r"[0-9]{7}", path.stem) and int(path.stem) > pictures:
+                    path.unlink()
 
 
 def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
@@ -128,20 +134,23 @@ def _write_annotations(job: Job, records: list[dict[str, Any]]) -> None:
             {"id": 1, "name": "person", "supercategory": "person", "keypoints": NAMES, "skeleton": SKELETON}
         ],
     }
-    (job.out / UNFINISHED).write_text(json.dumps(document))
-    (job.out / UNFINISHED).replace(job.out / "densepose.json")
+    with writing(job.out / "densepose.json"):
+        (job.out / UNFINISHED).write_text(json.dumps(document))
+        (job.out / UNFINISHED).replace(job.out / "densepose.json")
 
 
 def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
     """Write one picture with its maps; returns its COCO records.
 
     Raises:
-        DatasetError: a map could not be written.
+        OutputError: a file could not be written.
     """
     stem = f"{index + 1:07d}"
     quality = int(np.random.default_rng([index, 1]).integers(70, 96))
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(rendered.image), quality=quality)
-    (out / "Images" / f"{stem}.jpg").write_bytes(data)
+    path = out / "Images" / f"{stem}.jpg"
+    with writing(path):
+        path.write_bytes(data)
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 2]
     part_instances = rendered.instance.astype(np.uint16) * len(CIHP) * (rendered.category > 0) + rendered.category
     for folder, array in (
@@ -151,8 +160,8 @@ def write_picture(rendered: Rendered, out: Path, index: int) -> dict[str, Any]:
         ("IUV", rendered.iuv),
     ):
         path = out / folder / f"{stem}.png"
-        if not cv2.imwrite(str(path), array, fast):
-            raise DatasetError(f"{path}: could not be written; is the disk full?")
+        with writing(path):
+            path.write_bytes(cv2.imencode(".png", array, fast)[1].tobytes())
     height, width = rendered.category.shape
     image = {"id": index + 1, "file_name": f"{stem}.jpg", "height": height, "width": width}
     annotations = []
@@ -226,14 +235,25 @@ def _tile(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return tile
 
 
+def claim_sheet(path: Path) -> None:
+    """Check that `write_sheet` can write there, before the pictures are rendered.
+
+    Raises:
+        DatasetError: the name is not that of a PNG or JPEG file.
+        OutputError: nothing can be written there.
+    """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DatasetError(f"{path}: a sheet is a .png or .jpg file")
+    make_folder(path.parent)
+
+
 def write_sheet(sheet: NDArray[np.uint8], path: Path) -> None:
     """Save a contact sheet as PNG or JPEG, by the name.
 
     Raises:
-        DatasetError: the name ends in neither, or the file could not be written.
+        DatasetError, OutputError: as of `claim_sheet`.
     """
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DatasetError(f"{path}: a sheet is a .png or .jpg file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise DatasetError(f"{path}: could not be written; is the disk full?")
+    claim_sheet(path)
+    data = cv2.imencode(path.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with replacing(path) as partial:
+        partial.write_bytes(data)
