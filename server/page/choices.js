@@ -13,9 +13,10 @@ function stored() {
   }
 }
 
-function store() {
+// one choice; another tab may have kept others meanwhile
+function store(id) {
   try {
-    localStorage.setItem(SLOT, JSON.stringify(choices));
+    localStorage.setItem(SLOT, JSON.stringify({ ...stored(), [id]: choices[id] }));
   } catch {
     // then they last as long as the page
   }
@@ -28,7 +29,7 @@ export const chosen = (id) => choices[id];
 
 export function drop(id) {
   delete choices[id];
-  store();
+  store(id);
 }
 
 function restore(control, value) {
@@ -42,5 +43,5 @@ for (const id of KEPT) if (id in choices) restore($(id), choices[id]);
 document.addEventListener("change", ({ target }) => {
   if (!KEPT.includes(target.id)) return;
   choices[target.id] = target.type === "checkbox" ? target.checked : target.value;
-  store();
+  store(target.id);
 });

@@ -1,43 +1,87 @@
 // A video file as a source of frames (live.js), as fast as it was filmed: what the gateway cannot keep up with is left out.
 import { Problem } from "./gateway.js";
 
+export const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
+// it is the video's fault, which is the same however often it is asked
+export class Unplayable extends Problem {}
+
 export class Film {
   noun = "video";
   stop = "Pause the video";
 
-  constructor(file) {
-    this.name = file.name; // of what is saved
+  // chosen: what the visitor should know of it; opened: this browser plays it; shown: the second whose frame is seen;
+  // wanted: that which the visitor went to and has not seen yet; length: seconds, as far as they are known
+  constructor(file, chosen = "") {
+    Object.assign(this, { file, name: file.name, chosen, opened: false, shown: null, wanted: null, length: null });
     this.video = document.createElement("video");
-    Object.assign(this.video, { muted: true, playsInline: true, preload: "auto", src: URL.createObjectURL(file) });
-    this.unreadable = new Problem({
-      detail: `“${file.name}” is no video that this browser plays. parsing-rcnn annotate reads more kinds, and every frame`,
-    });
-    this.video.addEventListener("ended", () => this.end?.(null));
-    this.video.addEventListener("error", () => this.end?.(this.unreadable)); // in the middle of it, too
+    Object.assign(this.video, { muted: true, playsInline: true, preload: "auto" });
+    this.video.addEventListener("ended", () => this.video.ended && this.end?.(null)); // it may have been sent back since
+    this.video.addEventListener("error", () => this.end?.(this.problem())); // in the middle of it, too
+    this.video.addEventListener("durationchange", () => Number.isFinite(this.video.duration) && (this.length = this.video.duration));
   }
 
   // where it was paused, or at the beginning
   async open(end) {
     this.end = end;
     const { video } = this;
-    if (video.error) throw this.unreadable;
-    if (video.ended) video.currentTime = 0;
-    await drawable(video).catch(() => Promise.reject(this.unreadable));
-    if (!video.videoWidth) throw this.unreadable; // sound alone
+    if (!video.src) video.src = URL.createObjectURL(this.file);
+    await this.go(video.ended ? 0 : this.second);
+    if (!video.videoWidth) throw this.problem(); // sound alone
+    this.opened = true;
   }
 
   async run() {
     if (!this.end) return;
     await this.video.play().catch(({ name }) => {
-      if (name !== "AbortError") throw this.unreadable; // it has come to its end, or was paused, before it began
+      if (name !== "AbortError") throw this.problem(); // it has come to its end, or was paused, before it began
     });
+  }
+
+  // A browser gives up all of a video where it is damaged: read anew, it has its other places again.
+  async go(seconds) {
+    const { video } = this;
+    if (video.error) video.load();
+    if (video.currentTime !== seconds) video.currentTime = seconds;
+    await drawable(video).catch(() => Promise.reject(this.problem(seconds)));
   }
 
   // The frame at this second of a paused video, for `still`.
   async seek(seconds) {
-    this.video.currentTime = seconds;
-    await drawable(this.video).catch(() => Promise.reject(this.unreadable));
+    await this.go(seconds);
     return this.video;
+  }
+
+  // goes there while it plays
+  move(seconds) {
+    this.video.currentTime = this.wanted = seconds;
+  }
+
+  // of the frame that is drawn now: its second, and whether it is what the visitor wanted
+  place(time = this.video.currentTime) {
+    return { time, wanted: this.video.seeking ? undefined : this.wanted };
+  }
+
+  seen({ time, wanted }) {
+    this.shown = time;
+    if (wanted === this.wanted) this.wanted = null;
+  }
+
+  // paused, it is where the frame is that is seen, however late that came
+  rest() {
+    this.wanted = null;
+    const { video, shown } = this;
+    if (shown !== null && !video.error && video.currentTime !== shown) video.currentTime = shown;
+  }
+
+  get second() {
+    return this.video.error ? this.shown ?? 0 : this.video.currentTime;
+  }
+
+  problem(seconds = this.video.currentTime) {
+    const damaged = `is damaged at ${minutes(seconds)}, or was changed: choose another place in it, or the file again`;
+    const unknown = "is no video that this browser plays. parsing-rcnn annotate reads more kinds, and every frame";
+    return new Unplayable({ detail: `“${this.name}” ${this.opened && this.video.error ? damaged : unknown}` });
   }
 
   // it can be opened again, and may be already: then it is not of who has closed it
@@ -47,11 +91,13 @@ export class Film {
     this.video.pause();
   }
 
+  // until it is opened again
   discard() {
     this.close(this.end);
     URL.revokeObjectURL(this.video.src);
     this.video.removeAttribute("src");
     this.video.load();
+    Object.assign(this, { opened: false, shown: null, wanted: null });
   }
 }
 

@@ -7,14 +7,15 @@ const ON_THE_WAY = 2;
 const GIVE_UP = 30; // seconds without an answer, after which this is stopped
 
 export class Live {
-  // source: {video, noun, open(end): its first frame can be drawn, run(): frames may come, close(end)}; it calls
-  // end(error) when no more frames come, with null where that is no error.
-  // await onAnswer(answer, bitmap, milliseconds) is called for every frame that came back, onNotice(text) when there is
-  // something to wait for ("" when that is over), onStop(error or null) once; anew() has the query to ask with where a
-  // stream was refused for its options, or null
+  // source: {video, noun, open(end): its first frame can be drawn, run(): frames may come, close(end)}, and where frames
+  // have places: place(second of the frame that is drawn); it calls end(error) when no more frames come, with null where
+  // that is no error.
+  // await onAnswer(answer, bitmap, milliseconds, place) is called for every frame that came back, onNotice(text) when
+  // there is something to wait for ("" when that is over), onStop(error or null) once; anew() has the query to ask with
+  // where a stream was refused for its options, or null
   constructor(source, onAnswer, onNotice, onStop, anew) {
     Object.assign(this, { source, onAnswer, onNotice, onStop, anew });
-    Object.assign(this, { number: 0, skipped: 0, dropped: 0, sent: new Map(), ended: false, stopped: false });
+    Object.assign(this, { number: 0, skipped: 0, dropped: 0, sent: new Map(), ended: false, last: false, stopped: false });
     this.over = (error) => (error ? this.stop(error) : this.end());
     Object.assign(this, { silence: new Silence((text) => this.say(text)), until: 0, said: "" }); // until: when to send again
   }
@@ -40,7 +41,7 @@ export class Live {
   ask(query) {
     const old = this.socket;
     if (!old) return void (this.query = query); // another stream is to come already
-    Object.assign(this, { query, socket: null });
+    Object.assign(this, { query, socket: null, last: false });
     this.sent.clear();
     old.addEventListener("close", () => this.stopped || this.connect());
     old.close();
@@ -52,20 +53,24 @@ export class Live {
     await this.source.run().catch((error) => this.stop(error));
   }
 
-  watch(socket) {
+  watch(socket, second) {
     if (this.stopped || this.ended || socket !== this.socket) return;
-    this.source.video.requestVideoFrameCallback(() => this.watch(socket));
-    if (this.sent.size >= ON_THE_WAY || performance.now() < this.until) this.skipped++;
-    else this.send();
+    this.source.video.requestVideoFrameCallback((_, { mediaTime }) => this.watch(socket, mediaTime));
+    if (this.free) this.send(second);
+    else this.skipped++;
   }
 
-  async send() {
+  get free() {
+    return this.sent.size < ON_THE_WAY && performance.now() >= this.until;
+  }
+
+  async send(second) {
     const { video } = this.source;
     if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
     const [number, socket] = [this.number++, this.socket];
     const scale = Math.min(1, LONGEST / Math.max(video.videoWidth, video.videoHeight));
     const [width, height] = [video.videoWidth, video.videoHeight].map((side) => Math.round(side * scale));
-    const taken = { at: performance.now(), bitmap: null };
+    const taken = { at: performance.now(), bitmap: null, place: this.source.place?.(second) };
     this.sent.set(number, taken);
     const canvas = new OffscreenCanvas(width, height);
     canvas.getContext("2d").drawImage(video, 0, 0, width, height);
@@ -91,18 +96,22 @@ export class Live {
       this.say(`${problem.reason}. The next frame is sent in ${wait} s.`);
     } else {
       if (now >= this.until) this.say("");
-      if (taken) this.shown = this.onAnswer(answer, taken.bitmap, now - taken.at);
+      if (taken) this.shown = this.onAnswer(answer, taken.bitmap, now - taken.at, taken.place);
     }
-    if (this.ended && this.sent.size === 0) this.finish(problem || null);
+    if (this.ended) this.end(problem || null);
   }
 
-  // No more frames come: what is on its way is waited for, and the last frame is shown however short the film was.
-  end() {
+  // No more frames come: what is on its way is waited for, and the last frame is sent as soon as that may be; it is what
+  // is seen then, and a browser does not tell whether it was sent before.
+  end(error = null) {
     if (this.stopped) return;
     this.ended = true;
     if (this.socket?.readyState !== WebSocket.OPEN) return; // `opened` comes here again
-    if (this.number === 0) this.send();
-    if (this.sent.size === 0) this.finish();
+    if (!this.last && this.free) {
+      this.last = true;
+      this.send();
+    }
+    if (this.last && this.sent.size === 0) this.finish(error);
   }
 
   // when the last answer is seen, which has to be decoded first
@@ -117,6 +126,7 @@ export class Live {
 
   // every second
   tick() {
+    if (this.ended) this.end(); // it may have had to wait
     this.silence.count(this.sent.size > 0 || this.socket?.readyState !== WebSocket.OPEN);
     if (this.silence.seconds >= GIVE_UP) this.stop(new Problem({ detail: `${this.silence.text}: the ${this.source.noun} was stopped.` }));
   }
@@ -131,7 +141,7 @@ export class Live {
     const query = await get("/v1/models").then(this.anew).catch((reason) => ((error = reason), null));
     if (this.stopped) return;
     if (!query) return this.stop(error);
-    this.query = query;
+    Object.assign(this, { query, last: false });
     this.sent.clear();
     this.silence.count(false);
     this.run();

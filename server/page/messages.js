@@ -42,9 +42,14 @@ function show(text) {
 
 export const noticed = () => $("notice").textContent;
 
-export function busy(on) {
-  $("busy").hidden = !on;
+// it may be of a photo and of a video that is to take its place
+const works = new Set();
+export function busy(on, whose = "photo") {
+  works[on ? "add" : "delete"](whose);
+  $("busy").hidden = works.size === 0;
 }
+
+export const isBusy = (whose = "photo") => works.has(whose);
 
 // Says so while the gateway is silent; what `work` returns.
 async function heed(work, say) {

@@ -6,12 +6,15 @@ const QUALITY = 0.95;
 const HELD = 2 ** 28; // bytes: what is larger is no photo, which the gateway says
 const SIGNS = { JPEG: /^\xff\xd8\xff/, PNG: /^\x89PNG/, WebP: /^RIFF[^]{4}WEBP/ }; // what the gateway reads
 
-// The first of what was dropped or pasted that looks like a photo, and how many did, or else the first video. Types that
-// the browser does not know have no name here: it is tried where there is nothing better.
+// The first of what was dropped or pasted that looks like a photo, or else the first video, and of how many of them.
+// Types that the browser does not know have no name here: it is tried where there is nothing better.
 export function choose(files) {
   const [photos, films] = ["image/", "video/"].map((kind) => files.filter(({ type }) => type.startsWith(kind)));
-  const [file] = [...photos, ...films, ...files];
-  const chosen = photos.length > 1 ? `1 of ${photos.length} photos: ${file.name}` : "";
+  const seen = [...photos, ...films];
+  const from = seen.length > 0 ? seen : files;
+  const kind = from.length === photos.length ? "photos" : from.length === films.length ? "videos" : "files";
+  const [file] = from;
+  const chosen = from.length > 1 ? `1 of ${from.length} ${kind}: ${file.name}` : "";
   return { file, chosen, film: films.includes(file) };
 }
 
@@ -81,8 +84,14 @@ export async function full({ file, photo, width }) {
 // Whether a request for `picture` that was refused may succeed now: what is too large or not known to the gateway, whose
 // limits are not known here, is sent as it is shown.
 export function mend(picture, error) {
-  if (![413, 415].includes(error.status) || !picture.photo || picture.whole === picture.small) return false;
+  if (![413, 415].includes(error.status) || !picture.photo) return false;
   const { photo } = picture;
+  if (!picture.file && !picture.converted) {
+    picture.small = picture.whole = jpeg(photo);
+    picture.converted = "Sent as JPEG: the gateway refuses it as PNG.";
+    return true;
+  }
+  if (picture.whole === picture.small) return false;
   if (picture.small === picture.file) picture.small = jpeg(drawn(photo, photo.width, photo.height));
   picture.whole = picture.small;
   Object.assign(picture, { width: photo.width, height: photo.height }); // of all downloads

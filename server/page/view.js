@@ -78,7 +78,8 @@ function tell(people) {
   $("score-value").textContent = $("score").ariaValueText = least().toFixed(2);
   write();
   if (!state.answer) return;
-  $("summary").textContent = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
+  const summary = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
+  if ($("summary").textContent !== summary) $("summary").textContent = summary; // it is read aloud
   const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
   const present = new Map(named.map((part) => [part.class_id, part.class]));
   const wanted = [...present].sort((a, b) => a[0] - b[0]);

@@ -78,6 +78,23 @@ def test_what_is_kept_and_means_nothing_is_passed_over(page: Any, kept: str) -> 
     assert text(page, "notice") == ""
 
 
+def test_what_another_tab_keeps_stays(page: Any, photo: Path) -> None:
+    first, address = page.current_window_handle, page.current_url
+    upload(page, photo)
+    until(lambda: idle(page))
+    page.switch_to.new_window("tab")
+    try:
+        page.get(address)
+        upload(page, photo)
+        until(lambda: idle(page))
+        Select(page.find_element(By.ID, "hiding")).select_by_visible_text("people blurred")
+    finally:
+        page.close()
+        page.switch_to.window(first)
+    page.find_element(By.ID, "opacity").send_keys(Keys.ARROW_RIGHT)
+    assert reloaded(page) == AT_FIRST | {"opacity": "66", "hiding": "hide=people&style=blur"}
+
+
 def test_a_model_that_was_kept_and_is_gone_is_said_once(page: Any, photo: Path) -> None:
     page.execute_script("localStorage.setItem(arguments[0], arguments[1])", SLOT, json.dumps({"size": "huge"}))
     assert reloaded(page) == AT_FIRST

@@ -22,12 +22,13 @@ MakeFilm = Callable[[str, list[NDArray[np.uint8]]], Path]
 
 @pytest.fixture
 def film(tmp_path: Path) -> MakeFilm:
-    """Writes RGB frames as a WebM of two frames a second."""
+    """Writes RGB frames as a WebM, or an MP4 as its name says, of two frames a second."""
 
     def write(name: str, frames: list[NDArray[np.uint8]]) -> Path:
         path = tmp_path / name
         height, width = frames[0].shape[:2]
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 2, (width, height))
+        codec = cv2.VideoWriter.fourcc(*("VP80" if path.suffix == ".webm" else "vp09"))
+        writer = cv2.VideoWriter(str(path), codec, 2, (width, height))
         for frame in frames:
             writer.write(frame[..., ::-1])
         writer.release()
