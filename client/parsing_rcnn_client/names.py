@@ -1,4 +1,4 @@
-"""Names of files as text that can be written to any document, and the paths behind links."""
+"""Names of files and addresses as text for documents and messages, and the paths behind links."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 _LONE = re.compile("[\ud800-\udfff]")
+_PRIVATE = re.compile(r"^(\w+://)?.*@")
+_HOST = re.compile(r"^(\w+://)?[^/?#]*")
+_SECRET = re.compile(r"((?:pass?(?:word|wd|phrase)?|pwd?|psw|token|key|auth|secret)=)[^&;\s]*", re.IGNORECASE)
 
 
 def legible(name: str) -> str:
@@ -27,3 +30,15 @@ def real_path(path: Path) -> Path:
     A loop stays in the path, so whoever opens it gets the system's error.
     """
     return Path(os.path.realpath(path))
+
+
+def hidden(url: str) -> str:
+    """An address for messages: without user name and password, also those that cameras expect in the path or query.
+
+    Example:
+        >>> hidden("rtsp://me:secret@camera/1"), hidden("rtsp://camera/user=me&password=secret&channel=1")
+        ('rtsp://***@camera/1', 'rtsp://camera/user=me&password=***&channel=1')
+    """
+    host = _HOST.match(url)
+    end = 0 if host is None else host.end()
+    return _PRIVATE.sub(r"\1***@", url[:end] + _SECRET.sub(r"\1***", url[end:]))

@@ -1,4 +1,4 @@
-"""PNG out: part labels, and the pair `_IUV.png` and `_INDS.png`, named as in the first DensePose release.
+"""PNG: part labels, and the pair `_IUV.png` and `_INDS.png`, named as in the first DensePose release.
 
 Channel order: an `_IUV.png` holds I, U, V as red, green, blue, which OpenCV reads in reverse (`image[:, :, ::-1]`). The
 first release wrote it by OpenCV, with I as blue, and scripts for its files expect that: `bgr` writes it so.
@@ -99,6 +99,11 @@ def encode_rgba(image: NDArray[np.uint8]) -> bytes:
 def to_base64(data: bytes) -> str:
     """Standard base64 in one line."""
     return base64.b64encode(data).decode("ascii")
+
+
+def from_base64(text: str) -> NDArray[Any]:
+    """The pixels of a PNG in base64: [H,W], or [H,W,3] in OpenCV's order, blue first."""
+    return np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED))
 
 
 def _encode(image: NDArray[Any], dimensions: int, settings: tuple[int, ...]) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.predict.coco import CocoFile
+from parsing_rcnn_client.coco import CocoFile
 from parsing_rcnn_client.unfinished import Unfinished, growing
 
 _HOLDS = """

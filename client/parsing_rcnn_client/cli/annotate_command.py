@@ -13,8 +13,7 @@ import typer
 from parsing_rcnn.interrupt import INTERRUPTED
 from parsing_rcnn.terminal import say
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
-from parsing_rcnn_client.cli.places import STANDARD, check_files
-from parsing_rcnn_client.cli.signals import ignore_signals, leave, signals_interrupt
+from parsing_rcnn_client.cli.places import check_files
 from parsing_rcnn_client.cli.trained_heads import keep_trained
 from parsing_rcnn_client.cli.video_options import (
     SENT_QUALITY,
@@ -25,6 +24,8 @@ from parsing_rcnn_client.cli.video_options import (
     RecordChoice,
     ZoneChoice,
 )
+from parsing_rcnn_client.places import STANDARD
+from parsing_rcnn_client.signals import ignore_signals, leave, signals_interrupt
 
 if TYPE_CHECKING:
     from parsing_rcnn.analyzer import Analyzer

@@ -12,6 +12,7 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.terminal import printable
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, require_server, wrong
 from parsing_rcnn_client.cli.trained_heads import tells_trained
+from parsing_rcnn_client.names import hidden
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take to answer.")]
 
@@ -20,7 +21,6 @@ def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson =
     """What would run, here or on a server: model, runtime, canvases, tasks."""
     from parsing_rcnn import __version__
     from parsing_rcnn.pipeline import Pipeline
-    from parsing_rcnn_client.sdk.wire import hidden
 
     try:
         engine = engine_choice.open(timeout)
@@ -64,7 +64,7 @@ def _readable(value: Any) -> str:
 
 def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums, and which of them run."""
-    from parsing_rcnn_client.sdk.wire import GatewayError, hidden
+    from parsing_rcnn_client.sdk.wire import GatewayError
 
     try:
         require_server(engine_choice.key, engine_choice.server)
@@ -84,8 +84,8 @@ def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if engine_choice.server is None:
             raise
-        said = f"{place}/v1/models does not list the files of a model ({error!r}): is this a Parsing R-CNN gateway?"
-        raise GatewayError(502, "bad-answer", said) from error
+        message = f"{place}/v1/models does not list the files of a model ({error!r}): is this a Parsing R-CNN gateway?"
+        raise GatewayError(502, "bad-answer", message) from error
     for line in lines:
         typer.echo(line)
 
@@ -127,8 +127,8 @@ def _models_here(engine_choice: EngineChoice) -> tuple[dict[str, Any], str, str]
 
 def _running(runtime: str, files: Any, quantised: Any) -> dict[str, str]:
     """Graph -> the file that runs; empty where the engine does not say how, as Triton behind a gateway."""
-    said = re.fullmatch(r"(?:openvino|onnxruntime) \S+ (fp32|bf16|int8)\b.*", runtime)
-    if said is None:
+    match = re.fullmatch(r"(?:openvino|onnxruntime) \S+ (fp32|bf16|int8)\b.*", runtime)
+    if match is None:
         return {}
-    chosen = files | quantised if said[1] == "int8" else files
+    chosen = files | quantised if match[1] == "int8" else files
     return {name: file["file"] for name, file in chosen.items()}

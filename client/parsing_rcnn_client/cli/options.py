@@ -7,7 +7,6 @@ shows them to typer as options and hands the command the object.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import wraps
@@ -273,26 +272,6 @@ def require_server(key: str | None, server: str | None) -> None:
 
     if key is not None and server is None:
         raise InvalidOptions("--key is what --server asks for: it goes with --server")
-
-
-def require_folder(folder: Path, named: str) -> None:
-    """Make a folder for results.
-
-    Args:
-        folder: to be written to.
-        named: the result, for messages.
-
-    Raises:
-        InvalidOptions: it cannot be made or written to.
-    """
-    from parsing_rcnn.errors import InvalidOptions
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidOptions(f"{named}: no folder can be made there ({error.strerror}); name another") from error
-    if not os.access(folder, os.W_OK):
-        raise InvalidOptions(f"{named}: nothing can be written there; name another folder")
 
 
 def wrong(detail: str) -> typer.Exit:

@@ -109,8 +109,8 @@ class FilesChoice:
             raise InvalidOptions("--bgr is about _IUV.png, which --write leaves out: add iuv to --write")
 
     def require_told(self, sources: Sequence[Source], drawings: Drawings) -> None:
-        """Refuse pictures in the folders of the results that are named like results, but are listed by no JSON: photos,
-        or leftovers of an earlier version that was stopped or wrote no JSON.
+        """Refuse pictures in the folders of the results that are named like results, but that no JSON lists: they may
+        be photos.
 
         Args:
             sources: the pictures.
@@ -187,7 +187,7 @@ class TablesChoice:
             InvalidOptions: which one, and what to name instead.
         """
         from parsing_rcnn.errors import InvalidOptions
-        from parsing_rcnn_client.cli.places import STANDARD
+        from parsing_rcnn_client.places import STANDARD
         from parsing_rcnn_client.predict.results import check_result
 
         standard = [name for name, path in self._paths() if path == STANDARD]

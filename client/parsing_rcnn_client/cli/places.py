@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from parsing_rcnn_client.cli.options import require_folder
 from parsing_rcnn_client.names import real_path
-
-STANDARD = Path("-")
-"""Standard output."""
+from parsing_rcnn_client.places import STANDARD, check_place, require_folder
 
 _PIPES = ("pipe:", "fd:", "/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # names of files that are open already
-_OPEN = ("/dev/stdout", "/dev/stderr", *_PIPES[2:])
 
 
 def targets_of(sources: list[str], out: list[str]) -> list[str]:
@@ -47,12 +43,12 @@ def check_files(
         InvalidOptions: what is wrong, and what to name instead.
     """
     from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.programs import hidden, is_live
+    from parsing_rcnn_client.video.programs import hidden_source, is_live
 
     if out is None and jsonl is None and coco is None and npz is None:
         raise InvalidOptions("nothing to write: name --out, --jsonl, --coco or --npz")
     if is_live(source):
-        raise InvalidOptions(f"{hidden(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
+        raise InvalidOptions(f"{hidden_source(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
     _check_source(source)
     _check_standard(jsonl, npz, as_json)
     if STANDARD in (out, coco):
@@ -138,39 +134,6 @@ def _is_file(name: str) -> bool:
         return not name.startswith("/") and Path(name).is_file()
     except OSError:
         return False
-
-
-def check_place(path: Path, source: str = "", named: str = "") -> None:
-    """Refuse a path at which no file can be written.
-
-    Args:
-        path: of the file.
-        source: another file, which must not be the same; "" for none.
-        named: what messages call the file; "" for its path.
-
-    Raises:
-        InvalidOptions: what is wrong, and what to name instead.
-    """
-    from parsing_rcnn.errors import InvalidOptions
-
-    named = named or str(path)
-    try:
-        _check_file(path, source, named)
-        path.with_name(f".{path.name}.part").exists()  # the unfinished file has a longer name, perhaps too long
-    except OSError as error:
-        raise InvalidOptions(f"{named}: cannot be written ({error.strerror}); choose another name") from None
-    require_folder(real_path(path).parent, named)
-
-
-def _check_file(path: Path, source: str, named: str) -> None:
-    from parsing_rcnn.errors import InvalidOptions
-
-    if path.is_dir():
-        raise InvalidOptions(f"{named} is a folder: name a file in it")
-    if str(path).startswith(_OPEN) or (path.exists() and not path.is_file()):  # the finished file would replace it
-        raise InvalidOptions(f"{named} is a device or a pipe, no file: name a file")
-    if path.exists() and source and "://" not in source and Path(source).exists() and path.samefile(source):
-        raise InvalidOptions(f"{named} is the source itself: choose another name for the result")
 
 
 def _check_beside(folder: Path | None, paths: Sequence[Path | None]) -> None:

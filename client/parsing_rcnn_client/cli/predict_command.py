@@ -21,16 +21,16 @@ from parsing_rcnn_client.cli.options import (
     EngineChoice,
     PeopleChoice,
     ResultsChoice,
-    require_folder,
     wrong,
 )
 from parsing_rcnn_client.cli.picture_options import FilesChoice, TablesChoice
-from parsing_rcnn_client.cli.signals import leave, signals_interrupt
 from parsing_rcnn_client.cli.trained_heads import note_heads, tells_trained
+from parsing_rcnn_client.places import require_folder
+from parsing_rcnn_client.signals import leave, signals_interrupt
 
 if TYPE_CHECKING:
     from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
-    from parsing_rcnn_client.predict.coco import CocoFile
+    from parsing_rcnn_client.coco import CocoFile
     from parsing_rcnn_client.predict.drawings import Drawings
     from parsing_rcnn_client.predict.predicting import Report
     from parsing_rcnn_client.predict.results import CocoResults
@@ -184,9 +184,9 @@ def _of_model(plan: _Plan, model: ModelInfo, wanted: frozenset[str], *, named: b
         plan.drawings.require_trained(heads.untrained(model))
     except InvalidOptions as error:
         raise wrong(error.detail) from error
-    asked = plan.options.tasks
-    computed = asked if named else heads.trained(model) | wanted
-    note_heads(model, computed, asked - computed, remedy="; --tasks {task} asks for it")
+    chosen = plan.options.tasks
+    computed = chosen if named else heads.trained(model) | wanted
+    note_heads(model, computed, chosen - computed, remedy="; --tasks {task} asks for it")
     return replace(plan, options=replace(plan.options, tasks=computed))
 
 
@@ -237,11 +237,11 @@ def _tell(report: Report, found: Found, out: Path, as_json: bool) -> None:
 def _stop(report: Report) -> NoReturn:
     """Say why a run ended before the last picture, and end."""
     count = len(report.pictures)
-    said = f"stopped after {count} picture{'s' * (count != 1)}"
+    message = f"stopped after {count} picture{'s' * (count != 1)}"
     if report.interrupted:
-        say(said if report.stopped == "interrupted" else f"{said}: {report.stopped}")
+        say(message if report.stopped == "interrupted" else f"{message}: {report.stopped}")
     else:
-        say(f"error: {said}: {report.stopped}")
+        say(f"error: {message}: {report.stopped}")
     say("the same command with --resume goes on from there")
     if report.interrupted:
         leave(INTERRUPTED)

@@ -12,7 +12,6 @@ import typer
 from parsing_rcnn.terminal import say
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.cli.places import check_records, targets_of
-from parsing_rcnn_client.cli.signals import ignore_signals, leave, signals_interrupt
 from parsing_rcnn_client.cli.stream_sources import page_of, start
 from parsing_rcnn_client.cli.stream_status import summary, wait
 from parsing_rcnn_client.cli.trained_heads import keep_trained
@@ -23,6 +22,7 @@ from parsing_rcnn_client.cli.video_options import (
     RecordChoice,
     ZoneChoice,
 )
+from parsing_rcnn_client.signals import ignore_signals, leave, signals_interrupt
 
 if TYPE_CHECKING:
     from parsing_rcnn.analyzer import Analyzer
@@ -140,12 +140,12 @@ def _live_settings(
     if mode not in MODES:
         raise InvalidOptions(f"mode {mode!r}: choose one of {', '.join(MODES)}")
     return LiveSettings(
-        shown.look(),
-        people.confidence,
-        people.max_people,
-        Smoothing() if shown.smooth else None,
-        mode,
-        reconnect,
+        look=shown.look(),
+        confidence=people.confidence,
+        max_people=people.max_people,
+        smoothing=Smoothing() if shown.smooth else None,
+        mode=mode,
+        reconnect=reconnect,
         tasks=recorded.tasks,
         zones=counted.zones(told=told or recorded.jsonl is not None),
         max_side=people.max_side,

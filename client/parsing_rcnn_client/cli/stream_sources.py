@@ -19,10 +19,10 @@ def start(
 ) -> None:
     """Begin to read a source and to show it at its target, which `places.targets_of` has checked."""
     from parsing_rcnn_client.video.backends import open_reader
-    from parsing_rcnn_client.video.programs import hidden, is_endless
+    from parsing_rcnn_client.video.programs import hidden_source, is_endless
     from parsing_rcnn_client.video.sinks import FileSink, LastingSink, WindowSink
 
-    name = legible(hidden(source))
+    name = legible(hidden_source(source))
     place = page.sink(name) if page is not None and target.startswith("mjpeg:") else None
 
     def open_sink(reader: Reader) -> Sink:

@@ -92,7 +92,7 @@ class RecordChoice:
             raise
 
     def _each(self, count: int, opened: list[RecordFile]) -> list[Sequence[Record]]:
-        from parsing_rcnn_client.cli.places import STANDARD
+        from parsing_rcnn_client.places import STANDARD
         from parsing_rcnn_client.video.records import JsonLines, NpzFolder
 
         each: list[list[Record]] = [[] for _ in range(count)]

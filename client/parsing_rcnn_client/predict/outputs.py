@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json as documents
 import re
 from contextlib import suppress
@@ -10,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +16,8 @@ from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.codecs import json, npz, png, rle
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
-from parsing_rcnn_client.cli.signals import leave_waits
 from parsing_rcnn_client.predict.drawings import Drawings
+from parsing_rcnn_client.signals import leave_waits
 
 LAST = ".json"
 """Suffix of the JSON, which is written last."""
@@ -38,7 +36,6 @@ _ALL = FILES | {"overlay"}
 _SUFFIXES = {"npz": ".npz", "parts": "_parts.png", "iuv": "_IUV.png", "inds": "_INDS.png"}
 TASK_OF = {"parts": "parsing", "iuv": "densepose", "inds": "densepose"}
 """The task that a file of `FILES` shows; the others need none."""
-_OVERLAY = "_overlay.png"  # the JSON of earlier versions does not list it
 
 # pictures that show people, whether hidden or not
 _DRAWN = re.compile(r"_(overlay\.(png|jpg)|hidden\.jpg|cutout\.png|person[1-9]\d*\.jpg)$")
@@ -124,7 +121,7 @@ def _put(target: Path, suffix: str, data: bytes) -> Path:
 
 def _kept(target: Path) -> list[str]:
     """Suffixes of the files of earlier runs that this run does not delete; it may replace them."""
-    left = sorted(_told(target) - drawn_before(target))
+    left = sorted(_known_files(target) - drawn_before(target))
     return [suffix for suffix in left if target.with_name(target.name + suffix).is_file()]
 
 
@@ -135,12 +132,12 @@ def _maps(people: People, files: frozenset[str], exact: bool, bgr: bool) -> dict
         made["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is None:
         return made
-    own = "densepose" in people.silhouette_tasks  # the charts tell who is where
-    if "iuv" in files or ("inds" in files and own):
+    by_charts = "densepose" in people.silhouette_tasks  # the charts tell who is where
+    if "iuv" in files or ("inds" in files and by_charts):
         iuv, instances = people.iuv_map(exact=exact)
         made |= {"_IUV.png": png.encode_iuv(iuv, bgr=bgr)} if "iuv" in files else {}
     if "inds" in files:
-        made["_INDS.png"] = png.encode_inds(instances if own else people.instance_map(exact=exact))
+        made["_INDS.png"] = png.encode_inds(instances if by_charts else people.instance_map(exact=exact))
     return made
 
 
@@ -159,20 +156,28 @@ def is_done(
     """
     try:
         document = read(target)
-        paths = files_of(target, len(document["predictions"]), options, files, drawings)
-        suffixes = {path.name.removeprefix(target.name) for path in paths}
-        if not suffixes - {LAST} <= _listed(document):  # a file may be another program's, and show everybody
-            return False
-        if not all(path.is_file() for path in paths):
-            return False
-        wrote = dict(document["options"])
-        tasks, by = set(wrote.pop("tasks")), document.get("model")
-        others = set(wrote.pop("write", FILES))
-    except (OSError, AttributeError, KeyError, TypeError, ValueError):  # no JSON of ours
+    except (OSError, ValueError):  # there is none, or it is no JSON object
+        return False
+    listed, wrote = _listed(document), document.get("options")
+    if listed is None or not isinstance(wrote, dict):
+        return False
+    paths = files_of(target, len(document["predictions"]), options, files, drawings)
+    suffixes = {path.name.removeprefix(target.name) for path in paths}
+    if not suffixes - {LAST} <= listed:  # a file may be another program's, and show everybody
+        return False
+    if not all(path.is_file() for path in paths):
+        return False
+    tasks, others = _texts(wrote.get("tasks")), _texts(wrote.get("write", [*FILES]))
+    if tasks is None or others is None:
         return False
     wanted = _about(model, options, files, exact, bgr, drawings)
-    same = wrote == {name: value for name, value in wanted["options"].items() if name not in ("tasks", "write")}
-    return same and options.tasks <= tasks and files <= others and by == wanted.get("model")
+    same = _without_names(wrote) == _without_names(wanted["options"])
+    return same and options.tasks <= tasks and files <= others and document.get("model") == wanted.get("model")
+
+
+def _without_names(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that have to be the same, whatever tasks and files there are."""
+    return {name: value for name, value in options.items() if name not in ("tasks", "write")}
 
 
 def files_of(target: Path, count: int, options: Options, files: frozenset[str], drawings: Drawings) -> list[Path]:
@@ -217,14 +222,14 @@ def _reduce(person: dict[str, Any], tasks: frozenset[str], size: tuple[int, int]
     charts = person.get("densepose", {})
     encoded = person.get("parts_png", charts.get("labels_uv_str"))
     if silhouette is not None and encoded is not None:
-        cells = np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_UNCHANGED))
+        cells = png.from_base64(encoded)
         labels = cells if cells.ndim == 2 else cells[..., 2]  # I is red
         person["rle"] = rle.encode_at(labels > 0, tuple(person["offset"]), size)
 
 
 def drawn_before(target: Path) -> frozenset[str]:
     """Suffixes of the pictures of people that earlier runs drew."""
-    return frozenset(suffix for suffix in _told(target) if _DRAWN.fullmatch(suffix))
+    return frozenset(suffix for suffix in _known_files(target) if _DRAWN.fullmatch(suffix))
 
 
 def is_told(target: Path) -> bool:
@@ -232,22 +237,24 @@ def is_told(target: Path) -> bool:
     return any(target.with_name(target.name + suffix).is_file() for suffix in (LAST, _BEGUN))
 
 
-def _told(target: Path) -> frozenset[str]:
-    """Suffixes of the files that runs wrote for a picture, by its JSON; other files may be anybody's. After a run that
-    was stopped there may be two of these JSONs, or only the one that it began."""
-    return frozenset().union(*(_told_by(target.with_name(target.name + suffix)) for suffix in (LAST, _BEGUN)))
+def _known_files(target: Path) -> frozenset[str]:
+    """Suffixes of the files that earlier runs wrote for a picture, as its JSON lists them; any other file may belong to
+    somebody else. After a run that was stopped there may be two such JSONs, or only the one that it began.
+    """
+    return frozenset().union(*(_files_by(target.with_name(target.name + suffix)) for suffix in (LAST, _BEGUN)))
 
 
-def _told_by(path: Path) -> frozenset[str]:
+def _files_by(path: Path) -> frozenset[str]:
+    """Suffixes that a JSON lists; none where there is no such file, or it is another program's."""
     with suppress(OSError):
-        return _told_at(path, _state(path)) or frozenset()
+        return _files_in(path, _state(path)) or frozenset()
     return frozenset()
 
 
 def _require_own(path: Path) -> None:
     """Refuse to replace a JSON that no run wrote: annotations of a photo often have the same name."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        if _told_at(path, _state(path)) is None:
+        if _files_in(path, _state(path)) is None:
             raise InvalidOptions(
                 f"{path} is no result of an earlier run and would be replaced: rename it, or choose another -o"
             )
@@ -258,34 +265,28 @@ def _state(path: Path) -> tuple[int, int]:
     return state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=16)  # a folder has the pictures of one after the other
-def _told_at(path: Path, _changed: tuple[int, int]) -> frozenset[str] | None:
+@lru_cache(maxsize=16)  # the same JSON is asked for several times in a row
+def _files_in(path: Path, _changed: tuple[int, int]) -> frozenset[str] | None:
     """Suffixes that a JSON lists; None where it is another program's."""
     with suppress(ValueError):
         document = documents.loads(path.read_bytes())
-        return _listed(document) if isinstance(document, dict) and "predictions" in document else None
+        return _listed(document) if isinstance(document, dict) else None
     return None
 
 
-def _listed(document: dict[str, Any]) -> frozenset[str]:
-    """Suffixes of the files that a JSON lists, without the JSON itself."""
-    listed = document.get("files")
-    if not isinstance(listed, list):
-        return _listed_before(document)
-    return frozenset(suffix for suffix in listed if isinstance(suffix, str) and _FILES.fullmatch(suffix)) - {LAST}
+def _listed(document: dict[str, Any]) -> frozenset[str] | None:
+    """Suffixes of the files that a JSON lists, without the JSON itself; None for a JSON that no run wrote. Other
+    programs have `predictions`, too, and some of them `files`, but not of such names.
+    """
+    listed = _texts(document.get("files"))
+    if listed is None or not isinstance(document.get("predictions"), list):
+        return None
+    return listed - {LAST} if all(map(_FILES.fullmatch, listed)) else None
 
 
-def _listed_before(document: dict[str, Any]) -> frozenset[str]:
-    """The same for an earlier version, whose JSON lists some pictures only; the other files follow from its options."""
-    pictures, options = document.get("pictures"), document.get("options")
-    suffixes = pictures if isinstance(pictures, list) else ()
-    drawn = frozenset(suffix for suffix in suffixes if isinstance(suffix, str) and _DRAWN.fullmatch(suffix))
-    if not isinstance(options, dict) or not isinstance(options.get("tasks"), list):  # another program's
-        return drawn
-    written = options.get("write")
-    wrote = frozenset(map(str, written)) if isinstance(written, list) else _ALL
-    overlay = {_OVERLAY} if "overlay" in wrote and "_overlay.jpg" not in drawn else set()
-    return drawn | overlay | set(_suffixes(wrote, frozenset(map(str, options["tasks"]))))
+def _texts(value: object) -> frozenset[str] | None:
+    """A list of strings as a set; None for anything else."""
+    return frozenset(value) if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
 
 
 def _about(
@@ -314,10 +315,11 @@ def _about(
 
 
 def is_output(path: Path) -> bool:
-    """Whether a picture is a result of an earlier run: named like one, and listed by the JSON beside it. The name alone
-    does not tell, for a photo may be called me_person1.jpg beside me.jpg."""
+    """Whether a picture is a result of an earlier run: it is named like one, and the JSON beside it lists it. The name
+    alone does not tell, for a photo may be called me_person1.jpg beside me.jpg.
+    """
     named = _PICTURES.search(path.name)
-    return named is not None and named[0] in _told(path.with_name(path.name[: named.start()]))
+    return named is not None and named[0] in _known_files(path.with_name(path.name[: named.start()]))
 
 
 def picture_of(name: str) -> tuple[str, str] | None:
@@ -342,6 +344,6 @@ def stem_of(
     named = _FILES.search(name)
     if named is None:
         return None
-    asked = {*_suffixes(files, tasks), LAST, *(() if drawings is None else drawings.suffixes(1))}
+    suffixes = {*_suffixes(files, tasks), LAST, *(() if drawings is None else drawings.suffixes(1))}
     drawn = drawings is None and is_drawn(named[0])
-    return name[: named.start()] if drawn or re.sub(r"\d+", "1", named[0]) in asked else None
+    return name[: named.start()] if drawn or re.sub(r"\d+", "1", named[0]) in suffixes else None

@@ -100,6 +100,7 @@ class _Run:
         self._report = Report(skipped=len(skipped))
         self._rest = deque(sources)
         self._waiting: deque[tuple[Source, Future[_Done] | None]] = deque()  # a picture that is skipped has no future
+        self._analysing = 0  # how many of these have a future
 
     def report_of_all(self) -> Report:
         """Analyse everything, as far as the engine, the tables and the user allow."""
@@ -119,11 +120,12 @@ class _Run:
 
     def _analyse(self, pool: ThreadPoolExecutor, advance: Callable[[], None]) -> None:
         while self._rest:
-            while sum(future is not None for _, future in self._waiting) >= self._in_flight:
+            while self._analysing >= self._in_flight:
                 self._settle_first(advance)
             source = self._rest[0]
             skipped = source.target in self._skipped
             self._waiting.append((source, None if skipped else pool.submit(self._job.run, source)))
+            self._analysing += not skipped
             self._rest.popleft()
             while self._waiting and self._waiting[0][1] is None:
                 self._settle_first(advance)
@@ -136,6 +138,7 @@ class _Run:
             wait_for([future])
             advance()
         self._waiting.popleft()  # before it is told, which an interrupt must not repeat
+        self._analysing -= future is not None
         self._settle(source, future)
 
     def _settle_rest(self) -> None:
@@ -239,11 +242,11 @@ class _Job:
     def run(self, source: Source) -> _Done:
         """Analyse it and write its files."""
         data = source.read()
-        asked = self.drawings.asked(self.options)
-        everybody = self.engine.analyze(data, asked)
+        request = self.drawings.asked(self.options)
+        everybody = self.engine.analyze(data, request)
         if self.model is not None:
             everybody = mark_untrained(everybody, self.model)
-        people = everybody if asked == self.options else apply_threshold(everybody, self.options)
+        people = everybody if request == self.options else apply_threshold(everybody, self.options)
         written = write_outputs(
             source.target,
             people,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,14 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from parsing_rcnn.codecs import rle
+from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import PERSON_CATEGORY
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
-from parsing_rcnn_client.cli.places import STANDARD, check_place
+from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.names import legible, real_path
-from parsing_rcnn_client.predict.coco import CocoFile, found
+from parsing_rcnn_client.places import STANDARD, check_place
 from parsing_rcnn_client.predict.files import Real
 from parsing_rcnn_client.predict.outputs import read, stem_of
 from parsing_rcnn_client.predict.sources import Source
@@ -138,17 +136,13 @@ def _parts(person: Mapping[str, Any], size: tuple[int, int]) -> Iterator[dict[st
     """A COCO entry for each part in a person's JSON; `size` is the picture's (height, width)."""
     if "parts_png" not in person:
         return
-    labels, (left, top) = _labels(person["parts_png"]), person["offset"]
+    labels, (left, top) = png.from_base64(person["parts_png"]), person["offset"]
     scores = {part["class_id"]: part.get("score", 1.0) for part in person["parts"]}
     for class_id, crop in rle.encode_classes(labels).items():
         x, y, width, height = cv2.boundingRect((labels == class_id).view(np.uint8))
         box = (left + x, top + y, left + x + width, top + y + height)
         score = person["confidence"] * scores.get(class_id, 1.0)
         yield found(box, score, rle.shift(crop, (left, top), size), PART_CATEGORY + class_id)
-
-
-def _labels(text: str) -> NDArray[np.uint8]:
-    return np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
 def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
@@ -164,10 +158,10 @@ def check_result(path: Path, option: str, sources: Sequence[Source]) -> None:
     """
     check_place(path, named=f"{option} {path}")
     whole, real = real_path(path), Real()
-    own = stem_of(whole.name.removesuffix(".part"))
+    stem = stem_of(whole.name.removesuffix(".part"))
     for source in sources:
         target = real.name(source.target)
-        if whole == real.file(source.path) or (own == target.name and whole.parent == target.parent):
+        if whole == real.file(source.path) or (stem == target.name and whole.parent == target.parent):
             raise InvalidOptions(f"{option} {path} is {source.path} itself, or its result: name another file")
 
 

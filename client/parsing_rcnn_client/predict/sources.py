@@ -53,8 +53,8 @@ class Source:
         Args:
             out: folder of the results.
         """
-        own = self.path.name if self.data is None else self.target.name
-        return legible((self.target.relative_to(out).parent / own).as_posix())
+        own_name = self.path.name if self.data is None else self.target.name
+        return legible((self.target.relative_to(out).parent / own_name).as_posix())
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ def require_kept(
             continue
         for path in {real.name(source.path), real.file(source.path)}:
             stem = stem_of(path.name, tasks, files, drawings)
-            of = earlier.get(path) or (None if stem is None else targets.get(path.with_name(stem)))
-            if of is not None:
+            owner = earlier.get(path) or (None if stem is None else targets.get(path.with_name(stem)))
+            if owner is not None:
                 raise InvalidOptions(
-                    f"{source.path} is named like a result of {of.path} and would be replaced: name another folder "
+                    f"{source.path} is named like a result of {owner.path} and would be replaced: name another folder "
                     "with -o, or rename it"
                 )
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from parsing_rcnn.codecs.json import dumps
 from parsing_rcnn.errors import ParsingRCNNError
-from parsing_rcnn_client.cli.places import STANDARD
 from parsing_rcnn_client.names import real_path
+from parsing_rcnn_client.places import STANDARD
 from parsing_rcnn_client.unfinished import Unfinished
 
 COLUMNS = ("file_name", "person", "x1", "y1", "x2", "y2", "score", "class_id", "class", "part_score", "area")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parsing_rcnn.analyzer import OptionKeywords, Options
-from parsing_rcnn_client.sdk.wire import hidden
+from parsing_rcnn_client.names import hidden
 
 
 def tasks_named(options: Options | None, keywords: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from parsing_rcnn.repository import GRAPHS
 from parsing_rcnn_client.sdk.arguments import checked, no_gateway, refuse_address, refuse_none, refuse_one
 from parsing_rcnn_client.sdk.engines import AsyncAnalyzer, Threaded, analyze_async
 from parsing_rcnn_client.sdk.gateway import AsyncGateway
+from parsing_rcnn_client.sdk.per_loop import PerLoop
 from parsing_rcnn_client.sdk.wire import Streamed
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """`Client` for asyncio.
+    """`Client` for asyncio. It may be used in one event loop after the other, such as those of several `asyncio.run`.
 
     Args:
         engine: any `AsyncAnalyzer`; the class methods make the usual ones.
-        in_flight: the most pictures on their way at once; more calls wait (back-pressure).
+        in_flight: the most pictures of an event loop on their way at once; more calls wait (back-pressure).
 
     Example:
         >>> async def main() -> int:
@@ -45,7 +46,7 @@ class AsyncClient:
         refuse_address("AsyncClient", engine)
         self.engine = engine
         self._about: ModelInfo | None = None
-        self._room = asyncio.Semaphore(in_flight)
+        self._room = PerLoop(lambda: asyncio.Semaphore(in_flight))
         self._in_flight = in_flight
 
     @classmethod
@@ -145,7 +146,7 @@ class AsyncClient:
     ) -> People:
         """As `Client.analyze`."""
         options, rest = checked(options, keywords)
-        async with self._room:
+        async with self._room.get():
             at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
             image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
             return await analyze_async(self.engine, self._known, image, options, rest)

@@ -87,9 +87,9 @@ class Target:
         Raises:
             GatewayError: the gateway refuses further frames.
         """
-        said = closed.rcvd
-        code = _BROKEN if said is None else said.code
-        shown = f"{code} {said.reason}" if said is not None and said.reason else str(code)
+        close = closed.rcvd
+        code = _BROKEN if close is None else close.code
+        shown = f"{code} {close.reason}" if close is not None and close.reason else str(code)
         if code == _POLICY:
             raise GatewayError(403, "closed", f"{self.url}: the stream was closed ({shown})")
         return EngineUnavailable(f"{self.url}: the connection was lost ({shown})"), code

@@ -20,6 +20,7 @@ from parsing_rcnn.analyzer import Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.people import People
 from parsing_rcnn_client.sdk.arguments import tasks_named
 from parsing_rcnn_client.sdk.gateway import AsyncGateway, Gateway
+from parsing_rcnn_client.sdk.retries import client_closed
 from parsing_rcnn_client.sdk.triton import Triton
 
 
@@ -49,7 +50,7 @@ class Threaded:
 
     def __init__(self, engine: Analyzer, workers: int = 2) -> None:
         self.engine = engine
-        self._pool = ThreadPoolExecutor(workers, "analyze")
+        self._pool, self._closed = ThreadPoolExecutor(workers, "analyze"), False
 
     async def info(self) -> ModelInfo:
         """What runs."""
@@ -61,12 +62,19 @@ class Threaded:
         options: Options | None = None,
         **keywords: Unpack[OptionKeywords],
     ) -> People:
-        """As `Analyzer.analyze`; further calls wait for a free thread."""
+        """As `Analyzer.analyze`; further calls wait for a free thread.
+
+        Raises:
+            EngineUnavailable: it was closed.
+        """
+        if self._closed:
+            raise client_closed(getattr(self.engine, "url", type(self.engine).__name__))
         call = partial(analyze, self.engine, image, options, keywords)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def close(self) -> None:
         """Release the engine."""
+        self._closed = True
         self._pool.shutdown(wait=False)
         self.engine.close()
 

@@ -15,16 +15,17 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
+from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
-from parsing_rcnn_client.sdk.retries import Outage, retrying, retrying_async
-from parsing_rcnn_client.sdk.transport import Asked, transport
+from parsing_rcnn_client.sdk.per_loop import PerLoop
+from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, retrying_async
+from parsing_rcnn_client.sdk.transport import Tries, transport
 from parsing_rcnn_client.sdk.wire import (
     MODELS,
     Call,
     OtherClasses,
     Streamed,
     analyze_call,
-    hidden,
     query_of,
     read_info,
     read_people,
@@ -39,7 +40,7 @@ def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr:
     """Where a live stream goes.
 
     Raises:
-        EngineUnavailable: what streams need is not installed.
+        EngineUnavailable: what streams need is not installed, or the client was closed.
         InvalidOptions: class probabilities, which do not travel.
     """
     try:
@@ -50,11 +51,13 @@ def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr:
         install = "pip install 'parsing-rcnn-client[stream]'"
         raise EngineUnavailable(f"{gateway.url}: live streams need the package websockets: {install}") from error
     http = gateway._http
+    if http.is_closed:
+        raise client_closed(gateway.url)
     headers = {name: http.headers[name] for name in ("Authorization", "X-API-Key") if name in http.headers}
     base, secure = http.base_url, http.base_url.scheme == "https"
     if base.userinfo:
-        said = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
-        headers["Authorization"] = f"Basic {said}"
+        credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
+        headers["Authorization"] = f"Basic {credentials}"
     address = base.copy_with(scheme="wss" if secure else "ws", path=f"{base.path.rstrip('/')}/v1/stream", userinfo=b"")
     params = {**query_of(options, tasks_named=tasks_named), "format": "npz"}
     if track:
@@ -142,7 +145,7 @@ class Gateway:
 
         Raises:
             ParsingRCNNError: as the gateway says: `InvalidImage`, `ImageTooLarge`, `InvalidOptions`, ...
-            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
+            EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`), or this client was closed.
             GatewayError: what answers is no gateway, or several of different part classes.
             TypeError: as of `Options.of`.
         """
@@ -166,8 +169,8 @@ class Gateway:
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
-        asked = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, asked, track, bgr, tasks_named=tasks_named(options, keywords))
+        request = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import blocking
 
         async def renewed() -> Taxonomy:
@@ -191,22 +194,26 @@ class Gateway:
         return taxonomy_of(self._info, self.url)
 
     def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        asked = Asked(call, end, self.url)
+        tries = Tries(call, end, self.url)
         for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 try:
-                    with self._http.stream(**asked.streamed()) as answer:
-                        answer.request.extensions["timeout"]["read"] = asked.patience  # what is left for the body
-                        body = b"".join(asked.in_time(answer.iter_bytes()))
+                    with self._http.stream(**tries.streamed()) as answer:
+                        answer.request.extensions["timeout"]["read"] = tries.patience  # what is left for the body
+                        body = b"".join(tries.in_time(answer.iter_bytes()))
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                    raise asked.lost(error) from None
+                    raise tries.lost(error) from None
+                except RuntimeError:
+                    if not self._http.is_closed:
+                        raise
+                    raise client_closed(self.url) from None
                 self._outage.answered(answer.status_code)
-                asked.judge(answer, body)
+                tries.judge(answer, body)
         return body, answer.headers
 
 
 class AsyncGateway:
-    """`Gateway` for asyncio: the same arguments, the same errors."""
+    """`Gateway` for asyncio: the same arguments, the same errors. Each event loop has connections of its own."""
 
     def __init__(
         self,
@@ -219,11 +226,18 @@ class AsyncGateway:
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self._http = httpx2.AsyncClient(**transport(url, connections, api_key))
+        options = transport(url, connections, api_key)
+        self._clients, self._closed = PerLoop(lambda: httpx2.AsyncClient(**options)), False
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self.model = model
         self._info: ModelInfo | None = None
         self._outage = Outage()
+
+    @property
+    def _http(self) -> httpx2.AsyncClient:
+        if self._closed:
+            raise client_closed(self.url)
+        return self._clients.get()
 
     async def info(self) -> ModelInfo:
         """As `Gateway.info`."""
@@ -261,8 +275,8 @@ class AsyncGateway:
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
-        asked = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, asked, track, bgr, tasks_named=tasks_named(options, keywords))
+        request = with_model(Options.of(options, keywords), self.model)
+        target = _target(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import Stream
 
         async def renewed() -> Taxonomy:
@@ -276,8 +290,9 @@ class AsyncGateway:
             await stream.close()
 
     async def close(self) -> None:
-        """Close the connections. Safe to call twice."""
-        await self._http.aclose()
+        """Close the connections of this event loop; those of others ended with theirs. Safe to call twice."""
+        self._closed = True
+        await self._clients.get().aclose()
 
     async def _known(self, end: float) -> ModelInfo:
         if self._info is None:
@@ -289,14 +304,18 @@ class AsyncGateway:
         return taxonomy_of(self._info, self.url)
 
     async def _send(self, call: Call, end: float) -> tuple[bytes, httpx2.Headers]:
-        asked = Asked(call, end, self.url)
+        tries = Tries(call, end, self.url)
         async for attempt in retrying_async(end, self._retry, self._outage):
             with attempt:
                 try:
-                    async with asyncio.timeout(asked.patience):  # the transport's is for each reading and writing
-                        answer = await self._http.request(**asked.request())
+                    async with asyncio.timeout(tries.patience):  # the transport's is for each reading and writing
+                        answer = await self._http.request(**tries.request())
                 except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-                    raise asked.lost(error) from None
+                    raise tries.lost(error) from None
+                except RuntimeError:
+                    if not self._closed:
+                        raise
+                    raise client_closed(self.url) from None
                 self._outage.answered(answer.status_code)
-                asked.judge(answer, answer.content)
+                tries.judge(answer, answer.content)
         return answer.content, answer.headers

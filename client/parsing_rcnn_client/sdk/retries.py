@@ -24,6 +24,10 @@ _TOLD = 2  # failed tries after which an outage is logged: a single one is often
 _log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
 
 
+class _ClientClosed(EngineUnavailable):
+    """The client itself was closed, so there is no use in trying again."""
+
+
 def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
     """Seconds after which to try again; None: do not try again, as after a refusal, which no time would change.
 
@@ -34,7 +38,7 @@ def pause(error: BaseException | None, left: float, tries: int = 1) -> float | N
         left: seconds until the deadline, before which every pause ends.
         tries: how many were made.
     """
-    if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing):
+    if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing | _ClientClosed):
         return None
     wanted = error.retry_after if isinstance(error, Busy) else 0.0
     if wanted >= left:
@@ -118,10 +122,15 @@ def too_late(url: str) -> DeadlineExceeded:
     return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`, or ask a less busy server")
 
 
+def client_closed(url: str) -> EngineUnavailable:
+    """The error of a client that is used after its `close`."""
+    return _ClientClosed(f"{url}: this client was closed; make a new one")
+
+
 def unanswered(url: str, error: Exception) -> EngineUnavailable:
     """The error of a gateway that does not answer, with the reason."""
-    said = f"no answer ({str(error) or type(error).__name__})"
-    return EngineUnavailable(f"{url}: {said}; is the gateway running? `parsing-rcnn serve` starts one")
+    reason = f"no answer ({str(error) or type(error).__name__})"
+    return EngineUnavailable(f"{url}: {reason}; is the gateway running? `parsing-rcnn serve` starts one")
 
 
 def seconds_left(end: float, url: str, last: EngineUnavailable | None) -> float:

@@ -165,8 +165,10 @@ class Stream:
         """The gateway refused a frame for its size: settle the largest one on its way as that frame."""
         if unanswered := self._unanswered():
             frame = max(unanswered, key=lambda frame: frame.size)
-            told = f"a frame of {frame.size} bytes is beyond the limit there: send it smaller, arrays by jpeg_quality"
-            self._settle(frame, ImageTooLarge(f"{self._target.url}: {told}"))
+            message = (
+                f"a frame of {frame.size} bytes is beyond the limit there: send it smaller, arrays by jpeg_quality"
+            )
+            self._settle(frame, ImageTooLarge(f"{self._target.url}: {message}"))
             self._useful = True
 
     async def _talk(self, socket: ClientConnection) -> None:
@@ -255,7 +257,7 @@ def blocking(
     target: Target, taxonomy: Taxonomy, renewed: Callable[[], Awaitable[Taxonomy]], frames: Iterable[Picture]
 ) -> Iterator[Streamed]:
     """The answers of a `Stream` for callers without an event loop: it runs in a thread of its own, all the time."""
-    loop, own = asyncio.new_event_loop(), threading.get_ident()
+    loop, caller = asyncio.new_event_loop(), threading.get_ident()
 
     def run() -> None:
         loop.run_forever()
@@ -281,5 +283,5 @@ def blocking(
     finally:
         if not sys.is_finalizing():  # threads stand still then
             asyncio.run_coroutine_threadsafe(end(), loop)
-            if threading.get_ident() == own:  # else it was forgotten, and any thread collects garbage: also `thread`
+            if threading.get_ident() == caller:  # else it was forgotten, and any thread collects garbage: also `thread`
                 thread.join()

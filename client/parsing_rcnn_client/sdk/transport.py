@@ -9,8 +9,9 @@ from typing import Any
 import httpx2
 
 from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.retries import seconds_left, too_late, unanswered
-from parsing_rcnn_client.sdk.wire import Call, hidden, key_headers, read_error
+from parsing_rcnn_client.sdk.wire import Call, key_headers, read_error
 
 _PIECE = 65_536  # bytes of a picture between two looks at the clock
 _GRACE = 0.1  # seconds
@@ -38,7 +39,7 @@ def transport(url: str, connections: int, api_key: str | None) -> dict[str, Any]
     }
 
 
-class Asked:
+class Tries:
     """The state of one call over its tries: the arguments for the transport, and the errors that its answers mean.
 
     Args:

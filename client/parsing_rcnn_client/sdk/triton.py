@@ -6,15 +6,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parsing_rcnn import ensembles
 from parsing_rcnn.analyzer import TASKS, ModelInfo, OptionKeywords, Options
@@ -25,8 +25,10 @@ from parsing_rcnn.models import name_of, requests_of, sizes_of
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tensors import from_tensors
+from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
-from parsing_rcnn_client.sdk.retries import Outage, retrying, seconds_left
+from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, seconds_left, too_late
+from parsing_rcnn_client.sdk.triton_answers import tensors_of
 from parsing_rcnn_client.sdk.triton_card import (
     card_of,
     default_tasks,
@@ -36,8 +38,8 @@ from parsing_rcnn_client.sdk.triton_card import (
     trained_in,
     untrained_in,
 )
-from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of, too_late
-from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, hidden
+from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of
+from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image
 
 _log = logging.getLogger("parsing_rcnn_client")
 
@@ -84,7 +86,7 @@ class Triton:
         self._card: dict[str, Any] | None = None  # what the server says of its model card, once it was asked
         self._told = ""  # why it did not say it, as the log has it
         self._beside = ThreadPoolExecutor(_BESIDE, "triton")
-        self._left: list[Future[Any]] = []  # late answers, which the server still computes
+        self._left: set[Future[Any]] = set()  # late answers, which the server still computes
         self._grpc = parts.scheme == "grpc"
         try:
             self._library = import_module(f"tritonclient.{parts.scheme}")
@@ -96,13 +98,15 @@ class Triton:
                 "'parsing-rcnn-client[triton]'" + ("" if self._grpc else ", or use grpc://host:8001")
             ) from error
         self._address = parts.netloc
-        self._local = threading.local()
+        self._local, self._closed = threading.local(), False
         self._shared = (
             self._library.InferenceServerClient(parts.netloc, channel_args=ensembles.CHANNEL) if self._grpc else None
         )
 
     @property
     def _client(self) -> Any:
+        if self._closed:
+            raise client_closed(self.url)
         if self._shared is not None:
             return self._shared
         # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
@@ -169,10 +173,13 @@ class Triton:
         Raises:
             InvalidImage, ImageTooLarge, UnsupportedImage: the picture is refused.
             InvalidOptions: an option is refused, the model, or class probabilities.
-            EngineUnavailable: nobody answers, its queue is full (`Busy`), or not in time (`DeadlineExceeded`).
+            EngineUnavailable: nobody answers, its queue is full (`Busy`), not in time (`DeadlineExceeded`), or this
+                client was closed.
             GatewayError: what it answers is no `People`, or something is wrong there.
             TypeError: as of `Options.of`.
         """
+        if self._closed:
+            raise client_closed(self.url)
         named = tasks_named(options, keywords)
         options = Options.of(options, keywords)
         if options.part_probs:
@@ -296,10 +303,21 @@ class Triton:
         wanted = [self._library.InferRequestedOutput(name) for name in names]
         parameters = ensembles.parameters_of(options)
         answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
+        with self._fits(model, ValueError, TypeError, IndexError):
+            arrays, size = tensors_of(answer, names)
+            classes = arrays["PART_SCORES"].shape[-1] if "PART_SCORES" in arrays else None
+        with self._fits(model, ValueError):
+            card, taxonomy = self._fitting(classes, card, model, end)
+        with self._fits(model, ValueError, TypeError):
+            return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_in(card))
+
+    @contextmanager
+    def _fits(self, ensemble: str, *errors: type[Exception]) -> Iterator[None]:
+        """Turn these errors of a block into that of an answer which is not one of this project's ensembles."""
         try:
-            return self._people({name: answer.as_numpy(name) for name in names}, card, model, end)
-        except (ValueError, TypeError, AttributeError, IndexError) as error:  # a tensor that is missing is None
-            raise self._misfit(f"{model}: {error}") from None
+            yield
+        except errors as error:
+            raise self._misfit(f"{ensemble}: {error}") from None
 
     def _infer(self, model: str, end: float, **request: Any) -> Any:
         def infer(left: float) -> Any:
@@ -323,13 +341,13 @@ class Triton:
                 try:
                     answer = ask(left)
                 except (self._failure, *BROKEN) as error:
-                    found = meaning_of(error, self.url)
-                    last = found if isinstance(found, EngineUnavailable) else None
+                    meaning = meaning_of(error, self.url)
+                    last = meaning if isinstance(meaning, EngineUnavailable) else None
                     if last is not None and not isinstance(last, Busy | DeadlineExceeded):
                         self._card = None  # what comes back may have another
                     if last is None or isinstance(last, ModelMissing):  # a refusal is an answer
                         self._outage.over()
-                    raise found from None
+                    raise meaning from None
         self._outage.over()
         return answer
 
@@ -361,18 +379,9 @@ class Triton:
         try:
             return answer.result(seconds)
         except TimeoutError:
-            self._left = [*(left for left in self._left if not left.done()), answer]
+            self._left.add(answer)
+            answer.add_done_callback(self._left.discard)
             raise too_late(self.url) from None
-
-    def _people(self, arrays: dict[str, NDArray[Any]], card: dict[str, Any], ensemble: str, end: float) -> People:
-        height, width = arrays["IMAGE_SIZE"].reshape(-1).tolist()
-        scores = arrays.get("PART_SCORES")
-        classes = None if scores is None else scores.shape[-1]
-        card, taxonomy = self._fitting(classes, card, ensemble, end)
-        arrays["BOXES"] = arrays["BOXES"].astype(np.float32).reshape(-1, 4)
-        arrays["SCORES"] = arrays["SCORES"].astype(np.float32).reshape(-1)
-        size = int(height), int(width)
-        return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_in(card))
 
     def _misfit(self, said: str) -> GatewayError:
         return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
@@ -382,6 +391,9 @@ class Triton:
 
         Over gRPC this cancels requests, so late answers are waited for first, half a minute at the most.
         """
+        if self._closed:
+            return
+        client, self._closed = self._client, True
         self._beside.shutdown(cancel_futures=True)
-        wait(self._left, timeout=_CLOSING)
-        self._client.close()
+        wait(tuple(self._left), timeout=_CLOSING)
+        client.close()

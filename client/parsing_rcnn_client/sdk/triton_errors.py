@@ -6,7 +6,8 @@ import http.client
 
 from parsing_rcnn import ensembles
 from parsing_rcnn.ensembles import Trouble
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn_client.sdk.retries import too_late
 from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing
 
 BROKEN = (OSError, http.client.HTTPException)
@@ -30,8 +31,3 @@ def meaning_of(error: Exception, url: str) -> Exception:
     if trouble is Trouble.AWAY or isinstance(error, BROKEN):
         return EngineUnavailable(f"{url}: no answer ({message}); is Triton running? `parsing-rcnn triton`")
     return GatewayError(502, "triton", f"{url}: {message}")
-
-
-def too_late(url: str) -> DeadlineExceeded:
-    """There was no answer in the time of a request."""
-    return DeadlineExceeded(f"{url}: no answer in time; allow more with `timeout`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -91,9 +90,6 @@ class Streamed(NamedTuple):
 KEY_VARIABLE = "PARSING_RCNN_API_KEY"
 """Environment variable with the API key, for callers who pass none."""
 
-_PRIVATE = re.compile(r"^(\w+://)?.*@")
-_HOST = re.compile(r"^(\w+://)?[^/?#]*")
-_SECRET = re.compile(r"((?:pass?(?:word|wd|phrase)?|pwd?|psw|token|key|auth|secret)=)[^&;\s]*", re.IGNORECASE)
 _UNREADABLE = (  # of JSON that says something else: too deep, without what is looked for, a number that is infinite
     ValueError,
     KeyError,
@@ -105,18 +101,6 @@ _UNREADABLE = (  # of JSON that says something else: too deep, without what is l
 )
 _FRAME = struct.Struct("<II")  # frame_id, flags
 _NUMBERS = 0xFFFFFFFF  # of a frame_id
-
-
-def hidden(url: str) -> str:
-    """An address for messages: without user name and password, also those that cameras expect in the path or query.
-
-    Example:
-        >>> hidden("rtsp://me:secret@camera/1"), hidden("rtsp://camera/user=me&password=secret&channel=1")
-        ('rtsp://***@camera/1', 'rtsp://camera/user=me&password=***&channel=1')
-    """
-    host = _HOST.match(url)
-    end = 0 if host is None else host.end()
-    return _PRIVATE.sub(r"\1***@", url[:end] + _SECRET.sub(r"\1***", url[end:]))
 
 
 def key_headers(api_key: str | None, *, authorization: bool) -> dict[str, str]:
@@ -337,8 +321,8 @@ def read_streamed(message: bytes | str, taxonomy: Taxonomy, url: str) -> tuple[i
         headers = {"retry-after": str(problem.get("retry_after", ""))}
         return number, read_error(int(problem["status"]), headers, json.dumps(problem).encode(), url)
     except _UNREADABLE:
-        said = f"{url}: what came is no answer to a frame; is this a Parsing R-CNN gateway?"
-        raise GatewayError(502, "bad-answer", said) from None
+        problem_text = f"{url}: what came is no answer to a frame; is this a Parsing R-CNN gateway?"
+        raise GatewayError(502, "bad-answer", problem_text) from None
 
 
 def read_info(body: bytes, url: str) -> ModelInfo:
@@ -349,6 +333,9 @@ def read_info(body: bytes, url: str) -> ModelInfo:
     """
     try:
         model: dict[str, Any] = json.loads(body)[0]
+        names = tuple(model.get("models", ()))  # none of an older version
+        for name in names:
+            sizes_of(model["card"], name)  # raises what `_UNREADABLE` lists where the card lacks one
         return ModelInfo(
             name=str(model["name"]),
             version=str(model["version"]),
@@ -357,8 +344,7 @@ def read_info(body: bytes, url: str) -> ModelInfo:
             classes=tuple(model["classes"]),
             canvases=tuple((int(h), int(w)) for h, w in model["canvases"]),
             card=dict(model["card"]),
-            # of an older version there are none
-            models=tuple(name for name in model.get("models", ()) if sizes_of(model["card"], name)),
+            models=names,
             model=model.get("model"),
         )
     except _UNREADABLE as error:
@@ -372,11 +358,11 @@ def taxonomy_of(info: ModelInfo, where: str) -> Taxonomy:
         GatewayError: none of these has its classes.
     """
     try:
-        own = card.taxonomy_of(info.card)
+        own_taxonomy = card.taxonomy_of(info.card)
     except ValueError:
-        own = CIHP
-    for known in (own, CIHP, MHP):  # own classes may be called as these, in other colours
+        own_taxonomy = CIHP
+    for known in (own_taxonomy, CIHP, MHP):  # own classes may be called as these, in other colours
         if known.classes == info.classes:
             return known
-    said = f"{len(info.classes)} part classes, neither CIHP's nor MHP's, nor those of its model card"
-    raise GatewayError(502, "bad-answer", f"{where} has {said}")
+    problem = f"{len(info.classes)} part classes, neither CIHP's nor MHP's, nor those of its model card"
+    raise GatewayError(502, "bad-answer", f"{where} has {problem}")

@@ -14,41 +14,27 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.people import People
-from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look
+from parsing_rcnn_client.signals import signals_wait
+from parsing_rcnn_client.video.follow import Follower, Tracked
 from parsing_rcnn_client.video.media import Frame, Reader, Writer
 from parsing_rcnn_client.video.pictures import pictured
 from parsing_rcnn_client.video.records import Record
-from parsing_rcnn_client.video.smoothing import Smoothing
+from parsing_rcnn_client.video.settings import Following
 from parsing_rcnn_client.video.stages import Stages
-from parsing_rcnn_client.video.zones import Counts, ZoneCounter, Zones
+from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to annotate.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Following):
+    """How to annotate a video; the other attributes are those of `Following`.
 
     Attributes:
-        look: what to draw.
-        confidence: the lowest score that starts a track.
-        max_people: of a frame.
         every: analyse every k-th frame and carry the people through those in between.
-        smoothing: how steady; None for maps as they come.
         in_flight: frames at the engine at once.
-        tasks: to compute beside those of the look, for the records.
-        zones: areas and lines to count people in.
-        max_side: analyse frames scaled down to this longest side.
     """
 
-    look: Look = field(default_factory=Look)
-    confidence: float = 0.5
-    max_people: int = 64
     every: int = 1
-    smoothing: Smoothing | None = field(default_factory=Smoothing)
     in_flight: int = 3
-    tasks: frozenset[str] = frozenset()
-    zones: Zones | None = None
-    max_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,13 +93,14 @@ def annotate(
         run = _Run(engine, reader, writer, settings, pool)
         begin, done, counts = time.perf_counter(), 0, Counts()
         frames = stages.run("read", run.read(), lambda frame: frame, 2)
-        asked = stages.run("ask", frames, run.ask, max(settings.in_flight - 1, 1))
-        tracked = stages.run("follow", asked, run.follow, 2)
+        submitted = stages.run("ask", frames, run.ask, max(settings.in_flight - 1, 1))
+        tracked = stages.run("follow", submitted, run.follow, 2)
         try:
             for result, picture in stages.run("draw", tracked, run.draw, 2):
-                run.write(result, picture, records)
-                done, counts = done + 1, result.counts or counts
-                progress(done)
+                with signals_wait():  # all outputs have the same frames, and as many as `progress` is told
+                    run.write(result, picture, records)
+                    done, counts = done + 1, result.counts or counts
+                    progress(done)
         finally:
             reader.close()
         busy = run.busy(stages.busy)
@@ -138,18 +125,7 @@ class _Run:
         self._engine, self._reader, self._writer, self._settings = engine, reader, writer, settings
         size = reader.info.height, reader.info.width
         self._counter = None if settings.zones is None else ZoneCounter(settings.zones, size)
-        self._pool, self._wanted = (
-            pool,
-            request(
-                engine,
-                settings.look.tasks | settings.tasks,
-                settings.confidence,
-                settings.max_people,
-                settings.smoothing,
-                settings.look.hides,
-                settings.max_side,
-            ),
-        )
+        self._pool, self._wanted = pool, settings.request(engine)
         self._first: int | None = None  # index of the first frame; not 0 where a video is annotated in part
         self._reading = self._waiting = self._writing = 0.0
         self._analysing: deque[float] = deque()  # seconds from several threads, added up at the end
@@ -166,8 +142,8 @@ class _Run:
         analysed = (frame.index - self._first) % self._settings.every == 0
         return frame, self._pool.submit(self._analyse, frame) if analysed else None
 
-    def follow(self, asked: tuple[Frame, Future[People] | None]) -> Tracked:
-        frame, future = asked
+    def follow(self, submitted: tuple[Frame, Future[People] | None]) -> Tracked:
+        frame, future = submitted
         start = time.perf_counter()
         people = None if future is None else future.result()
         self._waiting += time.perf_counter() - start
@@ -181,10 +157,10 @@ class _Run:
 
     def write(self, tracked: Tracked, picture: NDArray[np.uint8], records: Sequence[Record]) -> None:
         start = time.perf_counter()
+        if self._writer is not None:  # first, as it may take long, and a signal does not wait for ever
+            self._writer.write(picture, tracked.frame.time)
         for record in records:
             record.add(tracked)
-        if self._writer is not None:
-            self._writer.write(picture, tracked.frame.time)
         self._writing += time.perf_counter() - start
 
     def busy(self, stages: dict[str, float]) -> dict[str, float]:

@@ -67,10 +67,7 @@ def open_writer(
 
         return PyAVWriter(target, reader.info, sound_of=sound, encoding=encoding, span=reader.span)
     check(backend)
-    options = [text for name, value in encoding.options.items() for text in (f"-{name}", value)]
-    tag = encoding.tag(target)
-    options += ["-tag:v", tag] if tag else []
-    return FFmpegWriter(target, reader.info, sound_of=sound, codec=encoding.encoder, options=options, span=reader.span)
+    return FFmpegWriter(target, reader.info, sound_of=sound, encoding=encoding, span=reader.span)
 
 
 @dataclass(frozen=True)

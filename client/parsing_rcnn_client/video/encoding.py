@@ -18,11 +18,12 @@ _H265 = (".mp4", ".mov", ".mkv")
 
 @dataclass(frozen=True)
 class Encoding:
-    """The codec and the quality.
+    """The codec, the quality and the speed.
 
     Attributes:
         codec: one of `CODECS`; h265 takes about half the bytes and three times the work.
         crf: quality, from 0 (the best) to 51 (the smallest file); None for 20 with h264 and 24 with h265.
+        preset: the encoder's name of its speed; a faster one makes larger files.
 
     Raises:
         InvalidOptions: an unknown codec, or a number out of range.
@@ -30,6 +31,7 @@ class Encoding:
 
     codec: str = "h264"
     crf: int | None = None
+    preset: str = "superfast"
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
@@ -65,7 +67,7 @@ class Encoding:
         """Options of the encoder, by FFmpeg's names."""
         crf = _CRF[self.codec] if self.crf is None else self.crf
         quiet = {"x265-params": "log-level=error"} if self.codec == "h265" else {}
-        return {"preset": "superfast", "crf": str(crf), **quiet}
+        return {"preset": self.preset, "crf": str(crf), **quiet}
 
     def tag(self, target: str) -> str | None:
         """The codec's tag in the container; None for FFmpeg's choice. Apple's players play H.265 only as hvc1."""

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from parsing_rcnn_client.video import matroska, sequence, sound, tones
 from parsing_rcnn_client.video.clock import Clock
+from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, begun, writing
-from parsing_rcnn_client.video.programs import hidden, input_options, is_live, probe, start, tool
+from parsing_rcnn_client.video.programs import hidden_source, input_options, is_live, output_options, probe, start, tool
 from parsing_rcnn_client.video.span import Lead, Span, packets_of, seeking
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
@@ -38,6 +39,7 @@ _OF_THE_PIPE = "increasing dts to muxer"  # a harmless complaint: two pictures h
 _GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
 _SAYS_NOTHING = ": Invalid argument"
 _SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # the part of ffmpeg that a message comes from
+_EXACT = ":flags=bicublin+accurate_rnd+full_chroma_int"  # the default rounds down, so each copy gets darker
 _Picture = tuple[float | None, NDArray[np.uint8]]  # its time, seconds, and its pixels
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+)")  # from showinfo; the line before may not have ended
@@ -50,7 +52,7 @@ class FFmpegReader:
         source: a path, a URL, or the number of a camera.
         live: whether the newest picture matters more than getting every picture; None decides by the source.
         pace: play a file at its own speed.
-        loop: how often a file is repeated (for tests); 0 plays it once.
+        loop: how often a file is repeated, for a long video out of a short one; 0 plays it once.
         span: the piece of a file to read; frames keep their indices and times in the whole file.
 
     Raises:
@@ -73,6 +75,7 @@ class FFmpegReader:
         size = f"{self._info.width}:{self._info.height}"
         camera = source.isdigit() or source.startswith("/dev/video")  # cameras use BT.601 at any size
         size += f":in_color_matrix={self._info.matrix}" if self._info.matrix and not camera else ""
+        size += "" if self.live or pace else _EXACT
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "level+info", "-copyts"]
         command += ["-re"] if pace else []
         command += ["-stream_loop", str(loop)] if loop else []
@@ -114,14 +117,14 @@ class FFmpegReader:
             return
         if code < 0:
             raise SourceLost(
-                f"{hidden(self.source)}: ffmpeg was ended by signal {-code} after {index} frames; where memory ran out "
-                "have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
+                f"{hidden_source(self.source)}: ffmpeg was ended by signal {-code} after {index} frames; where memory "
+                "ran out have less beside it, and where a damaged file made it crash `--backend pyav` may read on"
             )
         complaint = next((line for line in reversed(self._complaints)), None)
         if index == 0 and self.span is not None and (complaint is None or (self._lead and self._lead.empty)):
-            raise self.span.empty(hidden(self.source))
+            raise self.span.empty(hidden_source(self.source))
         if index == 0:
-            raise VideoError(f"{hidden(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
+            raise VideoError(f"{hidden_source(self.source)}: no frame could be decoded ({complaint or 'it is empty'})")
         complaint = complaint or (f"ffmpeg ended with code {code}" if code else None)
         missing = None if self.span else sequence.gap(self.source, index)
         self.damaged = clock.note(self._info.audio) or missing or complaint
@@ -185,7 +188,7 @@ class FFmpegReader:
                 self._times.put(None if match[2] == "NOPTS" else self._moment(int(match[2]), clock))
             elif ("[error]" in line or "[fatal]" in line) and _OF_THE_PIPE not in line:
                 self._complaints.append(
-                    line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden(self.source))
+                    line.partition("] ")[2].replace("[error] ", "").replace(self.source, hidden_source(self.source))
                 )
         self._times.put(None)
 
@@ -193,8 +196,8 @@ class FFmpegReader:
         """The time of a picture, seconds; an error if the clock is unknown, as its ticks could then mean any time."""
         if clock is None:
             return VideoError(
-                f"{hidden(self.source)}: ffmpeg does not say what the times of its pictures mean; take another version "
-                "of ffmpeg, or `--backend pyav`"
+                f"{hidden_source(self.source)}: ffmpeg does not say what the times of its pictures mean; take another "
+                "version of ffmpeg, or `--backend pyav`"
             )
         return float(ticks * clock) - self._info.start
 
@@ -217,8 +220,8 @@ class FFmpegWriter:
         target: a path, or an rtsp:// or rtmp:// address.
         info: of the source; gives the size and the clock.
         sound_of: a file whose sound is copied, or converted to AAC if the container cannot hold it.
-        codec: ffmpeg's name of the encoder.
-        options: further options of the encoder.
+        encoding: the codec and the quality.
+        extra: further options of the encoder.
         span: the piece of the source whose sound is taken; its beginning becomes 0 in the file.
 
     Raises:
@@ -232,51 +235,42 @@ class FFmpegWriter:
         info: VideoInfo,
         *,
         sound_of: str | None = None,
-        codec: str = "libx264",
-        options: Sequence[str] = ("-preset", "superfast", "-crf", "20"),
+        encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+        extra: Sequence[str] = (),
         span: Span | None = None,
     ) -> None:
         self.target, self.info = target, info
-        self._unfinished = begun(target)
-        self._part = None if self._unfinished is None else self._unfinished.path
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(info.start - _SHIFT), "-f", "matroska", "-i", "pipe:0"]
-        command += sound.options(sound_of, self._part, info.start, span) if sound_of else ["-map", "0:v"]
+        suffix = None if "://" in target else Path(target).suffix
+        command += sound.options(sound_of, suffix, info.start, span) if sound_of else ["-map", "0:v"]
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
         command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
-        command += ["-c:v", codec, *options]
+        command += ["-c:v", encoding.encoder]
+        command += [text for name, value in encoding.options.items() for text in (f"-{name}", value)]
+        command += ["-tag:v", tag] if (tag := encoding.tag(target)) else []
+        command += extra
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
         # pictures are moved to the clock of the sound, and then both together back to 0
         back = info.start + (span.start if span else 0.0)
         command += ["-output_ts_offset", f"{-back:.6f}"] if back else []
-        command += self._container()
-        self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
+        self._options = output_options(target, info)
         self._closed, self._sound = False, sound_of is not None
         self._first: float | None = None  # time of the first frame
         self._length = 0.0  # seconds from there to the end of the last frame
         self._waited: float | None = None  # seconds after which ffmpeg was ended because the target took nothing
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._unfinished = begun(target)
+        self._part = None if self._unfinished is None else self._unfinished.path
+        try:
+            command += [*self._options, str(self._part or target)]
+            self._process = start(command, stdin=subprocess.PIPE, stderr=self._log, bufsize=0)
+        except OSError:
+            if self._unfinished is not None:
+                self._unfinished.drop()
+            raise
         self._send(matroska.header(info.width, info.height))
-
-    def _container(self) -> list[str]:
-        """The options of the output, and its target."""
-        if self.target.startswith(("rtsp://", "rtsps://")):
-            return ["-f", "rtsp", "-rtsp_transport", "tcp", self.target]
-        if self.target.startswith("rtmp://"):
-            return ["-f", "flv", self.target]
-        clock = self.info.time_base
-        exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
-        scale = clock.denominator if exact else 90000
-        mp4 = Path(self.target).suffix.lower() in (".mp4", ".m4v", ".mov")
-        # the last picture lasts as long as the one before; a single one needs a duration, or it could not be read again
-        single = max(round((scale if mp4 else 1000) / self.info.fps), 1)
-        lasts = ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,{single})"]
-        return [
-            *(["-movflags", "+faststart", "-video_track_timescale", str(scale)] if mp4 else []),
-            *lasts,
-            str(self._part),
-        ]
 
     def write(self, image: NDArray[np.uint8], time: float) -> None:
         """Add a frame.
@@ -367,7 +361,7 @@ class FFmpegWriter:
 
     def _take_name(self, *, cut: bool = False) -> None:
         if self._unfinished is not None:
-            shorter = sound.cut(self._unfinished.path, self._length, self._container()[:-1]) if cut else None
+            shorter = sound.cut(self._unfinished.path, self._length, self._options) if cut else None
             with writing(self.target):
                 self._unfinished.finish(shorter)
 
@@ -379,7 +373,7 @@ class FFmpegWriter:
                 left = left[self._process.stdin.write(left) :]
         except OSError:
             if self._closed:  # by another thread, which now owns the file
-                raise VideoError(f"{hidden(self.target)}: was stopped") from None
+                raise VideoError(f"{hidden_source(self.target)}: was stopped") from None
             self._closed = True
             self._process.wait()
             raise self._failed() from None
@@ -395,5 +389,5 @@ class FFmpegWriter:
         ] or lines
         reason = _SPEAKER.sub("", reasons[-1]) if reasons else "it gave no reason"
         reason = reason if self._waited is None else f"nothing was taken there for {self._waited:.0f} s"
-        reason = reason.replace(str(self._part), self.target).replace(self.target, hidden(self.target))
-        return VideoError(f"{hidden(self.target)}: ffmpeg cannot write it ({reason})")
+        reason = reason.replace(str(self._part), self.target).replace(self.target, hidden_source(self.target))
+        return VideoError(f"{hidden_source(self.target)}: ffmpeg cannot write it ({reason})")

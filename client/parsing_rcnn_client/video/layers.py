@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from parsing_rcnn import draw, heads
 from parsing_rcnn.analyzer import TASKS, ModelInfo
 from parsing_rcnn.drawing import hiding
+from parsing_rcnn.drawing.strokes import extent, write
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.maps.overlaps import visible
 from parsing_rcnn.people import People
@@ -171,9 +172,9 @@ def _wrap(canvas: NDArray[np.uint8], people: People, index: int, layer: str, loo
         return
     cells, box, window = found
     if layer == "contours":
-        wire_frame(canvas[window.slices], cells, box, window, _thickness(canvas))
+        wire_frame(canvas[window.slices], cells, box, window, line_thickness(canvas))
     elif look.texels is not None:
-        dressed(canvas[window.slices], cells, look.texels, box, window, _thickness(canvas))
+        dressed(canvas[window.slices], cells, look.texels, box, window, line_thickness(canvas))
 
 
 @lru_cache(maxsize=8)
@@ -202,19 +203,24 @@ def _frame(canvas: NDArray[np.uint8], box: NDArray[np.float32], number: int, sco
     """A box and the number of its track."""
     height, width = canvas.shape[:2]
     colour = draw.instance_colour(number)
-    thick = _thickness(canvas)
     left, top = int(max(box[0], 0)), int(max(box[1], 0))
-    cv2.rectangle(canvas, (left, top), (int(min(box[2], width)) - 1, int(min(box[3], height)) - 1), colour, thick)
+    corner = int(min(box[2], width)) - 1, int(min(box[3], height)) - 1
+    cv2.rectangle(canvas, (left, top), corner, colour, line_thickness(canvas))
     text = f"{number}  {score:.2f}" if number and score else str(number or f"{score:.2f}")
-    scale = max(0.4, height / 1300)
-    (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    scale = letter_scale(canvas)
+    text_width, text_height, _ = extent(text, scale)
     base = max(top, text_height + 6)
     cv2.rectangle(canvas, (left, base - text_height - 6), (left + text_width + 6, base), colour, cv2.FILLED)
-    where = (left + 3, base - 4)
-    cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, scale, (16, 16, 16), 1, cv2.LINE_AA)
+    write(canvas, text, (left + 3, base - 4), scale, (16, 16, 16))
 
 
-def _thickness(canvas: NDArray[np.uint8]) -> int:
-    """Width of lines in pixels."""
+def line_thickness(canvas: NDArray[np.uint8]) -> int:
+    """Width of the lines on a frame in pixels."""
     longest: int = max(canvas.shape[0], canvas.shape[1])
     return max(1, round(longest / 900))
+
+
+def letter_scale(canvas: NDArray[np.uint8]) -> float:
+    """Size of the letters on a frame, as `strokes.write` takes it."""
+    height: int = canvas.shape[0]
+    return max(0.4, height / 1300)

@@ -6,59 +6,44 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn_client.video.backoff import Backoff
-from parsing_rcnn_client.video.follow import Follower, Tracked, request
-from parsing_rcnn_client.video.layers import Look
+from parsing_rcnn_client.video.follow import Follower, Tracked
 from parsing_rcnn_client.video.mailbox import Mailbox
 from parsing_rcnn_client.video.media import Frame, Reader, Sink, SinkClosed, VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.pictures import pictured
 from parsing_rcnn_client.video.records import Record
-from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+from parsing_rcnn_client.video.settings import Following
 from parsing_rcnn_client.video.state import State
-from parsing_rcnn_client.video.zones import ZoneCounter, Zones
+from parsing_rcnn_client.video.zones import ZoneCounter
 
 MODES = ("align", "low-latency")
 _PATIENCE = 30.0  # seconds to wait for frames that are at the engine
 _WRITING = 5.0  # seconds, at least, to wait for pictures that are being written to an output
 
 
-@dataclass(frozen=True)
-class LiveSettings:
-    """How to annotate live sources.
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings(Following):
+    """How to annotate live sources; the other attributes are those of `Following`.
 
     Attributes:
-        look: what to draw.
-        confidence: the lowest score that starts a track.
-        max_people: the most people in a frame.
-        smoothing: how much to steady boxes and maps; None leaves them as the engine gives them.
         mode: "align" shows each analysed frame with its own result, later by the duration of the analysis;
             "low-latency" shows the newest frame at once, with the people of the last result carried into it.
         reconnect: open a source again when it ends or is lost; False ends the work on it.
         pause: seconds before the first try to open it again; doubled up to 10, with jitter.
-        tasks: to compute for the records, in addition to those that the look needs.
-        zones: zones and lines in which to count people, for every source.
-        max_side: scale frames for the analysis down to this longest side, pixels; None does not scale.
     """
 
-    look: Look = field(default_factory=Look)
-    confidence: float = 0.5
-    max_people: int = 64
-    smoothing: Smoothing | None = STEADY
     mode: str = "align"
     reconnect: bool = True
     pause: float = 0.5
-    tasks: frozenset[str] = frozenset()
-    zones: Zones | None = None
-    max_side: int | None = None
 
 
 class Source:
@@ -186,8 +171,8 @@ class Source:
                     break
                 self.state.connected, self.state.problem = True, None
                 # the clock and the size stay the same when the source is opened again
-                image, time = self._fitted(frame.image), frame.arrived - self._begin
-                moved = Frame(self.state.frames, time, image, frame.arrived, self.state.reconnects)
+                image, moment = self._fitted(frame.image), frame.arrived - self._begin
+                moved = Frame(self.state.frames, moment, image, frame.arrived, self.state.reconnects)
                 self.state.frames += 1
                 self._mailbox.put(moved)
                 self.state.dropped = self._mailbox.dropped
@@ -304,15 +289,7 @@ class Live:
         self._engine, self._settings = engine, settings
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(in_flight, "analyze")  # first come, first served
-        self._options: Options = request(
-            engine,
-            settings.look.tasks | settings.tasks,
-            settings.confidence,
-            settings.max_people,
-            settings.smoothing,
-            settings.look.hides,
-            settings.max_side,
-        )
+        self._options = settings.request(engine)
         self.sources: list[Source] = []
 
     def add(

@@ -99,6 +99,22 @@ class VideoInfo:
     start: float = 0.0
 
 
+MP4 = (".mp4", ".m4v", ".mov")
+"""Suffixes of the containers whose clock is chosen when they are written."""
+
+
+def written_clock(source: Fraction) -> Fraction:
+    """Seconds of one tick of a file that is written: those of its source, if they are a simple fraction which players
+    take; else 1/90000.
+
+    Example:
+        >>> written_clock(Fraction(1, 12800)), written_clock(Fraction(1001, 30000))
+        (Fraction(1, 12800), Fraction(1, 90000))
+    """
+    exact = source.numerator == 1 and 1000 <= source.denominator <= 1_000_000
+    return source if exact else Fraction(1, 90000)
+
+
 ANY_CLOCK = frozenset({"mpegts", "mpeg", "hls"})
 """FFmpeg's names of containers whose clock may begin anywhere, hours after 0 for example. In all others a late start
 is meant and is kept."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.drawing.strokes import extent, write
 from parsing_rcnn_client.video.follow import Tracked
-from parsing_rcnn_client.video.layers import Look, paint, veiled
+from parsing_rcnn_client.video.layers import Look, letter_scale, line_thickness, paint, veiled
 from parsing_rcnn_client.video.zones import Counts, ZoneCounter
 
 _INK, _DARK = (255, 221, 51), (16, 16, 16)
@@ -48,7 +48,7 @@ def draw_zones(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) 
         counter: that counted.
         counts: of this frame.
     """
-    thick = max(1, round(max(canvas.shape[:2]) / 900))
+    thick = line_thickness(canvas)
     for corners in counter.corners.values():
         _stroke(canvas, corners, True, thick)
     for ends in counter.ends.values():
@@ -85,7 +85,7 @@ def _stroke(canvas: NDArray[np.uint8], points: NDArray[np.float32], closed: bool
 
 def _label(canvas: NDArray[np.uint8], text: str, at: NDArray[np.float32], anchor: tuple[float, ...]) -> None:
     """Text on a dark plate inside the picture: its point `anchor`, in 0..1, lies at the picture's point `at`."""
-    scale = max(0.4, canvas.shape[0] / 1300)
+    scale = letter_scale(canvas)
     width, height, below = extent(text, scale)
     wide, high = width + 8, height + below + 6
     left = int(np.clip(at[0] - anchor[0] * wide, 0, max(canvas.shape[1] - wide, 0)))

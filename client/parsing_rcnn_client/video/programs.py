@@ -11,14 +11,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from parsing_rcnn_client.sdk import wire
+from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
+    MP4,
     VideoError,
     VideoInfo,
     VideoToolMissing,
     assumed_matrix,
     squared,
+    written_clock,
 )
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides
 
@@ -50,9 +52,9 @@ def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, start_new_session=True, **pipes)
 
 
-def hidden(source: str) -> str:
+def hidden_source(source: str) -> str:
     """A source without user name and password, for messages; the name of a file is not changed."""
-    return wire.hidden(source) if "://" in source else source
+    return hidden(source) if "://" in source else source
 
 
 def is_live(source: str) -> bool:
@@ -87,6 +89,25 @@ def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[st
     return [*options, "-i", local(source)]
 
 
+def output_options(target: str, info: VideoInfo) -> list[str]:
+    """ffmpeg's options of the container, before the target itself.
+
+    Args:
+        target: a path, or an rtsp:// or rtmp:// address.
+        info: of the source.
+    """
+    if target.startswith(("rtsp://", "rtsps://")):
+        return ["-f", "rtsp", "-rtsp_transport", "tcp"]
+    if target.startswith("rtmp://"):
+        return ["-f", "flv"]
+    scale = written_clock(info.time_base).denominator
+    mp4 = Path(target).suffix.lower() in MP4
+    # the last picture lasts as long as the one before; a single one needs a duration, or it could not be read again
+    single = max(round((scale if mp4 else 1000) / info.fps), 1)
+    lasts = ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,{single})"]
+    return [*(["-movflags", "+faststart", "-video_track_timescale", str(scale)] if mp4 else []), *lasts]
+
+
 def local(source: str) -> str:
     """A source as FFmpeg understands it: it would take a file named 12:30.mp4 for an address with the protocol 12."""
     if "://" in source or ":" not in source.partition("/")[0]:
@@ -119,14 +140,14 @@ def probe(source: str, *, live: bool = False) -> VideoInfo:
     try:
         done = subprocess.run(command, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise VideoError(f"{hidden(source)}: nothing came within 60 seconds") from None
+        raise VideoError(f"{hidden_source(source)}: nothing came within 60 seconds") from None
     document = json.loads(done.stdout or b"{}")
     streams: list[dict[str, Any]] = document.get("streams", [])
     videos = [s for s in streams if s.get("codec_type") == "video" and not s.get("disposition", {}).get("attached_pic")]
     if done.returncode != 0 or not videos or not videos[0].get("width"):
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].replace(source, hidden(source)) if lines else "it has no pictures"
-        raise VideoError(f"{hidden(source)}: cannot be read as video ({reason})")
+        reason = lines[-1].replace(source, hidden_source(source)) if lines else "it has no pictures"
+        raise VideoError(f"{hidden_source(source)}: cannot be read as video ({reason})")
     return _info(videos[0], any(s.get("codec_type") == "audio" for s in streams), document.get("format", {}), live)
 
 

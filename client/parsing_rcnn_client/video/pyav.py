@@ -20,6 +20,7 @@ from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
+    MP4,
     Frame,
     VideoError,
     VideoInfo,
@@ -28,13 +29,15 @@ from parsing_rcnn_client.video.media import (
     begun,
     squared,
     writing,
+    written_clock,
 )
-from parsing_rcnn_client.video.programs import hidden, is_live, local
+from parsing_rcnn_client.video.programs import hidden_source, is_live, local
 from parsing_rcnn_client.video.span import ROUNDED, Lead, Span
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides, upright
 
 _UNKNOWN = 2  # FFmpeg's number of an unspecified colour matrix
 _HDR = 16, 18  # FFmpeg's numbers of the transfer curves PQ and HLG
+_EXACT = 0x40 | 0x2000 | 0x40000  # FFmpeg's flags bicublin, full_chroma_int, accurate_rnd; without them it rounds down
 _MATRICES = {"bt709": "ITU709", "bt601": "ITU601"}  # PyAV's names
 
 
@@ -73,14 +76,16 @@ class PyAVReader:
             self._container = self._av.open(where, format=form, options=options, timeout=10.0 if live else None)
             self._stream: Any = next((s for s in self._container.streams.video if not _is_cover(s)), None)
             if self._stream is None:
-                raise VideoError(f"{hidden(source)}: cannot be read as video (it has no pictures)")
+                raise VideoError(f"{hidden_source(source)}: cannot be read as video (it has no pictures)")
             self._stream.thread_type = "SLICE" if live else "AUTO"
             self._frames = self._decoded()
             self._first: Any = next(self._frames, None)  # only frames tell how they are to be turned
         except (self._av.FFmpegError, OSError) as error:
-            raise VideoError(f"{hidden(source)}: cannot be read as video ({error.strerror or 'no video'})") from None
+            raise VideoError(
+                f"{hidden_source(source)}: cannot be read as video ({error.strerror or 'no video'})"
+            ) from None
         if self._first is None:
-            raise VideoError(f"{hidden(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
+            raise VideoError(f"{hidden_source(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
         self._info = self._describe(live)
         self._begin = 0
         self._lead = Lead(self._packets, self._info.start, span) if span is not None and span.start else None
@@ -100,6 +105,7 @@ class PyAVReader:
             self._go_to(self._lead)
         index, begin, clock = 0, time.monotonic(), Clock(1 / self._info.fps)
         size = self._info.width, self._info.height
+        scaling = None if self._info.live or self._pace else _EXACT  # which takes too long for a live picture
         while self._first is not None and not self._closed:
             shown_at = self._next_time()
             if self.span is not None and shown_at is not None:
@@ -112,13 +118,14 @@ class PyAVReader:
             begin = begin - moment if index == 0 else begin
             if self._pace:
                 time.sleep(max(begin + moment - time.monotonic(), 0))
-            yield Frame(self._begin + index, moment, _picture(self._first, size, self._info.matrix), time.monotonic())
+            image = _picture(self._first, size, self._info.matrix, scaling)
+            yield Frame(self._begin + index, moment, image, time.monotonic())
             index += 1
             self._first = next(self._frames, None)
         if self.span is not None:
             self._container.close()
             if index == 0 and not self._closed:
-                raise self.span.empty(hidden(self.source))
+                raise self.span.empty(hidden_source(self.source))
         missing = None if self.span else sequence.gap(self.source, index)
         self.damaged = clock.note(self._info.audio) or missing or self.damaged
 
@@ -200,16 +207,24 @@ def _display_matrix(frame: Any) -> list[int]:
     return UPRIGHT if matrix is None else np.frombuffer(matrix, np.int32).tolist()
 
 
-def _picture(frame: Any, size: tuple[int, int], matrix: str | None) -> NDArray[np.uint8]:
-    """The upright picture, uint8 [H,W,3] RGB; `size` is its (width, height)."""
+def _picture(frame: Any, size: tuple[int, int], matrix: str | None, scaling: int | None) -> NDArray[np.uint8]:
+    """The upright picture, uint8 [H,W,3] RGB.
+
+    Args:
+        frame: of PyAV.
+        size: (width, height) of the upright picture.
+        matrix: the colour matrix, as in `VideoInfo`.
+        scaling: FFmpeg's flags of the conversion; None for PyAV's own.
+    """
     display = _display_matrix(frame)
     wide, high = size[::-1] if swaps_sides(display) else size
     colours = None if matrix is None else _MATRICES[matrix]
-    return upright(frame.to_ndarray(format="rgb24", width=wide, height=high, src_colorspace=colours), display)
+    options = {"width": wide, "height": high, "src_colorspace": colours, "interpolation": scaling}
+    return upright(frame.to_ndarray(format="rgb24", **options), display)
 
 
 class PyAVWriter:
-    """Writes a file; arguments as in `FFmpegWriter`.
+    """Writes a file; arguments as in `FFmpegWriter`, without `extra`.
 
     Raises:
         VideoError: the encoder or the container refuses.
@@ -222,7 +237,6 @@ class PyAVWriter:
         info: VideoInfo,
         *,
         sound_of: str | None = None,
-        codec: str | None = None,
         encoding: Encoding = Encoding(),  # noqa: B008 - frozen
         span: Span | None = None,
     ) -> None:
@@ -232,16 +246,14 @@ class PyAVWriter:
         self._sound: Any = None
         self._end = 0.0
         self._packets: Iterator[Any] = iter(())
-        clock = info.time_base
-        exact = clock.numerator == 1 and 1000 <= clock.denominator <= 1_000_000
-        self._clock = clock if exact else Fraction(1, 90000)
+        self._clock = written_clock(info.time_base)
         self._size = info.width + info.width % 2, info.height + info.height % 2
-        mp4 = Path(target).suffix.lower() in (".mp4", ".m4v", ".mov")
+        mp4 = Path(target).suffix.lower() in MP4
         try:
             flags = {"movflags": "+faststart"} if mp4 else {}
             place = target if self._unfinished is None else str(self._unfinished.path)
             self._container = self._av.open(place, "w", container_options=flags)
-            self._stream = self._container.add_stream(codec or encoding.encoder, options=encoding.options)
+            self._stream = self._container.add_stream(encoding.encoder, options=encoding.options)
             if tag := encoding.tag(target):
                 self._stream.codec_context.codec_tag = tag
             self._stream.width, self._stream.height = self._size
@@ -347,4 +359,4 @@ class PyAVWriter:
     def _failed(self, error: Exception, hint: str = "") -> VideoError:
         self._drop()
         reason = getattr(error, "strerror", None) or str(error)
-        return VideoError(f"{hidden(self.target)}: PyAV cannot write it ({reason}{hint})")
+        return VideoError(f"{hidden_source(self.target)}: PyAV cannot write it ({reason}{hint})")

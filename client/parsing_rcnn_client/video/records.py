@@ -18,8 +18,8 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.codecs.json import dumps, to_json
 from parsing_rcnn.convert import PERSON_CATEGORY, person_rle
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.coco import CocoFile, found
 from parsing_rcnn_client.names import legible, real_path
-from parsing_rcnn_client.predict.coco import CocoFile, found
 from parsing_rcnn_client.unfinished import Unfinished, growing, held
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.media import VideoInfo, dropped, writing

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import jpeg
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn_client.video.backoff import Backoff
+from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
 from parsing_rcnn_client.video.media import Sink, SinkClosed, VideoError, VideoInfo
-from parsing_rcnn_client.video.programs import hidden, start, tool
+from parsing_rcnn_client.video.programs import hidden_source, start, tool
 
 _GOODBYE = 2.0  # seconds that a window gets to close itself
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
@@ -32,8 +33,8 @@ class FileSink:
     """A file, or an rtsp:// or rtmp:// address, written by ffmpeg."""
 
     def __init__(self, target: str, info: VideoInfo) -> None:
-        hurry = ("-preset", "ultrafast", "-tune", "zerolatency", "-g", "50", "-crf", "23")
-        self._writer = FFmpegWriter(target, info, options=hurry)
+        hurry = Encoding(crf=23, preset="ultrafast")
+        self._writer = FFmpegWriter(target, info, encoding=hurry, extra=("-tune", "zerolatency", "-g", "50"))
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Add a picture."""
@@ -55,9 +56,6 @@ class LastingSink:
         open_sink: opens the address; called again after every loss.
         lasted: seconds after which an opened address counts as having worked. If the first try fails sooner, the
             address is taken to be wrong, and is not tried again.
-
-    Attributes:
-        losses: how often the address was lost.
     """
 
     def __init__(self, open_sink: Callable[[], Sink], lasted: float = 3.0) -> None:
@@ -66,7 +64,6 @@ class LastingSink:
         self._sink: Sink | None = open_sink()
         self._opened, self._again = time.monotonic(), 0.0
         self._problem: str | None = None
-        self.losses = 0
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> str | None:
         """Send a picture, or drop it while the address is away.
@@ -92,7 +89,6 @@ class LastingSink:
                 raise
             self._problem = error.detail
             self._sink, self._again = None, time.monotonic() + self._pauses.next()
-            self.losses += 1
             return self._problem
         return None
 
@@ -192,7 +188,7 @@ class MjpegPage:
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(self))
         except OSError as error:
-            raise InvalidOptions(f"port {port} of {host}: {error.strerror}; choose another, --out mjpeg:PORT") from None
+            raise InvalidOptions(f"port {port} of {host}: {error.strerror}; choose another one") from None
         self._server.daemon_threads = True
         self.url = f"http://{host}:{self._server.server_address[1]}"
         self.closed = False
@@ -253,7 +249,7 @@ class MjpegSink:
 
 
 def _figure(index: int, sink: MjpegSink) -> str:
-    name = escape(hidden(sink.name))
+    name = escape(hidden_source(sink.name))
     return f'<figure><img src=/{index}.mjpg alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 

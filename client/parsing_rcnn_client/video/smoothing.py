@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.people import People
+from parsing_rcnn_client.video.memories import Box, Memory, last_scores, people_of
 from parsing_rcnn_client.video.votes import Averages, Keep, Votes, grid, look_up, moved_planes, sample
-
-Box = NDArray[np.float32]
 
 _MARGIN = 0.015  # of a box's size, by which maps reach beyond it on each side
 _SHORTEST = 1e-3  # seconds assumed between two frames with the same time
@@ -80,22 +79,6 @@ class Grey:
         return np.asarray(cells, np.uint8)
 
 
-@dataclass
-class Memory:
-    """What is remembered of one track."""
-
-    box: Box  # in the last frame, covered by the maps
-    shown: Box  # the steadied box
-    speed: NDArray[np.float64]  # [4] of the edges, box heights a second
-    time: float  # of the last analysed frame with this track, seconds
-    score: float
-    parts: Votes | Averages | None
-    charts: Votes | None
-    uv: NDArray[np.uint8] | None  # [2,S,S]
-    part_scores: NDArray[np.float32] | None
-    iuv_scores: NDArray[np.float32] | None
-
-
 class Smoother:
     """The memory of all tracks. Feed it every frame in order.
 
@@ -128,6 +111,8 @@ class Smoother:
         frame = Grey(image)
         parts = None if people.parts is None else people.parts.copy()
         iuv = None if people.iuv is None else people.iuv.copy()
+        part_scores = None if people.part_scores is None else people.part_scores.copy()
+        iuv_scores = None if people.iuv_scores is None else people.iuv_scores.copy()
         boxes, shown = people.boxes.copy(), people.boxes.copy()
         for index, number in enumerate(numbers.tolist()):
             if number == 0:
@@ -140,8 +125,13 @@ class Smoother:
             if iuv is not None and memory.charts is not None and memory.uv is not None:
                 iuv[index] = np.concatenate([memory.charts.labels[None], memory.uv])
                 iuv[index, 1:, memory.charts.labels == 0] = 0
+            if part_scores is not None:
+                part_scores[index] = memory.shown_part_scores
+            if iuv_scores is not None:
+                iuv_scores[index] = memory.shown_iuv_scores
         self._last = frame
-        return replace(people, boxes=boxes, parts=parts, part_probs=None, iuv=iuv), shown
+        steadied = replace(people, boxes=boxes, parts=parts, part_scores=part_scores, iuv=iuv, iuv_scores=iuv_scores)
+        return replace(steadied, part_probs=None), shown
 
     def forget(self, alive: Sequence[int]) -> None:
         """Forget every track that is not among `alive`."""
@@ -197,17 +187,14 @@ class Smoother:
         numbers = sorted(numbers, key=lambda n: -moved[n].score)
         if not numbers:
             return _nobody(blank)
-        people = _people([moved[n] for n in numbers], blank)
+        people = people_of([moved[n] for n in numbers], blank)
         return people, np.array(numbers, np.intp), np.stack([moved[n].shown for n in numbers])
 
     def _hear(self, frame: Grey, people: People, index: int, memory: Memory | None, time: float) -> Memory:
         box, score = people.boxes[index], float(people.scores[index])
         labels = None if people.parts is None else people.parts[index]
         iuv = None if people.iuv is None else people.iuv[index]
-        sure = (
-            None if people.part_scores is None else people.part_scores[index],
-            None if people.iuv_scores is None else people.iuv_scores[index],
-        )
+        sure = [None if scores is None else scores[index] for scores in (people.part_scores, people.iuv_scores)]
         # memory fades by seconds, not by frames: the fewer analyses a second, the more each of them counts
         gap = 1.0 if memory is None else float(np.clip(time - memory.time, _SHORTEST, 1)) * 30
         keep = Keep(0, 0, 0) if self.settings is None else self.settings.keep(gap)
@@ -215,6 +202,7 @@ class Smoother:
             parts = None if labels is None else Votes.first(labels, keep)
             charts = None if iuv is None else Votes.first(iuv[0], keep)
             return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], *sure)
+        sure = [last_scores(*both) for both in zip((memory.part_scores, memory.iuv_scores), sure, strict=True)]
         shown, speed = self._steadied(memory, box, time)
         # the maps are moved into the steadied box, too: in the trembling one their cells would tremble
         cells = _grown(shown)
@@ -380,19 +368,3 @@ def _voted(
 
 def _nobody(blank: People) -> tuple[People, NDArray[np.intp], NDArray[np.float32]]:
     return blank, np.zeros(0, np.intp), np.zeros((0, 4), np.float32)
-
-
-def _people(memories: Sequence[Memory], blank: People) -> People:
-    parts = [m.parts.labels for m in memories if m.parts is not None]
-    part_scores = [m.part_scores for m in memories if m.part_scores is not None]
-    iuv_scores = [m.iuv_scores for m in memories if m.iuv_scores is not None]
-    iuv = [np.concatenate([m.charts.labels[None], m.uv]) for m in memories if m.charts is not None and m.uv is not None]
-    return replace(
-        blank,
-        boxes=np.stack([m.box for m in memories]),
-        scores=np.array([m.score for m in memories], np.float32),
-        parts=np.stack(parts) if len(parts) == len(memories) else None,
-        part_scores=np.stack(part_scores) if len(part_scores) == len(memories) else None,
-        iuv=np.stack(iuv) if len(iuv) == len(memories) else None,
-        iuv_scores=np.stack(iuv_scores) if len(iuv_scores) == len(memories) else None,
-    )

@@ -13,26 +13,31 @@ from parsing_rcnn_client.video.span import Span, seeking
 _TRANSPORT = (".ts", ".mts", ".m2ts")
 
 
-def holds(part: Path | None, sound_of: str) -> bool:
-    """Whether a container takes the sound of a file as it is: ffmpeg is asked to copy a piece of it."""
-    if part is None or part.suffix.lower() in _TRANSPORT:
-        return part is None  # a transport stream takes whatever it is given, and nobody can play it
+def holds(suffix: str | None, sound_of: str) -> bool:
+    """Whether a container takes the sound of a file as it is: ffmpeg is asked to copy a piece of it.
+
+    Args:
+        suffix: of the container; None for an address.
+        sound_of: the file.
+    """
+    if suffix is None or suffix.lower() in _TRANSPORT:
+        return suffix is None  # a transport stream takes whatever it is given, and nobody can play it
     with tempfile.TemporaryDirectory() as folder:
         command = [tool("ffmpeg"), "-v", "error", "-nostdin", *input_options(sound_of, live=False), "-map", "0:a?"]
-        command += ["-c", "copy", "-frames:a", "1", str(Path(folder, "sound").with_suffix(part.suffix))]
+        command += ["-c", "copy", "-frames:a", "1", str(Path(folder, "sound").with_suffix(suffix))]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def options(source: str, part: Path | None, begin: float, span: Span | None) -> list[str]:
+def options(source: str, suffix: str | None, begin: float, span: Span | None) -> list[str]:
     """ffmpeg's options that take the sound of a file beside the pictures that it has already.
 
     Args:
         source: the file.
-        part: the result.
+        suffix: of the result; None for an address.
         begin: seconds of the container's clock that are taken off all times.
         span: the piece of the source; None is all of it. Its end may be late: `cut` is exact.
     """
-    copied = holds(part, source)
+    copied = holds(suffix, source)
     taken = [*input_options(source, live=False), "-map", "0:v", "-map", "1:a?", "-c:a", "copy" if copied else "aac"]
     if span is None:
         return taken
@@ -57,9 +62,9 @@ def cut(part: Path, length: float, options: Sequence[str]) -> Path | None:
     shorter = part.with_name(f"{part.stem}.cut{part.suffix}")
     # some containers move the clock, so that nothing is before 0 for example
     command = [tool("ffprobe"), "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=start_time"]
-    said = subprocess.run([*command, "-of", "csv=p=0", str(part)], capture_output=True, check=False).stdout.split()
+    printed = subprocess.run([*command, "-of", "csv=p=0", str(part)], capture_output=True, check=False).stdout.split()
     try:
-        end = float(said[0].strip(b",")) + length
+        end = float(printed[0].strip(b",")) + length
     except (IndexError, ValueError):
         return None
     command = [tool("ffmpeg"), "-v", "error", "-y", "-nostdin", "-copyts", "-i", str(part), "-map", "0", "-c", "copy"]

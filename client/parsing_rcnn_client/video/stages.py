@@ -13,7 +13,7 @@ B = TypeVar("B")
 
 
 class Stages:
-    """A pipeline of threads. `close`, or the end of its `with` block, stops them.
+    """A pipeline of threads, which `close` stops.
 
     Attributes:
         busy: stage -> seconds of work, without waiting.
@@ -81,9 +81,3 @@ class Stages:
         self._stop.set()
         for thread in self._threads:
             thread.join(patience)
-
-    def __enter__(self) -> Stages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

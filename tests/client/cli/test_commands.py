@@ -445,8 +445,9 @@ def test_a_signal_finishes_the_output(
     """Ctrl-C, what ends processes in an orderly way, a terminal that is closed."""
     out = tmp_path / "out.mp4"
     arguments = [command, str(endless), "-o", str(out), "--threads", "1"]
-    lines = tmp_path / "out.jsonl"
-    arguments += ["--jsonl", str(lines)] if command == "annotate" else []
+    lines, coco, arrays = tmp_path / "out.jsonl", tmp_path / "out.json", tmp_path / "arrays"
+    records = ["--jsonl", str(lines), "--coco", str(coco), "--npz", str(arrays)]
+    arguments += records if command == "annotate" else []
     process = began([sys.executable, "-m", "parsing_rcnn", *arguments], tmp_path / ".out.part.mp4")
     os.killpg(process.pid, sent)  # a terminal sends it to the whole group
     _, said = process.communicate(timeout=120)
@@ -455,7 +456,8 @@ def test_a_signal_finishes_the_output(
     frames = frames_of(out)
     assert frames > 0
     if command == "annotate":
-        assert len(lines.read_text().splitlines()) >= frames
+        assert len(lines.read_text().splitlines()) == len(json.loads(coco.read_text())["images"]) == frames
+        assert len(list(arrays.iterdir())) == told_frames(said, f"{out} and {lines} and {coco} and {arrays} hold them")
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
@@ -509,7 +511,7 @@ kill -KILL $$
 
 
 def told_frames(said: str, where: str) -> int:
-    """How many frames an interrupted command says are done; the one that was under way may be in the file, too."""
+    """How many frames an interrupted command says are done."""
     (frames,) = re.findall(rf"^stopped after (\d+) frames?; {re.escape(where)}$", said, re.MULTILINE)
     return int(frames)
 
@@ -523,7 +525,7 @@ def test_a_second_signal_changes_nothing(endless: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert abs(told_frames(said, f"{out} and {lines} hold them") - frames_of(out)) <= 1
+    assert told_frames(said, f"{out} and {lines} hold them") == frames_of(out)
 
 
 class Hanging:
@@ -566,7 +568,7 @@ def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(
             engine.answers.set()
             process.kill()
     assert process.returncode == 130, said
-    assert abs(told_frames(said, f"{out} and standard output hold them") - frames_of(out)) <= 1
+    assert told_frames(said, f"{out} and standard output hold them") == frames_of(out)
 
 
 class HangingSoon(Hanging):

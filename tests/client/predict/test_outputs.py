@@ -78,13 +78,26 @@ def test_a_json_of_another_program_is_not_done(tmp_path: Path, text: str) -> Non
     assert not is_done(tmp_path / "a", BOTH, model=LIGHT)
 
 
+@pytest.mark.parametrize("fault", [TypeError, AttributeError, KeyError])
+def test_a_fault_of_ours_is_no_picture_that_is_not_done(
+    fault: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault("a slip")
+
+    written(tmp_path / "a", BOTH)
+    monkeypatch.setattr("parsing_rcnn_client.predict.outputs.files_of", broken)
+    with pytest.raises(fault, match="a slip"):
+        is_done(tmp_path / "a", BOTH, model=LIGHT)
+
+
 LEAVES = """
 import os, sys, threading
 from pathlib import Path
 import numpy as np
 from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.outputs import write_outputs
-from parsing_rcnn_client.cli import signals
+from parsing_rcnn_client import signals
 
 target = Path(sys.argv[1])
 labels = np.random.default_rng(0).integers(0, 20, (9, 128, 128), np.uint8)

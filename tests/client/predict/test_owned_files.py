@@ -100,32 +100,30 @@ def test_results_below_the_photos_are_no_photos_of_the_next_run(folder: Path, ga
             assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
 
 
-def test_the_json_of_an_earlier_version_tells_of_its_files(folder: Path, gateway_url: str) -> None:
-    given = (folder, "-o", folder, "--server", gateway_url, *PARTS)
-    assert predict(*given, "--cutout").exit_code == 0
-    document = json.loads((folder / "a.json").read_bytes())
-    del document["files"]
-    (folder / "a.json").write_text(json.dumps(document | {"pictures": ["_cutout.png"]}))
-    done = predict(*given, "--cutout", "--resume")
-    assert "1 skipped" in done.stderr
-    done = predict(*given, "--write", "npz")
-    assert (done.exit_code, "1 picture," in done.stderr) == (0, True), done.stderr
-    assert names(folder) == {"a.jpg", "a.json", "a.npz", "a_parts.png"}
-
-
-def test_a_json_of_another_program_is_not_replaced(folder: Path, gateway_url: str) -> None:
-    own = '{"shapes": [], "imagePath": "a.jpg"}'
-    (folder / "a.json").write_text(own)
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"shapes": [], "imagePath": "a.jpg"},
+        {"predictions": [{"x": 8, "y": 8, "width": 4, "height": 4, "class": "person"}], "image": {"width": 64}},
+        {"predictions": [], "files": ["a.jpg"]},
+        {"predictions": [], "files": [".npz", 1]},
+        {"predictions": {}, "files": [".npz"]},
+    ],
+    ids=["labelme", "roboflow", "names of files", "no names", "no list"],
+)
+def test_a_json_of_another_program_is_not_replaced(folder: Path, gateway_url: str, own: dict[str, object]) -> None:
+    text = json.dumps(own)
+    (folder / "a.json").write_text(text)
     done = predict(folder, "-o", folder, "--server", gateway_url, *PARTS, "--write", "npz")
     assert done.exit_code == 1
     assert f"{folder / 'a.json'} is no result of an earlier run and would be replaced: rename it" in done.stderr
     assert names(folder) == {"a.jpg", "a.json"}
-    assert (folder / "a.json").read_text() == own
+    assert (folder / "a.json").read_text() == text
 
 
 @pytest.mark.parametrize("name", ["a_parts.png", "a_person1.jpg", "a_overlay.jpg"])
 def test_what_no_json_tells_of_is_refused_and_kept(folder: Path, tmp_path: Path, photo_jpeg: bytes, name: str) -> None:
-    """As a run of an earlier version left it that was stopped, or a photo."""
+    """It may be a photo."""
     given = (folder, "--repository", tmp_path / "none", "--write", "json")
     for path in (folder / "a.npz", folder / name):
         path.write_bytes(photo_jpeg)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import numpy as np
@@ -12,10 +14,54 @@ from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.codecs import png
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
+from parsing_rcnn_client.predict import predicting
+from parsing_rcnn_client.predict.outputs import write_outputs
 from parsing_rcnn_client.predict.predicting import predict_all
 from parsing_rcnn_client.predict.sources import Source
 
 PICTURE = png.encode_rgb(np.zeros((8, 8, 3), np.uint8))
+
+
+class _Slow:
+    """Holds its first picture until it is asked for the last."""
+
+    def __init__(self) -> None:
+        self.last = threading.Event()
+
+    def analyze(self, picture: bytes, options: Options) -> People:
+        if picture == PICTURE:
+            self.last.set()
+        assert self.last.wait(60)
+        return People.empty((8, 8))
+
+
+def calls_of_a_run(folder: Path, skipped: int) -> int:
+    """How many functions `predict_all` calls in its thread for so many pictures that are done, behind one that is held
+    until they were all looked at."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call" and frame.f_code.co_filename == predicting.__file__
+
+    done = Source(Path("done.png"), folder / "done", PICTURE)
+    sources = [Source(Path("a.png"), folder / "a", PICTURE + b"0"), *[done] * skipped]
+    sources.append(Source(Path("b.png"), folder / "b", PICTURE))
+    options = Options(tasks=frozenset())
+    write_outputs(done.target, People.empty((8, 8)), np.zeros((8, 8, 3), np.uint8), options=options)
+    sys.setprofile(profile)
+    try:
+        report = predict_all(cast(Analyzer, _Slow()), options, sources, in_flight=2, resume=True)
+    finally:
+        sys.setprofile(None)
+    assert len(report.earlier) == skipped
+    assert len(report.pictures) == 2
+    return count
+
+
+def test_the_work_grows_with_the_pictures_that_are_skipped_and_not_with_their_square(tmp_path: Path) -> None:
+    some, more = calls_of_a_run(tmp_path / "some", 100), calls_of_a_run(tmp_path / "more", 400)
+    assert more < 5 * some
 
 
 class _Going:

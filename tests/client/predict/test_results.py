@@ -16,7 +16,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.codecs import image
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
-from parsing_rcnn_client.predict.coco import CocoFile
+from parsing_rcnn_client.coco import CocoFile
 from parsing_rcnn_client.predict.outputs import write_outputs
 from parsing_rcnn_client.predict.results import CocoResults
 from parsing_rcnn_client.predict.sources import Source

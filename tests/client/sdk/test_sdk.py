@@ -99,6 +99,44 @@ def test_errors_are_typed_and_never_tried_again(gateway_url: str, photo_jpeg: by
     client.close()
 
 
+def test_a_client_that_was_closed_says_so(gateway_url: str, photo_jpeg: bytes) -> None:
+    client = Client.connect(gateway_url)
+    assert len(client.analyze(photo_jpeg)) >= 1
+    client.close()
+    for ask in (lambda: client.analyze(photo_jpeg), lambda: next(client.stream([photo_jpeg]))):
+        started = time.monotonic()
+        with pytest.raises(EngineUnavailable, match=rf"^{gateway_url}: this client was closed; make a new one$"):
+            ask()
+        assert time.monotonic() - started < 20  # it is not tried again
+
+
+@pytest.mark.parametrize("engine", ["gateway", "embedded"])
+def test_an_asyncio_client_that_was_closed_says_so(engine: str, gateway_url: str, photo_jpeg: bytes) -> None:
+    async def ask() -> None:
+        client = AsyncClient.connect(gateway_url) if engine == "gateway" else AsyncClient.embedded(threads=1)
+        await client.close()
+        await client.close()
+        with pytest.raises(EngineUnavailable, match="this client was closed; make a new one"):
+            await client.analyze(photo_jpeg, tasks="parsing")
+
+    asyncio.run(ask())
+
+
+def test_an_asyncio_client_serves_one_event_loop_after_the_other(gateway_url: str, photo_jpeg: bytes) -> None:
+    client = AsyncClient.connect(gateway_url, in_flight=1)
+
+    async def ask() -> list[People]:
+        return await asyncio.gather(*(client.analyze(photo_jpeg) for _ in range(3)))  # two of which wait
+
+    async def end() -> list[People]:
+        async with client:
+            return await ask()
+
+    answers = [*asyncio.run(ask()), *asyncio.run(ask()), *asyncio.run(end())]
+    assert len(answers) == 9
+    assert all(same(answer, answers[0]) for answer in answers)
+
+
 def test_a_deadline_holds_and_nobody_there_is_said() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

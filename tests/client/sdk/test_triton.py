@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,14 @@ import pytest
 
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.ensembles import ENSEMBLES, identity
-from parsing_rcnn.errors import EngineUnavailable, InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
+from parsing_rcnn.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    InvalidImage,
+    InvalidOptions,
+    ParsingRCNNError,
+    UnsupportedImage,
+)
 from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP, MHP
@@ -237,6 +245,69 @@ def test_an_answer_that_is_longer_than_grpc_allows_by_default(pipeline: Pipeline
     assert iuv is not None
     assert iuv.nbytes > 4 * 1024**2
     server.stop(None)
+
+
+def test_a_client_that_was_closed_says_so(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    with serving(Ensembles(pipeline)) as url:
+        client = Client.triton(url, timeout=60)
+        assert len(client.analyze(photo_jpeg)) >= 1
+        client.close()
+        client.close()
+        for ask in (lambda: client.analyze(photo_jpeg), lambda: client.info):
+            with pytest.raises(EngineUnavailable, match=rf"^{url}: this client was closed; make a new one$"):
+                ask()
+
+
+def test_an_answer_without_a_tensor_is_the_servers_error(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    class Short(Ensembles):
+        def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            answer = super().ModelInfer(request, context)
+            at = [output.name for output in answer.outputs].index("IMAGE_SIZE")
+            del answer.outputs[at], answer.raw_output_contents[at]
+            return answer
+
+    with (
+        serving(Short(pipeline)) as url,
+        Client.triton(url, timeout=60) as client,
+        pytest.raises(GatewayError, match="answers with human_analysis: no IMAGE_SIZE; is it this project's"),
+    ):
+        client.analyze(photo_jpeg)
+
+
+@pytest.mark.parametrize("fault", [TypeError, AttributeError])
+def test_a_fault_of_ours_is_not_the_servers(
+    fault: type[Exception], pipeline: Pipeline, photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault("a slip")
+
+    with serving(Ensembles(pipeline)) as url, Client.triton(url, timeout=60) as client:
+        monkeypatch.setattr("parsing_rcnn_client.sdk.triton.taxonomy_with", broken)
+        with pytest.raises(fault, match="a slip"):
+            client.analyze(photo_jpeg)
+
+
+def test_no_late_answer_is_forgotten(pipeline: Pipeline, photo_jpeg: bytes) -> None:
+    """`close` waits for all of them, for to cancel one kills some versions of Triton."""
+    computing, answered = threading.Event(), []
+
+    class Slow(Ensembles):
+        def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            computing.wait(60)
+            answer = super().ModelInfer(request, context)
+            answered.append(context.is_active())
+            return answer
+
+    def ask(client: Client) -> None:
+        with pytest.raises(DeadlineExceeded):
+            client.analyze(photo_jpeg)
+
+    with serving(Slow(pipeline)) as url, ThreadPoolExecutor(8) as pool:
+        client = Client.triton(url, timeout=1, retry=False)
+        list(pool.map(ask, [client] * 8))
+        computing.set()
+        client.close()
+    assert answered == [True] * 8
 
 
 def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:

@@ -83,6 +83,29 @@ def times(ffmpeg: Callable[..., str]) -> Callable[[Path], list[float]]:
 OFFSETS = [4 * i for i in range(24)]
 
 
+FLAT = [(131, 128, 128), (120, 100, 150), (90, 140, 110)]
+"""Colours (Y, Cb, Cr) for `require_brightness_stays` which ffmpeg's own conversion to RGB makes darker."""
+
+
+@pytest.fixture
+def require_brightness_stays(
+    tmp_path: Path, ffmpeg: Callable[..., str]
+) -> Callable[[Callable[[Path, Path], None], tuple[int, int, int]], None]:
+    """Checks that a copy of a video of one colour has that colour: (copies a file to a file, its Y, Cb and Cr)."""
+
+    def check(copy: Callable[[Path, Path], None], colour: tuple[int, int, int]) -> None:
+        source, out, raw = tmp_path / "flat.mkv", tmp_path / "copy.mkv", tmp_path / "copy.yuv"
+        lum, cb, cr = colour
+        flat = f"color=s=128x64:r=5:d=0.4,format=yuv420p,geq=lum={lum}:cb={cb}:cr={cr}"
+        ffmpeg("-f", "lavfi", "-i", flat, "-crf", "1", "-colorspace", "bt709", "-color_range", "tv", source)
+        copy(source, out)
+        ffmpeg("-i", out, "-pix_fmt", "yuv420p", "-fps_mode", "passthrough", "-f", "rawvideo", raw)
+        luma, blue, red = np.split(np.fromfile(raw, np.uint8).reshape(2, -1), [128 * 64, 128 * 64 * 5 // 4], axis=1)
+        assert (luma.mean(), blue.mean(), red.mean()) == pytest.approx(colour, abs=0.2)
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def walk() -> list[NDArray[np.uint8]]:
     """24 frames, 320x240: a real portrait sliding to the right by 4 pixels a frame."""
@@ -99,11 +122,12 @@ def walk() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="session")
 def walk_video(walk: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory, ffmpeg: object) -> Path:
     """The same as a file, 12.5 frames a second."""
+    from parsing_rcnn_client.video.encoding import Encoding
     from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
     from parsing_rcnn_client.video.media import VideoInfo
 
     path = tmp_path_factory.mktemp("walk") / "walk.mp4"
-    writer = FFmpegWriter(str(path), VideoInfo(320, 240, 12.5), options=("-preset", "ultrafast", "-crf", "12"))
+    writer = FFmpegWriter(str(path), VideoInfo(320, 240, 12.5), encoding=Encoding(crf=12, preset="ultrafast"))
     for index, frame in enumerate(walk):
         writer.write(frame, index * 0.08)
     writer.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +22,14 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
+from parsing_rcnn_client.signals import signals_interrupt, signals_wait
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Tracked
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.media import Frame, VideoError, VideoInfo
 from parsing_rcnn_client.video.records import CocoVideo, JsonLines
+from tests.client.video.conftest import FLAT
 
 
 class Seen:
@@ -74,6 +78,74 @@ def test_every_frame_has_its_own_result_and_the_records_agree(
     assert len(coco.getImgIds()) == 24
     first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))[0]
     assert coco.annToMask(first).sum() == first["area"] == sum(lines[0]["people"][0]["parts"].values())
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Puts the handlers of signals back, which an interrupt leaves ignored."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("where", ["video", "record"])
+def test_a_signal_waits_until_every_output_has_the_frame(
+    where: str, walk_video: Path, pipeline: Pipeline, handlers: None
+) -> None:
+    outputs: dict[str, list[float]] = {"video": [], "record": [], "progress": []}
+
+    def take(name: str, moment: float) -> None:
+        if name == where and len(outputs[name]) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        outputs[name].append(moment)
+
+    class Output:
+        """A writer, or a record."""
+
+        def write(self, image: NDArray[np.uint8], time: float) -> None:
+            take("video", time)
+
+        def add(self, tracked: Tracked) -> None:
+            take("record", tracked.frame.time)
+
+        def close(self, *, cut: bool = False) -> None: ...
+
+        def abort(self) -> None: ...
+
+    reader, progress = FFmpegReader(str(walk_video)), outputs["progress"].append
+    with signals_interrupt(), pytest.raises(KeyboardInterrupt):
+        annotate(pipeline, reader, Output(), Settings(), records=[Output()], progress=progress)
+    assert outputs["video"] == outputs["record"] == pytest.approx([0, 0.08, 0.16])
+    assert outputs["progress"] == [1, 2, 3]
+
+
+def test_a_signal_does_not_wait_for_an_output_that_hangs(handlers: None) -> None:
+    reader, writer = os.pipe()
+
+    def hang() -> None:
+        with signals_wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.read(reader, 1)  # which nobody answers
+
+    with signals_interrupt(), pytest.raises(KeyboardInterrupt):
+        hang()
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("colour", FLAT)
+def test_what_nobody_drew_on_is_no_darker(
+    colour: tuple[int, int, int], require_brightness_stays: Callable[..., None], pipeline: Pipeline
+) -> None:
+    def copy(source: Path, out: Path) -> None:
+        reader = FFmpegReader(str(source))
+        writer = FFmpegWriter(str(out), reader.info)
+        annotate(pipeline, reader, writer, Settings())
+        writer.close()
+
+    require_brightness_stays(copy, colour)
 
 
 def test_records_have_the_boxes_to_show_and_nobody_who_has_left_the_picture(tmp_path: Path) -> None:

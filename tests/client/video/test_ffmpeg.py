@@ -13,7 +13,7 @@ import pytest
 
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
-from parsing_rcnn_client.video.programs import hidden, is_endless, is_live
+from parsing_rcnn_client.video.programs import hidden_source, is_endless, is_live
 from tests.client.video.conftest import UNTAGGED
 
 
@@ -307,7 +307,7 @@ def test_what_ffmpeg_refuses_is_said_in_the_line_that_tells_why(tmp_path: Path, 
 
 def test_a_writer_that_fails_says_why_and_leaves_nothing(tmp_path: Path, ffmpeg: object) -> None:
     def write_all() -> None:
-        writer = FFmpegWriter(str(tmp_path / "a.mp4"), VideoInfo(64, 64, 25), codec="nothing-such")
+        writer = FFmpegWriter(str(tmp_path / "a.mp4"), VideoInfo(64, 64, 25), extra=("-profile:v", "nothing-such"))
         for index in range(100):
             writer.write(np.zeros((64, 64, 3), np.uint8), index / 25)
 
@@ -332,20 +332,33 @@ def test_without_ffmpeg_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp
         FFmpegReader("a.mp4")
 
 
+def test_a_writer_without_ffmpeg_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tools, out = tmp_path / "bin", tmp_path / "out"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(VideoToolMissing, match=r"ffmpeg is not installed.*install_ffmpeg\.sh"):
+        FFmpegWriter(str(out / "a.mp4"), VideoInfo(64, 64, 25))
+    (tools / "ffmpeg").write_bytes(b"\x7fELF")  # which the system cannot run
+    (tools / "ffmpeg").chmod(0o755)
+    with pytest.raises(OSError, match="Exec format error"):
+        FFmpegWriter(str(out / "a.mp4"), VideoInfo(64, 64, 25))
+    assert list(out.iterdir()) == []
+
+
 def test_passwords_stay_out_of_messages() -> None:
-    assert hidden("rtsp://me:secret@camera:554/a") == "rtsp://***@camera:554/a"
-    assert hidden("rtsp://me:se/cr#et@camera:554/a") == "rtsp://***@camera:554/a"
+    assert hidden_source("rtsp://me:secret@camera:554/a") == "rtsp://***@camera:554/a"
+    assert hidden_source("rtsp://me:se/cr#et@camera:554/a") == "rtsp://***@camera:554/a"
     assert (
-        hidden("rtsp://camera/user=admin&password=se@cr/et&channel=1")
+        hidden_source("rtsp://camera/user=admin&password=se@cr/et&channel=1")
         == "rtsp://camera/user=admin&password=***&channel=1"
     )
-    assert hidden("http://me:key=x@camera?pwd=a;Token=b") == "http://***@camera?pwd=***;Token=***"
+    assert hidden_source("http://me:key=x@camera?pwd=a;Token=b") == "http://***@camera?pwd=***;Token=***"
     for name in ("pass", "passwd", "PASSWORD", "loginpas", "api_key", "access_token", "auth", "secret"):
-        assert hidden(f"http://camera/a.cgi?{name}=secret&b=1") == f"http://camera/a.cgi?{name}=***&b=1"
-    assert hidden("http://camera/a?user=me&size=1#top") == "http://camera/a?user=me&size=1#top"
-    assert hidden("walk@home.mp4") == "walk@home.mp4"
-    assert hidden("password=1.mp4") == "password=1.mp4"
-    assert hidden("walk.mp4") == "walk.mp4"
+        assert hidden_source(f"http://camera/a.cgi?{name}=secret&b=1") == f"http://camera/a.cgi?{name}=***&b=1"
+    assert hidden_source("http://camera/a?user=me&size=1#top") == "http://camera/a?user=me&size=1#top"
+    assert hidden_source("walk@home.mp4") == "walk@home.mp4"
+    assert hidden_source("password=1.mp4") == "password=1.mp4"
+    assert hidden_source("walk.mp4") == "walk.mp4"
     assert [is_live(s) for s in ("0", "/dev/video0", "rtsp://c/a", "walk.mp4")] == [True, True, True, False]
     assert [is_endless(s) for s in ("0", "rtsp://c/a", "http://c/a.mjpg", "https://c/a")] == [True] * 4
     assert [is_endless(s) for s in ("walk.mp4", "12:30.mp4", "file:///walk.mp4")] == [False] * 3

@@ -173,6 +173,56 @@ def test_a_memory_is_one_of_seconds_and_not_of_frames() -> None:
     assert shown[0].iuv[0, 1:, 64, 64].tolist() == [round(200 - 100 * 0.6**3), round(200 - 150 * 0.6**3)]  # type: ignore[index]
 
 
+def scored(labels: NDArray[np.uint8], sure: float = 0.8) -> People:
+    """Somebody with these parts and charts, of whom an engine is so sure wherever it sees them, and nowhere else."""
+    found, seen = people(labels, 60), np.unique(labels)
+    part_scores, iuv_scores = np.zeros((1, 20), np.float32), np.zeros((1, 25), np.float32)
+    part_scores[0, seen], iuv_scores[0, seen[seen > 0]] = sure, sure / 2
+    return replace(found, part_scores=part_scores, iuv_scores=iuv_scores)
+
+
+def test_a_class_keeps_its_last_score_as_long_as_it_is_shown() -> None:
+    """The belt is not seen for some frames, then something else is; voting shows the belt for eight frames more."""
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    other = np.where(truth() == 5, 7, truth()).astype(np.uint8)
+    for t in range(30):
+        smoother.update(image, scored(truth()), ONE, t / 30)
+    smoother.update(image, scored(truth(), sure=0.6), ONE, 1.0)
+    for t in range(12):
+        steady, _ = smoother.update(image, scored(other, sure=0.9), ONE, 1 + (t + 1) / 30)
+        assert steady.parts is not None
+        assert steady.part_scores is not None
+        assert steady.iuv_scores is not None
+        shown = np.unique(steady.parts[0]).tolist()
+        assert ([5] if t < 7 else [7]) == [label for label in shown if label in (5, 7)]
+        wanted = np.zeros(20)
+        wanted[shown], wanted[5] = 0.9, 0.6 * (5 in shown)
+        assert steady.part_scores[0] == pytest.approx(wanted)
+        wanted[0] = 0
+        assert steady.iuv_scores[0] == pytest.approx(np.append(wanted, np.zeros(5)) / 2)
+
+
+def test_everything_that_is_shown_has_a_score_and_nothing_else_has() -> None:
+    """In frames that were analysed, in those that people are carried into, and where somebody is missed."""
+    image, smoother, random = np.ascontiguousarray(texture()[:, :320]), Smoother(), np.random.default_rng(4)
+    blank, box = People.empty((240, 320)), {1: people(truth(), 60).boxes[0]}
+    for t in range(40):
+        speck = np.zeros((SIDE, SIDE), np.uint8)
+        speck[64 : 64 + t % 5, 64 : 64 + t % 7] = random.integers(1, 20)
+        if t % 10 == 7:
+            steady, _, _ = smoother.linger(image, blank, box)
+        elif t % 3 == 1:
+            steady, _, _ = smoother.carry(image, blank, box, 0)
+        else:
+            steady, _ = smoother.update(image, scored(np.where(speck > 0, speck, truth())), ONE, t / 30)
+        assert steady.parts is not None
+        assert steady.iuv is not None
+        assert steady.part_scores is not None
+        assert steady.iuv_scores is not None
+        for labels, scores in ((steady.parts, steady.part_scores), (steady.iuv[:, 0], steady.iuv_scores)):
+            assert set(np.flatnonzero(scores)) - {0} == set(labels.ravel().tolist()) - {0}
+
+
 @pytest.mark.parametrize(("fps", "frames"), [(60, 17), (120, 34)])
 def test_of_more_frames_a_second_each_counts_for_less(fps: int, frames: int) -> None:
     image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()

@@ -53,6 +53,12 @@ def test_iuv_in_blue_is_what_scripts_for_the_first_release_read() -> None:
     assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), image)
 
 
+def test_base64_comes_back_as_opencv_reads_it() -> None:
+    image = np.random.default_rng(0).integers(0, 25, (3, 5, 3), dtype=np.uint8)
+    assert np.array_equal(png.from_base64(png.to_base64(png.encode_iuv(image))), image[..., ::-1])
+    assert np.array_equal(png.from_base64(png.to_base64(png.encode_labels(image[..., 0]))), image[..., 0])
+
+
 def test_a_palette_png_is_labels_and_colours_at_once() -> None:
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)
     data = png.encode_palette(image)

@@ -12,8 +12,7 @@ from contextlib import contextmanager, suppress
 # Ctrl-C; a service manager that ends the process; a terminal that was closed (not on Windows)
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-
-_LONGEST = 0.5  # seconds for which `leave` waits for files
+_LONGEST = 0.5  # seconds for which a signal, or `leave`, waits for what is being written
 _changed = threading.Condition()
 _written: list[int] = []  # ids of the threads that are writing a file
 
@@ -31,6 +30,54 @@ def leave_waits() -> Iterator[None]:
             _changed.notify_all()
 
 
+class _Interrupt:
+    """The handler that raises KeyboardInterrupt: at the first signal, or at the end of the block that `signals_wait`
+    holds at that moment.
+    """
+
+    def __init__(self) -> None:
+        self.raised = False
+        self._holds, self._waits = False, False  # whether such a block runs; whether a signal came during it
+
+    def __call__(self, *_: object) -> None:
+        if not self._holds:
+            self._raise()
+        elif not self._waits:
+            self._waits = True
+            if hasattr(signal, "setitimer"):  # for a block that hangs, because nobody reads a pipe for example
+                signal.signal(signal.SIGALRM, self._raise)
+            _alarm_in(_LONGEST)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """See `signals_wait`."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+            if self._waits:
+                _alarm_in(0)
+        if self._waits:
+            self._raise()
+
+    def _raise(self, *_: object) -> None:
+        if self.raised:
+            return
+        self.raised = True
+        ignore_signals()  # here, as a second signal may come before the first one is caught
+        raise KeyboardInterrupt
+
+
+def _alarm_in(seconds: float) -> None:
+    """Send SIGALRM to this process once after a time; 0 sends none. Windows has no such signal."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+_interrupt: _Interrupt | None = None  # within `signals_interrupt`
+
+
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
     """Let the first of `_SIGNALS` raise KeyboardInterrupt, as Ctrl-C does; further ones are ignored.
@@ -38,14 +85,8 @@ def signals_interrupt() -> Iterator[None]:
     Signals that were ignored before stay ignored, as `nohup` wants it. After an interrupt all stay ignored: the process
     is about to end, and Python's own handlers would end it with a stack trace.
     """
-    interrupted = False
-
-    def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        ignore_signals()  # here, as a second signal may come before the first one is caught
-        raise KeyboardInterrupt
-
+    global _interrupt  # noqa: PLW0603 - there is one set of handlers in a process
+    _interrupt = interrupt = _Interrupt()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
@@ -53,9 +94,22 @@ def signals_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
+        _interrupt = None
         for number, handler in before.items():
-            if not interrupted:
+            if not interrupt.raised:
                 signal.signal(number, handler)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Within `signals_interrupt`, let a signal wait for the end of this block, up to half a second, so that several
+    outputs take the same. Does nothing elsewhere, and in other threads, which signals do not interrupt.
+    """
+    if _interrupt is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _interrupt.hold():
+        yield
 
 
 def ignore_signals() -> None:

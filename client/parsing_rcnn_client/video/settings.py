@@ -1,0 +1,41 @@
+"""What `annotate` and `stream` have to know alike about finding, following and drawing people."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+
+from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn_client.video.follow import request
+from parsing_rcnn_client.video.layers import Look
+from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
+from parsing_rcnn_client.video.zones import Zones
+
+
+@dataclass(frozen=True)
+class Following:
+    """How people are found, followed and drawn.
+
+    Attributes:
+        look: what to draw.
+        confidence: the lowest score that starts a track.
+        max_people: the most people in a frame.
+        smoothing: how much to steady boxes and maps; None leaves them as the engine gives them.
+        tasks: to compute for the records, in addition to those that the look needs.
+        zones: zones and lines in which to count people.
+        max_side: scale frames for the analysis down to this longest side, pixels; None does not scale.
+    """
+
+    look: Look = field(default_factory=Look)
+    confidence: float = 0.5
+    max_people: int = 64
+    _: KW_ONLY
+    smoothing: Smoothing | None = STEADY
+    tasks: frozenset[str] = frozenset()
+    zones: Zones | None = None
+    max_side: int | None = None
+
+    def request(self, engine: Analyzer) -> Options:
+        """What to ask an engine for; see `follow.request`."""
+        look = self.look
+        tasks = look.tasks | self.tasks
+        return request(engine, tasks, self.confidence, self.max_people, self.smoothing, look.hides, self.max_side)
