@@ -191,15 +191,25 @@ def arriving(work: Work, rate: float, seconds: float) -> list[Answer]:
 
 
 def overload(work: Work, seconds: float) -> dict[str, Any]:
-    """Latencies of one client alone, and of requests at twice the rate that can be answered.
+    """Latencies of one client alone, and of requests at twice the rate that can be answered (see `load_figures`)."""
+    one, both = at_once(work, 1, seconds), at_once(work, 2, seconds)
+    return load_figures(one, both, arriving(work, 2 * len(both) / seconds, 2 * seconds), seconds)
 
-    A kind of answer that nobody got has a count of 0 and no latencies; without accepted ones `p99_ratio` is None.
+
+def load_figures(
+    one: Sequence[Answer], both: Sequence[Answer], answers: Sequence[Answer], seconds: float
+) -> dict[str, Any]:
+    """The figures of the answers to one client, to two at once, and to requests at twice the rate of those two.
+
+    A kind of answer that nobody got has a count of 0 and no latencies; `p99_ratio` is None without answers to one
+    client or without accepted ones.
+
+    Args:
+        seconds: how long the clients asked; the requests arrived for twice as long.
     """
-    alone = [a.ms for a in at_once(work, 1, seconds)]
-    most = len(at_once(work, 2, seconds)) / seconds
-    answers = arriving(work, 2 * most, 2 * seconds)
+    alone, most = [a.ms for a in one], len(both) / seconds
     # the places for bursts fill once, before the first refusal says that this is more than a burst
-    onset = min(a.due for a in answers) + ONSET
+    onset = min((a.due for a in answers), default=0.0) + ONSET
     good = [a.ms for a in answers if a.status == 200 and a.due >= onset]
     first = [a.ms for a in answers if a.status == 200 and a.due < onset]
     refused = [a.ms for a in answers if a.status == 503]
@@ -212,7 +222,7 @@ def overload(work: Work, seconds: float) -> dict[str, Any]:
         "accepted_per_second": len(good) / (2 * seconds - ONSET),
         "refused": _latencies(refused),
         "neither": len(answers) - len(first) - len(good) - len(refused),
-        "p99_ratio": percentile(good, 0.99) / percentile(alone, 0.99) if good else None,
+        "p99_ratio": percentile(good, 0.99) / percentile(alone, 0.99) if good and alone else None,
     }
 
 
@@ -236,8 +246,7 @@ def table(document: Mapping[str, Any]) -> str:
     load = document["overload"]
     lines += [
         "",
-        f"One client alone: {load['alone']['ms_median']:.0f} ms, p99 {load['alone']['ms_p99']:.0f} ms. "
-        f"Two at once: {load['most_per_second']:.1f} pictures a second.",
+        f"One client alone: {_alone(load['alone'])}. Two at once: {load['most_per_second']:.1f} pictures a second.",
         f"{load['offered_per_second']:.1f} a second offered: {_answered(load)}; in the first "
         f"{load['onset']['seconds']:g} s, when the places for bursts fill, up to {load['onset']['ms_most']:.0f} ms.",
     ]
@@ -252,13 +261,18 @@ def table(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _alone(alone: Mapping[str, Any]) -> str:
+    return f"{alone['ms_median']:.0f} ms, p99 {alone['ms_p99']:.0f} ms" if alone["count"] else "none answered"
+
+
 def _answered(load: Mapping[str, Any]) -> str:
     accepted = load["accepted"]
     if not accepted["count"]:
         return "none answered"
+    ratio = "" if load["p99_ratio"] is None else f" ({load['p99_ratio']:.1f} times that of one alone)"
     return (
-        f"{load['accepted_per_second']:.1f} answered, {accepted['ms_median']:.0f} ms, p99 {accepted['ms_p99']:.0f} ms "
-        f"({load['p99_ratio']:.1f} times that of one alone)"
+        f"{load['accepted_per_second']:.1f} answered, {accepted['ms_median']:.0f} ms, "
+        f"p99 {accepted['ms_p99']:.0f} ms{ratio}"
     )
 
 

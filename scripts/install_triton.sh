@@ -26,9 +26,13 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "$(uname -s) $(uname -m): the server's wheel is for Linux x86-64 only; use an image of tritonserver"
 [ -x "$(command -v "$python")" ] || fail "$python: no such interpreter; run \`make serve\` once, or set PYTHON"
 # Triton's Python backend puts the paths of its own program and of the models into a command line of bash, unquoted
-case $PWD$folder in
-*[]\ \'\"\\\$\`\&\|\;\<\>\(\)\*\?[]*) fail "$PWD: Triton cannot start its models in a folder with a space, a quote or another sign of the shell in its path; move this clone" ;;
-esac
+plain() {
+	case $1 in
+	*[]\ \'\"\\\$\`\&\|\;\<\>\(\)\*\?[]*) fail "$1: Triton cannot start its models in a folder with a space, a quote or another sign of the shell in its path; $2" ;;
+	esac
+}
+plain "$PWD" 'move this clone'
+plain "$folder" 'name another folder'
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 case $version in
 3.11 | 3.12) ;;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.files import replacing
+from training.log_rows import read_rows
 
 _SMOOTHED = 20  # rows of the log, one every ten steps; of a short log a quarter
 _COLUMNS = 4
@@ -37,7 +37,7 @@ def plot_curves(log: Path, out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    losses, splits = read_log(log.read_text().splitlines())
+    losses, splits = _points_of(read_rows(log))
     count = len(losses) + len(splits)
     columns = max(1, min(count, _COLUMNS))
     rows = max(1, -(-count // columns))
@@ -55,14 +55,14 @@ def plot_curves(log: Path, out: Path) -> None:
     plt.close(figure)
 
 
-def read_log(lines: Iterable[str]) -> tuple[dict[str, Points], dict[str, dict[str, Points]]]:
-    """(losses by name, headline figures by validation split and name) of the lines of log.jsonl.
+def _points_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Points], dict[str, dict[str, Points]]]:
+    """(losses by name, headline figures by validation split and name) of the rows of log.jsonl.
 
     Rows need not hold all of them: a batch without labelled people has no losses of the branches.
     """
     losses: dict[str, Points] = {}
     splits: dict[str, dict[str, Points]] = {}
-    for row in map(json.loads, lines):
+    for row in rows:
         if "validation" not in row:
             for name, value in row.items():
                 if name not in _NO_LOSSES:

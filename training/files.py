@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import re
+import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,12 +18,16 @@ from numpy.typing import NDArray
 
 from training.errors import OutputError
 
+_PARTIAL = re.compile(r".+\.[0-9a-f]{16}\.partial")
+_LEFT = 24 * 60 * 60  # seconds after which nobody writes a partial file any more
+
 
 @contextmanager
 def replacing(path: Path, option: str = "--out") -> Iterator[Path]:
     """Yield the path of a new file beside `path`, and move that file to `path` if all goes well.
 
-    Each process writes a file of its own name, so that several may write `path` at once: the last one stays.
+    The name of that file has a part drawn by chance, so that several may write `path` at once, in containers too: the
+    last one stays. What a killed process leaves, `make_folder` and `held` remove.
 
     Args:
         option: of the command that names the place, for the message.
@@ -29,7 +35,7 @@ def replacing(path: Path, option: str = "--out") -> Iterator[Path]:
     Raises:
         OutputError: it could not be written; `path` is unchanged.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with writing(path, option):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +96,8 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 def make_folder(out: Path, option: str = "--out") -> None:
     """Make a folder and check that files can be written there, before the work whose results they hold.
 
+    Partial files older than a day, of processes that were killed, are removed.
+
     Args:
         option: of the command that names the folder, for the message.
 
@@ -100,6 +108,16 @@ def make_folder(out: Path, option: str = "--out") -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(bytes(4096))
+    _sweep(out, _LEFT)
+
+
+def _sweep(folder: Path, age: float) -> None:
+    """Remove the partial files of a folder that nobody has written to for so many seconds."""
+    newest = time.time() - age
+    with suppress(OSError):
+        for path in folder.glob("*.partial"):
+            if _PARTIAL.fullmatch(path.name) and path.stat().st_mtime <= newest:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -107,7 +125,8 @@ def held(out: Path) -> Iterator[None]:
     """Lock the folder of a run (`out`/.lock). The lock ends with the process, however that ends.
 
     It is a POSIX lock, which belongs to this process alone: loaders, which may outlive a killed run by seconds, do not
-    hold it. On Windows, and on file systems without locks, nothing is locked.
+    hold it. On Windows, and on file systems without locks, nothing is locked. Once it has the lock, partial files that
+    a killed run left there are removed.
 
     Raises:
         OutputError: another process has it, or nothing can be written there.
@@ -130,4 +149,6 @@ def held(out: Path) -> Iterator[None]:
             ) from error
         except OSError:  # no locks here
             pass
+        else:
+            _sweep(out, 0)
         yield

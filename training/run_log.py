@@ -14,6 +14,7 @@ from parsing_rcnn.errors import ParsingRCNNError, is_shortage
 from training.config import TrainConfig
 from training.errors import DatasetError
 from training.files import writing
+from training.log_rows import ends_within_a_row, read_rows
 from training.validation import MeasuringStopped
 
 REPORT_EVERY = 10
@@ -37,6 +38,8 @@ class RunLog:
         with writing(self.out):
             self.writer = SummaryWriter(str(out), purge_step=step + 1)  # what a killed run logged beyond its checkpoint
             self.log = (out / "log.jsonl").open("a" if step else "w")
+            if ends_within_a_row(out / "log.jsonl"):
+                self.log.write("\n")
         self.last, self.reported = time.monotonic(), step
 
     def __enter__(self) -> RunLog:
@@ -105,5 +108,5 @@ class RunLog:
 def is_measured(out: Path, step: int) -> bool:
     """Whether the log of a run has a row of validation pictures of a step."""
     log = out / "log.jsonl"
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return any(row["step"] == step for line in lines if "validation" in (row := json.loads(line)))
+    rows = read_rows(log) if log.is_file() else []
+    return any("validation" in row and row.get("step") == step for row in rows)

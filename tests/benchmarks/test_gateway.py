@@ -1,16 +1,14 @@
-"""The benchmark of the gateway, against a real one."""
+"""The benchmark of the gateway: against a real one, and what it says of given answers."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.gateway import Work, main, overload, table
+from benchmarks.gateway import Answer, load_figures, main, table
 
 
 def test_every_request_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,39 +26,45 @@ def test_every_request_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFi
     assert "| JSON, label PNGs |" in capsys.readouterr().out
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """Answers after 50 ms, as many connections as `overload` opens before the overload; all others are refused."""
-
-    protocol_version, connections = "HTTP/1.1", 0
-
-    def setup(self) -> None:
-        super().setup()
-        Refusing.connections += 1
-        self.status = 200 if Refusing.connections <= 3 else 503
-
-    def do_POST(self) -> None:
-        if self.status == 200:
-            time.sleep(0.05)
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
+def answers(status: int, ms: float, *due: float) -> list[Answer]:
+    return [Answer(status, ms, {}, 0, when) for when in due]
 
 
-def test_a_gateway_that_accepts_nothing_is_told_of(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever).start()
-        try:
-            load = overload(Work(server.server_port, b"", 1), 0.8)
-        finally:
-            server.shutdown()
+def page_of(load: dict[str, Any]) -> str:
+    return table({"overhead": [], "overload": load, "memory_mb": {"now": 1, "peak": 2}})
+
+
+def test_what_is_accepted_in_the_first_moments_is_told_apart() -> None:
+    offered = [
+        *answers(200, 300, 100.0, 101.4),
+        *answers(200, 100, 101.5, 103.9),
+        *answers(503, 2, 101.0, 103.0),
+        *answers(0, 9, 102),
+    ]
+    load = load_figures(answers(200, 50, 1, 2), answers(200, 90, 3, 4, 5), offered, 2)
+    assert load["onset"] == {"seconds": 1.5, "count": 2, "ms_most": 300}
+    assert load["accepted"] == {"count": 2, "ms_median": 100, "ms_p99": 100}
+    assert load["refused"] == {"count": 2, "ms_median": 2, "ms_p99": 2}
+    assert (load["most_per_second"], load["offered_per_second"], load["p99_ratio"], load["neither"]) == (1.5, 3, 2, 1)
+    assert "0.8 answered, 100 ms, p99 100 ms (2.0 times that of one alone)" in page_of(load)
+
+
+def test_a_gateway_that_accepts_nothing_is_told_of() -> None:
+    load = load_figures(answers(200, 50, 1), answers(200, 90, 2, 3), answers(503, 2, 100.0, 102.0, 103.9), 2)
     assert (load["accepted"], load["p99_ratio"], load["neither"]) == ({"count": 0}, None, 0)
-    assert load["refused"]["count"] == int(load["offered_per_second"] * 1.6)
-    page = table({"overhead": [], "overload": load, "memory_mb": {"now": 1, "peak": 2}})
+    page = page_of(load)
+    assert "One client alone: 50 ms, p99 50 ms. Two at once: 1.0 pictures a second." in page
     assert "a second offered: none answered; in the first 1.5 s, when the places for bursts fill, up to 0 ms." in page
-    assert f"{load['refused']['count']} refused (503)" in page
+    assert "3 refused (503) after 2.0 ms" in page
+
+
+def test_a_load_without_answers_is_told_of() -> None:
+    load = load_figures([], [], [], 2)
+    assert (load["alone"], load["p99_ratio"], load["onset"]["count"]) == ({"count": 0}, None, 0)
+    assert "One client alone: none answered. Two at once: 0.0 pictures a second." in page_of(load)
+    late = load_figures([], [], answers(200, 70, 100.0, 102.0), 2)
+    assert late["p99_ratio"] is None
+    assert "0.4 answered, 70 ms, p99 70 ms; in the first" in page_of(late)
 
 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:

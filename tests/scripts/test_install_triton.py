@@ -64,7 +64,20 @@ def test_a_folder_in_which_triton_could_not_start_its_models_is_refused(
     ended = install(tmp_path / name / "scripts" / script.name, ".triton", tmp_path, offline)
     assert ended.returncode == 1
     assert f"{tmp_path / name}: Triton cannot start its models in a folder with a space" in ended.stderr
+    assert "move this clone" in ended.stderr
     assert not (tmp_path / ".triton").exists()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_folder_named_so_is_refused_and_the_clone_may_stay(
+    script: Path, offline: Path, tmp_path: Path, relative: bool
+) -> None:
+    ended = install(script, "a server" if relative else str(tmp_path / "a server"), tmp_path, offline)
+    assert ended.returncode == 1
+    assert f"error: {tmp_path / 'a server'}: Triton cannot start its models in a folder" in ended.stderr
+    assert "name another folder" in ended.stderr
+    assert "clone" not in ended.stderr
+    assert not (tmp_path / "a server").exists()
 
 
 @pytest.mark.parametrize("relative", [True, False])

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
+from tests.training.helpers import LIGHT
 from training.config import load_config
 from training.errors import TrainingError
 from training.files import make_folder
@@ -44,9 +45,9 @@ def test_a_broken_file_of_weights_is_a_sentence(command: str, tmp_path: Path) ->
     (tmp_path / "weights.pth").write_bytes(b"broken")
     given = {
         "import": ["import", str(tmp_path / "weights.pth"), "-o", str(tmp_path / "out.safetensors")],
-        "train": ["train", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "run")],
+        "train": ["train", str(LIGHT), "--warm-start", str(tmp_path / "weights.pth"), "-o", str(tmp_path / "run")],
     }
     result = CliRunner().invoke(build(), given[command])
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
-    assert "error: " in result.output
+    assert f"error: {tmp_path / 'weights.pth'}: " in result.output.replace("\n", "")

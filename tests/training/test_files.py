@@ -24,7 +24,7 @@ from tests.training.tiny import tiny_network, tiny_recipe
 from training.checkpoint import load_state, save_weights
 from training.errors import OutputError
 from training.evaluation.run import run_datasets, run_evaluate
-from training.files import held, make_folder, write_png, write_text
+from training.files import held, make_folder, replacing, write_png, write_text
 from training.train import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,57 @@ def test_two_processes_may_write_one_file_at_once(tmp_path: Path) -> None:
     assert first.returncode == 0
     assert path.read_text() == "the first of two"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_names_of_two_containers_differ(tmp_path: Path) -> None:
+    """In which process ids are the same."""
+    with replacing(tmp_path / "file") as first, replacing(tmp_path / "file") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "file").read_text() == "first"  # the outer one ends last
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def left_by_a_killed_process(path: Path) -> Path:
+    """The partial file of `path`."""
+    writes = subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writes.stdout is not None
+    assert writes.stdout.readline() == "written\n"
+    writes.kill()
+    writes.communicate()
+    (partial,) = path.parent.glob(f"{path.name}.*.partial")
+    return partial
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    mine = [tmp_path / name for name in ("film.mp4.partial", "film.20260101.partial")]
+    partial = left_by_a_killed_process(tmp_path / "file")
+    for path in mine:
+        path.touch()
+        os.utime(path, (0, 0))
+    make_folder(tmp_path)
+    assert partial.exists()  # somebody may be writing it
+    day = 24 * 60 * 60
+    os.utime(partial, (partial.stat().st_mtime - day, partial.stat().st_mtime - day))
+    make_folder(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(mine)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_what_a_killed_run_left_is_removed_by_the_next_one(data_folder: Path, tmp_path: Path) -> None:
+    left_by_a_killed_process(tmp_path / "run" / "state.pt")
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe("train.iterations=1").model_dump_json())  # JSON is YAML
+    given = ["train", str(path), "--data", str(data_folder), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(build(), given)
+    assert result.exit_code == 0, result.output
+    assert not list((tmp_path / "run").glob("*.partial"))
 
 
 def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:

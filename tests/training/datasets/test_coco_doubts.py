@@ -76,6 +76,23 @@ def test_what_can_hardly_be_right_is_named(tmp_path: Path, damage: Callable[[Row
     assert "2 pictures" in output  # training reads them all the same
 
 
+@pytest.mark.parametrize("box", ["a", []], ids=["no list", "empty"])
+def test_boxes_that_cannot_be_read_are_named_and_nothing_else_is_said_of_them(tmp_path: Path, box: object) -> None:
+    path = coco(tmp_path)
+    document = json.loads(path.read_text())
+    document["annotations"] = [dict(row, bbox=box) for row in document["annotations"] if not row.get("iscrowd")]
+    path.write_text(json.dumps(document))
+    code, output = run(str(path))
+    assert code == 1
+    assert f"annotation 0: bbox {box} is no box x, y, w, h" in output.replace("\n", "")
+    assert "nobody to learn from" not in output
+    assert "no annotation has" not in output
+    (document["annotations"][0]["iscrowd"], document["annotations"][0]["bbox"]) = (1, [0, 0, 60, 40])
+    del document["annotations"][1:]
+    path.write_text(json.dumps(document))
+    assert "nobody to learn from" in run(str(path))[1]
+
+
 def test_a_picture_under_two_ids_is_refused(tmp_path: Path) -> None:
     """Each would show the people of the other as background."""
     path = coco(tmp_path)

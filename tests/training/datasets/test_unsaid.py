@@ -107,6 +107,17 @@ def test_masks_in_place_of_people_are_named(cihp: Path) -> None:
     assert "CIHP, Training: 2 pictures, 2 people" in said
 
 
+@pytest.mark.parametrize("classes", [0, 255])
+def test_a_picture_of_nobody_may_have_a_corner_that_is_not_known(classes: int, cihp: Path) -> None:
+    corner = np.zeros_like(two_people()[1])
+    corner[:8, :8] = 255
+    save(cihp / "Training/Human_ids/0000001.png", corner)
+    save(cihp / "Training/Category_ids/0000001.png", np.where(corner, np.uint8(classes), np.uint8(0)))
+    code, said = run(str(cihp))
+    assert code == 0, said
+    assert "CIHP, Training: 2 pictures, 2 people" in said
+
+
 def test_pictures_of_which_none_has_a_person_are_not_trained_on(cihp: Path) -> None:
     """Losses would fall all the same: nobody is anywhere."""
     config = recipe(f"data.annotated={cihp}", "data.sources={annotated: 1}")

@@ -230,6 +230,18 @@ def test_a_smaller_dataset_in_the_folder_of_a_greater_one(dataset: Path, source:
     assert len(mhp.read(0).people) == len(RawCihp(tmp_path).read(0).people)
 
 
+@pytest.mark.usefixtures("generator")
+def test_what_is_refused_at_the_beginning_leaves_the_dataset(dataset: Path, source: Source, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "out")
+    (tmp_path / "file").touch()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for wrong in (replace(source, cache=tmp_path / "file" / "cache"), replace(source, backgrounds=())):
+        with pytest.raises((OutputError, DatasetError)):
+            next(write_dataset(Job(wrong, tmp_path / "out", 1), 1, workers=1))
+        assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert len(RenderedPeople.open(tmp_path / "out").stems) == COUNT
+
+
 def test_a_disk_that_fills_up_is_an_error(dataset: Path, generator: Generator, source: Source, tmp_path: Path) -> None:
     """Whatever is written last: a picture, surface.npz, the annotation file, or another layout."""
     for folder in ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV"):

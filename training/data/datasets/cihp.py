@@ -73,7 +73,8 @@ class RawCihp:
         people = people_of_maps(parts, human, human_path)
         unsaid = human == IGNORE_LABEL
         doubt = None
-        if unsaid.any() and not people and not human[~unsaid].any():
+        named = unsaid & (parts > 0) & (parts < IGNORE_LABEL)  # without, 255 may well be true: nobody knows
+        if named.any() and not people and not human[~unsaid].any():
             doubt = (
                 f"{human_path}: the only person number is {IGNORE_LABEL}, which means not known: nothing is learnt "
                 "from this picture; number people 1, 2, ..."

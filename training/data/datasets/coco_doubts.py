@@ -34,7 +34,7 @@ def doubts(coco: CocoFile) -> Iterator[str]:
     """A sentence of each kind, naming the first annotation; what cannot be read at all is left to whoever reads it."""
     boxes, joints, again = _Doubt(), _Doubt(), _Doubt()
     ids: Counter[Any] = Counter()
-    everybody = jointed = people = emptied = 0
+    everybody = jointed = people = unread = emptied = 0
     furthest = furthest_joint = 0.0
     for about, rows in zip(coco.images, coco.rows, strict=True):
         side = numbers([about.get("width"), about.get("height")])
@@ -42,6 +42,7 @@ def doubts(coco: CocoFile) -> Iterator[str]:
         for row in rows:
             ids[row.get("id")] += 1
             box, name = numbers(row.get("bbox", ())), f"annotation {row.get('id')}"
+            unread += box.shape != (4,) and not row.get("iscrowd")
             if box.shape != (4,) or coco.flat(row):
                 continue
             everybody += 1
@@ -63,7 +64,7 @@ def doubts(coco: CocoFile) -> Iterator[str]:
                 if side.shape == (2,) and _beyond(places, side):
                     worst = places[np.abs(places / side - 0.5).max(1).argmax()]
                     joints.add(f"{name}, {worst.tolist()} in a picture of {side[0]:.0f}x{side[1]:.0f}")
-    if not people:
+    if not people and not unread:
         yield f"{coco.path}: nobody to learn from: all annotations have iscrowd 1, or no box with an extent"
     if emptied and "dp_I" not in coco.keys:
         yield f"{coco.path}: dp_I is empty in all {emptied} annotations that have it: no IUV is learnt from them"

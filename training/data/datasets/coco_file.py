@@ -62,7 +62,7 @@ class CocoFile:
     Attributes:
         images: what the file says of each picture, in the order of their ids.
         rows: the annotations of each, in the same order.
-        keys: that some annotation has, and not as an empty list.
+        keys: that some annotation has. Keypoints and `dp_*` that are empty lists do not count.
     """
 
     path: Path
@@ -115,7 +115,7 @@ class CocoFile:
             if row.get("image_id") not in known:
                 raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
             annotations[row["image_id"]].append(row)
-        keys = frozenset(key for row in rows for key, value in row.items() if value != [])
+        keys = frozenset(key for row in rows for key, value in row.items() if value != [] or not key.startswith("dp_"))
         for key in needed:
             if key not in keys:
                 raise DatasetError(f"{path}: no annotation has {key!r}")

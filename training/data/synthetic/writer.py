@@ -73,16 +73,18 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
     """Render pictures 0..pictures-1 in parallel, then write the annotation file; yields how many pictures are done.
 
     Pictures that are there already are rendered again: the same seed gives the same bytes. Those beyond `pictures`,
-    of an earlier dataset, are removed, and there is no annotation file until every picture is written.
+    of an earlier dataset, are removed, and there is no annotation file until every picture is written. What is refused
+    before the first picture leaves an earlier dataset as it was.
 
     Raises:
         DatasetError: a worker was killed.
         OutputError: a picture could not be written, or a baked body into the cache.
     """
-    _make_room(job.out, pictures)
+    make_folder(job.out)
     generator = Generator(job.source)  # once, for all processes: it takes a second, and bakes what is missing
     cast = generator.cast
     surface = kept_surface(job.source.cache, cast.body, cast.wardrobe.atlas)
+    _make_room(job.out, pictures)
     with replacing(job.out / "surface.npz") as partial:
         shutil.copyfile(surface, partial)
     records: dict[int, dict[str, Any]] = {}
@@ -110,7 +112,6 @@ def write_dataset(job: Job, pictures: int, workers: int) -> Iterator[int]:
 
 def _make_room(out: Path, pictures: int) -> None:
     """Folders for a dataset, without the annotation file and the further pictures of an earlier one."""
-    make_folder(out)
     with writing(out):
         (out / UNFINISHED).touch()
         (out / "densepose.json").unlink(missing_ok=True)
