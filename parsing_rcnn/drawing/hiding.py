@@ -65,7 +65,8 @@ def hide_people(canvas: NDArray[np.uint8], people: People, hide: str, style: str
 
     Where no head (or face) was found, or only a speck, the top quarter of the box is hidden as well, or the whole box
     if the person neither stands nor sits. The same holds for a head without a face, which may lie beside it; but where
-    DensePose saw that head, too, as it mostly does from behind, more around the head is hidden instead.
+    DensePose saw that head, too, as it mostly does from behind, more around the head is hidden instead. So "heads"
+    hides all that "faces" does, and "people" all that "heads" does.
     Part classes of one's own need not cover a body, a head or a face: there the charts alone say where these are, and
     without charts the box; cells of classes that are called like parts of a head are hidden besides.
 
@@ -124,11 +125,15 @@ def _cover(area: NDArray[np.uint8], cover: NDArray[np.uint8], style: str) -> Non
 def _what_to_hide(people: People, index: int, hide: str) -> tuple[NDArray[np.bool_] | None, bool | None]:
     """(cells [S,S] of one person, whether the whole box (True), its top (False) or nothing more (None) is hidden).
 
-    People without a face among their cells are hidden alike by both: "heads" hides all that "faces" does.
+    People without a face among their cells are hidden alike by both: "heads" hides all that "faces" does. "people"
+    hides all that "heads" does: a silhouette may miss the head.
     """
     mask = _cells_to_hide(people, index, hide)
     if hide == "people":
-        return mask, None if mask is not None and mask.any() else True
+        if mask is None or not mask.any():
+            return mask, True
+        head, whole = _what_to_hide(people, index, "heads")
+        return _either(mask, head), whole
     face = _cells_to_hide(people, index, "faces")
     lacking = [found for what, found in ((hide, mask), ("faces", face)) if _lacks(people, index, found, _SPECK[what])]
     if not lacking:

@@ -51,9 +51,11 @@ def assign_contested_pixels(people: People, labels: Sequence[NDArray[np.uint8] |
     The pixel goes to the person in whose silhouette it lies deepest. Depth is the distance from the silhouette's edge
     as a share of the map's side, so that a child counts as much as a grown-up. The silhouette is where a part is, or
     where I > 0; with both maps the depth is the mean of the two, but an untrained head's map does not count beside
-    another. Where depths are equal, or two silhouettes are so alike that they are one person found twice, the higher
-    score wins, and of equal scores the first. So which of two people is in front does not depend on how their maps are
-    pasted. Three or more are compared two by two, and who claims nothing in a map hides nobody in it.
+    another. Where depths are equal the higher score wins, and of equal scores the first.
+
+    Before that, of two silhouettes so alike that they are one person found twice the higher score has all that both
+    claim. So which of two people is in front does not depend on how their maps are pasted, and who is in front of three
+    not on the order in which they are compared. Who claims nothing in a map hides nobody in it.
 
     Args:
         people: with parts, IUV or part_probs where two overlap.
@@ -71,48 +73,55 @@ def _assign(people: People, claims: Sequence[Sequence[NDArray[np.uint8] | NDArra
     if len(people) < 2:
         return
     silhouette, window = cache(partial(_silhouette, people)), cache(people.window)
+
+    def claimed(pair: tuple[int, int], view: PixelWindow) -> list[list[NDArray[np.uint8]]]:
+        """What the two say of the pixels of a window, in each of the maps."""
+        return [[labels[i].view(np.uint8)[window(i).slices_of(view)] for i in pair] for labels in claims]
+
+    two: list[tuple[tuple[int, int], PixelWindow]] = []
     for front, back, common in _meeting(people, window):
-        pairs = [
-            [labels[index].view(np.uint8)[window(index).slices_of(common)] for index in (front, back)]
-            for labels in claims
-        ]
-        contested = [np.minimum(mine, theirs) for mine, theirs in pairs]
-        x, y, width, height = cv2.boundingRect(reduce(np.maximum, contested))
-        if not width:
+        pair = front, back
+        maps = claimed(pair, common)
+        view = _contested(maps, common)
+        if view is None:
             continue
-        left, top = common.left + x, common.top + y
-        view = PixelWindow(left, top, left + width, top + height)
-        who = [(silhouette(index), people.boxes[index]) for index in (front, back)]
-        view, lost = _behind(who, view, common)
-        where = common.slices_of(view)
-        for (mine, theirs), both in zip(pairs, contested, strict=True):
-            meant = both[where] > 0
-            mine[where] *= ~(meant & lost)
-            theirs[where] *= ~(meant & ~lost)
+        if _found_twice([(silhouette(i), people.boxes[i]) for i in pair], common):
+            for mine, theirs in maps:
+                theirs[...] *= mine == 0
+        else:
+            two.append((pair, view))
+    for pair, common in two:
+        view = _contested(claimed(pair, common), common)  # some claim less by now
+        if view is None:
+            continue
+        nearer, further = (interpolate(silhouette(i).depth, people.boxes[i], view) for i in pair)
+        behind = further - nearer > _EQUAL
+        for mine, theirs in claimed(pair, view):
+            both = np.minimum(mine, theirs) > 0
+            mine[...] *= ~(both & behind)
+            theirs[...] *= ~(both & ~behind)
 
 
-def _behind(
-    pair: Sequence[tuple[_Silhouette, NDArray[np.float32]]], view: PixelWindow, common: PixelWindow
-) -> tuple[PixelWindow, NDArray[np.bool_]]:
-    """Where the first of two people, the one with the higher score, is behind the second.
+def _contested(maps: Sequence[Sequence[NDArray[np.uint8]]], window: PixelWindow) -> PixelWindow | None:
+    """The part of a window with all pixels that two people both claim in one of the maps; None where there are none."""
+    x, y, width, height = cv2.boundingRect(reduce(np.maximum, [np.minimum(mine, theirs) for mine, theirs in maps]))
+    left, top = window.left + x, window.top + y
+    return PixelWindow(left, top, left + width, top + height) if width else None
+
+
+def _found_twice(pair: Sequence[tuple[_Silhouette, NDArray[np.float32]]], common: PixelWindow) -> bool:
+    """Whether two people are one person, by how much of their silhouettes they have in common.
 
     Args:
         pair: silhouette and box [4] of each.
-        view: the pixels that are needed, a part of `common`.
         common: the pixels that both people's windows have in common.
-
-    Returns:
-        (`view`, or a larger part of `common` that was looked at; bool [h,w] over it).
     """
     areas = sum(own.area for own, _ in pair)
     reached = _common(*(reach(own.depth, box, common) for own, box in pair))
-    alike = reached is not None and _alike(math.prod(reached.shape), areas)  # if both silhouettes filled all of it
-    if reached is not None and alike:
-        view = PixelWindow(*map(min, view[:2], reached[:2]), *map(max, view[2:], reached[2:]))
-    nearer, further = (interpolate(own.depth, box, view) for own, box in pair)
-    if alike and _alike(int(np.count_nonzero(np.minimum(nearer, further) >= pair[0][0].edge)), areas):
-        return view, np.zeros(view.shape, np.bool_)
-    return view, further - nearer > _EQUAL
+    if reached is None or not _alike(math.prod(reached.shape), areas):  # if both silhouettes filled all of it
+        return False
+    shared = np.minimum(*(interpolate(own.depth, box, reached) for own, box in pair)) >= pair[0][0].edge
+    return _alike(int(np.count_nonzero(shared)), areas)
 
 
 def visible(people: People) -> People:

@@ -49,6 +49,19 @@ def test_the_card_describes_the_files_that_are_there() -> None:
     assert {"data", "licence", "limits", "recipe"} <= set(repository.card)
 
 
+def test_classes_of_ones_own_are_read_once(tmp_path: Path) -> None:
+    """Every picture needs them several times."""
+    shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
+    path = tmp_path / "copy" / "model_card.json"
+    card = json.loads(path.read_text())
+    classes = ["Background", *(f"part {number}" for number in range(1, len(CIHP)))]
+    card["taxonomy"] = {"name": "own", "classes": classes}
+    path.write_text(json.dumps(card))
+    repository = ModelRepository.open(tmp_path / "copy")
+    assert repository.taxonomy.classes == tuple(classes)
+    assert repository.taxonomy is repository.taxonomy
+
+
 def test_a_model_of_the_card_is_the_same_weights_at_other_sizes(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "model_repository", tmp_path / "copy")
     path = tmp_path / "copy" / "model_card.json"

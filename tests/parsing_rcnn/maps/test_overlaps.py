@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from parsing_rcnn import draw
@@ -170,6 +172,52 @@ def test_one_person_found_twice_stays_whole() -> None:
     assert (people.label_map()[shared] == 2).all()
     swapped = replace(people, scores=np.array([0.8, 0.6], np.float32))
     assert (swapped.label_map()[shared] == 1).all()
+
+
+@pytest.mark.parametrize("between", [0.95, 0.8, 0.5])
+def test_the_doubtful_half_of_one_person_found_twice_hides_nobody(between: float) -> None:
+    """The third lies deeper than the surer half, and the other half, which lies deepest, would win it back."""
+    wide = ([10, 0, 90, 60], 0.7, block(0, 20, label=2))
+    narrow = ([10, 0, 56, 60], 0.9, block(0, 20, label=1))  # at its right edge the wide one is deeper
+    third = ([44, 0, 60, 60], between, block(0, 20, label=3))
+    twice = crowd(wide, narrow)
+    shared = twice.masks().all(axis=0)
+    assert (twice.label_map()[shared] == 1).all()
+    people = crowd(wide, narrow, third)
+    assert not (people.label_map()[shared] == 2).any()
+    row = people.label_map()[30]
+    beside = crowd(narrow, third).label_map()[30]
+    assert {1, 3} == set(beside[44:56].tolist())
+    assert np.array_equal(row[10:56], beside[10:56])  # as if the doubtful half were not there
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.integers(0, 30), st.integers(20, 50), st.integers(20, 30)),
+        min_size=3,
+        max_size=5,
+    ),
+    st.permutations([0.9, 0.8, 0.7, 0.6, 0.5]),
+)
+def test_whoever_is_in_front_of_many_is_in_front_of_each(places: list[tuple[int, ...]], scores: list[float]) -> None:
+    boxes = [[float(x), float(y), float(x + width), float(y + height)] for x, y, width, height in places]
+    people = crowd(*[(box, score, block(0, 20)) for box, score in zip(boxes, scores, strict=False)])
+    masks, owner = people.masks(), people.instance_map()
+    ahead = people.back_to_front()[::-1]
+    left = masks.copy()  # to whom a pixel may belong once nobody is there twice
+    beaten = np.zeros_like(masks)
+    for place, back in enumerate(ahead):
+        for front in ahead[:place]:
+            both = masks[front] & masks[back]
+            overlap = both.sum() / (masks[front] | masks[back]).sum()
+            assume(not 0.4 < overlap < 0.5)
+            if overlap > 0.45:
+                left[back] &= ~left[front]
+    for front, back in permutations(range(len(people)), 2):
+        before = people.select([front, back]).instance_map()
+        beaten[back] |= left[front] & left[back] & (before == 1)
+    for index in range(len(people)):
+        assert np.array_equal(owner == index + 1, left[index] & ~beaten[index])
 
 
 @pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])

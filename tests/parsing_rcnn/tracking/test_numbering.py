@@ -174,3 +174,94 @@ def test_who_comes_back_in_the_same_coat_is_the_same(colour: tuple[int, int, int
     back = numbering.number(standing(200), 0.2, lambda: np.full((200, 400, 3), colour, np.uint8))
     assert back.tracker_id is not None
     assert back.tracker_id.tolist() == [number]
+
+
+GREEN, YELLOW = (20, 180, 20), (220, 220, 20)
+
+
+def in_file(step: float, coats: list[tuple[int, int, int]], pace: float, frames: int = 5) -> list[list[int]]:
+    """The numbers of people 60 pixels apart, who walk so far from frame to frame; who is in the picture, by frame."""
+    numbering, found = Numbering(), []
+    for tick in range(frames):
+        lefts = [20 + 60 * place + step * tick for place in range(len(coats))]
+        there = [place for place, left in enumerate(lefts) if 0 <= left <= 360]
+        picture = np.full((200, 400, 3), 127, np.uint8)
+        for place in there:
+            picture[50:170, round(lefts[place]) : round(lefts[place]) + 40] = coats[place]
+        numbering.watch(picture)
+        people = standing(*(lefts[place] for place in there))
+        who = numbering.number(people, tick * pace, lambda picture=picture: picture).tracker_id  # type: ignore[misc]
+        assert who is not None
+        found.append([0] * len(coats))
+        for place, number in zip(there, who.tolist(), strict=True):
+            found[-1][place] = number
+    return found
+
+
+@pytest.mark.parametrize("pace", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("step", [60, -60, 50])
+def test_of_rare_frames_nobody_takes_the_number_of_the_person_ahead(step: float, pace: float) -> None:
+    """From one frame to the next everybody walks to where the next one was, or nearly so; the first one walks out."""
+    coats = [RED, BLUE, GREEN, YELLOW]
+    for numbers_now in in_file(step, coats, pace):
+        assert all(number in (0, place + 1) for place, number in enumerate(numbers_now))
+
+
+@pytest.mark.parametrize("pace", [0.1, 0.5, 1.0])
+def test_people_dressed_alike_are_told_by_their_places(pace: float) -> None:
+    assert in_file(8, [RED, RED, RED], pace) == [[1, 2, 3]] * 5
+
+
+def test_somebody_alone_keeps_the_number_when_the_light_changes() -> None:
+    numbering, found = Numbering(), []
+    for tick, coat in enumerate((RED, RED, BLUE, RED)):
+        picture = np.full((200, 400, 3), coat, np.uint8)
+        numbered = numbering.number(standing(100), tick / 2, lambda picture=picture: picture)  # type: ignore[misc]
+        found += numbered.tracker_id.tolist()  # type: ignore[union-attr]
+    assert found == [1] * 4
+
+
+GREYS = [(50, 50, 50), (85, 85, 85), (110, 105, 100), (150, 150, 155), (200, 200, 200)]
+DARK = [(40, 40, 48), (46, 42, 44), (38, 44, 50), (50, 48, 42), (44, 40, 40)]
+BRIGHT = [RED, (190, 60, 50), BLUE, (40, 40, 48), GREEN]
+Coats = list[tuple[int, int, int]]
+
+
+def in_a_row(pace: float, coats: Coats, lights: list[float], noise: float) -> list[list[int]]:
+    """The numbers of people who stand still, a frame for each light; their colours change a little by themselves."""
+    numbering, found, random = Numbering(), [], np.random.default_rng(3)
+    for tick, light in enumerate(lights):
+        picture = np.full((200, 400, 3), 127, np.uint8)
+        lefts = [20 + 70 * place + random.normal(0, 1) for place in range(len(coats))]
+        for left, coat in zip(lefts, coats, strict=True):
+            colour = (np.array(coat) + random.normal(0, noise, 3)) * light
+            picture[50:170, round(left) : round(left) + 40] = np.clip(colour, 0, 255)
+        who = numbering.number(standing(*lefts), tick * pace, lambda picture=picture: picture)  # type: ignore[misc]
+        found.append([] if who.tracker_id is None else who.tracker_id.tolist())
+    return found
+
+
+@pytest.mark.parametrize("pace", [0.34, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("coats", [GREYS, DARK, BRIGHT], ids=["greys", "dark", "bright"])
+@pytest.mark.parametrize("noise", [0, 6, 15])
+@pytest.mark.parametrize("light", [0, 0.3, 0.6])
+def test_of_rare_frames_people_who_stand_keep_their_numbers_in_any_light(
+    pace: float, coats: Coats, noise: float, light: float
+) -> None:
+    """In another light somebody may look as the next one did before, and of people dressed alike somebody always."""
+    lights = [1 + light * float(np.sin(2 * tick * pace)) for tick in range(10)]
+    assert in_a_row(pace, coats, lights, noise) == [[1, 2, 3, 4, 5]] * 10
+
+
+@pytest.mark.parametrize("pace", [0.3, 0.34])
+def test_of_three_frames_a_second_two_who_cross_keep_their_numbers(pace: float) -> None:
+    """Each is where the other one was before, or nearly so, while their colours are learnt in part."""
+    numbering, found = Numbering(), []
+    for tick in range(8):
+        lefts = [100 + 18 * tick, 250 - 18 * tick]
+        picture = np.full((200, 400, 3), 127, np.uint8)
+        for left, coat in zip(lefts, [RED, BLUE], strict=True):
+            picture[50:170, left : left + 40] = coat
+        who = numbering.number(standing(*lefts), tick * pace, lambda picture=picture: picture)  # type: ignore[misc]
+        found.append([] if who.tracker_id is None else who.tracker_id.tolist())
+    assert found == [[1, 2]] * 8

@@ -218,12 +218,6 @@ def test_who_is_known_again_by_the_looks_stands_where_they_are_and_did_not_rush_
     assert set(numbers) == {1}
 
 
-def test_confirmation_hides_a_flash() -> None:
-    tracker = Tracker(confirm=2)
-    box, score = np.array([[0, 0, 50, 100]], np.float32), np.array([0.9], np.float32)
-    assert [tracker.update(box, score, t / 30).tolist() for t in range(3)] == [[0], [1], [1]]
-
-
 @pytest.mark.parametrize(
     ("clothes", "left", "number"), [(0, 100, 1), (1, 100, 2), (0, 400, 1), (0, 900, 2), (None, 100, 2)]
 )
