@@ -51,3 +51,22 @@ def look_of(image: NDArray[np.uint8], people: People, index: int) -> NDArray[np.
 def distance(look: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """0 for the same colours to 1 for none in common: 1 minus Bhattacharyya's coefficient, mean of the bands."""
     return 1 - float((look * other).sum(axis=1).mean())
+
+
+def tones_apart(look: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """How far the mean colours lie apart in a and b of Lab, mean of the bands. Light and dark do not count.
+
+    Bands that one of them lacks are left out; 0 where there is no other.
+    """
+    (tones, seen), (others, also) = _tones(look), _tones(other)
+    both = seen & also
+    return float(np.linalg.norm(tones - others, axis=1)[both].mean()) if both.any() else 0.0
+
+
+def _tones(look: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Mean a and b of each band, [bands,2], from `_LOW` on, and whether the band has any colours, [bands]."""
+    shares = (look**2).reshape(len(look), *_BINS).sum(axis=1)
+    steps = np.arange(_BINS[1]) * ((_HIGH - _LOW) / _BINS[1])
+    total = shares.sum(axis=(1, 2))
+    sums = np.stack([shares.sum(axis=2) @ steps, shares.sum(axis=1) @ steps], axis=1)
+    return np.asarray(sums / np.maximum(total, 1e-6)[:, None], np.float32), total > 0

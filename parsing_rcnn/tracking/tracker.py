@@ -3,29 +3,36 @@
 Confident boxes are paired with tracks first; the tracks that are left may then take doubtful boxes, so that somebody
 half hidden keeps their number. A doubtful box never starts a track. A confident box that overlaps no track may still
 match one by its looks: somebody who comes out from behind another, or back into the picture, is known by the colours.
+Where frames are rare, the next of several people who walk in a file may be where the one before was: then clearly other
+colours count before overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.geometry import iou
 from parsing_rcnn.tracking.assignment import assign
-from parsing_rcnn.tracking.looks import distance
+from parsing_rcnn.tracking.looks import distance, tones_apart
 
 Look = NDArray[np.float32]
 
 DOUBTFUL = 0.2
 """The lowest score of a box that may continue a track: lower ones would take time and bridge few gaps."""
 
+_OVERLAP, _DOUBTFUL_OVERLAP = 0.2, 0.5  # least IoU of a prediction and a confident, or doubtful, box
+
 # Noise of the motion model, relative to the height of the box (per frame of 1/30 s).
 _POSITION, _VELOCITY, _MEASURED = 1 / 20, 1 / 120, 1 / 20
 _SLOWING = 0.95  # share of a lost track's speed that is left after a frame of 1/30 s: it is known less and less
 _ALIKE = 0.2  # distance of looks under which a new box is a lost track's: 99 of 100 looks of one person differ less
+_OTHER = 32.0  # difference of mean colours that light seldom makes, nor noise in what is grey
+_RARE = 0.4  # seconds between frames: in a longer time somebody walks to where the person ahead of them was
 _ALONE = 0.15  # IoU with others below which a person's look is learnt
 _LEARNT = 0.3  # share of a new look in what is remembered
 _AFRESH = 0.2  # least seconds between two looks at the same person
@@ -95,7 +102,6 @@ class Track:
         number: from 1, never used twice.
         motion: where the person is and goes.
         seen: time of the last box, seconds.
-        hits: boxes so far.
         look: of the person, from frames where nobody was near; None until there was one.
         looked: time of the last of them.
         lost: whether the last frame had no box of it.
@@ -104,7 +110,6 @@ class Track:
     number: int
     motion: Motion
     seen: float
-    hits: int = 1
     look: Look | None = None
     looked: float = float("-inf")
     lost: bool = False
@@ -112,7 +117,7 @@ class Track:
     def see(self, box: NDArray[np.float32], time: float) -> None:
         """A box of this person."""
         self.motion.correct(box)
-        self.seen, self.hits, self.lost = time, self.hits + 1, False
+        self.seen, self.lost = time, False
 
 
 @dataclass
@@ -122,9 +127,6 @@ class Tracker:
     Attributes:
         high: the lowest score of a box that starts a track or is paired first.
         patience: seconds that a track waits unseen before it is given up.
-        first_overlap: least IoU of a confident box and a prediction.
-        second_overlap: the same of a doubtful box.
-        confirm: boxes that a track needs before it is shown; 1 shows everybody at once.
         count: tracks so far.
 
     Example:
@@ -136,12 +138,11 @@ class Tracker:
 
     high: float = 0.5
     patience: float = 1.0
-    first_overlap: float = 0.2
-    second_overlap: float = 0.5
-    confirm: int = 1
     tracks: list[Track] = field(default_factory=list)
     count: int = 0
     _time: float | None = None
+    _updated: float | None = None  # time of the last frame's boxes; predictions may be later
+    _rare: bool = False  # whether the frame before is long ago
 
     def update(
         self,
@@ -163,19 +164,19 @@ class Tracker:
                 looks, at the same place or within walking distance of it.
 
         Returns:
-            [n] track numbers; 0 for a box that belongs to no track (yet).
+            [n] track numbers; 0 for a box that belongs to no track.
         """
+        look, self._rare = cache(look), self._updated is not None and time - self._updated > _RARE
+        self._updated = time
         for track in self.tracks if paused else ():
             track.lost = True
         self.predict(time)
         owners: list[Track | None] = [None] * len(boxes)
         waiting = list(self.tracks)
         confident = np.flatnonzero(scores >= self.high)
-        for chosen, least in (
-            (confident, self.first_overlap),
-            (np.flatnonzero(scores < self.high), self.second_overlap),
-        ):
-            for track, index in self._pair(waiting, boxes, scores, chosen, least):
+        doubtful = np.flatnonzero(scores < self.high)
+        for chosen, least in ((confident, _OVERLAP), (doubtful, _DOUBTFUL_OVERLAP)):
+            for track, index in self._pair(waiting, boxes, scores, chosen, least, look):
                 if paused and _unlike(track, look(index)) >= _ALIKE:
                     continue
                 track.see(boxes[index], time)
@@ -200,7 +201,7 @@ class Tracker:
         self._learn(boxes, owners, look)
         self.tracks += [owner for index in new if (owner := owners[index]) is not None]
         self.tracks = [t for t in self.tracks if time - t.seen <= self.patience]
-        return np.array([t.number if t is not None and t.hits >= self.confirm else 0 for t in owners], np.intp)
+        return np.array([0 if track is None else track.number for track in owners], np.intp)
 
     def predict(self, time: float) -> None:
         """Move every track to a time without seeing anything."""
@@ -229,14 +230,51 @@ class Tracker:
         scores: NDArray[np.float32],
         chosen: NDArray[np.intp],
         least: float,
+        look: Callable[[int], Look | None],
     ) -> list[tuple[Track, int]]:
         if not waiting or not len(chosen):
             return []
         overlap = iou(np.stack([t.motion.box for t in waiting]), boxes[chosen])
+        if self._rare and (overlap >= least).any():
+            overlap[self._strangers(overlap >= least, waiting, boxes, chosen, look)] = 0
         # a forbidden pair costs as much as no pair: if it cost more, two poor pairs would beat one good pair beside
         # somebody who is hidden, and two people who cross would swap their numbers
         cost = np.where(overlap >= least, 1 - overlap * scores[chosen], 1.0)
         return [(waiting[r], int(chosen[c])) for r, c in assign(cost) if overlap[r, c] >= least]
+
+    def _strangers(
+        self,
+        near: NDArray[np.bool_],
+        waiting: list[Track],
+        boxes: NDArray[np.float32],
+        chosen: NDArray[np.intp],
+        look: Callable[[int], Look | None],
+    ) -> NDArray[np.bool_]:
+        """Pairs of other colours of which one has its like within walking distance, bool [t,c].
+
+        Somebody has to have walked to a free place, or away from one that is free now: where each place is taken as
+        before, people stand, and another light makes some of them look like others. Who is where they were is nobody
+        else: people dressed alike have their like beside them.
+        """
+        other, alike, walked = np.zeros((3, *near.shape), np.bool_)
+        home = near.copy()
+        for row, track in enumerate(waiting):
+            for column, index in enumerate(chosen.tolist() if track.look is not None else ()):
+                if track.look is None or (seen := look(index)) is None:
+                    continue
+                other[row, column] = tones_apart(track.look, seen) >= _OTHER
+                alike[row, column] = _unlike(track, seen) < _ALIKE
+                walked[row, column] = self._walked(track, boxes[index])
+                home[row, column] &= alike[row, column]
+        free = ~home.any(axis=1, keepdims=True) & ~home.any(axis=0)
+        found = alike & walked & (free | home)
+        if not (found & ~(near.any(axis=1, keepdims=True) & near.any(axis=0))).any():
+            return np.zeros_like(near)
+        return np.asarray(other & (found.any(axis=1, keepdims=True) | found.any(axis=0)))
+
+    def _walked(self, track: Track, box: NDArray[np.float32]) -> bool:
+        """Whether somebody can have walked to a box since they were last seen."""
+        return _apart(track.motion.box, box) <= 1 + 2 * ((self._time or 0) - track.seen)
 
     def _returned(
         self, waiting: list[Track], boxes: NDArray[np.float32], new: list[int], look: Callable[[int], Look | None]
@@ -247,10 +285,7 @@ class Tracker:
         for index in new if known else ():
             seen = look(index)
             for track in known:
-                apart = _apart(track.motion.box, boxes[index])
-                if apart > 1 + 2 * ((self._time or 0) - track.seen):
-                    continue
-                if (unlike := _unlike(track, seen)) < _ALIKE:
+                if self._walked(track, boxes[index]) and (unlike := _unlike(track, seen)) < _ALIKE:
                     found.append((unlike, track, index))
         pairs: list[tuple[Track, int]] = []
         for _, track, index in sorted(found, key=lambda entry: entry[0]):

@@ -29,7 +29,7 @@ class Memory:
         parts: labels, and what they come from.
         charts: the same of I.
         uv: uint8 [2,S,S].
-        part_scores: the last score above 0 of each class, whether it is shown or not.
+        part_scores: the last score above 0 of each class that was found in the last analysed frame, shown or averaged.
         iuv_scores: the same of each I.
     """
 
@@ -55,11 +55,26 @@ class Memory:
         return _as_shown(self.iuv_scores, self.charts)
 
 
-def last_scores(known: Scores | None, scores: Scores | None) -> Scores | None:
-    """The last score above 0 of each class: voting may show a class for some frames after it was last found."""
-    if known is None or scores is None or known.shape != scores.shape:
+def last_scores(
+    known: Scores | None, scores: Scores | None, labels: NDArray[np.uint8] | None, votes: Votes | Averages | None
+) -> Scores | None:
+    """The last score above 0 of each class that is found, shown or averaged.
+
+    Voting may show a class for some frames after it was last found. A class that left the memory has no score there.
+
+    Args:
+        known: from earlier frames.
+        scores: of this one.
+        labels: found in it, uint8 [S,S].
+        votes: after it.
+    """
+    if known is None or scores is None or known.shape != scores.shape or labels is None or votes is None:
         return scores
-    return np.where(scores > 0, scores, known)
+    old = np.where(scores > 0, 0, known)
+    averaged = votes.classes if isinstance(votes, Averages) else ()
+    gone = set(unseen(votes.labels, old)) & set(unseen(labels, old)) - set(averaged)
+    old[list(gone)] = 0
+    return np.where(scores > 0, scores, old)
 
 
 def people_of(memories: Sequence[Memory], blank: People) -> People:

@@ -202,7 +202,6 @@ class Smoother:
             parts = None if labels is None else Votes.first(labels, keep)
             charts = None if iuv is None else Votes.first(iuv[0], keep)
             return Memory(box, box, np.zeros(4), time, score, parts, charts, None if iuv is None else iuv[1:], *sure)
-        sure = [last_scores(*both) for both in zip((memory.part_scores, memory.iuv_scores), sure, strict=True)]
         shown, speed = self._steadied(memory, box, time)
         # the maps are moved into the steadied box, too: in the trembling one their cells would tremble
         cells = _grown(shown)
@@ -217,7 +216,9 @@ class Smoother:
                 )
             if iuv is not None:
                 charts, uv = self._charts(memory, _laid(iuv, box, cells), where, believed, gap)
-        return Memory(cells, shown, speed, time, score, voted, charts, uv, *sure)
+        part_scores = last_scores(memory.part_scores, sure[0], labels, voted)
+        iuv_scores = last_scores(memory.iuv_scores, sure[1], None if iuv is None else iuv[0], charts)
+        return Memory(cells, shown, speed, time, score, voted, charts, uv, part_scores, iuv_scores)
 
     def _charts(
         self,

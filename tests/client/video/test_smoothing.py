@@ -202,6 +202,27 @@ def test_a_class_keeps_its_last_score_as_long_as_it_is_shown() -> None:
         assert steady.iuv_scores[0] == pytest.approx(np.append(wanted, np.zeros(5)) / 2)
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_class_that_is_no_longer_shown_loses_its_score(averaged: bool) -> None:
+    """A bag has been away for a second. Then a quarter of the cells, of which scores are made, misses it."""
+    image, smoother = np.ascontiguousarray(texture()[:, :320]), Smoother()
+    bag = np.where(truth() == 5, 7, truth()).astype(np.uint8)
+    for t in range(90):
+        labels = bag if t < 30 or t >= 60 else truth()
+        found = scored(labels, sure=0.3 if t < 30 else 0.9)
+        assert found.part_scores is not None
+        assert found.iuv_scores is not None
+        if t >= 60:
+            found.part_scores[0, 7] = found.iuv_scores[0, 7] = 0
+        probs = (labels == np.arange(20)[:, None, None]).astype(np.uint8)[None] * 255 if averaged else None
+        steady, _ = smoother.update(image, replace(found, part_probs=probs), ONE, t / 30)
+        assert steady.part_scores is not None
+        assert steady.iuv_scores is not None
+        wanted = 0.3 if t < 30 else 0
+        if not 30 <= t < 45:  # while votes are counted, the bag is shown with the score it had
+            assert (steady.part_scores[0, 7], steady.iuv_scores[0, 7]) == pytest.approx((wanted, wanted / 2))
+
+
 def test_everything_that_is_shown_has_a_score_and_nothing_else_has() -> None:
     """In frames that were analysed, in those that people are carried into, and where somebody is missed."""
     image, smoother, random = np.ascontiguousarray(texture()[:, :320]), Smoother(), np.random.default_rng(4)
