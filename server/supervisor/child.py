@@ -1,4 +1,4 @@
-"""A tritonserver as a child process that ends when we do. Where our log is JSON, its lines go through that."""
+"""A tritonserver as a child process that ends when we do, and whose lines we read."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import structlog
 
-_LONGEST = 65536  # bytes; a longer line of the server is logged in pieces
+_STANDARD_ERROR = 2
+_LONGEST = 65536  # bytes; a longer line of the server is read in pieces
 _NUMBER = 32  # bytes: enough for a process id in decimal
-_SAID = 10.0  # seconds to wait until the last lines of an ended server are logged
+_FIRST = 4096  # lines; its usage has 400
+_SAID = 10.0  # seconds to wait until the last lines of an ended server are read
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 # "I1128 13:10:41.123456 4711 server.cc:674] words"; with --log-format=ISO8601 "2026-11-28T13:10:41Z I 4711 ..."
 _ENTRY = re.compile(r"(?:([IWEF])\d{4} [\d:.]+|\d{4}-\S+ ([IWEF])) \d+ (\S+?:\d+)\] ?(.*)", re.DOTALL)
@@ -48,23 +50,24 @@ class Child:
         process: the server; its process id is also that of its process group.
         guard: process id of its guard; None where none could be started, and then there is no server either.
         wire: socket to the guard, which alone has the other end.
-        lines: logs the lines of the server and of all that it started, until they have ended; None where they go to our
-            standard error by themselves.
+        lines: reads the lines of the server and of all that it started, until they have ended.
+        first: its lines before the first entry of its log, complete after `clear_up`. A server that does not take its
+            options says how it is used, and ends; one that does writes an entry before it loads a model.
     """
 
     process: subprocess.Popen[bytes]
     guard: int | None
     wire: socket.socket
-    lines: threading.Thread | None
+    lines: threading.Thread
+    first: list[str] = field(default_factory=list)
 
     def clear_up(self) -> None:
-        """After the server's end: kill what it left running, dismiss the guard, and let the last lines be logged."""
+        """After the server's end: kill what it left running, dismiss the guard, and let the last lines be read."""
         # the processes of python models outlive a server that was killed; nothing else is in its group
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.dismiss_guard()
-        if self.lines is not None:
-            self.lines.join(_SAID)
+        self.lines.join(_SAID)
 
     def dismiss_guard(self) -> None:
         """Tell the guard that the server's group has ended or was killed: there is nothing left for it to do."""
@@ -104,7 +107,8 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
         command: program and arguments.
         environment: variables added to ours.
         memory: glob pattern of its shared memory files.
-        wrapped: whether its lines go through our log; if not, they go straight to our standard error.
+        wrapped: whether its lines go through our log; if not, they go to our standard error as they are, and what it
+            writes to its standard output straight to ours.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -114,29 +118,48 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
             start_new_session=True,
             stdin=theirs.fileno(),
             stdout=subprocess.PIPE if wrapped else None,
-            stderr=subprocess.STDOUT if wrapped else None,
-            restore_signals=False,  # SIGPIPE stays ignored: a server whose log has lost its reader goes on
+            stderr=subprocess.STDOUT if wrapped else subprocess.PIPE,
+            restore_signals=False,  # SIGPIPE stays ignored: a server whose output has lost its reader goes on
         )
     guard = int(ours.recv(_NUMBER) or 0) or None
-    if process.stdout is None:
-        return Child(process, guard, ours, None)
+    pipe, first = process.stdout if wrapped else process.stderr, list[str]()
     # a thread keeps reading: a full pipe would block the server
-    lines = threading.Thread(target=_forward, args=(process.stdout,), daemon=True)
+    lines = threading.Thread(target=_read, args=(pipe, first, _logged() if wrapped else _passed_on), daemon=True)
     lines.start()
-    return Child(process, guard, ours, lines)
+    return Child(process, guard, ours, lines, first)
 
 
-def _forward(pipe: IO[bytes]) -> None:
-    level = "info"
+def _read(pipe: IO[bytes], first: list[str], tell: Callable[[bytes, str, re.Match[str] | None], None]) -> None:
+    """Tell each line until the pipe ends, and keep the first ones (see `Child`)."""
+    begun = False
     with pipe:
         while line := pipe.readline(_LONGEST):
             words = line.decode(errors="backslashreplace").rstrip("\r\n")
             entry = _ENTRY.match(words)
-            if entry is not None:
-                level = _LEVELS[entry[1] or entry[2]]
-                getattr(log, level)(_unquoted(entry[4]), source="tritonserver", at=entry[3])
-            elif words.strip():  # a table or a stack trace goes on: the level of its first line
-                getattr(log, level)(words, source="tritonserver")
+            begun = begun or entry is not None
+            if not begun and len(first) < _FIRST:
+                first.append(words)
+            tell(line, words, entry)
+
+
+def _passed_on(line: bytes, *_: object) -> None:
+    with suppress(OSError):  # full disk, or the reader of our log has gone: the server goes on
+        while line:
+            line = line[os.write(_STANDARD_ERROR, line) :]
+
+
+def _logged() -> Callable[[bytes, str, re.Match[str] | None], None]:
+    level = "info"
+
+    def tell(_: bytes, words: str, entry: re.Match[str] | None) -> None:
+        nonlocal level
+        if entry is not None:
+            level = _LEVELS[entry[1] or entry[2]]
+            getattr(log, level)(_unquoted(entry[4]), source="tritonserver", at=entry[3])
+        elif words.strip():  # a table or a stack trace goes on: the level of its first line
+            getattr(log, level)(words, source="tritonserver")
+
+    return tell
 
 
 def _unquoted(words: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,25 @@ class Installation:
         }
         arguments = (f"--cache-directory={server / 'caches'}",)
         return cls(server / "bin" / "tritonserver", unpacked / "backends", environment, arguments)
+
+    def usage(self) -> str:
+        """What the server says of its options.
+
+        Raises:
+            EngineUnavailable: it cannot be started.
+        """
+        try:
+            asked = subprocess.run(
+                [self.program, "--help"],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except OSError as error:
+            raise EngineUnavailable(f"cannot start {self.program}: {error.strerror}") from error
+        return asked.stdout.decode(errors="backslashreplace").strip()
 
     def has(self, backend: str) -> bool:
         """Whether it has a backend, "tensorrt" for example."""

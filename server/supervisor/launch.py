@@ -8,30 +8,32 @@ A server that does not answer is started again, after a pause that doubles up to
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn.inference.contention import children_busy
-from parsing_rcnn.repository import GRAPHS, ModelRepository
+from parsing_rcnn.repository import ModelRepository
 from server.engines.shared_memory import FOLDER, sweep
 from server.settings import address
 from server.supervisor.child import Child, spawn
 from server.supervisor.installation import UNPACKED, Installation
-from server.supervisor.options import refuse_own
-from server.supervisor.ports import refuse_taken
-from server.supervisor.probes import Prober
+from server.supervisor.memory import clear, hide
+from server.supervisor.options import complaint, refuse_own
+from server.supervisor.ports import claimed, is_held_by, numbered, refuse_taken
+from server.supervisor.probes import KEY, RESTRICTED, Prober
+from server.supervisor.profiles import Profile, choose_profile, refuse_missing_backend
 from server.supervisor.stubs import OldStubs
 
-Profile = Literal["auto", "gpu", "ort_gpu", "cpu"]
 BUILT = UNPACKED.with_name("build") / "plugin"  # where `make plugin` writes
 _PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
@@ -48,12 +50,13 @@ class Launch:
 
     Attributes:
         repository: models with configurations (`parsing-rcnn export --target triton` writes them).
-        host: address of all three ports.
+        host: address of all three ports; a `Supervisor` makes a number of a name.
         profile: which of the models' configurations.
         drain_seconds: how long accepted requests may take after a stop.
         built: folder of Triton's plugin where that is not beside the repository.
         silent: levels of tritonserver's log that are off, "info" for example.
         more: the caller's own options of tritonserver, added to ours.
+        key: whoever has it may load models; pages of a browser, other machines and other users have not.
     """
 
     repository: Path
@@ -66,6 +69,7 @@ class Launch:
     built: Path = BUILT
     silent: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @property
     def prefix(self) -> str:
@@ -108,6 +112,9 @@ class Launch:
             "--model-control-mode=explicit",
             "--load-model=*",
             "--disable-auto-complete-config",
+            # any page that is open in a browser here may send HTTP requests; clients register memory over gRPC
+            f"--http-restricted-api=shared-memory,{RESTRICTED}:{KEY}={self.key}",
+            f"--grpc-restricted-protocol={RESTRICTED}:{KEY}={self.key}",
             f"--exit-timeout-secs={self.drain_seconds}",
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
@@ -118,24 +125,6 @@ class Launch:
         ]
 
 
-def choose_profile(repository: Path, installation: Installation) -> tuple[Profile, str]:
-    """(profile, why): engines where there are a GPU, a plan of every graph and Triton's backend for them; else ONNX
-    Runtime with CUDA where Triton has that, else the CPU."""
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
-        return "cpu", "no NVIDIA device here"
-    without = [name for name in GRAPHS if not (repository / name / "1" / "model.plan").is_file()]
-    if without:
-        plans = ", ".join(f"{name}/1/model.plan" for name in without)
-        missing = f"no {plans}: `parsing-rcnn export --target tensorrt` builds the engines"
-    elif not installation.has("tensorrt"):
-        missing = f"no tensorrt backend in {installation.backends}: NVIDIA's images of tritonserver have it"
-    else:
-        return "gpu", "a GPU and an engine of every graph"
-    if installation.has("onnxruntime"):
-        return "ort_gpu", f"a GPU, but {missing}"
-    return "cpu", f"a GPU, but no onnxruntime backend in {installation.backends}, and {missing}"
-
-
 class Supervisor:
     """Keeps one tritonserver running and healthy until `stop`.
 
@@ -143,17 +132,18 @@ class Supervisor:
         launch: what to start.
         installation: the server to start.
         interval: seconds between two rounds of probes.
-        wrapped: whether the server's lines go through our log; if not, they go straight to standard error.
+        wrapped: whether the server's lines go through our log; if not, they go to standard error as they are.
     """
 
     def __init__(
         self, launch: Launch, installation: Installation, interval: float = 2.0, *, wrapped: bool = False
     ) -> None:
-        self.launch, self.installation, self.interval, self.wrapped = launch, installation, interval, wrapped
+        self.installation, self.interval, self.wrapped = installation, interval, wrapped
         ModelRepository.open(launch.repository)
         missing = launch.repository / "human_analysis" / "config.pbtxt"
         if not missing.is_file():
             raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")
+        self.launch = launch = replace(launch, host=numbered(launch.host, launch.http_port))
         refuse_taken(launch.host, launch.ports)
         self.profile, why = (
             (launch.profile, "as asked")
@@ -161,7 +151,7 @@ class Supervisor:
             else choose_profile(launch.repository, installation)
         )
         log.info("profile", profile=self.profile, reason=why)
-        _refuse_missing_backend(self.profile, installation)
+        refuse_missing_backend(self.profile, installation)
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
         refuse_own(launch.more, replace(launch, silent=(), more=()).command(installation, self.profile)[1:])
@@ -184,7 +174,15 @@ class Supervisor:
 
         Args:
             ready: called whenever the server has become ready.
+
+        Raises:
+            EngineUnavailable: another supervisor is on its way to one of the ports.
+            InvalidOptions: the server does not take its options.
         """
+        with claimed(self.launch.ports):
+            self._run(ready)
+
+    def _run(self, ready: Callable[[], None]) -> None:
         pause = 0.5
         while not self._stopping.is_set():
             begin = time.monotonic()
@@ -195,6 +193,7 @@ class Supervisor:
                 self._end()
             if self._stopping.is_set():
                 return
+            self._refuse_usage()
             pause = 0.5 if time.monotonic() - begin > 2 * _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
             log.warning("the server is started again", after_seconds=pause)
             self._stopping.wait(pause)
@@ -202,31 +201,41 @@ class Supervisor:
     def _start(self) -> None:
         self._healed = self._idle = self._silent = False
         self._reap()
-        self._clear()
+        clear(self.launch.prefix)
         sweep()
-        command = self.launch.command(self.installation, self.profile)
-        log.info("starting", command=" ".join(command))
-        memory = FOLDER / f"{self.launch.prefix}*"
+        command, memory = self.launch.command(self.installation, self.profile), FOLDER / f"{self.launch.prefix}*"
+        log.info("starting", command=" ".join(command).replace(self.launch.key, "***"))
         self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
+
+    def _refuse_usage(self) -> None:
+        """Raise the reason of a server that ended, if it is one that would end it each time: an option."""
+        assert self._child is not None
+        reason = complaint("\n".join(self._child.first))
+        if reason is not None:
+            raise InvalidOptions(f"tritonserver does not take the options that it got: {reason}")
 
     def _watch(self, ready: Callable[[], None]) -> None:
         """Watch until the server ends, stops answering, or we are stopped."""
         assert self._child is not None
         launch, process = self.launch, self._child.process
         metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
-        with Prober.connect(launch.address(launch.grpc_port), metrics, launch.repository) as prober:
+        with Prober.connect(launch.address(launch.grpc_port), metrics, launch.repository, launch.key) as prober:
             begin = time.monotonic()
-            while not prober.server_ready():
+            # another may answer there, and ours ends when it finds the port taken
+            while not (prober.server_ready() and self._holds_port(process)):
+                hide(launch.prefix)
                 if self._stopping.wait(_POLL) or process.poll() is not None:
                     return self._say_why(process)
                 if time.monotonic() - begin > _START:
                     log.error("the server does not become ready", seconds=_START)
                     return None
+            hide(launch.prefix)
             log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
             ready()
             silent = 0
             while not self._stopping.wait(self.interval):
                 self._reap()
+                hide(launch.prefix)
                 if process.poll() is not None:
                     return self._say_why(process)
                 silent = 0 if prober.server_ready() else silent + 1
@@ -236,15 +245,24 @@ class Supervisor:
                     return None
                 if not silent:
                     self._heal(prober)
-            left = prober.drain(launch.drain_seconds, self.pid, lambda: process.poll() is not None)
-            self._idle = left == "idle"
-            if process.poll() is not None:  # it ended by itself meanwhile
-                return self._say_why(process)
-            if left == "busy":
-                log.warning("requests kept coming", seconds=launch.drain_seconds)
-            elif left == "unknown":
-                log.warning("the server does not say whether it has requests left", seconds=launch.drain_seconds)
+            self._drain(prober, process)
         return None
+
+    def _drain(self, prober: Prober, process: subprocess.Popen[bytes]) -> None:
+        """Let our server answer what it has accepted."""
+        seconds = self.launch.drain_seconds
+        if self._holds_port(process):
+            left = prober.drain(seconds, process.pid, lambda: process.poll() is not None)
+            self._idle = left == "idle"
+            if process.poll() is None and left == "busy":
+                log.warning("requests kept coming", seconds=seconds)
+            elif process.poll() is None and left == "unknown":
+                log.warning("the server does not say whether it has requests left", seconds=seconds)
+        self._say_why(process)
+
+    def _holds_port(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether it is our server that answers."""
+        return process.poll() is None and is_held_by(self.launch.grpc_port, process.pid)
 
     def _heal(self, prober: Prober) -> None:
         """Reload the models that do not answer. A stop does not wait for that: a server ends while it loads, too."""
@@ -257,6 +275,7 @@ class Supervisor:
             loading.start()
             while loading.is_alive() and not self._stopping.is_set():
                 loading.join(_POLL)
+                hide(self.launch.prefix)
 
     def _reload(self, prober: Prober, model: str) -> None:
         old = None if self.pid is None else OldStubs(self.pid, model, self.launch.prefix)
@@ -283,7 +302,7 @@ class Supervisor:
                 process.wait()
         self._child.clear_up()
         self._ended.append(self._child)
-        self._clear()
+        clear(self.launch.prefix)
 
     def _ends(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a server that was told to end does so, in the time that is worth waiting.
@@ -306,21 +325,6 @@ class Supervisor:
     def _reap(self) -> None:
         """Reap the orphans of ended servers, which end a moment after these."""
         self._ended = [child for child in self._ended if not child.reap()]
-
-    def _clear(self) -> None:
-        """Remove the shared memory of a killed server or of killed models; only this server uses the prefix."""
-        for leaked in FOLDER.glob(f"{self.launch.prefix}*"):
-            leaked.unlink(missing_ok=True)
-
-
-def _refuse_missing_backend(profile: Profile, installation: Installation) -> None:
-    """Refuse a profile whose backend is missing: Triton would load no model, and would be restarted for ever."""
-    needed = {"gpu": "tensorrt", "ort_gpu": "onnxruntime"}.get(profile)
-    if needed is not None and not installation.has(needed):
-        raise EngineUnavailable(
-            f"--profile {profile} needs Triton's {needed} backend, and {installation.backends} has none: run "
-            "this in an image of tritonserver from NVIDIA, or take --profile cpu"
-        )
 
 
 def _refuse_missing_plugin(launch: Launch) -> None:

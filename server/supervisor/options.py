@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from parsing_rcnn.errors import InvalidOptions
 
 _ASKED = {"--allow-grpc": "grpc", "--allow-metrics": "metrics"}  # without them no server is ready, or ever idle
 _ENCRYPTED = ("--grpc-use-ssl", "--grpc-use-ssl-mutual")
+_KEYS = ("--http-restricted-api", "--grpc-restricted-protocol")
+_OTHER_NAMES = {"--model-store": "--model-repository", "--strict-model-config": "--disable-auto-complete-config"}
 _BACKENDS = "--backend-config"
 _MEMORY = "python,shm-region-prefix-name"  # what a killed server leaves is found by it
+_HELP = "--help"
+_SHORTEST_HELP = "--he"  # others begin with --h, too
+_USAGE = "Usage: tritonserver "
+_OF_USAGE = ("\t", "  --")  # how its lines begin
 
 
 def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
@@ -22,12 +28,18 @@ def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
     Raises:
         InvalidOptions: one of the caller's is refused, or is no option.
     """
-    own = {part.partition("=")[0] for part in ours} - {_BACKENDS}
+    own = {part.partition("=")[0] for part in ours} - {_BACKENDS, *_KEYS}
+    refused = {*own, *_OTHER_NAMES, *_ASKED, *_ENCRYPTED, *_KEYS, _BACKENDS}
     for position, option in enumerate(more):
         name, _, value = option.partition("=")
         if not position and not option.startswith("-"):
             raise InvalidOptions(
                 f"{option!r} is no option of tritonserver: they begin with hyphens, as --log-verbose=1"
+            )
+        if meant := _abbreviated(name, refused):
+            raise InvalidOptions(
+                f"{name} is {' or '.join(meant)} to tritonserver, which this command gives or relies on: write "
+                "options in full"
             )
         if name in _ASKED:
             raise InvalidOptions(
@@ -38,6 +50,11 @@ def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
                 f"{name}: this command asks the server without encryption; a proxy before the gateway encrypts for "
                 "other machines (deploy/README.md)"
             )
+        if name in _KEYS:
+            raise InvalidOptions(
+                f"{name}: this command gives it with a key of its own, so that nobody else loads models; a proxy "
+                "before the gateway, or a firewall, keeps callers from more (docs/triton.md)"
+            )
         if name == _BACKENDS:
             value = value or "".join(more[position + 1 : position + 2])
             if value.partition("=")[0] == _MEMORY:
@@ -45,7 +62,41 @@ def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
                     f"{_BACKENDS}={_MEMORY} is what this command gives to tritonserver: by that name it removes the "
                     "shared memory of a server that died; --grpc-port changes it"
                 )
+        if name in _OTHER_NAMES:
+            raise InvalidOptions(
+                f"{name} stands for {_OTHER_NAMES[name]}, which this command gives to tritonserver: its own "
+                "options, before `--`, set what may be set"
+            )
         if name in own:
             raise InvalidOptions(
                 f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
             )
+
+
+def _abbreviated(name: str, options: Collection[str]) -> list[str]:
+    """The options that a name which is none of them may stand for: tritonserver takes their beginnings, too."""
+    if name in options or not name.removeprefix("--") or not name.startswith("--"):
+        return []
+    return sorted(option for option in options if option.startswith(name))
+
+
+def asks_for_help(more: Sequence[str]) -> bool:
+    """Whether one of the caller's options is tritonserver's --help."""
+    return any(_HELP.startswith(option) and option.startswith(_SHORTEST_HELP) for option in more)
+
+
+def complaint(said: str) -> str | None:
+    """What a server has against its options; None if it did not end with its usage.
+
+    It complains of an unknown option before the usage, of a value after it.
+
+    Args:
+        said: all that it said.
+    """
+    before, usage, after = said.partition(_USAGE)
+    if not usage:
+        return None
+    lines = after.splitlines()
+    end = max((number for number, line in enumerate(lines) if line.startswith(_OF_USAGE)), default=0)
+    found = [*(line for line in before.splitlines() if not line.startswith("Warning")), *lines[end + 1 :]]
+    return " ".join(line.strip() for line in found if line.strip()) or "it says how it is used"

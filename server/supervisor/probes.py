@@ -14,15 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from parsing_rcnn.ensembles import OWN_CHANNEL, PROBE, ROWS
+from parsing_rcnn.ensembles import ENSEMBLES, OWN_CHANNEL, PROBE, ROWS
 from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.inference.contention import children_busy
+from server.engines.tiny import tiny_picture
 
 _DEADLINE = 5.0  # seconds that one probe, or one question to the server, may take
 _LOADING = 120.0  # seconds that a model may take to load
@@ -33,7 +33,13 @@ _PENDING = re.compile(r"^nv_inference_pending_request_count\{[^}]*\} (\S+)$", re
 _KINDS = {"UINT8": np.uint8, "INT32": np.int32, "FP32": np.float32}
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the metrics are on this machine
 PROBED = ("preprocess", "detector", "parsing", "densepose_head", "postprocess")
-"""The models that compute; ensembles are as well as these."""
+"""The models that compute; an ensemble is as well as these, where it is loaded."""
+
+KEY = "parsing-rcnn-key"
+"""The header with the supervisor's key, which requests to `RESTRICTED` need over HTTP."""
+
+RESTRICTED = "model-repository,trace,logging"
+"""What only the supervisor may ask of its server: whoever loads a model brings its code along."""
 
 Drained = Literal["idle", "busy", "unknown"]
 """What is known of a server that was told to accept nothing more."""
@@ -52,13 +58,16 @@ class Prober:
     Args:
         client: a `tritonclient.grpc.InferenceServerClient`, or a stand-in.
         metrics: URL of the server's metrics.
-        repository: folder of the models; those of `PROBED` that it has are probed.
+        repository: folder of the models; those of `PROBED` that it has are probed, and its ensembles stay loaded.
+        key: opens what is `RESTRICTED`; None where nothing is.
     """
 
-    def __init__(self, client: Any, metrics: str, repository: Path) -> None:
+    def __init__(self, client: Any, metrics: str, repository: Path, key: str | None = None) -> None:
         self._metrics = metrics
         self._client = client
+        self._headers = None if key is None else {f"triton-grpc-protocol-{KEY}": key}
         self._models = [name for name in PROBED if (repository / name).is_dir()]
+        self._ensembles = [name for name in ENSEMBLES if (repository / name).is_dir()]
         self._inputs: dict[str, list[triton.InferInput]] = {}
         self._configs: dict[str, Any] = {}
         self._ends: dict[str, int] = {}
@@ -67,9 +76,9 @@ class Prober:
         self._late_probes: dict[str, Future[Any]] = {}
 
     @classmethod
-    def connect(cls, address: str, metrics: str, repository: Path) -> Prober:
+    def connect(cls, address: str, metrics: str, repository: Path, key: str | None = None) -> Prober:
         """A prober of the server whose gRPC service is at `address`, host:port."""
-        return cls(triton.InferenceServerClient(address, channel_args=OWN_CHANNEL), metrics, repository)
+        return cls(triton.InferenceServerClient(address, channel_args=OWN_CHANNEL), metrics, repository, key)
 
     def __enter__(self) -> Prober:
         return self
@@ -90,11 +99,25 @@ class Prober:
         return all(self._client.is_model_ready(name, client_timeout=_DEADLINE) for name in self._models)
 
     def sick(self) -> Iterator[tuple[str, str]]:
-        """(model, its error) of every model that does not compute.
+        """(model, its error) of every model that does not compute; if all do, of every ensemble that is not loaded.
 
         A model that has answered somebody since the last round works, and is not probed: a request that comes while its
         only instance computes a probe may wait half a second until Triton 2.51 sees that the instance is free.
         """
+        well = True
+        for found in self._sick_steps():
+            well = False
+            yield found
+        if well:  # else they may come back with the model
+            yield from ((name, "it is not loaded") for name in self._ensembles if not self._is_loaded(name))
+
+    def _is_loaded(self, ensemble: str) -> bool:
+        """Whether the server has an ensemble; also where it does not say: the next round asks again."""
+        with suppress(InferenceServerException):
+            return bool(self._client.is_model_ready(ensemble, client_timeout=_DEADLINE))
+        return True
+
+    def _sick_steps(self) -> Iterator[tuple[str, str]]:
         for name in self._models:
             try:
                 if self._works(name):
@@ -156,7 +179,7 @@ class Prober:
         self._late_probes.pop(name, None)
         for step in (self._client.unload_model, self._client.load_model):
             try:
-                step(name, client_timeout=_LOADING)
+                step(name, headers=self._headers, client_timeout=_LOADING)
             except InferenceServerException as error:
                 reason = str(error.message())
             except ValueError:  # the connection was closed meanwhile: we were told to stop
@@ -199,13 +222,13 @@ class Prober:
         """Unload the ensembles, and wait until they have answered everybody, or until `end`."""
         with suppress(InferenceServerException):  # the server ends, or hangs
             for name in self._loaded_ensembles():
-                self._client.unload_model(name, client_timeout=_DEADLINE)
+                self._client.unload_model(name, headers=self._headers, client_timeout=_DEADLINE)
             while self._loaded_ensembles() and time.monotonic() < end:
                 time.sleep(_QUIET / 10)
 
     def _loaded_ensembles(self) -> list[str]:
         """Ensembles that are loaded, or still have requests."""
-        found = self._client.get_model_repository_index(client_timeout=_DEADLINE).models
+        found = self._client.get_model_repository_index(headers=self._headers, client_timeout=_DEADLINE).models
         return [model.name for model in found if model.name not in PROBED and model.state in ("READY", "UNLOADING")]
 
     def _waiting(self) -> int | None:
@@ -279,10 +302,3 @@ def _values(name: str, shape: list[int], kind: str) -> NDArray[Any]:
     if name == "WINDOW":
         return np.array([1, 1, 0, 0, 64, 64], np.float32)
     return np.zeros([1 if size < 0 else size for size in shape], _KINDS[kind])
-
-
-def tiny_picture() -> bytes:
-    """A grey PNG of 32x32 pixels."""
-    encoded, data = cv2.imencode(".png", np.full((32, 32, 3), PAD_VALUE, np.uint8))
-    assert encoded
-    return data.tobytes()

@@ -15,6 +15,7 @@ from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
+from server.supervisor.probes import KEY
 from tests.server.helpers import spare_ports
 
 
@@ -34,6 +35,11 @@ class Running:
         assert not self.thread.is_alive()
 
     @property
+    def headers(self) -> dict[str, str]:
+        """By which the server lets models be loaded over gRPC."""
+        return {f"triton-grpc-protocol-{KEY}": self.launch.key}
+
+    @property
     def grpc(self) -> str:
         return f"127.0.0.1:{self.launch.grpc_port}"
 
@@ -48,12 +54,17 @@ class Running:
 
 @contextmanager
 def supervised(
-    installation: Installation, repository: Path, *, drain_seconds: int, interval: float = 2.0
+    installation: Installation,
+    repository: Path,
+    *,
+    drain_seconds: int,
+    interval: float = 2.0,
+    host: str = "127.0.0.1",
 ) -> Iterator[Running]:
     """A server that is ready, ended at the end."""
     http, grpc, metrics = spare_ports(3)
     ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
-    launch = Launch(repository, **ports, profile="cpu", drain_seconds=drain_seconds)
+    launch = Launch(repository, host, **ports, profile="cpu", drain_seconds=drain_seconds)
     supervisor, ready = Supervisor(launch, installation, interval), threading.Event()
     running = Running(launch, supervisor, ready, threading.Thread(target=supervisor.run, args=(ready.set,)))
     running.thread.start()
@@ -70,6 +81,15 @@ def installation() -> Installation:
         return Installation.find()
     except EngineUnavailable as error:
         pytest.skip(error.detail)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Installation:
+    """A server that loads for as long as the test takes."""
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    return Installation(program, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,6 @@ def said(program: str, *arguments: str) -> list[tuple[str, str, str | None]]:
     """(level, words, place in Triton's code) of what a python program says."""
     with capture_logs() as lines:
         child = spawn([sys.executable, "-c", program, *arguments], {"MARK": "ours"}, NO_MEMORY, wrapped=True)
-        assert child.lines is not None
         child.lines.join(60)
         assert child.process.wait(60) == 0
         child.clear_up()
@@ -78,13 +77,19 @@ def test_more_than_a_pipe_holds_stops_nobody_and_is_all_there() -> None:
     assert "".join(words[20000:]) == "y" * 70000 + "half athe last"
 
 
-def test_otherwise_it_writes_to_our_standard_error_itself(capfd: pytest.CaptureFixture[str]) -> None:
+def test_otherwise_its_words_come_to_our_standard_error_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
     program = "import sys; print('as it is', repr(sys.stdin.read()), file=sys.stderr)"
     child = spawn([sys.executable, "-c", program], {}, NO_MEMORY, wrapped=False)
-    assert child.lines is None
     assert child.process.wait(60) == 0
     child.clear_up()
     assert capfd.readouterr().err == "as it is ''\n"
+
+
+def test_what_it_writes_to_its_standard_output_comes_to_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    child = spawn([sys.executable, "-c", "print('out')"], {}, NO_MEMORY, wrapped=False)
+    assert child.process.wait(60) == 0
+    child.clear_up()
+    assert capfd.readouterr() == ("out\n", "")
 
 
 _SUPERVISOR = """
@@ -260,6 +265,17 @@ def test_what_is_no_option_is_refused_at_every_level_of_the_log(level: str, fail
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert "'verbose' is no option of tritonserver" in json.loads(ended.stderr.splitlines()[-1])["event"]
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_server_that_others_can_reach_is_said_to_be(failing: list[str], host: str, warned: bool) -> None:
+    with subprocess.Popen([*failing, "--host", host], stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stderr is not None
+        said = []
+        while "starting" not in said:
+            said.append(json.loads(supervisor.stderr.readline())["event"])
+        supervisor.terminate()
+    assert ("Triton is reachable from other machines, without keys or encryption" in said) is warned
 
 
 @pytest.mark.parametrize("more", [[], ["--log-info=true", "--id=here"]])

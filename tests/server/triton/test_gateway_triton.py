@@ -310,9 +310,9 @@ def test_models_come_and_go_under_load(gateway: TestClient, triton: Running, pho
 
     client = library.InferenceServerClient(triton.grpc)
     with Load(gateway, photo) as load:
-        client.unload_model("densepose_head", unload_dependents=False)
+        client.unload_model("densepose_head", headers=triton.headers)
         until(lambda: bool(load.refused()), 120)
-        client.load_model("densepose_head")
+        client.load_model("densepose_head", headers=triton.headers)
         until(load.served_again, 120)
     client.close()
     assert {answer.status_code for answer in load.answers} == {200, 503}

@@ -23,8 +23,9 @@ from benchmarks.frames import drawn_person
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ModelNotFound
 from parsing_rcnn.repository import GRAPHS
 from server.supervisor.installation import Installation
-from server.supervisor.launch import Launch, Supervisor, choose_profile, forward_signals
+from server.supervisor.launch import Launch, Supervisor, forward_signals
 from server.supervisor.probes import Prober
+from server.supervisor.profiles import choose_profile
 from tests.server.helpers import spare_ports
 from tests.server.triton.conftest import supervised
 
@@ -171,12 +172,14 @@ def test_who_holds_a_taken_port_is_named(repository: Path, anywhere: Installatio
             Supervisor(Launch(repository, http_port=http, grpc_port=port, metrics_port=metrics), anywhere)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
 def test_an_address_that_this_machine_has_not_is_refused_without_a_holder(
-    repository: Path, anywhere: Installation
+    repository: Path, anywhere: Installation, host: str
 ) -> None:
+    """Another port would not help."""
     http, grpc, metrics = spare_ports(3)
-    launch = Launch(repository, "192.0.2.1", http_port=http, grpc_port=grpc, metrics_port=metrics)
-    with pytest.raises(EngineUnavailable, match=f"192.0.2.1:{http}: [^()`]*; choose another with --http-port"):
+    launch = Launch(repository, host, http_port=http, grpc_port=grpc, metrics_port=metrics)
+    with pytest.raises(EngineUnavailable, match=f"{host}:{http}: [^()`]*; choose another with --host$"):
         Supervisor(launch, anywhere)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ def anywhere(tmp_path: Path) -> Installation:
             ("--log-verbose=1", "--backend-config", "python,shm-region-prefix-name=mine"),
             "--backend-config=python,shm-region-prefix-name is what this command gives",
         ),
+        (("--http-restricted-api=health:a=b",), "--http-restricted-api: this command gives it with a key of its own"),
+        (("--grpc-restricted-protocol", "trace:a=b"), "--grpc-restricted-protocol: this command gives it with a key"),
+        # tritonserver takes the beginning of a name for the name
+        (("--grpc-por=21999",), "--grpc-por is --grpc-port to tritonserver"),
+        (
+            ("--log-verbose=1", "--backend-conf=python,shm-region-prefix-name=mine"),
+            "--backend-conf is --backend-config",
+        ),
+        (("--allow-gr=false",), "--allow-gr is --allow-grpc to tritonserver"),
+        (("--http-r", "health:a=b"), "--http-r is --http-restricted-api to tritonserver"),
+        (("--model-store=/x",), "--model-store stands for --model-repository, which this command gives"),
+        (("--strict-model-config", "false"), "--strict-model-config stands for --disable-auto-complete-config"),
+        (("--model-st", "/x"), "--model-st is --model-store to tritonserver"),
+        (("--grpc-use",), "--grpc-use is --grpc-use-ssl or --grpc-use-ssl-mutual to tritonserver"),
     ],
 )
 def test_what_the_command_could_not_work_with_is_refused(
@@ -55,6 +70,8 @@ def test_what_the_command_could_not_work_with_is_refused(
         ("--backend-config=python,stub-timeout-seconds=60",),
         ("--backend-config", "onnxruntime,default-max-batch-size=4"),
         ("--http-thread-count=4",),
+        ("--log-verb", "1"),
+        ("--id=--grpc-por", "--"),
     ],
 )
 def test_other_options_are_the_callers(repository: Path, anywhere: Installation, more: tuple[str, ...]) -> None:
@@ -82,6 +99,96 @@ def test_the_time_for_a_stop_has_a_limit() -> None:
     assert Settings(drain_seconds=3600).drain_seconds == 3600
     with pytest.raises(ValueError, match="less than or equal to 3600"):
         Settings(drain_seconds=3601)
+
+
+def supervised(repository: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """What `parsing-rcnn triton` with these options of tritonserver says; it has ended."""
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
+    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
+    return subprocess.run([*command, *named, "--", *more], capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--nonsense=1"], "unrecognized option '--nonsense=1'"),
+        (["--log-verbose=loud"], 'Bad option: "--log-verbose". Invalid option value. Got loud'),
+        (["--log-verbose=1", "loud"], "Unexpected argument: loud"),
+        (["--id"], "option '--id' requires an argument"),
+    ],
+)
+def test_options_that_the_server_does_not_take_end_it(
+    repository: Path, installation: Installation, more: list[str], words: str
+) -> None:
+    """As often as it were started it would end again."""
+    ended = supervised(repository, *more)
+    assert ended.returncode == 1
+    *_, last = ended.stderr.splitlines()
+    assert last.startswith("error: tritonserver does not take the options that it got: ")
+    assert last.endswith(words)
+    assert "is started again" not in ended.stderr
+
+
+# a server that tells of each start, and says what its program's arguments are
+_SAYS = """\
+#!/bin/sh
+echo started >>{starts}
+printf '{words}' >&2
+exit 1
+"""
+_ENTRY = "I1128 13:17:36.910237 21827 server.cc:604] begun"
+_USAGE = "Usage: tritonserver [options]\\n  --help\\n\\tPrint usage\\n\\nBad option: that one\\n"
+
+
+@contextmanager
+def saying(words: str, folder: Path, repository: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """`parsing-rcnn triton` with a server that says this and ends; each start is a line in folder/starts."""
+    program = folder / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text(_SAYS.format(starts=folder / "starts", words=words))
+    program.chmod(0o755)
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
+    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
+    environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen([*command, *named, *more], env=environment, stderr=subprocess.PIPE, text=True) as supervisor:
+        limit = threading.Timer(300, supervisor.kill)
+        limit.start()
+        try:
+            yield supervisor
+        finally:
+            limit.cancel()
+            supervisor.terminate()
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_that_it_does_not_take_its_options_is_read_from_its_only_start(
+    style: str, repository: Path, tmp_path: Path
+) -> None:
+    """However long it took to say so."""
+    with saying(_USAGE, tmp_path, repository, "--log-format", style) as supervisor:
+        assert supervisor.stderr is not None
+        said = supervisor.stderr.read()
+        assert supervisor.wait() == 1
+    assert "tritonserver does not take the options that it got: Bad option: that one" in said.splitlines()[-1]
+    assert (tmp_path / "starts").read_text() == "started\n"
+
+
+def test_what_a_server_says_that_has_begun_is_not_of_its_options(repository: Path, tmp_path: Path) -> None:
+    """A model may say it, and work at the next start."""
+    with saying(f"{_ENTRY}\\n{_USAGE}", tmp_path, repository) as supervisor:
+        assert supervisor.stderr is not None
+        for line in supervisor.stderr:
+            if line.startswith("error: ") or "is started again" in line:
+                break
+    assert "is started again" in line
+
+
+@pytest.mark.parametrize("more", [["--help"], ["--log-verbose=1", "--he"]])
+def test_the_servers_help_is_shown(repository: Path, installation: Installation, more: list[str]) -> None:
+    ended = supervised(repository, *more)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: tritonserver [options]")
+    assert "--http-thread-count" in ended.stdout
 
 
 # a server that listens where it is told, and says nothing

@@ -21,7 +21,8 @@ import tritonclient.grpc as triton_client
 from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.ensembles import PROBE
-from server.supervisor.probes import Prober, tiny_picture
+from server.engines.tiny import tiny_picture
+from server.supervisor.probes import Prober
 from tests.server.triton.conftest import Running
 
 

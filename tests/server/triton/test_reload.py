@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import tritonclient.grpc as library
 
 from benchmarks.frames import drawn_person
+from tests.server.helpers import until
 from tests.server.triton.conftest import Running
 
 
@@ -36,6 +38,7 @@ def test_nothing_of_the_model_from_before_stays(triton: Running) -> None:
         assert time.monotonic() < end, (before, now, memory(triton))
         time.sleep(0.2)
     assert memory(triton) != regions
+    until(lambda: {stat.S_IMODE(path.stat().st_mode) for path in memory(triton)} == {0o600})
     assert stubs(triton, "preprocess") == others
     tensor = library.InferInput("IMAGE", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
