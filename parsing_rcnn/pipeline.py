@@ -7,7 +7,7 @@ export/parity/comparison.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.geometry import Window, choose_canvas, fit, resize, turned_size
+from parsing_rcnn.geometry import PAD_VALUE, Window, choose_canvas, fit, resize, turned_size
 from parsing_rcnn.heads import resolve_options, untrained
 from parsing_rcnn.inference.compiled import in_order
 from parsing_rcnn.inference.two_sizes import united
@@ -300,6 +300,28 @@ class Pipeline(GraphPipeline):
         """See `GraphPipeline.analyze`."""
         with in_order():  # around all of it: a daemon thread inside OpenCV crashes the end of the process, too
             return super().analyze(image, options, bgr=bgr, **keywords)
+
+    def warm(self) -> Iterator[None]:
+        """Run the graphs that the first pictures need, so that these wait for no compilation: each canvas, both heads
+        for each number of people that they are compiled for, and the probabilities of one person, for the exact paste.
+
+        Yields:
+            before each of them, so that the caller may stop in between.
+        """
+        second = self._own.second
+        row: tuple[int, ...] = ()
+        for canvas in (*self._own.canvases, *(() if second is None else second.canvases)):
+            yield
+            found = self.runtime.detector(np.full((*canvas, 3), PAD_VALUE, np.uint8), np.array([0, 1], np.float32))
+            row = found["ROI_FEATURES"].shape[1:]
+        # zeros, since no picture is sure to have as many people as the largest number
+        for features in self.runtime.every_size(row):
+            yield
+            self.runtime.parsing(features, probabilities=False)
+            yield
+            self.runtime.densepose(features)
+        yield
+        self.runtime.parsing(np.zeros((1, *row), np.float32), probabilities=True)
 
 
 def _useful_side(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +62,18 @@ class ModelRepository:
         return cls(found, card, model)
 
     def graph(self, name: str, precision: str = "fp32") -> Path:
-        """The ONNX file of a graph (version 1): for "int8", what `parsing-rcnn quantize` made of it, if it did."""
+        """The ONNX file of a graph (version 1); for "int8" its quantised file, if `parsing-rcnn quantize` made one."""
         quantised = _quantised_files(self.card).get(name)
         if precision == "int8" and quantised is not None:
             return self.path / str(quantised["file"])
         return self.path / name / "1" / "model.onnx"
 
     def read(self, file: Path) -> bytes:
-        """The bytes of one of the files, once more compared with the card: it may have been replaced since `open`.
+        """The bytes of a file. They are compared with the card again, as the file may have been replaced since `open`.
 
         Raises:
             ModelNotFound: it cannot be read.
-            BrokenModel: it is not the one that the card describes.
+            BrokenModel: it is not the file that the card describes.
         """
         try:
             data = file.read_bytes()
@@ -85,19 +86,19 @@ class ModelRepository:
 
     @property
     def quantised(self) -> tuple[str, ...]:
-        """The graphs that are there in INT8, too (`parsing-rcnn quantize`)."""
+        """Names of the graphs that also exist in INT8 (made by `parsing-rcnn quantize`)."""
         return tuple(_quantised_files(self.card))
 
     @property
     def quantised_for(self) -> str:
-        """What reads those graphs: "cpu" (activations in uint8) or "tensorrt" (in int8); "" where there are none."""
+        """What runs the INT8 graphs: "cpu" (activations in uint8) or "tensorrt" (in int8); "" if there are none."""
         if not self.quantised:
             return ""
         return "tensorrt" if self.card["quantization"].get("activations") == "int8" else "cpu"
 
     @property
     def weight_bits(self) -> int:
-        """How many bits the weights of those graphs have: 7 where a CPU without VNNI can multiply them, else 8."""
+        """Bits of the weights in the INT8 graphs: 7, with which CPUs without VNNI can compute, or 8."""
         return int(self.card.get("quantization", {}).get("weight_bits", 8))
 
     @property
@@ -107,17 +108,17 @@ class ModelRepository:
 
     @property
     def second_size(self) -> SecondSize | None:
-        """The other size at which the model chosen sees every picture, where it has one."""
+        """The second size at which the chosen model sees every picture; None if it has one size only."""
         return sizes_of(self.card, self.model).second
 
     @property
     def name(self) -> str:
-        """Name of the weights, and of the model where one was chosen."""
+        """Name of the weights, and of the model if one was chosen."""
         return name_of(self.card, self.model)
 
-    @property
+    @cached_property
     def taxonomy(self) -> Taxonomy:
-        """Names of the part classes."""
+        """Names and colours of the part classes. They are read from the card once, as every picture needs them."""
         return taxonomy_of(self.card)
 
     @property
@@ -126,7 +127,7 @@ class ModelRepository:
         return {name: bool(task["trained"]) for name, task in self.card["tasks"].items()}
 
     def info(self, runtime: str) -> ModelInfo:
-        """What an engine says of itself that runs these files on `runtime`."""
+        """The description of an engine that runs these files on `runtime`."""
         return ModelInfo(
             name=self.name,
             version=str(self.card["version"]),
@@ -150,27 +151,27 @@ def _read_card(path: Path) -> Mapping[str, Any]:
     wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
     if wrong:
         raise ModelNotFound(f"{path} lacks {', '.join(wrong)}, or has another type there; {remedy}")
-    said = fault(card)
-    if said is not None:
-        raise ModelNotFound(f"{path}: {said}; {remedy}")
-    found: Mapping[str, Any] = card
-    return found
+    reason = fault(card)
+    if reason is not None:
+        raise ModelNotFound(f"{path}: {reason}; {remedy}")
+    checked: Mapping[str, Any] = card
+    return checked
 
 
 def _check_files(path: Path, card: Mapping[str, Any]) -> None:
-    """Damaged weights run, and find nobody or somebody else: only their sums tell."""
+    """Compare the files with the card. Damaged weights would run, and give wrong people: only their hashes tell."""
     for weights, expected in _sums(path, card):
         try:
             with weights.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").hexdigest()
+                actual = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(weights, error) from error
-        if found != expected:
+        if actual != expected:
             raise _another(weights)
 
 
 def _sums(path: Path, card: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """(file of weights, its SHA-256) of all that the card names."""
+    """(file, SHA-256) of every file of weights that the card names."""
     for entry in (*card["files"].values(), *_quantised_files(card).values()):
         try:
             yield path / entry["file"], entry["sha256"]
@@ -179,7 +180,7 @@ def _sums(path: Path, card: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _quantised_files(card: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Graph -> its file in INT8."""
+    """Graph -> the card's entry of its INT8 file."""
     files: Mapping[str, Any] = card.get("quantization", {}).get("files", {})
     return files
 

@@ -7,7 +7,7 @@ canvas and for each bucket of people, compiled when first needed and cached on d
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +23,8 @@ from parsing_rcnn.inference.contention import THREADS, Contention
 from parsing_rcnn.inference.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
-# Seven people are run as four, two and one. On CPUs that is as fast as all at once, no row is wasted, and every further
-# size would hold memory for ever (100 MB for 8 people, 2 GB for 64).
+# Seven people are computed as four, two and one. On CPUs that is as fast as all at once, and wastes no row. Every
+# further size would occupy memory for good (100 MB for 8 people, 2 GB for 64).
 PEOPLE_BUCKETS = (1, 2, 4)
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
@@ -32,8 +32,13 @@ DETECTOR_OUTPUTS = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
 DENSEPOSE_OUTPUTS = ("IUV", "IUV_SCORES")
 
 
+def people_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of people for which OpenVINO's heads are compiled: those of the model card, else `PEOPLE_BUCKETS`."""
+    return tuple(int(people) for people in card.get("people_buckets", PEOPLE_BUCKETS))
+
+
 def parsing_outputs(*, probabilities: bool) -> tuple[str, ...]:
-    """Names of the parsing head's outputs; the probabilities of the parts are large, and given on request only."""
+    """Names of the parsing head's outputs. Probabilities of the parts are large, so they come on request only."""
     return ("PARTS", "PART_SCORES", "PART_PROBS") if probabilities else ("PARTS", "PART_SCORES")
 
 
@@ -54,7 +59,7 @@ class Graphs(Protocol):
 
 
 def no_int8(repository: ModelRepository) -> str | None:
-    """Why this CPU cannot run the INT8 graphs of this repository, and what to do; None where it can."""
+    """Why this CPU cannot run the INT8 graphs of this repository, and what to do; None if it can."""
     if not repository.quantised:
         return "no graph of this repository has it; `parsing-rcnn quantize` adds that"
     if repository.quantised_for != "cpu":
@@ -79,13 +84,13 @@ class Runtime:
         kind: "openvino", "onnxruntime" or "auto" (OpenVINO where it is installed, unless ONNX Runtime has CUDA).
         precision: "fp32", "bf16", "int8" or "auto". On OpenVINO, "auto" is bf16 where the CPU has AMX, else INT8 where
             the repository has it and the CPU can run it (`no_int8`), else bf16 where the CPU has that; else fp32.
-        threads: of one inference. None: as many as it may keep busy (`usable_cores`); on OpenVINO, half of them beside
-            another inference.
+        threads: of one inference. None: as many as there are usable cores (`usable_cores`); on OpenVINO, half of them
+            while another inference runs.
         graphs: names of the graphs that will be run.
-        contention: tells which other inferences run at the same time.
+        contention: tells whether other inferences run at the same time.
 
     Raises:
-        EngineUnavailable: no runtime is installed, or two that exclude each other.
+        EngineUnavailable: no runtime is installed, or two that exclude each other are.
         InvalidOptions: an unknown kind or precision, or a precision that the runtime lacks.
     """
 
@@ -108,7 +113,7 @@ class Runtime:
         self.threads, self._contention = threads or usable_cores(), contention
         self.kind = _choose() if kind == "auto" else kind
         self._static = self.kind == "openvino"
-        self.people_buckets = tuple(int(b) for b in repository.card.get("people_buckets", PEOPLE_BUCKETS))
+        self.people_buckets = people_buckets(repository.card)
         if self._static:
             self._open_openvino(precision, graphs)
         else:
@@ -136,14 +141,13 @@ class Runtime:
     def _shares(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """OpenVINO's properties for an inference alone, and for one beside others.
 
-        Two inferences on half of the cores each make more pictures a second than two on all cores, with the same
-        numbers.
+        Two inferences on half of the cores each have a higher throughput than two on all cores, and the same results.
         """
         alone = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
-            # pinning takes the first cores, and so would other processes
+            # pinning takes the first cores, which other processes would take, too
             "ENABLE_CPU_PINNING": self.threads >= visible_cores(),
         }
         cache = cache_folder()
@@ -173,7 +177,7 @@ class Runtime:
             raise InvalidOptions(f"precision int8: {reason}")
 
     def _named(self) -> str:
-        """The precision, with the names of the graphs that have it where not all have."""
+        """The precision; if only some graphs have it, with their names."""
         some = self.repository.quantised
         return f"int8 {', '.join(some)}" if self.precision == "int8" and len(some) < len(GRAPHS) else self.precision
 
@@ -190,13 +194,18 @@ class Runtime:
         found = self._head("parsing", features, parsing_outputs(probabilities=probabilities))
         taxonomy, classes = self.repository.taxonomy, found["PART_SCORES"].shape[-1]
         if classes != len(taxonomy):
-            said = f"its parts have {classes} classes; {taxonomy.name}, the taxonomy of {CARD}, has {len(taxonomy)}"
-            raise BrokenModel(_short(self.repository.graph("parsing", self.precision)), said)
+            reason = f"its parts have {classes} classes; {taxonomy.name}, the taxonomy of {CARD}, has {len(taxonomy)}"
+            raise BrokenModel(_short(self.repository.graph("parsing", self.precision)), reason)
         return found
 
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
         return self._head("densepose_head", features, DENSEPOSE_OUTPUTS)
+
+    def every_size(self, row: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """ROI_FEATURES of zeros [n,*row] for each number of people for which OpenVINO's heads are compiled."""
+        for people in self.people_buckets:
+            yield np.zeros((people, *row), np.float32)
 
     def _head(self, name: str, features: NDArray[np.float32], outputs: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         run = self._graphs[name].run
@@ -215,7 +224,7 @@ def cache_folder() -> Path | None:
     given = os.environ.get("PARSING_RCNN_CACHE", "")
     path = Path(os.path.expanduser(given or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/parsing-rcnn"))
     if not path.is_absolute() and (not given or given.startswith("~")):
-        return None  # a user without a home, as in a container: it would be a folder named ~ in the current one
+        return None  # a user without a home, as in a container, would get a folder named ~ in the current one
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -224,7 +233,7 @@ def cache_folder() -> Path | None:
 
 
 def _short(file: Path) -> str:
-    """The last parts of a path, as in parsing/1/model.onnx: clients read errors, and need not know our folders."""
+    """The last parts of a path, as in parsing/1/model.onnx. Clients read errors, and must not see whole paths."""
     return "/".join(file.parts[-3:])
 
 

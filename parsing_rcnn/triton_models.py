@@ -217,8 +217,8 @@ class Head(Step):
 
     def warm(self) -> None:
         dims = self.configuration["input"][0]["dims"]
-        for people in self.graph.people_buckets:
-            self.compute(np.zeros((people, *map(int, dims)), np.float32), set(self.outputs) - {"PART_PROBS"})
+        for features in self.graph.every_size([int(length) for length in dims]):
+            self.compute(features, set(self.outputs) - {"PART_PROBS"})
 
     def answers(self, requests: Sequence[Any]) -> list[Any]:
         try:

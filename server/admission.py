@@ -1,4 +1,4 @@
-"""Limits on who may come in: a bounded number of pictures at a time, and a rate for each caller."""
+"""Admission of requests: a bounded number of pictures at a time, and a rate for each caller."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.responses.problems import Busy, RateLimited
+from server.errors import Busy, RateLimited
 
 _LONGEST_WAIT = 30  # seconds: the most that Retry-After asks for
-_CALM = 5.0  # seconds without a refusal, after which every place is available again
-_CALLERS = 10_000  # buckets that are kept; one that was used longer ago is full again anyway
+_CALM = 5.0  # seconds without a refusal after which every place is available again
+_CALLERS = 10_000  # buckets that are kept, the last used ones; older ones would be full again anyway
 
 
 class Admission:
-    """Places for pictures in work or waiting. A place is held until the answer is encoded.
+    """Places for pictures that are computed or wait. A picture holds its place until its answer is encoded.
 
-    A burst may fill every place. Under lasting overload, full places would make every answer late without making more
-    of them. So after a refusal, and until there was none for a while, there are only `busy` places.
+    A burst may fill every place. Under lasting overload, a full queue would make every answer late without raising the
+    throughput. So after a refusal, and until there was none for a while, there are only `busy` places.
 
     Args:
         capacity: the most pictures; one more is refused at once.
-        busy: as many pictures as keep the engine busy. None: `capacity`.
+        busy: number of pictures that keep the engine busy. None: `capacity`.
     """
 
     def __init__(self, capacity: int, busy: int | None = None) -> None:
         self.capacity, self.busy, self.held = capacity, min(busy or capacity, capacity), 0
-        self._latency = 0.0  # seconds of recent answers: about as long as the queue needs to empty
+        self._latency = 0.0  # mean seconds of recent answers: about the time in which the queue empties
         self._refused = -math.inf  # time of the last refusal
 
     def check(self) -> None:
-        """Refuse before a body is read.
+        """Check for a free place, before a body is read.
 
         Raises:
-            Busy: every place is taken; `retry_after` says for about how long.
+            Busy: every place is taken; `retry_after` estimates for how many seconds.
         """
         now = time.monotonic()
         limit = self.busy if now - self._refused < _CALM else self.capacity
         if self.held >= limit:
             self._refused = now
             wait = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
-            error = Busy(f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s")
-            error.retry_after = wait
-            raise error
+            raise Busy(
+                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s", wait
+            )
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -71,11 +71,11 @@ class _Bucket:
 
 
 class TokenBuckets:
-    """A bucket of `burst` tokens for each caller, filled at `rate` tokens a second.
+    """A bucket of at most `burst` tokens for each caller, refilled at `rate` tokens a second.
 
     Args:
-        rate: pictures a second; None: as many as the engine takes.
-        burst: pictures at once.
+        rate: pictures a second; None: no limit.
+        burst: the most pictures at once.
     """
 
     def __init__(self, rate: float | None, burst: int) -> None:
@@ -83,10 +83,11 @@ class TokenBuckets:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, caller: str, pictures: int = 1) -> None:
-        """Take tokens, or none of them.
+        """Take a token for each picture, or none at all.
 
         Raises:
-            RateLimited: the bucket does not hold as many; `retry_after` says when it will, None if it never can.
+            RateLimited: the bucket has too few. `retry_after` says in how many seconds it will have enough; None if it
+                never can.
         """
         if self.rate is None:
             return
@@ -105,8 +106,6 @@ class TokenBuckets:
         if pictures > self.burst:
             return RateLimited(f"{pictures} at once, your share is {self.burst}: send at most {self.burst} in a batch")
         wait = math.ceil((pictures - tokens) / rate)
-        error = RateLimited(
-            f"{pictures} more than your share of {rate:g} pictures a second allows now: come back in {wait} s"
+        return RateLimited(
+            f"{pictures} more than your share of {rate:g} pictures a second allows now: come back in {wait} s", wait
         )
-        error.retry_after = wait
-        return error

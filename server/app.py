@@ -24,6 +24,7 @@ from server.admission import TokenBuckets
 from server.catalogue import Catalogue
 from server.engines.base import Engine
 from server.engines.embedded import EmbeddedEngine
+from server.errors import NotFound
 from server.keys import KeyFile
 from server.middleware.access import Access, refuse
 from server.middleware.access_log import AccessLog
@@ -35,9 +36,10 @@ from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
 from server.requests.call import TIMEOUT_HEADER, ClientGone, Route
 from server.responses import documents
-from server.responses.problems import NotFound, declare_keys, install
+from server.responses.headers import MODEL_HEADER, WARNINGS_HEADER
+from server.responses.problems import declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
-from server.service import MODEL_HEADER, WARNINGS_HEADER, Service
+from server.service import Service
 from server.settings import Settings
 from server.telemetry import Metrics
 from server.tracing import Tracing
@@ -53,7 +55,7 @@ _READ_HEADERS = (
     TIMEOUT_HEADER,
     v2.LENGTH_HEADER,
 )
-"""Headers of requests that mean something here: what pages from elsewhere may send."""
+"""Request headers that the gateway reads, which pages of other origins may therefore send."""
 
 _COUNTED = {"/v1/analyze": Route.ANALYZE, "/v1/analyze/batch": Route.BATCH}
 
@@ -71,12 +73,12 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
 
     Args:
         settings: None reads the environment.
-        load: makes the analyzer (None: the embedded pipeline of the settings).
+        load: makes the analyzer (None: the embedded pipeline, as the settings say).
 
     Raises:
         InvalidOptions: settings that do not go together.
-        ModelNotFound: with Triton, whose classes and sizes this process names: no model repository here, or not this
-            model in it.
+        ModelNotFound: with the engine Triton: there is no model repository here, from which this process takes the
+            names of classes and sizes, or it lacks the model.
     """
     settings = settings or Settings()
     engine, tracing, metrics = _engine(settings, load), Tracing(settings.otlp), Metrics()
@@ -87,7 +89,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
         starting = asyncio.create_task(engine.start())
         try:
             yield
-        except asyncio.CancelledError:  # by uvicorn, at the second Ctrl-C; as a fault it would be shown with its stack
+        except asyncio.CancelledError:  # raised by uvicorn at the second Ctrl-C, and no fault to show with its stack
             log.warning("stopped at once: requests in work are cut off")
             return
         starting.cancel()
@@ -107,11 +109,11 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     app.state.catalogue = Catalogue(engine)
     app.state.open_streams = 0
     install(app)
-    for gone in (ClientGone, ClientDisconnect):  # while it is computed, while the body arrives
+    for gone in (ClientGone, ClientDisconnect):  # while the answer is computed; while the body arrives
         app.add_exception_handler(gone, _nobody)
     for module in _MODULES:
         app.include_router(module.router)
-    app.add_api_websocket_route("/{path:path}", _no_stream)  # before the files, which know no WebSocket
+    app.add_api_websocket_route("/{path:path}", _no_stream)  # before the static files, which cannot refuse a WebSocket
     page.mount_assets(app)
     _add_middleware(app, settings)
     _declare_schemas(app)
@@ -119,7 +121,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """The last middleware added is the outermost: ids and headers are on every answer, also on refusals."""
+    """The last middleware added is the outermost, so ids and headers are on every answer, also on refusals."""
 
     def limit(path: str) -> int:
         return settings.max_batch_bytes if path == "/v1/analyze/batch" else settings.max_body
@@ -161,11 +163,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 async def _nobody(_: Request, __: Exception) -> Response:
-    return Response(status_code=499)  # goes to the log; the client is gone
+    return Response(status_code=499)  # for the log: the client is gone
 
 
 async def _no_stream(socket: WebSocket) -> None:
-    """Refuse a WebSocket at any address but the stream's."""
+    """Refuse a WebSocket at any other address than the stream's."""
     detail = f"WS {socket.url.path}: there is no stream at this address; /v1/stream is one"
     await refuse(NotFound(detail), socket.scope, socket.receive, socket.send)
 
@@ -175,9 +177,8 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
         from server.engines.triton import TritonEngine
 
         _check_before_triton(settings)
-        urls = [url.strip() for url in settings.triton_url.split(",") if url.strip()]
         return TritonEngine(
-            urls,
+            settings.triton_urls,
             settings.repository,
             settings.triton_in_flight,
             settings.triton_timeout,
@@ -190,10 +191,10 @@ def _engine(settings: Settings, load: Callable[[], Analyzer] | None) -> Engine:
 
 
 def _check_before_triton(settings: Settings) -> None:
-    """Check settings that Triton's own configuration decides.
+    """Check settings against Triton's own configuration.
 
     Raises:
-        InvalidOptions: one promises what Triton would not keep.
+        InvalidOptions: a limit is above the one that Triton enforces.
     """
     for limit in fields(ImageLimits):
         ours, theirs = getattr(settings.limits, limit.name), limit.default

@@ -1,4 +1,4 @@
-"""What `/v2` tells about the models, and their statistics."""
+"""Descriptions and statistics of the models for `/v2`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from server.engines.base import Engine
 
 VERSION = "1"
 CELLS = 128
-"""On a side of every map: `parsing-rcnn export` writes no others."""
+"""Cells on a side of every map; `parsing-rcnn export` writes no other models."""
 _TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32", "uint8": "TYPE_UINT8"}
 
 
 @dataclass
 class Statistics:
-    """Statistics of one model in Triton's units: counts and nanoseconds."""
+    """Statistics of one model in Triton's units: counts and nanoseconds; `last` is the time of the last answer in
+    milliseconds since 1970."""
 
     last: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -71,12 +72,12 @@ class Statistics:
 
 
 class Catalogue:
-    """Describes the models as Triton would: the tensors of its ensembles, which a repository need not contain.
+    """Describes the models as Triton would, by the tensors of its ensembles. The repository need not contain these.
 
-    Behind this gateway each is one model, whatever computes it, so the steps of the ensembles are left out.
+    To clients of this gateway each ensemble is one model, whatever computes it, so its steps are left out.
 
     Args:
-        engine: tells the number of classes, the weights and the sizes.
+        engine: knows the number of classes, the weights and the sizes.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -46,7 +46,7 @@ def serve(
         str | None, typer.Option(help="gRPC addresses of Triton servers, by commas (default 127.0.0.1:8001).")
     ] = None,
     triton_shared_memory: Annotated[
-        bool | None, typer.Option("--triton-shared-memory", help="Through /dev/shm to Triton servers of this machine.")
+        bool | None, typer.Option("--triton-shared-memory", help="Talk through /dev/shm to Triton on this machine.")
     ] = None,
     triton_timeout: Annotated[
         float | None, typer.Option(help="Seconds that Triton may take for one picture (default 30).")
@@ -69,17 +69,24 @@ def serve(
     rate: Annotated[float | None, typer.Option(help="Pictures a second for each caller.")] = None,
     burst: Annotated[int | None, typer.Option(help="Pictures at once for each caller (default 20).")] = None,
     trusted_proxies: Annotated[
-        str | None, typer.Option(help="Addresses and networks whose X-Forwarded-For counts, by commas (default none).")
+        str | None,
+        typer.Option(help="Addresses and networks whose X-Forwarded-For is believed, by commas (default none)."),
     ] = None,
-    cors: Annotated[str | None, typer.Option(help="Origins whose pages may ask, by commas.")] = None,
+    cors: Annotated[str | None, typer.Option(help="Origins whose pages may send requests, by commas.")] = None,
     hosts: Annotated[
-        str | None, typer.Option(help="Names beside localhost that requests to 127.0.0.1 may be for, by commas.")
+        str | None,
+        typer.Option(
+            help="Names that `Host` may have beside localhost while listening on 127.0.0.1, by commas; * for all. Not "
+            "needed with --trusted-proxies."
+        ),
     ] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
-    upload_seconds: Annotated[float | None, typer.Option(help="For a body to arrive (default 30).")] = None,
+    upload_seconds: Annotated[float | None, typer.Option(help="Seconds for a body to arrive (default 30).")] = None,
     upload_memory: Annotated[int | None, typer.Option(help="Bytes of all bodies together (default 512 MiB).")] = None,
-    drain_seconds: Annotated[int | None, typer.Option(help="For accepted requests after SIGTERM (default 20).")] = None,
+    drain_seconds: Annotated[
+        int | None, typer.Option(help="Seconds for requests in work after SIGTERM (default 20).")
+    ] = None,
     otlp: Annotated[str | None, typer.Option(help="OpenTelemetry collector for traces: http://127.0.0.1:4318.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[
@@ -99,7 +106,7 @@ def serve(
 
 
 def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
-    """The gateway with these options, and the socket on which it listens; ends the command if that fails."""
+    """The gateway with these options, and the socket on which it listens. Ends the command if that fails."""
     import structlog
     import uvicorn
 
@@ -136,7 +143,7 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
 
 def _open_standard_files() -> None:
     """Open standard input, output and error if they are closed: libuv aborts if a connection gets one of their
-    numbers."""
+    numbers, and what Triton says would go to whatever has that of standard error."""
     while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(file)
@@ -177,7 +184,7 @@ def _tell(line: str) -> None:
 
 
 def _style(options: Mapping[str, Any]) -> str:
-    """The format of the log; it must be known even if other settings are wrong."""
+    """The format of the log, which is needed even if other settings are wrong."""
     from server.settings import PREFIX
 
     variables = {name.upper(): value for name, value in os.environ.items()}
@@ -218,10 +225,10 @@ def _listen(host: str, port: int, style: str) -> socket.socket:
 
 
 def _allow_connections(wanted: int, style: str) -> int:
-    """Raise this process's limit of open files if it is too low for so many connections: each is one.
+    """Raise this process's limit of open files if it is too low for so many connections, each of which is a file.
 
     Returns:
-        how many connections there may be, so that files are left for models and for the way to Triton.
+        The number of connections that leaves enough files for models and for Triton.
     """
     import resource
 
@@ -247,11 +254,11 @@ def key(
         str | None, typer.Argument(help="Whose key: letters, digits, dots, underscores, hyphens.", show_default=False)
     ] = None,
     file: Annotated[Path, typer.Option(help="The file that `serve --keys` reads.")] = Path("keys.txt"),
-    another: Annotated[bool, typer.Option("--another", help="Where the name has a key: one more beside it.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Say who has how many keys.")] = False,
-    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Take all keys of this name away.")] = None,
+    another: Annotated[bool, typer.Option("--another", help="Give a name that has a key one more.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the names and how many keys each has.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Remove all keys of this name.")] = None,
 ) -> None:
-    """Make an API key: its hash goes into the file, the key is shown this once. A running gateway sees it at once."""
+    """Make an API key. The file gets its hash; the key is shown this once. A running gateway accepts it at once."""
     from server.keys import add_key, count_keys, revoke_keys
 
     if [name is not None, show, revoke is not None].count(True) != 1 or (another and name is None):
@@ -292,9 +299,11 @@ def triton(
 
     from parsing_rcnn.errors import ParsingRCNNError
     from parsing_rcnn.repository import ModelRepository
-    from server.settings import Settings, bare
+    from server.settings import Settings, bare, is_loopback
     from server.supervisor.installation import Installation
-    from server.supervisor.launch import Launch, Profile, Supervisor, forward_signals
+    from server.supervisor.launch import Launch, Supervisor, forward_signals
+    from server.supervisor.options import asks_for_help
+    from server.supervisor.profiles import Profile
     from server.telemetry import configure_logging
 
     allowed = {"--profile": (profile, get_args(Profile))}
@@ -310,7 +319,11 @@ def triton(
         _complain(log_format, reason)
     if wrong:
         raise typer.Exit(2)
+    _open_standard_files()
     try:
+        if asks_for_help(more or ()):
+            typer.echo(Installation.find().usage())
+            return
         found = ModelRepository.open(repository).path.resolve()
         ports = (http_port, grpc_port, metrics_port)
         launch = Launch(
@@ -326,7 +339,14 @@ def triton(
     except ParsingRCNNError as error:
         _complain(log_format, error.detail)
         raise typer.Exit(1) from error
+    launch = supervisor.launch  # its host is a number now
+    if not is_loopback(launch.host):
+        _warn(log_format, "Triton is reachable from other machines, without keys or encryption")
     forward_signals(supervisor)
     http, grpc, metrics = (launch.address(port) for port in ports)
     where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
-    supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))
+    try:
+        supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))
+    except ParsingRCNNError as error:
+        _complain(log_format, error.detail)
+        raise typer.Exit(1) from error

@@ -19,8 +19,8 @@ import orjson
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from server.errors import MalformedRequest
 from server.requests.json_body import load
-from server.responses.problems import MalformedRequest
 
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
 _LENGTH = re.compile(r"[0-9]{1,12}")
@@ -32,11 +32,11 @@ class InferRequest:
     """One inference.
 
     Attributes:
-        id: the client's, sent back.
+        id: of the client, sent back.
         image: the encoded picture.
-        parameters: of the request, as they came: confidence, max_people, max_side, model, timeout (microseconds).
-        outputs: name -> whether it is wanted as binary data; in the client's order. None: all of them.
-        binary: what `outputs` that say nothing are.
+        parameters: of the request, as sent: confidence, max_people, max_side, model, timeout (microseconds).
+        outputs: name -> whether it is wanted as binary data, in the client's order. None: all of them.
+        binary: whether outputs for which the client does not say so are wanted as binary data.
     """
 
     id: str
@@ -51,7 +51,7 @@ def parse(body: bytes, header_length: str | None, names: tuple[str, ...]) -> Inf
 
     Args:
         body: of the request.
-        header_length: the header `Inference-Header-Content-Length`.
+        header_length: the header `Inference-Header-Content-Length`; None without it.
         names: of the model's outputs.
 
     Raises:
@@ -95,7 +95,7 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A client's value as text for an error, without what a list or object holds: that may be very long or deep."""
+    """A client's value as text for an error, without the contents of objects and long lists."""
     if value is None:
         return "null"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""API keys: a file of names and SHA-256 sums, read again whenever it changes."""
+"""API keys: a file of names and SHA-256 hashes, which is read again whenever it changes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _TEXT = "utf-8-sig"  # some editors begin a file with a byte order mark
 
 class KeyFile:
     """A file of lines `name sha256-of-the-key`; empty lines and `#` comments are skipped. A name may have several
-    lines, so that a new key can be handed out before the old one is revoked. A file without a key lets nobody in.
+    lines, so that a new key can be handed out before the old one is revoked. With no key in the file, nobody gets in.
 
-    Keys are random and long, so nobody can search for one by a plain hash; passwords would need a slow hash. Where the
-    file cannot be read (as in the moment in which an editor replaces it), or has a line that is no entry, the keys
-    known so far stay valid, and the log says so until the file is mended.
+    Keys are long and random, so a fast hash is enough; passwords would need a slow one. While the file cannot be read
+    (as in the moment when an editor replaces it), or has an invalid line, the keys known so far stay valid, and the log
+    says so until the file is repaired.
 
     Raises:
-        InvalidOptions: the file cannot be read, or has a line that is no entry.
+        InvalidOptions: the file cannot be read, or has an invalid line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,8 @@ class KeyFile:
         self._read()
 
     def name_of(self, key: str) -> str | None:
-        """Whose key this is, or None. The time that it takes does not tell how much of a key is right."""
+        """The name of a key's owner; None if the key is unknown. The time this takes does not reveal how much of a key
+        is right."""
         try:
             self._read()
             self._said = ""
@@ -65,7 +66,7 @@ class KeyFile:
     def _read(self) -> None:
         try:
             status = self.path.stat()
-            # a copy may keep the time, and another key the length: the inode and the time of its change tell
+            # a copied file may have the same time, and another key the same size: then inode or ctime differ
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
             if stamp == self._stamp:
                 return
@@ -81,16 +82,16 @@ class KeyFile:
 
 
 def add_key(path: Path, name: str, *, another: bool = False) -> str:
-    """Append a new key's sum to the file (made readable for its owner only) and return the key.
+    """Append the hash of a new key to the file, and return the key. A new file is readable by its owner only.
 
     Args:
         path: of the file.
-        name: whose key.
-        another: whether the name may have a key already, which stays valid.
+        name: the owner of the key.
+        another: allow the name to have a key already, which stays valid.
 
     Raises:
-        InvalidOptions: the name is not plain, or is in the file already; or the file cannot be written, or has a line
-            that is no entry, because of which gateways would not accept the key.
+        InvalidOptions: the name is not plain, or is in the file already; or the file cannot be written, or has an
+            invalid line, because of which gateways would not accept the key.
     """
     key = f"prcnn_{secrets.token_urlsafe(32)}"
     line = f"{name} {hashlib.sha256(key.encode()).hexdigest()}"
@@ -111,7 +112,7 @@ def count_keys(path: Path) -> dict[str, int]:
     """Name -> number of its keys, in the order of the file.
 
     Raises:
-        InvalidOptions: the file cannot be read, or has a line that is no entry.
+        InvalidOptions: the file cannot be read, or has an invalid line.
     """
     try:
         names = [name for name, _ in _entries(path, path.read_text(_TEXT))]
@@ -121,11 +122,11 @@ def count_keys(path: Path) -> dict[str, int]:
 
 
 def revoke_keys(path: Path, name: str) -> int:
-    """Take all keys of a name out of the file. Returns how many there were.
+    """Remove all keys of a name from the file. Returns how many there were.
 
     Raises:
-        InvalidOptions: there is none; the file cannot be written; or what would stay in it has a line that is no entry,
-            because of which running gateways would keep the keys that they know. The file is left as it was.
+        InvalidOptions: there is none; the file cannot be written; or a remaining line is invalid, because of which
+            running gateways would keep the keys that they know. The file is left as it was.
     """
     with _alone(path) as file:
         text = file.read().decode(_TEXT)
@@ -134,8 +135,8 @@ def revoke_keys(path: Path, name: str) -> int:
         kept = [line for line in lines if _whose(line) != name]
         if len(kept) == len(lines):
             raise InvalidOptions(f"{path} has no key named {name}: `parsing-rcnn key --list --file {path}` names them")
-        # written in place, as a container may have mounted the file itself, and shortened only afterwards, so never
-        # empty: a gateway that reads meanwhile finds half a line, and keeps the keys that it knows for that moment
+        # Written in place, because a container may have mounted the file itself, and truncated only afterwards, so that
+        # it is never empty: a gateway that reads it meanwhile finds half a line, and keeps the keys that it knows.
         file.seek(0)
         file.write("".join(kept).encode())
         file.truncate()
@@ -144,7 +145,7 @@ def revoke_keys(path: Path, name: str) -> int:
 
 @contextmanager
 def _alone(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
-    """The file, open and locked: of two commands that both read before either writes, one would undo the other.
+    """The file, open and locked. Otherwise, of two commands that both read before they write, one would undo the other.
 
     Raises:
         InvalidOptions: it cannot be opened, read or written.
@@ -165,10 +166,10 @@ def _whose(line: str) -> str | None:
 
 
 def _entries(path: Path, text: str, besides: str | None = None) -> list[tuple[str, str]]:
-    """(name, sum) of each entry, without those of the name `besides`.
+    """(name, hash) of each entry, without those of the name `besides`.
 
     Raises:
-        InvalidOptions: a line is no entry, not empty and no comment.
+        InvalidOptions: a line is neither an entry nor empty nor a comment.
     """
     sums: list[tuple[str, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""Runs codecs and drawing on threads of their own, off the event loop, with bounded memory."""
+"""Runs codecs and drawing on threads, so that the event loop stays free, and bounds the memory of this work."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_THREADS = 16
 class Offload:
     """A pool of threads that encode answers.
 
-    Drawing takes about nine bytes for each pixel. So a picture above Full HD waits, first come first served, until it
-    and the larger pictures in work have no more than `pixels` together; one that has more by itself runs alone. Smaller
-    pictures wait only for a thread.
+    Drawing takes about nine bytes for each pixel. So a large picture (above Full HD) waits in turn until all large
+    pictures in work, with it, have at most `pixels` pixels. One with more than that runs alone. Smaller pictures wait
+    only for a thread.
 
     Args:
-        pixels: the most pixels of all larger pictures in work.
+        pixels: the most pixels of all large pictures in work together.
     """
 
     def __init__(self, pixels: int = PIXELS) -> None:
@@ -38,8 +38,7 @@ class Offload:
 
         Args:
             pixels: of the picture that the function works on.
-            function: what to run. A cancelled caller does not interrupt it, and it keeps its share of pixels until it
-                returns.
+            function: what to run. Cancelling the caller does not interrupt it, and its pixels count until it returns.
             arguments: of the function.
         """
         weight = 0 if pixels <= _SMALL else min(pixels, self.pixels)
@@ -63,5 +62,5 @@ class Offload:
         self._room.set()
 
     async def close(self) -> None:
-        """Finish what is in work."""
+        """Wait for the functions that run."""
         await asyncio.to_thread(self._pool.shutdown, wait=True)

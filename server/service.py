@@ -1,15 +1,14 @@
-"""The transport-free core: bytes and options in, an encoded answer out. Every route uses it."""
+"""The core of the gateway, which every route uses: bytes and options in, an encoded answer out. It knows no HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
-from urllib.parse import quote
 
 import structlog
 
@@ -22,21 +21,26 @@ from server.admission import Admission, TokenBuckets
 from server.engines.base import Engine
 from server.offload import PIXELS, Offload
 from server.requests.call import Call, ClientGone, Route
-from server.requests.options import AnalyzeOptions
+from server.requests.options import AnalyzeOptions, Format
 from server.responses import answers
-from server.responses.answers import Format
 from server.telemetry import Metrics
 from server.tracing import Tracing
 
 log = structlog.get_logger("server")
 T = TypeVar("T")
 
-WARNINGS_HEADER, MODEL_HEADER = "X-Warnings", "X-Model"
-
 
 @dataclass(frozen=True)
 class Answer:
-    """An encoded answer: body, its type, (name, version) of the model, milliseconds by stage, and warnings."""
+    """An encoded answer.
+
+    Attributes:
+        body: the bytes.
+        media_type: of the body.
+        model: (name, version) of the model that answered.
+        stages: stage -> milliseconds.
+        warnings: what the maps are not good for.
+    """
 
     body: bytes
     media_type: str
@@ -44,28 +48,16 @@ class Answer:
     stages: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers with the model and warnings: pictures and arrays have no other place for them."""
-        said = {WARNINGS_HEADER: "; ".join(self.warnings)} if self.warnings else {}
-        model = "/".join(quote(word, safe=" ") for word in self.model)
-        return {"Server-Timing": server_timing(self.stages), MODEL_HEADER: model, **said}
-
-
-def server_timing(stages: Mapping[str, float]) -> str:
-    """The header `Server-Timing`."""
-    return ", ".join(f"{stage};dur={milliseconds:.1f}" for stage, milliseconds in stages.items())
-
 
 class Service:
     """Admits callers, analyses their pictures, encodes the answers, and counts all of it.
 
     Args:
-        engine: computes.
+        engine: computes the people.
         limits: of a picture.
-        metrics: counts.
-        rates: limits each caller.
-        tracing: makes spans.
+        metrics: counts pictures, people and times.
+        rates: the limit of each caller.
+        tracing: makes a span for each picture.
     """
 
     def __init__(
@@ -78,7 +70,7 @@ class Service:
         metrics.observe_engine(lambda: engine.not_ready is None, lambda: engine.info, lambda: engine.servers)
 
     def admit(self, call: Call, pictures: int = 1) -> None:
-        """Decide at once, before a body is read, whether to admit a call; use it within `counting`.
+        """Refuse a call at once, before its body is read, if it cannot be served. Use it within `counting`.
 
         Raises:
             EngineUnavailable: the engine is not ready.
@@ -91,7 +83,7 @@ class Service:
 
     @contextmanager
     def counting(self, route: Route) -> Iterator[None]:
-        """Count errors raised in this context, before a picture gets to `run`, which does its own counting."""
+        """Count errors raised in this context: those before `run`, which counts its own."""
         try:
             yield
         except ParsingRCNNError as error:
@@ -102,12 +94,12 @@ class Service:
             raise
 
     def cancelled(self, route: str, pictures: int = 1) -> None:
-        """Count pictures that never got to `run`, as nobody waits for them any more."""
+        """Count pictures whose caller left before they got to `run`."""
         self.metrics.requests.labels(route, "cancelled").inc(pictures)
 
     @contextmanager
     def place(self, call: Call) -> Iterator[None]:
-        """Hold one place of the queue for several pictures, which go through `run` one after the other with `placed`.
+        """Hold one place of the queue for several pictures, which then go through `run` one by one with `placed=True`.
 
         Raises:
             Busy: every place is taken.
@@ -130,9 +122,9 @@ class Service:
         Args:
             image: encoded.
             options: of the analysis and of the answer.
-            wanted: what the answer is.
-            call: whose deadline is kept.
-            follow: turns the people that were found into those of the answer (tracking); runs on a thread.
+            wanted: format of the answer.
+            call: its deadline is kept.
+            follow: changes the people before they are encoded (tracking numbers them); runs on a thread.
 
         Raises:
             ParsingRCNNError: as of `run`; or `render` or `include` does not fit the tasks.
@@ -154,10 +146,10 @@ class Service:
         Args:
             image: encoded.
             options: of the analysis.
-            encode: makes the answer's body. The deadline does not interrupt it, and then its result is lost: it must
-                change nothing that others read.
-            call: whose deadline is kept.
-            placed: whether the caller holds a `place`; if not, this takes one.
+            encode: makes the answer's body. The deadline does not interrupt it, but its result is dropped then, so it
+                must change nothing that others read.
+            call: its deadline is kept.
+            placed: whether the caller holds a `place` already; if not, this takes one.
 
         Returns:
             What `encode` returned, milliseconds by stage.
@@ -165,7 +157,7 @@ class Service:
         Raises:
             Busy: every place is taken.
             EngineUnavailable: the engine cannot answer.
-            DeadlineExceeded: the call's time is over; steps that had not begun never will.
+            DeadlineExceeded: the call's time is over; steps that have not begun are dropped.
             ParsingRCNNError: the picture, an option, or the engine's state is wrong.
         """
         with self.tracing.picture(call) as span:
@@ -177,22 +169,22 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, placed: bool
     ) -> tuple[People, T, dict[str, float]]:
         try:
-            header = check(image, self.limits)  # refused at once: what is no picture takes no place
+            header = check(image, self.limits)  # before a place is taken
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
-                    people = heads.mark_untrained(people, self.engine.info)  # whatever computes them
+                    people = heads.mark_untrained(people, self.engine.info)  # whichever engine computed them
                     begin = time.perf_counter()
                     body = await self.offload.run(header.width * header.height, encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
-            if isinstance(error, BrokenModel | OutOfMemory):  # only the operator can mend it
+            if isinstance(error, BrokenModel | OutOfMemory):  # only the operator can repair it
                 log.error("the model cannot be run", reason=error.detail)
             raise
         except asyncio.CancelledError:
             self.cancelled(call.route)
             raise
-        except Exception:  # a fault of ours: the route that answers logs it
+        except Exception:  # a fault of the gateway, which the route logs
             self.metrics.requests.labels(call.route, ParsingRCNNError.code).inc()
             raise
         own = {stage: milliseconds for stage, milliseconds in people.timings.items() if stage != "total"}

@@ -1,4 +1,4 @@
-"""All settings of the gateway in one typed object: flags override PARSING_RCNN_* variables, these the defaults."""
+"""The settings of the gateway. Flags override the environment variables PARSING_RCNN_*, which override defaults."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TIMEO
 PREFIX = "PARSING_RCNN_"
 _OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # variables of the runtimes and of the client
 _INJECTED = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
-"""Variables that Kubernetes sets in every pod for a Service whose name begins with the project's; it also sets
-`..._PORT` to an address."""
+"""Variables that Kubernetes sets in every pod for a Service whose name begins with the project's name. It also sets
+`..._PORT`, to an address."""
 
 
 class Settings(BaseSettings):
@@ -36,10 +36,14 @@ class Settings(BaseSettings):
     engine: Literal["embedded", "triton"] = Field("embedded", description="What computes: this process, or Triton.")
     triton_url: str = Field("127.0.0.1:8001", description="gRPC addresses of Triton servers, separated by commas.")
     triton_timeout: float = Field(
-        30.0, gt=0, le=MAX_TIMEOUT_MS / 1000, description="Seconds that Triton may take for one picture."
+        30.0, gt=0, le=MAX_TIMEOUT_MS / 1000, description="The most seconds for a picture in Triton."
     )
-    triton_in_flight: int = Field(32, ge=1, description="Pictures on their way to Triton; one more is refused.")
-    triton_shared_memory: bool = Field(False, description="Pictures and answers through /dev/shm: Triton is here, too.")
+    triton_in_flight: int = Field(
+        32, ge=1, description="The most pictures on their way to Triton; one more is refused."
+    )
+    triton_shared_memory: bool = Field(
+        False, description="Exchange pictures with Triton through /dev/shm: same machine."
+    )
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1, description="Threads of one inference (None: all usable cores).")
@@ -48,9 +52,11 @@ class Settings(BaseSettings):
     keys: Path | None = Field(None, description="File of API keys; None: nobody needs one.")
     rate: float | None = Field(None, ge=1e-6, le=1e6, description="Pictures a second for each caller (None: no limit).")
     burst: int = Field(20, ge=1, description="Pictures at once for each caller, where there is a rate.")
-    trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For counts, by commas.")
-    cors: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
-    hosts: str = Field("", description="Names beside localhost that requests to 127.0.0.1 may be for; * for all.")
+    trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For is believed.")
+    cors: str = Field("", description="Origins whose pages may send requests, by commas; * for all.")
+    hosts: str = Field(
+        "", description="Names that `Host` may have beside localhost while listening on 127.0.0.1; * for all."
+    )
     urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
     max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
@@ -84,7 +90,7 @@ class Settings(BaseSettings):
     @field_validator("triton_url")
     @classmethod
     def _addresses(cls, value: str) -> str:
-        for address in value.split(","):
+        for address in value.split(","):  # an empty one, too, is no address
             found = re.fullmatch(r"\s*([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})\s*", address)
             if found is None:
                 raise ValueError("each address is host:port, as in 127.0.0.1:8001, separated by commas")
@@ -95,7 +101,7 @@ class Settings(BaseSettings):
     @field_validator("cors")
     @classmethod
     def _origins(cls, value: str) -> str:
-        for origin in filter(None, (part.strip() for part in value.split(","))):
+        for origin in _listed(value):
             if origin != "*" and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", origin):
                 raise ValueError("each origin is https://host or https://host:port with no path, or *")
         return value
@@ -103,7 +109,7 @@ class Settings(BaseSettings):
     @field_validator("hosts")
     @classmethod
     def _names(cls, value: str) -> str:
-        for name in filter(None, (part.strip() for part in value.split(","))):
+        for name in _listed(value):
             if name != "*" and not re.fullmatch(r"[\w.-]+", name):
                 raise ValueError("each is a name without scheme, port and path, as in photos.example, or *")
         return value
@@ -111,7 +117,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        for network in filter(None, (part.strip() for part in value.split(","))):
+        for network in _listed(value):
             try:
                 ip_network(network)
             except ValueError:
@@ -133,34 +139,44 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> list[str]:
         """Origins of `cors`."""
-        return [origin.strip() for origin in self.cors.split(",") if origin.strip()]
+        return _listed(self.cors)
 
     @property
     def names(self) -> list[str]:
-        """Names of `hosts`, in small letters."""
-        return [name.strip().lower() for name in self.hosts.split(",") if name.strip()]
+        """Names of `hosts` in lower case."""
+        return [name.lower() for name in _listed(self.hosts)]
 
     @property
     def proxies(self) -> list[str]:
         """Addresses and networks of `trusted_proxies`."""
-        return [proxy.strip() for proxy in self.trusted_proxies.split(",") if proxy.strip()]
+        return _listed(self.trusted_proxies)
+
+    @property
+    def triton_urls(self) -> list[str]:
+        """Addresses of `triton_url`."""
+        return _listed(self.triton_url)
 
     @property
     def max_body(self) -> int:
-        """Bytes of a request: a picture in base64 grows by a third, and some JSON or multipart goes around it."""
+        """The most bytes of a body: base64 makes a picture a third larger, and JSON or a form adds some."""
         return math.ceil(self.max_bytes * 4 / 3) + 64 * 1024
 
 
+def _listed(text: str) -> list[str]:
+    """The items of a list that is separated by commas, without blanks around them and without empty ones."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
 def bare(host: str) -> str:
-    """A host as sockets take it: an IPv6 address without the brackets of URLs."""
+    """A host as sockets take it: without the brackets that URLs put around IPv6 addresses."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # another name
+    except ValueError:  # a name
         return False
 
 
@@ -174,8 +190,8 @@ def _is_of_kubernetes(value: Any) -> bool:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Complaints about variables with the prefix that are no settings: a misspelt one that was to name the keys would
-    leave the gateway open."""
+    """Complaints about variables with our prefix that are no settings: if the variable for the key file were misspelt,
+    the gateway would be open."""
     known = {name.upper() for name in Settings.model_fields}
     wrong = []
     for variable, value in environment.items():
@@ -190,7 +206,6 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def injected_port(environment: Mapping[str, str]) -> str | None:
-    """The value of PARSING_RCNN_PORT if Kubernetes set it, for a Service named parsing-rcnn; it is ignored as our
-    port."""
+    """The value of PARSING_RCNN_PORT if Kubernetes set it for a Service named parsing-rcnn, so that it is no port."""
     value = environment.get(f"{PREFIX}PORT")
     return value if _is_of_kubernetes(value) else None

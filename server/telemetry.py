@@ -38,7 +38,7 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        for route in Route:  # from 0: a counter that first appears at 1 shows no increase to alerts
+        for route in Route:  # begin at 0: alerts see no increase in a counter that first appears at 1
             self.requests.labels(route, ParsingRCNNError.code)
         self.answers.labels("500")
         self.stages = Histogram(
@@ -55,7 +55,7 @@ class Metrics:
         self._held = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
 
     def observe_held(self, held: Callable[[], float]) -> None:
-        """Set the function that tells how many pictures are in work or waiting."""
+        """Set the function that returns the number of pictures in work or waiting."""
         self._held.set_function(held)
 
     def observe_engine(
@@ -64,7 +64,8 @@ class Metrics:
         info: Callable[[], ModelInfo],
         servers: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
-        """Set the functions that tell readiness, what runs once it is ready, and which servers get pictures."""
+        """Set the functions that return whether the engine is ready, what it runs once it is, and which servers get
+        pictures (address -> whether)."""
         self._ready.set_function(ready)
         self.registry.register(_Info(ready, info))
         self.registry.register(_Servers(servers))
@@ -77,42 +78,42 @@ class Metrics:
 
 
 class _Info(Collector):
-    """The version, the model and the runtime, as labels; known once the engine is ready."""
+    """The version, the model and the runtime as labels; the latter two are empty until the engine is ready."""
 
     def __init__(self, ready: Callable[[], bool], info: Callable[[], ModelInfo]) -> None:
-        self._known, self._info = ready, info
+        self._ready, self._info = ready, info
 
     def collect(self) -> Iterator[Metric]:
         model, runtime = "", ""
-        if self._known():
+        if self._ready():
             info = self._info()
             model, runtime = f"{info.name} {info.version}", info.runtime
-        found = GaugeMetricFamily("parsing_rcnn_info", "What runs.", labels=("version", "model", "runtime"))
-        found.add_metric((__version__, model, runtime), 1)
-        yield found
+        gauge = GaugeMetricFamily("parsing_rcnn_info", "What runs.", labels=("version", "model", "runtime"))
+        gauge.add_metric((__version__, model, runtime), 1)
+        yield gauge
 
 
 class _Servers(Collector):
-    """Which of the Triton servers get pictures: the others would hide the loss of one."""
+    """Which Triton servers get pictures. Without this, the others would hide the loss of one."""
 
     def __init__(self, servers: Callable[[], Mapping[str, bool]]) -> None:
         self._servers = servers
 
     def collect(self) -> Iterator[Metric]:
-        found = GaugeMetricFamily(
+        gauge = GaugeMetricFamily(
             "parsing_rcnn_triton_up", "Whether a Triton server gets pictures: 1 or 0.", labels=["url"]
         )
         for url, up in self._servers().items():
-            found.add_metric([url], float(up))
-        yield found
+            gauge.add_metric([url], float(up))
+        yield gauge
 
 
 def configure_logging(style: str, level: str = "info") -> None:
-    """structlog to standard error, as lines for people or as JSON.
+    """Send structlog and the logs of libraries to standard error.
 
     Args:
-        style: console or json.
-        level: the lowest that is logged: debug, info, warning or error. Libraries are one level quieter.
+        style: console (lines for people) or json.
+        level: the lowest level that is logged: debug, info, warning or error. Libraries are one level quieter.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     rendering: structlog.typing.Processor = (
@@ -138,7 +139,7 @@ def configure_logging(style: str, level: str = "info") -> None:
 
 
 class _Lines(structlog.PrintLogger):
-    """Drops lines that cannot be written (full disk, log reader gone): requests are answered all the same."""
+    """Drops lines that cannot be written (full disk, reader of the log gone), so that requests are still answered."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError):
@@ -148,25 +149,25 @@ class _Lines(structlog.PrintLogger):
     fatal = failure = err = error = critical = exception = msg
 
 
-# what uvicorn says beside our own line about a stream that is refused before it opens
-_SAID = "ASGI callable returned without completing handshake."
-# grpc of its own message "Too many open files", behind which it leaves raw bytes; the engine logs that message
+# what uvicorn logs, beside our own line, about a stream that is refused before it opens
+_REFUSED_STREAM = "ASGI callable returned without completing handshake."
+# what grpc logs about its own message "Too many open files", which ends in raw bytes; the engine logs that message
 _UNREADABLE = ("grpc._cython.cygrpc", "Invalid encoding on %s")
 
 
 class _Forward(logging.Handler):
-    """Sends the lines of libraries the same way as ours."""
+    """Sends the log records of libraries through structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage() == _SAID or (record.name, record.msg) == _UNREADABLE:
+        if record.getMessage() == _REFUSED_STREAM or (record.name, record.msg) == _UNREADABLE:
             return
         log = structlog.get_logger(record.name)
         log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Escape what clients send (a path, for example): it must not control a terminal or begin a line."""
+    """Escape text from clients (a path, for example), which must not control a terminal or begin a line."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = printable(value, "\n\t" if name == "event" else "")  # the libraries', a stack below it
+            event[name] = printable(value, "\n\t" if name == "event" else "")  # with a stack
     return event

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each picture and one for each stage, sent to a collector if one is named."""
+"""OpenTelemetry: a span for each picture and each of its stages, sent to a collector if one is configured."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ class Picture:
         self.call = replace(call, traceparent=carrier.get("traceparent", call.traceparent))
 
     def answered(self, people: int, stages: Mapping[str, float]) -> None:
-        """Record the people found and how long each stage took (milliseconds); the stages follow each other in this
-        order."""
+        """Record the number of people, and a span for each stage, one after the other in this order.
+
+        Args:
+            people: in the picture.
+            stages: stage -> milliseconds.
+        """
         self._span.set_attribute("parsing_rcnn.people", people)
         context, at = trace.set_span_in_context(self._span), self._begin
         for stage, milliseconds in stages.items():
@@ -46,7 +50,7 @@ class Picture:
 
 
 class Tracing:
-    """Makes spans; without a collector they cost next to nothing and go nowhere.
+    """Makes spans. Without a collector they go nowhere and cost next to nothing.
 
     Args:
         collector: address of an OTLP/HTTP collector, such as http://127.0.0.1:4318.

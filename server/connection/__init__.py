@@ -1,4 +1,4 @@
-"""Clients' connections, each within limits: uvicorn's by itself have few."""
+"""Client connections with limits on size and time, of which uvicorn itself has few."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ __all__ = ["ConnectionLimits", "configuration"]
 
 
 def configuration(application: FastAPI, settings: Settings, limits: ConnectionLimits | None = None) -> uvicorn.Config:
-    """How uvicorn serves the gateway."""
+    """The configuration with which uvicorn serves the gateway.
+
+    Args:
+        application: of `server.app.create_app`.
+        settings: the gateway's.
+        limits: of a connection; None: those of the settings.
+    """
     limits = limits or ConnectionLimits(settings.max_connections, message_seconds=settings.upload_seconds)
     return uvicorn.Config(
         application,
@@ -27,7 +33,7 @@ def configuration(application: FastAPI, settings: Settings, limits: ConnectionLi
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.drain_seconds,
-        timeout_keep_alive=75,  # longer than balancers and clients keep theirs, so that no request meets a closing end
+        timeout_keep_alive=75,  # longer than load balancers and clients keep theirs, so no request meets a closing one
         server_header=False,
         proxy_headers=bool(settings.proxies),  # else uvicorn believes whoever asks from this machine
         forwarded_allow_ips=settings.proxies,

@@ -1,5 +1,14 @@
-"""One client's connection. uvicorn takes headers of any size for as long as they come, keeps reading a body that was
-refused, or cuts off who sends it, and waits for ever for who does not read: here each of these has an end."""
+"""One client's HTTP/1.1 connection, with limits that uvicorn lacks.
+
+uvicorn by itself accepts headers of any size for as long as they arrive. It keeps reading a body that was refused, or
+cuts off the sender before the refusal can be read. And it waits for ever for a client that does not read its answer.
+
+This relies on internals of uvicorn, so pyproject.toml bounds its version: `HttpToolsProtocol` with its parser callbacks
+(`on_*`), `_start_asgi_task`, `_should_upgrade`, `_unset_keepalive_if_required`, `handle_websocket_upgrade`, and the
+attributes `cycle`, `pipeline`, `flow`, `scope`, `url`, `headers`, `connections` and `timeout_keep_alive_task`;
+`RequestResponseCycle` with `response_started`, `response_complete`, `more_body`, `keep_alive`, `disconnected` and
+`message_event`; and that `Connection: close` among other tokens ends the connection (from 0.53).
+"""
 
 from __future__ import annotations
 
@@ -21,31 +30,31 @@ from websockets.server import ServerProtocol
 from parsing_rcnn.errors import ParsingRCNNError
 from server.connection.limits import ConnectionLimits, Patience, about
 from server.connection.stream import Stream
-from server.responses.problems import (
-    MEDIA_TYPE,
-    Busy,
-    HeadersTooLarge,
-    MalformedRequest,
-    UploadTimeout,
-    document,
-    headers_of,
-)
+from server.errors import Busy, HeadersTooLarge, MalformedRequest, UploadTimeout
+from server.responses.problems import MEDIA_TYPE, document, headers_of
 
 log = structlog.get_logger("server")
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection within `ConnectionLimits`; `answers` counts what it refuses by itself."""
+    """uvicorn's HTTP/1.1 connection within `ConnectionLimits`.
+
+    Args:
+        limits: of the connection.
+        answers: counter of answers by status, for those that the connection gives by itself.
+        rest: arguments of uvicorn.
+    """
 
     def __init__(self, *, limits: ConnectionLimits, answers: Counter, **rest: Any) -> None:
         super().__init__(**rest)
         self.limits, self.answers = limits, answers
-        self.quiet_since: float | None = None  # loop time since which all is answered and read; None: it is not
-        self._head = 0  # bytes since the last one of a body, or of a request
+        self.quiet_since: float | None = None  # loop time since when every answer has been read; None: one has not
+        self._head = 0  # bytes received since the last body byte, or since the last request ended
         self._fields = 0  # bytes of this request's line, headers and trailers
-        self._ending = False  # the last answer is given: what still comes is dropped
-        self._again = b""  # a head that offered another protocol, without the offer
-        self._open: list[RequestResponseCycle] = []  # the request in work, and those that wait behind it
+        self._ending = False  # the last answer is written: whatever still arrives is dropped
+        self._last: MalformedRequest | None = None  # refuses what came behind requests in work, when they are answered
+        self._again = b""  # a head that offered another protocol, rewritten without the offer
+        self._open: list[RequestResponseCycle] = []  # the request in work, and the pipelined ones behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
         self._reader: Patience | None = None
 
@@ -64,22 +73,25 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._ending or self.transport.is_closing():
+        if self._ending or self._last is not None or self.transport.is_closing():
             return
         self._head += len(data)
         if self._deadline is None and self.quiet_since is not None:
             self._within(self.limits.head_seconds)
         self._unset_keepalive_if_required()
         self._parse(data)
-        if self._too_long and not self._ending and not self.transport.is_closing():
+        if self._too_long and not self._ending and self._last is None and not self.transport.is_closing():
             held, limit = max(self._head, self._fields), self.limits.head_bytes
             self.refuse(HeadersTooLarge(f"the headers have {held} bytes or more, the limit is {limit}: send less"))
 
     def _parse(self, data: bytes) -> None:
-        """Like uvicorn, but offers of another protocol, as HTTP/2 with `Upgrade: h2c`, are passed over (RFC 9110). The
-        parser stops behind such a head: its body would be lost, and the next request be read out of it."""
+        """Feed the parser, as uvicorn does, but ignore offers of another protocol, such as `Upgrade: h2c` (RFC 9110).
+
+        The parser stops behind a head with such an offer, so its body would be taken for the next request. Therefore
+        the head is parsed once more, without the offer, by a new parser.
+        """
         pieces = [memoryview(data)]
-        while pieces and not self._ending:
+        while pieces and not self._ending and self._last is None:
             piece = pieces.pop()
             try:
                 self.parser.feed_data(piece)
@@ -96,15 +108,25 @@ class Connection(HttpToolsProtocol):
                 else:
                     self.handle_websocket_upgrade()
                     return
-            except httptools.HttpParserCallbackError:
-                self._refuse_unreadable("its address cannot be read")
+            except httptools.HttpParserCallbackError as error:
+                if isinstance(error.__context__, MalformedRequest):
+                    self._refuse_in_turn(error.__context__)
+                else:
+                    self._refuse_unreadable("its address cannot be read")
             except httptools.HttpParserError as error:
                 self._refuse_unreadable(str(error))
+
+    def _refuse_in_turn(self, error: MalformedRequest) -> None:
+        """Refuse a request whose head was read, behind the answers to all requests before it, and close."""
+        if any(not cycle.response_complete for cycle in self._open):
+            self._last = error
+        else:
+            self.refuse(error)
 
     def _refuse_unreadable(self, reason: str) -> None:
         if self._too_long:
             return
-        if self.scope is None or not self.url:  # not even its first line
+        if self.scope is None or not self.url:  # not even the first line could be read
             self.refuse(MalformedRequest("what came is not HTTP/1.1 (there is no TLS here: http://, not https://)"))
         else:
             self.refuse(MalformedRequest(f"the request is not valid HTTP/1.1: {reason}"))
@@ -123,17 +145,18 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(name, value)
-        super().on_header(name, value.strip(b" \t"))  # which are no part of it; the parser leaves those behind it
+        super().on_header(name, value.strip(b" \t"))  # the parser leaves blanks behind a value
 
     def _count(self, *fields: bytes) -> None:
         self._fields += sum(map(len, fields)) + 4
         if self._fields > self.limits.head_bytes:
-            raise ValueError  # ends the parser's work on this piece
+            raise ValueError  # stops the parser; `data_received` then answers 431
 
     def on_headers_complete(self) -> None:
         method = self.parser.get_method()
         if method == b"CONNECT":
-            return  # the parser stops behind it, and nothing is asked of the application
+            return  # the parser stops behind it, and the application never sees it
+        self._check_host()
         if self.parser.should_upgrade() and not self._should_upgrade():
             line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
             kept = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
@@ -147,6 +170,19 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None:
             self._open = [cycle for cycle in (*self._open, self.cycle) if not cycle.response_complete]
 
+    def _check_host(self) -> None:
+        """A request has one `Host` (RFC 9112, 3.2): of two, a proxy and the gateway may each believe another one. In
+        HTTP/1.0 and before it may have none, as in the probes of some load balancers.
+
+        Raises:
+            MalformedRequest: to the parser, which passes it on to `_parse`.
+        """
+        count = [name for name, _ in self.headers].count(b"host")
+        if count > 1 or (count == 0 and self.parser.get_http_version() not in ("0.9", "1.0")):
+            raise MalformedRequest(
+                f"the request has {count} headers `Host`: send one, with the name or address of the gateway"
+            )
+
     def on_body(self, body: bytes) -> None:
         self._head = 0
         super().on_body(body)
@@ -156,7 +192,7 @@ class Connection(HttpToolsProtocol):
             return
         self._head = 0
         super().on_message_complete()
-        if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body is through
+        if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body has arrived
             self.cycle.more_body = False
             self._answered()
 
@@ -171,33 +207,42 @@ class Connection(HttpToolsProtocol):
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
     ) -> None:
-        """Behind a connection's last answer uvicorn closes at once. Where the body still comes, the system would reset
-        the connection then, and mostly its sender would not get to read why it is refused."""
+        """Run the application, and keep the connection open for a while where the last answer comes before the body
+        has arrived.
 
-        async def send_to_a_sender(message: ASGISendEvent) -> None:
+        uvicorn closes at once after a connection's last answer. While the body still arrives, the system would then
+        reset the connection, and its sender would mostly not get to read why it was refused.
+        """
+
+        async def send_before_closing(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                await self.flow.drain()  # so that `send` does not wait
+                await self.flow.drain()  # so that `send` below need not wait
                 if cycle.more_body and not cycle.keep_alive:
                     cycle.keep_alive = self._ending = True
             await send(message)
 
-        await app(scope, receive, send_to_a_sender)
+        await app(scope, receive, send_before_closing)
 
     def on_response_complete(self) -> None:
         more = bool(self.pipeline)
         super().on_response_complete()
-        if not more:
+        if more:
+            return
+        if self._last is None or self.transport.is_closing():
             self._answered()
+        else:
+            self.refuse(self._last)
 
     def _answered(self) -> None:
-        """All that is asked has its answer. The time of what comes next begins when the reader has taken that."""
-        if self.transport.is_closing():  # uvicorn closes when the last answer is taken: that has an end, too
+        """Called when every request so far has its answer. The time for the next request begins only when the client
+        has read that answer."""
+        if self.transport.is_closing():  # uvicorn closes when the last answer is read: wait for that with a limit, too
             if self.transport.get_write_buffer_size():
                 self.transport.set_write_buffer_limits(0)
             return
         if self._ending and self.transport.can_write_eof():
             self.transport.write_eof()
-        self.transport.set_write_buffer_limits(0)  # `resume_writing` hears when the last byte is taken
+        self.transport.set_write_buffer_limits(0)  # so `resume_writing` is called when the last byte is sent
         if self.flow.write_paused:
             self._unset_keepalive_if_required()
             self._within(None)
@@ -209,7 +254,7 @@ class Connection(HttpToolsProtocol):
             self._rest()
 
     def _rest(self) -> None:
-        """Between two requests: uvicorn's keep-alive time runs, unless the next one has begun to come."""
+        """Between two requests: start uvicorn's keep-alive timer, unless the next request has begun to arrive."""
         self._within(self.limits.head_seconds if self._head else None)
         if self._deadline is None and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -220,15 +265,17 @@ class Connection(HttpToolsProtocol):
         self._end()
 
     def _should_upgrade(self) -> bool:
-        """With a body, or another method, it is none of WebSocket's, whose parser would wait for ever."""
-        body = any(
+        """Whether this is the handshake of a WebSocket. With a body, or another method than GET, it is none: the parser
+        of handshakes would wait for ever."""
+        has_body = any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
             for name, value in self.headers
         )
-        return self.parser.get_method() == b"GET" and not body and super()._should_upgrade()
+        return self.parser.get_method() == b"GET" and not has_body and super()._should_upgrade()
 
     def _no_stream(self) -> ParsingRCNNError | None:
-        """Why none can begin here. The parser of streams has limits of its own, beyond which it answers nothing."""
+        """Why no stream can begin here; None if one can. The parser of handshakes has limits of its own, beyond which
+        it would not answer at all."""
         if any(not cycle.response_complete for cycle in self._open):
             return MalformedRequest(
                 "a stream cannot begin while the request before it has no answer: wait for that, or open a connection"
@@ -248,11 +295,14 @@ class Connection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
         super().handle_websocket_upgrade()
-        self.transport.set_write_buffer_limits(0)  # `Stream` hears of every byte that is not taken at once
+        self.transport.set_write_buffer_limits(0)  # so `Stream` learns of every byte that is not sent at once
 
     def refuse(self, error: ParsingRCNNError) -> None:
-        """Answer what is no request, and close; a request in work is as if its client had gone. Where it is the body of
-        this one that cannot be read, the answer has its id, and is counted and logged as its own."""
+        """Answer bytes that are no valid request, and close. A request in work is treated as if its client had gone.
+
+        If the unreadable bytes are the body of the request in work, this is the answer to that request: it has its id,
+        and is counted and logged with it.
+        """
         identity, counted = uuid.uuid4().hex, False
         unanswered = self._nobody_waits()
         if self.cycle is not None and unanswered:
@@ -260,7 +310,7 @@ class Connection(HttpToolsProtocol):
             if unanswered[0].response_started:
                 self.transport.abort()
                 return
-            if self.cycle.more_body and not self.pipeline:  # what waits behind another one is never asked
+            if self.cycle.more_body and not self.pipeline:  # a request of the pipeline was never asked
                 scope = cast(dict[str, Any], self.cycle.scope)
                 scope["refused"], counted = error, True
                 identity = scope.get("request_id", identity)
@@ -278,7 +328,7 @@ class Connection(HttpToolsProtocol):
         self._answered()
 
     def _nobody_waits(self) -> list[RequestResponseCycle]:
-        """End what is in work, and what waits behind it. Returns these."""
+        """End the request in work and those behind it, as if their client had gone. Returns those without an answer."""
         unanswered = [cycle for cycle in self._open if not cycle.response_complete]
         for cycle in unanswered:
             cycle.disconnected = True
@@ -299,7 +349,7 @@ class Connection(HttpToolsProtocol):
             self._answered()
 
     def _within(self, seconds: float | None) -> None:
-        """Close the connection after a time; None: whenever."""
+        """Close the connection after so many seconds; None: not by a timer."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._too_late)
@@ -307,7 +357,7 @@ class Connection(HttpToolsProtocol):
     def _too_late(self) -> None:
         self._deadline = None
         if self.cycle is not None and not self.cycle.response_complete and not self._ending:
-            return  # the next request may come slowly while this one is in work
+            return  # the next request may arrive slowly while this one is in work
         answered = self._ending or (self.cycle is not None and self.cycle.more_body)
         if self._head and self.quiet_since is not None and not answered:
             seconds = self.limits.head_seconds
@@ -316,7 +366,7 @@ class Connection(HttpToolsProtocol):
             self._end()
 
     def _end(self) -> None:
-        """Close, without waiting for a reader that is gone."""
+        """Close; if the client has not read everything, without waiting for it."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         elif not self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""What one connection may take, and how long its reader."""
+"""Limits of one connection, and a timer for clients that do not read what is sent to them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-_PROGRESS = 64 * 1024  # bytes of an answer that its reader takes in each span, unless the rest is less
+_PROGRESS = 64 * 1024  # bytes of an answer that a client must read in each period, unless fewer are left
 
 log = structlog.get_logger("server")
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What one connection may take.
+    """Limits of one connection.
 
     Attributes:
-        connections: open at the same time; at the limit the one that has said nothing for longest makes way.
-        head_seconds: for a request's line and headers to arrive, and for the handshake of a stream behind them.
-        head_bytes: of them.
-        read_seconds: in which the reader of an answer takes some of it.
-        linger_seconds: for what still comes of a refused request, so that its sender gets to read the answer.
-        message_seconds: for a message of a stream to arrive.
+        connections: how many may be open at the same time; at the limit, the one that has been idle longest is closed.
+        head_seconds: time for a request's line and headers to arrive, and for the handshake of a stream after them.
+        head_bytes: size of a request's line and headers.
+        read_seconds: time in which a client must read some of its answer.
+        linger_seconds: how long the rest of a refused request is received, so that its sender can read the answer.
+        message_seconds: time for a message of a stream to arrive.
     """
 
     connections: int = 1000
@@ -43,12 +43,12 @@ class ConnectionLimits:
 
 
 class Patience:
-    """Waits for the reader of what was written, and ends the connection where it takes too little of it.
+    """A timer that aborts a connection whose client reads too little of what was written.
 
     Args:
         transport: of the connection.
-        seconds: in which the reader takes `_PROGRESS` bytes, or all that there is.
-        call_later: of the loop.
+        seconds: period in which the client must read `_PROGRESS` bytes, or everything.
+        call_later: of the event loop.
     """
 
     def __init__(self, transport: Transport, seconds: float, call_later: Callable[..., asyncio.TimerHandle]) -> None:
@@ -56,12 +56,12 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, about: dict[str, str]) -> None:
-        """More is written than the reader has taken; `about` says to the log whose it is."""
+        """Start, as more is written than the client has read; `about` identifies the connection in the log."""
         if self._timer is None:
             self._timer = self._call_later(self._seconds, self._check, _untaken(self._transport), about)
 
     def end(self) -> None:
-        """It has taken it, or is gone."""
+        """Stop, as the client has read everything, or is gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -76,19 +76,23 @@ class Patience:
 
 
 def about(client: tuple[str, int] | None, scope: Any) -> dict[str, str]:
-    """What the log says of a connection that it closes: the client, and where a request is known the id of that."""
-    said = {"client": client[0] if client else "local"}
-    return said | ({"request_id": scope["request_id"]} if scope and "request_id" in scope else {})
+    """Fields of the log's line about a connection that is closed: the client, and the id of its request if there is
+    one."""
+    fields = {"client": client[0] if client else "local"}
+    return fields | ({"request_id": scope["request_id"]} if scope and "request_id" in scope else {})
 
 
 def _untaken(transport: Transport) -> int:
-    """Bytes that are written and have not come to the reader. The system holds some MB of them, and takes more only
-    when a third of that is gone: by what is left here, who reads slowly reads nothing for minutes."""
+    """Bytes that are written and have not reached the client.
+
+    The system buffers some MB, and takes more only when a third of its buffer is free. So the transport's own buffer
+    may stay the same for minutes although the client reads, slowly: on Linux the system's buffer is counted, too.
+    """
     size = transport.get_write_buffer_size()
     if sys.platform == "linux":
         try:
             descriptor = transport.get_extra_info("socket").fileno()
             size += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
-        except OSError:  # it is no socket that counts them
+        except OSError:  # not a socket that counts them
             pass
     return size

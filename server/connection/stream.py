@@ -1,5 +1,13 @@
-"""One stream's connection. uvicorn parses in one go whatever was read, keeps every fragment of a message that never
-ends, and waits for ever for a handshake, and to close where nobody reads: here each of these has an end."""
+"""One stream's WebSocket connection, with limits that uvicorn lacks.
+
+uvicorn by itself parses in one go whatever was read, keeps every fragment of a message that never ends, and waits for
+ever for a handshake to end, or to close where the client does not read.
+
+This relies on internals of uvicorn, so pyproject.toml bounds its version: `WebSocketsSansIOProtocol` with its methods
+`handle_events`, `handle_cont`, `handle_ping`, `handle_parser_exception` and `send_receive_event_to_app`, and its
+attributes `conn`, `queue`, `frames`, `writable`, `read_paused`, `close_sent`, `handshake_initiated` and
+`handshake_complete`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +23,10 @@ from websockets.protocol import State
 
 from server.connection.limits import ConnectionLimits, Patience, about
 
-_TURN = 0.002  # seconds of parsing, after which the other connections have their turn
+_TURN = 0.002  # seconds of parsing, after which other connections have their turn
 _PIECE = 2048  # bytes that are parsed between two looks at the clock
-_FRAGMENTS = 256  # of a message may have any size
-_FRAGMENT = 1024  # bytes that the others have on average
+_FRAGMENTS = 256  # so many fragments of a message may have any size
+_FRAGMENT = 1024  # bytes that further fragments must have on average
 
 log = structlog.get_logger("server")
 
@@ -29,19 +37,19 @@ class Stream(WebSocketsSansIOProtocol):
     def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
         super().__init__(**rest)
         self.limits = limits
-        self.quiet_since: float | None = None  # loop time since which it waits to be accepted; None: it is accepted
+        self.quiet_since: float | None = None  # loop time since when it waits to be accepted; None: it is accepted
         self._reader: Patience | None = None
         self._deadline: asyncio.TimerHandle | None = None  # for the handshake, then for each message
         self._unparsed = bytearray()
-        self._turn: asyncio.Handle | None = None  # the next one, where this one was not enough
-        self._pong = b""  # for when the reader has taken what is written
+        self._turn: asyncio.Handle | None = None  # the next turn of parsing, if one is due
+        self._pong = b""  # to be sent when the client has read what is written
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self._reader = Patience(cast(Transport, transport), self.limits.read_seconds, self.loop.call_later)
         self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds)
-        if self.transport.get_write_buffer_size():  # of answers to requests before the stream
+        if self.transport.get_write_buffer_size():  # answers to requests before the stream
             self.pause_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,7 +70,7 @@ class Stream(WebSocketsSansIOProtocol):
             self._parse()
 
     def _parse(self) -> None:
-        """For one turn, and not before the stream is accepted, or past a message that the application is to take."""
+        """Parse for one turn, once the stream is accepted, and only while the application has taken every message."""
         self._turn = None
         end = time.monotonic() + _TURN
         while self._unparsed and self.handshake_complete and not (self.read_paused or self.transport.is_closing()):
@@ -80,7 +88,8 @@ class Stream(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _go_on(self) -> None:
-        """The application has taken something, so uvicorn may read again: but first comes what was read before."""
+        """Called when the application has taken a message, after which uvicorn reads again: bytes that were read before
+        come first."""
         if self._unparsed:
             self.transport.pause_reading()
             if self._turn is None:
@@ -89,7 +98,7 @@ class Stream(WebSocketsSansIOProtocol):
     def handle_events(self) -> None:
         ended = self.handshake_complete and bool(self.conn.events)  # at least one frame
         super().handle_events()
-        if ended and not self.frames:  # and none is the begin of a message
+        if ended and not self.frames:  # and none of them begins a message that is not complete
             self._within(None)
 
     def send_receive_event_to_app(self) -> None:
@@ -105,7 +114,7 @@ class Stream(WebSocketsSansIOProtocol):
             self._fail(f"a message came in {count} fragments of less than {_FRAGMENT} bytes: send larger ones")
 
     def handle_ping(self) -> None:
-        """Where pongs are not read, the last one is enough (RFC 6455, 5.5.3)."""
+        """Answer pings. While the client does not read, only the last pong is kept (RFC 6455, 5.5.3)."""
         pongs = self.conn.data_to_send()
         if self.writable.is_set() or self.conn.close_rcvd is not None:
             self.transport.write(b"".join(pongs))
@@ -113,7 +122,7 @@ class Stream(WebSocketsSansIOProtocol):
             self._pong = pongs[-1]
 
     async def receive(self) -> Any:
-        if not self.queue.empty():  # of many small messages that came together each is a turn
+        if not self.queue.empty():  # let other connections run between many small messages that came together
             await asyncio.sleep(0)
         message = await super().receive()
         self._go_on()
@@ -127,7 +136,7 @@ class Stream(WebSocketsSansIOProtocol):
         self._go_on()
 
     def _within(self, seconds: float | None) -> None:
-        """Close the stream after a time; None: whenever."""
+        """Close the stream after so many seconds; None: not by a timer."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._too_late)

@@ -1,4 +1,4 @@
-"""Checks that a Triton server runs what the gateway's repository says, and finds its default model."""
+"""Checks that a Triton server runs the models of the gateway's repository, and finds its default model."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ _REMEDY = (
 
 
 async def check_weights(upstream: Upstream, repository: ModelRepository) -> None:
-    """Compare the weights that the ensembles name with the gateway's card; older or foreign repositories may name none.
+    """Compare the weights that the ensembles name with the gateway's card; old or foreign repositories may name none.
 
     Raises:
-        ServerLost: the weights are others.
+        ServerLost: the server has other weights.
     """
-    ours, said = identity(repository.card), await _parameters(upstream, "human_analysis")
-    theirs = others(ours, {key: text for key, text in said.items() if key.startswith(IDENTITY)})
+    ours, parameters = identity(repository.card), await _parameters(upstream, "human_analysis")
+    theirs = others(ours, {key: text for key, text in parameters.items() if key.startswith(IDENTITY)})
     if theirs is not None:
         raise ServerLost(f"Triton serves {theirs}, this gateway's model card is of {whose(ours)}: {_REMEDY}")
 
 
 async def check_default(upstream: Upstream, repository: ModelRepository, beside: Iterable[Upstream]) -> None:
-    """Find out which model answers a request that names none (`Upstream.model`): the server's `preprocess` may be set
-    to one.
+    """Set `Upstream.model` to the model that answers requests that name none: the server's `preprocess` may be set to
+    one, else it is the card's own.
 
     Args:
-        beside: the other servers that get pictures, read when this one has answered.
+        upstream: the server.
+        repository: the gateway's.
+        beside: the other servers that get pictures, iterated when this one has answered.
 
     Raises:
         ServerLost: the gateway's card has no such model, or another model answers on the other servers.
@@ -56,7 +58,7 @@ async def check_default(upstream: Upstream, repository: ModelRepository, beside:
 
 
 async def _parameters(upstream: Upstream, model: str) -> dict[str, str]:
-    """Parameters in a model's configuration; empty if the server does not tell, or has no such model."""
+    """Parameters in a model's configuration; empty if the server hides its configurations, or has no such model."""
     try:
         answer = await upstream.client.get_model_config(model, client_timeout=_METADATA)
     except InferenceServerException as error:

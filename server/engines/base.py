@@ -1,4 +1,4 @@
-"""What the gateway asks of an engine."""
+"""The interface of the engines that compute for the gateway."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """The most pictures that it takes, in work and waiting; the gateway sends no more."""
+        """The most pictures that it holds, in work and waiting; the gateway sends no more."""
         ...
 
     @property
@@ -39,26 +39,26 @@ class Engine(Protocol):
 
     @property
     def servers(self) -> Mapping[str, bool]:
-        """Address of each server that computes for it -> whether it gets pictures; empty if it computes itself."""
+        """Address of each server that computes for this engine -> whether it gets pictures; empty without servers."""
         ...
 
     async def start(self) -> None:
-        """Get ready. A failure is not raised, but kept as the reason in `not_ready`."""
+        """Get ready. A failure is not raised; `not_ready` then has the reason."""
         ...
 
     def check(self) -> None:
-        """Refuse before a picture is read.
+        """Check before a picture is read whether the engine is ready.
 
         Raises:
-            EngineUnavailable: not ready, and why.
+            EngineUnavailable: it is not, and why.
         """
         ...
 
     async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
-        """Returns (people, milliseconds in the queue). Cancelling the caller cancels work that has not begun.
+        """Analyse a picture. Returns (people, milliseconds in the queue). Cancelling this drops work not yet begun.
 
         Raises:
-            EngineUnavailable: not ready, decided at once; or lost.
+            EngineUnavailable: the engine is not ready (raised at once), or was lost.
             ParsingRCNNError: the picture or an option is not usable.
         """
         ...

@@ -5,33 +5,32 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from parsing_rcnn.analyzer import TASKS, Analyzer, ModelInfo, Options
+from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
-from parsing_rcnn.geometry import PAD_VALUE
 from parsing_rcnn.inference.contention import THREADS
 from parsing_rcnn.people import People
-from parsing_rcnn.runtime import PEOPLE_BUCKETS
+from parsing_rcnn.pipeline import Pipeline
 from server.requests.call import Call
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries to load; each is twice the one before
-_UNTOLD = "the model cannot be loaded; the log says why"
+_HIDDEN = "the model cannot be loaded; the log says why"
 
 log = structlog.get_logger("server")
 
 
 class EmbeddedEngine:
-    """Loads an analyzer in the background, then runs pictures on `workers` threads with at most `queue` waiting.
+    """Loads an analyzer in the background, then analyses pictures on threads.
 
     Args:
-        load: makes the analyzer; runs on a worker thread, so the gateway answers /healthz meanwhile.
+        load: makes the analyzer. It runs on a worker thread, so that the gateway answers /healthz meanwhile.
+        workers: number of threads, each of which analyses one picture at a time.
+        queue: the most pictures that wait for a thread.
         choice: whether requests may name a model.
     """
 
@@ -43,12 +42,11 @@ class EmbeddedEngine:
         self._reason = "the model is being loaded"
 
     async def start(self) -> None:
-        """Load and warm up. After a failure, try again after a pause, unless the options are wrong, which stay as
-        they are.
+        """Load and warm up. After a failure, try again after a pause, unless an option is wrong, which no try mends.
 
         Memory may become free, a volume may be mounted, a file may be copied again. Meanwhile the gateway says why it
-        is not ready, which a process that ended could not. An orchestrator (Kubernetes: `startupProbe`), or a person
-        at a terminal, restarts it when they choose.
+        is not ready, which it could not if the process ended. An orchestrator (Kubernetes: `startupProbe`) or a person
+        can restart it at any time.
         """
         pause = _FIRST_PAUSE
         try:
@@ -60,8 +58,8 @@ class EmbeddedEngine:
             raise
 
     async def _loaded(self, pause: float) -> bool:
-        """Try once. Returns whether to stop trying: it worked, or no further try would help. Keeps the reason of a
-        failure."""
+        """Try to load once, and keep the reason of a failure. Returns whether to stop trying: it worked, or no further
+        try would help."""
         try:
             analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
         except InvalidOptions as error:
@@ -69,12 +67,12 @@ class EmbeddedEngine:
             log.error("the model cannot be loaded", reason=error.detail)
             return True
         except ParsingRCNNError as error:
-            # the message may have paths, which are no business of clients
-            hidden = isinstance(error, BrokenModel | ModelNotFound)
-            self._reason = _UNTOLD if hidden else error.detail
+            # clients must not see paths, which these messages have
+            has_paths = isinstance(error, BrokenModel | ModelNotFound)
+            self._reason = _HIDDEN if has_paths else error.detail
             log.error("the model cannot be loaded", reason=error.detail, again_after_seconds=pause)
         except Exception as error:
-            self._reason = _UNTOLD
+            self._reason = _HIDDEN
             log.error("the model cannot be loaded", exc_info=error, again_after_seconds=pause)
         else:
             self._analyzer = analyzer
@@ -87,19 +85,18 @@ class EmbeddedEngine:
             analyzer = self._load()
             self._warm(analyzer)
             if self._workers > 1:
-                with THREADS.assuming(alone=False):  # graphs for a picture that has company
+                with THREADS.assuming(alone=False):  # graphs for pictures that are analysed beside others
                     self._warm(analyzer)
             return analyzer
         finally:
             self._loading = False
 
     def _warm(self, analyzer: Analyzer) -> None:
-        """Compile what the first requests will need; when the gateway stops, only finish what has begun."""
-        for blank, options in _first(analyzer.info.canvases):
+        """Compile the graphs that the first requests will need; at a stop of the gateway, only the one begun."""
+        for _ in analyzer.warm() if isinstance(analyzer, Pipeline) else ():  # no other one compiles anything
             if self._closing.is_set():
                 analyzer.close()
-                raise EngineUnavailable("the gateway stops")  # nobody sees this: the awaiting task was cancelled
-            analyzer.analyze(blank, options)
+                raise EngineUnavailable("the gateway stops")  # nobody sees this, as the awaiting task was cancelled
 
     @property
     def not_ready(self) -> str | None:
@@ -123,12 +120,12 @@ class EmbeddedEngine:
 
     @property
     def busy(self) -> int:
-        """How many pictures keep it fully busy: with more, answers come later, and throughput hardly grows."""
+        """How many pictures keep it fully busy: with more, answers come later, and the throughput hardly grows."""
         return max(2, self._workers - 1)
 
     @property
     def servers(self) -> Mapping[str, bool]:
-        """None: it computes itself."""
+        """Empty: this process computes by itself."""
         return {}
 
     def check(self) -> None:
@@ -140,10 +137,10 @@ class EmbeddedEngine:
         self._ready()
 
     async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
-        """(people, milliseconds in the queue).
+        """See `Engine.analyze`.
 
         Raises:
-            EngineUnavailable: not ready; decided at once.
+            EngineUnavailable: the engine is not ready; raised at once.
             DeadlineExceeded: the call's time was over before the picture's turn came.
             ParsingRCNNError: the picture or an option is not usable.
         """
@@ -157,7 +154,7 @@ class EmbeddedEngine:
             call.check()  # the event loop, which cancels at the deadline, may be late
             return analyzer.analyze(image, options)
 
-        # cancelling drops a picture that waits; one that has begun is finished, and the next waits for it
+        # cancelling drops a picture that waits; one in work is finished, and occupies its thread until then
         return await asyncio.wrap_future(self._pool.submit(work)), waited
 
     def _ready(self) -> Analyzer:
@@ -173,16 +170,3 @@ class EmbeddedEngine:
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
         if self._analyzer is not None:
             self._analyzer.close()
-
-
-def _first(canvases: Sequence[tuple[int, int]]) -> Iterator[tuple[NDArray[np.uint8], Options]]:
-    """Pictures to warm up with: together they need every graph of the first requests (each canvas, and each number of
-    people in both heads), and each picture compiles at most one."""
-    blanks = [np.full((*canvas, 3), PAD_VALUE, np.uint8) for canvas in canvases]
-    for blank in blanks:
-        yield blank, Options(frozenset(), confidence=0.0, max_people=1)
-    for people in PEOPLE_BUCKETS:
-        for task in TASKS:
-            yield blanks[0], Options(frozenset({task}), confidence=0.0, max_people=people)
-    # the page asks for the exact paste, whose probabilities need graphs of their own
-    yield blanks[0], Options(frozenset({"parsing"}), confidence=0.0, max_people=1, part_probs=True)

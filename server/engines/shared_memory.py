@@ -1,7 +1,7 @@
 """Shared memory with a Triton server on the same machine: pictures and answers bypass the connection.
 
-Each picture on its way (at each size) has a slot: a file in /dev/shm that both processes map. The gateway holds a
-lock on it for as long as it lives. So a file without a lock was left by a killed gateway, and the next one removes it.
+Each picture on its way (at each size) has a slot: a file in /dev/shm that both processes map. The gateway locks its
+files as long as it lives. A file without a lock was left by a killed gateway, and the next gateway removes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from parsing_rcnn.limits import MAX_PEOPLE
 FOLDER = Path("/dev/shm")
 PREFIX = "prcnn_gateway_"
 PICTURE = 1024 * 1024  # bytes of an encoded picture; a larger one goes over the connection
-UNSURE = 120.0  # seconds after which Triton no longer writes an answer that nobody waited for
+UNSURE = 120.0  # seconds after which Triton surely writes no more answer to a request that was given up
 _LINE = 64
 
 log = structlog.get_logger("server")
@@ -38,7 +38,10 @@ class Slot:
     """Memory for one picture and its answer.
 
     Attributes:
-        request: the last one that used it.
+        name: of the file in /dev/shm.
+        file: its descriptor, which holds the lock.
+        memory: its mapping.
+        request: the last request that used the slot.
     """
 
     name: str
@@ -48,7 +51,7 @@ class Slot:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return len(self.memory)
 
     def put(self, picture: bytes) -> int:
@@ -70,10 +73,10 @@ class Slot:
 
 
 class SharedMemory:
-    """Slots, made when they are needed and kept.
+    """The slots, which are made when first needed, and reused.
 
     Args:
-        most: the most slots; one more picture goes over the connection.
+        most: the most slots; further pictures go over the connection.
         rows: bytes of one person in each output of the ensembles.
     """
 
@@ -86,7 +89,7 @@ class SharedMemory:
         sweep()
 
     def places(self, outputs: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Output -> (offset, bytes) of an answer in a slot; the same in all slots."""
+        """Output -> (offset, size) of its array in a slot, bytes; the same in all slots."""
         found, offset = {}, PICTURE + _LINE
         for name in outputs:
             size = MAX_PEOPLE * self._rows[name]
@@ -95,7 +98,7 @@ class SharedMemory:
         return found
 
     def take(self, picture: int) -> Slot | None:
-        """A slot for a picture of so many bytes, or None: it goes over the connection."""
+        """A slot for a picture of so many bytes; None if it must go over the connection."""
         if picture > PICTURE:
             return None
         now = time.monotonic()
@@ -107,7 +110,7 @@ class SharedMemory:
 
     def give(self, slot: Slot, *, answered: bool) -> None:
         """Take a slot back when its request has ended. If that got no answer, Triton may still write one, so the slot
-        is not given out for two minutes."""
+        is not reused for two minutes (`UNSURE`)."""
         if slot.request is not None and not slot.request.done():
             slot.request.add_done_callback(partial(self._give_late, slot))
         elif answered:

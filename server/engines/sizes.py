@@ -19,9 +19,9 @@ class Requests:
         choice: whether options may name one.
 
     Attributes:
-        own: what these requests say in the parameter `model` (`parsing_rcnn.ensembles.MODEL`): of a model with a second
-            size two, the first size's first. None where no model was chosen: the server decides.
-        models: the same of each model of the card whose sizes have names; none without a choice.
+        own: for each request of a picture, its parameter `model` (`parsing_rcnn.ensembles.MODEL`). A model with a
+            second size has two requests, the first size's first. None where no model was chosen: the server decides.
+        models: name -> the same, for each model of the card whose sizes have names; empty without a choice.
 
     Raises:
         InvalidOptions: a size of the repository's model has no name.
@@ -43,11 +43,11 @@ class Requests:
 
     @property
     def most(self) -> int:
-        """The most requests of one picture."""
+        """The most requests that one picture needs."""
         return max(map(len, (self.own, *self.models.values())))
 
     def of(self, options: Options) -> tuple[list[Options], Sizes]:
-        """The options of each request, and the sizes of the model.
+        """The options of each request for a picture, and the sizes of its model.
 
         Args:
             options: of the picture; their model is one of `models`, the one that runs anyway, or None.

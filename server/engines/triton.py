@@ -29,6 +29,7 @@ from parsing_rcnn.tensors import from_tensors
 from server.engines.agreement import check_default, check_weights
 from server.engines.shared_memory import UNSURE, SharedMemory
 from server.engines.sizes import Requests
+from server.engines.tiny import tiny_picture
 from server.engines.upstream import (
     TRACE,
     Arrays,
@@ -43,7 +44,6 @@ from server.engines.upstream import (
     unregister,
 )
 from server.requests.call import Call
-from server.supervisor.probes import tiny_picture
 
 _PROBE_EVERY = 2.0  # seconds; a probe costs the detector as much as a picture
 _AGAIN = 1.0  # seconds after a probe that failed
@@ -57,17 +57,17 @@ log = structlog.get_logger("server")
 class TritonEngine:
     """Sends pictures to one or several Triton servers.
 
-    A server whose request or probe failed gets no pictures until a tiny inference on it succeeds. An inference changes
-    nothing, so if a server fails during one, it is repeated once on another.
+    A server whose request or probe failed gets no pictures until a tiny inference on it succeeds. If a server fails
+    during an inference, it is repeated once on another server; this is safe, as an inference has no effects.
 
     Args:
         urls: host:port of gRPC services.
-        repository: for the names of the classes and sizes; the models themselves are the servers'.
-        limit: the most pictures on their way; one more is refused at once.
+        repository: names the classes and sizes; the models themselves are those of the servers.
+        limit: the most pictures on their way to Triton; one more is refused at once.
         timeout: seconds for one picture.
-        shared: whether pictures and answers go through shared memory to servers on this machine.
-        model: one of the card's, by which requests say their size where their options name none; None leaves that to
-            the servers. A picture of a model with a second size is two requests side by side.
+        shared: whether pictures and answers go through shared memory, to servers on this machine.
+        model: of the card, for pictures whose options name none; None leaves that to the servers. For a model with a
+            second size, each picture is two requests side by side.
         choice: whether requests may name a model.
 
     Raises:
@@ -91,6 +91,7 @@ class TritonEngine:
         self._urls = [url.removeprefix("grpc://").rstrip("/") for url in urls]
         self._limit, self._timeout = limit, timeout
         self._repository = ModelRepository.open(repository, model)
+        self._of_model = {model: self._repository}  # model -> repository, each with its parsed taxonomy
         self._requests = Requests(self._repository, choice)
         self._upstreams: list[Upstream] = []
         self._probes: list[asyncio.Task[None]] = []
@@ -147,11 +148,11 @@ class TritonEngine:
                     await upstream.failed.wait() if upstream.healthy else await asyncio.sleep(_AGAIN)
 
     async def _probe(self, upstream: Upstream) -> None:
-        """Run a tiny inference through every step, at each size; even without people its answer has the number of
-        classes. Then check the weights and the default model.
+        """Run a tiny inference through every step, at each size. Then check the number of classes (which the answer has
+        even without people), the weights and the default model.
 
         Raises:
-            ServerLost: it does not answer, or runs another model than that of the model card.
+            ServerLost: the server does not answer, or runs another model than that of the model card.
         """
         given, outputs = {"IMAGE": _picture(tiny_picture())}, ("BOXES", "PART_SCORES")
         for model in self._requests.own:
@@ -165,7 +166,7 @@ class TritonEngine:
             )
         await check_weights(upstream, self._repository)
         if self._requests.own == (None,):
-            # looked at only behind the last answer: at the start all of them are probed side by side
+            # a generator, so read only after the last answer: at the start, all servers are probed side by side
             others = (other for other in self._upstreams if other.healthy and other is not upstream)
             await check_default(upstream, self._repository, others)
 
@@ -176,7 +177,8 @@ class TritonEngine:
             await unregister(upstream, await orphans(upstream))
 
     def _eject(self, upstream: Upstream, reason: str) -> None:
-        reason = reason.partition("\n")[0]  # behind "Too many open files" grpc leaves raw bytes
+        """Give a server no more pictures, until a probe succeeds."""
+        reason = reason.partition("\n")[0]  # grpc leaves raw bytes behind "Too many open files"
         if reason not in upstream.told and len(upstream.told) < _MOST_TOLD:
             upstream.told.add(reason)
             log.warning("triton gets no pictures", url=upstream.url, reason=reason)
@@ -201,10 +203,10 @@ class TritonEngine:
         self.check()
         healthy = [upstream for upstream in self._upstreams if upstream.healthy]
         servers = ", ".join(f"{upstream.name} at {upstream.url}" for upstream in healthy)
-        own = self._repository
-        if self._requests.own == (None,) and healthy[0].model != default_of(own.card):
-            own = replace(own, model=healthy[0].model)  # as their `preprocess` is set
-        return replace(own.info(servers), models=tuple(self._requests.models))
+        repository, answering = self._repository, healthy[0].model
+        if self._requests.own == (None,) and answering != default_of(repository.card):  # as `preprocess` is set there
+            repository = self._of_model.setdefault(answering, replace(repository, model=answering))
+        return replace(repository.info(servers), models=tuple(self._requests.models))
 
     @property
     def capacity(self) -> int:
@@ -213,12 +215,12 @@ class TritonEngine:
 
     @property
     def busy(self) -> int:
-        """As many as the heads batch, and some more that are detected meanwhile."""
+        """As many pictures as the heads batch, and some more for the detector meanwhile."""
         return max(4, self._limit // 8)
 
     @property
     def servers(self) -> Mapping[str, bool]:
-        """Address of each, and whether it gets pictures."""
+        """Address of each server -> whether it gets pictures."""
         return {upstream.url: upstream.healthy for upstream in self._upstreams}
 
     def check(self) -> None:
@@ -231,9 +233,9 @@ class TritonEngine:
             raise EngineUnavailable(f"not ready: {self.not_ready}")
 
     async def analyze(self, image: bytes, options: Options, call: Call) -> tuple[People, float]:
-        """Returns (people, 0): pictures wait in Triton, not here. See `Engine`.
+        """See `Engine.analyze`. The milliseconds in the queue are 0, as pictures wait in Triton, not here.
 
-        The timings have one stage, `triton`: transport, queues and all steps; Triton's own metrics tell more.
+        The timings have one stage, `triton`: transport, queues and all steps. Triton's own metrics have more detail.
         """
         self.check()
         begin = time.perf_counter()
@@ -251,21 +253,21 @@ class TritonEngine:
         return replace(people, timings={"triton": spent, "total": spent}), 0.0
 
     async def _at_all_sizes(self, image: bytes, options: Options, deadline: float) -> People:
-        """One request, or one for each size at the same time. If one fails, the picture fails, and the other request
-        is left to Triton, as when the caller goes away."""
+        """Send one request, or one for each size at the same time. If one fails, the picture fails, and the other
+        request is left to Triton, as when the caller goes away."""
         requests, sizes = self._requests.of(options)
         if sizes.second is None:
             return await self._somewhere(image, requests[0], deadline)
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._somewhere(image, own, deadline)) for own in requests]
+                tasks = [group.create_task(self._somewhere(image, request, deadline)) for request in requests]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        own, others = (task.result() for task in asked)
-        return united_people(own, others, sizes.second, sizes.canvases, options.confidence, options.max_people)
+        at_first, at_second = (task.result() for task in tasks)
+        return united_people(at_first, at_second, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
     async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
-        """Ask the least loaded server; if that is lost, another, once."""
+        """Ask the least loaded server; if that is lost, ask another one, once."""
         self.check()  # again: the last server may have been lost before the task of a size began
         first = min((u for u in self._upstreams if u.healthy), key=lambda u: u.in_flight)
         try:
@@ -287,7 +289,7 @@ class TritonEngine:
             raise
         finally:
             upstream.in_flight -= 1
-        upstream.late = 0  # it answers, whatever its probes say
+        upstream.late = 0  # it answers, even if its probes were late
         if options.tasks.issuperset(TASKS) and not options.part_probs:
             upstream.proven = time.monotonic()
         return people
@@ -312,7 +314,7 @@ class TritonEngine:
         timeout: float,
         parameters: Parameters,
     ) -> Arrays | None:
-        """The answer by shared memory, or None if this picture has to go over the connection."""
+        """The answer through shared memory; None if this picture must go over the connection instead."""
         slot = self._memory.take(len(image)) if self._memory is not None and upstream.local else None
         if self._memory is None or slot is None:
             return None
@@ -321,7 +323,7 @@ class TritonEngine:
             found = await infer_shared(upstream, slot, self._memory.places(outputs), model, image, timeout, parameters)
             answered = True
         except SlotUnknown as error:
-            answered = True  # nothing was begun
+            answered = True  # nothing was begun, so the slot is free
             if slot.name in upstream.registered:
                 upstream.registered.clear()
             else:
@@ -329,7 +331,7 @@ class TritonEngine:
                 log.warning("triton has no shared memory with us", url=upstream.url, reason=error.detail)
             return None
         except ParsingRCNNError as error:
-            answered = not isinstance(error, EngineUnavailable)  # refused: that is an answer
+            answered = not isinstance(error, EngineUnavailable)  # a refusal is an answer
             raise
         finally:
             self._memory.give(slot, answered=answered)
@@ -338,16 +340,16 @@ class TritonEngine:
     async def _stepwise(
         self, upstream: Upstream, image: bytes, options: Options, parameters: Parameters, timeout: float
     ) -> People:
-        """Ask the steps one by one, for what the ensembles do not return: class probabilities (20 times as large as
-        labels)."""
+        """Ask the steps one by one, to get class probabilities. The ensembles do not return these, as they are 20 times
+        as large as labels."""
         end = time.monotonic() + timeout
 
         async def ask(model: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
             return await infer(upstream, model, inputs, outputs, max(end - time.monotonic(), 0.001), parameters)
 
-        seen = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
-        window = Window.from_array(seen.pop("WINDOW"))
-        found = await ask("detector", seen, ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"))
+        prepared = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
+        window = Window.from_array(prepared.pop("WINDOW"))
+        found = await ask("detector", prepared, ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"))
         count = int(found["COUNT"][0])
         features = {"ROI_FEATURES": found["ROI_FEATURES"]}
         heads: list[Awaitable[Arrays]] = []
@@ -370,7 +372,7 @@ class TritonEngine:
         for probe in self._probes:
             probe.cancel()
         left = [request for upstream in self._upstreams for request in upstream.requests]
-        if left:  # an end of the connection would cancel them, see `upstream._ask`
+        if left:  # closing the connection would cancel them, see `upstream._ask`
             await asyncio.wait(left, timeout=self._timeout)
         for upstream in self._upstreams:
             if self._memory is not None:
@@ -381,7 +383,7 @@ class TritonEngine:
 
 
 def _proven(upstream: Upstream) -> bool:
-    """Whether a picture went through every step a moment ago, so that no probe is needed."""
+    """Whether a picture went through every step a moment ago, which makes a probe superfluous."""
     return upstream.healthy and time.monotonic() - upstream.proven < _PROBE_EVERY
 
 

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from parsing_rcnn.ensembles import MODEL, Trouble, refusal_of, trouble_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from server.engines.shared_memory import FOLDER, PREFIX, UNSURE, Slot
-from server.responses.problems import Busy
+from server.errors import Busy
 
 _METADATA = 10.0  # seconds
 _LETS_GO = 20  # attempts, within a second, to have a server unmap a slot
@@ -43,13 +43,21 @@ class Upstream:
     """One Triton server: its connection, the result of its last probe, and its requests.
 
     Attributes:
-        in_flight: pictures on their way (at each size), and requests that nobody waits for any more; requests: all to
-            its models.
+        url: host:port of its gRPC service.
+        client: the connection.
+        chosen: models that the gateway itself names in requests, whatever its callers ask for.
+        name: name and version of the server; empty until it has told them.
+        model: the model that answers requests that name none; None until known.
+        healthy: whether it gets pictures.
+        reason: why it gets none.
+        in_flight: pictures on their way (each at each size), and requests that nobody waits for any more.
+        late: probes in a row that were late or refused.
         proven: when (`time.monotonic`) a picture last went through every step.
-        local: whether it can be reached through shared memory, as far as known; registered: slots that it knows.
-        chosen: models that the gateway says by itself, whatever its callers ask for; model: which one answers where
-            nobody says any, as far as known.
-        told: why it got no pictures since it last did, as far as the log has it.
+        local: whether shared memory works with it, as far as known.
+        registered: names of the shared-memory slots that it knows.
+        told: reasons of the present outage that are in the log.
+        failed: set when a request failed, so that it is probed at once.
+        requests: all requests to its models that have not ended.
     """
 
     url: str
@@ -105,6 +113,10 @@ async def infer(
     """One inference. If the caller is cancelled or late, the request stays in Triton, which drops it if it still waits.
 
     Args:
+        upstream: the server.
+        model: name of the model.
+        inputs: tensors by name.
+        outputs: names of the tensors to return.
         timeout: seconds.
         parameters: of the request, see `parsing_rcnn.ensembles.parameters_of`.
 
@@ -144,7 +156,7 @@ async def infer_shared(
             )
         except InferenceServerException as error:
             status, message = str(error.status()), str(error.message())
-            if trouble_of(status, message) is not None:  # late or away, which says nothing of its memory
+            if trouble_of(status, message) is not None:  # late or gone, which says nothing about its memory
                 raise _translated(upstream, error, timeout) from None
             if "already in manager" not in message:
                 raise SlotUnknown(message) from None
@@ -183,13 +195,13 @@ async def orphans(upstream: Upstream) -> list[str]:
 
 
 async def unregister(upstream: Upstream, names: Sequence[str]) -> None:
-    """Let the server unmap slots that nothing uses; it may hold a picture a moment longer than until its answer."""
+    """Let the server unmap slots that nothing uses. It may hold one for a moment after its answer, so try again."""
     for name in names:
         for _ in range(_LETS_GO):
             try:
                 await upstream.client.unregister_system_shared_memory(name, client_timeout=_METADATA)
             except InferenceServerException as error:
-                if error.status() != "StatusCode.INTERNAL":  # it is gone, and the mapping with it
+                if error.status() != "StatusCode.INTERNAL":  # the server is gone, and its mapping with it
                     break
                 await asyncio.sleep(0.05)
             else:
@@ -220,8 +232,8 @@ async def _ask(
     if slot is not None:
         slot.request = request
     try:
-        # nothing is cancelled there: a request that is cancelled while it is computed kills Triton 2.51 and some later
-        # ones, with all that they have accepted (triton-inference-server/server, issues 7368 and 8034)
+        # The request itself is never cancelled: cancelling one that is computed kills Triton 2.51 and some later
+        # versions, with all requests that they have accepted (triton-inference-server/server, issues 7368 and 8034).
         async with asyncio.timeout(timeout):
             return await asyncio.shield(request)
     except asyncio.CancelledError:
@@ -239,8 +251,8 @@ def _late(upstream: Upstream, timeout: float) -> EngineUnavailable:
 
 
 def _refused(upstream: Upstream, refusal: ParsingRCNNError, model: object) -> ParsingRCNNError:
-    """The refusal of a picture or an option. But where the model is the gateway's, a Triton with code older than the
-    parameter, or with another card, does not know it, and answers nobody."""
+    """The refusal of a picture or an option. If the gateway's own model is refused, Triton has older code, or another
+    card, and would refuse every picture: then the server counts as lost."""
     if model not in upstream.chosen or not isinstance(refusal, InvalidOptions):
         return refusal
     if not refusal.detail.startswith(f"{MODEL}: "):
@@ -258,7 +270,7 @@ def _translated(
     refusal = refusal_of(message)
     if refusal is not None:
         return _refused(upstream, refusal, model)
-    # of ours: the python backend also says "shared memory region" when it has no memory for itself
+    # with our prefix: the python backend has a similar message when it lacks memory for itself
     if f"shared memory region: '{PREFIX}" in message:
         return SlotUnknown(message)
     trouble = trouble_of(status, message)

@@ -1,4 +1,4 @@
-"""Where keys are set, nothing is computed for callers without one."""
+"""Checks API keys: where the gateway has keys, nothing is computed for callers without one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
+from server.errors import Unauthorized
 from server.keys import KeyFile
-from server.responses.problems import Unauthorized, problem
+from server.responses.problems import problem
 
-# open without a key: probes, and the page with its files, which asks for the key itself
+# open without a key: probes, and the page with its files; the page asks for the key itself
 _OPEN = ("/healthz", "/livez", "/readyz", "/v2/health/", "/assets/", "/docs", "/openapi.json")
 _SUBPROTOCOL = "key."
 
 
 class Access:
-    """Puts `caller` into the scope: the name of the key, or without keys what `share_of` makes of the address. And
-    `identify`, which checks the key again: during a long stream it may have been revoked."""
+    """Puts `caller` into the scope: the name of the key or, without keys, what `share_of` makes of the address. Also
+    puts `identify` there, a function that checks the key again, as it may be revoked during a long stream."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
         self.app, self.keys = app, keys
@@ -58,7 +59,7 @@ def share_of(address: str) -> str:
     """
     try:
         found = ip_address(address)
-    except ValueError:  # "local", or whatever a trusted proxy says
+    except ValueError:  # "local", or any text from a trusted proxy
         return address
     if not isinstance(found, IPv6Address):
         return str(found)

@@ -1,4 +1,4 @@
-"""A line in the log, and a count, for every request that is answered and for every stream that has ended."""
+"""Logs and counts every request when it is answered, and every stream when it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ log = structlog.get_logger("server")
 
 
 class AccessLog:
-    """Puts `begun` (time.monotonic) and `noted` into the scope, and logs and counts the request at its end."""
+    """Puts `begun` (seconds by time.monotonic) and `noted` (`Noted`) into the scope, and logs and counts the request
+    at its end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -84,13 +85,13 @@ def _what(noted: Noted, sent: int) -> dict[str, Any]:
 
 
 def _shown(text: str, longest: int) -> str:
-    """Text of a client, or of an error that quotes it, shortened for a line of the log and without keys."""
+    """Text from a client, or from an error that quotes it, shortened for the log and without keys."""
     shown = KEY.sub("prcnn_...", text)
     return shown if len(shown) <= longest else f"{shown[:longest]}..."
 
 
 def _asked_for(scope: Scope) -> dict[str, str]:
-    """The model that the request names, if any: routes put it into the scope."""
+    """The model that the request names, if any; routes put it into the scope as `model`."""
     model = scope.get("model")
     return {} if model is None else {"model": _shown(model, _NAME)}
 

@@ -11,17 +11,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
-from server.responses.problems import BodyTooLarge, Busy, UploadTimeout, problem
+from server.errors import BodyTooLarge, Busy, UploadTimeout
+from server.responses.problems import problem
 
 
 class BodyLimit:
-    """Checks Content-Length first, then counts bytes: a body can come without the header, or with a false one.
+    """Checks Content-Length first, then counts bytes, as a body may come without that header, or with a false one.
+
+    Puts `hold` into the scope: a function that counts further bytes, such as fetched pictures, against `memory`.
 
     Args:
-        limit: bytes of a body, by path.
-        seconds: how long a body may take to arrive.
-        memory: bytes of all bodies together.
-        refused: called with path and error of a request that is refused here, before any route.
+        limit: path -> most bytes of a body.
+        seconds: time for a body to arrive.
+        memory: most bytes of all bodies together.
+        refused: called with path and error of each request that is refused here, before any route.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""HEAD requests: monitors, proxies and `curl -I` ask with them whether something is there."""
+"""HEAD requests, with which monitors, proxies and `curl -I` ask whether something is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Head:
-    """Answers HEAD like GET, without the body. Not below `/v2`, whose protocol says which methods there are."""
+    """Answers HEAD like GET, without the body; except below `/v2`, whose protocol defines its methods."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -19,5 +19,5 @@ class Head:
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        # a scope of its own: the server frames the answer, and the log names the request, by the method that was sent
+        # a copy of the scope: the server and the log must see the method that was sent
         await self.app({**scope, "method": "GET"}, receive, without_body)

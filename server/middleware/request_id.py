@@ -1,4 +1,4 @@
-"""An id for every request: the client's own if that is short, plain and no key, else a new one."""
+"""An id for every request: the client's own if it is short, plain and not a key, else a new one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 KEY = re.compile(r"prcnn_[\w-]{8,}")
-"""A key of `parsing-rcnn key`, which a caller may send in the wrong place: it goes into no log and no header."""
+"""A key made by `parsing-rcnn key`. A caller may send one in the wrong place: it must not get into a log or header."""
 
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 

@@ -9,8 +9,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
+from server.errors import ForeignPage, UnknownHost
 from server.middleware.access import refuse
-from server.responses.problems import ForeignPage, UnknownHost
 from server.settings import Settings, is_loopback
 
 

@@ -1,4 +1,4 @@
-"""Exceptions that nobody expected: logged in full, and answered as a problem with the request's id and no internals."""
+"""Unexpected exceptions: logged in full, and answered by a problem with the request's id and without internals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger("server")
 
 
 class Unexpected:
-    """Answers 500 if the application raised, 503 if a stop cut the request off; nothing if the answer had begun."""
+    """Answers 500 if the application raised, and 503 if the gateway stops; neither if the answer has begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,7 +33,7 @@ class Unexpected:
 
         try:
             await self.app(scope, receive, noted)
-        except asyncio.CancelledError:  # by uvicorn, at the end of the time to drain
+        except asyncio.CancelledError:  # raised by uvicorn when the time to drain is over
             log.warning("cut off: the gateway stops", path=scope["path"], begun=begun)
             if begun:
                 return  # the client sees that bytes are missing

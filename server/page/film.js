@@ -6,6 +6,8 @@ export const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.f
 // it is the video's fault, which is the same however often it is asked
 export class Unplayable extends Problem {}
 
+const LATE = 1000; // milliseconds, after which no frame is waited for: of a page that is not seen none is drawn
+
 export class Film {
   noun = "video";
   stop = "Pause the video";
@@ -25,7 +27,10 @@ export class Film {
   async open(end) {
     this.end = end;
     const { video } = this;
-    if (!video.src) video.src = URL.createObjectURL(this.file);
+    if (!video.src) {
+      this.expect();
+      video.src = URL.createObjectURL(this.file);
+    }
     await this.go(video.ended ? 0 : this.second);
     if (!video.videoWidth) throw this.problem(); // sound alone
     this.opened = true;
@@ -41,9 +46,24 @@ export class Film {
   // A browser gives up all of a video where it is damaged: read anew, it has its other places again.
   async go(seconds) {
     const { video } = this;
-    if (video.error) video.load();
-    if (video.currentTime !== seconds) video.currentTime = seconds;
+    if (video.error) {
+      this.expect();
+      video.load();
+    }
+    this.jump(seconds);
     await drawable(video).catch(() => Promise.reject(this.problem(seconds)));
+    await Promise.race([this.drawn, new Promise((done) => setTimeout(done, LATE))]);
+  }
+
+  jump(seconds) {
+    if (this.video.currentTime === seconds) return; // no other frame comes
+    this.expect();
+    this.video.currentTime = seconds;
+  }
+
+  // A browser says that it is at a place before the frame of that place can be drawn.
+  expect() {
+    this.drawn = new Promise((done) => this.video.requestVideoFrameCallback(done));
   }
 
   // The frame at this second of a paused video, for `still`.
@@ -71,7 +91,7 @@ export class Film {
   rest() {
     this.wanted = null;
     const { video, shown } = this;
-    if (shown !== null && !video.error && video.currentTime !== shown) video.currentTime = shown;
+    if (shown !== null && !video.error) this.jump(shown);
   }
 
   get second() {

@@ -1,4 +1,4 @@
-"""What the service knows of a request apart from its pictures."""
+"""A request apart from its pictures: who asks, until when, and what the log will say of it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ TIMEOUT_HEADER = "X-Timeout-Ms"
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected: nobody waits for the answer."""
 
 
 @dataclass
 class Noted:
-    """Collects what the log says of a request; it is in the scope as `noted`.
+    """Collects what the log will say of a request. It is in the ASGI scope as `noted`.
 
     Attributes:
         answered: number of pictures, or frames of a stream, that were answered.
         people: number of people in all of them.
         failed: code of an error -> number of pictures that it was the answer to.
-        problem: the error, where the answer as a whole is one.
+        problem: the error, if the whole answer is one.
     """
 
     answered: int = 0
@@ -47,10 +47,12 @@ class Route(StrEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """Who asks, by which route, and until when the answer is of use.
+    """Who asks, by which route, and until when the answer is useful.
 
     Attributes:
-        deadline: by `time.monotonic`; None: there is none.
+        route: the route.
+        caller: name of the API key, or the client's address (see `server.middleware.access`).
+        deadline: seconds of `time.monotonic`; None: there is none.
         traceparent: W3C trace context, passed on to Triton.
         timeout: name of the header or parameter that set the deadline, for messages.
         noted: see `Noted`.
@@ -69,22 +71,22 @@ class Call:
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
     def check(self) -> None:
-        """Call this before work begins.
+        """Check the deadline before work begins.
 
         Raises:
-            DeadlineExceeded: the deadline is over.
+            DeadlineExceeded: it has passed.
         """
         if self.remaining == 0:
             raise self._late()
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Cancel what is awaited in this context when the deadline comes, and begin nothing after it.
+        """Cancel what is awaited in this context at the deadline, and begin nothing after it.
 
         Raises:
-            DeadlineExceeded: it came.
+            DeadlineExceeded: the deadline has passed.
         """
-        self.check()  # a timeout of 0 ends the first wait, and by then a picture may be in work
+        self.check()  # a timeout of 0 would end only the first wait, and by then a picture may be in work
         try:
             async with asyncio.timeout(self.remaining):
                 yield

@@ -1,4 +1,4 @@
-"""Fetches a picture from an https URL, without letting the caller reach what only this machine can reach.
+"""Fetches a picture from an https URL, and keeps callers from reaching machines that only this one can reach.
 
 Every address that a name resolves to must be public. The connection goes to one of the very addresses that were
 checked, the first that accepts it. Each redirect is checked again.
@@ -20,10 +20,37 @@ from parsing_rcnn.errors import ImageTooLarge, InvalidImage, InvalidOptions
 
 _SECONDS = 10.0
 _CONNECT = 3.0
-"""Seconds for an address while there is another to try."""
+"""Seconds to connect to an address while there is another one to try."""
 _REDIRECTS = 3
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_RESERVED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by a provider's customers
+            "127.0.0.0/8",  # this machine
+            "169.254.0.0/16",  # link-local; metadata of most clouds
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments; 192.0.0.192 is the metadata of one cloud
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # relays of 6to4
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/3",  # multicast, reserved, broadcast
+            "2001::/23",  # protocol assignments, with Teredo, which embeds IPv4 addresses
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which embeds IPv4 addresses
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+"""Networks of IANA's special-purpose registries, IPv4 and within `_GLOBAL_UNICAST`. `is_global` knows most of them, but
+how many depends on the patch level of Python."""
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -36,19 +63,19 @@ async def fetch(
     resolve: Resolve | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> bytes:
-    """The body behind an address.
+    """Fetch the body behind a URL.
 
     Args:
-        url: https, port 443, no user name.
-        most: bytes.
+        url: https, port 443, without a user name.
+        most: the most bytes of the body.
         hold: called with the size of each piece before the next is read; may raise.
-        resolve: (name, port) -> addresses (None: the system's resolver).
-        tls: (None: the system's certificates).
+        resolve: (name, port) -> addresses. None: the system's resolver.
+        tls: with the certificates to trust. None: the system's.
 
     Raises:
-        InvalidOptions: the address is not allowed.
-        InvalidImage: it does not answer with a body.
-        ImageTooLarge: the body is beyond `most`.
+        InvalidOptions: the URL is not allowed, or its host is not public.
+        InvalidImage: the host does not answer with a body.
+        ImageTooLarge: the body has more than `most` bytes.
     """
     try:
         async with asyncio.timeout(_SECONDS):
@@ -81,7 +108,11 @@ def _next(url: str, location: str) -> str:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """(host, path with query)."""
+    """(host, path with query) of a URL.
+
+    Raises:
+        InvalidOptions: the URL is not allowed.
+    """
     try:
         parts = urlsplit(url)
         allowed = parts.scheme == "https" and parts.hostname and parts.port in (None, 443) and "@" not in parts.netloc
@@ -98,6 +129,12 @@ async def _lookup(host: str, port: int) -> list[str]:
 
 
 async def _public(host: str, resolve: Resolve) -> list[str]:
+    """The addresses of a host, all of which are public.
+
+    Raises:
+        InvalidImage: it has none.
+        InvalidOptions: one of them is not public.
+    """
     try:
         addresses = await resolve(host, 443)
     except (OSError, UnicodeError):
@@ -111,25 +148,18 @@ async def _public(host: str, resolve: Resolve) -> list[str]:
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST and address not in _NAT64:
-        return False  # of what else there is some is routed inwards: ::127.0.0.1, 64:ff9b:1::/48
-    return all(one.is_global and not one.is_multicast for one in (address, *_carried(address)))
-
-
-def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address embeds, to which a router may translate it."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return []
-    found = [address.sixtofour]
-    if address in _NAT64:
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [one for one in found if one is not None]
+    if address in _NAT64:  # a router translates it to the IPv4 address in its last 32 bits
+        return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    # some other IPv6 addresses are routed inwards, too: ::127.0.0.1, ::ffff:127.0.0.1, 64:ff9b:1::/48, fec0::1, 5f00::1
+    if address.version == 6 and address not in _GLOBAL_UNICAST:
+        return False
+    return address.is_global and not any(address in network for network in _RESERVED)
 
 
 async def _connect(
     host: str, addresses: list[str], tls: ssl.SSLContext
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """To the first address that takes a connection, as `host`."""
+    """Connect to the first address that accepts, and verify that its certificate is for `host`."""
     *others, last = addresses
     for address in others:
         with contextlib.suppress(OSError):  # and TimeoutError, which is one
@@ -141,11 +171,11 @@ async def _connect(
 async def _get(
     host: str, addresses: list[str], target: str, most: int, hold: Callable[[int], None], tls: ssl.SSLContext
 ) -> tuple[int, str, bytes]:
-    """(status, Location, body) of one request to one of `addresses`, which is asked for, and certified as, `host`."""
+    """Ask one of the addresses of `host` for `target`. Returns (status, Location, body)."""
     reader, writer = await _connect(host, addresses, tls)
     try:
         connection = h11.Connection(h11.CLIENT)
-        name = f"[{host}]" if ":" in host else host  # an IPv6 address has its brackets there, too
+        name = f"[{host}]" if ":" in host else host  # an IPv6 address
         headers = [("Host", name), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
         request = h11.Request(method="GET", target=target, headers=headers)
         writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))

@@ -1,4 +1,4 @@
-"""Reads multipart forms, and refuses those that end early: otherwise the last part would be lost silently."""
+"""Reads multipart forms, and refuses those that end early, of which the last part would be lost silently."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from server.responses.problems import MalformedRequest
+from server.errors import MalformedRequest
 
-_FIELDS = 32  # fields of a form that are read: enough to name those that were meant as options
+_FIELDS = 32  # fields of a form that are read: enough to name in an error those that were meant as options
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -23,7 +23,7 @@ async def read_form(request: Request, files: int) -> FormData:
         files: how many files it may have.
 
     Raises:
-        MalformedRequest: it is no form, has more parts, names in another charset than UTF-8, or does not end.
+        MalformedRequest: it is not a form, has too many parts, is in another charset than UTF-8, or does not end.
     """
     _refuse_charset(request)
     try:
@@ -45,7 +45,7 @@ def _refuse_charset(request: Request) -> None:
 
 
 class _WholeForm(MultiPartParser):
-    """A form reader that needs the last boundary: Starlette's leaves out a part that does not end."""
+    """A form reader that requires the last boundary. Starlette's reader drops a part that does not end."""
 
     def __init__(self, request: Request, files: int) -> None:
         super().__init__(request.headers, self._pieces(request), max_files=files, max_fields=_FIELDS)

@@ -20,13 +20,13 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.limits import MAX_TIMEOUT_MS
+from server.errors import MalformedRequest, UnsupportedCoding
 from server.offload import Offload
 from server.requests.call import TIMEOUT_HEADER, Call, ClientGone, Route
 from server.requests.fetch import fetch
 from server.requests.forms import read_form
 from server.requests.json_body import load
-from server.requests.options import NAMED, AnalyzeOptions, repeated, unknown
-from server.responses.problems import MalformedRequest, UnsupportedCoding, listed
+from server.requests.options import NAMED, AnalyzeOptions, listed, repeated, unknown
 from server.settings import Settings
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -54,7 +54,7 @@ def call_of(connection: HTTPConnection, route: Route) -> Call:
     """The `Call` of a request.
 
     Raises:
-        InvalidOptions: the deadline is no number of milliseconds.
+        InvalidOptions: the header with the deadline is not a number of milliseconds.
     """
     given = connection.headers.get(TIMEOUT_HEADER)
     deadline = None
@@ -85,10 +85,10 @@ async def _few_unknown(request: Request) -> None:
 async def query_options(
     request: Request, options: Annotated[AnalyzeOptions, Query()], _: Annotated[None, Depends(_few_unknown)]
 ) -> AnalyzeOptions:
-    """The options of the query, as a dependency of routes. FastAPI alone would take the last value of a repeated
+    """The options of the query, as a dependency of routes. FastAPI by itself would take the last value of a repeated
     option.
 
-    It awaits nothing; it is `async` because FastAPI runs other dependencies on threads.
+    This awaits nothing; it is `async` because FastAPI would run it on a thread otherwise.
 
     Raises:
         RequestValidationError: an option that takes a single value is given more than once.
@@ -126,7 +126,7 @@ async def _disconnect(request: Request) -> None:
 
 
 async def aside(request: Request, size: int, function: Callable[..., T], *arguments: object) -> T:
-    """Call a function that reads so many bytes: on a thread if they are many, so that others are answered meanwhile."""
+    """Call a function that parses `size` bytes: on a thread if they are many, so that the event loop stays free."""
     if size <= _SHORT:
         return function(*arguments)
     offload: Offload = request.app.state.service.offload
@@ -135,11 +135,11 @@ async def aside(request: Request, size: int, function: Callable[..., T], *argume
 
 @asynccontextmanager
 async def reading(call: Call) -> AsyncIterator[None]:
-    """Read a body within the call's time.
+    """Read a body in this context, before the call's deadline.
 
     Raises:
         ClientGone: the client disconnected before its body was complete.
-        DeadlineExceeded: the time is over.
+        DeadlineExceeded: the deadline has passed.
     """
     async with call.in_time():
         try:
@@ -149,7 +149,7 @@ async def reading(call: Call) -> AsyncIterator[None]:
 
 
 def refuse_coding(request: Request) -> None:
-    """Refuse a compressed body: no header limits the size that it unpacks to.
+    """Refuse a compressed body, as no header says how large it becomes.
 
     Raises:
         UnsupportedCoding: there is a Content-Encoding.
@@ -165,8 +165,8 @@ async def read_picture(request: Request, options: AnalyzeOptions, call: Call) ->
     """Read one picture before the call's deadline, and the options; those of the body override `options`.
 
     Raises:
-        ParsingRCNNError: the body is not what its type says, or too large, or late.
-        RequestValidationError: an option of the body is not valid.
+        ParsingRCNNError: the body is not what its type says, or is too large, or late.
+        RequestValidationError: an option of the body is invalid.
     """
     refuse_coding(request)
     async with reading(call):
@@ -186,7 +186,7 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
         settings: Settings = request.app.state.settings
         described = _described(document.get("image"), "`image`", settings)
         return await _read(request, described, "`image`", settings.max_bytes), options
-    # whatever the type says (curl says x-www-form-urlencoded), the bytes decide; the decoder refuses what is no image
+    # The type is ignored (curl sends x-www-form-urlencoded): the decoder judges by the bytes.
     if not body:
         raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
     if body[:64].lstrip(b" \t\r\n").startswith(b"{"):
@@ -197,16 +197,17 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
 async def read_pictures(
     request: Request, options: AnalyzeOptions, call: Call, admit: Callable[[int], None]
 ) -> tuple[list[Picture | ParsingRCNNError], AnalyzeOptions]:
-    """Read the pictures of a batch, with an error in place of each that cannot be read, and the options.
+    """Read the pictures of a batch, with an error in place of each one that cannot be read, and the options.
 
     Args:
         request: with a form, or JSON.
-        options: of the query.
-        call: whose deadline is kept.
+        options: of the query; those of the body override them.
+        call: its deadline is kept.
         admit: called with the number of pictures before any is fetched.
 
     Raises:
-        ParsingRCNNError: the body is not what its type says, holds none or too many; see `read_picture`.
+        ParsingRCNNError: as of `read_picture`; or there are no pictures, or too many.
+        RequestValidationError: an option of the body is invalid.
     """
     refuse_coding(request)
     async with reading(call):
@@ -276,7 +277,7 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
 
 
 def _refuse_other_parts(form: FormData) -> None:
-    """Refuse what would be ignored, above all options in parts of their own."""
+    """Refuse parts that would be ignored, above all options sent as parts of their own."""
     names = [name for name, _ in form.multi_items()]
     strange = sorted(set(names) - {"file", "options"})
     if strange:
@@ -286,7 +287,7 @@ def _refuse_other_parts(form: FormData) -> None:
 
 
 def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
-    """(type, value) of a picture in JSON."""
+    """(type, value) of a picture in JSON; `what` names it in error messages."""
     shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
     kind = image.get("type") if isinstance(image, dict) else None
     if kind == "url" and not settings.urls:
@@ -301,6 +302,7 @@ def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
 
 
 async def _read(request: Request, image: tuple[str, str], what: str, most: int) -> Picture:
+    """Fetch or decode a picture, given as `_described` returns it, of at most `most` bytes if it is fetched."""
     kind, value = image
     if kind == "url":
         return Picture(await while_connected(request, fetch(value, most, request.scope["hold"])))

@@ -1,4 +1,4 @@
-"""Parses JSON of a request, with a bound on the memory that it may take."""
+"""Parses the JSON of a request with bounded memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from server.responses.problems import MalformedRequest
+from server.errors import MalformedRequest
 
 _MOST_VALUES = 10_000
-"""A picture in base64 is one value, and a batch of 256 pictures has some 600. A million small ones would become a
-hundred times their bytes, and hold the interpreter for seconds."""
+"""A picture in base64 is one value, and a batch of 256 pictures has some 600. A million small values would take a
+hundred times their bytes as objects, and block the interpreter for seconds."""
 
 
 def load(text: bytes | str, what: str, unreadable: str = "is not JSON") -> dict[str, Any]:
@@ -18,11 +18,11 @@ def load(text: bytes | str, what: str, unreadable: str = "is not JSON") -> dict[
 
     Args:
         text: the JSON.
-        what: what it is, for error messages.
-        unreadable: message for JSON that cannot be parsed.
+        what: name of the text, for error messages.
+        unreadable: what error messages say of text that cannot be parsed.
 
     Raises:
-        MalformedRequest: it is no JSON object, or has more values than any request needs.
+        MalformedRequest: it is not a JSON object, or has more values than any request needs.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # each value needs one of these

@@ -1,4 +1,4 @@
-"""Chooses the format of an answer from Accept and `render`."""
+"""Chooses the format of an answer by the header Accept and the option `render`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 
-from server.requests.options import Render
-from server.responses.answers import NO_JPEG, PICTURES, Format
-from server.responses.problems import NotAcceptable
+from server.errors import NotAcceptable
+from server.requests.options import NO_JPEG, PICTURES, Format, Render
 
 _PREFERRED = (Format.JSON, Format.PNG, Format.JPEG, Format.NPZ, Format.ZIP)
 
 
 def accepted(headers: Headers) -> str | None:
-    """The header Accept; several such headers are joined to one list."""
+    """The header Accept, of which there may be several, as one list; None without any."""
     return ", ".join(headers.getlist("accept")) or None
 
 
 def choose(accept: str | None, render: Render | None, offered: Sequence[Format] = _PREFERRED) -> Format:
-    """The format with the highest weight; JSON where the client does not care, a picture if it named a rendering.
+    """The format with the highest weight. Among equals it is JSON, or a picture if the options have a rendering.
 
     Args:
-        accept: the header.
-        render: of the options. JPEG is no format for those of `NO_JPEG`.
+        accept: the header Accept.
+        render: of the options. Those in `NO_JPEG` cannot be JPEG.
         offered: formats of the route, in order of preference.
 
     Raises:
@@ -48,12 +47,13 @@ def choose(accept: str | None, render: Render | None, offered: Sequence[Format] 
 
 
 def _weight(ranges: Sequence[tuple[str, float]], candidate: Format) -> float:
-    # the most specific range that covers a type decides its weight (RFC 9110, 12.5.1)
+    """The weight of a format, 0..1, by the most specific range that covers it (RFC 9110, 12.5.1)."""
     covering = [(specific, weight) for kind, weight, specific in map(_ranked, ranges) if _covers(kind, candidate)]
     return max(covering)[1] if covering else 0.0
 
 
 def _parse(part: str) -> tuple[str, float]:
+    """(media range in small letters, weight) of one item of Accept."""
     kind, *parameters = (p.strip() for p in part.split(";"))
     for parameter in parameters:
         name, _, value = parameter.partition("=")

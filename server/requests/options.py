@@ -1,8 +1,8 @@
-"""Options of an analysis, validated: the same names in a query, a form, a JSON body and a stream."""
+"""The validated options of an analysis, with the same names in a query, a form, a JSON body and a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
@@ -14,9 +14,9 @@ from parsing_rcnn.analyzer import Options
 from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
 
 NAMED = 8
-"""Wrong options, or names, that an answer tells of: a client may send as many as it likes."""
+"""How many wrong options, or names, an error lists: a client may send any number."""
 _MOST_VALUES = 32
-"""Of a list, of which the longest has six that differ."""
+"""The most values of one option; the longest list has six different ones."""
 
 
 class Render(StrEnum):
@@ -32,8 +32,28 @@ class Render(StrEnum):
     CUTOUT = "cutout"
 
 
+class Format(StrEnum):
+    """Formats of an answer."""
+
+    JSON = "application/json"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    NPZ = "application/x-npz"
+    ZIP = "application/zip"
+
+
+PICTURES = (Format.PNG, Format.JPEG)
+NO_JPEG = {
+    Render.PARTS: "its pixels are numbers, which JPEG would change",
+    Render.IUV: "its pixels are numbers, which JPEG would change",
+    Render.INDS: "its pixels are numbers, which JPEG would change",
+    Render.CUTOUT: "it is transparent around people",
+}
+"""Renderings that are no JPEG, and why."""
+
+
 class Hide(StrEnum):
-    """What of people `render=anonymise` hides."""
+    """What `render=anonymise` hides of people."""
 
     HEADS = "heads"
     FACES = "faces"
@@ -41,7 +61,7 @@ class Hide(StrEnum):
 
 
 class Style(StrEnum):
-    """How it hides them."""
+    """How `render=anonymise` hides it."""
 
     PIXELATE = "pixelate"
     BLUR = "blur"
@@ -55,7 +75,7 @@ class Task(StrEnum):
 
 
 class Include(StrEnum):
-    """What the JSON can carry beyond boxes: `inds` of all people together, the others in each person's entry."""
+    """What the JSON can have beyond boxes: `inds` once for all people, the others in each person's entry."""
 
     MASKS = "masks"
     PARTS = "parts"
@@ -90,7 +110,7 @@ def _split(value: Any) -> Any:
 
 
 class _JsonTypes(BaseModel):
-    """Strict types for JSON: numbers as text, and 1 for true, are for queries only."""
+    """Strict types for JSON. Numbers as text, and 1 for true, are accepted in queries only."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -166,7 +186,7 @@ class AnalyzeOptions(BaseModel):
 
 
 def unknown(names: Iterable[str], *more: str) -> list[str]:
-    """The first names that are no options: one more than an answer lists.
+    """The first names that are not options, at most one more than an error lists.
 
     Args:
         names: as a client sent them.
@@ -177,11 +197,44 @@ def unknown(names: Iterable[str], *more: str) -> list[str]:
 
 
 def repeated(names: Sequence[str]) -> dict[str, str]:
-    """Option -> what is wrong, for each that takes one value and is given several times: nobody knows which is meant.
+    """Option -> what is wrong, for each option that takes one value but is given several times.
 
     Args:
-        names: those of the query, each as often as it is there.
+        names: of the query, each as often as it occurs.
     """
     single = [name for name, field in AnalyzeOptions.model_fields.items() if not isinstance(field.default, list)]
     counts = {name: names.count(name) for name in single}
     return {name: f"the query has it {n} times, and it has one value" for name, n in counts.items() if n > 1}
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names that a client sent, as text for an error. They may be many and long, so both number and length are cut."""
+    return ", ".join(f"`{name[:40]}`" for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def wrong_options(errors: Sequence[Mapping[str, Any]], *more: str, outer: int = 1) -> tuple[list[dict[str, Any]], str]:
+    """The first invalid options, as entries of `Problem.errors` and as one line of text.
+
+    Args:
+        errors: of pydantic.
+        more: options that the route has beyond `AnalyzeOptions`.
+        outer: number of items in an error's `loc` before the option ("query", for example, in FastAPI's errors).
+    """
+    entries: list[dict[str, Any]] = [
+        {"option": (".".join(map(str, e["loc"][outer:])) or str(e["loc"][0]))[:60], "reason": _reason(e, *more)}
+        for e in errors[:NAMED]
+    ]
+    line = "; ".join(f"{entry['option']}: {entry['reason']}" for entry in entries)
+    return entries, line + ("; ..." if len(errors) > NAMED else "")
+
+
+def _reason(error: Mapping[str, Any], *more: str) -> str:
+    """Why an option is invalid, for the client.
+
+    Args:
+        error: of pydantic.
+        more: options that the route has beyond `AnalyzeOptions`.
+    """
+    if error["type"] == "extra_forbidden":
+        return f"there is no such option; there are {', '.join([*AnalyzeOptions.model_fields, *more])}"
+    return str(error["msg"])

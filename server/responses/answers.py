@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import uuid
 import zipfile
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,30 +17,20 @@ from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
-from server.requests.options import AnalyzeOptions, Hide, Include, MaskFormat, Render, Style, Task
-
-
-class Format(StrEnum):
-    """Formats of an answer."""
-
-    JSON = "application/json"
-    PNG = "image/png"
-    JPEG = "image/jpeg"
-    NPZ = "application/x-npz"
-    ZIP = "application/zip"
-
+from server.requests.options import (
+    PICTURES,
+    AnalyzeOptions,
+    Format,
+    Hide,
+    Include,
+    MaskFormat,
+    Render,
+    Style,
+    Task,
+)
 
 Files = list[tuple[str, bytes]]
 """Names and contents of an archive's files."""
-
-PICTURES = (Format.PNG, Format.JPEG)
-NO_JPEG = {
-    Render.PARTS: "its pixels are numbers, which JPEG would change",
-    Render.IUV: "its pixels are numbers, which JPEG would change",
-    Render.INDS: "its pixels are numbers, which JPEG would change",
-    Render.CUTOUT: "it is transparent around people",
-}
-"""Renderings that are no JPEG, and why."""
 
 _DRAWN_FROM = {
     Render.PARTS: Task.PARSING,
@@ -55,16 +44,17 @@ _READ_FROM = {
     Include.PART_MASKS: Task.PARSING,
     Include.IUV: Task.DENSEPOSE,
 }
-"""Masks and INDS are not here, nor INDS and cut-outs above: either task has silhouettes."""
+"""Which task each item needs. Masks and INDS are missing, as are INDS and cut-outs above: either task has silhouettes,
+which they need."""
 _OF_SILHOUETTES = (Render.INDS, Render.CUTOUT)
 
 
 def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = None) -> AnalyzeOptions:
     """Complete and check the options of an answer before anything is computed.
 
-    If `tasks` are not given, they are those whose head is trained, and the one that `render` names. For JSON with
-    `include` they are what that needs, so that no head runs whose maps nobody sees. A picture that hides people needs
-    a lower `confidence`: it hides doubtful people, too.
+    If `tasks` are not given, they become those whose head is trained, and the one that `render` names. For JSON with
+    `include` they become those that it needs, so that no head runs in vain. For a picture that hides people,
+    `confidence` becomes lower, so that doubtful people are hidden, too.
 
     Args:
         options: as the client sent them.
@@ -72,8 +62,8 @@ def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = Non
         info: the model. None if it is not known yet: then tasks that depend on it stay open.
 
     Raises:
-        InvalidOptions: `render` or `include` needs a task that is not asked for; or the answer would show people whom
-            the caller means to hide; or there is no such model.
+        InvalidOptions: `render` or `include` needs a task that is not in `tasks`; or the answer would show people whom
+            the caller wants to hide; or there is no such model.
     """
     _check_hiding(options, wanted)
     if info is not None:
@@ -92,8 +82,8 @@ def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = Non
     if wanted in PICTURES:
         _check_render(options)
         if options.render is Render.ANONYMISE:
-            asked = hiding.lower_threshold(options.core())
-            return options.model_copy(update={"confidence": asked.confidence, "max_people": asked.max_people})
+            lowered = hiding.lower_threshold(options.core())
+            return options.model_copy(update={"confidence": lowered.confidence, "max_people": lowered.max_people})
     return options
 
 
@@ -221,7 +211,7 @@ def render(
 
 
 def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Which person each pixel belongs to, [H,W]: pixel by pixel the pair of IUV if that head is trained, else by
+    """Which person each pixel belongs to, [H,W]; 0 is nobody. It fits the IUV if DensePose's head is trained, else the
     parts."""
     return people.iuv_map(exact)[1] if "densepose" in people.silhouette_tasks else people.instance_map(exact)
 
@@ -229,9 +219,9 @@ def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uin
 def files(
     stem: str, image: bytes, limits: ImageLimits, options: AnalyzeOptions, people: People, document: bytes
 ) -> Files:
-    """An archive's files of one picture, named as DensePose's tools name them: the JSON and the pictures that
-    `parsing-rcnn predict` writes. What was not computed has none: no `_parts.png` without parts, and no pair of
-    `_IUV.png` and `_INDS.png` without IUV."""
+    """The files of one picture in an archive, named as DensePose's tools name them: the JSON and the pictures that
+    `parsing-rcnn predict` writes. Without parts there is no `_parts.png`, and without IUV neither `_IUV.png` nor
+    `_INDS.png`."""
     found = [
         (f"{stem}.json", document),
         (f"{stem}_overlay.png", render(image, limits, people, Render.OVERLAY, options)),
@@ -240,14 +230,14 @@ def files(
         found.append((f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact))))
     if people.iuv is not None:
         iuv, inds = people.iuv_map(options.exact)
-        if "densepose" not in people.silhouette_tasks:  # its charts mean nothing: the parts say who is where
+        if "densepose" not in people.silhouette_tasks:  # charts of an untrained head mean nothing: use the parts
             inds = people.instance_map(options.exact)
         found += [(f"{stem}_IUV.png", png.encode_iuv(iuv)), (f"{stem}_INDS.png", png.encode_inds(inds))]
     return found
 
 
 def pack(contents: Files) -> bytes:
-    """Make a zip of files. They are removed from the list one by one, as holding all of them twice may be too much."""
+    """Make a zip of files. Each is removed from the list once it is packed, so that none is in memory twice."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # PNGs are compressed
         while contents:

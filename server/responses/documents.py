@@ -1,6 +1,6 @@
-"""The JSON of answers as types, for OpenAPI alone: `parsing_rcnn.codecs.json` writes it, and no answer is checked.
+"""The JSON of answers as types, for OpenAPI only: `parsing_rcnn.codecs.json` writes answers, without a check by these.
 
-What may be absent is `NotRequired`, and never null.
+A field that may be absent is `NotRequired`; it is never null.
 """
 
 from __future__ import annotations

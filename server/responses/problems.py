@@ -1,9 +1,9 @@
-"""Errors as RFC 9457 problem details. Expected errors have a status; any other is a 500 that reveals nothing."""
+"""Answers that are errors: RFC 9457 problem details, or the Open Inference Protocol's form below `/v2`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,107 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
-from server.requests.options import NAMED, AnalyzeOptions
+from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
+from server.requests.options import wrong_options
 
 MEDIA_TYPE = "application/problem+json"
 
 UNEXPECTED = "an unexpected error was logged under this request id; please report it"
-
-
-class BodyTooLarge(ParsingRCNNError):
-    """The request body is beyond the limit."""
-
-    status = 413
-    code = "body-too-large"
-    title = "The request body is too large"
-
-
-class MalformedRequest(ParsingRCNNError):
-    """The body is not what its content type says."""
-
-    status = 400
-    code = "malformed-request"
-    title = "The request cannot be read"
-
-
-class UnsupportedCoding(ParsingRCNNError):
-    """The body is compressed as a whole."""
-
-    status = 415
-    code = "unsupported-coding"
-    title = "The content coding is not supported"
-
-
-class UploadTimeout(ParsingRCNNError):
-    """The body did not arrive in time."""
-
-    status = 408
-    code = "upload-timeout"
-    title = "The upload took too long"
-
-
-class HeadersTooLarge(ParsingRCNNError):
-    """The request's line and headers are beyond the limit."""
-
-    status = 431
-    code = "headers-too-large"
-    title = "The headers are too large"
-
-
-class Unauthorized(ParsingRCNNError):
-    """No key, or one that is not known."""
-
-    status = 401
-    code = "unauthorized"
-    title = "A key is needed"
-
-
-class RateLimited(ParsingRCNNError):
-    """One caller sent more than its share."""
-
-    status = 429
-    code = "rate-limited"
-    title = "Too many pictures"
-
-
-class Busy(EngineUnavailable):
-    """Every place for pictures, uploads, streams or connections is taken: the engine is healthy, and busy."""
-
-    code = "busy"
-    title = "The gateway is busy"
-
-
-class NotAcceptable(ParsingRCNNError):
-    """None of the types that the client accepts can be made."""
-
-    status = 406
-    code = "not-acceptable"
-    title = "No acceptable representation"
-
-
-class ForeignPage(ParsingRCNNError):
-    """A page from elsewhere asks, through its visitor's browser."""
-
-    status = 403
-    code = "foreign-page"
-    title = "Pages from elsewhere may not ask"
-
-
-class UnknownHost(ParsingRCNNError):
-    """The request was meant for another name."""
-
-    status = 421
-    code = "unknown-host"
-    title = "The host is not known here"
-
-
-class NotFound(ParsingRCNNError):
-    """Nothing is at the address."""
-
-    status = 404
-    code = "not-found"
-    title = "Not Found"
 
 
 class Problem(BaseModel):
@@ -132,7 +37,7 @@ class Problem(BaseModel):
 
 
 def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None) -> Response:
-    """A problem+json response; where waiting helps, it says how long."""
+    """The answer to a request that failed. Where waiting helps, a header says how long."""
     note(request.scope, error)
     headers = headers_of(error)
     if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a form of its own
@@ -141,7 +46,7 @@ def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[
 
 
 def headers_of(error: ParsingRCNNError) -> dict[str, str]:
-    """Headers of an answer that is an error: Retry-After in whole seconds, rounded up, and how to send a key."""
+    """Headers of an error: Retry-After in whole seconds, rounded up, and WWW-Authenticate where a key is missing."""
     headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -149,7 +54,7 @@ def headers_of(error: ParsingRCNNError) -> dict[str, str]:
 
 
 def note(scope: MutableMapping[str, Any], error: ParsingRCNNError) -> None:
-    """Record an error as the answer of its request, for the line in the log."""
+    """Record an error as the answer to its request, for the log."""
     if "noted" in scope:
         scope["noted"].problem = error
 
@@ -157,7 +62,7 @@ def note(scope: MutableMapping[str, Any], error: ParsingRCNNError) -> None:
 def describe(
     request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The fields of `Problem`, of an answer or of one of its pictures. Counted for the line in the log."""
+    """The fields of `Problem` for an answer, or for one of its pictures. The error is counted for the log."""
     if "noted" in request.scope:
         request.scope["noted"].failed[error.code] += 1
     return document(error, request.url.path, request.scope.get("request_id", ""), errors)
@@ -166,13 +71,13 @@ def describe(
 def document(
     error: ParsingRCNNError, instance: str, request_id: str, errors: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The fields of `Problem`, also where there is no request that could be read.
+    """The fields of `Problem`, also for a request that could not be read.
 
     Args:
         error: what is wrong.
         instance: path of the request; empty where it is not known.
-        request_id: its id, as the header X-Request-ID has it.
-        errors: one entry for each option that is not valid.
+        request_id: its id, as in the header X-Request-ID.
+        errors: one entry for each invalid option.
     """
     return Problem(
         type=f"urn:parsing-rcnn:{error.code}",
@@ -200,7 +105,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def declare_keys(document: dict[str, Any]) -> None:
-    """Say in OpenAPI how a key is sent, wherever 401 is an answer: a gateway without keys asks for none."""
+    """Declare in OpenAPI how a key is sent, for every route that may answer 401. Keys are optional there, as a gateway
+    may have none."""
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `parsing-rcnn key`."},
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -214,39 +120,6 @@ def declare_keys(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names that a client sent, as text for an error: they may be many and long, so both are cut."""
-    return ", ".join(f"`{name[:40]}`" for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-
-
-def wrong_options(errors: Sequence[Mapping[str, Any]], *more: str, outer: int = 1) -> tuple[list[dict[str, Any]], str]:
-    """The first options that are not valid, as entries of `Problem.errors` and as one line of text.
-
-    Args:
-        errors: pydantic's.
-        more: options that the route has beyond `AnalyzeOptions`.
-        outer: how many items of an error's `loc` come before the option ("query", for example, in FastAPI's errors).
-    """
-    told: list[dict[str, Any]] = [
-        {"option": (".".join(map(str, e["loc"][outer:])) or str(e["loc"][0]))[:60], "reason": reason(e, *more)}
-        for e in errors[:NAMED]
-    ]
-    line = "; ".join(f"{e['option']}: {e['reason']}" for e in told)
-    return told, line + ("; ..." if len(errors) > NAMED else "")
-
-
-def reason(error: Mapping[str, Any], *more: str) -> str:
-    """Why an option is not valid, in words that help.
-
-    Args:
-        error: one of pydantic's.
-        more: options that the route has beyond `AnalyzeOptions`.
-    """
-    if error["type"] == "extra_forbidden":
-        return f"there is no such option; there are {', '.join([*AnalyzeOptions.model_fields, *more])}"
-    return str(error["msg"])
 
 
 def install(app: FastAPI) -> None:
@@ -265,12 +138,12 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
         remedies = {404: "there is nothing at this address; /docs has a list", 405: "other methods are taken here"}
-        own = error.detail if error.detail != phrase else remedies.get(error.status_code, phrase)
+        reason = error.detail if error.detail != phrase else remedies.get(error.status_code, phrase)
         if allowed := (error.headers or {}).get("Allow"):
-            own += f": {allowed}"
-        detail = f"{request.method} {request.url.path}: {own}"
+            reason += f": {allowed}"
+        detail = f"{request.method} {request.url.path}: {reason}"
         code = phrase.lower().replace(" ", "-")
         answer = problem(request, _Plain(error.status_code, code, phrase, detail))
-        note(request.scope, _Plain(error.status_code, code, phrase, own))  # the log's line has method and path already
+        note(request.scope, _Plain(error.status_code, code, phrase, reason))  # the log has method and path
         answer.headers.update(error.headers or {})
         return answer

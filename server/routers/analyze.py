@@ -11,9 +11,9 @@ from parsing_rcnn.limits import MAX_TIMEOUT_MS
 from server.requests.call import TIMEOUT_HEADER, Route
 from server.requests.inputs import call_of, query_options, read_picture, while_connected
 from server.requests.negotiation import accepted, choose
-from server.requests.options import AnalyzeOptions
-from server.responses.answers import Format
+from server.requests.options import AnalyzeOptions, Format
 from server.responses.documents import Analysis, reference
+from server.responses.headers import answer_headers
 from server.responses.problems import responses
 from server.service import Service
 
@@ -145,4 +145,5 @@ async def analyze(request: Request, options: Annotated[AnalyzeOptions, Depends(q
         request.scope["model"] = options.model
         wanted = choose(accept, options.render)
     answer = await while_connected(request, service.analyze(picture.data, options, wanted, call))
-    return Response(answer.body, media_type=answer.media_type, headers={**answer.headers, "Vary": "Accept"})
+    headers = answer_headers(answer.model, answer.stages, answer.warnings)
+    return Response(answer.body, media_type=answer.media_type, headers={**headers, "Vary": "Accept"})

@@ -17,9 +17,8 @@ from parsing_rcnn.people import People
 from server.requests.call import Call, Route
 from server.requests.inputs import Picture, call_of, query_options, read_pictures, while_connected
 from server.requests.negotiation import accepted, choose
-from server.requests.options import AnalyzeOptions
+from server.requests.options import AnalyzeOptions, Format
 from server.responses import answers, documents
-from server.responses.answers import Format
 from server.responses.documents import reference
 from server.responses.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import EXAMPLE as ANALYSIS
@@ -130,11 +129,11 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
 
 
 class _Batch:
-    """The results of one batch."""
+    """Computes the results of one batch, picture by picture."""
 
     def __init__(self, request: Request, service: Service, options: AnalyzeOptions, call: Call) -> None:
         self.request, self.service, self.options, self.call = request, service, options, call
-        self.begun = 0  # pictures; each counts itself
+        self.begun = 0  # pictures that got to `_one`, which counts them
 
     async def document(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
         """JSON with one result for each picture."""
@@ -185,14 +184,14 @@ class _Batch:
             return error
         except Exception as error:
             log.error("unexpected error", path=self.request.url.path, exc_info=error)
-            return ParsingRCNNError(UNEXPECTED)  # the other pictures have their answers
+            return ParsingRCNNError(UNEXPECTED)  # the other pictures keep their answers
         return body
 
 
 def _stems(pictures: list[Picture | ParsingRCNNError]) -> list[str]:
-    """File names without folders and endings, each once, also where large and small letters are the same."""
+    """File names without folders and endings, made unique, also on systems that ignore the case of letters."""
     stems: list[str] = []
-    taken = {"errors"}  # errors.json tells of all pictures
+    taken = {"errors"}  # the file with the errors of all pictures
     for picture in pictures:
         name = getattr(picture, "name", "")
         stem = PurePath(name.replace("\\", "/")).stem.lstrip(".")[:100] or "photo"

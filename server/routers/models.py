@@ -1,4 +1,4 @@
-"""What runs, and what its labels mean."""
+"""The models that run, and the names and colours of their classes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def taxonomies(request: Request) -> list[Labels]:
     """CIHP, MHP, DensePose and its coarse parts; before them that of the model, where it has classes of its own."""
     engine: Engine = request.app.state.engine
     known = [CIHP, MHP, DENSEPOSE, DENSEPOSE_COARSE]
-    with suppress(EngineUnavailable):  # these are the same whatever runs
+    with suppress(EngineUnavailable):  # until the engine is ready, only the fixed ones are known
         own = taxonomy_of(engine.info.card)
         known = [*([] if own in known else [own]), *known]
     return [_labels(taxonomy) for taxonomy in known]

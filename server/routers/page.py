@@ -1,4 +1,4 @@
-"""The page at `/` and the documentation at `/docs`, with no file from elsewhere."""
+"""The page at `/` and the documentation at `/docs`, without any file from other hosts."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def docs() -> HTMLResponse:
 
 
 class _Own(StaticFiles):
-    """The page's own files: a browser asks each time whether they have changed (by ETag, so 304 is most answers), or
-    after an upgrade it would pair the new page with old scripts."""
+    """The page's own files. A browser must ask each time whether they have changed (by ETag, mostly answered by 304),
+    or after an upgrade it would combine the new page with old scripts."""
 
     def file_response(self, *args: Any, **named: Any) -> Response:
         response = super().file_response(*args, **named)

@@ -21,12 +21,23 @@ from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
 from parsing_rcnn.tracking.tracker import DOUBTFUL
+from server.errors import Busy, MalformedRequest, Unauthorized
 from server.middleware.access import refuse
 from server.requests.call import Call, Route
 from server.requests.inputs import call_of
-from server.requests.options import NAMED, AnalyzeOptions, Render, repeated, unknown
-from server.responses.answers import NO_JPEG, PICTURES, Format, settle
-from server.responses.problems import UNEXPECTED, Busy, MalformedRequest, Unauthorized, describe, wrong_options
+from server.requests.options import (
+    NAMED,
+    NO_JPEG,
+    PICTURES,
+    AnalyzeOptions,
+    Format,
+    Render,
+    repeated,
+    unknown,
+    wrong_options,
+)
+from server.responses.answers import settle
+from server.responses.problems import UNEXPECTED, describe
 from server.service import Service
 from server.settings import Settings
 
@@ -37,8 +48,8 @@ HEADER = struct.Struct("<II")  # frame_id, flags (none is defined: 0)
 SUBPROTOCOL = "parsing-rcnn.v1"
 _OWN = ("format", "track")  # options that the query has beyond those of an analysis
 _BOOLEAN = TypeAdapter(bool)
-_SMALL = 320  # pixels of the longer side in which a cut is seen: a JPEG of 1280x720 is decoded at a quarter of it
-_LOOK = 5.0  # seconds without a frame, after which is looked whether the key is still known
+_SMALL = 320  # pixels of the longer side, enough to see a cut: a JPEG of 1280x720 is decoded at a quarter of its size
+_LOOK = 5.0  # seconds without a frame after which the key is checked again
 _FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": Format.NPZ}
 
 
@@ -56,10 +67,10 @@ class Wanted:
     """What a client opened a stream for.
 
     Attributes:
-        options: of every frame.
+        options: for every frame.
         format: of the answers.
         call: who asks.
-        numbering: of the people, where they are to be followed.
+        numbering: gives people their numbers; None without tracking.
     """
 
     options: AnalyzeOptions
@@ -69,7 +80,7 @@ class Wanted:
 
 
 class Mailbox:
-    """Holds one frame: a newer one replaces it, because an old answer to a live picture is worse than none."""
+    """Holds one frame. A newer one replaces it, because a late answer to a live picture is worse than none."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -77,7 +88,7 @@ class Mailbox:
         self._filled = asyncio.Event()
 
     def put(self, frame: Frame) -> bool:
-        """Leave a frame. Returns whether one was dropped for it."""
+        """Leave a frame. Returns whether it replaced one that was not taken."""
         replaced = self._frame is not None
         self.dropped += replaced
         self._frame = frame
@@ -85,7 +96,7 @@ class Mailbox:
         return replaced
 
     async def take(self) -> Frame:
-        """The newest frame, when there is one."""
+        """Wait for a frame, and take the newest one."""
         await self._filled.wait()
         self._filled.clear()
         frame, self._frame = self._frame, None
@@ -112,7 +123,7 @@ async def stream(socket: WebSocket) -> None:
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
         return
-    try:  # from here on: a client may leave while it is accepted, and must not keep its place
+    try:  # the client may leave while it is accepted, and must not keep its place
         await socket.accept(SUBPROTOCOL if socket.scope.get("subprotocols") else None)
         await _serve(socket, service, wanted)
     finally:
@@ -132,10 +143,10 @@ async def _serve(socket: WebSocket, service: Service, wanted: Wanted) -> None:
 
 
 def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wanted:
-    """Options and a place among the streams.
+    """Read the options, and take a place among the streams.
 
     Raises:
-        ParsingRCNNError: what does not allow it.
+        ParsingRCNNError: an option is invalid, the engine is not ready, or all places are taken.
     """
     _check_subprotocols(socket.scope.get("subprotocols", []))
     wrong = repeated([name for name, _ in socket.query_params.multi_items()])
@@ -155,7 +166,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wante
     service.engine.check()
     options, numbering = settle(options, wanted, service.engine.info), None
     if _tracked(track):
-        if wanted in PICTURES:  # nor would they show people who may be there, as those have none
+        if wanted in PICTURES:  # and they would show doubtful people, who have no numbers yet
             raise InvalidOptions("track: pictures show no numbers; take format=json or format=npz")
         numbering = Numbering(options.confidence)
         options = options.model_copy(update={"confidence": min(options.confidence, DOUBTFUL)})
@@ -169,10 +180,11 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wante
 
 
 def _check_subprotocols(offered: list[str]) -> None:
-    """A browser fails the connection when none of the subprotocols that it offers is selected, and a key is none.
+    """Check that our subprotocol is offered, if any is: a browser closes the connection if the server selects none of
+    those that it offered. (A key among them is none that can be selected.)
 
     Raises:
-        MalformedRequest: ours is not among them.
+        MalformedRequest: it is not.
     """
     if offered and SUBPROTOCOL not in offered:
         raise MalformedRequest(
@@ -181,23 +193,23 @@ def _check_subprotocols(offered: list[str]) -> None:
         )
 
 
-def _tracked(asked: object) -> bool:
-    """What the query `track` asks for.
+def _tracked(value: object) -> bool:
+    """The value of the option `track`.
 
     Raises:
-        InvalidOptions: neither true nor false, as `exact` has it.
+        InvalidOptions: it is neither true nor false, in the spellings that `exact` accepts.
     """
     try:
-        return _BOOLEAN.validate_python(asked)
+        return _BOOLEAN.validate_python(value)
     except ValidationError:
         raise InvalidOptions("track: choose one of true, false") from None
 
 
 def _wanted(kind: object, shown: Render | None) -> Format:
-    """What the query `format` and `render` ask for.
+    """The format of the answers, by the options `format` and `render`.
 
     Raises:
-        InvalidOptions: there is no such format, or it would change what is shown.
+        InvalidOptions: there is no such format, or `render` cannot be a JPEG.
     """
     if kind is None:
         return Format.JSON if shown is None else Format.PNG
@@ -231,8 +243,11 @@ async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answer
 
 
 def _followed(frame: Frame, numbering: Numbering, service: Service, people: People) -> People:
-    """A frame's people with their numbers. A JPEG is decoded small, which tells whether the scene is another one, and
-    as it is where somebody's colours are wanted; what cannot be decoded small is decoded once."""
+    """A frame's people with their numbers.
+
+    A JPEG is decoded small to see cuts, and in full only where somebody's colours are needed. Other pictures cannot be
+    decoded small, so they are decoded once, in full.
+    """
     whole = partial(decode, frame.picture, service.limits)
     if peek(frame.picture).format == "jpeg":
         numbering.watch(whole(max_side=_SMALL))
@@ -243,10 +258,10 @@ def _followed(frame: Frame, numbering: Numbering, service: Service, people: Peop
 
 
 async def _next(socket: WebSocket, mailbox: Mailbox) -> Frame:
-    """The newest frame, when there is one.
+    """Wait for the newest frame.
 
     Raises:
-        Unauthorized: the key was taken away while there was none.
+        Unauthorized: the key was revoked while there was none.
     """
     while True:
         try:
@@ -265,7 +280,7 @@ async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted:
             await socket.close(1008, error.title)
             return
         try:
-            socket.scope["identify"]()  # a key that was taken away opens nothing, and what is open ends
+            socket.scope["identify"]()  # the key may have been revoked since the stream was opened
             with service.counting(call.route):
                 service.admit(call)
             follow = None if numbering is None else partial(_followed, frame, numbering, service)

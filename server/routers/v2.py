@@ -23,15 +23,16 @@ from server.inference_protocol import InferRequest, encode, parse
 from server.requests.call import Call, Route
 from server.requests.inputs import aside, call_of, reading, refuse_coding, while_connected
 from server.responses.documents import Error, reference
+from server.responses.headers import answer_headers
 from server.routers.analyze import EXAMPLE_PICTURE
-from server.service import Answer, Service
+from server.service import Service
 
 router = APIRouter(tags=["open inference protocol"])
 
 _OF_THE_PROTOCOL = frozenset(
     {"timeout", "binary_data_output", "priority", "sequence_id", "sequence_start", "sequence_end"}
 )
-"""Parameters that Triton's clients send by themselves; but for the first two, nothing here depends on them."""
+"""Parameters that Triton's clients send on their own; all but the first two are ignored."""
 
 _Model = Annotated[str, Path(openapi_examples={name: {"value": name} for name in ENSEMBLES})]
 
@@ -46,7 +47,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _gives(example: Any) -> dict[int | str, dict[str, Any]]:
-    """Declaration of a JSON answer, by an example; and of what a missing key gives."""
+    """Declarations for OpenAPI: a JSON answer with an example, and 401."""
     content = {"application/json": {"schema": {"type": "array" if isinstance(example, list) else "object"}}}
     content["application/json"]["example"] = example
     return {200: {"description": "As Triton answers.", "content": content}, **_errors(401)}
@@ -254,8 +255,8 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         async with reading(call):
             body = await request.body()
         length_of_json = request.headers.get(LENGTH_HEADER)
-        asked = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
-        options, call = _options(model, asked, call)
+        parsed = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
+        options, call = _options(model, parsed, call)
         info = service.engine.info
         used = (info.of(options.model).name, info.version)
         request.scope["model"] = options.model
@@ -265,19 +266,19 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         nonlocal length
         tensors = to_tensors(people)
         wanted = {name: tensors[name] for name in catalogue.outputs(model)}
-        answer, length = encode(model, VERSION, asked, wanted)
+        answer, length = encode(model, VERSION, parsed, wanted)
         return answer
 
     begin = time.perf_counter()
     try:
-        body, stages = await while_connected(request, service.run(asked.image, options, write, call))
+        body, stages = await while_connected(request, service.run(parsed.image, options, write, call))
     except ParsingRCNNError:
         statistics.fail(1000 * (time.perf_counter() - begin))
         raise
     statistics.add(stages)
-    answer = Answer(body, "application/json" if length is None else "application/octet-stream", used, stages)
+    kind = "application/json" if length is None else "application/octet-stream"
     more = {} if length is None else {LENGTH_HEADER: str(length)}
-    return Response(answer.body, 200, answer.headers | more, answer.media_type)
+    return Response(body, 200, answer_headers(used, stages, []) | more, kind)
 
 
 def _service(request: Request) -> Service:
@@ -285,14 +286,15 @@ def _service(request: Request) -> Service:
     return found
 
 
-def _options(model: str, asked: InferRequest, call: Call) -> tuple[Options, Call]:
-    """Parameters come as numbers or as their text, as Triton's clients send them.
+def _options(model: str, request: InferRequest, call: Call) -> tuple[Options, Call]:
+    """The options of an analysis, and the call with the deadline of the parameter `timeout`. Triton's clients send
+    parameters as numbers, or as the text of numbers.
 
     Raises:
         InvalidOptions: one is unknown, no number, or out of its range.
     """
-    options = replace(options_of(asked.parameters, _OF_THE_PROTOCOL), tasks=ENSEMBLES[model])
-    microseconds = min(number(int, "timeout", asked.parameters.get("timeout", 0)), 1000 * MAX_TIMEOUT_MS)
+    options = replace(options_of(request.parameters, _OF_THE_PROTOCOL), tasks=ENSEMBLES[model])
+    microseconds = min(number(int, "timeout", request.parameters.get("timeout", 0)), 1000 * MAX_TIMEOUT_MS)
     if microseconds > 0:
         end = time.monotonic() + microseconds / 1e6
         if call.deadline is None or end < call.deadline:

@@ -207,6 +207,33 @@ def test_bad_requests_are_told_what_is_bad(strict: Live, sent: str, reason: str)
     assert "TLS" not in str(document["detail"])
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /healthz HTTP/1.1\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\nhost: evil.example\r\n",
+        "GET /healthz HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n",
+        "GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+        "GET /v1/stream HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        "POST /v1/analyze HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    ids=["none", "two", "two that differ", "two in 1.0", "none, another protocol", "none, a stream", "none, a body"],
+)
+def test_a_request_has_one_host(strict: Live, head: str) -> None:
+    document = problem(everything(opened(strict, head + "\r\n")), 400, "malformed-request")
+    assert "headers `Host`" in str(document["detail"])
+
+
+def test_old_probes_name_no_host(strict: Live) -> None:
+    for head in (
+        "GET /healthz HTTP/0.9\r\n",
+        "GET /healthz HTTP/1.0\r\n",
+        "GET /healthz HTTP/1.0\r\nHost: localhost\r\n",
+    ):
+        assert everything(opened(strict, head + "\r\n")).startswith(b"HTTP/1.1 200")
+
+
 HEAD = "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -218,10 +245,20 @@ HEAD = "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunk
         ("CONNECT /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (QUERY + "X-A: " + "a" * 9000, 431),
         (QUERY, 408),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400),
         (HEAD + "xyz\r\n", 400),
         (HEAD + "0\r\n" + "X-A: abcdefgh\r\n" * 600, 431),
     ],
-    ids=["no HTTP", "a tunnel", "a tunnel to a page", "a long header", "half a head", "no chunk", "many trailers"],
+    ids=[
+        "no HTTP",
+        "a tunnel",
+        "a tunnel to a page",
+        "a long header",
+        "half a head",
+        "no host",
+        "no chunk",
+        "many trailers",
+    ],
 )
 def test_what_the_connection_refuses_is_counted_once(strict: Live, clock: Clock, sent: str, status: int) -> None:
     def counts() -> dict[str, float]:
@@ -265,6 +302,27 @@ def test_a_bad_body_behind_a_request_in_work_ends_both(photo_jpeg: bytes) -> Non
         drained(live)  # and with it what would be counted besides
         assert counts() == {"400": 1, "499": 1}
     assert not [line for line in lines if line["log_level"] == "error"]
+
+
+def test_a_request_without_host_is_refused_behind_the_answers_to_those_before_it(photo_jpeg: bytes) -> None:
+    slow = Slow()
+    with Live(Settings(), lambda: slow, LIMITS, clock=Clock()) as live:
+        connection = post(live, photo_jpeg)
+        assert slow.begun.acquire(timeout=60)
+        (own,) = live.server.server_state.connections
+        models = QUERY.replace("/healthz", "/v1/models")
+        connection.sendall(f"{models}\r\nGET /healthz HTTP/1.1\r\n\r\n{QUERY}\r\n".encode())
+        until(lambda: own._last is not None)  # type: ignore[union-attr]
+        connection.sendall((QUERY + "\r\n").encode())  # nobody answers what comes behind it
+        slow.gate.set()
+        answers = everything(connection)
+        drained(live)  # and with it what would be counted besides
+        (found,) = live.app.state.metrics.answers.collect()
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"400"]
+    document = problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "malformed-request")
+    assert "headers `Host`" in str(document["detail"])
+    counted = {s.labels["status"]: s.value for s in found.samples if s.name.endswith("_total") and s.value}
+    assert counted == {"200": 2, "400": 1}
 
 
 def test_who_is_refused_may_send_the_rest_and_reads_why() -> None:

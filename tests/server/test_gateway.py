@@ -38,7 +38,7 @@ from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
 from server.commands import serve, triton
 from server.keys import add_key
-from server.responses.answers import Format
+from server.requests.options import Format
 from server.settings import Settings
 from server.supervisor.launch import Launch
 from server.telemetry import configure_logging

@@ -19,8 +19,8 @@ from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidImag
 from server.admission import Admission, TokenBuckets
 from server.app import create_app
 from server.engines.embedded import EmbeddedEngine
+from server.errors import RateLimited
 from server.requests.call import Call
-from server.responses.problems import RateLimited
 from server.settings import Settings
 from tests.server.clock import Deadlines
 from tests.server.conftest import Live, Slow, wait_until_ready

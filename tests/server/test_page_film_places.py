@@ -61,14 +61,15 @@ def test_a_paused_video_is_where_its_picture_is(browser: Any, film: MakeFilm) ->
 def test_a_video_that_is_over_shows_its_last_frame(browser: Any, film: MakeFilm) -> None:
     slow = open_gate()
     with Live(Settings(), lambda: slow) as live:
-        live_at_first(browser, live, film("count.webm", counting(12)))
+        live_at_first(browser, live, film("count.webm", counting(36)))
         slow.gate.clear()
+        go_to(browser, 16)
         until(lambda: browser.execute_async_script(OVER))
-        assert seen(browser) < 11 / RATE
+        assert seen(browser) < 35 / RATE
         slow.gate.set()
         until(lambda: button(browser) == "Play the video")
-        assert seen(browser) == 11 / RATE
-        assert text(browser, "when") == "0:06 of 0:06"
+        assert seen(browser) == 35 / RATE
+        assert text(browser, "when") == "0:18 of 0:18"
 
 
 def test_a_place_that_was_not_answered_when_it_was_paused_is_analysed(browser: Any, film: MakeFilm) -> None:

@@ -238,7 +238,7 @@ def test_one_press_is_one_webcam(browser: Any, pipeline) -> None:  # type: ignor
 
 
 def test_a_phone_films_what_is_before_it_and_can_be_turned(live: Live, tmp_path: Path) -> None:
-    """Tries for is the camera on the back; where there are several, a button takes the next one."""
+    """Asked for is the camera on the back; where there are several, a button takes the next one."""
     with chromium(tmp_path, "--use-fake-device-for-media-stream=device-count=2") as browser:
         browser.get(f"http://{live.address}/")
         browser.execute_script(OPENED)

@@ -14,7 +14,7 @@ from parsing_rcnn.codecs import npz
 from parsing_rcnn.convert import person_rle
 from parsing_rcnn.pipeline import Pipeline
 from server.app import create_app
-from server.service import Answer
+from server.responses.headers import answer_headers
 from server.settings import Settings
 from tests.server.conftest import wait_until_ready
 from tests.server.helpers import people_of
@@ -46,7 +46,7 @@ def test_every_kind_of_answer_says_whose_it_is(charts: TestClient, photo_jpeg: b
     for kind in ("application/json", "image/png", "application/x-npz", "application/zip"):
         answer = charts.post(URL, content=photo_jpeg, headers={"Accept": kind})
         assert answer.headers["x-model"] == f"{said['name']}/{said['version']}"
-    assert Answer(b"", "image/png", ("人/a b", "1")).headers["X-Model"] == "%E4%BA%BA%2Fa b/1"
+    assert answer_headers(("人/a b", "1"), {}, [])["X-Model"] == "%E4%BA%BA%2Fa b/1"
 
 
 def test_pages_from_elsewhere_may_read_the_header(charts_pipeline: Pipeline, photo_jpeg: bytes) -> None:

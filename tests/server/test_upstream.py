@@ -21,7 +21,7 @@ from server.engines import shared_memory
 from server.engines.shared_memory import PREFIX
 from server.engines.triton import TritonEngine
 from server.engines.upstream import ServerLost, SlotUnknown, Upstream, infer, infer_shared
-from server.responses.problems import Busy
+from server.errors import Busy
 from server.supervisor.probes import Prober
 
 PARAMETERS = parameters_of(Options())

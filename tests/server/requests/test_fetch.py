@@ -155,20 +155,31 @@ def test_other_addresses_are_refused(url: str) -> None:
         run(url, {"photos.example": [PUBLIC]})
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-        "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "2002:7f00:1::",
-        "64:ff9b::a00:1", "64:ff9b:1::808:808", "2001:0:7f00:1::", "192.0.2.1", "198.18.0.1", "::7f00:1", "::808:808",
-        "::ffff:0:7f00:1", "100::1", "fec0::1", "2001:db8::1",
-    ],
+INSIDE = (
+    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+    "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "2002:7f00:1::",
+    "64:ff9b::a00:1", "64:ff9b:1::808:808", "2001:0:7f00:1::", "192.0.2.1", "198.18.0.1", "::7f00:1", "::808:808",
+    "::ffff:0:7f00:1", "100::1", "fec0::1", "2001:db8::1", "192.0.0.192", "192.0.0.8", "192.0.0.9", "192.88.99.1",
+    "198.51.100.1", "203.0.113.1", "240.0.0.1", "2002:808:808::", "2001:20::1", "3fff::1", "5f00::1",
+    "64:ff9b::c000:c0", "64:ff9b::7f00:1", "::ffff:8.8.8.8",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("address", INSIDE)
 def test_machines_inside_are_not_reached(address: str, connected: list[str]) -> None:
     for addresses in ([address], [PUBLIC, address]):
         with pytest.raises(InvalidOptions, match="not public"):
             run("https://photos.example/photo", {"photos.example": addresses})
     assert connected == []
+
+
+def test_no_python_is_trusted_to_know_what_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each patch level of Python knows other networks."""
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(kind, "is_global", True)
+    assert [each for each in INSIDE if module._is_public(ipaddress.ip_address(each))] == []
+    for network in module._RESERVED:
+        assert any(ipaddress.ip_address(each) in network for each in INSIDE), network
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f000001", "127.1"])
@@ -310,8 +321,13 @@ def test_through_the_gateway(urls: bool, status: int, says: str) -> None:
 
 
 def test_the_internet_is_public() -> None:
-    for address in ("1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101"):  # the last: what DNS64 makes of the first
-        assert module._is_public(ipaddress.ip_address(address))
+    neighbours = [  # of networks that are not
+        "11.0.0.1", "100.128.0.1", "172.32.0.1", "192.0.1.1", "198.20.0.1", "2001:200::1", "2001:4860:4860::8888",
+        "3fff:1000::1",
+    ]  # fmt: skip
+    through_nat = "64:ff9b::101:101"  # what DNS64 makes of 1.1.1.1
+    for address in ("1.1.1.1", "2606:4700:4700::1111", through_nat, *neighbours):
+        assert module._is_public(ipaddress.ip_address(address)), address
 
 
 def test_what_is_fetched_counts_as_uploaded(

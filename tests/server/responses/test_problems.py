@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from server.responses.problems import Busy, Unauthorized, document, headers_of
+from server.errors import Busy, RateLimited, Unauthorized
+from server.responses.problems import document, headers_of
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (1, "1"), (1.4, "2"), (59.5, "60")])
 def test_who_comes_back_after_the_seconds_of_the_header_is_not_too_early(seconds: float, header: str) -> None:
-    error = Busy("all places are taken")
-    error.retry_after = seconds
-    assert headers_of(error) == {"Retry-After": header}
+    assert headers_of(Busy("all places are taken", seconds)) == headers_of(RateLimited("slower", seconds))
+    assert headers_of(Busy("all places are taken", seconds)) == {"Retry-After": header}
 
 
 def test_an_error_that_no_time_heals_names_none() -> None:
-    error = Busy("never")
-    error.retry_after = None
-    assert headers_of(error) == {}
+    assert headers_of(Busy("never", None)) == headers_of(RateLimited("never")) == {}
     assert headers_of(Unauthorized("a key is needed")) == {"WWW-Authenticate": "Bearer"}
 
 
