@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from parsing_rcnn.codecs.json import dumps
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client import Client
 
 
@@ -25,4 +26,7 @@ def main(photo: str, result: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -5,6 +5,7 @@
 import sys
 from pathlib import Path
 
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client import Client
 
 
@@ -21,4 +22,7 @@ def main(folder: str, gateway: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

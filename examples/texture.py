@@ -10,6 +10,7 @@ from PIL import Image
 
 from parsing_rcnn import draw
 from parsing_rcnn.codecs import image, png
+from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn_client import Client
 
 
@@ -28,4 +29,7 @@ def main(source: str, target: str, result: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (ParsingRCNNError, OSError) as error:
+        sys.exit(f"error: {error}")

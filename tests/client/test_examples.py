@@ -125,7 +125,13 @@ def test_without_arguments_it_says_how_it_is_called(example: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("example", "says"), [("picture.py", "of no known image type"), ("video.py", "cannot be read as video")]
+    ("example", "says"),
+    [
+        ("picture.py", "of no known image type"),
+        ("export.py", "of no known image type"),
+        ("texture.py", "of no known image type"),
+        ("video.py", "cannot be read as video"),
+    ],
 )
 def test_bad_input_ends_in_the_message_of_the_library(example: str, says: str, tmp_path: Path) -> None:
     if example == "video.py" and shutil.which("ffmpeg") is None:
@@ -133,7 +139,8 @@ def test_bad_input_ends_in_the_message_of_the_library(example: str, says: str, t
     bad, gone = tmp_path / "bad", tmp_path / "gone"
     bad.write_text("neither a picture nor a video")
     for source in (bad, gone):
-        command = [sys.executable, str(ROOT / "examples" / example), str(source), str(tmp_path / "out.mp4")]
+        sources = [str(source)] * (2 if example == "texture.py" else 1)
+        command = [sys.executable, str(ROOT / "examples" / example), *sources, str(tmp_path / "out.mp4")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment())
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
@@ -165,6 +172,12 @@ def test_a_folder_without_photos_is_said(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "gone"):
         said = refused("folder.py", folder, "http://127.0.0.1:9")
         assert said == f"error: {folder}: no *.jpg there: name a folder of photos\n"
+
+
+def test_a_folder_whose_gateway_has_no_address_is_said(photo: Path) -> None:
+    said = refused("folder.py", photo.parent, "nowhere")
+    assert said.startswith("error: nowhere: not an address")
+    assert said.count("\n") == 1
 
 
 def test_they_use_only_what_the_packages_promise(tmp_path: Path) -> None:

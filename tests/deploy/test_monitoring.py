@@ -16,7 +16,7 @@ from prometheus_client import generate_latest
 from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import People
-from server.responses.problems import Busy
+from server.errors import Busy
 from server.telemetry import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]

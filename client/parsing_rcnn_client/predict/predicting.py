@@ -17,7 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
 from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.drawing.hiding import apply_threshold
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
+from parsing_rcnn.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    ImageTooLarge,
+    ParsingRCNNError,
+    UnsupportedImage,
+)
 from parsing_rcnn.heads import mark_untrained
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.outputs import FILES, files_of, is_done, read, write_outputs
@@ -243,7 +249,12 @@ class _Job:
         """Analyse it and write its files."""
         data = source.read()
         request = self.drawings.asked(self.options)
-        everybody = self.engine.analyze(data, request)
+        try:
+            everybody = self.engine.analyze(data, request)
+        except (ImageTooLarge, UnsupportedImage) as error:
+            if not source.is_video(data):
+                raise
+            raise type(error)(f"{error.detail}; a video is for `parsing-rcnn annotate`") from error
         if self.model is not None:
             everybody = mark_untrained(everybody, self.model)
         people = everybody if request == self.options else apply_threshold(everybody, self.options)

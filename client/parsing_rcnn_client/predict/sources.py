@@ -20,6 +20,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 """Suffixes of pictures that no engine reads. In a folder they are counted, and the user is told."""
 
+_VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".ts", ".mts", ".m2ts"),
+    *(".mpg", ".mpeg", ".mjpg", ".mjpeg", ".ogv"),
+)
+
+_PICTURE_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 miaf msf1 avif avis crx".split())
+"""Brands of ISO media files that are pictures: HEIF, AVIF, Canon's raw. Others are videos."""
+
 _LONGEST_NAME = 4096
 """Characters. No system takes a longer path, so standard input with a longer line is no list of names."""
 
@@ -46,6 +54,12 @@ class Source:
             OSError: the file cannot be read.
         """
         return self.path.read_bytes() if self.data is None else self.data
+
+    def is_video(self, data: bytes) -> bool:
+        """Whether its bytes are those of a video, judged by them, or else by the name of what is no picture."""
+        if data[4:8] == b"ftyp":
+            return data[8:12].rstrip() not in _PICTURE_BRANDS
+        return self.path.suffix.lower() in _VIDEO_SUFFIXES and not _is_picture(data)
 
     def name(self, out: Path) -> str:
         """The picture's name in results: its path below the folder that was given.

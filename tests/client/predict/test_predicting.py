@@ -9,11 +9,14 @@ from types import FrameType
 from typing import cast
 
 import numpy as np
+import pytest
 
 from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.codecs import png
+from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
+from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client.predict import predicting
 from parsing_rcnn_client.predict.outputs import write_outputs
 from parsing_rcnn_client.predict.predicting import predict_all
@@ -84,3 +87,34 @@ def test_what_was_answered_before_the_engine_went_is_reported(tmp_path: Path) ->
     assert [one["source"] for one in report.pictures] == ["1.png", "2.png", "3.png"]
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["1.json", "2.json", "3.json"]
     assert report.failed == {}
+
+
+HINT = "; a video is for `parsing-rcnn annotate`"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "hint"),
+    [
+        ("walk.mp4", b"\0\0\0\x20ftypisom", HINT),
+        ("walk", b"\0\0\0\x20ftypqt  ", HINT),
+        ("walk.MKV", b"\x1a\x45\xdf\xa3matroska", HINT),
+        ("long.webm", b"\x1a\x45\xdf\xa3" + bytes(1000), HINT),  # too large besides
+        ("phone.heic", b"\0\0\0\x20ftypheic", ""),
+        ("camera.cr3", b"\0\0\0\x20ftypcrx ", ""),
+        ("notes.txt", b"no picture", ""),
+        ("picture.mp4", png.encode_rgb(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), ""),
+    ],
+)
+def test_a_video_is_told_where_it_belongs(tmp_path: Path, name: str, data: bytes, hint: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    engine = Pipeline(threads=1, limits=ImageLimits(max_bytes=500))
+    report = predict_all(
+        engine, Options(frozenset()), [Source(path, tmp_path / "out")], in_flight=1, resume=False, files=frozenset()
+    )
+    (said,) = report.failed.values()
+    if len(data) > 500:
+        assert said == f"the image has {len(data)} bytes, the limit is 500: scale it down{hint}"
+    else:
+        assert said.startswith("the bytes are ")
+        assert said.endswith(f": JPEG, PNG and WebP are accepted{hint}")
