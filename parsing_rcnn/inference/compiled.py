@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import locale
 import os
 import queue
 import sys
@@ -118,6 +119,32 @@ class _Process:
 _process = _Process()
 _process.end_in_order()  # a daemon thread may still be importing the first library at the end
 in_order = _process.in_order
+
+
+class _KeptLocale:
+    """Wraps compilations: after the last of those that overlap, the process has the locale that it had before the first.
+
+    OpenVINO sets the locale of the process to "C" while it compiles, and then back to what it found. Of two threads the
+    second finds "C", so that would stay, and every text file would be read as ASCII from then on.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._compiling, self._before = threading.Lock(), 0, ""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._compiling:
+                self._before = locale.setlocale(locale.LC_ALL)
+            self._compiling += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._compiling -= 1
+            if not self._compiling and locale.setlocale(locale.LC_ALL) != self._before:
+                locale.setlocale(locale.LC_ALL, self._before)
+
+
+_kept_locale = _KeptLocale()
 
 
 class Graph(Protocol):
@@ -288,7 +315,8 @@ class OpenVinoGraph:
         missing = set(outputs) - {result.output(0).get_any_name() for result in model.get_results()}
         if missing:
             raise RuntimeError(f"it has no {', '.join(sorted(missing))}")
-        return self.core.compile_model(model, "CPU", dict(properties))
+        with _kept_locale:
+            return self.core.compile_model(model, "CPU", dict(properties))
 
 
 def _fault(name: str, error: Exception) -> EngineUnavailable:

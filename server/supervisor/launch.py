@@ -195,7 +195,7 @@ class Supervisor:
                 return
             self._refuse_usage()
             pause = 0.5 if time.monotonic() - begin > 2 * _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
-            log.warning("the server is started again", after_seconds=pause)
+            log.warning("the server is started again", after_seconds=pause, instead_of=self.pid)
             self._stopping.wait(pause)
 
     def _start(self) -> None:
@@ -288,7 +288,7 @@ class Supervisor:
     def _say_why(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode is not None:
             further = {"further_options": " ".join(self.launch.more)} if self.launch.more else {}
-            log.error("the server ended", status=process.returncode, **further)
+            log.error("the server ended", pid=process.pid, status=process.returncode, **further)
 
     def _end(self) -> None:
         assert self._child is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import shlex
 import subprocess
@@ -123,6 +124,48 @@ def test_a_program_that_waits_for_its_daemon_threads_at_its_end_ends() -> None:
     command = [sys.executable, "-c", ENDS, "openvino", "thread", "joined"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_threads_that_compile_leave_the_locale_as_it_was() -> None:
+    """OpenVINO sets it to "C" for a moment and then back to what it found; here two threads do so in the worst order."""
+    real = openvino_core()
+    both, first = threading.Barrier(2, timeout=60), threading.Event()
+
+    class Core:
+        read_model = staticmethod(real.read_model)
+
+        def compile_model(self, model: Any, *others: Any) -> Any:
+            compiled = real.compile_model(model, *others)
+            if both.wait() == 0:
+                found = locale.setlocale(locale.LC_ALL)
+                locale.setlocale(locale.LC_ALL, "C")
+                first.set()
+                both.wait()
+                locale.setlocale(locale.LC_ALL, found)
+                both.wait()
+            else:
+                assert first.wait(60)
+                found = locale.setlocale(locale.LC_ALL)  # "C"
+                both.wait()
+                both.wait()
+                locale.setlocale(locale.LC_ALL, found)
+            return compiled
+
+    repository = ModelRepository.open()
+    model = repository.read(repository.graph("densepose_head"))
+    graph = OpenVinoGraph("densepose_head", model, Core(), Threads(), alone={}, beside={})
+
+    def people(count: int) -> int:
+        return len(graph.run({"ROI_FEATURES": np.zeros((count, 64, 32, 32), np.float32)}, ("IUV",))["IUV"])
+
+    own = locale.setlocale(locale.LC_ALL)
+    try:
+        before = locale.setlocale(locale.LC_ALL, "C.UTF-8")
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(people, (1, 2))) == [1, 2]
+        assert locale.setlocale(locale.LC_ALL) == before
+    finally:
+        locale.setlocale(locale.LC_ALL, own)
 
 
 def test_a_compilation_holds_up_nobody_who_needs_another_one() -> None:
