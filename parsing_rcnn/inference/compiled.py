@@ -122,10 +122,10 @@ in_order = _process.in_order
 
 
 class _KeptLocale:
-    """Wraps compilations: after the last of those that overlap, the process has the locale that it had before the first.
+    """Wraps compilations: after the last of those that overlap the process has the locale from before the first.
 
-    OpenVINO sets the locale of the process to "C" while it compiles, and then back to what it found. Of two threads the
-    second finds "C", so that would stay, and every text file would be read as ASCII from then on.
+    OpenVINO sets the locale of the process to "C" while it compiles, and then back to what it found. The second of two
+    threads finds "C". That would stay, and every text file would be read as ASCII from then on.
     """
 
     def __init__(self) -> None:

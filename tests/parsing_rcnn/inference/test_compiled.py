@@ -127,7 +127,7 @@ def test_a_program_that_waits_for_its_daemon_threads_at_its_end_ends() -> None:
 
 
 def test_threads_that_compile_leave_the_locale_as_it_was() -> None:
-    """OpenVINO sets it to "C" for a moment and then back to what it found; here two threads do so in the worst order."""
+    """OpenVINO sets it to "C" for a moment and then back to what it found; two threads do so in the worst order."""
     real = openvino_core()
     both, first = threading.Barrier(2, timeout=60), threading.Event()
 

@@ -52,8 +52,8 @@ def alone(call: Callable[[float], bool]) -> float:
 
 
 def outlived(triton: Running, photo: bytes, trial: Callable[[], None]) -> None:
-    """The server outlives one of three trials. Of cancelled calls it dies in each; of itself once in thousands of calls,
-    in the same place (`TRITONBACKEND_ResponseSend`), when a connection is closed behind its last answer."""
+    """The server outlives one of three trials. Of cancelled calls it dies in each; of itself once in thousands of
+    calls, in the same place (`TRITONBACKEND_ResponseSend`), when a connection is closed behind its last answer."""
     for further in (True, True, False):
         pid = triton.supervisor.pid
         try:
