@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 # Ctrl-C; a service manager that ends the process; a terminal that was closed (not on Windows)
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-_LONGEST = 0.5  # seconds for which a signal, or `leave`, waits for what is being written
+_LONGEST = 0.5  # seconds for which `leave` waits for what is being written
+_HANGS = 10.0  # seconds after which a block that `signals_wait` holds hangs; shorter pauses are a busy machine's
 _changed = threading.Condition()
 _written: list[int] = []  # ids of the threads that are writing a file
 
@@ -46,7 +47,7 @@ class _Interrupt:
             self._waits = True
             if hasattr(signal, "setitimer"):  # for a block that hangs, because nobody reads a pipe for example
                 signal.signal(signal.SIGALRM, self._raise)
-            _alarm_in(_LONGEST)
+            _alarm_in(_HANGS)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -102,7 +103,7 @@ def signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Within `signals_interrupt`, let a signal wait for the end of this block, up to half a second, so that several
+    """Within `signals_interrupt`, let a signal wait for the end of this block, up to ten seconds, so that several
     outputs take the same. Does nothing elsewhere, and in other threads, which signals do not interrupt.
     """
     if _interrupt is None or threading.current_thread() is not threading.main_thread():

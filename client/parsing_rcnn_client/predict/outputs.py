@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.analyzer import TASKS, ModelInfo, Options
 from parsing_rcnn.codecs import json, npz, png, rle
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
@@ -202,7 +202,7 @@ def read(target: Path, tasks: frozenset[str] | None = None) -> dict[str, Any]:
         OSError: there is none.
         ValueError: the file is no JSON object.
     """
-    document = documents.loads(target.with_name(target.name + LAST).read_bytes())
+    document = _loaded(target.with_name(target.name + LAST))
     if not isinstance(document, dict):
         raise ValueError(f"{target.name + LAST} is no JSON object")
     options = document.get("options")
@@ -269,19 +269,43 @@ def _state(path: Path) -> tuple[int, int]:
 def _files_in(path: Path, _changed: tuple[int, int]) -> frozenset[str] | None:
     """Suffixes that a JSON lists; None where it is another program's."""
     with suppress(ValueError):
-        document = documents.loads(path.read_bytes())
+        document = _loaded(path)
         return _listed(document) if isinstance(document, dict) else None
     return None
 
 
+def _loaded(path: Path) -> Any:
+    """What a JSON holds.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no JSON, or is nested too deeply to be read.
+    """
+    try:
+        return documents.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+
+
 def _listed(document: dict[str, Any]) -> frozenset[str] | None:
     """Suffixes of the files that a JSON lists, without the JSON itself; None for a JSON that no run wrote. Other
-    programs have `predictions`, too, and some of them `files`, but not of such names.
+    programs have `predictions`, too, and some of them `files`, but not of such names. A list without names does not
+    tell; there the options have to.
     """
     listed = _texts(document.get("files"))
-    if listed is None or not isinstance(document.get("predictions"), list):
+    if listed is None or not all(map(_FILES.fullmatch, listed)):
         return None
-    return listed - {LAST} if all(map(_FILES.fullmatch, listed)) else None
+    if not isinstance(document.get("predictions"), list) or not isinstance(document.get("image"), dict):
+        return None
+    named = listed - {LAST}
+    return named if named or _has_options(document) else None
+
+
+def _has_options(document: dict[str, Any]) -> bool:
+    """Whether a JSON has the tasks of a run."""
+    options = document.get("options")
+    tasks = _texts(options.get("tasks")) if isinstance(options, dict) else None
+    return tasks is not None and tasks <= {*TASKS}
 
 
 def _texts(value: object) -> frozenset[str] | None:

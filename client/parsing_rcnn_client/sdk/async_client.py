@@ -200,7 +200,7 @@ class AsyncClient:
         return self.engine.stream(now, options, track=track, bgr=bgr, **keywords)
 
     async def close(self) -> None:
-        """Release the engine."""
+        """Release the engine. A stream that is open goes on until its loop is left."""
         await self.engine.close()
 
     async def __aenter__(self) -> AsyncClient:

@@ -223,7 +223,7 @@ class Client:
         return self.engine.stream(still(frames, bgr=bgr), options, track=track, bgr=bgr, **keywords)
 
     def close(self) -> None:
-        """Release the engine. Safe to call twice."""
+        """Release the engine. A stream that is open goes on until its loop is left. Safe to call twice."""
         self.engine.close()
 
     def _begin(

@@ -53,7 +53,12 @@ class Threaded:
         self._pool, self._closed = ThreadPoolExecutor(workers, "analyze"), False
 
     async def info(self) -> ModelInfo:
-        """What runs."""
+        """What runs.
+
+        Raises:
+            EngineUnavailable: it was closed.
+        """
+        self._require_open()
         return self.engine.info
 
     async def analyze(
@@ -67,8 +72,7 @@ class Threaded:
         Raises:
             EngineUnavailable: it was closed.
         """
-        if self._closed:
-            raise client_closed(getattr(self.engine, "url", type(self.engine).__name__))
+        self._require_open()
         call = partial(analyze, self.engine, image, options, keywords)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
@@ -77,6 +81,10 @@ class Threaded:
         self._closed = True
         self._pool.shutdown(wait=False)
         self.engine.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise client_closed(getattr(self.engine, "url", type(self.engine).__name__))
 
 
 def analyze(

@@ -179,7 +179,7 @@ class Gateway:
         return blocking(target, self.taxonomy, renewed, frames)
 
     def close(self) -> None:
-        """Close the connections. Safe to call twice."""
+        """Close the connections. A stream that is open goes on until its loop is left. Safe to call twice."""
         self._http.close()
 
     def _known(self, end: float) -> ModelInfo:
@@ -227,7 +227,8 @@ class AsyncGateway:
         retry: bool = True,
     ) -> None:
         options = transport(url, connections, api_key)
-        self._clients, self._closed = PerLoop(lambda: httpx2.AsyncClient(**options)), False
+        self._clients = PerLoop(lambda: httpx2.AsyncClient(**options), httpx2.AsyncClient.aclose)
+        self._closed = False
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self.model = model
         self._info: ModelInfo | None = None
@@ -240,7 +241,13 @@ class AsyncGateway:
         return self._clients.get()
 
     async def info(self) -> ModelInfo:
-        """As `Gateway.info`."""
+        """As `Gateway.info`.
+
+        Raises:
+            EngineUnavailable: this client was closed, too.
+        """
+        if self._closed:
+            raise client_closed(self.url)
         return (await self._known(time.monotonic() + self.timeout)).of(self.model)
 
     async def analyze(
@@ -290,9 +297,11 @@ class AsyncGateway:
             await stream.close()
 
     async def close(self) -> None:
-        """Close the connections of this event loop; those of others ended with theirs. Safe to call twice."""
+        """Close the connections of this event loop; those of others end with theirs. A stream that is open goes on
+        until its loop is left. Safe to call twice.
+        """
         self._closed = True
-        await self._clients.get().aclose()
+        await self._clients.close()
 
     async def _known(self, end: float) -> ModelInfo:
         if self._info is None:

@@ -97,7 +97,9 @@ def annotate(
         tracked = stages.run("follow", submitted, run.follow, 2)
         try:
             for result, picture in stages.run("draw", tracked, run.draw, 2):
-                with signals_wait():  # all outputs have the same frames, and as many as `progress` is told
+                # all outputs have the same frames, and as many as `progress` is told, unless a signal comes while one
+                # of them hangs, as a pipe does that nobody reads
+                with signals_wait():
                     run.write(result, picture, records)
                     done, counts = done + 1, result.counts or counts
                     progress(done)

@@ -108,8 +108,24 @@ def test_results_below_the_photos_are_no_photos_of_the_next_run(folder: Path, ga
         {"predictions": [], "files": ["a.jpg"]},
         {"predictions": [], "files": [".npz", 1]},
         {"predictions": {}, "files": [".npz"]},
+        {"predictions": [], "files": [".npz"]},
+        {"predictions": [], "files": []},
+        {"predictions": [], "files": [], "image": {}, "options": {"iou": 1}},
+        {"predictions": [], "files": [], "image": {}, "options": {"tasks": ["detect"]}},
+        {"predictions": [], "files": [], "image": "a.jpg", "options": {"tasks": ["parsing"]}},
     ],
-    ids=["labelme", "roboflow", "names of files", "no names", "no list"],
+    ids=[
+        "labelme",
+        "roboflow",
+        "names of files",
+        "no names",
+        "no list",
+        "no image",
+        "no files",
+        "no tasks",
+        "other tasks",
+        "other image",
+    ],
 )
 def test_a_json_of_another_program_is_not_replaced(folder: Path, gateway_url: str, own: dict[str, object]) -> None:
     text = json.dumps(own)
@@ -119,6 +135,23 @@ def test_a_json_of_another_program_is_not_replaced(folder: Path, gateway_url: st
     assert f"{folder / 'a.json'} is no result of an earlier run and would be replaced: rename it" in done.stderr
     assert names(folder) == {"a.jpg", "a.json"}
     assert (folder / "a.json").read_text() == text
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_a_json_that_is_nested_deeply_is_not_replaced(folder: Path, gateway_url: str, more: tuple[str, ...]) -> None:
+    (folder / "a.json").write_text("[" * 100_000)
+    done = predict(folder, "-o", folder, "--server", gateway_url, *PARTS, "--write", "npz", *more)
+    assert done.exit_code == 1
+    assert f"{folder / 'a.json'} is no result of an earlier run and would be replaced: rename it" in done.stderr
+    assert (folder / "a.json").read_text() == "[" * 100_000
+
+
+def test_a_json_that_lists_no_file_is_replaced_by_the_next_run(folder: Path, gateway_url: str) -> None:
+    given = (folder, "-o", folder, "--server", gateway_url, *PARTS, "--write")
+    assert predict(*given, "json").exit_code == 0
+    assert json.loads((folder / "a.json").read_text())["files"] == []
+    assert predict(*given, "npz").exit_code == 0
+    assert json.loads((folder / "a.json").read_text())["files"] == [".npz"]
 
 
 @pytest.mark.parametrize("name", ["a_parts.png", "a_person1.jpg", "a_overlay.jpg"])

@@ -114,10 +114,12 @@ def test_a_client_that_was_closed_says_so(gateway_url: str, photo_jpeg: bytes) -
 def test_an_asyncio_client_that_was_closed_says_so(engine: str, gateway_url: str, photo_jpeg: bytes) -> None:
     async def ask() -> None:
         client = AsyncClient.connect(gateway_url) if engine == "gateway" else AsyncClient.embedded(threads=1)
+        assert (await client.info()).classes
         await client.close()
         await client.close()
-        with pytest.raises(EngineUnavailable, match="this client was closed; make a new one"):
-            await client.analyze(photo_jpeg, tasks="parsing")
+        for ask in (client.info, lambda: client.analyze(photo_jpeg, tasks="parsing")):
+            with pytest.raises(EngineUnavailable, match="this client was closed; make a new one"):
+                await ask()
 
     asyncio.run(ask())
 

@@ -32,7 +32,7 @@ from parsing_rcnn.errors import (
 from parsing_rcnn.own_classes import read_taxonomy
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.taxonomy import CIHP, MHP
-from parsing_rcnn_client import Client, GatewayError
+from parsing_rcnn_client import Client, GatewayError, Triton
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -289,10 +289,13 @@ def test_a_fault_of_ours_is_not_the_servers(
 
 def test_no_late_answer_is_forgotten(pipeline: Pipeline, photo_jpeg: bytes) -> None:
     """`close` waits for all of them, for to cancel one kills some versions of Triton."""
-    computing, answered = threading.Event(), []
+    slow, computing, asked, answered = threading.Event(), threading.Event(), [], []
 
     class Slow(Ensembles):
         def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+            if not slow.is_set():
+                return super().ModelInfer(request, context)
+            asked.append(request)
             computing.wait(60)
             answer = super().ModelInfer(request, context)
             answered.append(context.is_active())
@@ -303,11 +306,16 @@ def test_no_late_answer_is_forgotten(pipeline: Pipeline, photo_jpeg: bytes) -> N
             client.analyze(photo_jpeg)
 
     with serving(Slow(pipeline)) as url, ThreadPoolExecutor(8) as pool:
-        client = Client.triton(url, timeout=1, retry=False)
+        engine = Triton(url, timeout=60, retry=False)
+        client = Client(engine)
+        client.analyze(photo_jpeg)  # what is asked before a first picture takes time, too
+        slow.set()
+        engine.timeout = 1
         list(pool.map(ask, [client] * 8))
         computing.set()
         client.close()
-    assert answered == [True] * 8
+    assert asked  # on a busy machine a picture may be late before it is sent
+    assert answered == [True] * len(asked)
 
 
 def test_errors_are_typed(client: Client, photo_jpeg: bytes) -> None:

@@ -99,6 +99,7 @@ def test_a_signal_waits_until_every_output_has_the_frame(
     def take(name: str, moment: float) -> None:
         if name == where and len(outputs[name]) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(2)  # as on a machine that is busy
         outputs[name].append(moment)
 
     class Output:
