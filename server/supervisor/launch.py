@@ -300,6 +300,8 @@ class Supervisor:
                 say("the server does not end and is killed", pid=process.pid, idle=self._idle)
                 process.kill()
                 process.wait()
+            elif process.returncode < 0 and process.returncode != -signal.SIGTERM:
+                self._say_why(process)  # not by us: it crashed on its way out, or was dying when it was last looked at
         self._child.clear_up()
         self._ended.append(self._child)
         clear(self.launch.prefix)

@@ -219,6 +219,29 @@ def test_a_server_that_ends_while_it_is_told_to_stop_is_said_to_have_ended(
     assert said == [("the server ended", -signal.SIGKILL)]
 
 
+def test_a_server_that_crashes_while_it_ends_is_said_to_have_ended(
+    tmp_path: Path, repository: Path, anywhere: Installation
+) -> None:
+    """What it had accepted is lost."""
+    begun = tmp_path / "begun"
+    anywhere.program.write_text(f"#!/bin/sh\ntrap 'kill -SEGV $$' TERM\ntouch {begun}\nwhile :; do sleep 0.1; done\n")
+    anywhere.program.chmod(0o755)
+    http, grpc, metrics = spare_ports(3)
+    supervisor = Supervisor(Launch(repository, "127.0.0.1", http, grpc, metrics, "cpu"), anywhere)
+    with capture_logs() as lines:
+        running = threading.Thread(target=supervisor.run)
+        running.start()
+        try:
+            end = time.monotonic() + 60
+            while not begun.exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            server = supervisor.pid
+        finally:
+            supervisor.stop()
+            running.join(60)
+    assert [line["status"] for line in lines if line.get("pid") == server] == [-signal.SIGSEGV]
+
+
 def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repository: Path) -> None:
     import tritonclient.grpc as library
 
