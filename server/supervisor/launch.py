@@ -157,7 +157,7 @@ class Supervisor:
         refuse_own(launch.more, replace(launch, silent=(), more=()).command(installation, self.profile)[1:])
         self._child: Child | None = None
         self._ended: list[Child] = []  # their orphans may be our children
-        self._healed = self._idle = self._silent = False
+        self._healed = self._idle = self._silent = self._said = False
         self._stopping = threading.Event()
 
     @property
@@ -199,7 +199,7 @@ class Supervisor:
             self._stopping.wait(pause)
 
     def _start(self) -> None:
-        self._healed = self._idle = self._silent = False
+        self._healed = self._idle = self._silent = self._said = False
         self._reap()
         clear(self.launch.prefix)
         sweep()
@@ -286,14 +286,17 @@ class Supervisor:
             log.error("a model cannot be loaded", model=model, reason=failed)
 
     def _say_why(self, process: subprocess.Popen[bytes]) -> None:
-        if process.returncode is not None:
+        if process.returncode is not None and not self._said:
+            self._said = True
             further = {"further_options": " ".join(self.launch.more)} if self.launch.more else {}
             log.error("the server ended", pid=process.pid, status=process.returncode, **further)
 
     def _end(self) -> None:
         assert self._child is not None
         process = self._child.process
-        if process.poll() is None:
+        if process.poll() is not None:
+            self._say_why(process)  # it was dying when it was last looked at
+        else:
             process.send_signal(signal.SIGTERM)
             if not self._ends(process):
                 say = log.warning if self._idle else log.error  # idle: nothing is lost
@@ -301,7 +304,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
             elif process.returncode < 0 and process.returncode != -signal.SIGTERM:
-                self._say_why(process)  # not by us: it crashed on its way out, or was dying when it was last looked at
+                self._say_why(process)  # not by us: it crashed on its way out
         self._child.clear_up()
         self._ended.append(self._child)
         clear(self.launch.prefix)

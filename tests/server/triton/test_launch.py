@@ -26,7 +26,7 @@ from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor, forward_signals
 from server.supervisor.probes import Prober
 from server.supervisor.profiles import choose_profile
-from tests.server.helpers import spare_ports
+from tests.server.helpers import spare_ports, until
 from tests.server.triton.conftest import supervised
 
 
@@ -219,27 +219,39 @@ def test_a_server_that_ends_while_it_is_told_to_stop_is_said_to_have_ended(
     assert said == [("the server ended", -signal.SIGKILL)]
 
 
+class DiesAfterTheLastLook(Supervisor):
+    """Its server dies between the moment when it is looked at for the last time and that when it is told to end."""
+
+    def _say_why(self, process: subprocess.Popen[bytes]) -> None:
+        super()._say_why(process)
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.mark.parametrize(
+    ("supervising", "number"), [(Supervisor, signal.SIGSEGV), (DiesAfterTheLastLook, signal.SIGKILL)]
+)
 def test_a_server_that_crashes_while_it_ends_is_said_to_have_ended(
-    tmp_path: Path, repository: Path, anywhere: Installation
+    tmp_path: Path, repository: Path, anywhere: Installation, supervising: type[Supervisor], number: signal.Signals
 ) -> None:
     """What it had accepted is lost."""
     begun = tmp_path / "begun"
     anywhere.program.write_text(f"#!/bin/sh\ntrap 'kill -SEGV $$' TERM\ntouch {begun}\nwhile :; do sleep 0.1; done\n")
     anywhere.program.chmod(0o755)
     http, grpc, metrics = spare_ports(3)
-    supervisor = Supervisor(Launch(repository, "127.0.0.1", http, grpc, metrics, "cpu"), anywhere)
+    supervisor = supervising(Launch(repository, "127.0.0.1", http, grpc, metrics, "cpu", drain_seconds=600), anywhere)
     with capture_logs() as lines:
         running = threading.Thread(target=supervisor.run)
         running.start()
         try:
-            end = time.monotonic() + 60
-            while not begun.exists() and time.monotonic() < end:
-                time.sleep(0.01)
+            until(lambda: begun.exists() and supervisor.pid is not None)
             server = supervisor.pid
         finally:
             supervisor.stop()
-            running.join(60)
-    assert [line["status"] for line in lines if line.get("pid") == server] == [-signal.SIGSEGV]
+            running.join(120)
+    said = [(line["event"], line["status"]) for line in lines if line.get("pid") == server]
+    assert said == [("the server ended", -number)]
 
 
 def test_a_stop_loses_nothing_that_was_accepted(installation: Installation, repository: Path) -> None:
