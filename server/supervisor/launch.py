@@ -28,7 +28,7 @@ from server.settings import address
 from server.supervisor.child import Child, spawn
 from server.supervisor.installation import UNPACKED, Installation
 from server.supervisor.memory import clear, hide
-from server.supervisor.options import complaint, refuse_own
+from server.supervisor.options import complaint, refuse_own, refuse_unquoted
 from server.supervisor.ports import claimed, is_held_by, numbered, refuse_taken
 from server.supervisor.probes import KEY, RESTRICTED, Prober
 from server.supervisor.profiles import Profile, choose_profile, refuse_missing_backend
@@ -140,6 +140,8 @@ class Supervisor:
     ) -> None:
         self.installation, self.interval, self.wrapped = installation, interval, wrapped
         ModelRepository.open(launch.repository)
+        for place in (launch.repository, installation.backends):
+            refuse_unquoted(place)
         missing = launch.repository / "human_analysis" / "config.pbtxt"
         if not missing.is_file():
             raise InvalidOptions(f"{missing} is missing: `parsing-rcnn export --target triton` writes it")

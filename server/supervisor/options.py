@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from parsing_rcnn.errors import InvalidOptions
 
@@ -16,6 +18,7 @@ _HELP = "--help"
 _SHORTEST_HELP = "--he"  # others begin with --h, too
 _USAGE = "Usage: tritonserver "
 _OF_USAGE = ("\t", "  --")  # how its lines begin
+_OF_A_SHELL = re.compile(r"""[\s"'\\$`&;|<>(){}*?]""")  # characters that it does not leave as they are
 
 
 def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
@@ -71,6 +74,22 @@ def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
             raise InvalidOptions(
                 f"{name} is what this command gives to tritonserver: its own options, before `--`, set it"
             )
+
+
+def refuse_unquoted(place: Path) -> None:
+    """Refuse a folder whose path a shell would take apart.
+
+    Triton's python backend starts each model through a shell and does not quote the paths of the model and of itself.
+    The model never starts then, and the server waits two minutes for it, each time.
+
+    Raises:
+        InvalidOptions: it has such a character in its path.
+    """
+    found = _OF_A_SHELL.search(str(place))
+    if found is not None:
+        raise InvalidOptions(
+            f"{place}: Triton starts no python model from a path with {found[0]!r} in it; move or rename the folder"
+        )
 
 
 def _abbreviated(name: str, options: Collection[str]) -> list[str]:

@@ -101,6 +101,27 @@ def test_the_time_for_a_stop_has_a_limit() -> None:
         Settings(drain_seconds=3601)
 
 
+@pytest.mark.parametrize(
+    "name", ["my models", "it's", 'a"b', "$HOME", "a&b", "a;b", "a|b", "a(1)", "a*", "{a,b}", "a\\b"]
+)
+def test_a_path_that_a_shell_takes_apart_is_refused(
+    tmp_path: Path, repository: Path, anywhere: Installation, name: str
+) -> None:
+    """Triton would start no model from there, and wait two minutes for it each time."""
+    apart, (http, grpc, metrics) = tmp_path / name, spare_ports(3)
+    apart.symlink_to(repository)
+    with pytest.raises(InvalidOptions, match=f"^{re.escape(str(apart))}: Triton starts no python model .* move"):
+        Supervisor(Launch(apart, http_port=http, grpc_port=grpc, metrics_port=metrics), anywhere)
+    apart.unlink()
+    apart.mkdir()
+    backends = apart / "backends"
+    with pytest.raises(InvalidOptions, match=f"^{re.escape(str(backends))}: Triton starts no python model"):
+        Supervisor(
+            Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics),
+            Installation(apart / "tritonserver", backends),
+        )
+
+
 def supervised(repository: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """What `parsing-rcnn triton` with these options of tritonserver says; it has ended."""
     named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
