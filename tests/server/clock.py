@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from server.routers import stream
 
 _MOMENT = 1e-6  # seconds: no two looks at the clock see the same
 
@@ -114,3 +117,9 @@ class Share:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         monkeypatch.setattr("server.admission.time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+def frames_come_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let frames of streams come a tenth of a second apart, as a gateway of this process sees them."""
+    real, count = stream.Frame, itertools.count()
+    monkeypatch.setattr(stream, "Frame", lambda *given: real(*given, arrived=next(count) / 10))

@@ -24,10 +24,16 @@ from parsing_rcnn.codecs import jpeg, npz
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from server.settings import Settings
+from tests.server.clock import frames_come_evenly
 from tests.server.conftest import Live
 
 QUERY = "include=&track=true&confidence=0.9"
 Scene = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames_come_evenly(monkeypatch)
 
 
 def wall(seed: int) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
 from server.settings import Settings
 from tests.client.streams import Ask, Patient, both, by_threads, one_by_one
+from tests.server.clock import frames_come_evenly
 from tests.server.conftest import Live
 
 
@@ -29,6 +30,11 @@ class Walking(Patient):
         boxes = np.array([[0, 0, 40, 120], [500, 0, 540, 120]], np.float32)
         boxes[0, [0, 2]] += 10 * self.count
         return People(boxes, np.array([0.9, 0.3], np.float32), (200, 600))
+
+
+@pytest.fixture
+def evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames_come_evenly(monkeypatch)
 
 
 def numbers(answer: Any) -> list[int] | None:
@@ -72,6 +78,7 @@ def wall(seed: int) -> NDArray[np.uint8]:
 
 
 @both
+@pytest.mark.usefixtures("evenly")
 @pytest.mark.parametrize("given", [{}, {"jpeg_quality": 90}], ids=["as PNG", "as JPEG"])
 def test_nobody_keeps_a_number_over_a_cut_and_all_do_where_the_camera_is_knocked(
     gateway_url: str, ask: Ask, given: dict[str, Any]
