@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 # Ctrl-C; a service manager that ends the process; a terminal that was closed (not on Windows)
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+_SOON = 0.05  # seconds in which the main thread sees a signal, unless it is in a system call
 _LONGEST = 0.5  # seconds for which `leave` waits for what is being written
 _HANGS = 10.0  # seconds after which a block that `signals_wait` holds hangs; shorter pauses are a busy machine's
 _changed = threading.Condition()
@@ -39,6 +41,13 @@ class _Interrupt:
     def __init__(self) -> None:
         self.raised = False
         self._holds, self._waits = False, False  # whether such a block runs; whether a signal came during it
+
+    def awaits(self, number: int) -> bool:
+        """Whether this is the handler of a signal, and has to run for it."""
+        handler: object = signal.getsignal(number)
+        if handler not in (self, self._raise):
+            return False
+        return not (self.raised or (handler == self and self._waits))
 
     def __call__(self, *_: object) -> None:
         if not self._holds:
@@ -77,6 +86,43 @@ def _alarm_in(seconds: float) -> None:
 
 
 _interrupt: _Interrupt | None = None  # within `signals_interrupt`
+_relay: threading.Thread | None = None  # within `_main_thread_wakes`
+
+
+@contextmanager
+def _main_thread_wakes(interrupt: _Interrupt) -> Iterator[None]:
+    """Let every signal end the system call in which the main thread is, and which its handler waits for.
+
+    The system gives a signal to any thread of a process: often to another one where the process was stopped (Ctrl-Z,
+    then `kill`). A main thread that writes to a pipe which nobody reads would not see it. Windows has no such signals.
+    """
+    global _relay  # noqa: PLW0603 - there is one main thread in a process
+    if not hasattr(signal, "pthread_kill"):
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    relay = threading.Thread(target=_wake, args=(reader, threading.get_ident(), interrupt), name="signals", daemon=True)
+    _relay = relay
+    relay.start()
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+        _relay = None
+        relay.join()
+
+
+def _wake(reader: int, main: int, interrupt: _Interrupt) -> None:
+    """Send each signal whose number comes out of a pipe to the main thread until the handler has run there."""
+    with open(reader, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            time.sleep(_SOON)
+            while interrupt.awaits(number[0]):
+                signal.pthread_kill(main, number[0])
+                time.sleep(_SOON)
 
 
 @contextmanager
@@ -93,7 +139,8 @@ def signals_interrupt() -> Iterator[None]:
         if handler != signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:
-        yield
+        with _main_thread_wakes(interrupt):
+            yield
     finally:
         _interrupt = None
         for number, handler in before.items():
@@ -124,7 +171,7 @@ def leave(code: int) -> None:
 
     Files that are being written (`leave_waits`) have half a second to be finished.
     """
-    if threading.active_count() > 1:
+    if threading.active_count() > (1 if _relay is None else 2):
         with _changed:
             _changed.wait_for(lambda: not _written, _LONGEST)
             for output in (sys.stdout, sys.stderr):

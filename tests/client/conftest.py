@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -103,3 +104,13 @@ def clip(tmp_path: Path, photo: Path) -> Path:
     path = tmp_path / "clip.mp4"
     subprocess.run(["ffmpeg", "-v", "error", "-loop", "1", "-i", photo, "-t", "0.4", "-r", "10", path], check=True)
     return path
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Puts the handlers of signals back, which an interrupt leaves ignored."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

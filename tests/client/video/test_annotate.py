@@ -22,7 +22,7 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn_client import Gateway
-from parsing_rcnn_client.signals import signals_interrupt, signals_wait
+from parsing_rcnn_client.signals import signals_interrupt
 from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.follow import Tracked
@@ -80,16 +80,6 @@ def test_every_frame_has_its_own_result_and_the_records_agree(
     assert coco.annToMask(first).sum() == first["area"] == sum(lines[0]["people"][0]["parts"].values())
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Puts the handlers of signals back, which an interrupt leaves ignored."""
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("where", ["video", "record"])
 def test_a_signal_waits_until_every_output_has_the_frame(
     where: str, walk_video: Path, pipeline: Pipeline, handlers: None
@@ -120,20 +110,6 @@ def test_a_signal_waits_until_every_output_has_the_frame(
         annotate(pipeline, reader, Output(), Settings(), records=[Output()], progress=progress)
     assert outputs["video"] == outputs["record"] == pytest.approx([0, 0.08, 0.16])
     assert outputs["progress"] == [1, 2, 3]
-
-
-def test_a_signal_does_not_wait_for_an_output_that_hangs(handlers: None) -> None:
-    reader, writer = os.pipe()
-
-    def hang() -> None:
-        with signals_wait():
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.read(reader, 1)  # which nobody answers
-
-    with signals_interrupt(), pytest.raises(KeyboardInterrupt):
-        hang()
-    os.close(reader)
-    os.close(writer)
 
 
 @pytest.mark.parametrize("colour", FLAT)
