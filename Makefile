@@ -8,6 +8,8 @@ EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
 REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
 IDLE := nice -n 19 # most tests of serving wait for programs: those that keep a core busy have the time between
+# what runs is compiled once, as it is not at installation, and not anew by each of a thousand programs of the tests
+unexport PYTHONDONTWRITEBYTECODE
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 # Paths may hold spaces and quotes, so recipes read them from the shell: "$$PWD", and "$$DATA" of `make train DATA=...`,
