@@ -7,7 +7,9 @@ PIP := -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=compat
 PYTEST := -m pytest -q
 REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
-IDLE := nice -n 19 # most tests of serving wait for programs: those that keep a core busy have the time between
+# most tests of serving wait for programs: those that keep a core busy have the time between, and three times as long
+IDLE := nice -n 19
+UNHURRIED := --timeout 900
 # what runs is compiled once, as it is not at installation, and not anew by each of a thousand programs of the tests
 unexport PYTHONDONTWRITEBYTECODE
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -56,11 +58,11 @@ test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
 	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/codecs/test_json.py tests/client/video/test_pyav.py
 
 test-training: $(TORCH)/.train
-	$(IDLE) $(TORCH)/bin/python $(PYTEST) tests/training --ignore=$(REFUSALS) \
+	$(IDLE) $(TORCH)/bin/python $(PYTEST) $(UNHURRIED) tests/training --ignore=$(REFUSALS) \
 		tests/benchmarks/test_training_speed.py tests/benchmarks/test_ladder.py
 
 test-export: $(TORCH)/.train
-	$(IDLE) $(TORCH)/bin/python $(PYTEST) $(REFUSALS) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
+	$(IDLE) $(TORCH)/bin/python $(PYTEST) $(UNHURRIED) $(REFUSALS) tests/export tests/benchmarks/test_peer_maskrcnn.py tests/benchmarks/test_runtimes.py \
 		tests/benchmarks/test_roi_sizes.py tests/benchmarks/test_design.py tests/benchmarks/test_triton_report.py
 
 fuzz: $(VENV)/.test $(VENV)-schemathesis/.ready $(VENV)-atheris/.ready ## wrong requests in numbers, to a gateway of its own (some minutes)

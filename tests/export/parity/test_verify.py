@@ -32,9 +32,6 @@ from training.model.parsing_rcnn import ParsingRCNN
 
 Verified = tuple[dict, Answers, list[Situation]]
 
-# the report takes 43 s alone, and five minutes beside the other parts of `make test` on a slow machine
-pytestmark = pytest.mark.timeout(600)
-
 
 def scenes(*names: str) -> list[Situation]:
     """Rendered situations on the canvases of the shipped model."""
