@@ -301,27 +301,26 @@ class Pipeline(GraphPipeline):
         with in_order():  # around all of it: a daemon thread inside OpenCV crashes the end of the process, too
             return super().analyze(image, options, bgr=bgr, **keywords)
 
-    def warm(self) -> Iterator[None]:
+    def warm(self) -> Iterator[list[Callable[[], object]]]:
         """Run the graphs that the first pictures need, so that these wait for no compilation: each canvas, both heads
         for each number of people that they are compiled for, and the probabilities of one person, for the exact paste.
 
         Yields:
-            before each of them, so that the caller may stop in between.
+            calls, which may be done side by side; all of them before the next list.
         """
-        second = self._own.second
-        row: tuple[int, ...] = ()
-        for canvas in (*self._own.canvases, *(() if second is None else second.canvases)):
-            yield
+        second, heads = self._own.second, self.runtime
+        rows: list[tuple[int, ...]] = []  # shapes of one person's features
+
+        def detect(canvas: tuple[int, int]) -> None:
             found = self.runtime.detector(np.full((*canvas, 3), PAD_VALUE, np.uint8), np.array([0, 1], np.float32))
-            row = found["ROI_FEATURES"].shape[1:]
-        # zeros, since no picture is sure to have as many people as the largest number
-        for features in self.runtime.every_size(row):
-            yield
-            self.runtime.parsing(features, probabilities=False)
-            yield
-            self.runtime.densepose(features)
-        yield
-        self.runtime.parsing(np.zeros((1, *row), np.float32), probabilities=True)
+            rows.append(found["ROI_FEATURES"].shape[1:])
+
+        canvases = (*self._own.canvases, *(() if second is None else second.canvases))
+        yield [partial(detect, canvas) for canvas in canvases]
+        calls: list[Callable[[], object]] = []
+        for features in heads.every_size(rows[0]):  # of zeros, since no picture is sure to have as many people
+            calls += [partial(heads.parsing, features, probabilities=False), partial(heads.densepose, features)]
+        yield [*calls, partial(heads.parsing, np.zeros((1, *rows[0]), np.float32), probabilities=True)]
 
 
 def _useful_side(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:

@@ -14,6 +14,7 @@ import structlog
 from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions, ModelNotFound, ParsingRCNNError
 from parsing_rcnn.inference.contention import THREADS
+from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from server.requests.call import Call
@@ -83,20 +84,31 @@ class EmbeddedEngine:
         self._loading = True
         try:
             analyzer = self._load()
-            self._warm(analyzer)
-            if self._workers > 1:
-                with THREADS.assuming(alone=False):  # graphs for pictures that are analysed beside others
-                    self._warm(analyzer)
+            if isinstance(analyzer, Pipeline):  # no other one compiles anything
+                self._warm(analyzer)
             return analyzer
         finally:
             self._loading = False
 
-    def _warm(self, analyzer: Analyzer) -> None:
-        """Compile the graphs that the first requests will need; at a stop of the gateway, only the one begun."""
-        for _ in analyzer.warm() if isinstance(analyzer, Pipeline) else ():  # no other one compiles anything
-            if self._closing.is_set():
-                analyzer.close()
-                raise EngineUnavailable("the gateway stops")  # nobody sees this, as the awaiting task was cancelled
+    def _warm(self, pipeline: Pipeline) -> None:
+        """Compile the graphs that the first requests will need, on all cores; at a stop of the gateway, only those
+        that are begun.
+        """
+
+        def do(call: Callable[[], object]) -> None:
+            if not self._closing.is_set():
+                call()
+
+        # graphs for pictures that are analysed alone, and where there may be others for those beside them
+        for alone in (True, False) if self._workers > 1 else (True,):
+            with THREADS.assuming(alone=alone), ThreadPoolExecutor(usable_cores()) as pool:
+                for calls in pipeline.warm():
+                    list(pool.map(do, calls))
+                    if self._closing.is_set():
+                        pipeline.close()
+                        raise EngineUnavailable(
+                            "the gateway stops"
+                        )  # nobody sees this, as who awaits it was cancelled
 
     @property
     def not_ready(self) -> str | None:
