@@ -267,7 +267,9 @@ class OpenVinoGraph:
         beside: Mapping[str, Any],
     ) -> None:
         self.name, self.core = name, core
-        self._model, self._contention, self._alone, self._beside = model, contention, alone, beside
+        self._contention, self._alone, self._beside = contention, alone, beside
+        self._bytes = model
+        self._read: Any = None  # the same as OpenVINO has it, once something is compiled
         self._compiled: dict[Any, _Compilation] = {}
         self._lock = threading.Lock()
 
@@ -305,8 +307,11 @@ class OpenVinoGraph:
     def _static(
         self, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], properties: Mapping[str, Any]
     ) -> Any:
-        # read_model takes ONNX in memory only as a stream
-        model = self.core.read_model(io.BytesIO(self._model))
+        with self._lock:
+            if self._read is None:
+                self._read = self.core.read_model(io.BytesIO(self._bytes))  # it takes bytes only as a stream
+                self._bytes = b""
+            model = self._read.clone()
         model.reshape({name: list(shape) for name, shape in shapes.items()})
         # an unused output would still be computed, and PART_PROBS is 20 times the size of PARTS
         for result in model.get_results():
