@@ -66,10 +66,9 @@ class _Interrupt:
             yield
         finally:
             self._holds = False
-            if self._waits:
+            if self._waits:  # also where the block failed, of the same signal: who read a pipe has ended by it
                 _alarm_in(0)
-        if self._waits:
-            self._raise()
+                self._raise()
 
     def _raise(self, *_: object) -> None:
         if self.raised:
@@ -118,11 +117,12 @@ def _main_thread_wakes(interrupt: _Interrupt) -> Iterator[None]:
 def _wake(reader: int, main: int, interrupt: _Interrupt) -> None:
     """Send each signal whose number comes out of a pipe to the main thread until the handler has run there."""
     with open(reader, "rb", buffering=0) as numbers:
-        while number := numbers.read(1):
+        while came := numbers.read(4096):  # what is sent here comes as well
             time.sleep(_SOON)
-            while interrupt.awaits(number[0]):
-                signal.pthread_kill(main, number[0])
-                time.sleep(_SOON)
+            for number in set(came):
+                while interrupt.awaits(number):
+                    signal.pthread_kill(main, number)
+                    time.sleep(_SOON)
 
 
 @contextmanager
@@ -135,17 +135,17 @@ def signals_interrupt() -> Iterator[None]:
     global _interrupt  # noqa: PLW0603 - there is one set of handlers in a process
     _interrupt = interrupt = _Interrupt()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, interrupt)
-    try:
-        with _main_thread_wakes(interrupt):
-            yield
-    finally:
-        _interrupt = None
+    with _main_thread_wakes(interrupt):  # around the handlers: an interrupt within the start of a thread may get lost
         for number, handler in before.items():
-            if not interrupt.raised:
-                signal.signal(number, handler)
+            if handler != signal.SIG_IGN:
+                signal.signal(number, interrupt)
+        try:
+            yield
+        finally:
+            _interrupt = None
+            for number, handler in before.items():
+                if not interrupt.raised:
+                    signal.signal(number, handler)
 
 
 @contextmanager
@@ -175,6 +175,6 @@ def leave(code: int) -> None:
         with _changed:
             _changed.wait_for(lambda: not _written, _LONGEST)
             for output in (sys.stdout, sys.stderr):
-                with suppress(OSError):  # nobody reads it any more
+                with suppress(OSError, AttributeError):  # nobody reads it any more, or it was closed from the start
                     output.flush()
             os._exit(code)

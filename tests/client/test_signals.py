@@ -73,6 +73,18 @@ def test_so_does_the_alarm_of_an_output_that_hangs(handlers: None) -> None:
         hang(reader)
 
 
+def test_an_output_that_fails_after_a_signal_was_ended_by_it(handlers: None) -> None:
+    """Ctrl-C ends the reader of a pipe as well: what it leaves behind is no fault that would cost a video."""
+
+    def fail() -> None:
+        with signals_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise BrokenPipeError
+
+    with signals_interrupt(), pytest.raises(KeyboardInterrupt):
+        fail()
+
+
 def test_a_signal_that_was_ignored_stays_so(handlers: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with signals_interrupt():

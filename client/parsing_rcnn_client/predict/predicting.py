@@ -80,7 +80,7 @@ def predict_all(
         resume: skip pictures whose results are there, of the same options and model.
         out: folder of the results; pictures are called by their place below it, or by their own names where it is None.
         tables: get every picture in the order of the sources, also those that are skipped. After an interrupt they
-            have what was settled before. They are not finished here.
+            have what was settled before, and files among them what was answered besides. They are not finished here.
     """
     job = _Job(engine, options, model, files, exact, bgr, drawings, out, bool(tables))
     done = partial(is_done, options=options, model=model, files=files, exact=exact, bgr=bgr, drawings=drawings)
@@ -112,15 +112,19 @@ class _Run:
         """Analyse everything, as far as the engine, the tables and the user allow."""
         report, pool = self._report, ThreadPoolExecutor(self._in_flight, "predict")
         try:
-            with _progress() as progress:
-                bar = progress.add_task("pictures", total=len(self._rest), completed=len(self._skipped))
-                self._analyse(pool, partial(progress.advance, bar))
-        except (EngineUnavailable, TableFailed) as error:
-            report.stopped = error.detail
+            try:
+                with _progress() as progress:
+                    bar = progress.add_task("pictures", total=len(self._rest), completed=len(self._skipped))
+                    self._analyse(pool, partial(progress.advance, bar))
+            except (EngineUnavailable, TableFailed) as error:
+                report.stopped = error.detail
+            pool.shutdown(cancel_futures=True)
         except KeyboardInterrupt:
-            report.stopped, report.interrupted = "interrupted", True
+            report.stopped, report.interrupted = report.stopped or "interrupted", True
+            # nobody may be reading the others, and further signals are ignored
+            self._tables = [table for table in self._tables if table.is_file]
         finally:
-            pool.shutdown(wait=not report.interrupted, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
         self._settle_rest()
         return report
 

@@ -35,6 +35,9 @@ class Table(ABC):
     Args:
         path: of the file; its folder is created. `STANDARD` is standard output.
 
+    Attributes:
+        is_file: whether it is no standard output, whose readers may have gone to sleep.
+
     Raises:
         InvalidOptions: a live stream writes into the file.
         TableFailed: by every method, if nothing can be written there.
@@ -43,11 +46,12 @@ class Table(ABC):
     option: str
 
     def __init__(self, path: Path) -> None:
+        self.is_file = path != STANDARD
         self._named = f"{self.option} {path}"
         self._part: Unfinished | None = None
         self._begins = self._ends = 0  # bytes before the last picture's lines, and with them
         with self._telling():
-            if path == STANDARD:
+            if not self.is_file:
                 self._file = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives until the last picture
             else:
                 whole = real_path(path)  # a link stays; the file that it points to is replaced

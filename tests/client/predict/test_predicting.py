@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
+from threading import Timer
 from types import FrameType
 from typing import cast
 
@@ -87,6 +90,33 @@ def test_what_was_answered_before_the_engine_went_is_reported(tmp_path: Path) ->
     assert [one["source"] for one in report.pictures] == ["1.png", "2.png", "3.png"]
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["1.json", "2.json", "3.json"]
     assert report.failed == {}
+
+
+class _Interrupted:
+    """Is gone for its first picture. The second one is interrupted while the run waits for it."""
+
+    def __init__(self) -> None:
+        self.goes_on, self.second, self.answers = threading.Event(), threading.Event(), 0
+
+    def analyze(self, picture: bytes, options: Options) -> People:
+        if picture == PICTURE:
+            assert self.second.wait(60)
+            raise EngineUnavailable("it is gone")
+        self.second.set()
+        Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()  # any moment is one within the run
+        self.goes_on.wait(60)
+        self.answers += 1
+        return People.empty((8, 8))
+
+
+def test_an_interrupt_ends_the_wait_for_the_rest_of_a_run_that_was_stopped(tmp_path: Path) -> None:
+    engine = _Interrupted()
+    sources = [Source(Path(f"{i}.png"), tmp_path / str(i), PICTURE + bytes([i] * (i > 0))) for i in range(2)]
+    report = predict_all(cast(Analyzer, engine), Options(tasks=frozenset()), sources, in_flight=2, resume=False)
+    answers = engine.answers
+    engine.goes_on.set()
+    assert (answers, report.interrupted) == (0, True)
+    assert report.stopped in ("it is gone", "interrupted")  # whichever came first
 
 
 HINT = "; a video is for `parsing-rcnn annotate`"
