@@ -1,6 +1,21 @@
-"""Messages on a terminal, where text from others is shown but cannot control the terminal."""
+"""Messages on a terminal, where text from others is shown but cannot control the terminal.
+
+A command goes on where its messages cannot be written: a terminal may be closed, and a disk may be full.
+"""
 
 from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GONE = (errno.EIO, errno.EPIPE)  # a terminal that was closed, a pipe that nobody reads: for good, unlike a full disk
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -20,7 +35,66 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, made `printable`."""
+    """Write a line to standard error, made `printable`; it is lost where it cannot be written."""
     import typer
 
-    typer.echo(printable(text), err=True)
+    with _lost(sys.stderr):
+        typer.echo(printable(text), err=True)
+
+
+def stderr_console() -> Console:
+    """Where bars and tables are shown: standard error, but what cannot be written there is lost.
+
+    An error in its place would end a command as a failure: also one that has been interrupted, and leaves its files
+    whole just now.
+    """
+    from rich.console import Console
+
+    there = sys.stderr is not None  # it is None where it was closed from the start, which rich knows
+    return Console(stderr=True, file=cast("TextIO", _Lossy(sys.stderr)) if there else None)
+
+
+class _Lossy:
+    """A stream that drops what cannot be written. It is a terminal, and has an encoding, where the stream is and has.
+
+    Args:
+        stream: gets the rest.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        with _lost(self._stream):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits in a buffer."""
+        with _lost(self._stream):
+            self._stream.flush()
+
+
+@contextmanager
+def _lost(stream: TextIO) -> Iterator[None]:
+    """Let nobody see that the stream cannot be written.
+
+    Where it never can be again, the null device takes its place. For Python keeps what it could not write, tries again
+    at the end of the process, and makes the exit code 120 when that fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _GONE:
+            with suppress(OSError):  # a stream of a test, for example, has no descriptor
+                _silence(stream.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

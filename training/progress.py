@@ -14,7 +14,8 @@ Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 def progress_bar() -> Iterator[Progress]:
     """Yield a `Progress` that shows a bar on standard error while the items are walked."""
     from rich import progress
-    from rich.console import Console
+
+    from parsing_rcnn.terminal import stderr_console
 
     columns = (
         progress.TextColumn("{task.description:12}"),
@@ -22,7 +23,7 @@ def progress_bar() -> Iterator[Progress]:
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress.Progress(*columns, console=stderr_console()) as bar:
 
         def wrap(items: Sequence[Any], name: str) -> Iterable[Any]:
             return bar.track(items, description=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,70 @@ def test_the_command_line_escapes_its_errors() -> None:
     assert failed.returncode == 1
     assert failed.stderr.startswith(r"error: no\x1b[31m\nwhere: no such model repository")
     assert failed.stderr.count("\n") == 1
+
+
+# a bar with colours beside messages, which all go to standard error
+SHOWN = """
+import sys
+from rich.progress import Progress
+from parsing_rcnn.terminal import say, stderr_console
+
+shown = stderr_console()
+say(f"terminal: {shown.is_terminal}, encoding: {shown.encoding}")
+with Progress(console=shown) as progress:
+    bar = progress.add_task("pictures", total=2)
+    for _ in range(2):
+        if shown.is_terminal:  # where a bar takes what others write
+            print("[part]", file=sys.stderr)
+        progress.advance(bar)
+        progress.refresh()
+say("done")
+print("whole")
+"""
+
+
+def shown(stderr: int) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("PYTHONUNBUFFERED", None)  # Python then keeps nothing for its end, and cannot fail there
+    command = [sys.executable, "-c", SHOWN]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=120, check=False
+    )
+
+
+def test_what_nobody_reads_is_no_failure() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = shown(writer)
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def test_a_closed_terminal_is_no_failure() -> None:
+    terminal, end = pytest.importorskip("pty").openpty()
+    os.close(terminal)
+    done = shown(end)
+    os.close(end)
+    assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def test_a_full_disk_stops_nothing() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full, which Linux has")
+    with full.open("w") as file:
+        assert shown(file.fileno()).stdout == "whole\n"
+
+
+def test_an_open_terminal_gets_everything() -> None:
+    terminal, end = pytest.importorskip("pty").openpty()
+    done = shown(end)
+    os.close(end)
+    said = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert done.returncode == 0
+    assert said.startswith("terminal: True, encoding: utf-8\r\n")
+    assert said.endswith("done\r\n")
+    assert "\x1b[" in said
+    assert said.count("[part]") == 2
+    assert "━" in said

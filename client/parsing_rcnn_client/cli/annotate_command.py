@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parsing_rcnn.interrupt import INTERRUPTED
-from parsing_rcnn.terminal import say
+from parsing_rcnn.terminal import say, stderr_console
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.cli.places import check_files
 from parsing_rcnn_client.cli.trained_heads import keep_trained
@@ -158,7 +158,6 @@ def _with_progress(
     files: list[Path],
     span: Span | None,
 ) -> Summary:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from parsing_rcnn.errors import EngineUnavailable
@@ -166,7 +165,7 @@ def _with_progress(
     from parsing_rcnn_client.video.media import SourceLost
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ExitStack() as shown, Progress(*columns, console=Console(stderr=True)) as progress:
+    with ExitStack() as shown, Progress(*columns, console=stderr_console()) as progress:
         whole, fps = reader.info.frames, reader.info.fps
         bar = progress.add_task("frames", total=whole if span is None else span.frames(whole, fps))
         try:

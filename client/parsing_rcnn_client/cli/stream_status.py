@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parsing_rcnn.terminal import printable, say
+from parsing_rcnn.terminal import printable, say, stderr_console
 
 if TYPE_CHECKING:
     from parsing_rcnn_client.video.live import Live
@@ -21,7 +21,6 @@ _LONGEST = 60.0
 
 def wait(live: Live, seconds: float | None) -> None:
     """Wait for the end, or `seconds`, and show how the sources are: a table, or on no terminal a line each."""
-    from rich.console import Console
     from rich.live import Live as Display
     from rich.table import Table
     from rich.text import Text
@@ -41,7 +40,7 @@ def wait(live: Live, seconds: float | None) -> None:
             shown.add_row(plain(s.name), *rates, plain(_condition(s)))
         return shown
 
-    begin, console, changes = time.monotonic(), Console(stderr=True), _Changes()
+    begin, console, changes = time.monotonic(), stderr_console(), _Changes()
     try:
         if not console.is_terminal:
             while goes_on():

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from parsing_rcnn.analyzer import Analyzer, ModelInfo, Options
@@ -25,6 +24,7 @@ from parsing_rcnn.errors import (
     UnsupportedImage,
 )
 from parsing_rcnn.heads import mark_untrained
+from parsing_rcnn.terminal import stderr_console
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.predict.outputs import FILES, files_of, is_done, read, write_outputs
 from parsing_rcnn_client.predict.sources import Source
@@ -216,7 +216,7 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True))
+    return Progress(*columns, console=stderr_console())
 
 
 @dataclass(frozen=True)
