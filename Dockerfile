@@ -3,7 +3,8 @@
 #
 #   docker build -t parsing-rcnn .                                   the gateway on the CPU, no CUDA (the default, `gateway`)
 #   docker build -t parsing-rcnn-triton --target triton --build-arg TRITON_IMAGE=... .          Triton with the repository
-#   docker build -t parsing-rcnn-triton --target triton-plugin --build-arg TENSORRT_IMAGE=... . and with PyramidRoiAlign
+#   docker build -t parsing-rcnn-triton --target triton-plugin --build-arg TRITON_IMAGE=... --build-arg TENSORRT_IMAGE=... .
+#                                                                    and with PyramidRoiAlign
 #   docker build -t parsing-rcnn-engines --target engines --build-arg TENSORRT_IMAGE=... .   builds engines when it runs
 #
 # TRITON_IMAGE and TENSORRT_IMAGE are NVIDIA's `tritonserver` and `tensorrt` of one release, with their registry in front.

@@ -298,7 +298,10 @@ def import_(
         bool, typer.Option("--partial", help="Write even if parts are missing; those start from random weights.")
     ] = False,
 ) -> None:
-    """Bring in weights of detectron2's DensePose, torchvision's R50-FPN detectors or Parsing R-CNN's zoo."""
+    """Bring in weights of detectron2's DensePose, torchvision's FPN detectors or Parsing R-CNN's zoo.
+
+    Of torchvision's detectors those with ResNet-50, ResNet-101 or ResNeXt-101 32x8d.
+    """
     from training.errors import TrainingError
     from training.importers.importer import SOURCES, import_checkpoint
 

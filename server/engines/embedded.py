@@ -106,9 +106,7 @@ class EmbeddedEngine:
                     list(pool.map(do, calls))
                     if self._closing.is_set():
                         pipeline.close()
-                        raise EngineUnavailable(
-                            "the gateway stops"
-                        )  # nobody sees this, as who awaits it was cancelled
+                        raise EngineUnavailable("the gateway stops")  # nobody sees this, as who awaits it was cancelled
 
     @property
     def not_ready(self) -> str | None:

@@ -131,7 +131,7 @@ _RENDER = (
 )
 _MODEL = (
     "One of the names that /v1/models lists: the same weights at other sizes. Not given, it is the gateway's own. The "
-    "first picture of another one waits some seconds for its graphs."
+    "first picture of another one waits about a second for its graphs."
 )
 _HIDE = "What render=anonymise hides (default: heads)."
 _STYLE = "How render=anonymise hides it (default: pixelate)."

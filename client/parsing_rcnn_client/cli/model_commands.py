@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,13 @@ from parsing_rcnn_client.cli.trained_heads import tells_trained
 from parsing_rcnn_client.names import hidden
 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take to answer.")]
+
+
+@dataclass(frozen=True)
+class FilesChoice(EngineChoice):
+    """Whose files to list. A Triton does not tell its own: the help leaves it out, and `models` refuses it."""
+
+    triton: Annotated[str | None, typer.Option(hidden=True, metavar="URL")] = None
 
 
 def info(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
@@ -62,7 +70,7 @@ def _readable(value: Any) -> str:
     return str(value)
 
 
-def models(engine_choice: EngineChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
+def models(engine_choice: FilesChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums, and which of them run."""
     from parsing_rcnn_client.sdk.wire import GatewayError
 

@@ -54,7 +54,9 @@ def predict(
             help="parsing, densepose or both, separated by a comma (default: those whose head is trained in the model)."
         ),
     ] = None,
-    exact: Annotated[bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges.")] = False,
+    exact: Annotated[
+        bool, typer.Option(help="Paste parts from their probabilities: slower, cleaner edges. Embedded engine only.")
+    ] = False,
     bgr: Annotated[
         bool, typer.Option("--bgr", help="Write _IUV.png with I in blue, for scripts of the first DensePose release.")
     ] = False,
