@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -109,9 +109,13 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
         memory: glob pattern of its shared memory files.
         wrapped: whether its lines go through our log; if not, they go to our standard error as they are, and what it
             writes to its standard output straight to ours.
+
+    Raises:
+        OSError: the system starts no process now.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, ExitStack() as failed:
+        failed.enter_context(ours)
         process = subprocess.Popen(
             ["/bin/sh", "-c", _GUARDED, sys.executable, str(_GUARD), str(memory), *command],
             env={**os.environ, **environment},
@@ -121,6 +125,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], memory: Path, 
             stderr=subprocess.STDOUT if wrapped else subprocess.PIPE,
             restore_signals=False,  # SIGPIPE stays ignored: a server whose output has lost its reader goes on
         )
+        failed.pop_all()
     guard = int(ours.recv(_NUMBER) or 0) or None
     pipe, first = process.stdout if wrapped else process.stderr, list[str]()
     # a thread keeps reading: a full pipe would block the server

@@ -2,7 +2,7 @@
 
 Triton 2.51 does not notice when the process of a python model dies: the model stays "ready" and every request fails. So
 every two seconds each model that nobody asks gets a tiny inference. A model that fails it is unloaded and loaded again.
-A server that does not answer is started again, after a pause that doubles up to half a minute.
+A server that does not answer, or lacks a model, is started again, after a pause that doubles up to half a minute.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _PLUGIN = "libprcnn_triton.so"
 _LONGEST_PAUSE = 30.0
 _START = 600.0  # seconds that a server may take to load its models, large engines included
 _POLL = 0.2
+_ROUNDS = 3  # so many in a row without an answer, or without a model, and the server is started again
 _IDLE = 3.0  # seconds; an idle server that has not ended by then never will
 
 log = structlog.get_logger("triton")
@@ -160,7 +161,7 @@ class Supervisor:
         self._child: Child | None = None
         self._ended: list[Child] = []  # their orphans may be our children
         self._healed = self._idle = self._silent = self._said = False
-        self._stopping = threading.Event()
+        self._stopping = False
 
     @property
     def pid(self) -> int | None:
@@ -169,7 +170,15 @@ class Supervisor:
 
     def stop(self) -> None:
         """Let the server finish what it has accepted, then end. Safe from signal handlers and threads."""
-        self._stopping.set()
+        # no threading.Event: a second signal while its lock is held for the first would wait for ever
+        self._stopping = True
+
+    def _stopped_within(self, seconds: float) -> bool:
+        """Whether we are told to stop; waits so long for it."""
+        end = time.monotonic() + seconds
+        while not self._stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL))
+        return self._stopping
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Start, watch and start again until `stop`.
@@ -178,7 +187,7 @@ class Supervisor:
             ready: called whenever the server has become ready.
 
         Raises:
-            EngineUnavailable: another supervisor is on its way to one of the ports.
+            EngineUnavailable: another supervisor is on its way to one of the ports, or no process can be started.
             InvalidOptions: the server does not take its options.
         """
         with claimed(self.launch.ports):
@@ -186,19 +195,25 @@ class Supervisor:
 
     def _run(self, ready: Callable[[], None]) -> None:
         pause = 0.5
-        while not self._stopping.is_set():
+        while not self._stopping:
             begin = time.monotonic()
-            self._start()
             try:
-                self._watch(ready)
-            finally:
-                self._end()
-            if self._stopping.is_set():
-                return
-            self._refuse_usage()
+                self._start()
+            except EngineUnavailable as error:
+                if self._child is None:
+                    raise
+                log.error(error.detail)  # there are too many processes, or there is too little memory, for now
+            else:
+                try:
+                    self._watch(ready)
+                finally:
+                    self._end()
+                if self._stopping:
+                    return
+                self._refuse_usage()
             pause = 0.5 if time.monotonic() - begin > 2 * _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
             log.warning("the server is started again", after_seconds=pause, instead_of=self.pid)
-            self._stopping.wait(pause)
+            self._stopped_within(pause)
 
     def _start(self) -> None:
         self._healed = self._idle = self._silent = self._said = False
@@ -207,7 +222,10 @@ class Supervisor:
         sweep()
         command, memory = self.launch.command(self.installation, self.profile), FOLDER / f"{self.launch.prefix}*"
         log.info("starting", command=" ".join(command).replace(self.launch.key, "***"))
-        self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
+        try:
+            self._child = spawn(command, self.installation.environment, memory, wrapped=self.wrapped)
+        except OSError as error:
+            raise EngineUnavailable(f"no tritonserver can be started: {error}") from error
 
     def _refuse_usage(self) -> None:
         """Raise the reason of a server that ended, if it is one that would end it each time: an option."""
@@ -217,7 +235,7 @@ class Supervisor:
             raise InvalidOptions(f"tritonserver does not take the options that it got: {reason}")
 
     def _watch(self, ready: Callable[[], None]) -> None:
-        """Watch until the server ends, stops answering, or we are stopped."""
+        """Watch until the server ends, stops answering, lacks a model, or we are stopped."""
         assert self._child is not None
         launch, process = self.launch, self._child.process
         metrics = f"http://{launch.address(launch.metrics_port)}/metrics"
@@ -226,7 +244,7 @@ class Supervisor:
             # another may answer there, and ours ends when it finds the port taken
             while not (prober.server_ready() and self._holds_port(process)):
                 hide(launch.prefix)
-                if self._stopping.wait(_POLL) or process.poll() is not None:
+                if self._stopped_within(_POLL) or process.poll() is not None:
                     return self._say_why(process)
                 if time.monotonic() - begin > _START:
                     log.error("the server does not become ready", seconds=_START)
@@ -234,18 +252,23 @@ class Supervisor:
             hide(launch.prefix)
             log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
             ready()
-            silent = 0
-            while not self._stopping.wait(self.interval):
+            silent = lacking = 0
+            while not self._stopped_within(self.interval):
                 self._reap()
                 hide(launch.prefix)
                 if process.poll() is not None:
                     return self._say_why(process)
-                silent = 0 if prober.server_ready() else silent + 1
-                if silent >= 3:
+                lost = prober.lost()
+                silent = silent + 1 if lost is None else 0
+                lacking = 0 if lost == [] else lacking + bool(lost)
+                if silent >= _ROUNDS:
                     log.error("the server does not answer")
                     self._silent = True
                     return None
-                if not silent:
+                if lacking >= _ROUNDS:
+                    log.error("the server lacks models", models=lost)
+                    break  # the others answer: what they have accepted is not lost
+                if lost == []:
                     self._heal(prober)
             self._drain(prober, process)
         return None
@@ -257,9 +280,9 @@ class Supervisor:
             left = prober.drain(seconds, process.pid, lambda: process.poll() is not None)
             self._idle = left == "idle"
             if process.poll() is None and left == "busy":
-                log.warning("requests kept coming", seconds=seconds)
+                log.warning("the server was busy to the end", seconds=seconds)
             elif process.poll() is None and left == "unknown":
-                log.warning("the server does not say whether it has requests left", seconds=seconds)
+                log.warning("it is not known whether the server has requests left", seconds=seconds)
         self._say_why(process)
 
     def _holds_port(self, process: subprocess.Popen[bytes]) -> bool:
@@ -269,13 +292,13 @@ class Supervisor:
     def _heal(self, prober: Prober) -> None:
         """Reload the models that do not answer. A stop does not wait for that: a server ends while it loads, too."""
         for model, reason in prober.sick():
-            if self._stopping.is_set():
+            if self._stopping:
                 return
             log.error("a model is loaded again", model=model, reason=reason)
             self._healed = True
             loading = threading.Thread(target=self._reload, args=(prober, model), daemon=True)
             loading.start()
-            while loading.is_alive() and not self._stopping.is_set():
+            while loading.is_alive() and not self._stopping:
                 loading.join(_POLL)
                 hide(self.launch.prefix)
 
@@ -284,7 +307,7 @@ class Supervisor:
         failed = prober.reload(model)
         if failed is None and old is not None and (killed := old.end()):
             log.warning("processes of the model from before were killed", model=model, pids=killed)
-        if failed is not None and not self._stopping.is_set():
+        if failed is not None and not self._stopping:
             log.error("a model cannot be loaded", model=model, reason=failed)
 
     def _say_why(self, process: subprocess.Popen[bytes]) -> None:

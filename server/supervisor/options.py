@@ -12,6 +12,7 @@ _ASKED = {"--allow-grpc": "grpc", "--allow-metrics": "metrics"}  # without them 
 _ENCRYPTED = ("--grpc-use-ssl", "--grpc-use-ssl-mutual")
 _KEYS = ("--http-restricted-api", "--grpc-restricted-protocol")
 _OTHER_NAMES = {"--model-store": "--model-repository", "--strict-model-config": "--disable-auto-complete-config"}
+_PROFILE = "--model-config-name"  # --profile gpu is to leave it out
 _BACKENDS = "--backend-config"
 _MEMORY = "python,shm-region-prefix-name"  # what a killed server leaves is found by it
 _HELP = "--help"
@@ -31,7 +32,7 @@ def refuse_own(more: Sequence[str], ours: Sequence[str]) -> None:
     Raises:
         InvalidOptions: one of the caller's is refused, or is no option.
     """
-    own = {part.partition("=")[0] for part in ours} - {_BACKENDS, *_KEYS}
+    own = {_PROFILE, *(part.partition("=")[0] for part in ours)} - {_BACKENDS, *_KEYS}
     refused = {*own, *_OTHER_NAMES, *_ASKED, *_ENCRYPTED, *_KEYS, _BACKENDS}
     for position, option in enumerate(more):
         name, _, value = option.partition("=")

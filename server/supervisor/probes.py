@@ -89,14 +89,17 @@ class Prober:
         self._client.close()
 
     def server_ready(self) -> bool:
-        """Whether the server answers and says that it is ready."""
-        try:
-            return bool(self._client.is_server_live(client_timeout=_DEADLINE)) and self._all_listed()
-        except InferenceServerException:
-            return False
+        """Whether the server answers and has all models."""
+        return self.lost() == []
 
-    def _all_listed(self) -> bool:
-        return all(self._client.is_model_ready(name, client_timeout=_DEADLINE) for name in self._models)
+    def lost(self) -> list[str] | None:
+        """The models that a server which answers does not have; None of one that does not answer."""
+        try:
+            if not self._client.is_server_live(client_timeout=_DEADLINE):
+                return None
+            return [name for name in self._models if not self._client.is_model_ready(name, client_timeout=_DEADLINE)]
+        except InferenceServerException:
+            return None
 
     def sick(self) -> Iterator[tuple[str, str]]:
         """(model, its error) of every model that does not compute; if all do, of every ensemble that is not loaded.
@@ -201,7 +204,8 @@ class Prober:
             ended: whether that process has ended, after which there is nothing to wait for.
 
         Returns:
-            "idle": everything is answered. After `seconds`: "busy", or "unknown" where it last gave no numbers.
+            "idle": everything is answered. After `seconds`: "busy" where a request waited, was computed or had just
+            ended, "unknown" where it last gave no numbers, or nothing had happened for less than half of the time.
         """
         end = time.monotonic() + seconds
         self._unload_ensembles(end)
@@ -209,12 +213,17 @@ class Prober:
         known, since = None, time.monotonic()
         while time.monotonic() < end and not ended():
             finished, waiting = self._finished(), self._waiting()
+            busy = bool(waiting) or (server is not None and children_busy(server))
             if finished is None or waiting is None:
                 state, known = "unknown", None
-            elif finished.counts != known or waiting or (server is not None and children_busy(server)):
-                state, known, since = "busy", finished.counts, time.monotonic()
-            elif time.monotonic() - since >= max(_QUIET, 3 * finished.slowest):
-                return "idle"
+            elif busy or finished.counts != known:
+                state = "busy" if busy or known is not None else "unknown"  # at the first look nothing has ended
+                known, since = finished.counts, time.monotonic()
+            else:
+                quiet = time.monotonic() - since
+                if quiet >= max(_QUIET, 3 * finished.slowest):
+                    return "idle"
+                state = "idle" if quiet >= seconds / 2 else "unknown"  # the time may not suffice for more
             time.sleep(_QUIET / 10)
         return state
 

@@ -303,9 +303,9 @@ def test_a_stop_after_a_crash_does_not_wait_for_the_dead(installation: Installat
 class Callers:
     """Four who send one picture after the other, until they are told to stop."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, model: str = "human_analysis") -> None:
         self.answers: list[str] = []
-        self._address, self._stop = address, threading.Event()
+        self._address, self._model, self._stop = address, model, threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(4)]
 
     def _run(self) -> None:
@@ -316,7 +316,7 @@ class Callers:
         tensor.set_data_from_numpy(np.array([cv2.imencode(".jpg", drawn_person())[1].tobytes()], np.object_))
         while not self._stop.is_set():
             try:
-                client.infer("human_analysis", [tensor], client_timeout=60)
+                client.infer(self._model, [tensor], client_timeout=60)
                 self.answers.append("answered")
             except library.InferenceServerException as error:
                 self.answers.append(str(error))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -61,6 +62,21 @@ def test_what_the_command_could_not_work_with_is_refused(
     http, grpc, metrics = spare_ports(3)
     launch = Launch(repository, http_port=http, grpc_port=grpc, metrics_port=metrics, profile="cpu", more=more)
     with pytest.raises(InvalidOptions, match=re.escape(words)):
+        Supervisor(launch, anywhere)
+
+
+@pytest.mark.parametrize("more", [("--model-config-name=cpu",), ("--model-config-n", "cpu")])
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_the_profile_is_the_one_that_is_said(
+    repository: Path, anywhere: Installation, profile: Literal["cpu", "gpu"], more: tuple[str, ...]
+) -> None:
+    """Also where Triton is told none: the engines."""
+    (anywhere.backends / "tensorrt").mkdir(parents=True)
+    plugin = anywhere.backends / "libprcnn_triton.so"
+    plugin.touch()
+    http, grpc, metrics = spare_ports(3)
+    launch = Launch(repository, "127.0.0.1", http, grpc, metrics, profile, built=plugin.parent, more=more)
+    with pytest.raises(InvalidOptions, match=r"^--model-config-n(ame)? is .*this command gives"):
         Supervisor(launch, anywhere)
 
 

@@ -160,6 +160,55 @@ def test_a_server_that_gives_no_metrics_or_statistics_is_not_called_idle(tmp_pat
         assert prober.drain(2, None) == "unknown"
 
 
+@pytest.mark.parametrize(("last", "state"), [(0, "idle"), (9, "idle"), (11, "unknown"), (99, "busy")])
+def test_requests_that_take_longer_than_a_stop_may_do_not_make_a_server_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int, state: str
+) -> None:
+    """Those so far have taken 8 s each, and nobody has asked since second `last` of 20."""
+    seconds = 0.0
+
+    def sleep(more: float) -> None:
+        nonlocal seconds
+        seconds += more
+
+    class Slow(Late):
+        def get_inference_statistics(self, *_: Any, **__: Any) -> Any:
+            count = 100 + int(10 * min(seconds, last) + 0.5)
+            success, fail = SimpleNamespace(count=count, ns=8_000_000_000 * count), SimpleNamespace(count=0)
+            stats = SimpleNamespace(success=success, fail=fail)
+            return SimpleNamespace(model_stats=[SimpleNamespace(inference_stats=stats)])
+
+    monkeypatch.setattr("server.supervisor.probes.time", SimpleNamespace(monotonic=lambda: seconds, sleep=sleep))
+    with metrics(waiting=0) as address, Prober(Slow(0, 1), address, tmp_path) as prober:
+        assert prober.drain(20, None) == state
+        assert seconds >= 19.9  # whoever may be between two steps has all the time
+
+
+def test_a_server_that_answers_says_what_it_lacks(tmp_path: Path) -> None:
+    """One that does not answer lacks nothing that is known."""
+
+    class Partly(Late):
+        live = True
+
+        def is_server_live(self, **_: Any) -> bool:
+            if not self.live:
+                raise InferenceServerException("unavailable", status="StatusCode.UNAVAILABLE")
+            return True
+
+        def is_model_ready(self, name: str, **_: Any) -> bool:
+            return name != "parsing"
+
+    for name in ("detector", "parsing"):
+        (tmp_path / name).mkdir()
+    server = Partly(0, 1)
+    with Prober(server, "http://127.0.0.1:1/metrics", tmp_path) as prober:
+        assert prober.lost() == ["parsing"]
+        assert not prober.server_ready()
+        server.live = False
+        assert prober.lost() is None
+        assert not prober.server_ready()
+
+
 def test_a_stop_does_not_wait_for_a_server_that_has_ended(tmp_path: Path) -> None:
     asked: list[bool] = []
 
