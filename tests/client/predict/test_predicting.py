@@ -24,6 +24,7 @@ from parsing_rcnn_client.predict import predicting
 from parsing_rcnn_client.predict.outputs import write_outputs
 from parsing_rcnn_client.predict.predicting import predict_all
 from parsing_rcnn_client.predict.sources import Source
+from parsing_rcnn_client.signals import signals_interrupt
 
 PICTURE = png.encode_rgb(np.zeros((8, 8, 3), np.uint8))
 
@@ -103,16 +104,17 @@ class _Interrupted:
             assert self.second.wait(60)
             raise EngineUnavailable("it is gone")
         self.second.set()
-        Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()  # any moment is one within the run
+        Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()  # any moment is one within the run
         self.goes_on.wait(60)
         self.answers += 1
         return People.empty((8, 8))
 
 
-def test_an_interrupt_ends_the_wait_for_the_rest_of_a_run_that_was_stopped(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_wait_for_the_rest_of_a_run_that_was_stopped(tmp_path: Path, handlers: None) -> None:
     engine = _Interrupted()
     sources = [Source(Path(f"{i}.png"), tmp_path / str(i), PICTURE + bytes([i] * (i > 0))) for i in range(2)]
-    report = predict_all(cast(Analyzer, engine), Options(tasks=frozenset()), sources, in_flight=2, resume=False)
+    with signals_interrupt():  # as in the command
+        report = predict_all(cast(Analyzer, engine), Options(tasks=frozenset()), sources, in_flight=2, resume=False)
     answers = engine.answers
     engine.goes_on.set()
     assert (answers, report.interrupted) == (0, True)
