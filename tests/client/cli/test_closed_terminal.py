@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,29 +17,13 @@ from typing import Any
 import pytest
 
 from parsing_rcnn.pipeline import Pipeline
+from tests.client.cli.hanging import Hanging
 
 pty = pytest.importorskip("pty")
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 150.0  # seconds after which what does not come fails a test; the engine hangs for longer
+PATIENCE = 150.0  # seconds after which what does not come fails a test
 BAR = re.compile(rb"[ m][1-9]\d*/\d")  # of a bar that shows that something is done
-
-
-class Hanging:
-    """The real pipeline, which does not answer from a moment on."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.hangs, self.asked, self.answers = threading.Event(), threading.Event(), threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
-
-    def analyze(self, *arguments: Any, **options: Any) -> Any:
-        if self.hangs.is_set():
-            self.asked.set()
-            self.answers.wait(2 * PATIENCE)
-        return self._pipeline.analyze(*arguments, **options)
 
 
 class Terminal:

@@ -23,6 +23,7 @@ from parsing_rcnn.cli import build
 from parsing_rcnn.codecs.rle import decode
 from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.pipeline import Pipeline
+from tests.client.cli.hanging import Hanging
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -526,23 +527,6 @@ def test_a_second_signal_changes_nothing(endless: Path, tmp_path: Path) -> None:
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert told_frames(said, f"{out} and {lines} hold them") == frames_of(out)
-
-
-class Hanging:
-    """The real pipeline, which does not answer for a while."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.hangs, self.asked, self.answers = threading.Event(), threading.Event(), threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
-
-    def analyze(self, *arguments: Any, **options: Any) -> Any:
-        if self.hangs.is_set():
-            self.asked.set()
-            self.answers.wait(120)
-        return self._pipeline.analyze(*arguments, **options)
 
 
 def test_an_interrupted_command_does_not_wait_for_an_engine_that_hangs(

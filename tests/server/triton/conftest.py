@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,37 @@ from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
 from server.supervisor.probes import KEY
 from tests.server.helpers import spare_ports
+
+
+@contextmanager
+def commanded(
+    server: str, folder: Path, repository: Path, *more: str, before: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    """`parsing-rcnn triton` with more options, whose tritonserver is a shell script, in folder/bin.
+
+    Args:
+        server: the script.
+        folder: is put first into PATH.
+        repository: of the models.
+        more: options.
+        before: Python that the command runs first.
+    """
+    program = folder / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{server}\n")
+    program.chmod(0o755)
+    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
+    command = [sys.executable, "-c", f"{before}\nfrom parsing_rcnn.cli import main\nmain()", "triton"]
+    options = ["--profile", "cpu", "--repository", str(repository), *named, *more]
+    environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, text=True) as supervisor:
+        limit = threading.Timer(300, supervisor.kill)
+        limit.start()
+        try:
+            yield supervisor
+        finally:
+            limit.cancel()
+            supervisor.kill()
 
 
 @dataclass

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from server.settings import Settings
 from server.supervisor.installation import Installation
 from server.supervisor.launch import Launch, Supervisor
 from tests.server.helpers import spare_ports
+from tests.server.triton.conftest import commanded
 
 
 @pytest.fixture
@@ -168,7 +169,6 @@ def test_options_that_the_server_does_not_take_end_it(
 
 # a server that tells of each start, and says what its program's arguments are
 _SAYS = """\
-#!/bin/sh
 echo started >>{starts}
 printf '{words}' >&2
 exit 1
@@ -177,24 +177,9 @@ _ENTRY = "I1128 13:17:36.910237 21827 server.cc:604] begun"
 _USAGE = "Usage: tritonserver [options]\\n  --help\\n\\tPrint usage\\n\\nBad option: that one\\n"
 
 
-@contextmanager
-def saying(words: str, folder: Path, repository: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+def saying(words: str, folder: Path, repository: Path, *more: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """`parsing-rcnn triton` with a server that says this and ends; each start is a line in folder/starts."""
-    program = folder / "bin" / "tritonserver"
-    program.parent.mkdir()
-    program.write_text(_SAYS.format(starts=folder / "starts", words=words))
-    program.chmod(0o755)
-    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
-    command = [sys.executable, "-m", "parsing_rcnn", "triton", "--profile", "cpu", "--repository", str(repository)]
-    environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    with subprocess.Popen([*command, *named, *more], env=environment, stderr=subprocess.PIPE, text=True) as supervisor:
-        limit = threading.Timer(300, supervisor.kill)
-        limit.start()
-        try:
-            yield supervisor
-        finally:
-            limit.cancel()
-            supervisor.terminate()
+    return commanded(_SAYS.format(starts=folder / "starts", words=words), folder, repository, *more)
 
 
 @pytest.mark.parametrize("style", ["console", "json"])

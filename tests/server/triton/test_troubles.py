@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import tritonclient.grpc as library
 from structlog.testing import capture_logs
 
 from server.supervisor.installation import Installation
-from tests.server.helpers import spare_ports, until
-from tests.server.triton.conftest import supervised
+from tests.server.helpers import until
+from tests.server.triton.conftest import commanded, supervised
 from tests.server.triton.test_launch import Callers
 
-
-@contextmanager
-def commanded(script: str, server: str, folder: Path, repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """`parsing-rcnn triton`, after this script, whose tritonserver is a shell script; its log is JSON."""
-    program = folder / "bin" / "tritonserver"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{server}\n")
-    program.chmod(0o755)
-    named = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), spare_ports(3), strict=True)]
-    arguments = ["triton", "--profile", "cpu", "--log-format", "json", "--repository", str(repository), *named]
-    command = [sys.executable, "-c", f"{script}\nfrom parsing_rcnn.cli import main\nmain()", *arguments]
-    environment = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as supervisor:
-        limit = threading.Timer(300, supervisor.kill)
-        limit.start()
-        try:
-            yield supervisor
-        finally:
-            limit.cancel()
-            supervisor.kill()
-
+_JSON = ("--log-format", "json")
 
 # from the first signal on, another one comes whenever a function is called
 _SIGNALS = """
@@ -61,9 +36,9 @@ again.begun, Supervisor.run = False, run
 
 
 def test_a_signal_may_come_while_another_one_is_handled(tmp_path: Path, repository: Path) -> None:
-    """A terminal that is closed sends two."""
+    """As where a service manager tells a whole group, and a shell in it passes it on."""
     begun = tmp_path / "begun"
-    with commanded(_SIGNALS, f"touch {begun}\nexec sleep 600", tmp_path, repository) as supervisor:
+    with commanded(f"touch {begun}\nexec sleep 600", tmp_path, repository, *_JSON, before=_SIGNALS) as supervisor:
         until(begun.exists, 120)
         supervisor.send_signal(signal.SIGHUP)
         assert supervisor.stderr is not None
@@ -87,7 +62,7 @@ _NO_PROCESS = "no tritonserver can be started: [Errno 11] Resource temporarily u
 
 
 def test_a_system_that_starts_no_process_for_now_is_asked_again(tmp_path: Path, repository: Path) -> None:
-    with commanded(_REFUSALS.format(nth=2), "exit 7", tmp_path, repository) as supervisor:
+    with commanded("exit 7", tmp_path, repository, *_JSON, before=_REFUSALS.format(nth=2)) as supervisor:
         assert supervisor.stderr is not None
         said: list[tuple[str, str]] = []
         for line in supervisor.stderr:
@@ -105,7 +80,7 @@ def test_a_system_that_starts_no_process_for_now_is_asked_again(tmp_path: Path, 
 
 
 def test_a_system_that_starts_no_process_at_first_ends_the_command(tmp_path: Path, repository: Path) -> None:
-    with commanded(_REFUSALS.format(nth=1), "exit 7", tmp_path, repository) as supervisor:
+    with commanded("exit 7", tmp_path, repository, *_JSON, before=_REFUSALS.format(nth=1)) as supervisor:
         assert supervisor.stderr is not None
         *_, last = supervisor.stderr
         assert supervisor.wait() == 1
