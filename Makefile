@@ -2,15 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 TORCH := .venv-torch
-PIP := -m pip install --quiet --disable-pip-version-check
+# what runs is compiled then: to compile all that torch and its like hold adds two thirds to their installation
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 # paths in place of finders, which editors and type checkers do not follow
 EDITABLE := --config-settings editable_mode=compat
+# it writes beside the sources, where another environment that is made at the same time would, too
+ALONE := flock pyproject.toml
 PYTEST := -m pytest -q
 REFUSALS := tests/training/test_importers_refusals.py # with those of export, so that both parts take as long
 # most tests of serving wait for programs: those that keep a core busy have the time between, and three times as long
 IDLE := nice -n 19
 UNHURRIED := --timeout 900
-# what runs is compiled once, as it is not at installation, and not anew by each of a thousand programs of the tests
+# ... and once, not anew by each of a thousand programs of the tests
 unexport PYTHONDONTWRITEBYTECODE
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
@@ -28,7 +31,7 @@ endef
 unusable = $(if $(wildcard $(1)),$(shell $(1)/bin/python -IS $(NEW_ENOUGH) 2>/dev/null || echo FORCE))
 .SECONDEXPANSION:
 
-.PHONY: serve train-env serve-triton bench bench-rois test test-server test-client test-training test-export \
+.PHONY: serve train-env serve-triton bench bench-rois environments test test-server test-client test-training test-export \
 	test-slow fuzz lint format train data-given plugin plugin-test tensorrt-bindings clean FORCE
 
 serve: $(VENV)/.serve ## install and start the gateway on the embedded engine with the shipped weights; PORT=another
@@ -45,7 +48,10 @@ bench: $(VENV)/.bench ## embedded engine, Triton and gateway side by side (half 
 bench-rois: $(TORCH)/.train ## the paper's speed table (RoIs of 14, 32, 64) beside torchvision's Mask R-CNN
 	$(TORCH)/bin/python -m benchmarks.roi_sizes --out out/benchmarks/roi_sizes
 
-test: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready $(TORCH)/.train ## install and run all tests
+environments: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.ready $(VENV)-deploy/.ready $(TORCH)/.train
+
+test: ## install and run all tests
+	$(MAKE) --no-print-directory -j2 environments
 	-PYTHON="$$PWD/$(VENV)/bin/python" scripts/install_triton.sh # its tests are left out where it cannot be
 	@echo 'four parts side by side: each is shown when it is done, after ten to fifteen minutes'
 	$(MAKE) --no-print-directory --output-sync=target -j4 test-server test-client test-training test-export
@@ -97,8 +103,8 @@ data/rendered/densepose.json: $(TORCH)/.train
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(VENV))
-	$(VENV)/bin/python $(PIP) --no-compile -r requirements/serve.txt # a tenth less to install, and what runs is compiled then
-	$(VENV)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
+	$(VENV)/bin/python $(PIP) -r requirements/serve.txt
+	$(ALONE) $(VENV)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
 	touch $@
 
 $(VENV)/.test: $(VENV)/.serve requirements/test.txt
@@ -117,7 +123,7 @@ $(VENV)-%/.ready: requirements/%.txt $$(call unusable,$$(@D))
 $(TORCH)/.train: requirements/train.txt pyproject.toml client/pyproject.toml $$(call unusable,$$(@D))
 	$(call environment,$(TORCH))
 	$(TORCH)/bin/python $(PIP) -r requirements/train.txt
-	$(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
+	$(ALONE) $(TORCH)/bin/python $(PIP) --no-deps --no-build-isolation $(EDITABLE) -e . -e client
 	touch $@
 
 plugin: ## PyramidRoiAlign into build/plugin: CPU; CUDA where nvcc is; TensorRT with TENSORRT_INCLUDE_DIR=folder of NvInfer.h
