@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from parsing_rcnn.taxonomy import CIHP
 from training.data.datasets.records import read_pixels
 from training.data.sample import mask_box
-from training.data.sources import read_map
-from training.data.splits import background_split, ccp_split
+from training.data.sources import background_photos, read_map
+from training.data.splits import ccp_split
 from training.errors import DatasetError
 
 CANVASES = ((341, 512), (512, 341), (384, 512), (512, 384), (448, 448))  # (height, width)
@@ -132,6 +132,18 @@ def read_cut_outs(folder: Path) -> list[CutOut]:
         else:
             people.append(person)
     return people
+
+
+def read_background(path: Path) -> NDArray[np.uint8]:
+    """A picture, uint8 [H,W,3] BGR.
+
+    Raises:
+        DatasetError: it cannot be decoded.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DatasetError(f"{path}: cannot be decoded")
+    return np.asarray(picture, np.uint8)
 
 
 def fit_background(image: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -265,12 +277,13 @@ def write_crowd_test(data: Path, out: Path, *, seed: int = 0, count: int = 200) 
     """Write `count` composites of the people and backgrounds under `data` into `out` (emptied first).
 
     Raises:
-        FileNotFoundError: `data` lacks ccp or backgrounds.
+        FileNotFoundError: `data` lacks ccp.
+        DatasetError: it lacks backgrounds, or a picture or a label map is missing or damaged.
     """
     cut_outs = read_cut_outs(data / "ccp")
-    _, names = background_split(path.name for path in (data / "backgrounds").glob("*.jpg"))
-    if not names or not cut_outs:
-        raise FileNotFoundError(f"{data}: needs ccp/images, ccp/labels and backgrounds/*.jpg with held-out pictures")
+    backgrounds = background_photos(data / "backgrounds", validation=True)
+    if not cut_outs:
+        raise DatasetError(f"{data / 'ccp'}: no label map here holds a whole person")
     for name in ("images", "labels", "instances"):
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)
@@ -279,20 +292,18 @@ def write_crowd_test(data: Path, out: Path, *, seed: int = 0, count: int = 200) 
     annotations: list[dict[str, object]] = []
     for index in range(count):
         canvas = CANVASES[int(rng.integers(len(CANVASES)))]
-        name = names[int(rng.integers(len(names)))]
-        background = cv2.imread(str(data / "backgrounds" / name), cv2.IMREAD_COLOR)
-        if background is None:
-            raise FileNotFoundError(f"{data / 'backgrounds' / name}: cannot be decoded")
+        path = backgrounds[int(rng.integers(len(backgrounds)))]
+        background = read_background(path)
         number = min(int(rng.integers(1, MOST_PEOPLE + 1)), len(cut_outs))
         chosen = [cut_outs[i] for i in rng.choice(len(cut_outs), number, replace=False)]
         people = arrange(chosen, canvas, rng)
-        image, labels, instances = compose(fit_background(np.asarray(background, np.uint8), canvas, rng), people)
+        image, labels, instances = compose(fit_background(background, canvas, rng), people)
         stem = f"{index:03d}"
         cv2.imwrite(str(out / "images" / f"{stem}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         cv2.imwrite(str(out / "labels" / f"{stem}.png"), labels)
         cv2.imwrite(str(out / "instances" / f"{stem}.png"), instances)
-        record = {"id": index, "file_name": f"{stem}.jpg", "height": canvas[0], "width": canvas[1], "background": name}
-        images.append(record)
+        record = {"id": index, "file_name": f"{stem}.jpg", "height": canvas[0], "width": canvas[1]}
+        images.append({**record, "background": path.name})
         annotations += describe(people, instances, index, len(annotations))
     document = {
         "info": {"description": f"crowd test, {count} composites, seed {seed}", "people": len(annotations)},

@@ -5,7 +5,7 @@
         --point large out/evaluation/large/results.json out/benchmarks/large.json
 
 Each point is a name, what `parsing-rcnn evaluate` wrote and what `python -m benchmarks.embedded` wrote, measured on one
-quiet machine one after the other. Prints a Markdown table; the plot needs matplotlib (requirements/train.txt).
+quiet machine one after the other. Prints a Markdown table; the plot needs matplotlib (requirements/bench.txt).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PATIENCE = 60.0  # seconds that a worker gets to end, and again after SIGTERM
 
 
 class WorkerError(RuntimeError):
-    """A worker ended early; the message ends with what it wrote to standard error."""
+    """A worker ended early; it has said why on standard error, which it shares with this process."""
 
 
 class Worker:

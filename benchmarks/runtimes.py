@@ -23,6 +23,7 @@ from benchmarks.environment import machine, require_torch
 from benchmarks.frames import frame_of, jpeg, read_photo
 from benchmarks.rounds import ROOT, WorkerError, ratios, side_by_side, summarise
 from benchmarks.runtimes_prepare import Models, prepare_models
+from parsing_rcnn.card import LARGEST_SIDE, LEAST_SIDE, STEP
 from parsing_rcnn.inference.cores import usable_cores
 
 RECIPE = ROOT / "training" / "configs" / "paper" / "cihp_r50_1x.yaml"
@@ -184,8 +185,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.works = options.works or ("trunk", "head", "full", "ceiling")
     if not 1 <= options.rounds <= options.runs:
         parser.error(f"--rounds {options.rounds}: needs 1 to --runs ({options.runs}), a run in every round")
-    if any(side % 32 or not 64 <= side <= 1344 for side in options.canvas):
-        parser.error(f"--canvas {options.canvas[0]} {options.canvas[1]}: multiples of 32 from 64 to 1344")
+    if any(side % STEP or not LEAST_SIDE <= side <= LARGEST_SIDE for side in options.canvas):
+        high, wide = options.canvas
+        parser.error(f"--canvas {high} {wide}: multiples of {STEP} from {LEAST_SIDE} to {LARGEST_SIDE}")
     return options
 
 

@@ -1,6 +1,6 @@
 """One competitor of `benchmarks.training_speed`: a training loop over the same pictures, on an interpreter with torch.
 
-    python -m benchmarks.training_worker ours DATASET --heads both
+    python -m benchmarks.training_worker ours DATASET --heads all
 
 `ours` is Parsing R-CNN R50-FPN of training/configs/paper with the branch profile gce-paper; `torchvision` is its Mask
 R-CNN R50-FPN. Both begin with random weights and see the same pictures at the same size, up to 2000 proposals a picture
@@ -73,7 +73,8 @@ def ours(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
         loop.update([Batch.of(draw())])
         return _done(loop.world.device)
 
-    return f"Parsing R-CNN R50-FPN, {_heads(options.heads, 'gce-paper')}", step
+    head = "gce-paper" if options.heads == "all" else "no parsing head"
+    return f"Parsing R-CNN R50-FPN, {head}", step
 
 
 def peer(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
@@ -136,10 +137,6 @@ def loader(options: argparse.Namespace, out: Path) -> tuple[str, Step]:
         return {}
 
     return "our data loader alone, one process", step
-
-
-def _heads(heads: str, name: str) -> str:
-    return name if heads == "all" else "no parsing head"
 
 
 def _done(device: torch.device) -> Mapping[str, float]:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.make_eval import read_cut_outs
+from benchmarks.make_eval import read_background, read_cut_outs
 from benchmarks.walk import Truth, Walk
 from parsing_rcnn.analyzer import Analyzer
 from parsing_rcnn.geometry import iou
@@ -41,10 +41,12 @@ from parsing_rcnn_client.video.follow import Follower, Tracked, request
 from parsing_rcnn_client.video.layers import Look, paint
 from parsing_rcnn_client.video.media import Frame, VideoInfo
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
-from training.data.splits import background_split
+from training.data.sources import background_photos
+from training.errors import DatasetError
 from training.metrics.confusion import ConfusionMatrix
 
 FPS = 30
+_PEOPLE = 3  # of the walk
 
 
 @dataclass
@@ -250,19 +252,16 @@ def make_walks(data: Path, frames: int, seed: int) -> tuple[Walk, Walk]:
     """(people walking, the same people still) of a seed.
 
     Raises:
-        FileNotFoundError: there are no people or no backgrounds below `data`.
+        FileNotFoundError: there are no people below `data`.
+        DatasetError: there are no backgrounds, or fewer than three whole people, or a picture is damaged.
     """
     people = read_cut_outs(data / "ccp")
+    if len(people) < _PEOPLE:
+        raise DatasetError(f"{data / 'ccp'}: the walk needs {_PEOPLE} people, and label maps here hold {len(people)}")
     rng = np.random.default_rng(seed)
-    chosen = [people[i] for i in rng.choice(len(people), 3, replace=False)]
-    _, names = background_split(path.name for path in (data / "backgrounds").glob("*.jpg"))
-    if not names:
-        raise FileNotFoundError(
-            f"{data / 'backgrounds'}: no picture; point --data at the folder that holds backgrounds"
-        )
-    picture = cv2.imread(str(data / "backgrounds" / names[int(rng.integers(len(names)))]), cv2.IMREAD_COLOR)
-    assert picture is not None
-    background = np.asarray(picture, np.uint8)
+    chosen = [people[i] for i in rng.choice(len(people), _PEOPLE, replace=False)]
+    backgrounds = background_photos(data / "backgrounds", validation=True)
+    background = read_background(backgrounds[int(rng.integers(len(backgrounds)))])
     return Walk(chosen, background, seed, frames=frames), Walk(chosen, background, seed, frames=frames // 4, still=True)
 
 
@@ -279,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         walking, still = make_walks(chosen.data, chosen.frames, chosen.seed)
-    except FileNotFoundError as error:
+    except (DatasetError, FileNotFoundError) as error:
         sys.exit(f"video: {error}")
     engine = Pipeline(model=chosen.model, threads=chosen.threads)
     report = {

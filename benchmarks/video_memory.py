@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from parsing_rcnn_client.video.annotate import Settings, annotate
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoInfo
 from parsing_rcnn_client.video.records import CocoVideo, JsonLines
+from training.errors import DatasetError
 
 SIZE = (320, 180)
 PERIOD = 100  # frames that are repeated
@@ -102,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--frames is a multiple of 100, at least 1000")
     if chosen.plot is not None:
         require_matplotlib("video_memory")
-    notes = measure(chosen.data, chosen.frames, chosen.every, chosen.threads)
+    try:
+        notes = measure(chosen.data, chosen.frames, chosen.every, chosen.threads)
+    except (DatasetError, FileNotFoundError) as error:
+        sys.exit(f"video_memory: {error}")
     report = {
         **summarise(notes, chosen.frames),
         "analysed_every": chosen.every,

@@ -11,8 +11,7 @@ import typer
 _HERE = Path(__file__).parent
 _SHOWN = 20  # problems of a dataset that are printed
 _LARGEST_PICTURE = 4096  # pixels of a rendered picture's side
-_TRY_AGAIN = 75  # exit code of a run that was asked to stop (EX_TEMPFAIL of sysexits.h)
-_INTERRUPTED = 130  # and by Ctrl-C
+_TRY_AGAIN = 75  # exit code of a run that SIGTERM or SIGUSR1 asked to stop (EX_TEMPFAIL of sysexits.h)
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +45,7 @@ def train(
     """
     from contextlib import ExitStack
 
+    from parsing_rcnn.interrupt import INTERRUPTED
     from training.collection import nothing_collected
 
     with nothing_collected():
@@ -83,7 +83,7 @@ def train(
     except TrainingStopped as stopped:
         if world.leads:
             typer.echo(str(stopped), err=True)
-        raise typer.Exit(_INTERRUPTED if stopped.by_hand else _TRY_AGAIN) from stopped
+        raise typer.Exit(INTERRUPTED if stopped.by_hand else _TRY_AGAIN) from stopped
     except RuntimeError as error:
         if world.size == 1 or not is_parting(error):
             raise
@@ -226,7 +226,7 @@ def render(
         source = Source(assets, cache, pictures, sizes, seed, held_out)
         if sheet:
             claim_sheet(out)
-            write_sheet(contact_sheet(Generator(source), 4, 6), out)
+            write_sheet(contact_sheet(Generator(source)), out)
             return
         with progress_bar() as progress:
             steps = write_dataset(Job(source, out, people), count, workers)

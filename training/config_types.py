@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
+from parsing_rcnn.card import LEAST_SIDE, STEP
 from parsing_rcnn.own_classes import read_taxonomy, write_taxonomy
 from parsing_rcnn.taxonomy import Taxonomy
 
 
 def _canvas(canvas: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 64 or side % 32 for side in canvas):
-        raise ValueError(f"{list(canvas)} is no (height, width) in steps of 32, from 64 on")
+    if any(side < LEAST_SIDE or side % STEP for side in canvas):
+        raise ValueError(f"{list(canvas)} is no (height, width) in steps of {STEP}, from {LEAST_SIDE} on")
     return canvas
 
 

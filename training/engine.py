@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import ModelInfo, Options
+from parsing_rcnn.card import STEP
 from parsing_rcnn.codecs.image import check
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
@@ -28,7 +29,6 @@ from training.model.parsing_rcnn import ParsingRCNN
 
 LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side
-_STEP = 32
 
 
 class TorchGraphs:
@@ -188,7 +188,7 @@ def scaled_size(height: float, width: float, short: int, longest: int = LONGEST)
 
 def padded(height: int, width: int) -> tuple[int, int]:
     """(height, width) of the smallest canvas, in steps of 32, that holds a picture."""
-    rows, columns = (_STEP * math.ceil(side / _STEP) for side in (height, width))
+    rows, columns = (STEP * math.ceil(side / STEP) for side in (height, width))
     return rows, columns
 
 

@@ -6,25 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from training.data.batch import Batch
 from training.data.mixture import Mixture
 from training.errors import DatasetError
 from training.interruption import obey_parent_alone
-
-
-class _Numbers(Sampler[int]):
-    """Numbers of the batches that one process reads."""
-
-    def __init__(self, numbers: range) -> None:
-        self.numbers = numbers
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.numbers)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
 
 
 class _Reading(Dataset[Any]):
@@ -56,7 +43,7 @@ def read_batches(mixture: Mixture, numbers: range, workers: int, *, pin_memory: 
     loader = DataLoader(
         _Reading(mixture),
         batch_size=None,
-        sampler=_Numbers(numbers),
+        sampler=numbers,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=pin_memory,

@@ -18,7 +18,7 @@ from training.losses.densepose import densepose_loss, iuv_targets, points_loss, 
 from training.losses.keypoints import keypoint_loss, keypoint_targets
 from training.losses.parsing import parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
-from training.losses.sampling import People, balanced, first, match
+from training.losses.sampling import LabelledPeople, balanced, first, match
 from training.model import boxes as box_ops
 from training.model.parsing_rcnn import ParsingRCNN
 
@@ -99,7 +99,7 @@ class Objective(nn.Module):
         self, pyramid: dict[int, Tensor], batch: Batch, size: tuple[int, int]
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         """Losses of proposals and boxes, and the positive RoIs of each picture (see `_box`)."""
-        people = People.of(batch)
+        people = LabelledPeople.of(batch)
         logits, deltas, anchors = self.model.rpn(pyramid)
         flat = torch.cat(logits, 1).float(), torch.cat(deltas, 1).float(), torch.cat(anchors)
         objectness, regression = proposal_loss(*flat, people, self.config.rpn, self.generator)
@@ -123,7 +123,7 @@ class Objective(nn.Module):
         return box_ops.clip(boxes + extent * _SHAKE * noise, *size), owners, batch.present
 
     def _box(
-        self, pyramid: dict[int, Tensor], boxes: Tensor, there: Tensor, people: People, *, certain: bool
+        self, pyramid: dict[int, Tensor], boxes: Tensor, there: Tensor, people: LabelledPeople, *, certain: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Losses of the box branch, and the positive RoIs: boxes [B,p,4], the person of each [B,p], and bool [B,p],
         which rows are RoIs: a picture with fewer is filled up."""

@@ -20,8 +20,9 @@ from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople
 from training.engine import TorchAnalyzer, load_checkpoint
 from training.errors import DatasetError
 from training.files import write_png
+from training.tiles import tile
 
-_CELL = 288  # pixels, both sides of a picture's place on the sheet
+_TILE = 288  # pixels, both sides of a picture's place on the sheet
 _COLUMNS = 6
 _PICTURES = 24
 
@@ -46,7 +47,7 @@ def write_report(run: Path, pictures: Sequence[Path]) -> None:
         return
     analyzer = TorchAnalyzer(*load_checkpoint(run / "weights.safetensors"))
     tasks = analyzer.info.tasks
-    cells = []
+    tiles = []
     for path in pictures:
         try:
             image = read_pixels(path)
@@ -55,11 +56,11 @@ def write_report(run: Path, pictures: Sequence[Path]) -> None:
             continue
         people = analyzer.analyze(image)
         if tasks["parsing"]:
-            cells.append(_cell(people.draw(image)))
+            tiles.append(tile(people.draw(image), _TILE))
         if tasks["densepose"]:
-            cells.append(_cell(draw.iuv(people, image)))
-    if cells:
-        write_sheet(cells, run / "sheet.png")
+            tiles.append(tile(draw.iuv(people, image), _TILE))
+    if tiles:
+        _write_tiles(tiles, run / "sheet.png")
 
 
 def sheet_pictures(config: Config, data: Path) -> list[Path]:
@@ -115,19 +116,9 @@ def _evenly(length: int, count: int) -> list[int]:
     return [int(index) for index in np.linspace(0, length - 1, min(length, count))]
 
 
-def _cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture scaled into the middle of a white square."""
-    scale = _CELL / max(image.shape[:2])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    cell = np.full((_CELL, _CELL, 3), 255, np.uint8)
-    top, left = (_CELL - small.shape[0]) // 2, (_CELL - small.shape[1]) // 2
-    cell[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return cell
-
-
-def write_sheet(cells: list[NDArray[np.uint8]], out: Path) -> None:
-    """Write a contact sheet of equal RGB cells as a PNG."""
-    blank = np.full((_CELL, _CELL, 3), 255, np.uint8)
-    cells = cells + [blank] * (-len(cells) % _COLUMNS)
-    rows = [np.hstack(cells[i : i + _COLUMNS]) for i in range(0, len(cells), _COLUMNS)]
+def _write_tiles(tiles: list[NDArray[np.uint8]], out: Path) -> None:
+    """Write RGB tiles as a sheet, a PNG; the rest of its last row is white."""
+    blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
+    tiles = tiles + [blank] * (-len(tiles) % _COLUMNS)
+    rows = [np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)]
     write_png(out, np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), np.uint8))

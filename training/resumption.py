@@ -21,7 +21,7 @@ _MAY_CHANGE = {
     *("learning_rate", "backbone_learning_rate", "bias_rate", "weight_decay", "clip_norm"),
     *("iterations", "time_budget_minutes", "steps", "warmup", "warmup_start"),
 }
-# keys of what a run begins from: the checkpoint has replaced it
+# keys that are not compared: those, and the name and what a run begins from, which the checkpoint has replaced
 _FREE = {"name", "model.pretrained", "model.backbone_weights", *(f"train.{key}" for key in _MAY_CHANGE)}
 _MAY_MOVE = tuple(
     f"data.{key}" for key in ("annotated", "rendered", "scenes", "things", "pseudo_labels", "uv_symmetry")

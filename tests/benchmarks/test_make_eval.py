@@ -111,3 +111,9 @@ def test_visible_fraction_counts_occlusion_and_the_edge() -> None:
 def test_missing_data_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert make_eval.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "--data" in capsys.readouterr().err
+
+
+def test_absent_backgrounds_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ccp").symlink_to(data / "ccp")
+    assert make_eval.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert str(tmp_path / "backgrounds") in capsys.readouterr().err

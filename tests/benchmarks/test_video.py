@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
+from benchmarks import video, video_memory
 from benchmarks.make_eval import CutOut
 from benchmarks.video import IuvScore, Score, flicker
 from benchmarks.walk import MOST_OVERLAP, Truth, Walk
@@ -86,3 +91,13 @@ def test_identity_switches_and_misses_are_counted(walk: Walk) -> None:
         score.add(truth, tracked(truth, truth.labels, numbers))
     assert (score.switches, score.missed) == (2, 1)
     assert score.report()["box_lag_frames"] == 0
+
+
+@pytest.mark.parametrize("program", [video, video_memory])
+def test_data_that_is_absent_or_broken_is_named(program: Any, tmp_path: Path) -> None:
+    (tmp_path / "ccp/images").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"--data"):
+        program.main(["--data", str(tmp_path)])
+    cv2.imwrite(str(tmp_path / "ccp/images/0003.jpg"), np.zeros((80, 60, 3), np.uint8))
+    with pytest.raises(SystemExit, match=r"0003\.png"):  # its label map is not there
+        program.main(["--data", str(tmp_path)])

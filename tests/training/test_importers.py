@@ -23,7 +23,6 @@ from tests.training.zoo_names import flat, of_torchvision, zoo_state
 from training.checkpoint import load_model
 from training.errors import CheckpointError
 from training.importers.importer import import_checkpoint
-from training.importers.translation import recipe_of
 from training.tensor_files import read_tensors
 
 Tensors = dict[str, Tensor]
@@ -130,7 +129,6 @@ def test_the_zoos_weights_of_mhp_have_its_classes(tmp_path: Path) -> None:
     own, config = load_model(tmp_path / "own.safetensors")
     assert (config.model.taxonomy, config.model.parsing_classes) == (MHP, 59)
     assert len(own.parsing_head.up.deconv.bias) == 59
-    assert recipe_of(None, "named", {"taxonomy": "mhp"}, parsing=True).model.parsing_classes == 59
 
 
 class _Evil:

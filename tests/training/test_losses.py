@@ -10,14 +10,14 @@ from training.config import RpnConfig
 from training.losses.box import box_loss
 from training.losses.parsing import IGNORE_LABEL, parsing_loss, parsing_targets
 from training.losses.proposals import proposal_loss
-from training.losses.sampling import People, balanced, match
+from training.losses.sampling import LabelledPeople, balanced, match
 
 
-def people(boxes: list[list[float]], ignore: list[list[float]] | None = None, certain: bool = True) -> People:
+def people(boxes: list[list[float]], ignore: list[list[float]] | None = None, certain: bool = True) -> LabelledPeople:
     """One picture."""
     persons = torch.tensor(boxes).reshape(1, -1, 4)
     ignored = torch.tensor(ignore or []).reshape(1, -1, 4)
-    return People(persons, torch.ones(persons.shape[:2], dtype=torch.bool), ignored, torch.tensor([certain]))
+    return LabelledPeople(persons, torch.ones(persons.shape[:2], dtype=torch.bool), ignored, torch.tensor([certain]))
 
 
 def test_match_thresholds_ignore_and_best_anchor() -> None:
@@ -96,7 +96,7 @@ def test_pictures_of_a_batch_are_matched_as_each_alone() -> None:
     counts, hidden, certain = (5, 2, 0), (0, 2, 1), (False, True, False)
     present = torch.arange(5) < torch.tensor(counts)[:, None]
     kept = torch.arange(2) < torch.tensor(hidden)[:, None]
-    together = People(persons * present[..., None], present, ignored * kept[..., None], torch.tensor(certain))
+    together = LabelledPeople(persons * present[..., None], present, ignored * kept[..., None], torch.tensor(certain))
     for best in (False, True):
         labels, index = match(candidates, together, 0.5, 0.3, scores=scores, best_for_each=best)
         assert {-1, 0, 1} == set(labels.unique().tolist())

@@ -98,6 +98,9 @@ def test_areas() -> None:
     assert keypoint_average_precision([medium, large], 0.5, area=AREAS["medium"]) == 1
     assert keypoint_average_precision([medium, large], 0.99, area=AREAS["large"]) == 0
     assert keypoint_average_precision([medium], area=AREAS["small"]) != keypoint_average_precision([medium])
+    border = picture([0], [0.9], areas=96.0**2)  # it belongs to both sides
+    assert [keypoint_average_precision([border], area=AREAS[name]) for name in ("medium", "large")] == [1, 1]
+    assert math.isnan(keypoint_average_precision([border], area=AREAS["small"]))
 
 
 def test_only_the_best_twenty_count() -> None:

@@ -12,11 +12,20 @@ from training.data.datasets.check import find_datasets
 from training.data.datasets.coco import LEAST_KEYPOINTS
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, read_pixels
 from training.data.iuv import PointSymmetry, mirror_regions
-from training.data.sample import FILL, MIRRORED_KEYPOINTS, PlacedPoints, Sample, View, no_boxes, random_view
+from training.data.sample import (
+    FILL,
+    LEAST_PIXELS,
+    LEAST_VISIBLE,
+    MIRRORED_KEYPOINTS,
+    PlacedPoints,
+    Sample,
+    View,
+    no_boxes,
+    random_view,
+)
 from training.errors import DatasetError
 
-_LEAST_VISIBLE = 0.35  # of a box: whoever is cut more than this by the canvas is ignored
-_LEAST_PIXELS = (12, 5)  # height and width of a person on a drawn canvas; whole pictures (paper) keep everybody
+_EVERYBODY = (1, 1)  # least height and width of a person on whole pictures (paper)
 _STRIDE = 32  # of the pyramid's top: canvases are multiples
 
 
@@ -125,7 +134,7 @@ class AnnotatedPictures:
             chosen.append((record, image, view, extent))
         largest = np.max([extent[2:] for *_, extent in chosen], 0)
         width, height = (int(np.ceil(side / _STRIDE)) * _STRIDE for side in largest)
-        return [self._sample(record, image, view, (height, width), (1, 1)) for record, image, view, _ in chosen]
+        return [self._sample(record, image, view, (height, width), _EVERYBODY) for record, image, view, _ in chosen]
 
     def _whole(self, rng: np.random.Generator, height: int, width: int) -> View:
         short = int(rng.choice(self.config.short_sides))
@@ -140,7 +149,7 @@ class AnnotatedPictures:
         image: NDArray[np.uint8],
         view: View,
         size: tuple[int, int],
-        least: tuple[int, int] = _LEAST_PIXELS,
+        least: tuple[int, int] = LEAST_PIXELS,
     ) -> Sample:
         blank = np.zeros(size, np.uint8)
         parts = blank if record.parts is None else view.warp(record.parts, size, labels=True, fill=0)
@@ -157,7 +166,7 @@ class AnnotatedPictures:
         extent = moved[:, 2:] - moved[:, :2]
         whole = (boxes[:, 2:] - boxes[:, :2]).prod(1) * abs(np.linalg.det(view.matrix[:, :2]))
         visible = extent.prod(1) / np.maximum(whole, 1.0)
-        keep = ~crowd & (visible > _LEAST_VISIBLE) & (extent[:, 1] >= least[0]) & (extent[:, 0] >= least[1])
+        keep = ~crowd & (visible > LEAST_VISIBLE) & (extent[:, 1] >= least[0]) & (extent[:, 0] >= least[1])
         return Sample(
             view.warp(image, size, labels=False, fill=FILL),
             moved[keep] if len(moved) else no_boxes(),

@@ -1,4 +1,4 @@
-"""Facts about IUV labels: how they mirror, which region a part belongs to, which parts a clothing class may hide."""
+"""Facts about IUV labels: how they and the painted regions mirror, which parts a clothing class may hide."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PointSymmetry:
         Raises:
             DatasetError: missing, or without 24 tables of 256x256 each for U and V.
         """
-        from scipy.io import loadmat  # of the training extra
+        from scipy.io import loadmat  # for whoever names such a file
 
         try:
             document = loadmat(str(path))

@@ -15,7 +15,7 @@ from training.config import Config, DataConfig
 from training.data.annotated import AnnotatedPictures
 from training.data.iuv import mirror_values
 from training.data.photometric import degrade, jitter_colour
-from training.data.sample import FILL, Sample, View, mask_box, no_boxes, random_view
+from training.data.sample import FILL, LEAST_PIXELS, LEAST_VISIBLE, Sample, View, mask_box, no_boxes, random_view
 from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople, background_photos, people_free, read_jpeg
 from training.data.things import Things
 from training.errors import DatasetError
@@ -167,7 +167,7 @@ class Mixture(Dataset[list[Sample]]):
         return self._finish(sample, [area], least_visible=0.04)  # a head fills a portrait: cut is not hidden
 
     def _crowd(self, rng: np.random.Generator, size: Size) -> Sample:
-        """Cut-outs of 1-5 people over a background, nearer people (lower feet) in front."""
+        """Cut-outs of 1-5 people over a background, or 1-2 over a group photo, nearer people (lower feet) in front."""
         kind = rng.random()
         sample = self._group(rng, size) if kind < 0.35 else self._empty(rng, size)
         count = int(rng.integers(1, 6 if kind >= 0.35 else 3))
@@ -256,8 +256,9 @@ class Mixture(Dataset[list[Sample]]):
         moved = view.boxes(groups.boxes[index], size)
         before = self._area(groups.boxes[index]) * abs(np.linalg.det(view.matrix[:, :2]))
         visible = self._area(moved) / np.maximum(before, 1.0)
-        small = (moved[:, 3] - moved[:, 1] < 12) | (moved[:, 2] - moved[:, 0] < 5)
-        keep = (visible > 0.35) & ~small
+        height, width = LEAST_PIXELS
+        small = (moved[:, 3] - moved[:, 1] < height) | (moved[:, 2] - moved[:, 0] < width)
+        keep = (visible > LEAST_VISIBLE) & ~small
         sample.boxes = moved[keep]
         sample.instance_ids = np.zeros(int(keep.sum()), np.int64)
         sample.ignore = np.concatenate([moved[~keep], view.boxes(groups.ignore[index], size)])
@@ -336,7 +337,8 @@ class Mixture(Dataset[list[Sample]]):
             box = mask_box(mask)
             if box is None:
                 continue
-            if mask.sum() < least_visible * area or box[3] - box[1] < 12 or box[2] - box[0] < 5:
+            height, width = box[3] - box[1], box[2] - box[0]
+            if mask.sum() < least_visible * area or height < LEAST_PIXELS[0] or width < LEAST_PIXELS[1]:
                 ignore.append(box)
             else:
                 boxes.append(box)

@@ -12,6 +12,8 @@ from parsing_rcnn.geometry import PAD_VALUE
 
 FILL = PAD_VALUE  # in training as in serving
 IGNORE_LABEL = 255  # in label maps: no loss reads this pixel
+LEAST_PIXELS = (12, 5)  # height and width of a person on a drawn canvas: whoever is smaller is ignored
+LEAST_VISIBLE = 0.35  # of a person's box: of whom the canvas shows less is ignored
 # COCO's keypoints, nose first, as a mirror exchanges them
 MIRRORED_KEYPOINTS = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15], np.uint8)
 

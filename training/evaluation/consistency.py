@@ -29,7 +29,7 @@ def label_maps(analyzer: Analyzer, image: NDArray[np.uint8]) -> tuple[NDArray[np
 def part_map(people: People) -> NDArray[np.uint8]:
     """DensePose parts uint8 [H,W] of everybody, people with higher scores in front."""
     iuv = np.zeros(people.image_size, np.uint8)
-    for index in range(len(people))[::-1]:
+    for index in people.back_to_front():
         part = people.iuv_crop(index)[0][0]
         np.copyto(iuv[people.window(index).slices], part, where=part > 0)
     return iuv

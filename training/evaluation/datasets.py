@@ -41,14 +41,12 @@ from parsing_rcnn.taxonomy import CIHP, MHP
 from training.data.datasets.check import refuse_cut_off
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
 from training.errors import DatasetError, OutputError
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE
-from training.evaluation.evaluate import person_map
+from training.evaluation.common import COMPARED_OVERLAP, LEAST_RANKED_SCORE, SURE, on_picture
 from training.metrics.confusion import ConfusionMatrix, MissingPredictions
 from training.metrics.densepose import (
-    MOST_DETECTIONS,
     BodySurface,
+    GpsSurface,
     PicturePoints,
-    Surface,
     gps_average_precision,
     point_similarity,
     read_cells,
@@ -56,7 +54,7 @@ from training.metrics.densepose import (
 from training.metrics.detection import PictureBoxes, average_precision, box_areas, box_coverage, box_iou
 from training.metrics.detection import mean_average_precision as mean_box_precision
 from training.metrics.keypoints import SIGMAS, PictureKeypoints, compare, keypoint_average_precision
-from training.metrics.matching import AREAS
+from training.metrics.matching import AREAS, MOST_DETECTIONS
 from training.metrics.parsing import ParsedPeople
 from training.metrics.regions import PartRegions
 from training.metrics.smpl import SmplSurface, SurfaceError
@@ -65,7 +63,6 @@ from training.progress import Progress
 _ON_MAP = {len(CIHP): 0.3, len(MHP): 0.05}  # least score on the map of mIoU, by the number of classes
 _EVALUATED = 255.0  # the published evaluation divides dp_x by this, although training divides by 256
 _FRAME = 256  # cells of a side of the annotated regions of a box
-_LEAST_OVERLAP = 0.1  # of boxes, for two to be compared point by point
 
 
 @runtime_checkable
@@ -116,7 +113,7 @@ def evaluate_dataset(
     analyzer: Analyzer,
     reader: Reader,
     progress: Progress,
-    surface: Surface | None = None,
+    surface: GpsSurface | None = None,
     missing_predictions: MissingPredictions = "background",
     *,
     exact: bool = False,
@@ -158,7 +155,7 @@ def evaluate_dataset(
     return DatasetResult(_figures(found, count, analyzer.info.classes), found.boxes, pictures)
 
 
-def _tasks(record: Record, body: Surface | None) -> frozenset[str]:
+def _tasks(record: Record, body: GpsSurface | None) -> frozenset[str]:
     wanted = {name for name, it in (("parsing", record.parts), ("densepose", body)) if it is not None}
     return frozenset(wanted or {"parsing"})  # boxes come with any task; parts are the cheaper one
 
@@ -167,7 +164,7 @@ def _measure(
     found: _Collected,
     analyzer: Analyzer,
     record: Record,
-    body: Surface | None,
+    body: GpsSurface | None,
     options: Options,
     *,
     keypoints: bool,
@@ -220,7 +217,7 @@ def _parsing(found: _Collected, people: People, record: Record, *, exact: bool) 
     assert record.parts is not None
     assert record.instances is not None
     found.labelled += 1
-    maps = [person_map(people, index, exact=exact) for index in range(len(people))]
+    maps = [on_picture(people, index, people.crop(index, exact)[0]) for index in range(len(people))]
     sure = np.flatnonzero(people.scores >= _ON_MAP.get(len(found.classes), SURE))
     shown = people.select(sure)
     on_map = _painted(shown, [maps[index] for index in sure])[0] if exact else shown.label_map()
@@ -249,7 +246,7 @@ def _painted(people: People, maps: Sequence[NDArray[np.uint8]]) -> tuple[NDArray
     return labels, owners
 
 
-def _points(found: _Collected, people: People, record: Record, surface: Surface, *, exact: bool) -> float:
+def _points(found: _Collected, people: People, record: Record, surface: GpsSurface, *, exact: bool) -> float:
     """Add the DensePose points of a picture. Returns the mean over its people with points of their best GPS."""
     people = people.select(np.argsort(-people.scores, kind="stable")[:MOST_DETECTIONS])
     annotated = record.people
@@ -261,7 +258,7 @@ def _points(found: _Collected, people: People, record: Record, surface: Surface,
     for column, person in enumerate(annotated):
         if pointless[column] or person.points is None:
             continue
-        for row in np.flatnonzero(overlap[:, column] > _LEAST_OVERLAP):
+        for row in np.flatnonzero(overlap[:, column] > COMPARED_OVERLAP):
             index = int(row)
             similarity[index, column] = _similarity(surface, people, index, person.box, person.points)
             silhouettes[index, column] = _silhouette_iou(people, index, person.box, person.points)
@@ -295,7 +292,7 @@ def _keypoints(
 
 
 def _similarity(
-    surface: Surface, people: People, index: int, box: NDArray[np.float32], points: DensePosePoints
+    surface: GpsSurface, people: People, index: int, box: NDArray[np.float32], points: DensePosePoints
 ) -> float:
     """GPS of a detection and a person: the mean similarity of the annotated points."""
     x = box[0] + points.x * (box[2] - box[0]) / _EVALUATED
@@ -358,7 +355,7 @@ def _figures(found: _Collected, pictures: int, names: Sequence[str]) -> dict[str
     return figures
 
 
-def open_surface(path: Path) -> Surface:
+def open_surface(path: Path) -> GpsSurface:
     """The body in a file surface.npz (`parsing-rcnn render`), or in a folder with SMPL's files (training.metrics.smpl).
 
     Raises:

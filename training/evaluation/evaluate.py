@@ -37,7 +37,14 @@ from training.data.sample import IGNORE_LABEL, mask_box
 from training.data.sources import GroupPhotos, LabelledPhotos, background_photos, read_map
 from training.data.splits import CCP_TWINS
 from training.errors import DatasetError
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE
+from training.evaluation.common import (
+    FOUND_OVERLAP,
+    LEAST_GROUP_HEIGHT,
+    LEAST_RANKED_SCORE,
+    SURE,
+    group_of,
+    on_picture,
+)
 from training.evaluation.consistency import measure_consistency
 from training.evaluation.synthetic import SyntheticResult, evaluate_synthetic
 from training.metrics.confusion import CIHP_TO_14, NAMES_14, ConfusionMatrix
@@ -51,8 +58,6 @@ from training.metrics.detection import (
 from training.metrics.parsing import ParsedPeople
 from training.progress import Progress
 
-LEAST_OVERLAP = 0.5  # IoU of boxes from which the main person counts as found
-LEAST_HEIGHT = 64  # pixels: smaller people of group photos are ignored
 # pixels: CCP's photos were reduced by OpenCV's INTER_AREA, and its label maps by INTER_NEAREST, which reads the corners
 # of pixels, so that a label belongs to the point half a pixel left of and above the centre of its pixel
 LABEL_SHIFT = np.float32(0.5)
@@ -209,7 +214,7 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
         anybody = bool(_of_person(truth).any())  # a photo on which nobody is labelled has no main person
         main_only.add(truth, people.select(np.argsort(-overlaps)[:anybody]).label_map())
         labelled += anybody
-        found += bool((overlaps >= LEAST_OVERLAP).any())
+        found += bool((overlaps >= FOUND_OVERLAP).any())
         own = ConfusionMatrix(classes)
         own.add(truth, prediction)
         result.photos.append(PhotoResult(path, own.mean_iou(), truth, prediction))
@@ -274,7 +279,7 @@ def _groups(analyzer: Analyzer, data: Path, progress: Progress, result: Evaluati
     for path, truth, crowd in progress(list(zip(photos.images, photos.boxes, photos.ignore, strict=True)), "groups"):
         people = analyzer.analyze(as_labelled(path), options)
         result.groups.append(GroupResult(path, PictureBoxes(people.boxes, people.scores, truth, crowd)))
-    return _box_figures([group.boxes for group in result.groups], LEAST_HEIGHT)
+    return _box_figures([group.boxes for group in result.groups], LEAST_GROUP_HEIGHT)
 
 
 def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluation) -> dict[str, Any]:
@@ -284,11 +289,9 @@ def _crowd(analyzer: Analyzer, folder: Path, progress: Progress, result: Evaluat
     options = Options(tasks=frozenset({"parsing"}), confidence=LEAST_RANKED_SCORE)
     for path, truth_boxes, truths in _composites(folder, progress):
         people = analyzer.analyze(as_labelled(path), options)
-        by_count["1 person" if len(truths) == 1 else "2-3 people" if len(truths) <= 3 else "4+ people"].append(
-            len(boxes)
-        )
+        by_count[group_of(len(truths))].append(len(boxes))
         if of_cihp:
-            maps = [person_map(people, index) for index in range(len(people))]
+            maps = [on_picture(people, index, people.crop(index)[0]) for index in range(len(people))]
             parsed.add(maps, people.map_scores("parsing"), truths)
         boxes.append(PictureBoxes(people.boxes, people.scores, truth_boxes, np.zeros((0, 4), np.float32)))
     return {
@@ -315,14 +318,6 @@ def _composites(
         unknown = labels == IGNORE_LABEL
         people = [np.where((instances == row["instance"]) | unknown, labels, 0).astype(np.uint8) for row in rows]
         yield folder / "images" / image["file_name"], boxes, people
-
-
-def person_map(people: People, index: int, *, exact: bool = False) -> NDArray[np.uint8]:
-    """One person's part labels on the whole picture, as if nobody else were there; `exact` as in `People.crop`."""
-    canvas = np.zeros(people.image_size, np.uint8)
-    labels, (left, top) = people.crop(index, exact)
-    canvas[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
-    return canvas
 
 
 def _box_figures(pictures: list[PictureBoxes], min_height: float) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.common import LEAST_GROUP_HEIGHT, SURE
 from training.files import replacing
 from training.metrics.detection import PictureBoxes, precision_recall
 
 _OVERLAPS = (0.5, 0.75)
-LEAST_HEIGHT = {"groups": 64.0}  # pixels: smaller people of the set are ignored, as in its figures
 
 
 def _pyplot() -> Any:
@@ -35,12 +35,12 @@ def plot_precision_recall(sets: Mapping[str, Sequence[PictureBoxes]], out: Path)
     figure, axis = pyplot.subplots(figsize=(5.2, 4.2), constrained_layout=True)
     for number, (name, pictures) in enumerate(sets.items()):
         for overlap, style in zip(_OVERLAPS, ("-", "--"), strict=True):
-            height = LEAST_HEIGHT.get(name, 0.0)
+            height = LEAST_GROUP_HEIGHT if name == "groups" else 0  # as in the figures of the set
             precision, recall, scores = precision_recall(pictures, iou=overlap, min_height=height)
             axis.plot(recall, precision, style, color=f"C{number}", label=f"{name}, IoU {overlap}")
-            if overlap == _OVERLAPS[0] and (sure := int((scores >= 0.5).sum())):
+            if overlap == _OVERLAPS[0] and (sure := int((scores >= SURE).sum())):
                 axis.plot(recall[sure - 1], precision[sure - 1], "o", color=f"C{number}")
-    axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="people; dots: score 0.5")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=f"people; dots: score {SURE}")
     axis.legend(fontsize=8)
     with replacing(out) as partial:
         figure.savefig(partial, dpi=110, format="png")

@@ -89,13 +89,14 @@ def _cells(value: float, pictures: int, goal: float | None) -> tuple[str, str, s
     return f"{100 * value:.1f} %", "" if goal is None else f">= {100 * goal:.0f} %", verdict
 
 
-def write_report(
-    result: Evaluation, out: Path, analyzer: Analyzer | None = None, synthetic: Path | None = None
-) -> None:
+def write_report(result: Evaluation, out: Path, analyzer: Analyzer, synthetic: Path | None) -> None:
     """Write results.json, evaluation.md, plots and sheets of pictures (of what was measured) into `out`.
 
+    Args:
+        analyzer, synthetic: what was measured, and on which folder of rendered people, as `evaluate` took them.
+
     Plots, photos_maps.png and synthetic_people.png show no pixel of a photo: they may be published where the photos may
-    not. photos_iuv.png shows every fifth held-out photo, by its number, with its IUV.
+    not. photos_iuv.png shows up to 20 of the held-out photos, by their numbers, with their IUV.
     """
     document = {**result.figures, "absent": result.absent}
     write_json(out / "results.json", without_nan(document))
@@ -105,12 +106,12 @@ def write_report(
     if "photos" in result.figures:
         plot_classes({"photos": result.figures["photos"]["iou"]}, out / "classes.png")
     if result.photos:
-        if analyzer is not None and analyzer.info.tasks.get("densepose"):
+        if analyzer.info.tasks.get("densepose"):
             chosen = result.photos[:: max(1, len(result.photos) // _SHOWN)][:_SHOWN]
             write_png(out / "photos_iuv.png", people_sheet(analyzer, [photo.path for photo in chosen]))
         write_png(out / "photos.png", photo_sheet(result.photos))
         write_png(out / "photos_maps.png", photo_sheet(result.photos, maps_only=True))
-    if result.synthetic is not None and synthetic is not None and analyzer is not None:
+    if result.synthetic is not None and synthetic is not None:
         write_png(out / "synthetic.png", synthetic_sheet(result.synthetic, synthetic, analyzer))
         people_only = synthetic_sheet(result.synthetic, synthetic, analyzer, people_only=True)
         write_png(out / "synthetic_people.png", people_only)

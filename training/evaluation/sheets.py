@@ -24,6 +24,7 @@ TILE = 256  # pixels, height of one picture of a sheet
 _GREY = 128
 _COLUMNS = 4  # tiles of a row
 _GROUPS = 15  # group photos of a sheet
+_WORST = 3 * _COLUMNS  # pictures of a published dataset on its sheet
 _Item = TypeVar("_Item")
 
 
@@ -134,17 +135,15 @@ def people_sheet(analyzer: Analyzer, photos: list[Path]) -> NDArray[np.uint8]:
     return _grid([tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)])
 
 
-def dataset_sheet(
-    result: DatasetResult, reader: Reader, analyzer: Analyzer, each: int = 4, rows: int = 3
-) -> NDArray[np.uint8]:
+def dataset_sheet(result: DatasetResult, reader: Reader, analyzer: Analyzer) -> NDArray[np.uint8]:
     """The worst pictures of a published dataset: picture | annotations | answer. uint8 [H,W,3] BGR."""
-    worst = sorted(result.pictures, key=lambda item: item[1])[: each * rows]
+    worst = sorted(result.pictures, key=lambda item: item[1])[:_WORST]
     tiles = [_dataset_tile(reader.read(index), analyzer, quality) for index, quality in worst]
-    return _grid([tiles[start : start + each] for start in range(0, len(tiles), each)])
+    return _grid([tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)])
 
 
 def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray[np.uint8]:
-    image = np.ascontiguousarray(read_pixels(record.image)[..., ::-1])
+    image = _read(record.image)
     tasks = {"parsing"} if record.parts is not None else {t for t, on in analyzer.info.tasks.items() if on}
     options = Options(tasks=frozenset(tasks), confidence=SURE)
     located: NDArray[np.float32] = np.zeros((0, 0, 3), np.float32)

@@ -21,10 +21,16 @@ from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE
 from training.errors import DatasetError
-from training.evaluation.common import LEAST_RANKED_SCORE, SURE
+from training.evaluation.common import (
+    COMPARED_OVERLAP,
+    FOUND_OVERLAP,
+    LEAST_RANKED_SCORE,
+    SURE,
+    group_of,
+    on_picture,
+)
 from training.metrics.confusion import CIHP_TO_14, ConfusionMatrix
 from training.metrics.densepose import (
-    MOST_DETECTIONS,
     BodySurface,
     PicturePoints,
     gps_average_precision,
@@ -32,10 +38,9 @@ from training.metrics.densepose import (
     read_cells,
 )
 from training.metrics.detection import PictureBoxes, average_precision, box_iou
+from training.metrics.matching import MOST_DETECTIONS
 from training.progress import Progress
 
-_LEAST_OVERLAP = 0.5  # IoU of boxes from which a person counts as found
-_LEAST_COMPARED = 0.1  # IoU of boxes from which a detection is compared with a person point by point
 _SMALL = 96  # pixels: people less tall are reported as small
 
 
@@ -152,10 +157,10 @@ def _similarities(
     """GPS and IoU of silhouettes, float64 [n,m] each, of detections and people; 0 where their boxes hardly overlap."""
     similarity, silhouettes = np.zeros((2, len(people), len(rows)))
     for column, row in enumerate(rows):
-        for index in np.flatnonzero(overlap[:, column] > _LEAST_COMPARED):
+        for index in np.flatnonzero(overlap[:, column] > COMPARED_OVERLAP):
             distance = _distances(surface, people, int(index), row)
             similarity[index, column] = point_similarity(distance, np.array(row["dp_I"], int)).mean()
-            found = _full(people.iuv_crop(int(index))[0][0], people, int(index)) > 0
+            found = on_picture(people, int(index), people.iuv_crop(int(index))[0][0]) > 0
             true = human == row["human"]
             silhouettes[index, column] = (found & true).sum() / (found | true).sum()
     return similarity, silhouettes
@@ -164,14 +169,14 @@ def _similarities(
 def _detection_of(people: People, overlap: NDArray[np.float64], taken: set[int]) -> int | None:
     """The sure detection, not yet `taken`, with the highest `overlap` [n] with a person; None: the person is missed."""
     candidates = [i for i in np.argsort(-overlap) if i not in taken and people.scores[i] >= SURE]
-    return int(candidates[0]) if candidates and overlap[candidates[0]] >= _LEAST_OVERLAP else None
+    return int(candidates[0]) if candidates and overlap[candidates[0]] >= FOUND_OVERLAP else None
 
 
 def _right_parts(
     result: SyntheticResult, people: People, index: int, mask: NDArray[np.bool_], parts: NDArray[np.uint8]
 ) -> float:
     """The share of a person's pixels whose DensePose part is right; the pixels of each part are added to `result`."""
-    hits = mask & (_full(people.iuv_crop(index)[0][0], people, index) == parts)
+    hits = mask & (on_picture(people, index, people.iuv_crop(index)[0][0]) == parts)
     result.part_right += np.bincount(parts[hits], minlength=len(DENSEPOSE))
     result.part_total += np.bincount(parts[mask], minlength=len(DENSEPOSE))
     return float(hits.sum() / mask.sum())
@@ -181,15 +186,8 @@ def _right_classes(people: People, index: int, mask: NDArray[np.bool_], category
     """The share of a person's pixels whose CIHP class is right; NaN of a model with other classes."""
     if people.taxonomy != CIHP:
         return math.nan
-    same = mask & (_full(people.crop(index)[0], people, index) == category)
+    same = mask & (on_picture(people, index, people.crop(index)[0]) == category)
     return float(same.sum() / mask.sum())
-
-
-def _full(crop: NDArray[np.uint8], people: People, index: int) -> NDArray[np.uint8]:
-    """A person's crop on the whole picture, [H,W]."""
-    canvas = np.zeros(people.image_size, np.uint8)
-    canvas[people.window(index).slices] = crop
-    return canvas
 
 
 def _distances(surface: BodySurface, people: People, index: int, row: dict[str, Any]) -> NDArray[np.float64]:
@@ -218,7 +216,7 @@ def _groups(row: dict[str, Any], count: int, parts: NDArray[np.uint8]) -> tuple[
     )
     turned = abs((float(facts["yaw"]) + 180) % 360 - 180)
     return (
-        "1 person" if count == 1 else "2-3 people" if count <= 3 else "4+ people",
+        group_of(count),
         whole,
         "front" if turned < 50 else "back" if turned > 130 else "side",
         "small (< 96 px)" if row["bbox"][3] < _SMALL else "96 px and taller",

@@ -24,6 +24,7 @@ from parsing_rcnn.geometry import Window
 from parsing_rcnn.heads import resolve_options
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
+from parsing_rcnn.runtime import parsing_outputs
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
@@ -162,7 +163,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         """Answers of the heads for RoIs, averaged over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
         answers: dict[str, Tensor] = {}
         if "parsing" in options.tasks:
-            names = ("PARTS", "PART_SCORES", "PART_PROBS")[: 3 if options.part_probs else 2]
+            names = parsing_outputs(probabilities=options.part_probs)
             answers |= dict(zip(names, part_answer(self._parsing(views, features)), strict=False))
             watch.lap("parsing")
         if "densepose" in options.tasks:

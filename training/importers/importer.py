@@ -13,23 +13,12 @@ from torch import Tensor
 from training.checkpoint import save_weights
 from training.config import Config
 from training.errors import CheckpointError
-from training.importers.layouts import Source, misplaced, source_of, translate
+from training.importers.layouts import Source, misplaced, parts_of, source_of, translate
 from training.importers.translation import Tensors, Translation
 from training.model.parsing_rcnn import ParsingRCNN, build_model
 from training.tensor_files import read_tensors, some
 
 SOURCES: tuple[Source | Literal["auto"], ...] = ("auto", "detectron2", "torchvision", "zoo")
-# parts of the network that each source has; that the others begin anew is no fault
-_PARTS: dict[Source, tuple[str, ...]] = {
-    "detectron2": ("backbone", "fpn", "rpn", "box", "decoder", "densepose_trunk", "densepose_head"),
-    "torchvision": ("backbone", "fpn", "rpn", "box"),
-    "zoo": ("backbone", "fpn", "rpn", "box"),
-}
-_ZOO_BRANCHES = {
-    "Parsing_RCNN.": ("parsing_trunk", "parsing_head"),
-    "UV_RCNN.": ("densepose_trunk", "densepose_head"),
-    "Keypoint_RCNN.": ("parsing_trunk",),
-}
 
 
 @dataclass(frozen=True)
@@ -157,8 +146,7 @@ def _match(state: Tensors, found: Tensors, kind: Source, translation: Translatio
             unfit.append(f"{name} {tuple(value.shape)} for {tuple(state[name].shape)}")
         elif _part(name) not in anew:
             fitting[name] = value
-    branches = [parts for mark, parts in _ZOO_BRANCHES.items() if any(name.startswith(mark) for name in found)]
-    held = {*_PARTS[kind], *(part for parts in branches for part in parts)}
+    held = parts_of(found, kind)
     return _Match(
         fitting,
         missing=[name for name in state if _part(name) in held and name not in translation.tensors],

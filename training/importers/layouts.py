@@ -10,10 +10,10 @@ from torch import Tensor
 
 from training.errors import CheckpointError
 from training.importers.translation import Tensors, Translation, depth, recipe_of
+from training.model.parsing_rcnn import PIXEL_STD
 
 Source = Literal["detectron2", "torchvision", "zoo"]
 
-_STD = torch.tensor((58.395, 57.12, 57.375))  # by which this network divides pixels; the zoo does not
 _DENSEPOSE_OUTPUTS = ("ann_index", "index_uv", "u", "v")
 _D2_CONFIDENCES = ("sigma_2", "kappa_u", "kappa_v", "fine_segm_confidence", "coarse_segm_confidence")
 _D2_HEAD, _D2_PREDICTOR = "roi_heads.densepose_head", "roi_heads.densepose_predictor"
@@ -47,6 +47,7 @@ _PLACES: dict[Source, dict[str, tuple[str, ...]]] = {
         "Keypoint_RCNN.Head.": ("parsing_trunk",),
     },
 }
+_OPTIONAL = ("Parsing_RCNN.", "UV_RCNN.", "Keypoint_RCNN.")  # branches that a file of the zoo has or has not
 # tensors that may be left out without changing the rest: anchors, counters, confidences, scores of a person's parts
 _LEFT_OUT = re.compile(
     r"anchor_generator\.|cell_anchors|num_batches_tracked$|Parsing_RCNN\.ParsingIoU\."
@@ -89,6 +90,13 @@ def misplaced(found: Tensors, source: Source, used: set[str]) -> dict[str, tuple
     }
 
 
+def parts_of(found: Tensors, source: Source) -> set[str]:
+    """The parts of this network that a file of this source should fill. That the others begin anew is no fault."""
+    absent = tuple(mark for mark in _OPTIONAL if not any(name.startswith(mark) for name in found))
+    places = _PLACES[source].items()
+    return {part for prefix, parts in places if not prefix.startswith(absent) for part in parts}
+
+
 def translate(found: Tensors, source: Source, eps: float | None = None) -> Translation:
     """Rename and convert the tensors of a source for this network, with the recipe that it needs.
 
@@ -116,9 +124,9 @@ def _plain(found: Tensors, pattern: str, grouped: str, whose: str) -> str:
 
 
 def _bgr(weight: Tensor, std: Tensor | None = None) -> Tensor:
-    """The first convolution for (BGR - mean) / `std` (None: ones), converted for (RGB - mean) / `_STD`. The mean cannot
-    go into the weights, since padding is zero after it is subtracted."""
-    factor = _STD if std is None else _STD / std.flatten().flip(0)
+    """The first convolution for (BGR - mean) / `std` (None: ones), converted for (RGB - mean) / `PIXEL_STD`. The mean
+    cannot go into the weights, since padding is zero after it is subtracted."""
+    factor = torch.tensor(PIXEL_STD) / (1 if std is None else std.flatten().flip(0))
     return weight[:, [2, 1, 0]] * factor[None, :, None, None]
 
 

@@ -38,20 +38,18 @@ class Translation:
     used: set[str] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
 
-    def take(self, found: Tensors, theirs: str, own: str, change: Callable[[Tensor], Tensor] = lambda x: x) -> bool:
+    def take(self, found: Tensors, theirs: str, own: str, change: Callable[[Tensor], Tensor] = lambda x: x) -> None:
         """Translate one tensor, if the source holds it."""
-        if theirs not in found:
-            return False
-        self.tensors[own] = change(found[theirs])
-        self.used.add(theirs)
-        return True
+        if theirs in found:
+            self.tensors[own] = change(found[theirs])
+            self.used.add(theirs)
 
     def layer(self, found: Tensors, theirs: str, own: str) -> None:
         """Weight and bias of one layer."""
         for key in ("weight", "bias"):
             self.take(found, f"{theirs}.{key}", f"{own}.{key}")
 
-    def norm(self, found: Tensors, theirs: str, own: str, eps: float = 1e-5, *, affine: bool = False) -> None:
+    def norm(self, found: Tensors, theirs: str, own: str, eps: float, *, affine: bool = False) -> None:
         """A batch norm.
 
         Args:
@@ -124,8 +122,6 @@ def recipe_of(
                 "classes are called; import weights of one of these, and train on your own classes from them"
             )
         del document["model"]["taxonomy"]  # the profile's
-    if "taxonomy" in model:
-        del document["model"]["parsing_classes"]
     for key, value in model.items():
         document["model"][key] = {**document["model"][key], **value} if isinstance(value, dict) else value
     try:

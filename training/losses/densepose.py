@@ -51,7 +51,7 @@ def densepose_loss(maps: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]
         maps: coarse logits [r,15,S,S] (or [r,2,S,S]: somebody or not), part logits [r,25,S,S], U and V [r,25,S,S].
         targets: uint8 [r,3,S,S].
 
-    Without RoIs, or pixels on a person, losses are zero.
+    Without RoIs all losses are zero; without pixels on a person that of U and V is.
     """
     coarse, index, u, v = (m.float() for m in maps)
     part = targets[:, 0].long()
@@ -111,7 +111,8 @@ def points_loss(maps: Sequence[Tensor], rois: Tensor, points: Sequence[PlacedPoi
         rois: [r,4] in canvas pixels; points: of the person of each.
 
     Maps are read bilinearly between the centres of their cells, where the answer pastes them too. Only points inside
-    their RoI count (the paper's code also trained on the zeros that fill up its lists). Without any, losses are zero.
+    their RoI count (the paper's code also trained on the zeros that fill up its lists). Without any, those of parts, U
+    and V are zero; without RoIs all are.
     """
     coarse, index, u, v = (m.float() for m in maps)
     if not len(points):

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.config import RpnConfig
-from training.losses.sampling import People, balanced, match
+from training.losses.sampling import LabelledPeople, balanced, match
 from training.model import boxes as box_ops
 
 
@@ -15,7 +15,7 @@ def proposal_loss(
     logits: Tensor,
     deltas: Tensor,
     anchors: Tensor,
-    people: People,
+    people: LabelledPeople,
     config: RpnConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ _FAR_FROM_PEOPLE = 0.3  # unless a labelled person covers at least this share of
 
 
 @dataclass
-class People:
+class LabelledPeople:
     """Labels of B canvases.
 
     Attributes:
@@ -36,7 +36,7 @@ class People:
     certain: Tensor
 
     @classmethod
-    def of(cls, batch: Batch) -> People:
+    def of(cls, batch: Batch) -> LabelledPeople:
         """The labels of a batch."""
         return cls(batch.boxes, batch.present, batch.ignore, batch.certain)
 
@@ -55,7 +55,7 @@ class Drawn:
 
 
 def match(
-    boxes: Tensor, people: People, foreground: float, background: float, *, scores: Tensor, best_for_each: bool
+    boxes: Tensor, people: LabelledPeople, foreground: float, background: float, *, scores: Tensor, best_for_each: bool
 ) -> tuple[Tensor, Tensor]:
     """Match candidate boxes to people.
 

@@ -1,1 +1,1 @@
-"""Figures that papers report, in plain numpy: semantic IoU, box AP, AP^p and PCP of parsed people."""
+"""Figures that papers report, in plain numpy: semantic IoU; AP of boxes, GPS and keypoints; AP^p, PCP and AP^r."""

@@ -10,7 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, interpolated_precision, match, within
+from training.metrics.matching import (
+    AREAS,
+    COCO_IOUS,
+    MOST_DETECTIONS,
+    Outcome,
+    by_score,
+    interpolated_precision,
+    match,
+    within,
+)
 
 # metres: mean geodesic distance between annotators, by coarse part (1 torso, hands, feet ... 8 head)
 _SCALE = np.array([0, 0.351, 0.107, 0.126, 0.237, 0.173, 0.142, 0.128, 0.150])
@@ -19,10 +28,9 @@ _SCALE_PART = np.array([0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6,
 _NEAR = 0.08
 _CHUNK = 2048
 _SAME_BOX = 0.8  # overlap from which an unmatched detection shows a person without points
-MOST_DETECTIONS = 20
 
 
-class Surface(Protocol):
+class GpsSurface(Protocol):
     """A body whose every chart point has a place, and distances on its skin."""
 
     def points(self, part: NDArray[np.integer], u: NDArray[np.floating], v: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -9,17 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn import geometry
-from training.metrics.matching import (
-    AREAS,
-    COCO_IOUS,
-    Outcome,
-    by_score,
-    curve,
-    interpolated_precision,
-    judged,
-    match,
-    within,
-)
+from training.metrics.matching import COCO_IOUS, Outcome, by_score, curve, interpolated_precision, judged, match
 
 _MOST = 100  # detections of a picture that count
 
@@ -33,15 +23,12 @@ class PictureBoxes:
         scores: float [n].
         truth: float [m,4] people.
         crowd: float [k,4] regions (`iscrowd`) where detections are neither right nor wrong.
-        areas: float [m], pixels of each person that the area ranges go by; None: those of the boxes. (COCO's are those
-            of the silhouettes.)
     """
 
     boxes: NDArray[np.floating]
     scores: NDArray[np.floating]
     truth: NDArray[np.floating]
     crowd: NDArray[np.floating]
-    areas: NDArray[np.floating] | None = None
 
 
 def box_areas(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -63,21 +50,17 @@ def box_coverage(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np
     return np.divide(inside, area, out=np.zeros_like(inside), where=area > 0)
 
 
-def judge(
-    picture: PictureBoxes, iou: float, min_height: float, max_detections: int, area: tuple[float, float]
-) -> Outcome:
+def judge(picture: PictureBoxes, iou: float, min_height: float) -> Outcome:
     """One picture by the rules of COCO; `average_precision` has the arguments."""
-    order = by_score(picture.scores, max_detections)
+    order = by_score(picture.scores, _MOST)
     boxes = np.asarray(picture.boxes, np.float64).reshape(-1, 4)[order]
     truth = np.asarray(picture.truth, np.float64).reshape(-1, 4)
     crowd = np.asarray(picture.crowd, np.float64).reshape(-1, 4)
     overlap = np.concatenate([box_iou(boxes, truth), box_coverage(boxes, crowd)], 1)
-    areas = box_areas(truth) if picture.areas is None else np.asarray(picture.areas, np.float64)
-    wanted = within(areas, area) & (truth[:, 3] - truth[:, 1] >= min_height)
+    wanted = truth[:, 3] - truth[:, 1] >= min_height
     counts = np.concatenate([wanted, np.zeros(len(crowd), bool)])
     taken = match(overlap, counts, np.arange(len(counts)) >= len(truth), iou)
-    outside = ~within(box_areas(boxes), area) | (boxes[:, 3] - boxes[:, 1] < min_height)
-    return judged(np.asarray(picture.scores)[order], taken, counts, outside)
+    return judged(np.asarray(picture.scores)[order], taken, counts, boxes[:, 3] - boxes[:, 1] < min_height)
 
 
 def precision_recall(
@@ -90,17 +73,10 @@ def precision_recall(
 
     See `average_precision` for the arguments. Recall is NaN when there is nobody to find.
     """
-    return curve([judge(picture, iou, min_height, _MOST, AREAS["all"]) for picture in pictures])
+    return curve([judge(picture, iou, min_height) for picture in pictures])
 
 
-def average_precision(
-    pictures: Sequence[PictureBoxes],
-    *,
-    iou: float = 0.5,
-    min_height: float = 0.0,
-    max_detections: int = _MOST,
-    area: tuple[float, float] = AREAS["all"],
-) -> float:
+def average_precision(pictures: Sequence[PictureBoxes], *, iou: float = 0.5, min_height: float = 0.0) -> float:
     """COCO average precision of one class: precision, made monotone, read at 101 recalls.
 
     Args:
@@ -108,17 +84,13 @@ def average_precision(
         iou: the least overlap of a match.
         min_height: people less tall than this (pixels) are ignored: a detection on one of them is neither right nor
             wrong, and so is an unmatched detection that is itself less tall (as COCO does with its area ranges).
-        max_detections: most detections of one picture that count, by score.
-        area: least and greatest area (pixels) of people who count, one of `AREAS`; the others are ignored likewise.
 
     Returns:
         0..1, or NaN when there is nobody to find.
     """
-    return interpolated_precision([judge(picture, iou, min_height, max_detections, area) for picture in pictures])
+    return interpolated_precision([judge(picture, iou, min_height) for picture in pictures])
 
 
-def mean_average_precision(
-    pictures: Sequence[PictureBoxes], *, min_height: float = 0.0, area: tuple[float, float] = AREAS["all"]
-) -> float:
+def mean_average_precision(pictures: Sequence[PictureBoxes], *, min_height: float = 0.0) -> float:
     """`average_precision`, averaged over the IoU thresholds .50, .55 ... .95 (COCO's AP)."""
-    return float(np.mean([average_precision(pictures, iou=iou, min_height=min_height, area=area) for iou in COCO_IOUS]))
+    return float(np.mean([average_precision(pictures, iou=iou, min_height=min_height) for iou in COCO_IOUS]))

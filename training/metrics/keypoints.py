@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics.matching import AREAS, COCO_IOUS, Outcome, by_score, interpolated_precision, judged, match, within
+from training.metrics.matching import (
+    AREAS,
+    COCO_IOUS,
+    MOST_DETECTIONS,
+    Outcome,
+    by_score,
+    interpolated_precision,
+    judged,
+    match,
+    within,
+)
 
 # how far annotators of COCO differ, over the square root of a person's area: nose, eyes, ears, shoulders, elbows,
 # wrists, hips, knees, ankles
 SIGMAS = np.array([0.026, *np.repeat([0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)])
-MOST_DETECTIONS = 20
 
 
 def object_keypoint_similarity(

@@ -15,6 +15,7 @@ COCO_IOUS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 RECALLS = np.linspace(0.0, 1.0, 101)
 # pixels; both ends belong to a range
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+MOST_DETECTIONS = 20  # of a picture, by score, that count for GPS and OKS
 _WHOLE = 1 - 1e-10  # an overlap of 1 that rounding has cut still reaches the threshold 1
 
 

@@ -67,11 +67,11 @@ class SmplSurface:
         return cls(part.astype(np.int64), uv, vertex, distances)
 
     def points(self, part: NDArray[np.integer], u: NDArray[np.floating], v: NDArray[np.floating]) -> NDArray[np.int64]:
-        """See `training.metrics.densepose.Surface`."""
+        """See `training.metrics.densepose.GpsSurface`."""
         return nearest_of_part(self.part, self.uv, part, u, v)
 
     def geodesic(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
-        """See `training.metrics.densepose.Surface`."""
+        """See `training.metrics.densepose.GpsSurface`."""
         found = np.full(len(a), np.inf)
         known = np.flatnonzero((a >= 0) & (b >= 0))
         one, other = self.vertex[a[known]], self.vertex[b[known]]

@@ -97,7 +97,7 @@ class BranchTrunk(nn.Module):
         y = self.convs(y)
         if self.lateral is None:
             return y
-        return self.lateral(x) + F.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.lateral(x) + doubled(y)
 
 
 class Upsampler(nn.Module):
@@ -115,7 +115,7 @@ class Upsampler(nn.Module):
 
 
 def doubled(x: Tensor) -> Tensor:
-    """The last step of every head: bilinear x2, [n,C,S,S] -> [n,C,2S,2S]."""
+    """Bilinear x2, [n,C,S,S] -> [n,C,2S,2S]: the last step of every head."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 

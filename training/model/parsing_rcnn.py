@@ -18,7 +18,8 @@ from training.model.decoder import PyramidDecoder
 from training.model.fpn import FeaturePyramid
 from training.model.rpn import RegionProposals
 
-_STD = (58.395, 57.12, 57.375)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""R, G, B by which pixels are divided after `ModelConfig.pixel_mean` is taken away."""
 
 
 @dataclass
@@ -52,7 +53,7 @@ class ParsingRCNN(nn.Module):
         self.densepose_head = DensePoseHead(self.densepose_trunk.outputs, config.densepose_coarse)
         self.keypoint_head = KeypointHead(self.parsing_trunk.outputs) if config.keypoints else None
         self.register_buffer("mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
         self.std: Tensor
 

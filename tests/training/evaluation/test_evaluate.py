@@ -125,7 +125,7 @@ def test_of_other_classes_than_the_labels_all_but_the_parts_is_measured(data: Pa
     assert result.absent["parts of the crowd"] == result.absent["photos"]
     assert result.figures["crowd"]["ap_50"] == result.figures["groups"]["ap_50"] == 1.0
     assert np.isnan(result.figures["crowd"]["ap_p_50"])
-    write_report(result, tmp_path)
+    write_report(result, tmp_path, OfOtherClasses(), None)
     assert json.loads((tmp_path / "results.json").read_text())["crowd"]["pcp_50"] is None
 
 
@@ -211,7 +211,7 @@ def test_swapped_sides_cost_twenty_classes_but_not_fourteen(data: Path) -> None:
 
 def test_report_files(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = measured(data)
-    write_report(result, tmp_path)
+    write_report(result, tmp_path, TruthTeller(), None)
     print_table(result)
     table = capsys.readouterr().out
     assert "mIoU" in table
@@ -287,7 +287,7 @@ def test_labels_and_boxes_are_of_the_pixels_as_stored(data: Path, tmp_path: Path
             for figures in (result.figures, plain)
         )
         assert own == pytest.approx(wanted, nan_ok=True)
-    write_report(result, tmp_path / "out")  # sheets lay the maps over the pictures
+    write_report(result, tmp_path / "out", TruthTeller(), None)  # sheets lay the maps over the pictures
     assert (tmp_path / "out/photos.png").is_file()
 
 
@@ -312,7 +312,7 @@ def test_a_photo_on_which_nobody_is_labelled_has_no_main_person(data: Path, tmp_
     assert with_labels("0013", 255).figures["photos"]["main_person_found"] == 1.0
     none = with_labels("0023", 0)
     assert np.isnan(none.figures["photos"]["main_person_found"])
-    write_report(none, tmp_path / "out")
+    write_report(none, tmp_path / "out", TruthTeller(), None)
     assert json.loads((tmp_path / "out/results.json").read_text())["photos"]["main_person_found"] is None
     assert cv2.imread(str(tmp_path / "out/photos_maps.png")) is not None
 

@@ -32,7 +32,7 @@ from training.data.synthetic.layouts import write_layout
 from training.errors import DatasetError
 from training.evaluation.analyzers import open_analyzer
 from training.evaluation.datasets import evaluate_dataset, open_surface
-from training.evaluation.sheets import dataset_sheet
+from training.evaluation.sheets import TILE, dataset_sheet
 
 COUNT = 3
 SIDE = 256
@@ -55,6 +55,11 @@ def cells(array: NDArray[np.uint8], mask: NDArray[np.bool_], box: NDArray[np.flo
     x1, y1, x2, y2 = (int(v) for v in box)
     own = np.where(mask[..., None] if array.ndim == 3 else mask, array, 0)[y1:y2, x1:x2]
     return np.asarray(cv2.resize(own, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def worst_tile(sheet: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The first tile of a sheet: picture | annotations | answer, of a picture of (height, width)."""
+    return sheet[:TILE, : 3 * round(size[1] * TILE / size[0])]
 
 
 class Knowing:
@@ -193,7 +198,7 @@ def test_pictures_are_ranked_by_what_is_wrong_with_them(dataset: Path, tmp_path:
     worst = min(result.pictures, key=lambda item: item[1])
     assert worst[0] == COUNT - 1
     assert worst[1] < 0.5 < min(quality for index, quality in result.pictures if index != worst[0])
-    sheet = dataset_sheet(result, reader, analyzer, each=1, rows=1)
+    sheet = worst_tile(dataset_sheet(result, reader, analyzer), reader.size(worst[0]))
     hats = (np.abs(sheet.astype(int) - 0.65 * CIHP.palette[1][::-1]).max(2) < 0.36 * 255).sum()
     assert hats > 200
 
@@ -229,9 +234,9 @@ def test_what_nobody_knows_costs_nobody_and_is_grey_on_the_sheet(dataset: Path, 
     assert result.figures["pcp_50"] >= known["pcp_50"]
     assert result.figures["ap_p_vol"] > known["ap_p_vol"]
     assert result.figures["ap_r_vol"] > known["ap_r_vol"]
-    sheet = dataset_sheet(result, reader, analyzer, each=1, rows=1)
     index = min(result.pictures, key=lambda item: item[1])[0]
     height, width = reader.size(index)
+    sheet = worst_tile(dataset_sheet(result, reader, analyzer), (height, width))
     true = sheet[:, round(width * 256 / height) :][:80, : round(width * 256 / height)].astype(int)
     picture = sheet[:80, : round(width * 256 / height)].astype(int)
     grey = np.abs(true - 0.35 * picture - 0.65 * 128).max(2) < 4

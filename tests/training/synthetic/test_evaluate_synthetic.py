@@ -132,7 +132,7 @@ def test_what_other_classes_leave_out_is_said(folder: Path, tmp_path: Path) -> N
     assert "consistency" not in result.figures
     for name in ("photos", "consistency", "parts of the synthetic people"):
         assert "CIHP's classes, and this model has others" in result.absent[name]
-    write_report(result, tmp_path)
+    write_report(result, tmp_path, OfOtherClasses(folder), None)
     assert (
         "parts of the synthetic people left out: the labels are of CIHP's" in (tmp_path / "evaluation.md").read_text()
     )

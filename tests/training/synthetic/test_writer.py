@@ -164,20 +164,28 @@ def test_absent_data_is_named(tmp_path: Path, source: Source) -> None:
         write_sheet(np.zeros((8, 8, 3), np.uint8), tmp_path / "sheet.bmp")
 
 
-def test_a_contact_sheet(generator: Generator, tmp_path: Path) -> None:
-    sheet = contact_sheet(generator, 2, 1, tile=64)
+def small_sheets(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """One row, of tiles of 64x64: the sheet of the command takes half a minute."""
+    for name, value in (("_ROWS", 1), ("_COLUMNS", columns), ("_TILE", 64)):
+        monkeypatch.setattr(f"training.data.synthetic.writer.{name}", value)
+
+
+def test_a_contact_sheet(generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_sheets(monkeypatch, 2)
+    sheet = contact_sheet(generator)
     assert sheet.shape == (64, 2 * 3 * 64, 3)
     write_sheet(sheet, tmp_path / "sheet.png")
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1], sheet)
 
 
-def test_pictures_of_a_sheet_keep_their_shape(source: Source) -> None:
+def test_pictures_of_a_sheet_keep_their_shape(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_sheets(monkeypatch, 1)
     tall = Generator(replace(source, sizes=((128, 64),)))
-    left, _, right = np.split(contact_sheet(tall, 1, 1, tile=64)[:, :64], (16, 48), axis=1)
+    left, middle, right = np.split(contact_sheet(tall)[:, :64], (16, 48), axis=1)
     assert (left == 255).all()
     assert (right == 255).all()
     whole = cv2.resize(tall.picture(0).image, (32, 64), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(contact_sheet(tall, 1, 1, tile=64)[:, 16:48], whole)
+    np.testing.assert_array_equal(middle, whole)
 
 
 @pytest.mark.usefixtures("generator")

